@@ -1,0 +1,1 @@
+"""Settings and logging: read once, where a process is put together."""

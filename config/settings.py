@@ -1,0 +1,232 @@
+"""Every setting, read once where a process is put together (DESIGN.md, section 4).
+
+A wrong or unknown setting stops the process with one line that names it and never shows its value.
+"""
+
+import os
+import re
+from collections.abc import Iterable, Iterator
+from difflib import get_close_matches
+from io import StringIO
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+from urllib.parse import urlsplit
+
+from dotenv.parser import parse_stream
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from worker.catalog import checked_url
+from worker.errors import BadSetting, BadUrl
+from worker.relay import Mailbox, Relay, parse_mailbox, parse_relay
+
+ENV_FILE: Final = Path(".env")
+SHIPPED_TEMPLATES: Final = Path(__file__).resolve().parent.parent / "templates"
+
+_PREFIX: Final = "STOCKBELL_"
+_OTHER_NAMES: Final = {
+    "database_url": "DATABASE_URL",
+    "redis_url": "REDIS_URL",
+    "smtp": "SMTP_URL",
+    "mail_from": "MAIL_FROM",
+}
+
+_PLAINER: Final = {
+    "int_parsing": "must be a whole number",
+    "int_parsing_size": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_parsing": "must be a number",
+}
+
+
+def variable(field: str) -> str:
+    """The environment variable that sets a field of Settings."""
+    return _OTHER_NAMES.get(field, _PREFIX + field.upper())
+
+
+def _printable(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("must not contain control characters")
+    return text
+
+
+def _database_url(url: str) -> str:
+    scheme, _, rest = url.partition("://")
+    if scheme in {"postgres", "postgresql", "postgresql+psycopg"}:
+        _check_server(url)
+        return f"postgresql+psycopg://{rest}"
+    if scheme != "sqlite" or not rest.startswith("/"):
+        raise ValueError("must be postgresql://user:password@host/name or sqlite:///file")
+    if rest == "/" or "memory" in rest.partition("?")[2] or ":memory:" in rest:
+        raise ValueError("must name a file: processes can't share a database in memory")
+    return url
+
+
+def _redis_url(url: str) -> str:
+    if not url.startswith(("redis://", "rediss://")):
+        raise ValueError("must begin with redis:// or rediss:// (a cluster won't do)")
+    if "," in url or ";" in url:
+        raise ValueError("must be one server (in a password write , as %2C and ; as %3B)")
+    _check_server(url)
+    return url
+
+
+def _check_server(url: str) -> None:
+    # Here, since the libraries' own errors quote the value.
+    try:
+        valid = urlsplit(url).port != 0
+    except ValueError:
+        valid = False
+    if not valid:
+        raise ValueError("must have user:password@host:port (percent-encode / ? # @ in a password)")
+
+
+def _stream_name(name: str) -> str:
+    if " " in name:
+        raise ValueError("must not contain spaces")
+    return name
+
+
+def _item_url_template(template: str) -> str:
+    before, placeholder, after = template.partition("{catalogItemId}")
+    if not placeholder or set("{}") & set(before + after):
+        raise ValueError("must contain {catalogItemId} once, and no other braces")
+    try:
+        checked_url(f"{before}x{after}")
+    except BadUrl as error:
+        raise ValueError(str(error)) from None
+    return template
+
+
+def _directory(path: Path) -> Path:
+    if not path.is_dir():
+        raise ValueError("must be an existing directory")
+    return path.resolve()
+
+
+def _relay(raw: object) -> object:
+    return parse_relay(raw) if isinstance(raw, str) else raw
+
+
+def _mailbox(raw: object) -> object:
+    return parse_mailbox(raw) if isinstance(raw, str) else raw
+
+
+def _redis_url_of(earlier: dict[str, Any]) -> str:
+    return str(earlier["redis_url"])
+
+
+Text = Annotated[str, Field(min_length=1, max_length=2000), AfterValidator(_printable)]
+StoreName = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(_printable)]
+# URLs may hold passwords, so they are left out of repr and str.
+DatabaseUrl = Annotated[Text, AfterValidator(_database_url), Field(repr=False)]
+RedisUrl = Annotated[Text, AfterValidator(_redis_url), Field(repr=False)]
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class Settings(BaseSettings):
+    """All settings, validated and frozen. `.env.example` says what each is for.
+
+    Keywords win over the environment. Only `load` reads a `.env` file.
+    """
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="forbid",
+        alias_generator=variable,
+        validate_by_name=True,
+        validate_by_alias=True,
+        case_sensitive=True,
+        env_ignore_empty=True,
+        env_file_encoding="utf-8",
+        dotenv_filtering="only_existing",
+        enable_decoding=False,
+        str_strip_whitespace=True,
+        hide_input_in_errors=True,
+    )
+
+    database_url: DatabaseUrl = "sqlite:///stockbell.db"
+    redis_url: RedisUrl = "redis://localhost:6379/0"
+    events_url: RedisUrl = Field(default_factory=_redis_url_of)
+    smtp: Annotated[Relay | None, BeforeValidator(_relay)] = None
+    mail_from: Annotated[Mailbox | None, BeforeValidator(_mailbox)] = None
+
+    event_stream: Annotated[Text, AfterValidator(_stream_name)] = "inventory:events"
+    batch_size: int = Field(default=500, ge=1, le=10_000)
+    smtp_connections: int = Field(default=10, ge=1, le=1_000)
+    lease_seconds: Seconds = 60
+    sweep_seconds: Seconds = 5
+    max_attempts: int = Field(default=10, ge=1, le=1_000)
+    retry_seconds: Annotated[Seconds, Field(le=3600)] = 60
+    min_quantity: int = Field(default=1, ge=1)
+    on_unknown: Literal["resend", "fail"] = "resend"
+    item_url_template: Annotated[Text, AfterValidator(_item_url_template)] | None = None
+    template_dir: Annotated[Path, AfterValidator(_directory)] = SHIPPED_TEMPLATES
+    store_name: StoreName = "Stockbell"
+    log_format: Literal["console", "json"] | None = None
+
+    @field_validator("sweep_seconds")
+    @classmethod
+    def _sweeps_within_half_a_lease(cls, seconds: float, info: ValidationInfo) -> float:
+        # A rescue trusts heartbeats only if the last sweep is younger than half a lease: with rarer
+        # sweeps nothing would ever be rescued.
+        if seconds >= info.data.get("lease_seconds", float("inf")) / 2:
+            raise ValueError(f"must be less than half of {variable('lease_seconds')}")
+        return seconds
+
+
+def load(env_file: Path = ENV_FILE) -> Settings:
+    """The settings of this process, from the environment and `env_file` (which need not exist).
+
+    Raises BadSetting with one line about the first thing that is wrong.
+    """
+    _refuse_unknown(os.environ, "the environment")
+    _refuse_unknown(_names_in(env_file), env_file.name)
+    try:
+        return Settings(_env_file=env_file)
+    except ValidationError as error:
+        raise BadSetting(_line(error.errors()[0])) from None
+
+
+def _names_in(env_file: Path) -> Iterator[str]:
+    # python-dotenv passes over lines that it can't read; we don't.
+    try:
+        text = env_file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return
+    except (OSError, UnicodeDecodeError):
+        raise BadSetting(f"{env_file.name} can't be read as a UTF-8 file") from None
+    for binding in parse_stream(StringIO(text)):
+        if binding.error or (binding.key and binding.value is None):
+            before = binding.original.string.partition(binding.original.string.strip())[0]
+            line = binding.original.line + before.count("\n")
+            raise BadSetting(f"{env_file.name}: line {line} is not NAME=value")
+        if binding.key:
+            yield binding.key
+
+
+def _refuse_unknown(names: Iterable[str], where: str) -> None:
+    known = [variable(field) for field in Settings.model_fields]
+    by_stem = {name.removeprefix(_PREFIX): name for name in known}
+    for name in names:
+        if name.upper().startswith(_PREFIX) and name not in known:
+            close = get_close_matches(name.upper().removeprefix(_PREFIX), by_stem, n=1, cutoff=0.5)
+            hint = f"; did you mean {by_stem[close[0]]}?" if close else ""
+            raise BadSetting(f"{name} in {where} is not a setting{hint}")
+
+
+def _line(error: ErrorDetails) -> str:
+    """One validation error as "NAME must be ...", without its value."""
+    field = str(error["loc"][0])
+    name = variable(field) if field in Settings.model_fields else field
+    own = error.get("ctx", {}).get("error", error["msg"])
+    reason = _PLAINER.get(error["type"], str(own))
+    return f"{name} {re.sub(r'^(Input|String) should ', 'must ', reason)}"

@@ -1,0 +1,413 @@
+"""An SMTP server that does what a test tells it, on a real socket, in a thread of its own.
+
+    with ScriptedRelay() as relay:
+        relay.script("rcpt", "550 5.1.1 no such user", recipient="bob@example.com")
+        relay.script("dot", Do.DROP)          # the next mail's dot is not answered
+        ...
+        assert [mail.recipient for mail in relay.accepted] == ["alice@example.com"]
+
+It is strict about the order of commands, and careless about the end of a mail as the relays of
+CVE-2023-51764 were: a dot between two bare LF ends it.
+"""
+
+import asyncio
+import base64
+import ssl
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from email.parser import BytesHeaderParser
+from enum import Enum, auto
+from functools import cache
+from types import TracebackType
+from typing import Final, Literal, Self, TypeAlias
+
+import trustme
+
+HOST: Final = "127.0.0.1"
+
+StageName = Literal["connect", "greeting", "ehlo", "starttls", "auth", "mail", "rcpt", "data", "dot", "rset", "quit"]
+
+
+class Do(Enum):
+    """What it can do instead of replying."""
+
+    USUAL = auto()
+    """Reply as ever."""
+    HOLD = auto()
+    """Reply as ever, but only after `release`."""
+    SILENCE = auto()
+    """Never reply, and keep the connection."""
+    DROP = auto()
+    """Close the connection without a word."""
+    TAKE_AND_DROP = auto()
+    """Do what was asked, then close the connection without a word: the mail is accepted."""
+    LEAVE = auto()
+    """Reply as ever, then close the connection."""
+
+
+@dataclass(frozen=True, slots=True)
+class Later:
+    """Reply after `seconds`; with `text`, or as ever."""
+
+    seconds: float
+    text: str | None = None
+
+
+Answer: TypeAlias = str | Do | Later
+"""A reply's text ("550 5.1.1 no such user"; "421 ..." also closes), or what to do instead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A mail it has taken, as it was sent but without the doubled dots."""
+
+    message_id: str
+    recipient: str
+    content: bytes
+    connection: int
+
+
+@dataclass(slots=True)
+class _Rule:
+    stage: str
+    answer: Answer
+    recipient: str | None
+    always: bool
+
+
+@cache
+def authority() -> trustme.CA:
+    """The authority that signs every relay's certificate; nobody trusts it unless told to."""
+    return trustme.CA()
+
+
+def trusting_context() -> ssl.SSLContext:
+    """A client's TLS settings that trust the relays of this module, and nobody else."""
+    return ssl.create_default_context(cadata=authority().cert_pem.bytes().decode())
+
+
+class ScriptedRelay:
+    """One SMTP server; a context manager. Its attributes may be read from the test's thread."""
+
+    def __init__(
+        self,
+        *,
+        security: Literal["plain", "starttls", "tls"] = "plain",
+        users: Mapping[str, str] | None = None,
+        pipelining: bool = False,
+        certificate_for: str = HOST,
+        on_accept: Callable[[int], None] | None = None,
+    ) -> None:
+        self.security = security
+        self.users = dict(users or {})
+        self.pipelining = pipelining
+        self.on_accept = on_accept
+        """Called with the number of mails accepted, before the reply is written."""
+        self.decide: Callable[[str, str | None], Answer | None] | None = None
+        """Asked with stage and recipient wherever no script says anything."""
+        self.port = 0
+        self.accepted: list[Accepted] = []
+        self.commands: list[str] = []
+        """Every command line, from all connections."""
+        self.open_connections = 0
+        self.most_connections = 0
+        self.connections = 0
+        self.holding = 0
+        """How many replies are held back now."""
+        self._rules: list[_Rule] = []
+        self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority().issue_cert(certificate_for).configure_cert(self._tls)
+
+    def script(
+        self,
+        stage: StageName,
+        *answers: Answer,
+        recipient: str | None = None,
+        always: bool = False,
+    ) -> None:
+        """Answer the next commands of that stage (for that recipient) like this, one each.
+
+        `always`: the last answer stays. Stages: connect, greeting, dot, and the commands' names.
+        """
+        for number, answer in enumerate(answers, 1):
+            self._rules.append(_Rule(stage, answer, recipient, always and number == len(answers)))
+
+    def release(self) -> None:
+        """Let go of every reply that is held back, and hold none back any more."""
+        self._loop.call_soon_threadsafe(self._released.set)
+
+    @property
+    def recipients(self) -> list[str]:
+        """Whom it has accepted mails for, in order."""
+        return [mail.recipient for mail in self.accepted]
+
+    @property
+    def url(self) -> str:
+        """What to set SMTP_URL to; with the first user's name and password."""
+        scheme = {"plain": "smtp", "starttls": "smtp+starttls", "tls": "smtps"}[self.security]
+        login = "".join(f"{user}:{password}@" for user, password in list(self.users.items())[:1])
+        return f"{scheme}://{login}{HOST}:{self.port}"
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Listen: on a free port, or after `stop` on the same one again."""
+        self._loop = asyncio.new_event_loop()
+        self._released = asyncio.Event()
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="relay", daemon=True)
+        self._thread.start()
+        asyncio.run_coroutine_threadsafe(self._listen(), self._loop).result(30)
+
+    def stop(self) -> None:
+        """Close the port and every connection at once, as a crash would."""
+        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(30)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(30)
+        self._loop.close()
+
+    def drop_connections(self) -> None:
+        """Close every connection without a word, and go on listening."""
+        self._loop.call_soon_threadsafe(self._abort)
+
+    def answer(self, stage: str, recipient: str | None) -> Answer:
+        """What to do now. Used by the connections."""
+        for rule in self._rules:
+            if rule.stage == stage and rule.recipient in (None, recipient):
+                if not rule.always:
+                    self._rules.remove(rule)
+                return rule.answer
+        return (self.decide and self.decide(stage, recipient)) or Do.USUAL
+
+    def accept(self, mail: Accepted) -> None:
+        """Take a mail. Used by the connections, before they reply."""
+        self.accepted.append(mail)
+        if self.on_accept is not None:
+            self.on_accept(len(self.accepted))
+
+    async def hold(self) -> None:
+        """Wait for `release`. Used by the connections."""
+        self.holding += 1
+        try:
+            await self._released.wait()
+        finally:
+            self.holding -= 1
+
+    async def start_tls(self, writer: asyncio.StreamWriter) -> None:
+        """Go on with TLS. Used by the connections."""
+        await writer.start_tls(self._tls)
+
+    async def _listen(self) -> None:
+        self._server = await asyncio.start_server(
+            self._serve,
+            HOST,
+            self.port,
+            limit=2**20,
+            backlog=1000,
+            ssl=self._tls if self.security == "tls" else None,
+        )
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def _end(self) -> None:
+        self._server.close()
+        self._abort()
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+
+    def _abort(self) -> None:
+        for writer in self._writers:
+            writer.transport.abort()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.add(writer)
+        self.connections += 1
+        self.open_connections += 1
+        self.most_connections = max(self.most_connections, self.open_connections)
+        try:
+            with suppress(OSError, EOFError):  # they left, or we did
+                await _Connection(self, reader, writer, self.connections).run()
+        finally:
+            self.open_connections -= 1
+            self._writers.discard(writer)
+            writer.close()
+
+
+class _Left(ConnectionError):
+    """The conversation is over."""
+
+
+class _Connection:
+    """One conversation."""
+
+    def __init__(
+        self,
+        relay: ScriptedRelay,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        number: int,
+    ) -> None:
+        self._relay = relay
+        self._reader = reader
+        self._writer = writer
+        self._number = number
+        self._encrypted = relay.security == "tls"
+        self._logged_in = False
+        self._sender: str | None = None
+        self._recipient: str | None = None
+
+    async def run(self) -> None:
+        await self._do("connect", None)
+        await self._do("greeting", "220 relay.test ESMTP")
+        while line := await self._reader.readline():
+            command = line.decode("utf-8", "backslashreplace").removesuffix("\r\n")
+            self._relay.commands.append(command)
+            verb, _, argument = command.partition(" ")
+            handler = self._HANDLERS.get(verb.upper())
+            if handler is None:
+                await self._say("500 5.5.2 unknown command")
+            else:
+                await handler(self, argument)
+
+    async def _ehlo(self, _argument: str) -> None:
+        offers = ["relay.test", "SIZE 10485760", "ENHANCEDSTATUSCODES"]
+        if self._relay.pipelining:
+            offers.append("PIPELINING")
+        if self._relay.security == "starttls" and not self._encrypted:
+            offers.append("STARTTLS")
+        if self._relay.users and (self._encrypted or self._relay.security == "plain"):
+            offers.append("AUTH PLAIN LOGIN")
+        lines = [f"250-{offer}" for offer in offers[:-1]] + [f"250 {offers[-1]}"]
+        await self._do("ehlo", "\r\n".join(lines))
+
+    async def _starttls(self, _argument: str) -> None:
+        if await self._do("starttls", "220 2.0.0 go ahead"):
+            await self._relay.start_tls(self._writer)
+            self._encrypted = True
+
+    async def _auth(self, argument: str) -> None:
+        mechanism, _, initial = argument.partition(" ")
+        if mechanism.upper() == "PLAIN":
+            _, user, password = base64.b64decode(initial).decode().split("\0")
+        else:
+            user = base64.b64decode(initial).decode()
+            await self._say("334 UGFzc3dvcmQ6")
+            password = base64.b64decode(await self._reader.readline()).decode()
+        right = self._relay.users.get(user) == password
+        self._logged_in = right
+        await self._do("auth", "235 2.7.0 welcome" if right else "535 5.7.8 wrong password")
+
+    async def _mail(self, argument: str) -> None:
+        if self._relay.users and not self._logged_in:
+            await self._say("530 5.7.0 log in first")
+        elif self._sender is not None:
+            await self._say("503 5.5.1 nested MAIL")
+        elif await self._do("mail", "250 2.1.0 ok"):
+            self._sender = _path(argument)
+
+    async def _rcpt(self, argument: str) -> None:
+        if self._sender is None:
+            await self._say("503 5.5.1 MAIL first")
+        elif await self._do("rcpt", "250 2.1.5 ok", recipient=_path(argument)):
+            self._recipient = _path(argument)
+
+    async def _data(self, _argument: str) -> None:
+        if self._recipient is None:
+            await self._say("503 5.5.1 RCPT first")
+        elif await self._do("data", "354 go ahead", recipient=self._recipient):
+            content = await self._content()
+            recipient, self._sender, self._recipient = self._recipient, None, None
+            mail = Accepted(_message_id(content), recipient, content, self._number)
+            await self._do("dot", "250 2.0.0 ok", recipient=recipient, effect=lambda: self._relay.accept(mail))
+
+    async def _content(self) -> bytes:
+        lines = []
+        while (line := await self._reader.readline()) != b".\r\n":
+            if not line:
+                raise _Left
+            lines.append(line.removeprefix(b"."))
+        return b"".join(lines)
+
+    async def _rset(self, _argument: str) -> None:
+        if await self._do("rset", "250 2.0.0 ok"):
+            self._sender = self._recipient = None
+
+    async def _quit(self, _argument: str) -> None:
+        self._relay.open_connections -= 1  # before they know, so that nobody is counted twice
+        try:
+            await self._do("quit", "221 2.0.0 bye")
+        finally:
+            self._relay.open_connections += 1
+        raise _Left
+
+    async def _do(
+        self,
+        stage: StageName,
+        usual: str | None,
+        *,
+        recipient: str | None = None,
+        effect: Callable[[], None] = lambda: None,
+    ) -> bool:
+        """Answer as the script says. True: with a go-ahead, so that what was asked is done."""
+        answer = self._relay.answer(stage, recipient)
+        if answer is Do.DROP:
+            self._leave()
+        if answer is Do.SILENCE:
+            await self._reader.read(-1)
+            raise _Left
+        if answer is Do.HOLD:
+            await self._relay.hold()
+        if isinstance(answer, Later):
+            await asyncio.sleep(answer.seconds)
+            answer = answer.text or Do.USUAL
+        reply = answer if isinstance(answer, str) else usual
+        go_ahead = reply is None or reply[:1] in ("2", "3")
+        if go_ahead:
+            effect()
+        if answer is Do.TAKE_AND_DROP:
+            self._leave()
+        if reply is not None:
+            await self._say(reply)
+            if answer is Do.LEAVE or reply.startswith("421"):
+                raise _Left
+        return go_ahead
+
+    async def _say(self, text: str) -> None:
+        self._writer.write(f"{text}\r\n".encode())
+        await self._writer.drain()
+
+    def _leave(self) -> None:
+        self._writer.transport.abort()
+        raise _Left
+
+    _HANDLERS: Final = {
+        "EHLO": _ehlo,
+        "STARTTLS": _starttls,
+        "AUTH": _auth,
+        "MAIL": _mail,
+        "RCPT": _rcpt,
+        "DATA": _data,
+        "RSET": _rset,
+        "QUIT": _quit,
+    }
+
+
+def _path(argument: str) -> str:
+    return argument.partition("<")[2].partition(">")[0]
+
+
+def _message_id(content: bytes) -> str:
+    return str(BytesHeaderParser().parsebytes(content)["Message-ID"] or "")

@@ -1,0 +1,37 @@
+"""What is kept of an event that nobody could understand. Pure."""
+
+from collections.abc import Mapping
+from datetime import datetime
+
+MAX_LETTER_BYTES = 64 * 1024
+TRUNCATED_BYTES = 2048
+
+Fields = Mapping[bytes, bytes]
+
+
+def dead_letter(entry_id: str, fields: Fields, reason: str, now: datetime) -> dict[bytes, bytes]:
+    """An entry for the dead letters: the event's own fields, and why and when it was put aside.
+
+    Of an event over 64 KiB only the first 2 KiB are kept. Its fields can't take the place of ours.
+    """
+    received = now.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    ours = {
+        b"originalId": entry_id.encode(),
+        b"reason": reason.encode(),
+        b"receivedAt": received.encode(),
+    }
+    if max(sum(map(len, fields)), sum(map(len, fields.values()))) <= MAX_LETTER_BYTES:
+        return {**fields, **ours}
+    return {**_beginning(fields, TRUNCATED_BYTES), **ours, b"truncated": b"1"}
+
+
+def _beginning(fields: Fields, size: int) -> Fields:
+    """The first `size` bytes of names and values."""
+    kept: dict[bytes, bytes] = {}
+    for name, value in fields.items():
+        if size <= 0:
+            break
+        short = name[:size]
+        kept[short] = value[: size - len(short)]
+        size -= len(short) + len(kept[short])
+    return kept

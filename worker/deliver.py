@@ -1,0 +1,335 @@
+"""The heart of the line: claim, render, send, record.
+
+A task works for a *slice* of about half a second on the waiting lists of one bell; then others get their turn. While
+one claim is being sent the next is made, and outcomes are committed in groups as they arrive. What a slice could not
+send it releases: a process holds claims only while a task runs.
+"""
+
+import asyncio
+import random
+import time
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+from uuid import UUID
+
+import structlog
+
+from worker.errors import DatabaseAway, OwnerLost
+from worker.lease import boot_time
+from worker.letter import Held, ItemFacts
+from worker.line import Line
+from worker.mailer import Mail
+from worker.outcomes import (
+    Deferred,
+    Failed,
+    Later,
+    Outcome,
+    Rejected,
+    RelayDown,
+    Scope,
+    Sent,
+    Stage,
+    Unknown,
+    Untouched,
+    Verdict,
+    settle,
+)
+from worker.outcomes import reason as reply_text
+from worker.recorder import Recorder, Settled
+from worker.store import breaker, claims
+from worker.store.claims import Claim
+
+SLICE_SECONDS = 0.5
+STOP_SECONDS = 4.0
+"""How long a stopping process waits for replies that are on their way."""
+HOLD_SECONDS = 60.0
+"""How long a request whose mail can't be made waits before that is tried again."""
+REFUSALS_IN_A_ROW = 20
+"""So many different recipients refused with no success between: that is not them, it is us."""
+
+log = structlog.get_logger()
+
+
+async def deliver(line: Line, list_ids: Sequence[UUID]) -> None:
+    """Serves the waiting lists of one bell for one slice. A database that is away ends it: the sweep rings again."""
+    if line.stopping.is_set() or not list_ids:
+        return
+    try:
+        await _settle_in(line)
+        slice_ = Slice(line, list_ids)
+        await slice_.run()
+        line.holds_claims = False
+    except DatabaseAway as away:
+        log.warning("slice.failed", reason=str(away))
+
+
+async def _settle_in(line: Line) -> None:
+    """Puts back what an earlier slice that failed may still hold."""
+    await line.ensure_registered()
+    if line.holds_claims:
+        await line.write(claims.release_all, line.lease.owner)
+    line.holds_claims = True
+
+
+class Slice:
+    """Half a second of work. It is the source of mails for the mailer, which reports each one's outcome to it."""
+
+    def __init__(self, line: Line, list_ids: Sequence[UUID]) -> None:
+        self._line = line
+        self._lists = list_ids
+        """Where there may be more to claim."""
+        self._items: dict[UUID, ItemFacts] = {}
+        self._ready: deque[Claim] = deque()
+        self._handed: deque[Claim] = deque()
+        self._handing = asyncio.Lock()
+        self._sending: dict[UUID, Claim] = {}
+        self._stirred = asyncio.Event()
+        self._recorder = Recorder(line, self._stirred.set)
+        self._began = self._ends_at = time.monotonic()
+        self._mails = 0
+        self._trouble: RelayDown | None = None
+        self._is_claiming = True
+
+    async def run(self) -> None:
+        """Claims, sends and records until the time is over or the lists are empty; raises DatabaseAway."""
+        await self._claim(first=True)
+        if not self._ready:
+            return
+        self._began = time.monotonic()
+        self._ends_at = self._began + SLICE_SECONDS
+        side_work = [asyncio.create_task(work) for work in (self._claim_ahead(), self._ring(self._lists))]
+        recording = asyncio.create_task(self._recorder.run())
+        try:
+            self._trouble = await self._send() or self._trouble
+        finally:
+            self._ends_at = self._began
+            self._stir()
+            results = await asyncio.gather(*side_work, return_exceptions=True)
+            unsent = self._put_back()
+            self._recorder.close()
+            await recording
+        _raise_first(results)
+        self._measure()
+        await self._hand_on(unsent)
+
+    # claim
+
+    async def _claim(self, *, first: bool, seconds: float = SLICE_SECONDS) -> None:
+        lease = self._line.lease
+        owner, sent_at = lease.owner, boot_time()
+        size = self._line.pace.claim_size(seconds)
+        try:
+            claimed = await self._line.write(claims.claim, owner, lease.seconds, self._lists, size, first=first)
+        except OwnerLost:
+            lease.lost(owner)
+            return await self._begin_anew(first)
+        lease.renewed(owner, sent_at)
+        self._lists = claimed.full
+        self._items |= claimed.items
+        self._ready.extend(claimed.claims)
+
+    async def _begin_anew(self, first: bool) -> None:
+        """The lease was lost: as a new owner at the beginning of a slice, else not at all."""
+        if first:
+            await self._line.ensure_registered()
+            await self._claim(first=True)
+        else:
+            self._lists = ()
+
+    async def _claim_ahead(self) -> None:
+        """Makes the next claim when half of the last one has been taken, for as long as there is time for it."""
+        half = len(self._ready) // 2
+        try:
+            while self._lists and not self._is_over():
+                if len(self._ready) > half:
+                    await self._until_stirred()
+                    continue
+                self._measure()
+                await self._claim(first=False, seconds=self._ends_at - time.monotonic())
+                half = len(self._ready) // 2
+                self._stir()
+        finally:
+            self._is_claiming = False
+            self._stir()
+
+    # render
+
+    async def next(self) -> Mail | None:
+        """The next mail to send; None when the slice is over. The mailer's connections call this."""
+        while not self._is_over():
+            if self._recorder.uncommitted > self._line.most_uncommitted:
+                await self._until_stirred()
+            elif claim := await self._next_claim():
+                if mail := self._mail(claim):
+                    return mail
+            elif self._is_claiming:
+                await self._until_stirred()
+            else:
+                return None
+        return None
+
+    async def _next_claim(self) -> Claim | None:
+        if self._line.policy.on_unknown == "fail":
+            return await self._next_handed()
+        return self._taken(self._ready)
+
+    def _taken(self, waiting: deque[Claim]) -> Claim | None:
+        if not waiting:
+            return None
+        self._stir()
+        return waiting.popleft()
+
+    async def _next_handed(self) -> Claim | None:
+        """With ON_UNKNOWN=fail: notes in the database whose bytes will be written before any is."""
+        async with self._handing:
+            if not self._handed and self._ready:
+                window = [self._ready.popleft() for _ in range(min(len(self._ready), 2 * self._line.connections))]
+                held = await self._line.write(claims.hand_over, window)
+                self._handed.extend(claim for claim in window if claim.id in held)
+            return self._taken(self._handed)
+
+    def _mail(self, claim: Claim) -> Mail | None:
+        try:
+            letter = self._line.letters.write(claim, self._items[claim.list_id])
+        except Exception as error:  # one bad row must not stop the others; nobody fails for our mistakes
+            log.exception("mail.not_made", request_id=str(claim.id))
+            letter = Held(f"{type(error).__name__} while the mail was made")
+        match letter:
+            case Mail():
+                self._sending[claim.id] = claim
+                return letter
+            case Failed():
+                self._record(claim, letter)
+            case Held(reason):
+                self._record(claim, Later(HOLD_SECONDS, claim.tries, claims.TEMPLATE_ERROR, reason))
+        return None
+
+    # send
+
+    async def _send(self) -> RelayDown | None:
+        sending = asyncio.create_task(self._line.mailer.run(self, self.report))
+        stopping = asyncio.create_task(self._line.stopping.wait())
+        await asyncio.wait({sending, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if not sending.done():
+            self._stir()
+            await asyncio.wait({sending}, timeout=STOP_SECONDS)
+            sending.cancel()
+        stopping.cancel()
+        with suppress(asyncio.CancelledError):
+            return await sending
+        return None
+
+    def report(self, mail: Mail, outcome: Outcome) -> None:
+        """The mailer says how a mail ended."""
+        claim = self._sending.pop(mail.request_id)
+        self._mails += 1
+        self._count_refusals(mail, outcome)
+        verdict = settle(outcome, claim.tries, self._line.policy, random.uniform(-1, 1))
+        self._record(claim, verdict, outcome)
+
+    def _count_refusals(self, mail: Mail, outcome: Outcome) -> None:
+        refused = self._line.refused
+        if isinstance(outcome, Sent):
+            refused.clear()
+        elif refusal := _refusal(outcome):
+            refused.add(mail.recipient)
+            if len(refused) >= REFUSALS_IN_A_ROW:
+                refused.clear()
+                stage, words = refusal
+                reason = f"{REFUSALS_IN_A_ROW} recipients refused in a row, the last with: {words}"
+                self._trouble = RelayDown(Scope.CONFIGURATION, stage, reason)
+
+    # record
+
+    def _record(self, claim: Claim, verdict: Verdict, outcome: Outcome | None = None) -> None:
+        self._recorder.add(Settled(claim, verdict, outcome))
+
+    def _put_back(self) -> list[UUID]:
+        """Releases what was claimed and not sent; returns the lists it belongs to."""
+        for claim in self._sending.values():  # the mailer broke off: nobody knows about these
+            outcome = Unknown("the mailer broke off")
+            self._record(claim, settle(outcome, claim.tries, self._line.policy, 0.0), outcome)
+        unsent = [*self._handed, *self._ready]
+        for claim in unsent:
+            self._record(claim, Untouched("slice over"))
+        return list({claim.list_id for claim in unsent})
+
+    async def _hand_on(self, unsent: Sequence[UUID]) -> None:
+        """Somebody has to go on: the probe if the relay is down, else the next task."""
+        if self._trouble:
+            await trip(self._line, self._trouble)
+        elif unsent and not self._line.stopping.is_set():
+            await self._ring(unsent)
+
+    async def _ring(self, list_ids: Sequence[UUID]) -> None:
+        if list_ids:
+            await self._line.ring(list_ids)
+
+    # time
+
+    def _measure(self) -> None:
+        self._line.pace.measured(self._mails, time.monotonic() - self._began)
+
+    def _is_over(self) -> bool:
+        return (
+            time.monotonic() >= self._ends_at
+            or self._trouble is not None
+            or self._line.stopping.is_set()
+            or not self._line.lease.is_trusted()
+        )
+
+    def _stir(self) -> None:
+        self._stirred.set()
+
+    async def _until_stirred(self) -> None:
+        """Waits for something to change, but never longer than the slice lasts."""
+        self._stirred.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(max(0.0, self._ends_at - time.monotonic())):
+                await self._stirred.wait()
+
+
+def _refusal(outcome: Outcome) -> tuple[Stage, str] | None:
+    """Where and how the relay refused this recipient or message for good, if it did."""
+    match outcome:
+        case Rejected(_, stage, _, words):
+            return stage, words
+        case Deferred(stage, reply, policy=True):
+            return stage, reply_text(reply)
+        case _:
+            return None
+
+
+async def trip(line: Line, trouble: RelayDown) -> None:
+    """Opens the breaker: nobody is claimed until a probe finds that the relay takes mail again."""
+    if await line.write(breaker.trip, trouble.reason, trouble.scope.value):
+        log.error(
+            "breaker.opened",
+            scope=trouble.scope.value,
+            stage=trouble.stage.value,
+            reason=trouble.reason,
+        )
+
+
+async def probe(line: Line, hold: float = 90.0) -> bool:
+    """Looks whether the relay takes mail again, if it is time to; True if it does, and the breaker is closed."""
+    scope = await line.write(breaker.take_probe, hold)
+    if scope is None:
+        return False
+    trouble = await line.mailer.probe(mail_from=scope == Scope.CONFIGURATION)
+    if trouble:
+        await line.write(breaker.still_down, trouble.reason, trouble.scope.value)
+        return False
+    closed = await line.write(breaker.close)
+    if closed:
+        log.info("breaker.closed")
+    return closed
+
+
+def _raise_first(results: Sequence[object]) -> None:
+    for result in results:
+        if isinstance(result, DatabaseAway):
+            log.warning("claim.failed", reason=str(result))
+        elif isinstance(result, BaseException):
+            raise result

@@ -1,0 +1,190 @@
+"""Where mail goes out and whom it comes from: the values behind SMTP_URL and MAIL_FROM.
+
+Pure, and free of `config`, so that the mailer and the message can use them. The texts of the errors
+never contain the value they are about: it may hold a password.
+"""
+
+import re
+import unicodedata
+from dataclasses import dataclass, field
+from ipaddress import IPv6Address, ip_address
+from typing import Final, Literal
+from urllib.parse import SplitResult, unquote, urlsplit
+
+import idna
+from email_validator import EmailNotValidError, validate_email
+from pydantic import SecretStr
+
+Security = Literal["plain", "starttls", "tls"]
+
+_SECURITY: Final[dict[str, Security]] = {
+    "smtp": "plain",
+    "smtp+starttls": "starttls",
+    "smtps": "tls",
+}
+_SCHEMES: Final = {security: scheme for scheme, security in _SECURITY.items()}
+_PORTS: Final[dict[Security, int]] = {"plain": 25, "starttls": 587, "tls": 465}
+
+_FORM: Final = "user:password@host:port"
+# Not a strict host name: container networks use underscores.
+_HOST_NAME: Final = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_-]+)*\.?")
+_MAILBOX: Final = re.compile(r"\s*(?P<name>[^<>]*?)\s*<\s*(?P<address>[^<>\s]+)\s*>\s*")
+_QUOTED: Final = re.compile(r'"(?P<inner>(?:[^"\\]|\\.)*)"')
+_NAME_LIMIT: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Relay:
+    """The SMTP server that takes our mail.
+
+    `plain` never encrypts, `starttls` requires STARTTLS (RFC 3207), `tls` encrypts from the first
+    byte (RFC 8314). Raises ValueError for a password that would leave this machine in clear text.
+    """
+
+    host: str
+    port: int
+    security: Security
+    username: str | None = field(default=None, repr=False)
+    password: SecretStr | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.password is not None and self.security == "plain" and not self.is_loopback:
+            raise ValueError(
+                "would send its password unencrypted: use smtp+starttls:// or smtps://"
+                " (smtp:// with a password is for localhost, 127.0.0.0/8 and ::1 only)"
+            )
+
+    def __str__(self) -> str:
+        """As a URL without credentials, for people to read."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{_SCHEMES[self.security]}://{host}:{self.port}"
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether what we send to it stays on this machine."""
+        if self.host.lower().rstrip(".") == "localhost":
+            return True
+        try:
+            return ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+
+@dataclass(frozen=True, slots=True)
+class Mailbox:
+    """A sender: the name that people see (may be empty) and an ASCII address (RFC 5322 mailbox)."""
+
+    name: str
+    address: str
+
+    @property
+    def domain(self) -> str:
+        """What stands after the @, as an A-label."""
+        return self.address.rpartition("@")[2]
+
+
+def parse_relay(url: str) -> Relay:
+    """Read `smtp://`, `smtp+starttls://` or `smtps://` followed by `user:password@host:port`.
+
+    User and password are percent-decoded; the port defaults to 25, 587 and 465. Raises ValueError.
+    """
+    if "," in url:
+        raise ValueError("must be one relay, not a list (write a comma in a password as %2C)")
+    parts = _split(url)
+    security = _SECURITY.get(parts.scheme)
+    if security is None:
+        raise ValueError("must begin with smtp://, smtp+starttls:// or smtps://")
+    if parts.path.strip("/") or parts.query or parts.fragment:
+        raise ValueError(f"must be {_FORM}, nothing more (percent-encode / ? # in a password)")
+    username, password = _credentials(parts)
+    port = _PORTS[security] if parts.port is None else parts.port
+    return Relay(_host(parts.hostname or ""), port, security, username, password)
+
+
+def _split(url: str) -> SplitResult:
+    # urlsplit silently deletes CR, LF and TAB, and its errors quote the value.
+    if _has_control(url) or " " in url:
+        raise ValueError("must not contain spaces or control characters (percent-encode them)")
+    try:
+        parts = urlsplit(url)
+        if parts.port != 0:
+            return parts
+    except ValueError:
+        pass  # its text has the value in it
+    raise ValueError(f"must be {_FORM} with a port from 1 to 65535 (percent-encode / ? # @ : in a password)")
+
+
+def _credentials(parts: SplitResult) -> tuple[str | None, SecretStr | None]:
+    if parts.username is None and parts.password is None:
+        return None, None
+    username, password = _decoded(parts.username), _decoded(parts.password)
+    if not username or not password:
+        raise ValueError("must have both a user and a password, or neither")
+    return username, SecretStr(password)
+
+
+def _decoded(part: str | None) -> str:
+    try:
+        text = unquote(part or "", errors="strict")
+    except UnicodeDecodeError:
+        raise ValueError("has a user or password that is not UTF-8 once percent-decoded") from None
+    if _has_control(text):
+        raise ValueError("has a control character in the user or password")
+    return text
+
+
+def _host(host: str) -> str:
+    if ":" in host:
+        return _ipv6(host)
+    if host and not host.isascii():
+        host = _a_label(host)
+    if len(host) > 253 or not _HOST_NAME.fullmatch(host):
+        raise ValueError(f"must name a host: {_FORM}")
+    return host
+
+
+def _ipv6(host: str) -> str:
+    try:
+        return str(IPv6Address(host))
+    except ValueError:
+        raise ValueError("has something in [] that is not an IPv6 address") from None
+
+
+def _a_label(host: str) -> str:
+    try:
+        return idna.encode(host, uts46=True).decode("ascii")
+    except idna.IDNAError:
+        raise ValueError("has a host that is not a valid internationalised name") from None
+
+
+def parse_mailbox(text: str) -> Mailbox:
+    """Read `Shop <no-reply@shop.example>`, `"Shop, Inc." <...>` or a bare address.
+
+    The domain becomes an A-label; the part before the @ must be ASCII. Raises ValueError.
+    """
+    if _has_control(text):
+        raise ValueError("must not contain control characters")
+    match = _MAILBOX.fullmatch(text)
+    name, address = (match["name"], match["address"]) if match else ("", text.strip())
+    return Mailbox(_name(name), _address(address))
+
+
+def _name(name: str) -> str:
+    quoted = _QUOTED.fullmatch(name)
+    plain = re.sub(r"\\(.)", r"\1", quoted["inner"]) if quoted else name
+    if len(plain) > _NAME_LIMIT:
+        raise ValueError(f"has a name of over {_NAME_LIMIT} characters")
+    return plain.strip()
+
+
+def _address(address: str) -> str:
+    try:
+        # test_environment allows the reserved .test domain, which can do no harm in a sender.
+        valid = validate_email(address, check_deliverability=False, allow_smtputf8=False, test_environment=True)
+    except EmailNotValidError:
+        raise ValueError("must be an address, like Shop <no-reply@shop.example>") from None
+    return f"{valid.local_part}@{valid.ascii_domain}"
+
+
+def _has_control(text: str) -> bool:
+    return any(unicodedata.category(char) in {"Cc", "Zl", "Zp", "Cs"} for char in text)

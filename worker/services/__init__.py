@@ -1,0 +1,1 @@
+"""What the entry points do: each service joins the doors (store, stream, bell) into one deed."""

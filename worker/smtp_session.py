@@ -1,0 +1,302 @@
+"""One connection to the relay: opened, used for one mail after the other, and closed.
+
+This module drives aiosmtplib and translates its errors. It speaks plain SMTP, one command and one
+reply at a time. `sendmail` would not do: it has one timeout for everything, and does not tell if
+the final dot was written before a connection broke: the difference of "not sent" and "unknown".
+"""
+
+import asyncio
+import re
+import socket
+import ssl
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from typing import Final, cast
+
+from aiosmtplib import (
+    SMTP,
+    SMTPException,
+    SMTPReadTimeoutError,
+    SMTPResponse,
+    SMTPResponseException,
+    SMTPServerDisconnected,
+)
+
+from worker.message import dot_stuffed
+from worker.outcomes import (
+    FailureCode,
+    Outcome,
+    Rejected,
+    RelayDown,
+    Reply,
+    Scope,
+    Stage,
+    Unknown,
+    is_go_ahead,
+    judge,
+    one_line,
+)
+from worker.relay import Relay
+
+_QUIT_TIMEOUT: Final = 2.0
+_LEAVING: Final = 421
+# After these the connection is closed: the relay leaves, or we are no longer in step with it.
+_LAST_WORDS: Final = frozenset({_LEAVING, 500, 502, 503, 504})
+
+_PATH: Final = re.compile(r"[!-;=?-~]+@[!-;=?-~]+")
+_HOST_NAME: Final = re.compile(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+")
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds to wait for a connection (and again for its greeting), a reply, the final reply.
+
+    The last is long because giving up there means not to know (RFC 5321 section 4.5.3.2.6).
+    """
+
+    connect: float = 30
+    command: float = 60
+    final: float = 600
+
+
+class SmtpSession:
+    """A connection, for one user at a time. Ask `is_open` before each use."""
+
+    def __init__(self, relay: Relay, sender: str, timeouts: Timeouts, tls_context: ssl.SSLContext | None) -> None:
+        self.mails = 0
+        """How many mails it was used for, whatever became of them."""
+        self._relay = relay
+        self._mail_from = f"MAIL FROM:<{sender}>".encode("ascii")
+        self._timeouts = timeouts
+        self._stage: Stage = Stage.CONNECT
+        self._needs_reset = False
+        self._client = SMTP(
+            hostname=relay.host,
+            port=relay.port,
+            use_tls=relay.security == "tls",
+            start_tls=False,  # `_connect` does it, and not only if it is offered
+            tls_context=tls_context,
+            timeout=timeouts.command,
+            local_hostname=_hello_name(),
+        )
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it can be used, as far as is known on this side."""
+        return self._client.is_connected
+
+    async def open(self) -> RelayDown | None:
+        """Connect, encrypt and log in as the relay's settings say. None: ready for mails."""
+        try:
+            await self._connect()
+        except asyncio.CancelledError:
+            self.drop()
+            raise
+        except Exception as error:
+            self.drop()
+            return self._failure(error)
+        return None
+
+    async def send(self, recipient: str, content: bytes) -> Outcome | None:
+        """Run one mail transaction. None: the relay had left since the last one; nothing was sent.
+
+        Raises CancelledError only while the mail is certainly not sent; after that it is Unknown.
+        """
+        if not _PATH.fullmatch(recipient):
+            return Rejected(FailureCode.INVALID_ADDRESS, Stage.RCPT, None, "not usable in SMTP")
+        try:
+            return await self._transaction(f"RCPT TO:<{recipient}>".encode("ascii"), content)
+        except asyncio.CancelledError:
+            self.drop()
+            if self._stage is not Stage.DOT:
+                raise
+            return Unknown("stopped before the relay replied to the mail")
+        except Exception as error:
+            self.drop()
+            return self._broken(error)
+        finally:
+            self.mails += 1
+
+    async def check_sender(self) -> RelayDown | None:
+        """Ask whether our sender may send (MAIL FROM, then RSET). None: it may."""
+        try:
+            response = await self._ask(Stage.MAIL, self._mail_from)
+            if not is_go_ahead(Stage.MAIL, response.code):
+                return _relay_down(Stage.MAIL, response)
+            await self._client.rset()
+        except Exception as error:
+            return self._failure(error)
+        return None
+
+    async def quit(self) -> None:
+        """Take leave and close. Waits 2 seconds at most, and hides every error."""
+        try:
+            with suppress(Exception):
+                await self._client.quit(timeout=_QUIT_TIMEOUT)
+        finally:
+            self.drop()
+
+    def drop(self) -> None:
+        """Close at once and without a word; what is not on its way yet stays here."""
+        transport = cast("asyncio.WriteTransport | None", self._client.transport)
+        self._client.close()
+        if transport is not None:
+            transport.abort()
+
+    async def _connect(self) -> None:
+        await self._client.connect(timeout=self._timeouts.connect)
+        await self._greet()
+        if self._relay.security == "starttls":
+            await self._encrypt()
+            await self._greet()
+        if self._relay.username is not None and self._relay.password is not None:
+            await self._log_in(self._relay.username, self._relay.password.get_secret_value())
+
+    async def _greet(self) -> None:
+        self._stage = Stage.EHLO
+        await self._client.ehlo()
+
+    async def _encrypt(self) -> None:
+        self._stage = Stage.STARTTLS
+        if not self._client.supports_extension("starttls"):
+            raise _NotOfferedError("it does not offer STARTTLS; nothing is sent unencrypted")
+        await self._client.starttls()
+
+    async def _log_in(self, username: str, password: str) -> None:
+        self._stage = Stage.AUTH
+        mechanisms = {
+            "plain": self._client.auth_plain,
+            "login": self._client.auth_login,
+            "cram-md5": self._client.auth_crammd5,
+        }
+        # Only the first: aiosmtplib's own `login` goes on to the next one with a wrong password,
+        # and relays lock out whoever does that.
+        for name, log_in in mechanisms.items():
+            if name in self._client.server_auth_methods:
+                await log_in(username, password)
+                return
+        raise _NotOfferedError("it offers no login by PLAIN, LOGIN or CRAM-MD5")
+
+    async def _transaction(self, rcpt_to: bytes, content: bytes) -> Outcome | None:
+        self._stage = Stage.MAIL
+        if self._needs_reset and not await self._reset():
+            return None
+        for stage, command in (
+            (Stage.MAIL, self._mail_from),
+            (Stage.RCPT, rcpt_to),
+            (Stage.DATA, b"DATA"),
+        ):
+            response = await self._ask(stage, command)
+            if not is_go_ahead(stage, response.code):
+                return self._refused(stage, response)
+        response = await self._hand_over(content)
+        if not is_go_ahead(Stage.DOT, response.code):
+            return self._refused(Stage.DOT, response)
+        return judge(Stage.DOT, Reply(response.code, response.message))
+
+    async def _reset(self) -> bool:
+        response = await self._ask(Stage.MAIL, b"RSET")
+        self._needs_reset = not is_go_ahead(Stage.MAIL, response.code)
+        if self._needs_reset:
+            self.drop()
+        return not self._needs_reset
+
+    async def _ask(self, stage: Stage, command: bytes) -> SMTPResponse:
+        self._stage = stage
+        response = await self._client.execute_command(command)
+        task = asyncio.current_task()
+        # Python 3.11's wait_for forgets a cancellation that comes together with the reply.
+        if task is not None and task.cancelling():
+            raise asyncio.CancelledError
+        return response
+
+    async def _hand_over(self, content: bytes) -> SMTPResponse:
+        protocol = self._client.protocol
+        if protocol is None:
+            raise SMTPServerDisconnected("closed after the reply to DATA")
+        protocol.write(dot_stuffed(content))
+        self._stage = Stage.DOT
+        return await protocol.read_response(timeout=self._timeouts.final)
+
+    def _refused(self, stage: Stage, response: SMTPResponse) -> Outcome | None:
+        # RSET has to wait until the connection is used again: the outcome is known, so report it.
+        self._needs_reset = True
+        if response.code in _LAST_WORDS or response.code // 100 not in (4, 5):
+            self.drop()
+        if response.code == _LEAVING and self._is_stale(stage):
+            return None
+        return judge(stage, Reply(response.code, response.message))
+
+    def _broken(self, error: Exception) -> Outcome | None:
+        """What an exception in a transaction means; the connection has been dropped."""
+        if isinstance(error, SMTPServerDisconnected) and self._is_stale(self._stage):
+            return None
+        if self._stage is Stage.DOT:
+            return Unknown(one_line(f"no usable reply to the mail: {_words(error)}"))
+        return self._failure(error)
+
+    def _is_stale(self, stage: Stage) -> bool:
+        """Whether a relay that leaves at `stage` has only had enough of this connection."""
+        return stage is Stage.MAIL and self.mails > 0
+
+    def _failure(self, error: Exception) -> RelayDown:
+        stage = self._stage_of(error)
+        if isinstance(error, SMTPResponseException):
+            return _relay_down(stage, SMTPResponse(error.code, error.message))
+        ours = isinstance(error, _NotOfferedError) or _has_cause(error, ssl.SSLCertVerificationError)
+        scope = Scope.CONFIGURATION if ours else Scope.RELAY
+        return RelayDown(scope, stage, one_line(f"{self._relay}: {_words(error)}"))
+
+    def _stage_of(self, error: Exception) -> Stage:
+        # aiosmtplib connects and reads the greeting in one step.
+        connected = _has_cause(error, SMTPResponseException, SMTPReadTimeoutError, SMTPServerDisconnected)
+        return Stage.GREETING if self._stage is Stage.CONNECT and connected else self._stage
+
+
+class _NotOfferedError(Exception):
+    """The relay can't do what its settings ask for. Raised and caught in this module."""
+
+
+def _relay_down(stage: Stage, response: SMTPResponse) -> RelayDown:
+    # Until RCPT there is nobody else to blame, and `judge` knows it.
+    return cast(RelayDown, judge(stage, Reply(response.code, response.message)))
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__
+
+
+def _has_cause(error: Exception, *kinds: type[Exception]) -> bool:
+    return any(isinstance(cause, kinds) for cause in _causes(error))
+
+
+def _words(error: Exception) -> str:
+    """What happened, for people: from the innermost cause, which is the most exact."""
+    *_, root = _causes(error)
+    match root:
+        case ssl.SSLCertVerificationError():
+            return f"its certificate is not trusted: {root.verify_message}"
+        case ssl.SSLError():
+            return f"TLS failed (is it the right port and scheme?): {root.reason}"
+        case TimeoutError():
+            return "no answer in time"
+        case SMTPServerDisconnected():
+            return "it closed the connection"
+        case OSError():
+            return root.strerror or str(root)
+        case _NotOfferedError() | SMTPException():
+            return str(root)
+        case _:
+            return type(root).__name__
+
+
+@cache
+def _hello_name() -> str:
+    """How we introduce ourselves. Not by `getfqdn`, which may wait for a name server."""
+    name = socket.gethostname()
+    return name if _HOST_NAME.fullmatch(name) else "[127.0.0.1]"

@@ -1,0 +1,137 @@
+"""What people do to requests: retry, report, mark as sent. Each verb says why it refused what it refused."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, Row
+
+from worker.models import Status
+from worker.outcomes import FailureCode
+from worker.store.database import Sql
+
+_LOAD = Sql(
+    """SELECT id, contact_id, waiting_list_id, status, failure_code, created_date FROM request
+    WHERE id IN (SELECT request_id FROM ROWS(request_id uuid)) ORDER BY created_date, id FOR UPDATE""",
+    id="uuid",
+    contact_id="uuid",
+    waiting_list_id="uuid",
+    created_date="time",
+)
+_UNRESOLVED = Sql(
+    """SELECT r.id, r.contact_id, r.waiting_list_id FROM request AS r
+    JOIN ROWS(contact_id uuid, waiting_list_id uuid)
+      ON r.contact_id = rows.contact_id AND r.waiting_list_id = rows.waiting_list_id
+    WHERE r.status IN ('RECEIVED', 'PROCESSING')""",
+    id="uuid",
+    contact_id="uuid",
+    waiting_list_id="uuid",
+)
+_RETRY = Sql(
+    """UPDATE request SET status = 'RECEIVED', auto_notified = NULL, attempts = 0, unknowns = 0, policy_refusals = 0,
+        rescues = 0, not_before = NULL, handed_at = NULL, failure_code = NULL, failure_reason = NULL,
+        ordered_at = CASE WHEN :ordered THEN stockbell_now(0) END
+    FROM ROWS(request_id uuid) WHERE id = rows.request_id AND status = 'FAILED'"""
+)
+_REPORT = Sql(
+    """UPDATE request SET ordered_at = coalesce(ordered_at, stockbell_now(0)), not_before = NULL
+    FROM ROWS(request_id uuid) WHERE id = rows.request_id AND status = 'RECEIVED'"""
+)
+_MARK = Sql(
+    """UPDATE request SET status = 'NOTIFICATION_SENT', auto_notified = false, notified_date = stockbell_now(0),
+        not_before = NULL, failure_code = NULL, failure_reason = NULL
+    FROM ROWS(request_id uuid) WHERE id = rows.request_id AND status IN ('RECEIVED', 'FAILED')"""
+)
+
+BEING_SENT = "being sent"
+
+Key = tuple[UUID, UUID]
+"""(contact, waiting list): only one request of a key may be unresolved."""
+
+
+@dataclass(slots=True)
+class Changed:
+    """What a verb did: how many requests it changed, on which lists, and whom it refused and why."""
+
+    ids: list[UUID] = field(default_factory=list)
+    lists: set[UUID] = field(default_factory=set)
+    refused: dict[UUID, str] = field(default_factory=dict)
+
+    def add(self, other: "Changed") -> None:
+        """Adds what another chunk did."""
+        self.ids += other.ids
+        self.lists |= other.lists
+        self.refused |= other.refused
+
+
+def retry(c: Connection, ids: Sequence[UUID], *, ordered: bool, force: bool, dry_run: bool = False) -> Changed:
+    """FAILED -> RECEIVED; with `ordered` they are sent whatever the stock.
+
+    OUTCOME_UNKNOWN may have been told already, so it needs `force`. Per person and waiting list only the oldest is
+    taken, and none while another one is unresolved.
+    """
+    rows = _load(c, ids)
+    unresolved = _unresolved(c, rows.values())
+    taken: dict[Key, UUID] = {}
+
+    def refusal(row: Row[Any]) -> str | None:
+        key = row.contact_id, row.waiting_list_id
+        if row.status != Status.FAILED:
+            return BEING_SENT if row.status == Status.PROCESSING else f"is {row.status}, not FAILED"
+        if row.failure_code == FailureCode.OUTCOME_UNKNOWN and not force:
+            return "may have been told already: OUTCOME_UNKNOWN needs --force"
+        winner = unresolved.get(key) or taken.setdefault(key, row.id)
+        return None if winner == row.id else f"superseded by {winner}"
+
+    return _change(c, ids, rows, refusal, None if dry_run else _RETRY, ordered=ordered)
+
+
+def report(c: Connection, ids: Sequence[UUID]) -> Changed:
+    """Orders these RECEIVED requests to be told now, whatever the stock (Wix: Report Items Back In Stock)."""
+    return _change(c, ids, _load(c, ids), _unless(Status.RECEIVED), _REPORT)
+
+
+def mark_sent(c: Connection, ids: Sequence[UUID]) -> Changed:
+    """RECEIVED, FAILED -> NOTIFICATION_SENT with autoNotified false (Wix: Mark As Notification Sent)."""
+    return _change(c, ids, _load(c, ids), _unless(Status.RECEIVED, Status.FAILED), _MARK)
+
+
+def _unless(*allowed: Status) -> Callable[[Row[Any]], str | None]:
+    def refusal(row: Row[Any]) -> str | None:
+        if row.status in allowed:
+            return None
+        return BEING_SENT if row.status == Status.PROCESSING else f"is {row.status}"
+
+    return refusal
+
+
+def _change(
+    c: Connection,
+    ids: Sequence[UUID],
+    rows: Mapping[UUID, Row[Any]],
+    refusal: Callable[[Row[Any]], str | None],
+    statement: Sql | None,
+    **params: object,
+) -> Changed:
+    changed = Changed(refused={id_: "no such request" for id_ in ids if id_ not in rows})
+    for id_, row in rows.items():
+        reason = refusal(row)
+        if reason:
+            changed.refused[id_] = reason
+        else:
+            changed.ids.append(id_)
+            changed.lists.add(row.waiting_list_id)
+    if statement and changed.ids:
+        statement(c, rows=[{"request_id": id_} for id_ in changed.ids], **params)
+    return changed
+
+
+def _load(c: Connection, ids: Sequence[UUID]) -> dict[UUID, Row[Any]]:
+    return {row.id: row for row in _LOAD(c, rows=[{"request_id": id_} for id_ in ids])}
+
+
+def _unresolved(c: Connection, rows: Iterable[Row[Any]]) -> dict[Key, UUID]:
+    keys = {(row.contact_id, row.waiting_list_id) for row in rows}
+    wanted = [{"contact_id": contact, "waiting_list_id": waiting} for contact, waiting in keys]
+    return {(row.contact_id, row.waiting_list_id): row.id for row in _UNRESOLVED(c, rows=wanted)}

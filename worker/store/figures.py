@@ -1,0 +1,55 @@
+"""The counts that `status` shows."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+from worker.models import Status
+from worker.store import lists
+from worker.store.claims import TEMPLATE_ERROR
+from worker.store.database import Sql
+from worker.store.sweep import CLAIM_SECONDS, GONE
+
+_BY_STATUS = Sql("SELECT status, count(*) AS n FROM request GROUP BY status")
+# Since when the oldest request has been due: since its order, or since its list was woken or it signed up.
+_OLDEST_DUE = Sql(
+    f"""SELECT min(CASE WHEN r.ordered_at IS NOT NULL THEN r.ordered_at
+        WHEN coalesce(w.woken_at, w.last_in_stock_at) > r.created_date THEN coalesce(w.woken_at, w.last_in_stock_at)
+        ELSE r.created_date END) AS since, stockbell_now(0) AS now
+    FROM request AS r JOIN waiting_list AS w ON w.id = r.waiting_list_id WHERE {lists.CLAIMABLE}""",
+    since="time",
+    now="time",
+)
+_OVERDUE = Sql(
+    f"""SELECT count(*) AS n FROM request AS r LEFT JOIN owner AS o ON o.id = r.owner
+    WHERE r.status = 'PROCESSING' AND {GONE}"""
+)
+_WORKERS = Sql("SELECT count(*) AS n FROM owner WHERE seen_at > stockbell_now(-:lease)")
+_HELD = Sql(
+    """SELECT count(*) AS n FROM request AS r WHERE r.status = 'RECEIVED' AND r.not_before IS NOT NULL
+    AND r.failure_code = :code"""
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RequestFigures:
+    """How the requests stand."""
+
+    by_status: dict[str, int]
+    oldest_due_seconds: float | None
+    overdue_claims: int
+    workers: int
+    held: int
+
+
+def read(c: Connection, lease: float) -> RequestFigures:
+    """Counts everything; `lease` (seconds) tells who counts as alive."""
+    counts = {status.value: 0 for status in Status} | {row.status: row.n for row in _BY_STATUS(c)}
+    due = _OLDEST_DUE(c)[0]
+    return RequestFigures(
+        counts,
+        None if due.since is None else max(0.0, (due.now - due.since).total_seconds()),
+        _OVERDUE(c, lease=lease, claim_seconds=CLAIM_SECONDS)[0].n,
+        _WORKERS(c, lease=lease)[0].n,
+        _HELD(c, code=TEMPLATE_ERROR)[0].n,
+    )

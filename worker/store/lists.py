@@ -1,0 +1,184 @@
+"""Waiting lists: who may be told now, and the bells that say so.
+
+`CLAIMABLE` is the one answer to "may this request be claimed?", used by claim, sweep, listener and status alike,
+over the aliases `r` (request) and `w` (its waiting list).
+"""
+
+from collections.abc import Iterable, Sequence
+from uuid import UUID
+
+from sqlalchemy import Connection
+
+from worker import stock
+from worker.catalog import CatalogReference, Item, Options, options_from_text, options_text
+from worker.models import uuid7
+from worker.stock import Level
+from worker.store.database import Sql
+
+IN_LINE = "r.status = 'RECEIVED' AND r.not_before IS NULL"
+WOKEN = f"{IN_LINE} AND r.ordered_at IS NULL AND w.in_stock AND r.created_date < w.last_in_stock_at"
+ORDERED = f"{IN_LINE} AND r.ordered_at IS NOT NULL"
+PAUSED = """EXISTS (SELECT 1 FROM pause AS p WHERE p.item_id IS NULL
+    OR (p.item_id = w.item_id AND p.options IN ('{}', w.options)))"""
+RELAY_UP = "NOT EXISTS (SELECT 1 FROM relay WHERE state = 'open')"
+SENDING = f"{RELAY_UP} AND NOT {PAUSED}"
+CLAIMABLE = f"{SENDING} AND (({WOKEN}) OR ({ORDERED}))"
+
+BELL_SECONDS = 30.0
+"""How long a rung bell counts as on its way."""
+
+_WITH_WORK = f"""SELECT w.id FROM waiting_list AS w
+    WHERE {SENDING} AND (w.in_stock AND EXISTS (SELECT 1 FROM request AS r WHERE r.waiting_list_id = w.id AND {WOKEN})
+        OR w.id IN (SELECT r.waiting_list_id FROM request AS r WHERE {ORDERED}))"""
+_ALL_WITH_WORK = Sql(_WITH_WORK, id="uuid")
+_SOME_WITH_WORK = Sql(f"{_WITH_WORK} AND w.id IN (SELECT list_id FROM ROWS(list_id uuid))", id="uuid")
+
+_RING = Sql(
+    """WITH due AS MATERIALIZED (
+        SELECT w.id AS list_id FROM waiting_list AS w
+        WHERE w.id IN (SELECT list_id FROM ROWS(list_id uuid))
+          AND (w.bell_at IS NULL OR w.bell_at < stockbell_now(-:recent))
+        ORDER BY w.id FOR UPDATE)
+    UPDATE waiting_list SET bell_at = stockbell_now(0) FROM due WHERE id = due.list_id RETURNING id""",
+    id="uuid",
+)
+_TAKE_BELLS = Sql(
+    """WITH rung AS MATERIALIZED (
+        SELECT w.id AS list_id FROM waiting_list AS w
+        WHERE w.id IN (SELECT list_id FROM ROWS(list_id uuid)) AND w.bell_at IS NOT NULL
+        ORDER BY w.id FOR UPDATE)
+    UPDATE waiting_list SET bell_at = NULL FROM rung WHERE id = rung.list_id"""
+)
+_DRAINED = Sql(
+    """WITH served AS MATERIALIZED (
+        SELECT w.id AS list_id FROM waiting_list AS w
+        WHERE w.id IN (SELECT list_id FROM ROWS(list_id uuid)) AND w.woken_at IS NOT NULL
+        ORDER BY w.id FOR UPDATE)
+    UPDATE waiting_list SET woken_at = NULL FROM served WHERE id = served.list_id"""
+)
+
+_FIND = Sql(
+    """SELECT w.id, i.app_id, i.catalog_item_id, w.options FROM ROWS(app text, item text, options text)
+    JOIN item AS i ON i.app_id = rows.app AND i.catalog_item_id = rows.item
+    JOIN waiting_list AS w ON w.item_id = i.id AND w.options = rows.options""",
+    id="uuid",
+)
+_ENSURE_ITEMS = Sql(
+    """INSERT INTO item (id, app_id, catalog_item_id) SELECT id, app, item FROM ROWS(id uuid, app text, item text)
+    WHERE true ON CONFLICT DO NOTHING"""
+)
+_LOCK_ITEMS = Sql(
+    """SELECT i.id, i.app_id, i.catalog_item_id FROM item AS i
+    JOIN ROWS(app text, item text) ON i.app_id = rows.app AND i.catalog_item_id = rows.item
+    ORDER BY i.app_id, i.catalog_item_id FOR NO KEY UPDATE OF i""",
+    id="uuid",
+)
+_LEVELS = Sql(
+    """SELECT item_id, options, in_stock, quantity, occurred_at, entry_id, last_in_stock_at FROM stock
+    WHERE item_id IN (SELECT item_id FROM ROWS(item_id uuid))""",
+    item_id="uuid",
+    in_stock="bool",
+    occurred_at="time",
+    last_in_stock_at="time",
+)
+_ADD = Sql(
+    """INSERT INTO waiting_list (id, item_id, options, in_stock, last_in_stock_at, woken_at)
+    SELECT id, item_id, options, in_stock, seen, CASE WHEN in_stock THEN seen END
+    FROM ROWS(id uuid, item_id uuid, options text, in_stock bool, seen timestamptz) WHERE true ON CONFLICT DO NOTHING"""
+)
+
+
+def with_work(c: Connection, lists: Iterable[UUID] | None = None) -> list[UUID]:
+    """The waiting lists (of these, or of all) on which somebody may be claimed now."""
+    found = _ALL_WITH_WORK(c) if lists is None else _SOME_WITH_WORK(c, rows=_ids(lists))
+    return [row.id for row in found]
+
+
+def ring(c: Connection, lists: Iterable[UUID], *, recent: float = BELL_SECONDS) -> list[UUID]:
+    """The door to the queue: marks the bells of these lists as rung and returns those that were not already.
+
+    Only what is returned may be published. `recent` (seconds) is how long an earlier bell counts; 0 rings anyway.
+    """
+    return [row.id for row in _RING(c, rows=_ids(lists), recent=recent)]
+
+
+def take_bells(c: Connection, lists: Iterable[UUID]) -> None:
+    """A task begins to serve these lists: from now on they may be rung again."""
+    _TAKE_BELLS(c, rows=_ids(lists))
+
+
+def drained(c: Connection, lists: Iterable[UUID]) -> None:
+    """A claim found the end of these lists: nobody on them is due any more."""
+    _DRAINED(c, rows=_ids(lists))
+
+
+def find_or_add(c: Connection, references: Iterable[CatalogReference]) -> dict[CatalogReference, UUID]:
+    """The waiting list of each reference; a new one learns from the stock rows whether it can be served."""
+    wanted = set(references)
+    found = _find(c, wanted)
+    missing = sorted(wanted - found.keys())
+    if missing:
+        _add(c, missing)
+        found |= _find(c, set(missing))
+    return found
+
+
+def lock_items(c: Connection, items: Iterable[Item]) -> dict[Item, UUID]:
+    """Makes these items if need be, and locks them in key order for this transaction."""
+    ordered = sorted(set(items))
+    rows = [{"id": uuid7(), "app": item.app_id, "item": item.catalog_item_id} for item in ordered]
+    locked = _LOCK_ITEMS(c, rows=rows)
+    if len(locked) < len(ordered):
+        _ENSURE_ITEMS(c, rows=rows)
+        locked = _LOCK_ITEMS(c, rows=rows)
+    return {Item(row.app_id, row.catalog_item_id): row.id for row in locked}
+
+
+def levels(c: Connection, items: Iterable[UUID]) -> dict[UUID, dict[Options, Level]]:
+    """What events said of these items."""
+    known: dict[UUID, dict[Options, Level]] = {}
+    for row in _LEVELS(c, rows=[{"item_id": item} for item in items]):
+        level = Level(
+            row.in_stock,
+            (row.occurred_at, entry_order(row.entry_id)),
+            row.quantity,
+            row.last_in_stock_at,
+        )
+        known.setdefault(row.item_id, {})[options_from_text(row.options)] = level
+    return known
+
+
+def entry_order(entry_id: str) -> tuple[int, int]:
+    """A stream entry's id (`milliseconds-sequence`) as something that compares."""
+    milliseconds, _, sequence = entry_id.partition("-")
+    return int(milliseconds), int(sequence or 0)
+
+
+def _find(c: Connection, wanted: set[CatalogReference]) -> dict[CatalogReference, UUID]:
+    keys = {(ref.item.app_id, ref.item.catalog_item_id, options_text(ref.options)): ref for ref in wanted}
+    rows = [{"app": app, "item": item, "options": options} for app, item, options in keys]
+    return {keys[row.app_id, row.catalog_item_id, row.options]: row.id for row in _FIND(c, rows=rows)}
+
+
+def _add(c: Connection, missing: Sequence[CatalogReference]) -> None:
+    # The lock makes us wait for a batch of events about these items, and it for us: no event is missed.
+    items = lock_items(c, (reference.item for reference in missing))
+    known = levels(c, items.values())
+    rows = []
+    for reference in missing:
+        item = items[reference.item]
+        about = known.get(item, {})
+        rows.append(
+            {
+                "id": uuid7(),
+                "item_id": item,
+                "options": options_text(reference.options),
+                "in_stock": stock.available(reference.options, about),
+                "seen": stock.last_in_stock_at(reference.options, about),
+            }
+        )
+    _ADD(c, rows=rows)
+
+
+def _ids(lists: Iterable[UUID]) -> list[dict[str, UUID]]:
+    return [{"list_id": list_id} for list_id in lists]

@@ -1,0 +1,165 @@
+"""Requests as storefronts and admins see them: created, imported, deleted, read."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Boolean, Connection, Row, Select, delete, literal_column, select
+from sqlalchemy.orm import aliased
+from sqlalchemy.sql.elements import ColumnElement
+from sqlmodel import col
+
+from worker.catalog import CatalogReference, Item, Options, options_from_text
+from worker.models import Attempt, Contact, Request, Status, WaitingList, uuid7
+from worker.models import Item as ItemRow
+from worker.store import lists
+from worker.store.database import Sql
+
+R = aliased(Request, name="r")
+W = aliased(WaitingList, name="w")
+I = aliased(ItemRow, name="i")  # noqa: E741  # the alias that the fragments of `lists` use
+
+WAITING: ColumnElement[str] = literal_column(
+    f"""CASE WHEN r.status <> 'RECEIVED' THEN NULL
+        WHEN {lists.PAUSED} THEN 'paused'
+        WHEN r.not_before IS NOT NULL THEN 'backoff'
+        WHEN r.ordered_at IS NULL AND (w.last_in_stock_at IS NULL OR w.last_in_stock_at <= r.created_date) THEN 'noStock'
+        WHEN r.ordered_at IS NULL AND NOT w.in_stock THEN 'soldOut'
+        WHEN NOT ({lists.RELAY_UP}) THEN 'relayDown'
+        ELSE 'queued' END"""
+)
+"""Why a RECEIVED request is not being sent right now; null for the others."""
+
+_NOW = Sql("SELECT stockbell_now(0) AS now", now="time")
+_ADD_CONTACTS = Sql(
+    """INSERT INTO contact (id, address, created_date) SELECT id, address, stockbell_now(0)
+    FROM ROWS(id uuid, address text) WHERE true ON CONFLICT DO NOTHING"""
+)
+_ADD_REQUESTS = Sql(
+    """INSERT INTO request (id, waiting_list_id, contact_id, email, item_url, locale, status, created_date,
+        claim_no, attempts, unknowns, policy_refusals, rescues)
+    SELECT rows.id, rows.list_id, c.id, rows.email, rows.item_url, rows.locale, 'RECEIVED', rows.created, 0, 0, 0, 0, 0
+    FROM ROWS(id uuid, list_id uuid, address text, email text, item_url text, locale text, created timestamptz)
+    JOIN contact AS c ON c.address = rows.address WHERE true ON CONFLICT DO NOTHING RETURNING id""",
+    id="uuid",
+)
+_UNRESOLVED_OF = Sql(
+    """SELECT r.id FROM request AS r JOIN contact AS c ON c.id = r.contact_id
+    WHERE c.address = :address AND r.waiting_list_id = :list_id AND r.status IN ('RECEIVED', 'PROCESSING')""",
+    id="uuid",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class NewRequest:
+    """A wish to be told, checked and canonical; `created_date` only if it is older than today's sign-up."""
+
+    email: str
+    reference: CatalogReference
+    item_url: str | None = None
+    locale: str | None = None
+    created_date: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which requests: every part that is given must hold."""
+
+    status: Status | None = None
+    lists: Sequence[UUID] | None = None
+    email: str | None = None
+    reason: str | None = None
+    since: datetime | None = None
+    ids: Sequence[UUID] | None = None
+
+
+def create(c: Connection, new: Sequence[NewRequest]) -> list[UUID]:
+    """Adds requests and returns the ids of those added, in no order; one whose like is unresolved is left out."""
+    waiting = lists.find_or_add(c, (request.reference for request in new))
+    addresses = sorted({request.email.lower() for request in new})
+    _ADD_CONTACTS(c, rows=[{"id": uuid7(), "address": address} for address in addresses])
+    now = _NOW(c)[0].now
+    # Sign-ups of one batch keep their order: each is a microsecond younger than the one before.
+    rows = [
+        {
+            "id": uuid7(),
+            "list_id": waiting[request.reference],
+            "address": request.email.lower(),
+            "email": request.email,
+            "item_url": request.item_url,
+            "locale": request.locale,
+            "created": request.created_date or now - timedelta(microseconds=len(new) - place),
+        }
+        for place, request in enumerate(new)
+    ]
+    return [row.id for row in _ADD_REQUESTS(c, rows=rows)]
+
+
+def unresolved(c: Connection, email: str, reference: CatalogReference) -> UUID | None:
+    """The request of this person for this (item, options) that still waits, if there is one."""
+    waiting = lists.find_or_add(c, [reference])[reference]
+    found = _UNRESOLVED_OF(c, address=email.lower(), list_id=waiting)
+    return found[0].id if found else None
+
+
+def remove(c: Connection, request_id: UUID) -> bool:
+    """Deletes a request and its attempts, in any state; False if there is none."""
+    c.execute(delete(Attempt).where(col(Attempt.request_id) == request_id))
+    return c.execute(delete(Request).where(col(Request.id) == request_id)).rowcount > 0
+
+
+def find(c: Connection, which: Filter, limit: int = 0, *, newest_first: bool = False) -> Iterator[Row[Any]]:
+    """The matching requests with their catalog reference, oldest first; `limit` 0 means all. Rows are streamed."""
+    order = (col(R.created_date), col(R.id)) if not newest_first else (col(R.created_date).desc(), col(R.id).desc())
+    query = _matching(which).order_by(*order).limit(limit or None)
+    yield from c.execution_options(yield_per=1000).execute(query)
+
+
+def attempts(c: Connection, request_id: UUID) -> Sequence[Row[Any]]:
+    """The tries for a request that did not succeed, oldest first."""
+    query = select(Attempt).where(col(Attempt.request_id) == request_id).order_by(col(Attempt.at), col(Attempt.id))
+    return c.execute(query).all()
+
+
+def lists_of(c: Connection, item: Item, options: Options = ()) -> list[UUID]:
+    """The waiting lists of an item; with options only those that have them."""
+    query = select(col(W.id), col(W.options)).join(I, col(I.id) == col(W.item_id)).where(*_is_item(item))
+    return [row.id for row in c.execute(query) if set(options) <= set(options_from_text(row.options))]
+
+
+def _matching(which: Filter) -> Select[*tuple[Any, ...]]:
+    return (
+        select(
+            R,
+            col(W.item_id),
+            col(W.options),
+            col(I.app_id),
+            col(I.catalog_item_id),
+            WAITING.label("waiting"),
+        )
+        .join(W, col(W.id) == col(R.waiting_list_id))
+        .join(I, col(I.id) == col(W.item_id))
+        .where(*_conditions(which))
+    )
+
+
+def _conditions(which: Filter) -> Iterator[ColumnElement[bool]]:
+    if which.status:
+        # A literal, as the partial indexes have it.
+        yield literal_column(f"r.status = '{which.status.value}'", Boolean())
+    if which.lists is not None:
+        yield col(R.waiting_list_id).in_(which.lists)
+    if which.email:
+        yield col(R.contact_id).in_(select(col(Contact.id)).where(col(Contact.address) == which.email.lower()))
+    if which.reason:
+        yield col(R.failure_code) == which.reason
+    if which.since:
+        yield col(R.created_date) >= which.since
+    if which.ids is not None:
+        yield col(R.id).in_(which.ids)
+
+
+def _is_item(item: Item) -> tuple[ColumnElement[bool], ...]:
+    return col(I.app_id) == item.app_id, col(I.catalog_item_id) == item.catalog_item_id

@@ -1,0 +1,92 @@
+"""What a sweep does to requests: rescue what dead workers held, put in line what is due again."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from sqlalchemy import Connection
+
+from worker.models import uuid7
+from worker.store.database import Sql
+
+MOST_RESCUES = 5
+"""A request rescued more often than this ends FAILED: it may be what kills its workers."""
+MOST_ROWS = 5000
+"""How many rows one sweep moves at most, so that it stays short."""
+CLAIM_SECONDS = 900.0
+"""No claim is older than this, whoever holds it."""
+
+GONE = "(o.id IS NULL OR o.seen_at < stockbell_now(-:lease) OR r.claimed_at < stockbell_now(-:claim_seconds))"
+
+_STAMP = Sql(
+    """UPDATE sweep SET
+        rescue_from = CASE WHEN swept_at >= stockbell_now(-:fresh) THEN rescue_from ELSE stockbell_now(:lease) END,
+        swept_at = stockbell_now(0) WHERE id = 1
+    RETURNING CASE WHEN rescue_from <= stockbell_now(0) THEN 1 ELSE 0 END AS may_rescue"""
+)
+_RESCUE = Sql(
+    f"""WITH gone AS MATERIALIZED (
+        SELECT r.id AS request_id, r.owner AS gone_owner FROM request AS r LEFT JOIN owner AS o ON o.id = r.owner
+        WHERE r.status = 'PROCESSING' AND {GONE} LIMIT :most FOR UPDATE OF r SKIP LOCKED)
+    UPDATE request AS r SET
+        status = CASE WHEN r.handed_at IS NULL AND r.rescues < :most_rescues THEN 'RECEIVED' ELSE 'FAILED' END,
+        auto_notified = CASE WHEN r.handed_at IS NULL AND r.rescues < :most_rescues THEN auto_notified ELSE true END,
+        failure_code = CASE WHEN r.handed_at IS NULL AND r.rescues < :most_rescues THEN NULL ELSE 'OUTCOME_UNKNOWN' END,
+        failure_reason = CASE WHEN r.handed_at IS NOT NULL THEN 'its worker died after the mail may have been handed over'
+            WHEN r.rescues < :most_rescues THEN NULL ELSE 'its workers died too often' END,
+        rescues = r.rescues + 1, owner = NULL, claimed_at = NULL, handed_at = NULL
+    FROM gone WHERE r.id = gone.request_id AND r.status = 'PROCESSING'
+    RETURNING id, status""",
+    id="uuid",
+)
+_LOG = Sql(
+    """INSERT INTO attempt (id, request_id, at, event, reply)
+    SELECT id, request_id, stockbell_now(0), 'rescued', 'its worker was gone' FROM ROWS(id uuid, request_id uuid)"""
+)
+_PUT_IN_LINE = Sql(
+    """WITH due AS MATERIALIZED (
+        SELECT r.id AS request_id FROM request AS r WHERE r.status = 'RECEIVED' AND r.not_before <= stockbell_now(0)
+        ORDER BY r.not_before LIMIT :most FOR UPDATE SKIP LOCKED)
+    UPDATE request AS r SET not_before = NULL FROM due WHERE r.id = due.request_id RETURNING id"""
+)
+_FORGET_OWNERS = Sql(
+    """DELETE FROM owner WHERE seen_at < stockbell_now(-:forget)
+    AND NOT EXISTS (SELECT 1 FROM request AS r WHERE r.status = 'PROCESSING' AND r.owner = owner.id)"""
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Rescued:
+    """How many claims were taken from workers that are gone, and how many of them ended FAILED for it."""
+
+    back_in_line: int
+    failed: Sequence[UUID]
+
+
+def stamp(c: Connection, lease: float, fresh: float) -> bool:
+    """Notes that a sweep runs; True if it may rescue.
+
+    If the last sweep is older than `fresh` (seconds), the database may have been away, and then every owner looks
+    dead: rescue waits for one `lease` (seconds) from now.
+    """
+    rows = _STAMP(c, lease=lease, fresh=fresh)
+    return bool(rows and rows[0].may_rescue)
+
+
+def rescue(c: Connection, lease: float) -> Rescued:
+    """PROCESSING -> RECEIVED where the owner has not been seen for a lease (seconds); FAILED if that came too often."""
+    rows = _RESCUE(c, lease=lease, claim_seconds=CLAIM_SECONDS, most=MOST_ROWS, most_rescues=MOST_RESCUES)
+    if rows:
+        _LOG(c, rows=[{"id": uuid7(), "request_id": row.id} for row in rows])
+    failed = [row.id for row in rows if row.status == "FAILED"]
+    return Rescued(len(rows) - len(failed), failed)
+
+
+def put_in_line(c: Connection) -> int:
+    """Requests whose back-off is over wait in line again; returns how many."""
+    return len(_PUT_IN_LINE(c, most=MOST_ROWS))
+
+
+def forget_owners(c: Connection, older_than: float) -> int:
+    """Removes the heartbeats of processes that are long gone (seconds) and hold nothing."""
+    return _FORGET_OWNERS.count(c, forget=older_than)

@@ -1,0 +1,86 @@
+"""`stockbell work`: keeps a Celery worker running. If it leaves, for whatever reason, it is started again.
+
+Whatever Redis does, a worker comes back to work without a human hand; Celery has left for good under such troubles
+before, so the last word is ours.
+"""
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import structlog
+
+from worker.bootstrap import Parts
+from worker.services.startup import wait_for_database
+from worker.stop import Stop
+
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
+"""Seconds before the worker is started again."""
+STEADY_SECONDS = 60.0
+"""A worker that ran so long was well: the next start comes soon again."""
+PATIENCE_SECONDS = 20.0
+"""How long a worker may take to end once it was asked to."""
+CHECK_SECONDS = 0.2
+PR_SET_PDEATHSIG = 1
+
+log = structlog.get_logger()
+
+
+def run(parts: Parts, concurrency: int | None) -> None:
+    """Works until SIGTERM or SIGINT, with so many children (default: one for each processor)."""
+    stop = Stop().listen()
+    _ = parts.relay, parts.sender
+    if not wait_for_database(parts.database, stop):
+        return
+    children = concurrency or os.cpu_count() or 1
+    pause = FIRST_PAUSE
+    log.info("worker.started", children=children, relay=str(parts.relay))
+    while not stop.is_set():
+        started = time.monotonic()
+        code = _work(children, stop)
+        if stop.is_set():
+            break
+        pause = FIRST_PAUSE if time.monotonic() - started > STEADY_SECONDS else pause
+        log.error("worker.exited", code=code, again_in_seconds=pause)
+        stop.wait(pause)
+        pause = min(2 * pause, LONGEST_PAUSE)
+    log.info("worker.stopped")
+
+
+def _work(children: int, stop: Stop) -> int:
+    """Runs one Celery worker until it leaves or we are stopped; returns its exit code."""
+    worker = subprocess.Popen(_command(children), preexec_fn=_follow_the_parent)  # noqa: PLW1509
+    while worker.poll() is None and not stop.is_set():
+        stop.wait(CHECK_SECONDS)
+    if worker.poll() is None:
+        worker.send_signal(signal.SIGTERM)  # a second one, if our group was signalled, does nothing
+    try:
+        return worker.wait(PATIENCE_SECONDS)
+    except subprocess.TimeoutExpired:
+        log.error("worker.killed", after_seconds=PATIENCE_SECONDS)
+        worker.kill()
+        return worker.wait()
+
+
+def _command(children: int) -> list[str]:
+    celery = [sys.executable, "-m", "celery", "--quiet", "-A", "worker.tasks:app", "worker"]
+    return [
+        *celery,
+        "-c",
+        str(children),
+        "-P",
+        "prefork",
+        "-l",
+        "INFO",
+        "--without-gossip",
+        "--without-mingle",
+    ]
+
+
+def _follow_the_parent() -> None:
+    """If the supervisor is killed, the worker ends too (Linux; elsewhere it goes on until it is stopped)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

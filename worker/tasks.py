@@ -1,0 +1,82 @@
+"""The Celery worker: two tasks, one line each, and what happens when the pool starts and ends.
+
+The pool is prefork; each child has one event loop, made after the fork and kept for the child's life, so that
+connections to the relay stay open between tasks. `worker.tasks:app` is for Celery's own tools.
+"""
+
+from typing import Any
+from uuid import UUID
+
+import structlog
+from celery import signals
+
+from config import logging, settings
+from worker.bell import DELIVER, LISTS_PER_BELL, PROBE, celery_app
+from worker.bootstrap import Parts
+from worker.child import Child, Lifeline
+from worker.deliver import deliver, probe
+from worker.services.ringing import try_to_ring
+
+log = structlog.get_logger()
+app = celery_app(lambda: settings.load().redis_url)
+
+
+class _Process:
+    """What this process has besides Celery: the parent the lifeline, a child of the pool itself."""
+
+    lifeline: Lifeline
+    child: Child
+
+
+_process = _Process()
+
+
+@app.task(name=DELIVER)
+def deliver_task(lists: object = None, *_rest: object) -> None:
+    """A bell rang for these waiting lists."""
+    child = _process.child
+    child.run(deliver(child.line, _ids(lists)))
+
+
+@app.task(name=PROBE)
+def probe_task(*_rest: object) -> None:
+    """The sweep asks whether the relay is back; if it is, everybody who waited for it is rung for."""
+    child = _process.child
+    if child.run(probe(child.line)):
+        try_to_ring(child.line.database, child.line.bell)
+
+
+def _ids(lists: object) -> list[UUID]:
+    """The ids in a message. Whoever can write to the broker can send anything: what isn't ours is dropped."""
+    try:
+        if isinstance(lists, list) and len(lists) <= LISTS_PER_BELL:
+            return list(dict.fromkeys(UUID(list_id) for list_id in lists))
+    except (AttributeError, TypeError, ValueError):
+        pass
+    log.warning("bell.rejected", reason="not a list of up to 100 ids")
+    return []
+
+
+@signals.setup_logging.connect
+def _set_up_logging(**_kwargs: Any) -> None:
+    logging.configure(settings.load().log_format)
+
+
+@signals.worker_init.connect
+def _before_the_pool(**_kwargs: Any) -> None:
+    _process.lifeline = Lifeline()
+
+
+@signals.worker_process_init.connect
+def _in_the_child(**_kwargs: Any) -> None:
+    _process.child = Child(Parts(settings.load()), _process.lifeline)
+
+
+@signals.worker_shutting_down.connect
+def _ending(**_kwargs: Any) -> None:
+    _process.lifeline.cut()
+
+
+@signals.worker_process_shutdown.connect
+def _at_the_end_of_the_child(**_kwargs: Any) -> None:
+    _process.child.close()
