@@ -18,8 +18,6 @@ from pydantic import (
     BeforeValidator,
     Field,
     ValidationError,
-    ValidationInfo,
-    field_validator,
 )
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -39,6 +37,8 @@ _OTHER_NAMES: Final = {
     "mail_from": "MAIL_FROM",
 }
 
+_ITEM_ID: Final = "{catalogItemId}"
+_STAND_IN: Final = "x-catalog-item-id-x"
 _PLAINER: Final = {
     "int_parsing": "must be a whole number",
     "int_parsing_size": "must be a whole number",
@@ -96,14 +96,15 @@ def _stream_name(name: str) -> str:
 
 
 def _item_url_template(template: str) -> str:
-    before, placeholder, after = template.partition("{catalogItemId}")
+    """The template as a URL fit for a mail, with its placeholder still in it."""
+    before, placeholder, after = template.partition(_ITEM_ID)
     if not placeholder or set("{}") & set(before + after):
-        raise ValueError("must contain {catalogItemId} once, and no other braces")
+        raise ValueError(f"must contain {_ITEM_ID} once, and no other braces")
     try:
-        checked_url(f"{before}x{after}")
+        url = checked_url(f"{before}{_STAND_IN}{after}")
     except BadUrl as error:
         raise ValueError(str(error)) from None
-    return template
+    return url.replace(_STAND_IN, _ITEM_ID)
 
 
 def _directory(path: Path) -> Path:
@@ -145,6 +146,8 @@ class Settings(BaseSettings):
         validate_by_name=True,
         validate_by_alias=True,
         case_sensitive=True,
+        # Fields may be given by name too, which must not open `redis_url` to the environment.
+        env_prefix=_PREFIX,
         env_ignore_empty=True,
         env_file_encoding="utf-8",
         dotenv_filtering="only_existing",
@@ -172,15 +175,6 @@ class Settings(BaseSettings):
     template_dir: Annotated[Path, AfterValidator(_directory)] = SHIPPED_TEMPLATES
     store_name: StoreName = "Stockbell"
     log_format: Literal["console", "json"] | None = None
-
-    @field_validator("sweep_seconds")
-    @classmethod
-    def _sweeps_within_half_a_lease(cls, seconds: float, info: ValidationInfo) -> float:
-        # A rescue trusts heartbeats only if the last sweep is younger than half a lease: with rarer
-        # sweeps nothing would ever be rescued.
-        if seconds >= info.data.get("lease_seconds", float("inf")) / 2:
-            raise ValueError(f"must be less than half of {variable('lease_seconds')}")
-        return seconds
 
 
 def load(env_file: Path = ENV_FILE) -> Settings:

@@ -12,7 +12,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -26,7 +26,9 @@ SECONDS_TO_START = 30.0
 class RedisServer:
     """One server on a port of its own. It writes before it answers, so a kill loses nothing."""
 
-    def __init__(self) -> None:
+    def __init__(self, options: Mapping[str, str] | None = None) -> None:
+        """`options` as in redis.conf."""
+        self._options = options or {}
         given = os.environ.get("TEST_REDIS_URL")
         self.is_ours = given is None
         self.port = _free_port()
@@ -50,13 +52,22 @@ class RedisServer:
             shutil.rmtree(self._directory)
             self._directory = None
 
+    def close(self) -> None:
+        """For `contextlib.closing`: the same as `stop`."""
+        self.stop()
+
     def kill(self) -> None:
         """End it as a power cut would; its data stays."""
-        if self._process is None:
-            pytest.skip("a server that the tests did not start can't be killed")
-        self._process.kill()
-        self._process.wait()
-        self._process = None
+        self.skip_unless_ours()
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def skip_unless_ours(self) -> None:
+        """For tests that can't be done with a server that somebody else started."""
+        if not self.is_ours:
+            pytest.skip("TEST_REDIS_URL names a server that the tests did not start")
 
     def restart(self, *, empty: bool) -> None:
         """Kill it and start it again at the same port, with or without what it held."""
@@ -80,6 +91,7 @@ class RedisServer:
             self._directory = Path(tempfile.mkdtemp(prefix="stockbell-redis-"))
         options = {"port": self.port, "bind": "127.0.0.1", "dir": self._directory, "save": ""}
         options |= {"appendonly": "yes", "appendfsync": "no", "logfile": "redis.log"}
+        options |= self._options
         arguments = [text for name, value in options.items() for text in (f"--{name}", str(value))]
         self._process = subprocess.Popen([_binary(), *arguments], stdout=subprocess.DEVNULL)
 
@@ -121,10 +133,12 @@ def _from_wheel() -> str | None:
 
 
 def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    while True:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port: int = probe.getsockname()[1]
+        if port < 65536 - 10_000:  # a cluster's node takes the port 10,000 higher too
+            return port
 
 
 @pytest.fixture

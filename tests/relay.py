@@ -96,12 +96,14 @@ class ScriptedRelay:
         *,
         security: Literal["plain", "starttls", "tls"] = "plain",
         users: Mapping[str, str] | None = None,
+        mechanisms: str = "PLAIN LOGIN",
         pipelining: bool = False,
         certificate_for: str = HOST,
         on_accept: Callable[[int], None] | None = None,
     ) -> None:
         self.security = security
         self.users = dict(users or {})
+        self.mechanisms = mechanisms
         self.pipelining = pipelining
         self.on_accept = on_accept
         """Called with the number of mails accepted, before the reply is written."""
@@ -289,7 +291,7 @@ class _Connection:
         if self._relay.security == "starttls" and not self._encrypted:
             offers.append("STARTTLS")
         if self._relay.users and (self._encrypted or self._relay.security == "plain"):
-            offers.append("AUTH PLAIN LOGIN")
+            offers.append(f"AUTH {self._relay.mechanisms}")
         lines = [f"250-{offer}" for offer in offers[:-1]] + [f"250 {offers[-1]}"]
         await self._do("ehlo", "\r\n".join(lines))
 

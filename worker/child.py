@@ -40,9 +40,10 @@ class Lifeline:
 
     def cut(self) -> None:
         """In the parent: tells all children to end. In a child: lets go of the parent's end."""
-        if self._writing >= 0:
-            os.close(self._writing)
-            self._writing = -1
+        # Two signals may come at once, the second in the middle of this.
+        writing, self._writing = self._writing, -1
+        if writing >= 0:
+            os.close(writing)
 
 
 class Child:

@@ -32,6 +32,6 @@ def _beginning(fields: Fields, size: int) -> Fields:
         if size <= 0:
             break
         short = name[:size]
-        kept[short] = value[: size - len(short)]
+        kept.setdefault(short, value[: size - len(short)])
         size -= len(short) + len(kept[short])
     return kept

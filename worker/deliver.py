@@ -123,7 +123,8 @@ class Slice:
             claimed = await self._line.write(claims.claim, owner, lease.seconds, self._lists, size, first=first)
         except OwnerLost:
             lease.lost(owner)
-            return await self._begin_anew(first)
+            await self._begin_anew(first)
+            return
         lease.renewed(owner, sent_at)
         self._lists = claimed.full
         self._items |= claimed.items

@@ -84,7 +84,7 @@ class Renderer:
         self._html = _environment(loader, escape=True)
         self._locales = _locales(template_dir / _MAIL)
         self._mails: dict[str, _Mail] = {}
-        self._last: tuple[MailContext, str, Rendered] | None = None
+        self._last: tuple[MailContext, _Mail, Rendered] | None = None
 
     def render(self, context: MailContext, locale: str | None) -> tuple[Rendered, str]:
         """The mail in the language nearest to `locale`, and which language that is.
@@ -94,10 +94,10 @@ class Renderer:
         mail = self._mail(self._nearest(locale))
         # Nothing in a mail depends on who gets it, and those who wait for one item come in a row.
         last = self._last
-        if last and last[0] == context and last[1] == mail.locale:
+        if last and last[0] == context and last[1] is mail:
             return last[2], mail.locale
         rendered = mail.render(self._variables(context, mail.locale))
-        self._last = context, mail.locale, rendered
+        self._last = context, mail, rendered
         return rendered, mail.locale
 
     def check(self) -> list[str]:
@@ -173,7 +173,7 @@ _SAMPLES: Final = (_FULL_SAMPLE, _BARE_SAMPLE)
 
 
 def _environment(loader: FileSystemLoader, *, escape: bool) -> Environment:
-    return Environment(
+    environment = Environment(
         loader=loader,
         autoescape=escape,  # noqa: S701 - always on for HTML; text has nothing to escape
         undefined=StrictUndefined,
@@ -181,6 +181,10 @@ def _environment(loader: FileSystemLoader, *, escape: bool) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    # Jinja's own (`lipsum`, `cycler`) lead from a template to all of Python, and they are copied for
+    # every text, which costs as much as filling in a subject.
+    environment.globals.clear()
+    return environment
 
 
 def _locales(mail: Path) -> dict[str, str]:

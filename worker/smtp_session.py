@@ -18,7 +18,6 @@ from typing import Final, cast
 from aiosmtplib import (
     SMTP,
     SMTPException,
-    SMTPReadTimeoutError,
     SMTPResponse,
     SMTPResponseException,
     SMTPServerDisconnected,
@@ -51,7 +50,7 @@ _HOST_NAME: Final = re.compile(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+")
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Seconds to wait for a connection (and again for its greeting), a reply, the final reply.
+    """Seconds to wait for a connection with its greeting, a reply, and the reply to the final dot.
 
     The last is long because giving up there means not to know (RFC 5321 section 4.5.3.2.6).
     """
@@ -125,7 +124,7 @@ class SmtpSession:
             response = await self._ask(Stage.MAIL, self._mail_from)
             if not is_go_ahead(Stage.MAIL, response.code):
                 return _relay_down(Stage.MAIL, response)
-            await self._client.rset()
+            await self._ask(Stage.MAIL, b"RSET")
         except Exception as error:
             return self._failure(error)
         return None
@@ -134,7 +133,8 @@ class SmtpSession:
         """Take leave and close. Waits 2 seconds at most, and hides every error."""
         try:
             with suppress(Exception):
-                await self._client.quit(timeout=_QUIT_TIMEOUT)
+                async with asyncio.timeout(_QUIT_TIMEOUT):
+                    await self._client.quit(timeout=None)
         finally:
             self.drop()
 
@@ -146,7 +146,10 @@ class SmtpSession:
             transport.abort()
 
     async def _connect(self) -> None:
-        await self._client.connect(timeout=self._timeouts.connect)
+        # Here and in `quit` the timeouts are asyncio's. aiosmtplib's are made of wait_for, which in
+        # Python 3.11 forgets a cancellation that comes together with what it waits for.
+        async with asyncio.timeout(self._timeouts.connect):
+            await self._client.connect(timeout=None)
         await self._greet()
         if self._relay.security == "starttls":
             await self._encrypt()
@@ -156,13 +159,15 @@ class SmtpSession:
 
     async def _greet(self) -> None:
         self._stage = Stage.EHLO
-        await self._client.ehlo()
+        async with asyncio.timeout(self._timeouts.command):
+            await self._client.ehlo(timeout=None)
 
     async def _encrypt(self) -> None:
         self._stage = Stage.STARTTLS
         if not self._client.supports_extension("starttls"):
             raise _NotOfferedError("it does not offer STARTTLS; nothing is sent unencrypted")
-        await self._client.starttls()
+        async with asyncio.timeout(self._timeouts.command):
+            await self._client.starttls(timeout=None)
 
     async def _log_in(self, username: str, password: str) -> None:
         self._stage = Stage.AUTH
@@ -171,11 +176,12 @@ class SmtpSession:
             "login": self._client.auth_login,
             "cram-md5": self._client.auth_crammd5,
         }
-        # Only the first: aiosmtplib's own `login` goes on to the next one with a wrong password,
-        # and relays lock out whoever does that.
+        # Only the first: aiosmtplib's own `login` goes on to the next one with a wrong password, and relays lock out
+        # whoever does that.
         for name, log_in in mechanisms.items():
             if name in self._client.server_auth_methods:
-                await log_in(username, password)
+                async with asyncio.timeout(self._timeouts.command):
+                    await log_in(username, password, timeout=None)
                 return
         raise _NotOfferedError("it offers no login by PLAIN, LOGIN or CRAM-MD5")
 
@@ -207,7 +213,7 @@ class SmtpSession:
         self._stage = stage
         response = await self._client.execute_command(command)
         task = asyncio.current_task()
-        # Python 3.11's wait_for forgets a cancellation that comes together with the reply.
+        # A forgotten cancellation, as in `_connect`. Looking for it is cheaper than a timeout of our own.
         if task is not None and task.cancelling():
             raise asyncio.CancelledError
         return response
@@ -251,7 +257,7 @@ class SmtpSession:
 
     def _stage_of(self, error: Exception) -> Stage:
         # aiosmtplib connects and reads the greeting in one step.
-        connected = _has_cause(error, SMTPResponseException, SMTPReadTimeoutError, SMTPServerDisconnected)
+        connected = _has_cause(error, SMTPResponseException, SMTPServerDisconnected)
         return Stage.GREETING if self._stage is Stage.CONNECT and connected else self._stage
 
 
@@ -264,9 +270,9 @@ def _relay_down(stage: Stage, response: SMTPResponse) -> RelayDown:
     return cast(RelayDown, judge(stage, Reply(response.code, response.message)))
 
 
-def _causes(error: BaseException) -> Iterator[BaseException]:
+def _causes(error: Exception) -> Iterator[Exception]:
     cause: BaseException | None = error
-    while cause is not None:
+    while isinstance(cause, Exception):  # a timeout's own cause is a cancellation, which says nothing
         yield cause
         cause = cause.__cause__
 

@@ -25,6 +25,8 @@ PATIENCE_SECONDS = 20.0
 """How long a worker may take to end once it was asked to."""
 CHECK_SECONDS = 0.2
 PR_SET_PDEATHSIG = 1
+CELERY = """-m celery --quiet --app worker.tasks:app worker --pool prefork --loglevel WARNING
+    --without-gossip --without-mingle --without-heartbeat"""
 
 log = structlog.get_logger()
 
@@ -52,7 +54,11 @@ def run(parts: Parts, concurrency: int | None) -> None:
 
 def _work(children: int, stop: Stop) -> int:
     """Runs one Celery worker until it leaves or we are stopped; returns its exit code."""
-    worker = subprocess.Popen(_command(children), preexec_fn=_follow_the_parent)  # noqa: PLW1509
+    worker = subprocess.Popen(
+        _command(children),
+        stdout=subprocess.DEVNULL,  # Celery's chatter; what matters is logged, and logs go to stderr
+        preexec_fn=_follow_the_parent,  # noqa: PLW1509  # we have no other thread
+    )
     while worker.poll() is None and not stop.is_set():
         stop.wait(CHECK_SECONDS)
     if worker.poll() is None:
@@ -66,18 +72,7 @@ def _work(children: int, stop: Stop) -> int:
 
 
 def _command(children: int) -> list[str]:
-    celery = [sys.executable, "-m", "celery", "--quiet", "-A", "worker.tasks:app", "worker"]
-    return [
-        *celery,
-        "-c",
-        str(children),
-        "-P",
-        "prefork",
-        "-l",
-        "INFO",
-        "--without-gossip",
-        "--without-mingle",
-    ]
+    return [sys.executable, *CELERY.split(), "--concurrency", str(children)]
 
 
 def _follow_the_parent() -> None:

@@ -4,6 +4,7 @@ The pool is prefork; each child has one event loop, made after the fork and kept
 connections to the relay stay open between tasks. `worker.tasks:app` is for Celery's own tools.
 """
 
+from logging import WARNING, getLogger
 from typing import Any
 from uuid import UUID
 
@@ -57,9 +58,11 @@ def _ids(lists: object) -> list[UUID]:
     return []
 
 
+@signals.celeryd_init.connect
 @signals.setup_logging.connect
 def _set_up_logging(**_kwargs: Any) -> None:
     logging.configure(settings.load().log_format)
+    getLogger("celery").setLevel(WARNING)  # a line for every bell would tell nobody anything
 
 
 @signals.worker_init.connect
@@ -70,6 +73,11 @@ def _before_the_pool(**_kwargs: Any) -> None:
 @signals.worker_process_init.connect
 def _in_the_child(**_kwargs: Any) -> None:
     _process.child = Child(Parts(settings.load()), _process.lifeline)
+
+
+@signals.worker_ready.connect
+def _ready(**_kwargs: Any) -> None:
+    log.info("worker.ready")
 
 
 @signals.worker_shutting_down.connect

@@ -201,6 +201,15 @@ def test_a_language_falls_back_file_by_file(own: Path) -> None:
     assert "Wieder verfügbar" in mail.html
 
 
+def test_a_folder_for_the_default_language_is_told_from_the_default(own: Path) -> None:
+    english = own / "back_in_stock" / "en"
+    english.mkdir()
+    (english / "subject.txt").write_text("It's back: {{ item_name }}")
+    renderer = Renderer(own, "Shop")
+    assert renderer.render(context(), None)[0].subject == "Blue mug is back in stock"
+    assert renderer.render(context(), "en")[0].subject == "It's back: Blue mug"
+
+
 def test_the_same_facts_make_the_same_mail_and_others_another(renderer: Renderer) -> None:
     first = renderer.render(context(), "de")
     assert renderer.render(context(), "de") == first
@@ -214,6 +223,7 @@ def test_the_same_facts_make_the_same_mail_and_others_another(renderer: Renderer
     ("template", "reason"),
     [
         ("\n{{ itm_name }}", "line 2: 'itm_name' is undefined"),
+        ("{{ lipsum }}", "line 1: 'lipsum' is undefined"),
         ("\n\n{% if %}", "line 3: Expected an expression"),
         ("{{ 1 / 0 }}", "line 1: ZeroDivisionError: division by zero"),
         ("{% extends 'no.html' %}", "line 1: 'no.html' not found"),

@@ -1,4 +1,4 @@
-"""The sweep: rescues, puts in line what is due, and rings for it. It needs neither Redis nor a free worker to rescue."""
+"""The sweep: rescues, puts in line what is due, and rings for it. To rescue it needs neither Redis nor a worker."""
 
 import structlog
 

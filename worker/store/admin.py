@@ -65,15 +65,23 @@ class Changed:
         self.refused |= other.refused
 
 
-def retry(c: Connection, ids: Sequence[UUID], *, ordered: bool, force: bool, dry_run: bool = False) -> Changed:
+def retry(
+    c: Connection,
+    ids: Sequence[UUID],
+    *,
+    ordered: bool,
+    force: bool,
+    dry_run: bool = False,
+    taken: dict[Key, UUID] | None = None,
+) -> Changed:
     """FAILED -> RECEIVED; with `ordered` they are sent whatever the stock.
 
     OUTCOME_UNKNOWN may have been told already, so it needs `force`. Per person and waiting list only the oldest is
-    taken, and none while another one is unresolved.
+    taken, and none while another one is unresolved. `taken` is what earlier chunks of a dry run took.
     """
     rows = _load(c, ids)
     unresolved = _unresolved(c, rows.values())
-    taken: dict[Key, UUID] = {}
+    taken = {} if taken is None else taken
 
     def refusal(row: Row[Any]) -> str | None:
         key = row.contact_id, row.waiting_list_id

@@ -25,7 +25,7 @@ WAITING: ColumnElement[str] = literal_column(
     f"""CASE WHEN r.status <> 'RECEIVED' THEN NULL
         WHEN {lists.PAUSED} THEN 'paused'
         WHEN r.not_before IS NOT NULL THEN 'backoff'
-        WHEN r.ordered_at IS NULL AND (w.last_in_stock_at IS NULL OR w.last_in_stock_at <= r.created_date) THEN 'noStock'
+        WHEN r.ordered_at IS NULL AND coalesce(w.last_in_stock_at <= r.created_date, true) THEN 'noStock'
         WHEN r.ordered_at IS NULL AND NOT w.in_stock THEN 'soldOut'
         WHEN NOT ({lists.RELAY_UP}) THEN 'relayDown'
         ELSE 'queued' END"""

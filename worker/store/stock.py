@@ -22,7 +22,8 @@ _ITEMS = Sql(
     out_at="time",
 )
 _WAITING = Sql(
-    """SELECT id, item_id, options, in_stock FROM waiting_list WHERE item_id IN (SELECT item_id FROM ROWS(item_id uuid))""",
+    """SELECT id, item_id, options, in_stock FROM waiting_list
+    WHERE item_id IN (SELECT item_id FROM ROWS(item_id uuid))""",
     id="uuid",
     item_id="uuid",
     in_stock="bool",
@@ -38,8 +39,9 @@ _SAVE_LEVELS = Sql(
     """INSERT INTO stock (item_id, options, in_stock, quantity, occurred_at, entry_id, last_in_stock_at)
     SELECT item_id, options, in_stock, quantity, occurred_at, entry_id, seen FROM ROWS(item_id uuid, options text,
         in_stock bool, quantity bigint, occurred_at timestamptz, entry_id text, seen timestamptz)
-    WHERE true ON CONFLICT (item_id, options) DO UPDATE SET in_stock = excluded.in_stock, quantity = excluded.quantity,
-        occurred_at = excluded.occurred_at, entry_id = excluded.entry_id, last_in_stock_at = excluded.last_in_stock_at"""
+    WHERE true ON CONFLICT (item_id, options) DO UPDATE SET
+        in_stock = excluded.in_stock, quantity = excluded.quantity, occurred_at = excluded.occurred_at,
+        entry_id = excluded.entry_id, last_in_stock_at = excluded.last_in_stock_at"""
 )
 _SAVE_LISTS = Sql(
     """WITH changed AS MATERIALIZED (

@@ -26,14 +26,15 @@ _STAMP = Sql(
 )
 _RESCUE = Sql(
     f"""WITH gone AS MATERIALIZED (
-        SELECT r.id AS request_id, r.owner AS gone_owner FROM request AS r LEFT JOIN owner AS o ON o.id = r.owner
+        SELECT r.id AS request_id, r.handed_at IS NULL AND r.rescues < :most_rescues AS goes_on
+        FROM request AS r LEFT JOIN owner AS o ON o.id = r.owner
         WHERE r.status = 'PROCESSING' AND {GONE} LIMIT :most FOR UPDATE OF r SKIP LOCKED)
     UPDATE request AS r SET
-        status = CASE WHEN r.handed_at IS NULL AND r.rescues < :most_rescues THEN 'RECEIVED' ELSE 'FAILED' END,
-        auto_notified = CASE WHEN r.handed_at IS NULL AND r.rescues < :most_rescues THEN auto_notified ELSE true END,
-        failure_code = CASE WHEN r.handed_at IS NULL AND r.rescues < :most_rescues THEN NULL ELSE 'OUTCOME_UNKNOWN' END,
-        failure_reason = CASE WHEN r.handed_at IS NOT NULL THEN 'its worker died after the mail may have been handed over'
-            WHEN r.rescues < :most_rescues THEN NULL ELSE 'its workers died too often' END,
+        status = CASE WHEN goes_on THEN 'RECEIVED' ELSE 'FAILED' END,
+        auto_notified = CASE WHEN goes_on THEN auto_notified ELSE true END,
+        failure_code = CASE WHEN goes_on THEN NULL ELSE 'OUTCOME_UNKNOWN' END,
+        failure_reason = CASE WHEN goes_on THEN NULL WHEN handed_at IS NULL THEN 'its workers died too often'
+            ELSE 'its worker died when the mail may have been handed over' END,
         rescues = r.rescues + 1, owner = NULL, claimed_at = NULL, handed_at = NULL
     FROM gone WHERE r.id = gone.request_id AND r.status = 'PROCESSING'
     RETURNING id, status""",

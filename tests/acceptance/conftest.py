@@ -1,0 +1,42 @@
+"""Fixtures of the tests that run the real processes."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.stockbell import Stockbell
+from tests.redis_server import RedisServer
+from tests.relay import ScriptedRelay
+
+
+@pytest.fixture
+def relay() -> Iterator[ScriptedRelay]:
+    """The relay that all mails of a test go to."""
+    with ScriptedRelay() as relay:
+        yield relay
+
+
+@pytest.fixture
+def stockbell(
+    postgres_url: str, redis_server: RedisServer, relay: ScriptedRelay, tmp_path: Path
+) -> Iterator[Stockbell]:
+    """The program on PostgreSQL, nothing started yet."""
+    yield from running(postgres_url, redis_server, relay, tmp_path)
+
+
+@pytest.fixture
+def any_stockbell(
+    any_database_url: str, redis_server: RedisServer, relay: ScriptedRelay, tmp_path: Path
+) -> Iterator[Stockbell]:
+    """The program, once on each kind of database."""
+    yield from running(any_database_url, redis_server, relay, tmp_path)
+
+
+def running(url: str, redis_server: RedisServer, relay: ScriptedRelay, directory: Path) -> Iterator[Stockbell]:
+    """The program; whatever the test started is stopped afterwards."""
+    program = Stockbell(url, redis_server, relay, directory)
+    try:
+        yield program
+    finally:
+        program.stop_all()

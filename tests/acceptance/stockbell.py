@@ -1,0 +1,165 @@
+"""The whole program as its users run it: real processes, a real Redis, a real relay, watched from outside."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import redis
+
+from tests.polling import eventually
+from tests.redis_server import RedisServer
+from tests.relay import ScriptedRelay
+
+LEASE = 3.0
+SWEEP = 0.5
+CONNECTIONS = 4
+DOUBLES_A_KILL = CONNECTIONS + max(50, 4 * CONNECTIONS)
+"""What a kill -9 may repeat: the mails on the way, and those whose outcome was not committed."""
+
+
+class Stockbell:
+    """Starts processes of the program and asks it how things stand; stops whatever it started."""
+
+    def __init__(self, database_url: str, redis_server: RedisServer, relay: ScriptedRelay, directory: Path) -> None:
+        self.relay = relay
+        self._redis = redis_server
+        self._directory = directory
+        self.processes: list[subprocess.Popen[bytes]] = []
+        self.environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("STOCKBELL_")},
+            "DATABASE_URL": database_url,
+            "REDIS_URL": redis_server.url,
+            "SMTP_URL": f"smtp://127.0.0.1:{relay.port}",
+            "MAIL_FROM": "Shop <no-reply@shop.example>",
+            "STOCKBELL_ITEM_URL_TEMPLATE": "https://shop.example/p/{catalogItemId}",
+            "STOCKBELL_LEASE_SECONDS": str(LEASE),
+            "STOCKBELL_SWEEP_SECONDS": str(SWEEP),
+            "STOCKBELL_SMTP_CONNECTIONS": str(CONNECTIONS),
+            "STOCKBELL_RETRY_SECONDS": "0.5",
+            "STOCKBELL_LOG_FORMAT": "json",
+        }
+
+    def start(self, *command: str, **settings: str) -> subprocess.Popen[bytes]:
+        """Starts `stockbell ...` in a process group of its own, and waits until it says that it is up."""
+        log = self._directory / f"{len(self.processes)}-{command[0]}.log"
+        process = subprocess.Popen(
+            [sys.executable, "-m", "worker", *command],
+            env=self.environment | settings,
+            cwd=self._directory,
+            stdout=subprocess.DEVNULL,
+            stderr=log.open("wb"),
+            start_new_session=True,
+        )
+        self.processes.append(process)
+        return process
+
+    def start_all(self, *, listeners: int = 1, workers: int = 1, children: int = 1, schedulers: int = 1) -> None:
+        """Starts processes of every kind; does not wait for them."""
+        for _ in range(listeners):
+            self.start("listen")
+        for _ in range(workers):
+            self.start("work", "-c", str(children))
+        for _ in range(schedulers):
+            self.start("schedule")
+
+    def stop_all(self) -> None:
+        """Kills whatever still runs, with its children."""
+        for process in self.processes:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+    def run(self, *command: str, text: str | None = None) -> subprocess.CompletedProcess[str]:
+        """Runs a command to its end."""
+        return subprocess.run(
+            [sys.executable, "-m", "worker", *command],
+            env=self.environment,
+            cwd=self._directory,
+            capture_output=True,
+            text=True,
+            input=text,
+            timeout=60,
+            check=False,
+        )
+
+    def waiting(self, item: str, count: int, **columns: str) -> list[str]:
+        """Imports so many requests for an item; returns their addresses."""
+        addresses = [f"{item}-{number}@customer.example" for number in range(count)]
+        lines = [json.dumps({"email": address, "catalogItemId": item, **columns}) for address in addresses]
+        file = self._directory / f"{item}.jsonl"
+        file.write_text("\n".join(lines))
+        assert self.run("import", str(file)).returncode == 0
+        return addresses
+
+    def publish(self, **fields: str | int) -> str:
+        """Publishes an event as any stock system does: XADD with flat fields."""
+        with redis.Redis.from_url(self._redis.url) as client:
+            entry: Any = {name: str(value) for name, value in fields.items()}
+            return str(client.xadd("inventory:events", entry), "ascii")
+
+    def status(self) -> dict[str, Any]:
+        """`stockbell status --json`."""
+        answer = self.run("status", "--json")
+        assert answer.stdout, answer.stderr
+        status: dict[str, Any] = json.loads(answer.stdout)
+        return status
+
+    def requests(self, *options: str) -> list[dict[str, Any]]:
+        """`stockbell requests list --json`, all of them."""
+        answer = self.run("requests", "list", "--json", "--limit", "0", *options)
+        assert answer.returncode == 0, answer.stderr
+        return [json.loads(line) for line in answer.stdout.splitlines()]
+
+    def until(self, seconds: float = 60, **counts: int) -> dict[str, int]:
+        """Waits until so many requests are in these states; returns the counts of all."""
+
+        def reached() -> dict[str, int] | None:
+            found: dict[str, int] = self.status()["requests"]
+            return found if all(found[state] == count for state, count in counts.items()) else None
+
+        return eventually(reached, seconds, until=f"{counts}; logs: {self.logs()[-2000:]}") or {}
+
+    def mails(self) -> Counter[str]:
+        """How often the relay took a mail for each address."""
+        return Counter(mail.recipient for mail in list(self.relay.accepted))
+
+    def logs(self) -> str:
+        """What all processes have logged."""
+        return "\n".join(path.read_text() for path in sorted(self._directory.glob("*.log")))
+
+
+def descendants(pid: int) -> list[int]:
+    """The living processes below a process, nearest first."""
+    found: list[int] = []
+    for child in children(pid):
+        found += [child, *descendants(child)]
+    return found
+
+
+def children(pid: int) -> list[int]:
+    """The living children of a process."""
+    try:
+        text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+    return [int(child) for child in text.split()]
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process is there and not a zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def told_exactly_once(mails: Mapping[str, int], addresses: Iterable[str]) -> bool:
+    """Whether each of these got one mail, and nobody else any."""
+    return dict(mails) == dict.fromkeys(addresses, 1)

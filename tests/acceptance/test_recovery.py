@@ -1,0 +1,170 @@
+"""What is left after a kill, a restart, an emptied Redis: everybody is told, and who is told twice is bounded."""
+
+import os
+import signal
+import threading
+from collections.abc import Callable
+
+import redis
+
+from tests.acceptance.stockbell import DOUBLES_A_KILL, Stockbell, children, descendants, is_alive, told_exactly_once
+from tests.polling import eventually
+from tests.redis_server import RedisServer
+
+
+def at_mail(program: Stockbell, number: int, action: Callable[[], object]) -> threading.Event:
+    """Does something once when the relay has taken so many mails, before it says so."""
+    done = threading.Event()
+
+    def on_accept(accepted: int) -> None:
+        if accepted >= number and not done.is_set():
+            done.set()
+            action()
+
+    program.relay.on_accept = on_accept
+    return done
+
+
+def assert_all_told(program: Stockbell, addresses: list[str], *, kills: int = 1) -> None:
+    mails = program.mails()
+    assert set(mails) == set(addresses), "everybody, and nobody else"
+    doubles = sum(mails.values()) - len(mails)
+    assert doubles <= kills * DOUBLES_A_KILL
+    ids = {mail.recipient: mail.message_id for mail in program.relay.accepted}
+    assert len({mail.message_id for mail in program.relay.accepted}) == len(ids), "a repeated mail keeps its Message-ID"
+
+
+def test_a_killed_child_is_replaced_and_its_claims_are_rescued(stockbell: Stockbell) -> None:
+    addresses = stockbell.waiting("mug-1", 600)
+    stockbell.start("listen")
+    stockbell.start("schedule")
+    supervisor = stockbell.start("work", "-c", "2")
+
+    def kill_a_child() -> None:
+        (celery,) = children(supervisor.pid)
+        os.kill(children(celery)[0], signal.SIGKILL)
+
+    killed = at_mail(stockbell, 100, kill_a_child)
+    stockbell.publish(catalogItemId="mug-1", quantity=5)
+    stockbell.until(NOTIFICATION_SENT=600)
+    assert killed.is_set()
+    assert_all_told(stockbell, addresses)
+
+
+def test_a_killed_celery_worker_is_started_again(stockbell: Stockbell) -> None:
+    addresses = stockbell.waiting("mug-1", 600)
+    stockbell.start("listen")
+    stockbell.start("schedule")
+    supervisor = stockbell.start("work", "-c", "2")
+    orphans: list[int] = []
+
+    def kill_the_parent_of_the_pool() -> None:
+        (celery,) = children(supervisor.pid)
+        orphans.extend(descendants(celery))
+        os.kill(celery, signal.SIGKILL)
+
+    killed = at_mail(stockbell, 100, kill_the_parent_of_the_pool)
+    stockbell.publish(catalogItemId="mug-1", quantity=5)
+    stockbell.until(NOTIFICATION_SENT=600)
+    assert killed.is_set()
+    assert_all_told(stockbell, addresses, kills=2)
+    assert "worker.exited" in stockbell.logs()
+    eventually(lambda: not any(is_alive(pid) for pid in orphans), until="no child outlives its pool")
+
+
+def test_a_killed_supervisor_leaves_no_process_behind(stockbell: Stockbell) -> None:
+    addresses = stockbell.waiting("mug-1", 300)
+    stockbell.start("listen")
+    stockbell.start("schedule")
+    supervisor = stockbell.start("work", "-c", "2")
+    left: list[int] = []
+
+    def kill_the_supervisor() -> None:
+        left.extend(descendants(supervisor.pid))
+        supervisor.kill()
+
+    killed = at_mail(stockbell, 50, kill_the_supervisor)
+    stockbell.publish(catalogItemId="mug-1", quantity=5)
+    eventually(killed.is_set)
+    eventually(lambda: not any(is_alive(pid) for pid in left), until="the worker ends with its supervisor")
+    stockbell.start("work", "-c", "2")
+    stockbell.until(NOTIFICATION_SENT=300)
+    assert told_exactly_once(stockbell.mails(), addresses), "it ended in order: nobody is told twice"
+
+
+def test_an_emptied_redis_loses_nobody_whom_an_event_woke(stockbell: Stockbell, redis_server: RedisServer) -> None:
+    addresses = stockbell.waiting("mug-1", 400)
+    stockbell.start_all(children=2)
+
+    def empty() -> None:
+        with redis.Redis.from_url(redis_server.url) as client:
+            client.flushall()
+
+    emptied = at_mail(stockbell, 100, empty)
+    stockbell.publish(catalogItemId="mug-1", quantity=5)
+    stockbell.until(NOTIFICATION_SENT=400)
+    assert emptied.is_set()
+    later = stockbell.waiting("mug-2", 3)
+    stockbell.publish(catalogItemId="mug-2", quantity=5)
+    stockbell.until(NOTIFICATION_SENT=403)
+    assert told_exactly_once(stockbell.mails(), addresses + later)
+
+
+def test_a_killed_redis_that_comes_back_is_used_again(stockbell: Stockbell, redis_server: RedisServer) -> None:
+    addresses = stockbell.waiting("mug-1", 400)
+    stockbell.start_all(children=2)
+    killed = at_mail(stockbell, 50, redis_server.kill)
+    stockbell.publish(catalogItemId="mug-1", quantity=5)
+    eventually(killed.is_set)
+    redis_server.start()
+    stockbell.until(NOTIFICATION_SENT=400)
+    later = stockbell.waiting("mug-2", 3)
+    stockbell.publish(catalogItemId="mug-2", quantity=5)
+    stockbell.until(NOTIFICATION_SENT=403)
+    assert told_exactly_once(stockbell.mails(), addresses + later)
+
+
+def test_sigterm_to_every_group_under_load_ends_all_in_order(stockbell: Stockbell) -> None:
+    addresses = stockbell.waiting("mug-1", 600)
+    stockbell.start_all(children=2)
+    due = at_mail(stockbell, 100, lambda: None)
+    stockbell.publish(catalogItemId="mug-1", quantity=5)
+    eventually(due.is_set)
+    started = [pid for process in stockbell.processes for pid in (process.pid, *descendants(process.pid))]
+    for process in stockbell.processes:
+        os.killpg(process.pid, signal.SIGTERM)
+    assert [process.wait(30) for process in stockbell.processes] == [0, 0, 0]
+    assert not any(is_alive(pid) for pid in started)
+    assert "Traceback" not in stockbell.logs()
+    counts = stockbell.status()["requests"]
+    assert counts["PROCESSING"] == counts["FAILED"] == 0
+    assert counts["NOTIFICATION_SENT"] == len(stockbell.relay.accepted), "each mail that was taken is recorded"
+    stockbell.start_all(children=2)
+    stockbell.until(NOTIFICATION_SENT=600)
+    assert told_exactly_once(stockbell.mails(), addresses)
+
+
+def test_a_killed_listener_loses_no_event(stockbell: Stockbell) -> None:
+    addresses = [stockbell.waiting(f"mug-{number}", 1)[0] for number in range(5)]
+    first = stockbell.start("listen")
+    stockbell.start("schedule")
+    stockbell.start("work", "-c", "1")
+    for number in range(5):
+        stockbell.publish(catalogItemId=f"mug-{number}", quantity=5)
+    first.kill()
+    stockbell.start("listen")
+    stockbell.until(NOTIFICATION_SENT=5)
+    assert told_exactly_once(stockbell.mails(), addresses)
+    eventually(lambda: stockbell.status()["events"]["pending"] == 0, until="a dead listener's entries are taken over")
+
+
+def test_a_relay_that_is_away_for_a_while_costs_nobody_an_attempt(stockbell: Stockbell) -> None:
+    addresses = stockbell.waiting("mug-1", 50)
+    stockbell.relay.decide = lambda stage, _recipient: "421 4.3.2 going down" if stage == "greeting" else None
+    stockbell.start_all()
+    stockbell.publish(catalogItemId="mug-1", quantity=5)
+    eventually(lambda: stockbell.status()["breaker"]["state"] == "open")
+    stockbell.relay.decide = None
+    stockbell.until(NOTIFICATION_SENT=50)
+    assert told_exactly_once(stockbell.mails(), addresses)
+    assert {request["attempts"] for request in stockbell.requests()} == {0}

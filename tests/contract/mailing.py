@@ -1,0 +1,134 @@
+"""What the tests of the mailer share."""
+
+import asyncio
+import inspect
+import ssl
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from functools import wraps
+from typing import Any, Final
+from uuid import UUID
+
+import pytest
+import uvloop
+from pydantic import SecretStr
+
+from tests.relay import HOST, ScriptedRelay, trusting_context
+from worker.mailer import Limits, Mail, Mailer, Timeouts
+from worker.outcomes import Outcome, RelayDown
+from worker.relay import Relay
+
+SENDER: Final = "shop@shop.example"
+PATIENT: Final = Timeouts(connect=60, command=60, final=60)
+IMPATIENT: Final = Timeouts(connect=0.75, command=0.75, final=0.75)
+NO_LIMITS: Final = Limits(mails=10**6, age=1e6, idle=1e6)
+
+AsyncTest = Callable[..., Coroutine[Any, Any, None]]
+
+
+def on_both_loops(test: AsyncTest) -> Callable[..., None]:
+    """Make an async test function one that pytest runs on asyncio's loop and on uvloop."""
+
+    @wraps(test)
+    def run(*, new_loop: Callable[[], asyncio.AbstractEventLoop] | None, **fixtures: Any) -> None:
+        with asyncio.Runner(loop_factory=new_loop) as runner:
+            runner.run(test(**fixtures))
+
+    signature = inspect.signature(test)
+    new_loop = inspect.Parameter("new_loop", inspect.Parameter.KEYWORD_ONLY)
+    run.__signature__ = signature.replace(  # type: ignore[attr-defined] # pytest reads it
+        parameters=[*signature.parameters.values(), new_loop]
+    )
+    loops = [pytest.param(None, id="asyncio"), pytest.param(uvloop.new_event_loop, id="uvloop")]
+    parametrized: Callable[..., None] = pytest.mark.parametrize("new_loop", loops)(run)
+    return parametrized
+
+
+class Box:
+    """A source of mails, and a record of what was reported about them."""
+
+    def __init__(self, mails: list[Mail]) -> None:
+        self.waiting = list(reversed(mails))
+        self.taken: list[Mail] = []
+        self.reports: list[tuple[Mail, Outcome]] = []
+
+    async def next(self) -> Mail | None:
+        if not self.waiting:
+            return None
+        self.taken.append(self.waiting.pop())
+        return self.taken[-1]
+
+    def report(self, mail: Mail, outcome: Outcome) -> None:
+        self.reports.append((mail, outcome))
+
+    @property
+    def outcomes(self) -> list[Outcome]:
+        return [outcome for _, outcome in self.reports]
+
+    @property
+    def outcome(self) -> Outcome:
+        (outcome,) = self.outcomes
+        return outcome
+
+    def assert_each_reported_once(self) -> None:
+        assert sorted(mail.request_id for mail, _ in self.reports) == sorted(mail.request_id for mail in self.taken)
+
+
+def mails(count: int, start: int = 0) -> list[Mail]:
+    """Numbered mails, to user0@example.com and so on."""
+    return [
+        Mail(
+            request_id=UUID(int=number),
+            recipient=f"user{number}@example.com",
+            content=f"Message-ID: <{number}@shop.example>\r\n\r\nMail {number}\r\n.\r\n".encode(),
+        )
+        for number in range(start, start + count)
+    ]
+
+
+def relay_of(server: ScriptedRelay, user: str | None = None, password: str = "secret") -> Relay:
+    """The settings for that server."""
+    secret = SecretStr(password) if user else None
+    return Relay(HOST, server.port, server.security, user, secret)
+
+
+@asynccontextmanager
+async def mailer_for(
+    server: ScriptedRelay,
+    *,
+    relay: Relay | None = None,
+    connections: int = 1,
+    timeouts: Timeouts = PATIENT,
+    limits: Limits = NO_LIMITS,
+    clock: Callable[[], float] = lambda: 0.0,
+    tls_context: ssl.SSLContext | None = None,
+) -> AsyncIterator[Mailer]:
+    """A mailer that trusts the server, closed at the end."""
+    mailer = Mailer(
+        relay or relay_of(server),
+        sender=SENDER,
+        connections=connections,
+        timeouts=timeouts,
+        limits=limits,
+        clock=clock,
+        tls_context=tls_context or trusting_context(),
+    )
+    try:
+        yield mailer
+    finally:
+        await mailer.close()
+
+
+async def sent_with(mailer: Mailer, *letters: Mail) -> tuple[Box, RelayDown | None]:
+    """Run `letters` through the mailer; each is reported once, or fails the test."""
+    box = Box(list(letters))
+    down = await mailer.run(box, box.report)
+    box.assert_each_reported_once()
+    return box, down
+
+
+async def until(predicate: Callable[[], object]) -> None:
+    """Wait for something that happens in the server's thread."""
+    async with asyncio.timeout(30):
+        while not predicate():  # noqa: ASYNC110 - an Event belongs to one thread
+            await asyncio.sleep(0.002)

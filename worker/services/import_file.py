@@ -1,0 +1,222 @@
+"""Import files: CSV or JSON lines, one request a line, read in constant memory.
+
+A line that can't be taken in becomes a `Rejected` and hurts no other line. Its reason never repeats
+a value, since that may be a customer's address.
+"""
+
+import csv
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from itertools import chain
+from typing import BinaryIO, Final
+
+from worker.catalog import CatalogReference, canonical_options, checked_url, item_of
+from worker.errors import BadAddress, BadEvent, BadFile, BadReference, BadUrl
+from worker.event_fields import object_of
+from worker.services.addresses import checked_address
+from worker.store.requests import NewRequest
+
+COLUMNS: Final = (
+    "email",
+    "catalogItemId",
+    "appId",
+    "options",
+    "itemUrl",
+    "locale",
+    "createdDate",
+)
+REQUIRED: Final = COLUMNS[:2]
+JSONL_SUFFIXES: Final = (".jsonl", ".ndjson")
+MAX_LINE_BYTES: Final = 64 * 1024
+
+_BOM: Final = b"\xef\xbb\xbf"
+# A column's name that may be repeated: anything else may be a customer's data.
+_NAME: Final = re.compile("[A-Za-z][A-Za-z_ ]{0,29}")
+# BCP 47 without its finer points, or with Java's underscores.
+_LOCALE: Final = re.compile("[A-Za-z]{2,8}(?:[-_][A-Za-z0-9]{1,8}){0,3}")
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+_Line = tuple[int, bytes]
+_Fields = Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A line that is not taken in, and why. The first line is number 1."""
+
+    line: int
+    reason: str
+
+
+class _Bad(Exception):
+    """A line that can't be understood; the text says why."""
+
+
+def read_requests(file: BinaryIO, name: str) -> Iterator[NewRequest | Rejected]:
+    """The requests in a file, in its order. JSON lines are known by `name` or by their first byte.
+
+    Raises BadFile for a CSV file whose header is missing or wrong.
+    """
+    lines = _lines(file)
+    first = next(lines, (1, b""))[1].removeprefix(_BOM)
+    if name.lower().endswith(JSONL_SUFFIXES) or first.startswith(b"{"):
+        return _requests(chain([(1, first)], lines), _json_fields)
+    return _requests(lines, _csv_reader(first))
+
+
+def checked_locale(raw: object) -> str | None:
+    """A language tag like `de` or `de-AT`; None for none. Raises BadReference."""
+    if raw is None or raw == "":
+        return None
+    if isinstance(raw, str) and _LOCALE.fullmatch(raw):
+        return raw
+    raise BadReference("locale must be a language tag like de or de-AT")
+
+
+def _lines(file: BinaryIO) -> Iterator[_Line]:
+    """Every line and its number; of one that is too long its beginning."""
+    number = 0
+    while line := file.readline(MAX_LINE_BYTES + 2):
+        number += 1
+        yield number, line.rstrip(b"\r\n")
+        rest = line
+        while len(rest) > MAX_LINE_BYTES and not rest.endswith(b"\n"):
+            rest = file.readline(MAX_LINE_BYTES + 2)
+
+
+def _requests(lines: Iterator[_Line], read: Callable[[bytes], _Fields]) -> Iterator[NewRequest | Rejected]:
+    for number, line in lines:
+        if not line:
+            continue
+        try:
+            if len(line) > MAX_LINE_BYTES:
+                raise _Bad(f"is over {MAX_LINE_BYTES} bytes")
+            yield _request(read(line))
+        except (_Bad, BadAddress, BadEvent, BadReference) as bad:
+            yield Rejected(number, str(bad))
+
+
+# --- from a line to its fields ---
+
+
+def _json_fields(line: bytes) -> _Fields:
+    fields = object_of("request", line) or {}
+    for name in fields:
+        if name not in COLUMNS:
+            raise _Bad(f"has an unknown field{_shown(name)}")
+    return fields
+
+
+def _csv_reader(header: bytes) -> Callable[[bytes], _Fields]:
+    """How to read the lines under this header."""
+    # As spreadsheets write it where the comma is for decimals.
+    delimiter = ";" if header.count(b";") > header.count(b",") else ","
+    columns = _columns(header, delimiter)
+
+    def fields(line: bytes) -> _Fields:
+        cells = _cells(_decoded(line), delimiter)
+        if len(cells) != len(columns):
+            raise _Bad(f"has {len(cells)} columns, but the header has {len(columns)}")
+        return dict(zip(columns, cells, strict=True))
+
+    return fields
+
+
+def _columns(header: bytes, delimiter: str) -> Sequence[str]:
+    try:
+        columns = _cells(_decoded(header), delimiter)
+    except _Bad as bad:
+        raise BadFile(f"line 1 {bad}") from None
+    if not header.strip():
+        raise BadFile(f"line 1 must be a header with columns of {', '.join(COLUMNS)}")
+    for place, name in enumerate(columns):
+        if name not in COLUMNS:
+            raise BadFile(f"line 1: unknown column {place + 1}{_shown(name)}; the columns may be {', '.join(COLUMNS)}")
+        if name in columns[:place]:
+            raise BadFile(f"line 1: column {name} is there twice")
+    for name in REQUIRED:
+        if name not in columns:
+            raise BadFile(f"line 1: column {name} is missing")
+    return columns
+
+
+def _shown(name: str) -> str:
+    return f" ({name})" if _NAME.fullmatch(name) else ""
+
+
+def _decoded(line: bytes) -> str:
+    try:
+        return line.decode()
+    except UnicodeDecodeError:
+        raise _Bad("is not UTF-8") from None
+
+
+def _cells(line: str, delimiter: str) -> Sequence[str]:
+    """The cells of one line. A quote that is not closed must not swallow the lines below it."""
+    if '"' not in line:
+        return [cell.strip(" \t") for cell in line.split(delimiter)]
+    try:
+        cells = next(csv.reader([line], delimiter=delimiter, skipinitialspace=True, strict=True))
+    except csv.Error:
+        raise _Bad("has a quote that is not closed on the same line, or not doubled") from None
+    return [cell.strip(" \t") for cell in cells]
+
+
+# --- from its fields to a request ---
+
+
+def _request(fields: _Fields) -> NewRequest:
+    email = fields.get("email")
+    if not email:
+        raise _Bad("email is missing")
+    return NewRequest(
+        checked_address(email),
+        _reference(fields),
+        _item_url(fields.get("itemUrl")),
+        checked_locale(fields.get("locale")),
+        _created_date(fields.get("createdDate")),
+    )
+
+
+def _reference(fields: _Fields) -> CatalogReference:
+    item_id, app_id = fields.get("catalogItemId"), fields.get("appId")
+    options = fields.get("options")
+    if isinstance(item_id, str) and isinstance(app_id, str | None) and isinstance(options, str | None):
+        return _known_reference(item_id, app_id or None, options or None)
+    return CatalogReference(item_of(item_id, app_id), canonical_options(options))
+
+
+@lru_cache(maxsize=10_000)
+def _known_reference(item_id: str, app_id: str | None, options: str | None) -> CatalogReference:
+    """Many customers wait for few items."""
+    raw = object_of("options", options.encode(errors="replace")) if options else None
+    return CatalogReference(item_of(item_id, app_id), canonical_options(raw))
+
+
+def _item_url(raw: object) -> str | None:
+    if raw is None or raw == "":
+        return None
+    try:
+        return checked_url(raw)
+    except BadUrl as bad:
+        raise _Bad(f"itemUrl {bad}") from None
+
+
+def _created_date(raw: object) -> datetime | None:
+    if raw is None or raw == "":
+        return None
+    if not isinstance(raw, str):
+        raise _Bad("createdDate must be text")
+    try:
+        created = datetime.fromisoformat(raw.upper())
+        if created.tzinfo is None:
+            raise _Bad("createdDate has no UTC offset")
+        created = created.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise _Bad("createdDate is not an ISO 8601 time") from None
+    if created < _EPOCH:
+        raise _Bad("createdDate is before 1970")
+    return created

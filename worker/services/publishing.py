@@ -1,0 +1,62 @@
+"""Publishes an inventory event, as a stock system would."""
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from worker.catalog import CatalogReference
+from worker.events import decode
+from worker.stream import Stream
+
+
+@dataclass(frozen=True, slots=True)
+class NewEvent:
+    """What to say about an item; None says nothing, an empty text clears what was said before."""
+
+    reference: CatalogReference
+    quantity: int | None = None
+    in_stock: bool | None = None
+    name: str | None = None
+    price: str | None = None
+    currency: str | None = None
+    image_url: str | None = None
+    item_url: str | None = None
+
+    def fields(self) -> dict[str, str]:
+        """The event as fields of a stream entry."""
+        item = self.reference.item
+        fields = {
+            "catalogItemId": item.catalog_item_id,
+            "appId": item.app_id,
+            "options": _json(self.reference.options),
+            "quantity": None if self.quantity is None else str(self.quantity),
+            "inStock": None if self.in_stock is None else str(self.in_stock).lower(),
+            "itemUrl": self.item_url,
+            "item": _json(self._details()),
+        }
+        return {name: value for name, value in fields.items() if value is not None}
+
+    def _details(self) -> dict[str, object]:
+        image = None if self.image_url is None else {"url": self.image_url}
+        details = {"name": self.name, "price": self.price, "currency": self.currency}
+        given = {name: value for name, value in details.items() if value is not None}
+        return given | ({"image": image} if image else {})
+
+
+def publish(stream: Stream, event: NewEvent) -> str:
+    """Adds the event and returns its entry's id. Raises BadEvent, and publishes nothing then.
+
+    Raises RedisAway; the entry may be there all the same.
+    """
+    fields = event.fields()
+    decode(_entry_id_now(), {name.encode(): value.encode() for name, value in fields.items()})
+    return stream.publish(fields)
+
+
+def _entry_id_now() -> str:
+    return f"{time.time_ns() // 1_000_000}-0"
+
+
+def _json(pairs: Mapping[str, object] | tuple[tuple[str, str], ...]) -> str | None:
+    return json.dumps(dict(pairs), ensure_ascii=False) if pairs else None

@@ -1,0 +1,75 @@
+"""How the line stands, in figures."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from worker.bell import Bell
+from worker.errors import RedisAway
+from worker.services.wire import timestamp
+from worker.store import breaker, figures, pauses
+from worker.store.breaker import Breaker
+from worker.store.database import Connection, Database
+from worker.store.figures import RequestFigures
+from worker.store.pauses import Paused
+from worker.stream import Figures, Stream
+
+DUE_SECONDS = 60.0
+"""A request that is due longer than this should have been sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What `stockbell status` shows. Parts that only Redis knows are None if it is away."""
+
+    requests: RequestFigures
+    events: Figures | None
+    bells: int | None
+    breaker: Breaker
+    paused: Paused
+    redis_trouble: str | None = None
+
+    @property
+    def is_well(self) -> bool:
+        """Whether nobody waits for us: the oldest due request is young, no claim is overdue."""
+        oldest = self.requests.oldest_due_seconds
+        return (oldest is None or oldest <= DUE_SECONDS) and self.requests.overdue_claims == 0
+
+    def as_json(self) -> dict[str, Any]:
+        """The figures under the names that scripts rely on."""
+        events = self.events
+        return {
+            "requests": self.requests.by_status,
+            "events": {
+                "stream": events and events.length,
+                "lag": events and events.lag,
+                "pending": events and events.pending,
+                "deadLetters": events and events.dead_letters,
+            },
+            "queue": {"bells": self.bells},
+            "oldestDueSeconds": self.requests.oldest_due_seconds,
+            "overdueClaims": self.requests.overdue_claims,
+            "held": self.requests.held,
+            "workers": self.requests.workers,
+            "breaker": {
+                "state": self.breaker.state,
+                "since": self.breaker.since and timestamp(self.breaker.since),
+                "reason": self.breaker.reason,
+            },
+            "paused": {"all": self.paused.everything, "items": list(self.paused.items)},
+        }
+
+
+def read_status(database: Database, stream: Stream, bell: Bell, lease: float) -> Status:
+    """Looks at everything; `lease` (seconds) tells which workers live. Raises DatabaseAway."""
+    requests, breaker_, paused = database.read(_read, lease)
+    events, bells, trouble = None, None, None
+    try:
+        events = stream.figures()
+        bells = bell.queued()
+    except RedisAway as away:
+        trouble = str(away)
+    return Status(requests, events, bells, breaker_, paused, trouble)
+
+
+def _read(c: Connection, lease: float) -> tuple[RequestFigures, Breaker, Paused]:
+    return figures.read(c, lease), breaker.read(c), pauses.read(c)

@@ -1,0 +1,57 @@
+"""Requests in Wix's words, as JSON: camelCase, times in ISO 8601 UTC with milliseconds."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from worker.catalog import options_from_text
+from worker.models import Status
+
+
+def timestamp(at: datetime) -> str:
+    """As Wix writes times: `2026-11-23T09:00:00.000Z`."""
+    return f"{at.astimezone(UTC).replace(tzinfo=None).isoformat(timespec='milliseconds')}Z"
+
+
+def request_json(row: Any) -> dict[str, object]:
+    """A request (a row of `store.requests.find`). What Wix leaves out until it is set is left out."""
+    found: dict[str, object] = {
+        "id": str(row.id),
+        "catalogReference": _reference_json(row),
+        "email": row.email,
+        "contactId": str(row.contact_id),
+        "status": row.status.value,
+        "autoNotified": row.auto_notified,
+        "createdDate": timestamp(row.created_date),
+        "itemUrl": row.item_url,
+        "locale": row.locale,
+        "notifiedDate": row.notified_date and timestamp(row.notified_date),
+    }
+    given = {name: value for name, value in found.items() if value is not None}
+    tries = {
+        "attempts": row.attempts,
+        "failureCode": row.failure_code,
+        "failureReason": row.failure_reason,
+    }
+    return given | tries | ({"waiting": row.waiting} if row.status is Status.RECEIVED else {})
+
+
+def attempts_json(rows: Sequence[Any]) -> list[dict[str, object]]:
+    """The attempt log (rows of `store.requests.attempts`)."""
+    return [
+        {
+            "at": timestamp(row.at),
+            "event": row.event,
+            "smtpCode": row.smtp_code,
+            "enhancedCode": row.enhanced_code,
+            "reply": row.reply,
+            "owner": row.owner and str(row.owner),
+        }
+        for row in rows
+    ]
+
+
+def _reference_json(row: Any) -> dict[str, object]:
+    reference: dict[str, object] = {"catalogItemId": row.catalog_item_id, "appId": row.app_id}
+    options = dict(options_from_text(row.options))
+    return reference | ({"options": options} if options else {})
