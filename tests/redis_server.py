@@ -13,6 +13,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -145,9 +146,7 @@ def _free_port() -> int:
 def redis_server() -> Iterator[RedisServer]:
     """An empty Redis server for one test."""
     server = RedisServer()
-    server.start()
-    server.flush()
-    try:
+    with closing(server):
+        server.start()
+        server.flush()
         yield server
-    finally:
-        server.stop()

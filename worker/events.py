@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import TypeVar
 
 from worker.catalog import (
@@ -25,9 +26,6 @@ from worker.event_fields import Raw, object_of, raw_event, scalar_of, text_of
 
 MAX_AHEAD = timedelta(minutes=5)
 """How far before the entry's own time a publisher's clock may be."""
-
-# More than this is as good as any other "plenty"; it fits an SQL INTEGER everywhere.
-MAX_QUANTITY = 2**31 - 1
 
 Details = dict[str, str | None]
 
@@ -151,9 +149,9 @@ def _quantity(raw: Raw) -> int | None:
         return None
     if not isinstance(value, int) or isinstance(value, bool):
         raise BadEvent("quantity must be an integer or a string of digits")
-    if value.bit_length() > 63:
+    if value.bit_length() > 63:  # what a BIGINT holds
         raise BadEvent("quantity is out of range")
-    return max(0, min(value, MAX_QUANTITY))
+    return max(0, value)
 
 
 def _event_id(raw: Raw) -> str | None:
@@ -198,8 +196,13 @@ def entry_time(entry_id: str) -> datetime:
 
     Raises BadEvent if that is past the year 9999, which an id set by hand may be.
     """
+    return _moment(entry_id.partition("-")[0])
+
+
+@lru_cache(maxsize=64)  # in a flood many entries share a millisecond
+def _moment(milliseconds: str) -> datetime:
     try:
-        return _EPOCH + timedelta(milliseconds=int(entry_id.partition("-")[0]))
+        return _EPOCH + timedelta(milliseconds=int(milliseconds))
     except OverflowError:
         raise BadEvent("entry id is past the year 9999") from None
 

@@ -157,16 +157,14 @@ class Mailer:
             return _STOPPED
 
     async def _deliver(self, mail: Mail) -> Outcome:
-        connect = self._take
-        while True:
-            kept = await connect()
+        while True:  # past those that have ended while idle; a new one can't have
+            kept = await self._take()
             if isinstance(kept, RelayDown):
                 return kept
             outcome = await kept.session.send(mail.recipient, mail.content)
             if outcome is not None:
                 self._put_back(kept)
                 return outcome
-            connect = self._open  # the other idle ones are as old, and a new one can't be too old
 
     async def _take(self) -> _Kept | RelayDown:
         while self._idle:

@@ -70,12 +70,17 @@ class ItemStock:
     """Events that were dropped because something newer, or the same, is known."""
 
     def apply(self, events: Iterable[Event], *, minimum: int, now: datetime) -> None:
-        """Applies one batch's events of this item, oldest first; what is older than what we know is dropped."""
+        """Applies one batch's events of this item, oldest first; what is older than what we know wakes nobody.
+
+        In whatever order and batches the same events come, the levels end the same.
+        """
         for event in sorted(events, key=lambda event: event.order):
+            in_stock = event.is_in_stock(minimum)
             if self._is_stale(event):
                 self.stale.append(event)
+                self._apply_late(event, in_stock)
             else:
-                self._apply(event, event.is_in_stock(minimum), now)
+                self._apply(event, in_stock, now)
 
     def _is_stale(self, event: Event) -> bool:
         about = event.reference.options
@@ -96,8 +101,21 @@ class ItemStock:
         elif about == WHOLE_ITEM:
             self._everything_out(event.order)
 
+    def _apply_late(self, event: Event, in_stock: bool) -> None:
+        # A variant sold out with its item is known to exist all the same, and an item that came back in since was
+        # out for the variants of that time.
+        about = event.reference.options
+        known = self.levels.get(about)
+        if about == WHOLE_ITEM:
+            if not in_stock and (self.out is None or event.order > self.out):
+                self._everything_out(event.order)
+        elif known is None or event.order > known.order:
+            self.levels[about] = Level(False, event.order, event.quantity, known.last_in_stock_at if known else None)
+            self.touched.add(about)
+
     def _everything_out(self, order: Order) -> None:
         self.out = order
+        self.touched.add(WHOLE_ITEM)
         for options, level in self.levels.items():
             if level.in_stock and level.order < order:
                 self.levels[options] = replace(level, in_stock=False)

@@ -16,6 +16,11 @@ import redis
 from tests.polling import eventually
 from tests.redis_server import RedisServer
 from tests.relay import ScriptedRelay
+from worker.catalog import CatalogReference, item_of
+from worker.store import breaker, figures
+from worker.store.breaker import Breaker
+from worker.store.database import Database
+from worker.store.requests import NewRequest, create
 
 LEASE = 3.0
 SWEEP = 0.5
@@ -31,6 +36,7 @@ class Stockbell:
         self.relay = relay
         self._redis = redis_server
         self._directory = directory
+        self._database = Database(database_url)
         self.processes: list[subprocess.Popen[bytes]] = []
         self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("STOCKBELL_")},
@@ -47,16 +53,17 @@ class Stockbell:
         }
 
     def start(self, *command: str, **settings: str) -> subprocess.Popen[bytes]:
-        """Starts `stockbell ...` in a process group of its own, and waits until it says that it is up."""
+        """Starts `stockbell ...` in a process group of its own; its log goes to a file."""
         log = self._directory / f"{len(self.processes)}-{command[0]}.log"
-        process = subprocess.Popen(
-            [sys.executable, "-m", "worker", *command],
-            env=self.environment | settings,
-            cwd=self._directory,
-            stdout=subprocess.DEVNULL,
-            stderr=log.open("wb"),
-            start_new_session=True,
-        )
+        with log.open("wb") as errors:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "worker", *command],
+                env=self.environment | settings,
+                cwd=self._directory,
+                stdout=subprocess.DEVNULL,
+                stderr=errors,
+                start_new_session=True,
+            )
         self.processes.append(process)
         return process
 
@@ -75,6 +82,7 @@ class Stockbell:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+        self._database.close()
 
     def run(self, *command: str, text: str | None = None) -> subprocess.CompletedProcess[str]:
         """Runs a command to its end."""
@@ -89,13 +97,12 @@ class Stockbell:
             check=False,
         )
 
-    def waiting(self, item: str, count: int, **columns: str) -> list[str]:
-        """Imports so many requests for an item; returns their addresses."""
+    def waiting(self, item: str, count: int) -> list[str]:
+        """Creates so many requests for an item; returns their addresses."""
         addresses = [f"{item}-{number}@customer.example" for number in range(count)]
-        lines = [json.dumps({"email": address, "catalogItemId": item, **columns}) for address in addresses]
-        file = self._directory / f"{item}.jsonl"
-        file.write_text("\n".join(lines))
-        assert self.run("import", str(file)).returncode == 0
+        reference = CatalogReference(item_of(item))
+        new = [NewRequest(address, reference) for address in addresses]
+        assert len(self._database.write(create, new)) == count
         return addresses
 
     def publish(self, **fields: str | int) -> str:
@@ -117,14 +124,21 @@ class Stockbell:
         assert answer.returncode == 0, answer.stderr
         return [json.loads(line) for line in answer.stdout.splitlines()]
 
-    def until(self, seconds: float = 60, **counts: int) -> dict[str, int]:
+    def counts(self) -> dict[str, int]:
+        """How many requests are in each state, by a look into the database: `status` takes a second to start."""
+        return self._database.read(figures.read, LEASE).by_status
+
+    def breaker(self) -> Breaker:
+        """The breaker, likewise."""
+        return self._database.read(breaker.read)
+
+    def until(self, seconds: float = 90, **counts: int) -> dict[str, int]:
         """Waits until so many requests are in these states; returns the counts of all."""
-
-        def reached() -> dict[str, int] | None:
-            found: dict[str, int] = self.status()["requests"]
-            return found if all(found[state] == count for state, count in counts.items()) else None
-
-        return eventually(reached, seconds, until=f"{counts}; logs: {self.logs()[-2000:]}") or {}
+        try:
+            eventually(lambda: counts.items() <= self.counts().items(), seconds)
+        except AssertionError:
+            raise AssertionError(f"{counts} was not reached: {self.counts()}\n{self.logs()}") from None
+        return self.counts()
 
     def mails(self) -> Counter[str]:
         """How often the relay took a mail for each address."""

@@ -5,6 +5,7 @@ import random
 from collections.abc import Iterator
 
 import pytest
+from aiosmtplib.protocol import SMTPProtocol
 
 from tests.contract.mailing import (
     SENDER,
@@ -353,9 +354,11 @@ async def test_cancelled_at_any_time_each_mail_has_its_true_outcome(server: Scri
             await until(lambda box=box, done=done: len(box.reports) >= done)  # type: ignore[misc] # bound to the turn
             for _ in range(chance.randrange(60)):
                 await asyncio.sleep(0)
+            taken = len(box.taken)
             running.cancel()
             await asyncio.wait([running])
             box.assert_each_reported_once()
+            assert len(box.taken) <= taken + 6  # no connection goes on for long
             for mail, outcome in box.reports:
                 seen.add(type(outcome))
                 if isinstance(outcome, Sent):
@@ -367,6 +370,39 @@ async def test_cancelled_at_any_time_each_mail_has_its_true_outcome(server: Scri
     contents = {mail.recipient: mail.content for mail in mails(30 * 150)}
     assert all(mail.content == contents[mail.recipient] for mail in server.accepted)
     assert {command.split()[0] for command in server.commands} <= {"EHLO", "MAIL", "RCPT", "DATA", "QUIT"}
+
+
+@pytest.mark.parametrize(
+    ("hook", "heard", "silent"),
+    [("connection_made", "", "greeting"), ("data_received", "b'250 2.1.0 ", "rcpt")],
+)
+@on_both_loops
+async def test_a_cancellation_is_not_lost_if_it_comes_together_with_something_else(
+    server: ScriptedRelay, monkeypatch: pytest.MonkeyPatch, hook: str, heard: str, silent: StageName
+) -> None:
+    original = getattr(SMTPProtocol, hook)
+    running: asyncio.Task[RelayDown | None]
+    turns = 0
+
+    def cancel_after(turns: int) -> None:
+        if turns:
+            asyncio.get_running_loop().call_soon(cancel_after, turns - 1)
+        else:
+            running.cancel()
+
+    def hooked(protocol: SMTPProtocol, value: object) -> None:
+        original(protocol, value)
+        if repr(value).startswith(heard):
+            cancel_after(turns)
+
+    monkeypatch.setattr(SMTPProtocol, hook, hooked)
+    server.script(silent, Do.SILENCE, always=True)
+    async with asyncio.timeout(30), mailer_for(server) as mailer:
+        for turns in range(10):  # noqa: B007 - for `hooked`
+            box = Box(mails(1))
+            running = asyncio.create_task(mailer.run(box, box.report))
+            await asyncio.wait([running])
+            assert isinstance(box.outcome, NotSent)
 
 
 @on_both_loops

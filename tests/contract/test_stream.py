@@ -10,12 +10,10 @@ from typing import Any
 import pytest
 import redis
 
-from tests.redis_server import RedisServer, redis_server
+from tests.redis_server import RedisServer
 from worker import stream as stream_module
 from worker.errors import BadSetting, RedisAway
 from worker.stream import Entry, Figures, Stream, Taken
-
-__all__ = ["redis_server"]
 
 EVENTS = "inventory:events"
 FIELDS = {"catalogItemId": "mug-1", "quantity": "5"}
@@ -353,8 +351,8 @@ def test_a_key_of_another_type_is_said_in_one_line(listener: Stream, client: red
 def test_a_cluster_is_refused() -> None:
     server = RedisServer({"cluster-enabled": "yes"})
     server.skip_unless_ours()
-    server.start()
     with closing(server), closing(Stream(server.url, EVENTS, consumer="me")) as stream:
+        server.start()
         for call in (stream.ping, lambda: stream.publish(FIELDS), lambda: stream.read(1, NO_WAIT)):
             with pytest.raises(BadSetting, match="Cluster"):
                 call()

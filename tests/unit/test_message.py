@@ -2,6 +2,7 @@
 
 import email
 import re
+from base64 import b64decode
 from datetime import UTC, datetime
 from email.header import decode_header, make_header
 from email.message import EmailMessage
@@ -196,6 +197,12 @@ def test_lines_with_encoded_words_are_short() -> None:
     head = composed(subject="ä" * 500, sender=Mailbox("ö" * 200, "a@shop.example"))
     encoded = [line for line in head.split(b"\r\n") if b"=?" in line]
     assert max(map(len, encoded)) <= 76  # RFC 2047, section 2
+
+
+@given(subject=st.text(st.characters(min_codepoint=0x80, exclude_categories=["C", "Z"]), min_size=1))
+def test_each_encoded_word_is_of_whole_characters(subject: str) -> None:
+    words = re.findall(rb"=\?utf-8\?b\?(\S+)\?=", composed(subject=subject))
+    assert "".join(b64decode(word).decode() for word in words) == subject
 
 
 def test_bodies_are_short_lines() -> None:

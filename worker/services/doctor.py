@@ -27,10 +27,6 @@ class Finding:
     text: str
 
 
-class Unwell(StockbellError):
-    """Something works, but not as it should; the text says what to do."""
-
-
 @dataclass(frozen=True, slots=True)
 class Patient:
     """What is looked at. Those that may not be set up are made when it is their turn."""
@@ -44,57 +40,63 @@ class Patient:
 
 def examine(patient: Patient) -> Iterator[Finding]:
     """Looks at everything, whatever the findings before."""
-    checks: dict[str, Callable[[Patient], str]] = {
-        "database": _database,
-        "breaker": _breaker,
-        "redis (events)": _events,
-        "redis (broker)": _broker,
-        "smtp": _smtp,
-        "templates": _templates,
-    }
-    for name, check in checks.items():
+    for name, look in _LOOKS.items():
         try:
-            yield Finding(name, is_well=True, text=check(patient))
+            is_well, text = look(patient)
         except StockbellError as error:
-            yield Finding(name, is_well=False, text=str(error))
+            is_well, text = False, str(error)
+        yield Finding(name, is_well, text)
 
 
-def _database(patient: Patient) -> str:
+_Look = tuple[bool, str]
+
+
+def _database(patient: Patient) -> _Look:
     check_schema(patient.database)
-    return f"{patient.database.where}, schema is current"
+    return True, f"{patient.database.where}, schema is current"
 
 
-def _breaker(patient: Patient) -> str:
+def _breaker(patient: Patient) -> _Look:
     found = patient.database.read(breaker.read)
-    if found.state == "open":
-        since = f" since {timestamp(found.since)}" if found.since else ""
-        raise Unwell(f"open{since}, nothing is sent: {found.reason}")
-    return "closed"
+    if found.state != "open":
+        return True, "closed"
+    since = f" since {timestamp(found.since)}" if found.since else ""
+    return False, f"open{since}, nothing is sent: {found.reason}"
 
 
-def _events(patient: Patient) -> str:
+def _events(patient: Patient) -> _Look:
     try:
         version = patient.stream.ping()
     except RedisAway as away:
-        raise Unwell(f"{away}: check STOCKBELL_EVENTS_URL (or REDIS_URL)") from away
+        return False, f"{away}; check REDIS_URL or STOCKBELL_EVENTS_URL"
     if tuple(map(int, version.split(".")[:2])) < OLDEST_REDIS:
-        raise Unwell(f"version {version}, but Redis 6.2 or newer is needed")
-    return f"version {version}, stream {patient.stream.name}"
+        return False, f"Redis {version}, but 6.2 or newer is needed"
+    return True, f"Redis {version}, stream {patient.stream.name}"
 
 
-def _broker(patient: Patient) -> str:
+def _broker(patient: Patient) -> _Look:
     try:
-        return f"{patient.bell.queued()} bells queued"
+        return True, f"bells queued: {patient.bell.queued()}"
     except RedisAway as away:
-        raise Unwell(f"{away}: check REDIS_URL") from away
+        return False, f"{away}; check REDIS_URL"
 
 
-def _smtp(patient: Patient) -> str:
+def _smtp(patient: Patient) -> _Look:
     down = asyncio.run(patient.mailer().probe(mail_from=True))
     if down is not None:
-        raise Unwell(f"{down.reason} (at {down.stage}): check SMTP_URL and MAIL_FROM")
-    return "logged in, and our sender is accepted"
+        return False, f"{down.reason}; check SMTP_URL and MAIL_FROM"
+    return True, "the relay lets us in and takes mail from our sender"
 
 
-def _templates(patient: Patient) -> str:
-    return f"{len(patient.renderer().check())} files render"
+def _templates(patient: Patient) -> _Look:
+    return True, f"all {len(patient.renderer().check())} files render"
+
+
+_LOOKS: Final[dict[str, Callable[[Patient], _Look]]] = {
+    "database": _database,
+    "breaker": _breaker,
+    "events": _events,
+    "broker": _broker,
+    "smtp": _smtp,
+    "templates": _templates,
+}

@@ -183,6 +183,8 @@ def _request(fields: _Fields) -> NewRequest:
 
 def _reference(fields: _Fields) -> CatalogReference:
     item_id, app_id = fields.get("catalogItemId"), fields.get("appId")
+    if item_id is None or item_id == "":
+        raise _Bad("catalogItemId is missing")
     options = fields.get("options")
     if isinstance(item_id, str) and isinstance(app_id, str | None) and isinstance(options, str | None):
         return _known_reference(item_id, app_id or None, options or None)

@@ -10,40 +10,25 @@ from worker.store.database import Connection, Database
 from worker.store.requests import Filter, NewRequest
 
 
-class AlreadyWaiting(Refused):
-    """This person waits for this (item, options) already."""
+def create(database: Database, new: NewRequest) -> tuple[bool, UUID]:
+    """Adds a request: True and its id; or False and the id of its like that is unresolved.
 
-    def __init__(self, request_id: UUID) -> None:
-        super().__init__(f"this address waits for this item already: request {request_id}")
-        self.request_id = request_id
-
-
-class NoSuchRequest(Refused):
-    """No request has this id."""
-
-    def __init__(self, request_id: str) -> None:
-        super().__init__(f"no such request: {request_id}")
-
-
-def create(database: Database, new: NewRequest) -> Any:
-    """Adds a request and returns its row. Raises AlreadyWaiting, DatabaseAway."""
-    created, request_id = database.write(_create, new)
-    if not created:
-        raise AlreadyWaiting(request_id)
-    return show(database, request_id)[0]
+    Raises DatabaseAway.
+    """
+    return database.write(_create, new)
 
 
 def delete(database: Database, request_id: UUID) -> None:
-    """Deletes a request, in any state. Raises NoSuchRequest, DatabaseAway."""
+    """Deletes a request, in any state. Raises Refused if there is none, DatabaseAway."""
     if not database.write(requests.remove, request_id):
-        raise NoSuchRequest(str(request_id))
+        raise Refused(f"no such request: {request_id}")
 
 
 def show(database: Database, request_id: UUID) -> tuple[Any, Sequence[Any]]:
-    """A request and its attempt log. Raises NoSuchRequest, DatabaseAway."""
+    """A request and its attempt log. Raises Refused if there is none, DatabaseAway."""
     found = database.read(_show, request_id)
     if found is None:
-        raise NoSuchRequest(str(request_id))
+        raise Refused(f"no such request: {request_id}")
     return found
 
 

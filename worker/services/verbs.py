@@ -75,15 +75,10 @@ class Verbs:
 
     def resume(self, reference: CatalogReference | None) -> bool:
         """Lets sending go on; False if it was not paused."""
-        if not self.database.write(pauses.resume, reference):
-            return False
-        try_to_ring(self.database, self.bell, self._lists(reference))
-        return True
-
-    def _lists(self, reference: CatalogReference | None) -> Sequence[UUID] | None:
-        if reference is None:
-            return None
-        return self.database.read(requests.lists_of, reference.item, reference.options)
+        resumed = self.database.write(pauses.resume, reference)
+        if resumed:
+            try_to_ring(self.database, self.bell, waiting_lists(self.database, reference))
+        return resumed
 
     def _rung(self, done: Summary) -> Summary:
         if done.lists:
@@ -108,6 +103,13 @@ class Verbs:
             done.changed += len(changed.ids)
             done.lists |= changed.lists
             done.refused |= changed.refused
+
+
+def waiting_lists(database: Database, reference: CatalogReference | None) -> Sequence[UUID] | None:
+    """The waiting lists of an item that have these options; None (which is all) where no item is named."""
+    if reference is None:
+        return None
+    return database.read(requests.lists_of, reference.item, reference.options)
 
 
 def _chunks(ids: Iterable[UUID]) -> Iterator[list[UUID]]:

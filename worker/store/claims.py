@@ -27,7 +27,7 @@ _TAKE = """status = 'PROCESSING', owner = :owner, claim_no = r.claim_no + 1, cla
 def _arm(condition: str) -> str:
     return f"""SELECT r.id AS picked_id FROM ready AS w CROSS JOIN LATERAL (
         SELECT r.id FROM request AS r
-        WHERE r.waiting_list_id = w.id AND {condition} AND r.rescues BETWEEN :least_rescues AND :most_rescues
+        WHERE r.waiting_list_id = w.id AND {condition} AND r.rescues < :suspect_at
         ORDER BY r.created_date LIMIT :each FOR UPDATE SKIP LOCKED) AS r"""
 
 
@@ -52,8 +52,7 @@ def _sqlite_claim(condition: str) -> Sql:
     return Sql(
         f"""UPDATE request AS r SET {_TAKE} WHERE r.id IN (
             SELECT r.id FROM request AS r JOIN waiting_list AS w ON w.id = r.waiting_list_id
-            WHERE w.id = :list_id AND {lists.SENDING} AND {condition}
-              AND r.rescues BETWEEN :least_rescues AND :most_rescues
+            WHERE w.id = :list_id AND {lists.SENDING} AND {condition} AND r.rescues < :suspect_at
             ORDER BY r.created_date LIMIT :each) RETURNING {_COLUMNS}""",
         id="uuid",
         waiting_list_id="uuid",
@@ -70,32 +69,36 @@ _ITEMS = Sql(
     id="uuid",
 )
 
-_SUSPECTS = Sql(
-    f"""SELECT r.waiting_list_id FROM request AS r JOIN waiting_list AS w ON w.id = r.waiting_list_id
-    WHERE w.id IN (SELECT list_id FROM ROWS(list_id uuid)) AND {lists.CLAIMABLE} AND r.rescues >= :at LIMIT 1""",
+_CLAIM_SUSPECT = Sql(
+    f"""WITH picked AS MATERIALIZED (
+        SELECT r.id AS picked_id FROM request AS r JOIN waiting_list AS w ON w.id = r.waiting_list_id
+        WHERE w.id IN (SELECT list_id FROM ROWS(list_id uuid)) AND {lists.CLAIMABLE} AND r.rescues >= :suspect_at
+        ORDER BY r.created_date LIMIT 1 FOR UPDATE OF r SKIP LOCKED)
+    UPDATE request AS r SET {_TAKE} FROM picked WHERE r.id = picked.picked_id RETURNING {_COLUMNS}""",
+    id="uuid",
     waiting_list_id="uuid",
+    created_date="time",
 )
 
-_MINE = "r.id = rows.request_id AND r.claim_no = rows.no AND r.status = 'PROCESSING' AND r.owner = :owner"
+_CLAIMS = "ROWS(request_id uuid, no int, owner uuid)"
+_MINE = "r.id = rows.request_id AND r.claim_no = rows.no AND r.status = 'PROCESSING' AND r.owner = rows.owner"
 _LET_GO = "owner = NULL, claimed_at = NULL, handed_at = NULL"
 _HAND_OVER = Sql(
-    f"""UPDATE request AS r SET handed_at = stockbell_now(0) FROM ROWS(request_id uuid, no int)
-    WHERE {_MINE} RETURNING id""",
+    f"UPDATE request AS r SET handed_at = stockbell_now(0) FROM {_CLAIMS} WHERE {_MINE} RETURNING id",
     id="uuid",
 )
 # A late answer may still find its row rescued but not claimed again: recording it saves a second mail.
 _TOLD = Sql(
     f"""UPDATE request AS r SET status = 'NOTIFICATION_SENT', auto_notified = true, notified_date = stockbell_now(0),
         not_before = NULL, failure_code = NULL, failure_reason = NULL, {_LET_GO}
-    FROM ROWS(request_id uuid, no int)
-    WHERE r.id = rows.request_id AND r.claim_no = rows.no
-      AND (r.status = 'RECEIVED' OR r.status = 'PROCESSING' AND r.owner = :owner) RETURNING id""",
+    FROM {_CLAIMS} WHERE r.id = rows.request_id AND r.claim_no = rows.no
+      AND (r.status = 'RECEIVED' OR r.status = 'PROCESSING' AND r.owner = rows.owner) RETURNING id""",
     id="uuid",
 )
 _TRIES = """attempts = rows.attempts, unknowns = rows.unknowns, policy_refusals = rows.policy_refusals,
     failure_code = rows.code, failure_reason = rows.reason"""
-_TRIES_ROWS = """ROWS(request_id uuid, no int, attempts int, unknowns int, policy_refusals int, code text, reason text,
-    delay float8)"""
+_TRIES_ROWS = """ROWS(request_id uuid, no int, owner uuid, attempts int, unknowns int, policy_refusals int,
+    code text, reason text, delay float8)"""
 _FAILED = Sql(
     f"""UPDATE request AS r SET status = 'FAILED', auto_notified = true, not_before = NULL, {_TRIES}, {_LET_GO}
     FROM {_TRIES_ROWS} WHERE {_MINE} RETURNING id""",
@@ -107,8 +110,7 @@ _DEFER = Sql(
     id="uuid",
 )
 _RELEASE = Sql(
-    f"""UPDATE request AS r SET status = 'RECEIVED', {_LET_GO} FROM ROWS(request_id uuid, no int)
-    WHERE {_MINE} RETURNING id""",
+    f"UPDATE request AS r SET status = 'RECEIVED', {_LET_GO} FROM {_CLAIMS} WHERE {_MINE} RETURNING id",
     id="uuid",
 )
 _RELEASE_ALL = Sql(f"UPDATE request SET status = 'RECEIVED', {_LET_GO} WHERE status = 'PROCESSING' AND owner = :owner")
@@ -217,7 +219,7 @@ def claim(c: Connection, owner: UUID, lease: float, list_ids: Sequence[UUID], mo
     if first:
         lists.take_bells(c, list_ids)
     each = max(1, most // len(list_ids))
-    claims = _claim(c, owner, list_ids, each, range(SUSPECT_AT))
+    claims = _claim(c, owner, list_ids, each)
     counts = Counter(claim_.list_id for claim_ in claims)
     full = [list_id for list_id in list_ids if counts[list_id] >= each]
     if first and not claims:
@@ -228,18 +230,12 @@ def claim(c: Connection, owner: UUID, lease: float, list_ids: Sequence[UUID], mo
 
 
 def _claim_suspect(c: Connection, owner: UUID, list_ids: Sequence[UUID]) -> list[Claim]:
-    for row in _SUSPECTS(c, rows=[{"list_id": list_id} for list_id in list_ids], at=SUSPECT_AT):
-        return _claim(c, owner, [row.waiting_list_id], 1, range(SUSPECT_AT, 1000))[:1]
-    return []
+    rows = _CLAIM_SUSPECT(c, rows=[{"list_id": list_id} for list_id in list_ids], owner=owner, suspect_at=SUSPECT_AT)
+    return [_claim_of(row, owner) for row in rows]
 
 
-def _claim(c: Connection, owner: UUID, list_ids: Sequence[UUID], each: int, rescues: range) -> list[Claim]:
-    bounds = {
-        "owner": owner,
-        "each": each,
-        "least_rescues": rescues.start,
-        "most_rescues": rescues.stop - 1,
-    }
+def _claim(c: Connection, owner: UUID, list_ids: Sequence[UUID], each: int) -> list[Claim]:
+    bounds = {"owner": owner, "each": each, "suspect_at": SUSPECT_AT}
     if c.dialect.name == "sqlite":
         rows = [row for list_id in list_ids for arm in _SQLITE_ARMS for row in arm(c, list_id=list_id, **bounds)]
     else:
@@ -301,8 +297,8 @@ def _log_row(entry: Try) -> dict[str, object]:
 def _fenced(c: Connection, statement: Sql, claims: Sequence[Claim]) -> set[UUID]:
     if not claims:
         return set()
-    rows = [{"request_id": claim_.id, "no": claim_.claim_no} for claim_ in claims]
-    return {row.id for row in statement(c, rows=rows, owner=claims[0].owner)}
+    rows = [{"request_id": claim_.id, "no": claim_.claim_no, "owner": claim_.owner} for claim_ in claims]
+    return {row.id for row in statement(c, rows=rows)}
 
 
 def _with_tries(c: Connection, statement: Sql, ended: Sequence[Ended]) -> set[UUID]:
@@ -312,6 +308,7 @@ def _with_tries(c: Connection, statement: Sql, ended: Sequence[Ended]) -> set[UU
         {
             "request_id": end.claim.id,
             "no": end.claim.claim_no,
+            "owner": end.claim.owner,
             "attempts": end.tries.attempts,
             "unknowns": end.tries.unknowns,
             "policy_refusals": end.tries.policy_refusals,
@@ -321,4 +318,4 @@ def _with_tries(c: Connection, statement: Sql, ended: Sequence[Ended]) -> set[UU
         }
         for end in ended
     ]
-    return {row.id for row in statement(c, rows=rows, owner=ended[0].claim.owner)}
+    return {row.id for row in statement(c, rows=rows)}

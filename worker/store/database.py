@@ -15,7 +15,7 @@ from uuid import UUID
 
 from sqlalchemy import Boolean, Connection, Engine, Row, Uuid, create_engine, event, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, ProgrammingError
+from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError, ProgrammingError
 from sqlalchemy.types import TypeEngine
 
 from worker.errors import DatabaseAway, SchemaOutdated
@@ -27,12 +27,11 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 TRIES = 5
-"""How often a transaction that lost a deadlock (or found SQLite locked) is run again at once."""
+"""How often a transaction that lost against another one is run again at once."""
 
 TYPES: dict[str, TypeEngine[Any]] = {"uuid": Uuid(), "time": UtcDateTime(), "bool": Boolean()}
 ROWS = re.compile(r"ROWS\(([^)]*)\)")
 LOCKS = re.compile(r"FOR (NO KEY )?UPDATE( OF \w+)?( SKIP LOCKED)?")
-SQLITE_TIME = "%Y-%m-%d %H:%M:%S.%f"
 
 
 class Sql:
@@ -82,7 +81,7 @@ def _sqlite_value(value: object) -> object:
     if isinstance(value, UUID):
         return value.hex
     if isinstance(value, datetime):
-        return value.astimezone(UTC).strftime(SQLITE_TIME)
+        return _sqlite_time(value)
     return value
 
 
@@ -150,6 +149,11 @@ def _translated() -> Iterator[None]:
         yield
     except (OperationalError, InterfaceError) as error:
         raise _meaning(error) from error
+    except IntegrityError as error:
+        if getattr(error.orig, "sqlstate", None) == "23505":
+            # Unique when we looked, and no more: somebody was faster. The next try sees what they did.
+            raise _Contended(_first_line(error)) from error
+        raise
     except ProgrammingError as error:
         if getattr(error.orig, "sqlstate", None) in {"42P01", "42703"}:
             raise SchemaOutdated("the database is not migrated: run `stockbell migrate`") from error
@@ -198,7 +202,12 @@ def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
 
 
 def _sqlite_now(seconds: float) -> str:
-    return (datetime.now(UTC) + timedelta(seconds=seconds)).strftime(SQLITE_TIME)
+    return _sqlite_time(datetime.now(UTC) + timedelta(seconds=seconds))
+
+
+def _sqlite_time(value: datetime) -> str:
+    # `strftime` would not fill up years of less than four digits.
+    return value.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
 
 
 def _begin_sqlite(connection: Connection) -> None:

@@ -42,7 +42,8 @@ _ADD_REQUESTS = Sql(
         claim_no, attempts, unknowns, policy_refusals, rescues)
     SELECT rows.id, rows.list_id, c.id, rows.email, rows.item_url, rows.locale, 'RECEIVED', rows.created, 0, 0, 0, 0, 0
     FROM ROWS(id uuid, list_id uuid, address text, email text, item_url text, locale text, created timestamptz)
-    JOIN contact AS c ON c.address = rows.address WHERE true ON CONFLICT DO NOTHING RETURNING id""",
+    JOIN contact AS c ON c.address = rows.address WHERE true ORDER BY rows.created
+    ON CONFLICT DO NOTHING RETURNING id""",
     id="uuid",
 )
 _UNRESOLVED_OF = Sql(
@@ -76,7 +77,10 @@ class Filter:
 
 
 def create(c: Connection, new: Sequence[NewRequest]) -> list[UUID]:
-    """Adds requests and returns the ids of those added, in no order; one whose like is unresolved is left out."""
+    """Adds requests and returns the ids of those added, in no order; one whose like is unresolved is left out.
+
+    Of several alike the oldest is added.
+    """
     waiting = lists.find_or_add(c, (request.reference for request in new))
     addresses = sorted({request.email.lower() for request in new})
     _ADD_CONTACTS(c, rows=[{"id": uuid7(), "address": address} for address in addresses])

@@ -1,0 +1,215 @@
+"""A shop's database with items, stock and people who wait: what the tests of store and line share.
+
+Time passes by SQL: `turn_back` and `change` move what the database's clock has written, nobody sleeps.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar
+from uuid import UUID, uuid4
+
+from sqlalchemy import Connection, Row, select
+from sqlmodel import SQLModel, col
+
+from worker.catalog import CatalogReference, canonical_options, item_of
+from worker.events import Event
+from worker.models import Attempt, Relay, Request, Status, WaitingList
+from worker.store import breaker, claims, lists, requests, stock, sweep
+from worker.store.claims import Claimed
+from worker.store.database import Database, Sql
+from worker.store.requests import NewRequest
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+LEASE: Final = 60.0
+LONG_AGO: Final = datetime(2020, 1, 1, tzinfo=UTC)
+
+
+def ref(item: str = "mug-1", **options: str) -> CatalogReference:
+    """An item, or a variant of it."""
+    return CatalogReference(item_of(item), canonical_options(options))
+
+
+MUG: Final = ref()
+CUP: Final = ref("cup-1")
+
+
+class Shop:
+    """One database, and those who use it."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self._entries = count(1)
+        self._customers = count(1)
+
+    def write(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return self.database.write(work, *args, **kwargs)
+
+    def change(self, words: str, **params: object) -> None:
+        """Run a statement; `stockbell_now(seconds)` and `ROWS` are known in it."""
+        statement = Sql(words)
+        self.write(lambda c: statement(c, **params))
+
+    # customers
+
+    def sign_up(
+        self,
+        reference: CatalogReference = MUG,
+        *emails: str,
+        created: datetime | None = None,
+        item_url: str | None = "https://shop.example/p/mug-1",
+        locale: str | None = None,
+    ) -> UUID:
+        """One new request, the last of those who are named (nobody: somebody new)."""
+        emails = emails or (f"customer{next(self._customers)}@example.com",)
+        added: list[UUID] = []
+        for email in emails:
+            added += self.write(requests.create, [NewRequest(email, reference, item_url, locale, created)])
+        return added[-1]
+
+    def sign_up_many(self, number: int, reference: CatalogReference = MUG, *, url: bool = True) -> list[UUID]:
+        """New requests, oldest first; all younger than what was there before."""
+        item_url = "https://shop.example/p/mug-1" if url else None
+        new = [
+            NewRequest(f"customer{next(self._customers)}@example.com", reference, item_url=item_url)
+            for _ in range(number)
+        ]
+        added = set(self.write(requests.create, new))
+        return [row.id for row in self.rows() if row.id in added]
+
+    # events
+
+    def tell(
+        self,
+        reference: CatalogReference = MUG,
+        *,
+        in_stock: bool = True,
+        at: datetime | None = None,
+        **details: str | None,
+    ) -> stock.Applied:
+        """An event is applied; each is newer than the one before unless `at` says something else."""
+        return self.write(stock.apply, [self.event(reference, in_stock=in_stock, at=at, **details)], 1)
+
+    def event(
+        self,
+        reference: CatalogReference = MUG,
+        *,
+        in_stock: bool = True,
+        at: datetime | None = None,
+        **details: str | None,
+    ) -> Event:
+        number = next(self._entries)
+        occurred_at = at or LONG_AGO + timedelta(seconds=number)
+        return Event(f"{number}-0", None, reference, occurred_at, False, in_stock, None, details, ())
+
+    def waiting(self, number: int, reference: CatalogReference = MUG) -> list[UUID]:
+        """So many requests, oldest first, that may be claimed."""
+        added = self.sign_up_many(number, reference)
+        self.tell(reference)
+        return added
+
+    # the line
+
+    def list_id(self, reference: CatalogReference = MUG) -> UUID:
+        return self.write(lists.find_or_add, [reference])[reference]
+
+    def list_row(self, reference: CatalogReference = MUG) -> Row[Any]:
+        found = self.list_id(reference)
+        return self.read_one(WaitingList, found)
+
+    def owner(self) -> UUID:
+        """A new owner, alive now."""
+        owner = uuid4()
+        self.write(claims.register, owner, "host:1")
+        return owner
+
+    def claim(
+        self,
+        owner: UUID,
+        *references: CatalogReference,
+        most: int = 100,
+        first: bool = True,
+    ) -> Claimed:
+        """A claim of these lists, the mug's if none is named."""
+        list_ids = [self.list_id(reference) for reference in references or (MUG,)]
+        return self.write(claims.claim, owner, LEASE, list_ids, most, first=first)
+
+    def claimed(self, number: int = 1) -> tuple[UUID, list[claims.Claim]]:
+        """An owner who has just claimed so many new requests."""
+        self.waiting(number)
+        owner = self.owner()
+        return owner, list(self.claim(owner).claims)
+
+    def die(self, owner: UUID) -> None:
+        """The owner was last seen over a lease ago."""
+        self.change("UPDATE owner SET seen_at = stockbell_now(-:ago) WHERE id = :id", ago=LEASE + 1, id=owner)
+
+    def rescue(self) -> sweep.Rescued:
+        return self.write(sweep.rescue, LEASE)
+
+    def with_work(self) -> set[UUID]:
+        return set(self.database.read(lists.with_work))
+
+    # what is stored
+
+    def rows(self) -> list[Row[Any]]:
+        """Every request, oldest first."""
+        query = select(Request).order_by(col(Request.created_date), col(Request.id))
+        return list(self.database.read(lambda c: c.execute(query).all()))
+
+    def row(self, request_id: UUID) -> Row[Any]:
+        return self.read_one(Request, request_id)
+
+    def status(self, request_id: UUID) -> Status:
+        status: Status = self.row(request_id).status
+        return status
+
+    def waiting_for(self, request_id: UUID) -> str | None:
+        """Why a request waits, as `requests show` says it."""
+        which = requests.Filter(ids=[request_id])
+        found = self.database.read(lambda c: list(requests.find(c, which)))
+        reason: str | None = found[0].waiting
+        return reason
+
+    def attempts(self, request_id: UUID) -> list[Row[Any]]:
+        return list(self.database.read(requests.attempts, request_id))
+
+    def relay(self) -> Row[Any]:
+        return self.database.read(lambda c: c.execute(select(Relay)).one())
+
+    def breaker(self) -> breaker.Breaker:
+        return self.database.read(breaker.read)
+
+    def count(self, table: type[SQLModel] = Attempt) -> int:
+        return len(self.database.read(lambda c: c.execute(select(table)).all()))
+
+    def read_one(self, table: type[Any], row_id: UUID) -> Row[Any]:
+        return self.database.read(lambda c: c.execute(select(table).where(table.id == row_id)).one())
+
+    def now(self) -> datetime:
+        """The database's clock."""
+        statement = Sql("SELECT stockbell_now(0) AS now", now="time")
+        now: datetime = self.database.read(lambda c: statement(c))[0].now
+        return now
+
+
+@contextmanager
+def shop_at(url: str) -> Iterator[Shop]:
+    with closing(Database(url)) as database:
+        yield Shop(database)
+
+
+def statuses(rows: Sequence[Row[Any]]) -> list[Status]:
+    return [row.status for row in rows]
+
+
+def somebody_waits(shop: Shop) -> bool:
+    """On PostgreSQL: whether a transaction in this database waits for another one's lock."""
+    statement = Sql(
+        """SELECT 1 FROM pg_locks AS l JOIN pg_stat_activity AS a ON a.pid = l.pid
+        WHERE NOT l.granted AND a.datname = current_database()"""
+    )
+    return bool(shop.database.read(lambda c: statement(c)))

@@ -1,0 +1,5 @@
+"""`python -m worker` is `stockbell`."""
+
+from worker.cli import main
+
+main()

@@ -1,0 +1,165 @@
+"""What admins do to many requests at once: `retry`, `report`, `mark-sent`, `pause`, `resume`."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+from uuid import UUID
+
+import typer
+
+from worker.cli import arguments, session
+from worker.cli.arguments import AppId, IdArguments, ItemOption, Json, Option
+from worker.cli.commands import add_commands
+from worker.cli.output import list_header, list_line, say, say_json, say_summary
+
+if TYPE_CHECKING:
+    from worker.bootstrap import Parts
+    from worker.services.verbs import Verbs
+
+
+def add_to(app: typer.Typer) -> None:
+    """Adds the commands of this module."""
+    add_commands(
+        app,
+        {"retry": retry, "report": report, "mark-sent": mark_sent, "pause": pause, "resume": resume},
+        panel="What admins do",
+    )
+
+
+def retry(
+    ids: IdArguments = None,
+    item: ItemOption = None,
+    app_id: AppId = None,
+    option: Option = None,
+    reason: Annotated[str | None, typer.Option(metavar="CODE", help="Only with this failure code.")] = None,
+    since: Annotated[str | None, typer.Option(metavar="TIME", help="Only signed up since then (ISO 8601).")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="All that FAILED.")] = False,
+    even_if_sold_out: Annotated[
+        bool, typer.Option("--even-if-sold-out", help="Send whatever the stock, as for ids.")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Also those who may have been told already (OUTCOME_UNKNOWN).")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Change nothing; show who would be retried.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Try FAILED requests again.
+
+    By id they are sent whatever the stock. By --item, --reason, --since or --all they wait again, and are sent once
+    the item is in stock.
+
+    [bold]Example:[/bold]  stockbell retry --reason RETRIES_EXHAUSTED --since 2026-11-23 --dry-run
+    """
+    from worker.models import Status
+    from worker.services.verbs import waiting_lists
+    from worker.store.requests import Filter
+
+    reference = arguments.optional_reference(item, app_id, option)
+    code, start = arguments.reason_of(reason), arguments.time_of(since)
+    _check_choice(ids, filtered=everything or bool(reference or code or start), hint="--item, --reason, --since, --all")
+    known, malformed = _ids(ids)
+    parts = session.ready_parts()
+    which: Sequence[UUID] | Filter = known
+    if not ids:
+        lists = waiting_lists(parts.database, reference)
+        which = Filter(status=Status.FAILED, lists=lists, reason=code, since=start)
+    if dry_run:
+        _dry_run(parts, which, malformed, force=force, as_json=as_json)
+        return
+    done = _verbs(parts).retry(which, ordered=bool(ids) or even_if_sold_out, force=force)
+    say_summary(done, "to be tried again", malformed, as_json=as_json)
+
+
+def _dry_run(parts: "Parts", which: Any, malformed: list[str], *, force: bool, as_json: bool) -> None:
+    shown: list[str] = []
+
+    def show(row: Any) -> None:
+        if as_json:
+            shown.append(str(row.id))
+        else:
+            say(list_line(row))
+
+    if not as_json:
+        say(list_header())
+    done = _verbs(parts).would_retry(which, force=force, show=show)
+    more = {"dryRun": True, "ids": shown} if as_json else {}
+    say_summary(done, "would be tried again", malformed, as_json=as_json, more=more)
+
+
+def report(
+    ids: IdArguments = None,
+    item: ItemOption = None,
+    app_id: AppId = None,
+    option: Option = None,
+    as_json: Json = False,
+) -> None:
+    """Tell those who wait now, whatever the stock (Wix: Report Items Back In Stock).
+
+    Takes either --item, for all who wait for it, or ids. What is paused stays paused.
+
+    [bold]Example:[/bold]  stockbell report --item mug-1 --option size=L
+    """
+    from worker.models import Status
+    from worker.services.verbs import waiting_lists
+    from worker.store.requests import Filter
+
+    reference = arguments.optional_reference(item, app_id, option)
+    _check_choice(ids, filtered=reference is not None, hint="--item")
+    known, malformed = _ids(ids)
+    parts = session.ready_parts()
+    which: Sequence[UUID] | Filter = known
+    if not ids:
+        which = Filter(status=Status.RECEIVED, lists=waiting_lists(parts.database, reference))
+    say_summary(_verbs(parts).report(which), "to be told now", malformed, as_json=as_json)
+
+
+def mark_sent(
+    ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Ids of requests.", show_default=False)],
+    as_json: Json = False,
+) -> None:
+    """Mark requests as told by other means (Wix: Mark As Notification Sent)."""
+    known, malformed = _ids(ids)
+    done = _verbs(session.ready_parts()).mark_sent(known)
+    say_summary(done, "marked as sent", malformed, as_json=as_json)
+
+
+def pause(item: ItemOption = None, app_id: AppId = None, option: Option = None, as_json: Json = False) -> None:
+    """Stop sending, for everything or for one item. Requests are kept, and still come in.
+
+    Takes effect within a second.
+
+    [bold]Example:[/bold]  stockbell pause --item mug-1
+    """
+    reference = arguments.optional_reference(item, app_id, option)
+    changed = _verbs(session.ready_parts()).pause(reference)
+    _say_changed(changed, "paused", "was paused already", item, as_json=as_json)
+
+
+def resume(item: ItemOption = None, app_id: AppId = None, option: Option = None, as_json: Json = False) -> None:
+    """Let sending go on, as it was paused: for everything, or for one item."""
+    reference = arguments.optional_reference(item, app_id, option)
+    changed = _verbs(session.ready_parts()).resume(reference)
+    _say_changed(changed, "resumed", "was not paused", item, as_json=as_json)
+
+
+def _say_changed(changed: bool, done: str, was: str, item: str | None, *, as_json: bool) -> None:
+    if as_json:
+        say_json({"changed": int(changed), "refused": []})
+    else:
+        say(f"{item or 'everything'}: {done if changed else was}")
+
+
+def _verbs(parts: "Parts") -> "Verbs":
+    from worker.services.verbs import Verbs
+
+    return Verbs(parts.database, parts.bell)
+
+
+def _check_choice(ids: list[str] | None, *, filtered: bool, hint: str) -> None:
+    if bool(ids) == filtered:
+        raise typer.BadParameter(f"give either ids or a filter ({hint})")
+
+
+def _ids(texts: list[str] | None) -> tuple[list[UUID], list[str]]:
+    """Those that can be ids, and those that can't."""
+    found = {text: arguments.request_id(text) for text in texts or ()}
+    return [id_ for id_ in found.values() if id_], [text for text, id_ in found.items() if not id_]

@@ -1,0 +1,73 @@
+"""Events: `publish` and `dead-letters ...`."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from worker.cli import arguments, session
+from worker.cli.arguments import AppId, ItemArgument, Json, Option
+from worker.cli.commands import add_commands, add_group
+from worker.cli.output import say, say_json
+
+if TYPE_CHECKING:
+    from worker.stream import Entry
+
+
+def add_to(app: typer.Typer) -> None:
+    """Adds the commands of this module."""
+    add_commands(app, {"publish": publish}, panel="Events")
+    letters = add_group(app, "dead-letters", "Events that could not be understood.", panel="Events")
+    add_commands(letters, {"list": list_dead_letters})
+
+
+def publish(
+    item: ItemArgument,
+    app_id: AppId = None,
+    option: Option = None,
+    quantity: Annotated[int | None, typer.Option(help="How many are in stock.")] = None,
+    in_stock: Annotated[
+        bool | None, typer.Option("--in-stock/--out-of-stock", help="In stock or not; beats --quantity.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="The item's name, for the mail.")] = None,
+    price: Annotated[str | None, typer.Option(help="Its price, like 12.50.")] = None,
+    currency: Annotated[str | None, typer.Option(help="The price's currency, like EUR.")] = None,
+    image_url: Annotated[str | None, typer.Option(help="A picture of it.")] = None,
+    item_url: Annotated[str | None, typer.Option(help="Its page, for the link in the mail.")] = None,
+) -> None:
+    """Publish an inventory event, as a stock system would; prints the entry's id.
+
+    Needs --quantity, --in-stock or --out-of-stock. With --option it is about that variant, else about the whole item.
+    An empty name, price, currency or URL clears what earlier events said.
+
+    [bold]Example:[/bold]  stockbell publish mug-1 --quantity 5 --name "Blue mug" --item-url https://shop.example/p/mug-1
+    """
+    from worker.services.publishing import NewEvent, publish
+
+    if quantity is None and in_stock is None:
+        raise typer.BadParameter("give --quantity, --in-stock or --out-of-stock")
+    reference = arguments.reference_of(item, app_id, option)
+    event = NewEvent(reference, quantity, in_stock, name, price, currency, image_url, item_url)
+    say(publish(session.stream_parts().stream, event))
+
+
+def list_dead_letters(
+    limit: Annotated[int, typer.Option(min=0, help="The newest so many; 0 for all.")] = 100,
+    as_json: Json = False,
+) -> None:
+    """List dead letters, the newest last, with the reason and the event's own fields."""
+    for letter in session.stream_parts().stream.dead_letters(limit):
+        found = _letter_json(letter)
+        if as_json:
+            say_json(found)
+        else:
+            say(f"{found['id']}  {found['receivedAt']}  {found['reason']}  (entry {found['originalId']})")
+
+
+def _letter_json(letter: "Entry") -> dict[str, object]:
+    fields = {_text(name): _text(value) for name, value in letter.fields.items()}
+    own = {name: fields.pop(name, None) for name in ("originalId", "reason", "receivedAt", "truncated")}
+    return {"id": letter.id, **{name: value for name, value in own.items() if value is not None}, "fields": fields}
+
+
+def _text(value: bytes) -> str:
+    return value.decode(errors="backslashreplace")

@@ -1,0 +1,191 @@
+"""Requests in, out and shown: `import` and `requests ...`."""
+
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, BinaryIO, Literal
+from uuid import UUID
+
+import typer
+
+from worker.cli import arguments, session
+from worker.cli.arguments import AppId, IdArgument, ItemArgument, ItemOption, Json, Option
+from worker.cli.commands import add_commands, add_group
+from worker.cli.output import complain, item_text, list_header, list_line, say, say_json, say_pairs
+from worker.errors import BadFile, Refused
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from worker.services.import_file import Rejected
+
+STDIN = Path("-")
+
+StatusName = Literal["RECEIVED", "PROCESSING", "NOTIFICATION_SENT", "FAILED"]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Adds the commands of this module."""
+    add_commands(app, {"import": import_}, panel="Requests")
+    group = add_group(app, "requests", "Create, delete and look at single requests.", panel="Requests")
+    add_commands(group, {"create": create, "delete": delete, "show": show, "list": list_})
+
+
+def import_(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="CSV or JSON lines; - for stdin.", show_default=False)],
+    as_json: Json = False,
+) -> None:
+    """Import requests from a CSV or JSONL file.
+
+    Columns (JSONL: fields): [bold]email, catalogItemId[/bold], appId, options, itemUrl, locale, createdDate. A CSV
+    file needs a header with these names, and is separated by commas or semicolons. options is a JSON object,
+    createdDate an ISO 8601 time with offset (default: now).
+
+    Bad lines are named on stderr and hurt no others. Whoever waits for an item already is a duplicate, so that a file
+    can be imported again. Any number of lines.
+
+    [bold]Example:[/bold]  stockbell import requests.csv
+    """
+    from worker.services.import_file import read_requests
+    from worker.services.importing import import_requests
+
+    parts = session.ready_parts()
+    with _opened(file) as lines:
+        done = import_requests(parts.database, read_requests(lines, file.name), _refuse)
+    if as_json:
+        say_json({"created": done.created, "duplicate": done.duplicate, "rejected": done.rejected})
+    else:
+        say(f"created: {done.created}, duplicate: {done.duplicate}, rejected: {done.rejected}")
+    if done.rejected:
+        raise typer.Exit(1)
+
+
+def _opened(file: Path) -> "AbstractContextManager[BinaryIO]":
+    if file == STDIN:
+        return nullcontext(sys.stdin.buffer)
+    try:
+        return file.open("rb")
+    except OSError as error:
+        raise BadFile(f"{file}: {error.strerror}") from None
+
+
+def _refuse(line: "Rejected") -> None:
+    complain(f"line {line.line}: {line.reason}")
+
+
+def create(
+    email: Annotated[str, typer.Argument(metavar="EMAIL", help="Who wants to be told.", show_default=False)],
+    item: ItemArgument,
+    app_id: AppId = None,
+    option: Option = None,
+    item_url: Annotated[str | None, typer.Option(help="The item's page, for the link in the mail.")] = None,
+    locale: Annotated[str | None, typer.Option(help="The language of the mail, like de or de-AT.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Create a request: tell EMAIL when ITEM is back in stock.
+
+    Prints the request. If this address waits for the item already, prints that request's id, and exits with 1.
+
+    [bold]Example:[/bold]  stockbell requests create jane@example.com mug-1 --option size=L
+    """
+    from worker.catalog import checked_url
+    from worker.services import requests
+    from worker.services.addresses import checked_address
+    from worker.services.import_file import checked_locale
+    from worker.services.wire import request_json
+    from worker.store.requests import NewRequest
+
+    new = NewRequest(
+        checked_address(email),
+        arguments.reference_of(item, app_id, option),
+        checked_url(item_url) if item_url else None,
+        checked_locale(locale),
+    )
+    database = session.ready_parts().database
+    is_new, request_id = requests.create(database, new)
+    if is_new:
+        say_json(request_json(requests.show(database, request_id)[0]), pretty=not as_json)
+        return
+    complain("stockbell: this address waits for this item already")
+    if as_json:
+        say_json({"id": str(request_id), "duplicate": True})
+    else:
+        say(str(request_id))
+    raise typer.Exit(1)
+
+
+def delete(request: IdArgument) -> None:
+    """Delete a request and its history, in any state.
+
+    One that is being sent just now may still be told.
+    """
+    from worker.services import requests
+
+    requests.delete(session.ready_parts().database, _id(request))
+    say(f"deleted: {request}")
+
+
+def show(request: IdArgument, as_json: Json = False) -> None:
+    """Show a request, why it waits, and every try that did not succeed."""
+    from worker.services import requests
+    from worker.services.wire import attempts_json, request_json
+
+    row, attempts = requests.show(session.ready_parts().database, _id(request))
+    found, log = request_json(row), attempts_json(attempts)
+    if as_json:
+        say_json({**found, "attemptLog": log})
+        return
+    say_pairs({**found, "catalogReference": f"{item_text(row)}  (app {row.app_id})"})
+    for attempt in log:
+        code = " ".join(str(attempt[name]) for name in ("smtpCode", "enhancedCode") if attempt[name])
+        say(f"  {attempt['at']}  {attempt['event']}  {code}  {attempt['reply'] or ''}".rstrip())
+
+
+def list_(
+    status: Annotated[StatusName | None, typer.Option(case_sensitive=False, help="Only in this state.")] = None,
+    item: ItemOption = None,
+    app_id: AppId = None,
+    option: Option = None,
+    email: Annotated[str | None, typer.Option(help="Only of this address.")] = None,
+    reason: Annotated[str | None, typer.Option(metavar="CODE", help="Only with this failure code.")] = None,
+    limit: Annotated[int, typer.Option(min=0, help="How many at most; 0 for all.")] = 100,
+    as_json: Json = False,
+) -> None:
+    """List requests, oldest first.
+
+    With --json one object a line. Of RECEIVED requests `waiting` says what they wait for: noStock, soldOut, paused,
+    backoff, relayDown, or queued.
+
+    [bold]Example:[/bold]  stockbell requests list --status FAILED --reason RECIPIENT_REJECTED --limit 0
+    """
+    from worker.models import Status
+    from worker.services import requests
+    from worker.services.addresses import checked_address
+    from worker.services.verbs import waiting_lists
+    from worker.services.wire import request_json
+    from worker.store.requests import Filter
+
+    reference = arguments.optional_reference(item, app_id, option)
+    code = arguments.reason_of(reason)
+    address = checked_address(email) if email else None
+    database = session.ready_parts().database
+    which = Filter(
+        status=Status(status) if status else None,
+        lists=waiting_lists(database, reference),
+        email=address,
+        reason=code,
+    )
+    if as_json:
+        requests.each(database, which, limit, lambda row: say_json(request_json(row)))
+        return
+    say(list_header())
+    shown = requests.each(database, which, limit, lambda row: say(list_line(row)))
+    if shown == limit:
+        complain(f"(the oldest {limit}; --limit 0 shows all)")
+
+
+def _id(text: str) -> UUID:
+    found = arguments.request_id(text)
+    if found is None:
+        raise Refused(f"no such request: {text}")
+    return found

@@ -1,0 +1,40 @@
+"""What every command begins with: settings, logs, parts, and a database that has the right tables."""
+
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from worker.errors import DatabaseAway
+
+if TYPE_CHECKING:
+    from worker.bootstrap import Parts
+
+
+def parts() -> "Parts":
+    """The program's parts. Raises BadSetting."""
+    from config import logging, settings
+
+    found = settings.load()
+    logging.configure(found.log_format)
+    from worker.bootstrap import Parts
+
+    return Parts(found)
+
+
+def ready_parts() -> "Parts":
+    """The same for commands on the database. Raises DatabaseAway, SchemaOutdated."""
+    from worker.services.startup import check_schema
+
+    ready = parts()
+    check_schema(ready.database)
+    return ready
+
+
+def stream_parts() -> "Parts":
+    """The same for commands on the event stream only, which need no database. Raises SchemaOutdated."""
+    from worker.services.startup import check_schema
+
+    ready = parts()
+    # Without a database, events are safe in the stream until it is back.
+    with suppress(DatabaseAway):
+        check_schema(ready.database)
+    return ready

@@ -1,0 +1,181 @@
+"""The demo's books: how every request stands, and whether all of it adds up."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from worker.catalog import options_from_text
+from worker.demo.inbox import Arrival
+from worker.demo.story import (
+    BUSY,
+    CONSOLE,
+    NO_STOCK,
+    SOLD_OUT,
+    TOLD,
+    Ending,
+    Request,
+    endings,
+)
+from worker.models import Status
+from worker.store.database import Connection, Database
+from worker.store.requests import Filter, find
+
+EXAMPLES_SHOWN = 3
+
+
+def read(database: Database) -> list[Request]:
+    """How all requests stand right now. Raises DatabaseAway."""
+    return database.read(_read)
+
+
+def _read(c: Connection) -> list[Request]:
+    return [
+        Request(
+            id=row.id,
+            item=row.catalog_item_id,
+            size=dict(options_from_text(row.options)).get("size"),
+            email=row.email,
+            has_link=row.item_url is not None,
+            ending=Ending(row.status, row.failure_code or row.waiting or ""),
+            detail=row.failure_reason or "",
+        )
+        for row in find(c, Filter())
+    ]
+
+
+def is_quiet(requests: Sequence[Request]) -> bool:
+    """Whether nobody is to be told any more unless something happens."""
+    return all(
+        request.ending in {NO_STOCK, SOLD_OUT} or request.ending.status in {Status.NOTIFICATION_SENT, Status.FAILED}
+        for request in requests
+    )
+
+
+def by_status(requests: Sequence[Request]) -> tuple[int, int, int]:
+    """How many were told, how many failed, and how many wait (or are just being sent)."""
+    counts = Counter(request.ending.status for request in requests)
+    told, failed = counts[Status.NOTIFICATION_SENT], counts[Status.FAILED]
+    return told, failed, len(requests) - told - failed
+
+
+@dataclass(slots=True)
+class Facts:
+    """What happened, from all who saw it."""
+
+    imported: int = 0
+    """what `stockbell import` said"""
+    requests: Sequence[Request] = ()
+    """the rows at the end"""
+    first_round: Sequence[Request] = ()
+    """the rows before the failed were retried"""
+    retried: int = 0
+    """what `stockbell retry` said"""
+    arrived_in_first_round: int = 0
+    """how many mails the inbox had taken before that"""
+    arrived: Sequence[Arrival] = ()
+    """the mails that the inbox took"""
+    deferred: Sequence[str] = ()
+    """the recipients it refused for a while"""
+    published: dict[str, float] = field(default_factory=dict)
+    """per item: when its first good event was published (monotonic time)"""
+    dead_letters: Sequence[str] = ()
+    """the reasons of all of them"""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """Something that must hold, and what is wrong if it doesn't."""
+
+    says: str
+    wrong: Sequence[str]
+
+
+def check(facts: Facts) -> list[Check]:
+    """All that must hold at the end."""
+    told, failed, waiting = by_status(facts.requests)
+    stopped, told_of_console = _of_console(facts.requests)
+    return [
+        Check(
+            f"{facts.imported:,} imported = {told:,} told + {failed:,} failed + {waiting:,} waiting",
+            list(_unless(told + failed + waiting == facts.imported, f"the database has {len(facts.requests):,}")),
+        ),
+        Check("each of them ended as it should, for the reason it should", _endings(facts.requests, retried=True)),
+        Check(
+            f"{len(facts.arrived):,} mails in the inbox = {told:,} rows NOTIFICATION_SENT, nobody told twice",
+            list(_mails(facts)),
+        ),
+        Check(f"{len(facts.deferred)} refused for a while were told at a later try", list(_deferred(facts))),
+        Check(
+            f"{facts.retried} failed were retried",
+            [
+                *_endings(facts.first_round, retried=False),
+                *_unless(facts.retried == by_status(facts.first_round)[1], "not all that had failed"),
+            ],
+        ),
+        Check(
+            f"the console sold out in the middle: {told_of_console} told, {stopped} not",
+            list(_unless(bool(stopped and told_of_console), "that is not the middle")),
+        ),
+        Check(
+            "the poisonous event is a dead letter, and nothing else is",
+            list(_unless(len(facts.dead_letters) == 1, f"there are {len(facts.dead_letters)} dead letters")),
+        ),
+    ]
+
+
+def _unless(holds: bool, wrong: str) -> Iterator[str]:
+    if not holds:
+        yield wrong
+
+
+def _endings(requests: Sequence[Request], *, retried: bool) -> list[str]:
+    """Those that ended otherwise than the story says, some examples of each kind."""
+    wrong: dict[str, list[str]] = {}
+    for request in requests:
+        wanted = endings(request, retried=retried)
+        if request.ending not in wanted:
+            kind = f"{request.item}: {_named(request.ending)} instead of {' or '.join(map(_named, sorted(wanted)))}"
+            wrong.setdefault(kind, []).append(f"{request.id} {request.detail}".strip())
+    return [_with_examples(kind, found) for kind, found in wrong.items()]
+
+
+def _named(ending: Ending) -> str:
+    return f"{ending.status} {ending.reason}".strip()
+
+
+def _mails(facts: Facts) -> Iterator[str]:
+    mails = Counter(arrival.request_id for arrival in facts.arrived)
+    told = {request.id for request in facts.requests if request.ending == TOLD}
+    faults: Mapping[str, list[Any]] = {
+        "told twice": [request_id for request_id, count in mails.items() if count > 1],
+        "have a mail, but are not NOTIFICATION_SENT": list(mails.keys() - told),
+        "are NOTIFICATION_SENT, but have no mail": list(told - mails.keys()),
+        "were mailed to another address": list(_misdirected(facts)),
+    }
+    yield from (_with_examples(fault, list(map(str, found))) for fault, found in faults.items() if found)
+
+
+def _misdirected(facts: Facts) -> Iterator[object]:
+    emails = {request.id: request.email for request in facts.requests}
+    for arrival in facts.arrived:
+        if emails.get(arrival.request_id) != arrival.recipient:
+            yield arrival.request_id
+
+
+def _deferred(facts: Facts) -> Iterator[str]:
+    busy = {request.email for request in facts.requests if request.email.endswith(f"@{BUSY}")}
+    yield from _unless(busy == set(facts.deferred), f"there should have been {len(busy)}")
+    told = {arrival.recipient for arrival in facts.arrived}
+    yield from _unless(busy <= told, f"{len(busy - told)} of them were not told")
+
+
+def _of_console(requests: Sequence[Request]) -> tuple[int, int]:
+    """How many of those who wait for the console were not told, and how many were."""
+    of_console = [request.ending for request in requests if request.item == CONSOLE]
+    return of_console.count(SOLD_OUT), of_console.count(TOLD)
+
+
+def _with_examples(kind: str, found: Sequence[str]) -> str:
+    more = f" and {len(found) - EXAMPLES_SHOWN} more" if len(found) > EXAMPLES_SHOWN else ""
+    return f"{kind} ({', '.join(found[:EXAMPLES_SHOWN])}{more})"

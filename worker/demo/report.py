@@ -1,0 +1,136 @@
+"""The demo's last words: what ended how and why, how fast it went, whether the books balance, and where to look."""
+
+import sysconfig
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+from rich import box
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from worker.demo.books import Check, Facts, by_status
+from worker.demo.inbox import MAILS_PER_SECOND
+from worker.demo.output import Output
+from worker.demo.screen import Screen
+from worker.demo.story import ITEMS, TOLD, Ending, Request, why
+from worker.models import Status
+
+_TEXTS: Final = {"Item", "Ended", "Reason"}
+
+
+def report(screen: Screen, facts: Facts, checks: Sequence[Check], output: Output) -> None:
+    """Says it all."""
+    screen.title("What became of the requests")
+    screen.console.print(Padding.indent(_items(facts), 2))
+    screen.title("Why")
+    screen.console.print(Padding.indent(_reasons(facts), 2))
+    screen.title("How fast")
+    for line in _speed(facts):
+        screen.say(line)
+    screen.title("Do the books balance?")
+    for check in checks:
+        screen.say(f"{'WRONG' if check.wrong else 'ok   '} {check.says}", "bold red" if check.wrong else "")
+        for wrong in check.wrong:
+            screen.say(f"      {wrong}", "red")
+    screen.title("Where to look")
+    for place in _places(facts, output):
+        screen.console.print(place, soft_wrap=True)
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="dim", border_style="dim")
+    for column in columns:
+        table.add_column(column, justify="left" if column in _TEXTS else "right", no_wrap=column != "Reason")
+    return table
+
+
+def _items(facts: Facts) -> Table:
+    table = _table("Item", "Asked", "Told", "Failed", "Waiting", "First mail after")
+    for item, name in ITEMS.items():
+        of_item = [request for request in facts.requests if request.item == item]
+        told, failed, waiting = by_status(of_item)
+        table.add_row(name, str(len(of_item)), str(told), str(failed), str(waiting), _first_mail(facts, item))
+    told, failed, waiting = by_status(facts.requests)
+    table.add_section()
+    table.add_row("All", f"{len(facts.requests):,}", str(told), str(failed), str(waiting), "")
+    return table
+
+
+def _first_mail(facts: Facts, item: str) -> str:
+    seconds = _seconds_to_first_mail(facts, item)
+    return "" if seconds is None else f"{seconds * 1000:,.0f} ms"
+
+
+def _seconds_to_first_mail(facts: Facts, item: str) -> float | None:
+    ids = {request.id for request in facts.requests if request.item == item}
+    arrived = [arrival.at for arrival in facts.arrived if arrival.request_id in ids]
+    return min(arrived) - facts.published[item] if arrived and item in facts.published else None
+
+
+def _reasons(facts: Facts) -> Table:
+    table = _table("Ended", "Requests", "Reason")
+    for words, count in _told(facts).items():
+        table.add_row("told", str(count), words)
+    others = Counter(
+        (request.ending, why(request)) for request in facts.requests if request.ending.status != TOLD.status
+    )
+    for (ending, words), count in sorted(others.items()):
+        reason = Text(f"{ending.reason}  ", style="cyan").append(words, style="default")
+        table.add_row(_word(ending), str(count), reason)
+    return table
+
+
+def _told(facts: Facts) -> Counter[str]:
+    failed_first = {request.id for request in facts.first_round if request.ending.status == Status.FAILED}
+
+    def how(request: Request) -> str:
+        if request.id in failed_first:
+            return "after an admin's retry"
+        if request.email in facts.deferred:
+            return "at a later try, after 450 4.2.1 mailbox is busy"
+        return "at the first try"
+
+    return Counter(sorted((how(request) for request in facts.requests if request.ending == TOLD), reverse=True))
+
+
+def _word(ending: Ending) -> str:
+    return {Status.FAILED: "failed", Status.RECEIVED: "waiting"}.get(ending.status, ending.status.value)
+
+
+def _speed(facts: Facts) -> list[str]:
+    firsts = [seconds for item in ITEMS if (seconds := _seconds_to_first_mail(facts, item)) is not None]
+    if not firsts:
+        return ["no mail came"]
+    return [
+        f"{min(firsts) * 1000:,.0f} ms from an event to its first mail",
+        f"{_mails_a_second(facts):.0f} mails a second "
+        f"(this inbox takes {MAILS_PER_SECOND:.0f} at most, for you to watch)",
+    ]
+
+
+def _mails_a_second(facts: Facts) -> float:
+    """While it was busy: without the last few, who waited for another try."""
+    times = sorted(arrival.at for arrival in facts.arrived)
+    bulk = times[: 1 + facts.arrived_in_first_round * 95 // 100]
+    return (len(bulk) - 1) / max(bulk[-1] - bulk[0], 1e-6)
+
+
+def _places(facts: Facts, output: Output) -> Iterator[Text]:
+    for name, what in (
+        ("mails/", f"all {len(facts.arrived):,} mails, as .eml files for any mail program"),
+        ("first-mail.html", "the first of them, for a browser"),
+        ("logs/", "what each process said"),
+        ("stockbell.db", "the database, for commands like this one:"),
+    ):
+        yield Text(f"  {output.shown}/{name:<16}", style="cyan").append(f" {what}", style="default")
+    database = f"DATABASE_URL=sqlite:///{output.shown}/{output.database.name}"
+    yield Text("  $ ", style="dim").append(f"{database} {_stockbell()} requests list --status FAILED", style="cyan")
+
+
+def _stockbell() -> str:
+    """The program as people here would type it."""
+    program = Path(sysconfig.get_path("scripts")) / "stockbell"
+    return str(program.relative_to(Path.cwd())) if program.is_relative_to(Path.cwd()) else str(program)
