@@ -12,6 +12,7 @@ CVE-2023-51764 were: a dot between two bare LF ends it.
 
 import asyncio
 import base64
+import socket
 import ssl
 import threading
 from collections.abc import Callable, Mapping
@@ -166,12 +167,15 @@ class ScriptedRelay:
 
     def start(self) -> None:
         """Listen: on a free port, or after `stop` on the same one again."""
+        self._socket = socket.create_server((HOST, self.port), backlog=1000)
+        self._socket.setblocking(False)
+        self.port = self._socket.getsockname()[1]
         self._loop = asyncio.new_event_loop()
         self._released = asyncio.Event()
         self._writers: set[asyncio.StreamWriter] = set()
+        self._tasks = {self._loop.create_task(self._accept_connections())}
         self._thread = threading.Thread(target=self._loop.run_forever, name="relay", daemon=True)
         self._thread.start()
-        asyncio.run_coroutine_threadsafe(self._listen(), self._loop).result(30)
 
     def stop(self) -> None:
         """Close the port and every connection at once, as a crash would."""
@@ -211,39 +215,51 @@ class ScriptedRelay:
         """Go on with TLS. Used by the connections."""
         await writer.start_tls(self._tls)
 
-    async def _listen(self) -> None:
-        self._server = await asyncio.start_server(
-            self._serve,
-            HOST,
-            self.port,
-            limit=2**20,
-            backlog=1000,
-            ssl=self._tls if self.security == "tls" else None,
-        )
-        self.port = self._server.sockets[0].getsockname()[1]
+    async def _accept_connections(self) -> None:
+        while True:
+            accepted, _ = await self._loop.sock_accept(self._socket)
+            task = self._loop.create_task(self._serve(accepted))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
 
     async def _end(self) -> None:
-        self._server.close()
-        self._abort()
-        others = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in others:
+        tasks = list(self._tasks)
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._socket.close()
+        for _ in range(10):  # asyncio closes a connection's socket some turns of its loop later
+            await asyncio.sleep(0)
 
     def _abort(self) -> None:
         for writer in self._writers:
             writer.transport.abort()
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._writers.add(writer)
+    async def _serve(self, accepted: socket.socket) -> None:
         self.connections += 1
         self.open_connections += 1
         self.most_connections = max(self.most_connections, self.open_connections)
         try:
             with suppress(OSError, EOFError):  # they left, or we did
-                await _Connection(self, reader, writer, self.connections).run()
+                await self._converse(accepted, self.connections)
         finally:
             self.open_connections -= 1
+
+    async def _converse(self, accepted: socket.socket, number: int) -> None:
+        connected: asyncio.Future[asyncio.StreamWriter] = self._loop.create_future()
+        reader = asyncio.StreamReader(limit=2**20)
+        # With a callback it knows that it is a server, which matters in `start_tls`.
+        protocol = asyncio.StreamReaderProtocol(reader, lambda _, writer: connected.set_result(writer))
+        tls = self._tls if self.security == "tls" else None
+        await self._loop.connect_accepted_socket(lambda: protocol, accepted, ssl=tls)
+        writer = await connected
+        self._writers.add(writer)
+        try:
+            await _Connection(self, reader, writer, number).run()
+        except asyncio.CancelledError:
+            writer.transport.abort()
+            raise
+        finally:
             self._writers.discard(writer)
             writer.close()
 

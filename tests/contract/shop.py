@@ -191,9 +191,17 @@ class Shop:
 
     def now(self) -> datetime:
         """The database's clock."""
-        statement = Sql("SELECT stockbell_now(0) AS now", now="time")
-        now: datetime = self.database.read(lambda c: statement(c))[0].now
+        now: datetime = self.ask("SELECT stockbell_now(0) AS now", now="time")[0].now
         return now
+
+    def ask(self, words: str, **returns: str) -> Sequence[Row[Any]]:
+        """Run a query; `returns` says which columns are uuid, time or bool."""
+        statement = Sql(words, **returns)
+
+        def run(c: Connection) -> Sequence[Row[Any]]:
+            return statement(c)
+
+        return self.database.read(run)
 
 
 @contextmanager
@@ -208,8 +216,6 @@ def statuses(rows: Sequence[Row[Any]]) -> list[Status]:
 
 def somebody_waits(shop: Shop) -> bool:
     """On PostgreSQL: whether a transaction in this database waits for another one's lock."""
-    statement = Sql(
-        """SELECT 1 FROM pg_locks AS l JOIN pg_stat_activity AS a ON a.pid = l.pid
+    waiters = """SELECT 1 FROM pg_locks AS l JOIN pg_stat_activity AS a ON a.pid = l.pid
         WHERE NOT l.granted AND a.datname = current_database()"""
-    )
-    return bool(shop.database.read(lambda c: statement(c)))
+    return bool(shop.ask(waiters))

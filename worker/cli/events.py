@@ -60,7 +60,8 @@ def list_dead_letters(
         if as_json:
             say_json(found)
         else:
-            say(f"{found['id']}  {found['receivedAt']}  {found['reason']}  (entry {found['originalId']})")
+            said = [str(found.get(name, "-")) for name in ("id", "receivedAt", "reason", "originalId")]
+            say(_printable("{}  {}  {}  (entry {})".format(*said)))
 
 
 def _letter_json(letter: "Entry") -> dict[str, object]:
@@ -71,3 +72,8 @@ def _letter_json(letter: "Entry") -> dict[str, object]:
 
 def _text(value: bytes) -> str:
     return value.decode(errors="backslashreplace")
+
+
+def _printable(text: str) -> str:
+    """Whoever may write to Redis must not steer the admin's terminal."""
+    return "".join(sign if sign.isprintable() else "?" for sign in text)

@@ -17,7 +17,8 @@ def run() -> int:
     try:
         return _play(stop)
     except ModuleNotFoundError as missing:
-        return _refuse(f"the demo needs the package {missing.name}, which is not installed here: run `make setup`")
+        package = str(missing.name).partition(".")[0]
+        return _refuse(f"the demo needs the package {package}, which is not installed here: run `make setup`")
     except (StockbellError, OSError) as error:
         return _refuse(str(error))
 

@@ -79,6 +79,8 @@ class Facts:
     """the recipients it refused for a while"""
     published: dict[str, float] = field(default_factory=dict)
     """per item: when its first good event was published (monotonic time)"""
+    published_late: float = 0.0
+    """when the event came that met no queue (monotonic time)"""
     dead_letters: Sequence[str] = ()
     """the reasons of all of them"""
 
@@ -100,7 +102,7 @@ def check(facts: Facts) -> list[Check]:
             f"{facts.imported:,} imported = {told:,} told + {failed:,} failed + {waiting:,} waiting",
             list(_unless(told + failed + waiting == facts.imported, f"the database has {len(facts.requests):,}")),
         ),
-        Check("each of them ended as it should, for the reason it should", _endings(facts.requests, retried=True)),
+        Check("each of them ended as it should, for the reason it should", _endings(facts.requests, at_the_end=True)),
         Check(
             f"{len(facts.arrived):,} mails in the inbox = {told:,} rows NOTIFICATION_SENT, nobody told twice",
             list(_mails(facts)),
@@ -109,7 +111,7 @@ def check(facts: Facts) -> list[Check]:
         Check(
             f"{facts.retried} failed were retried",
             [
-                *_endings(facts.first_round, retried=False),
+                *_endings(facts.first_round, at_the_end=False),
                 *_unless(facts.retried == by_status(facts.first_round)[1], "not all that had failed"),
             ],
         ),
@@ -129,11 +131,11 @@ def _unless(holds: bool, wrong: str) -> Iterator[str]:
         yield wrong
 
 
-def _endings(requests: Sequence[Request], *, retried: bool) -> list[str]:
+def _endings(requests: Sequence[Request], *, at_the_end: bool) -> list[str]:
     """Those that ended otherwise than the story says, some examples of each kind."""
     wrong: dict[str, list[str]] = {}
     for request in requests:
-        wanted = endings(request, retried=retried)
+        wanted = endings(request, at_the_end=at_the_end)
         if request.ending not in wanted:
             kind = f"{request.item}: {_named(request.ending)} instead of {' or '.join(map(_named, sorted(wanted)))}"
             wrong.setdefault(kind, []).append(f"{request.id} {request.detail}".strip())

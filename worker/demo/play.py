@@ -26,7 +26,7 @@ from worker.stream import Stream
 SAMPLE: Final = Path(__file__).parent / "requests.csv"
 QUIET_SECONDS: Final = 120.0
 """How long a round of mails may take."""
-LOOK_SECONDS: Final = 0.15
+LOOK_SECONDS: Final = 0.3
 """How often the rows are read for the bars."""
 
 
@@ -121,18 +121,23 @@ class Play:
     def _deliver(self) -> None:
         self._screen.title("Events come in")
         for event in story.deliveries(datetime.now(UTC)):
-            self._publish(event)
+            published_at = self._publish(event)
+            if event.wakes:
+                self._facts.published.setdefault(event.item, published_at)
         self._screen.title("And mails go out")
         self._until_quiet()
         self._facts.first_round = books.read(self._database)
         self._facts.arrived_in_first_round = len(self._inbox.arrived)
 
-    def _publish(self, event: Event) -> None:
+        self._facts.published_late = self._publish(story.late_delivery())
+        self._until_quiet()
+
+    def _publish(self, event: Event) -> float:
+        """Publishes an event, and returns when (monotonic time)."""
         published_at = time.monotonic()
         self._stream.publish(event.fields)
         self._screen.event(event.item, event.says)
-        if event.wakes:
-            self._facts.published.setdefault(event.item, published_at)
+        return published_at
 
     def _retry(self) -> None:
         screen = self._screen
@@ -152,9 +157,7 @@ class Play:
     def _put_right(self) -> None:
         self._inbox.knows_moved = True
         self._screen.say("some mailboxes had only moved: the inbox knows them now")
-        link = story.lamp_gets_its_link()
-        self._stream.publish(link.fields)
-        self._screen.event(link.item, link.says)
+        self._publish(story.lamp_gets_its_link())
         self._processes.wait(self._is_heard, START_SECONDS, "the listener to take in an event")
 
     def _close_the_books(self) -> None:
@@ -193,6 +196,4 @@ class Play:
         told = sum(arrival.request_id in self._console for arrival in self._inbox.arrived)
         if told >= story.SELLS_OUT_AFTER:
             self._has_sold_out = True
-            event = story.console_sells_out()
-            self._stream.publish(event.fields)
-            self._screen.event(event.item, event.says)
+            self._publish(story.console_sells_out())

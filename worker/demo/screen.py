@@ -58,7 +58,7 @@ class Screen:
 
     def event(self, item: str, says: str) -> None:
         """Shows an event that was published."""
-        self.console.print(Text(f"  {item:<14}", style="magenta").append(says, style="default"))
+        self.console.print(Text(f"  {item:<15}", style="magenta").append(says, style="default"))
 
     def show(self, requests: Sequence[Request]) -> None:
         """Shows how all requests stand."""

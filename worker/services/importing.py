@@ -1,6 +1,7 @@
 """Takes many requests in, a thousand a transaction."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from worker.errors import DatabaseAway
@@ -32,19 +33,37 @@ def import_requests(
     Raises DatabaseAway; what was committed before stays, and is a duplicate when tried again.
     """
     done = Imported()
+
+    def refused(line: Rejected) -> None:
+        done.rejected += 1
+        refuse(line)
+
+    # While one batch is being committed, the next is read.
+    under_way: Future[None] | None = None
+    with ThreadPoolExecutor(1) as committer:
+        for batch in _batches(entries, refused):
+            if under_way:
+                under_way.result()
+            under_way = committer.submit(_commit, database, batch, done)
+        if under_way:
+            under_way.result()
+    return done
+
+
+def _batches(
+    entries: Iterable[NewRequest | Rejected], refuse: Callable[[Rejected], None]
+) -> Iterator[list[NewRequest]]:
     batch: list[NewRequest] = []
     for entry in entries:
         if isinstance(entry, Rejected):
-            done.rejected += 1
             refuse(entry)
             continue
         batch.append(entry)
         if len(batch) == BATCH:
-            _commit(database, batch, done)
+            yield batch
             batch = []
     if batch:
-        _commit(database, batch, done)
-    return done
+        yield batch
 
 
 def _commit(database: Database, batch: list[NewRequest], done: Imported) -> None:

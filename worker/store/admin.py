@@ -13,7 +13,7 @@ from worker.store.database import Sql
 
 _LOAD = Sql(
     """SELECT id, contact_id, waiting_list_id, status, failure_code, created_date FROM request
-    WHERE id IN (SELECT request_id FROM ROWS(request_id uuid)) ORDER BY created_date, id FOR UPDATE""",
+    WHERE id IN ROWS(request_id uuid) ORDER BY created_date, id FOR UPDATE""",
     id="uuid",
     contact_id="uuid",
     waiting_list_id="uuid",

@@ -32,16 +32,16 @@ def _arm(condition: str) -> str:
 
 
 # One arm per index. The locking select must be materialized: planned as a nested loop it would run, and lock, again
-# for every row of the outer table (FACTS 5.1).
+# for every row of the outer table (FACTS 5.1). And the picked are an array: joined with them, the planner takes them for
+# so many that it reads the whole table.
 _CLAIM = Sql(
     f"""WITH ready AS MATERIALIZED (
         SELECT w.id, w.in_stock, w.last_in_stock_at FROM waiting_list AS w
-        WHERE w.id IN (SELECT list_id FROM ROWS(list_id uuid)) AND {lists.SENDING}),
+        WHERE w.id IN ROWS(list_id uuid) AND {lists.SENDING}),
     ordered AS MATERIALIZED ({_arm(lists.ORDERED)}),
     woken AS MATERIALIZED ({_arm(lists.WOKEN)}),
     picked AS MATERIALIZED (SELECT picked_id FROM ordered UNION ALL SELECT picked_id FROM woken)
-    UPDATE request AS r SET {_TAKE} FROM picked WHERE r.id = picked.picked_id
-    RETURNING {", ".join(f"r.{name}" for name in _COLUMNS.split(", "))}""",
+    UPDATE request AS r SET {_TAKE} WHERE r.id = ANY(ARRAY(SELECT picked_id FROM picked)) RETURNING {_COLUMNS}""",
     id="uuid",
     waiting_list_id="uuid",
     created_date="time",
@@ -65,14 +65,14 @@ _SQLITE_ARMS = (_sqlite_claim(lists.ORDERED), _sqlite_claim(lists.WOKEN))
 
 _ITEMS = Sql(
     """SELECT w.id, w.options, i.catalog_item_id, i.app_id, i.name, i.price, i.currency, i.image_url, i.url
-    FROM waiting_list AS w JOIN item AS i ON i.id = w.item_id WHERE w.id IN (SELECT list_id FROM ROWS(list_id uuid))""",
+    FROM waiting_list AS w JOIN item AS i ON i.id = w.item_id WHERE w.id IN ROWS(list_id uuid)""",
     id="uuid",
 )
 
 _CLAIM_SUSPECT = Sql(
     f"""WITH picked AS MATERIALIZED (
         SELECT r.id AS picked_id FROM request AS r JOIN waiting_list AS w ON w.id = r.waiting_list_id
-        WHERE w.id IN (SELECT list_id FROM ROWS(list_id uuid)) AND {lists.CLAIMABLE} AND r.rescues >= :suspect_at
+        WHERE w.id IN ROWS(list_id uuid) AND {lists.CLAIMABLE} AND r.rescues >= :suspect_at
         ORDER BY r.created_date LIMIT 1 FOR UPDATE OF r SKIP LOCKED)
     UPDATE request AS r SET {_TAKE} FROM picked WHERE r.id = picked.picked_id RETURNING {_COLUMNS}""",
     id="uuid",

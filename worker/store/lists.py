@@ -31,12 +31,12 @@ _WITH_WORK = f"""SELECT w.id FROM waiting_list AS w
     WHERE {SENDING} AND (w.in_stock AND EXISTS (SELECT 1 FROM request AS r WHERE r.waiting_list_id = w.id AND {WOKEN})
         OR w.id IN (SELECT r.waiting_list_id FROM request AS r WHERE {ORDERED}))"""
 _ALL_WITH_WORK = Sql(_WITH_WORK, id="uuid")
-_SOME_WITH_WORK = Sql(f"{_WITH_WORK} AND w.id IN (SELECT list_id FROM ROWS(list_id uuid))", id="uuid")
+_SOME_WITH_WORK = Sql(f"{_WITH_WORK} AND w.id IN ROWS(list_id uuid)", id="uuid")
 
 _RING = Sql(
     """WITH due AS MATERIALIZED (
         SELECT w.id AS list_id FROM waiting_list AS w
-        WHERE w.id IN (SELECT list_id FROM ROWS(list_id uuid))
+        WHERE w.id IN ROWS(list_id uuid)
           AND (w.bell_at IS NULL OR w.bell_at < stockbell_now(-:recent))
         ORDER BY w.id FOR UPDATE)
     UPDATE waiting_list SET bell_at = stockbell_now(0) FROM due WHERE id = due.list_id RETURNING id""",
@@ -45,14 +45,14 @@ _RING = Sql(
 _TAKE_BELLS = Sql(
     """WITH rung AS MATERIALIZED (
         SELECT w.id AS list_id FROM waiting_list AS w
-        WHERE w.id IN (SELECT list_id FROM ROWS(list_id uuid)) AND w.bell_at IS NOT NULL
+        WHERE w.id IN ROWS(list_id uuid) AND w.bell_at IS NOT NULL
         ORDER BY w.id FOR UPDATE)
     UPDATE waiting_list SET bell_at = NULL FROM rung WHERE id = rung.list_id"""
 )
 _DRAINED = Sql(
     """WITH served AS MATERIALIZED (
         SELECT w.id AS list_id FROM waiting_list AS w
-        WHERE w.id IN (SELECT list_id FROM ROWS(list_id uuid)) AND w.woken_at IS NOT NULL
+        WHERE w.id IN ROWS(list_id uuid) AND w.woken_at IS NOT NULL
         ORDER BY w.id FOR UPDATE)
     UPDATE waiting_list SET woken_at = NULL FROM served WHERE id = served.list_id"""
 )
@@ -75,7 +75,7 @@ _LOCK_ITEMS = Sql(
 )
 _LEVELS = Sql(
     """SELECT item_id, options, in_stock, quantity, occurred_at, entry_id, last_in_stock_at FROM stock
-    WHERE item_id IN (SELECT item_id FROM ROWS(item_id uuid))""",
+    WHERE item_id IN ROWS(item_id uuid)""",
     item_id="uuid",
     in_stock="bool",
     occurred_at="time",

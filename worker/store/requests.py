@@ -34,7 +34,7 @@ WAITING: ColumnElement[str] = literal_column(
 
 _NOW = Sql("SELECT stockbell_now(0) AS now", now="time")
 _ADD_CONTACTS = Sql(
-    """INSERT INTO contact (id, address, created_date) SELECT id, address, stockbell_now(0)
+    """INSERT INTO contact (id, address, created_date) SELECT id, address, :now
     FROM ROWS(id uuid, address text) WHERE true ON CONFLICT DO NOTHING"""
 )
 _ADD_REQUESTS = Sql(
@@ -83,8 +83,8 @@ def create(c: Connection, new: Sequence[NewRequest]) -> list[UUID]:
     """
     waiting = lists.find_or_add(c, (request.reference for request in new))
     addresses = sorted({request.email.lower() for request in new})
-    _ADD_CONTACTS(c, rows=[{"id": uuid7(), "address": address} for address in addresses])
     now = _NOW(c)[0].now
+    _ADD_CONTACTS(c, rows=[{"id": uuid7(), "address": address} for address in addresses], now=now)
     # Sign-ups of one batch keep their order: each is a microsecond younger than the one before.
     rows = [
         {

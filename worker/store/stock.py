@@ -17,13 +17,13 @@ from worker.store.database import Sql
 _NOW = Sql("SELECT stockbell_now(0) AS now", now="time")
 _ITEMS = Sql(
     """SELECT id, name, price, currency, image_url, url, out_at, out_entry FROM item
-    WHERE id IN (SELECT item_id FROM ROWS(item_id uuid))""",
+    WHERE id IN ROWS(item_id uuid)""",
     id="uuid",
     out_at="time",
 )
 _WAITING = Sql(
     """SELECT id, item_id, options, in_stock FROM waiting_list
-    WHERE item_id IN (SELECT item_id FROM ROWS(item_id uuid))""",
+    WHERE item_id IN ROWS(item_id uuid)""",
     id="uuid",
     item_id="uuid",
     in_stock="bool",
