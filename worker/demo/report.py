@@ -107,9 +107,8 @@ def _word(ending: Ending) -> str:
 def _speed(facts: Facts) -> Iterator[str]:
     late = _arrivals(facts, {request.id for request in facts.requests if request.size == SIZE_LATE})
     yield f"{_milliseconds(facts.published_late, late)} from an event to its first mail, when all is quiet"
-    yield (
-        f"{_mails_a_second(facts):.0f} mails a second (this inbox takes {MAILS_PER_SECOND:.0f} at most, for you to watch)"
-    )
+    limit = f"this inbox takes {MAILS_PER_SECOND:.0f} at most, for you to watch"
+    yield f"{_mails_a_second(facts):.0f} mails a second ({limit})"
 
 
 def _mails_a_second(facts: Facts) -> float:

@@ -19,6 +19,8 @@ LEASE_SECONDS: Final = 60.0
 START_SECONDS: Final = 60.0
 """How long servers and processes may take to be ready."""
 PORTS_TRIED: Final = 3
+CONNECTIONS: Final = 8
+"""to the inbox, of all children together"""
 READY: Final = {"listener": "listener.started", "worker": "worker.ready", "scheduler": "scheduler.started"}
 """What each process logs when it is ready."""
 
@@ -37,8 +39,8 @@ def environment(database_url: str, redis_url: str, smtp_port: int) -> dict[str, 
         "STOCKBELL_LEASE_SECONDS": f"{LEASE_SECONDS:.0f}",
         "STOCKBELL_SWEEP_SECONDS": "1",
         "STOCKBELL_RETRY_SECONDS": "2",
-        # Few, so that also on a machine with many cores nothing is over before one can look.
-        "STOCKBELL_SMTP_CONNECTIONS": "2",
+        # Few in all: also on a machine with many cores nothing shall be over before one can look.
+        "STOCKBELL_SMTP_CONNECTIONS": str(max(1, CONNECTIONS // (os.cpu_count() or 1))),
         "STOCKBELL_LOG_FORMAT": "console",
     }
 

@@ -24,60 +24,53 @@ _TAKE = """status = 'PROCESSING', owner = :owner, claim_no = r.claim_no + 1, cla
     handed_at = NULL"""
 
 
-def _arm(condition: str) -> str:
-    return f"""SELECT r.id AS picked_id FROM ready AS w CROSS JOIN LATERAL (
-        SELECT r.id FROM request AS r
-        WHERE r.waiting_list_id = w.id AND {condition} AND r.rescues < :suspect_at
-        ORDER BY r.created_date LIMIT :each FOR UPDATE SKIP LOCKED) AS r"""
+_USUAL = "r.rescues < :suspect_at"
+_SUSPECT = "r.rescues >= :suspect_at"
+_CLAIMED = {"id": "uuid", "waiting_list_id": "uuid", "created_date": "time"}
 
 
-# One arm per index. The locking select must be materialized: planned as a nested loop it would run, and lock, again
-# for every row of the outer table (FACTS 5.1). And the picked are an array: joined with them, the planner takes them for
-# so many that it reads the whole table.
-_CLAIM = Sql(
-    f"""WITH ready AS MATERIALIZED (
-        SELECT w.id, w.in_stock, w.last_in_stock_at FROM waiting_list AS w
-        WHERE w.id IN ROWS(list_id uuid) AND {lists.SENDING}),
-    ordered AS MATERIALIZED ({_arm(lists.ORDERED)}),
-    woken AS MATERIALIZED ({_arm(lists.WOKEN)}),
-    picked AS MATERIALIZED (SELECT picked_id FROM ordered UNION ALL SELECT picked_id FROM woken)
-    UPDATE request AS r SET {_TAKE} WHERE r.id = ANY(ARRAY(SELECT picked_id FROM picked)) RETURNING {_COLUMNS}""",
-    id="uuid",
-    waiting_list_id="uuid",
-    created_date="time",
-)
+def _postgresql_claim(rescued: str, limit: str) -> Sql:
+    # One arm per index. The locking select must be materialized: planned as a nested loop it would run, and lock, again
+    # for every row of the outer table (FACTS 5.1). And the picked are an array: joined with them, the planner takes
+    # them for so many that it reads the whole table.
+    def arm(condition: str) -> str:
+        return f"""SELECT r.id AS picked_id FROM ready AS w CROSS JOIN LATERAL (
+            SELECT r.id FROM request AS r WHERE r.waiting_list_id = w.id AND {condition} AND {rescued}
+            ORDER BY r.created_date LIMIT :each FOR UPDATE SKIP LOCKED) AS r"""
 
-
-def _sqlite_claim(condition: str) -> Sql:
     return Sql(
-        f"""UPDATE request AS r SET {_TAKE} WHERE r.id IN (
-            SELECT r.id FROM request AS r JOIN waiting_list AS w ON w.id = r.waiting_list_id
-            WHERE w.id = :list_id AND {lists.SENDING} AND {condition} AND r.rescues < :suspect_at
-            ORDER BY r.created_date LIMIT :each) RETURNING {_COLUMNS}""",
-        id="uuid",
-        waiting_list_id="uuid",
-        created_date="time",
+        f"""WITH ready AS MATERIALIZED (
+            SELECT w.id, w.in_stock, w.last_in_stock_at FROM waiting_list AS w
+            WHERE w.id IN ROWS(list_id uuid) AND {lists.SENDING}),
+        ordered AS MATERIALIZED ({arm(lists.ORDERED)}),
+        woken AS MATERIALIZED ({arm(lists.WOKEN)}),
+        picked AS MATERIALIZED (SELECT picked_id FROM ordered UNION ALL SELECT picked_id FROM woken {limit})
+        UPDATE request AS r SET {_TAKE} WHERE r.id = ANY(ARRAY(SELECT picked_id FROM picked)) RETURNING {_COLUMNS}""",
+        **_CLAIMED,
     )
 
 
-# SQLite has no LATERAL, and needs none: the statements are calls in this process.
-_SQLITE_ARMS = (_sqlite_claim(lists.ORDERED), _sqlite_claim(lists.WOKEN))
+def _sqlite_claims(rescued: str) -> tuple[Sql, ...]:
+    # SQLite has no LATERAL, and needs none: the statements are calls in this process.
+    return tuple(
+        Sql(
+            f"""UPDATE request AS r SET {_TAKE} WHERE r.id IN (
+                SELECT r.id FROM request AS r JOIN waiting_list AS w ON w.id = r.waiting_list_id
+                WHERE w.id = :list_id AND {lists.SENDING} AND {condition} AND {rescued}
+                ORDER BY r.created_date LIMIT :each) RETURNING {_COLUMNS}""",
+            **_CLAIMED,
+        )
+        for condition in (lists.ORDERED, lists.WOKEN)
+    )
+
+
+_CLAIM, _SQLITE_CLAIMS = _postgresql_claim(_USUAL, ""), _sqlite_claims(_USUAL)
+_CLAIM_SUSPECT, _SQLITE_SUSPECTS = _postgresql_claim(_SUSPECT, "LIMIT 1"), _sqlite_claims(_SUSPECT)
 
 _ITEMS = Sql(
     """SELECT w.id, w.options, i.catalog_item_id, i.app_id, i.name, i.price, i.currency, i.image_url, i.url
     FROM waiting_list AS w JOIN item AS i ON i.id = w.item_id WHERE w.id IN ROWS(list_id uuid)""",
     id="uuid",
-)
-
-_CLAIM_SUSPECT = Sql(
-    f"""WITH picked AS MATERIALIZED (
-        SELECT r.id AS picked_id FROM request AS r JOIN waiting_list AS w ON w.id = r.waiting_list_id
-        WHERE w.id IN ROWS(list_id uuid) AND {lists.CLAIMABLE} AND r.rescues >= :suspect_at
-        ORDER BY r.created_date LIMIT 1 FOR UPDATE OF r SKIP LOCKED)
-    UPDATE request AS r SET {_TAKE} FROM picked WHERE r.id = picked.picked_id RETURNING {_COLUMNS}""",
-    id="uuid",
-    waiting_list_id="uuid",
-    created_date="time",
 )
 
 _CLAIMS = "ROWS(request_id uuid, no int, owner uuid)"
@@ -229,18 +222,23 @@ def claim(c: Connection, owner: UUID, lease: float, list_ids: Sequence[UUID], mo
     return Claimed(claims, full, _items(c, {claim_.list_id for claim_ in claims}))
 
 
-def _claim_suspect(c: Connection, owner: UUID, list_ids: Sequence[UUID]) -> list[Claim]:
-    rows = _CLAIM_SUSPECT(c, rows=[{"list_id": list_id} for list_id in list_ids], owner=owner, suspect_at=SUSPECT_AT)
-    return [_claim_of(row, owner) for row in rows]
-
-
 def _claim(c: Connection, owner: UUID, list_ids: Sequence[UUID], each: int) -> list[Claim]:
-    bounds = {"owner": owner, "each": each, "suspect_at": SUSPECT_AT}
+    params = {"owner": owner, "each": each, "suspect_at": SUSPECT_AT}
     if c.dialect.name == "sqlite":
-        rows = [row for list_id in list_ids for arm in _SQLITE_ARMS for row in arm(c, list_id=list_id, **bounds)]
+        rows = [row for list_id in list_ids for arm in _SQLITE_CLAIMS for row in arm(c, list_id=list_id, **params)]
     else:
-        rows = list(_CLAIM(c, rows=[{"list_id": list_id} for list_id in list_ids], **bounds))
+        rows = list(_CLAIM(c, rows=[{"list_id": list_id} for list_id in list_ids], **params))
     return [_claim_of(row, owner) for row in sorted(rows, key=lambda row: row.created_date)]
+
+
+def _claim_suspect(c: Connection, owner: UUID, list_ids: Sequence[UUID]) -> list[Claim]:
+    params = {"owner": owner, "each": 1, "suspect_at": SUSPECT_AT}
+    if c.dialect.name == "sqlite":
+        tries = (arm(c, list_id=list_id, **params) for list_id in list_ids for arm in _SQLITE_SUSPECTS)
+        rows = next(filter(None, tries), [])
+    else:
+        rows = _CLAIM_SUSPECT(c, rows=[{"list_id": list_id} for list_id in list_ids], **params)
+    return [_claim_of(row, owner) for row in rows]
 
 
 def _claim_of(row: Row[Any], owner: UUID) -> Claim:
