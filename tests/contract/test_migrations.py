@@ -11,7 +11,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, String, inspect, text
+from sqlalchemy import Connection, String, TypeDecorator, inspect, text
 from sqlalchemy.types import TypeEngine
 from sqlmodel import SQLModel
 
@@ -77,7 +77,8 @@ def _words(condition: str) -> set[str]:
 def _is_other_type(
     _context: object, _made: object, _wanted: object, made: TypeEngine[Any], wanted: TypeEngine[Any]
 ) -> bool | None:
-    both_are_text = isinstance(made, String) and isinstance(wanted, String) and made.length is wanted.length is None
+    plain = wanted.impl_instance if isinstance(wanted, TypeDecorator) else wanted
+    both_are_text = isinstance(made, String) and isinstance(plain, String) and made.length is plain.length is None
     return False if both_are_text else None
 
 

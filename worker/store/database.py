@@ -191,13 +191,14 @@ def _first_line(error: DBAPIError) -> str:
 
 def _engine(url: str, connections: int) -> Engine:
     if make_url(url).get_backend_name() == "sqlite":
-        engine = create_engine(url, pool_size=connections, connect_args={"timeout": 10})
+        engine = create_engine(url, pool_size=connections, hide_parameters=True, connect_args={"timeout": 10})
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         return engine
     return create_engine(
         url,
         pool_size=connections,
+        hide_parameters=True,  # they hold addresses, and errors are logged
         connect_args={
             "connect_timeout": 5,
             "application_name": "stockbell",

@@ -118,7 +118,7 @@ def find(c: Connection, which: Filter, limit: int = 0, *, newest_first: bool = F
     """The matching requests with their catalog reference, oldest first; `limit` 0 means all. Rows are streamed."""
     order = (col(R.created_date), col(R.id)) if not newest_first else (col(R.created_date).desc(), col(R.id).desc())
     query = _matching(which).order_by(*order).limit(limit or None)
-    yield from c.execution_options(yield_per=1000).execute(query)
+    yield from c.execute(query, execution_options={"yield_per": 1000})
 
 
 def attempts(c: Connection, request_id: UUID) -> Sequence[Row[Any]]:

@@ -1,0 +1,153 @@
+"""A worker's line put together by hand, with a bell that only takes notes and a database that fails when told."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Concatenate, Final, Literal, ParamSpec, TypeVar
+from uuid import UUID
+
+from sqlalchemy import Connection
+
+from config.settings import SHIPPED_TEMPLATES
+from tests.contract.mailing import SENDER, relay_of
+from tests.contract.shop import LEASE, MUG, Shop
+from tests.relay import ScriptedRelay
+from worker.bell import Bell
+from worker.catalog import CatalogReference
+from worker.deliver import deliver
+from worker.errors import DatabaseAway, RedisAway
+from worker.lease import Lease
+from worker.letter import LetterWriter
+from worker.line import Line, Pace
+from worker.mailer import Mailer, Timeouts
+from worker.outcomes import RetryPolicy
+from worker.relay import Mailbox
+from worker.render import Renderer
+from worker.store.database import Database
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+Work = Callable[..., Any]
+MOST_SLICES: Final = 200
+
+
+class NotedBell(Bell):
+    """Rings nowhere and remembers for whom. `waiting` is how long its queue claims to be."""
+
+    def __init__(self) -> None:
+        self.rings: list[list[UUID]] = []
+        self.probes = 0
+        self.waiting = 0
+        self.away = False
+
+    def ring(self, lists: Sequence[UUID]) -> None:
+        self._reach()
+        self.rings.append(list(lists))
+
+    def ring_probe(self) -> None:
+        self._reach()
+        self.probes += 1
+
+    def queued(self) -> int:
+        self._reach()
+        return self.waiting
+
+    def _reach(self) -> None:
+        if self.away:
+            raise RedisAway("Redis (broker): connection refused")
+
+
+class FlakyDatabase(Database):
+    """Goes away when it is told to: before a transaction, or after its commit, so that nobody knows of it."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self._troubles: list[tuple[Work, Literal["before", "after"], int]] = []
+        self._gates: dict[Work, threading.Event] = {}
+
+    def fails(self, work: Work, *, times: int = 1, when: Literal["before", "after"] = "before", skip: int = 0) -> None:
+        """After `skip` good ones the next `times` transactions that do this fail."""
+        self._troubles += [(work, when, place) for place in range(skip, skip + times)]
+        self._counts: dict[Work, int] = {}
+
+    def hangs(self, work: Work) -> threading.Event:
+        """Transactions that do this wait until the event is set."""
+        return self._gates.setdefault(work, threading.Event())
+
+    def write(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        if work in self._gates:
+            self._gates[work].wait(60)
+        trouble = self._trouble(work)
+        if trouble == "before":
+            raise DatabaseAway("connection refused")
+        result = super().write(work, *args, **kwargs)
+        if trouble == "after":
+            raise DatabaseAway("server closed the connection unexpectedly")
+        return result
+
+    def _trouble(self, work: Work) -> str | None:
+        if not self._troubles:
+            return None
+        place = self._counts.get(work, 0)
+        self._counts[work] = place + 1
+        return next((when for work_, when, place_ in self._troubles if (work_, place_) == (work, place)), None)
+
+
+@asynccontextmanager
+async def line_of(
+    shop: Shop,
+    server: ScriptedRelay,
+    *,
+    database: Database | None = None,
+    bell: Bell | None = None,
+    connections: int = 3,
+    claim_size: int | None = None,
+    on_unknown: Literal["resend", "fail"] = "resend",
+    max_attempts: int = 10,
+    template_dir: Path = SHIPPED_TEMPLATES,
+    item_url_template: str | None = None,
+    user: str | None = None,
+    password: str = "secret",
+    timeouts: Timeouts = Timeouts(connect=60, command=60, final=60),  # noqa: B008 - frozen
+) -> AsyncIterator[Line]:
+    """One worker process. It claims `claim_size` at a time (else as many as it has connections), or what it can send."""
+    database = database or shop.database
+    line = Line(
+        database=database,
+        lease=Lease(database, LEASE),
+        mailer=Mailer(relay_of(server, user, password), sender=SENDER, connections=connections, timeouts=timeouts),
+        letters=LetterWriter(Renderer(template_dir, "Shop"), Mailbox("Shop", SENDER), item_url_template),
+        bell=bell or NotedBell(),
+        policy=RetryPolicy(max_attempts, 60.0, on_unknown),
+        connections=connections,
+        pace=Pace(claim_size or connections, claim_size or 100),
+    )
+    try:
+        yield line
+    finally:
+        await line.mailer.close()
+
+
+def serve(shop: Shop, server: ScriptedRelay, *references: CatalogReference, **settings: Any) -> NotedBell:
+    """One slice of a new worker on these lists (the mug's); returns the bell that it may have rung."""
+    bell = NotedBell()
+
+    async def run() -> None:
+        async with line_of(shop, server, bell=bell, **settings) as line:
+            await deliver(line, [shop.list_id(reference) for reference in references or (MUG,)])
+
+    asyncio.run(run())
+    return bell
+
+
+async def serve_until_done(line: Line, shop: Shop) -> None:
+    """Slices, as long as there is somebody to tell."""
+    for _ in range(MOST_SLICES):
+        work = shop.with_work()
+        if not work:
+            return
+        await deliver(line, sorted(work))
+    raise AssertionError("there is always more to do")
