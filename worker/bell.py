@@ -6,7 +6,7 @@ acknowledgements. `ack_emulation` is off because with it a worker was seen to le
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 from uuid import UUID
 
@@ -79,6 +79,11 @@ class Bell:
         with self._connection() as connection:
             channel = connection.default_channel
             return int(channel._size(QUEUE))  # queue_declare would make a queue to count it
+
+    def warm_up(self) -> None:
+        """Connects, so that the first bell need not wait for it. A Redis that is away will be found out then."""
+        with suppress(RedisAway):
+            self.queued()
 
     def _send(self, task: str, *args: object) -> None:
         with self._connection() as connection:

@@ -8,6 +8,7 @@ whatever way, the pipe ends.
 import asyncio
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Coroutine
@@ -26,6 +27,7 @@ T = TypeVar("T")
 
 IDLE_CHECK_SECONDS = 2.0
 ORPHAN_CHECK_SECONDS = 0.1
+SWITCH_SECONDS = 0.0005
 CLOSE_SECONDS = 3.0
 """How long a child that ends may take to say goodbye."""
 
@@ -53,6 +55,8 @@ class Child:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.SIG_IGN)
         lifeline.cut()
+        # With Python's own 5 ms the SQL thread waits that long for the loop at every reply of the database.
+        sys.setswitchinterval(SWITCH_SECONDS)
         self._parent = os.getppid()
         self._lifeline = lifeline.reading
         self._loop = uvloop.new_event_loop()

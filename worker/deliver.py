@@ -45,6 +45,8 @@ STOP_SECONDS = 4.0
 """How long a stopping process waits for replies that are on their way."""
 HOLD_SECONDS = 60.0
 """How long a request whose mail can't be made waits before that is tried again."""
+FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
+"""Seconds between tries to put claims back while the database is away."""
 REFUSALS_IN_A_ROW = 20
 """So many different recipients refused with no success between: that is not them, it is us."""
 
@@ -62,6 +64,20 @@ async def deliver(line: Line, list_ids: Sequence[UUID]) -> None:
         line.holds_claims = False
     except DatabaseAway as away:
         log.warning("slice.failed", reason=str(away))
+        await _let_go(line)
+
+
+async def _let_go(line: Line) -> None:
+    """When the database is back: puts back what it may think that we hold. Another bell may not come for long."""
+    pause = FIRST_PAUSE
+    while line.holds_claims and not line.stopping.is_set():
+        try:
+            await line.write(claims.release_all, line.lease.owner)
+            line.holds_claims = False
+        except DatabaseAway:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(line.stopping.wait(), pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
 
 
 async def _settle_in(line: Line) -> None:
@@ -77,8 +93,13 @@ class Slice:
 
     def __init__(self, line: Line, list_ids: Sequence[UUID]) -> None:
         self._line = line
+        self._owner = line.lease.owner
         self._lists = list_ids
         """Where there may be more to claim."""
+        self._full = list_ids
+        """Where the last claim got as many as it asked for."""
+        self._unsent: set[UUID] = set()
+        """On which lists the slice released what it could not send."""
         self._items: dict[UUID, ItemFacts] = {}
         self._ready: deque[Claim] = deque()
         self._handed: deque[Claim] = deque()
@@ -89,6 +110,7 @@ class Slice:
         self._began = self._ends_at = time.monotonic()
         self._mails = 0
         self._trouble: RelayDown | None = None
+        self._away: DatabaseAway | None = None
         self._is_claiming = True
 
     async def run(self) -> None:
@@ -98,7 +120,8 @@ class Slice:
             return
         self._began = time.monotonic()
         self._ends_at = self._began + SLICE_SECONDS
-        side_work = [asyncio.create_task(work) for work in (self._claim_ahead(), self._ring(self._lists))]
+        work = self._claim_ahead(), self._ring(self._full), self._release_in_time()
+        side_work = [asyncio.create_task(each) for each in work]
         recording = asyncio.create_task(self._recorder.run())
         try:
             self._trouble = await self._send() or self._trouble
@@ -106,27 +129,27 @@ class Slice:
             self._ends_at = self._began
             self._stir()
             results = await asyncio.gather(*side_work, return_exceptions=True)
-            unsent = self._put_back()
+            self._put_back()
             self._recorder.close()
             await recording
-        _raise_first(results)
         self._measure()
-        await self._hand_on(unsent)
+        await self._hand_on()
+        _raise_first([*results, self._away])
 
     # claim
 
     async def _claim(self, *, first: bool, seconds: float = SLICE_SECONDS) -> None:
-        lease = self._line.lease
-        owner, sent_at = lease.owner, boot_time()
+        lease, sent_at = self._line.lease, boot_time()
         size = self._line.pace.claim_size(seconds)
         try:
-            claimed = await self._line.write(claims.claim, owner, lease.seconds, self._lists, size, first=first)
+            claimed = await self._line.write(claims.claim, self._owner, lease.seconds, self._lists, size, first=first)
         except OwnerLost:
-            lease.lost(owner)
+            lease.lost(self._owner)
             await self._begin_anew(first)
             return
-        lease.renewed(owner, sent_at)
-        self._lists = claimed.full
+        lease.renewed(self._owner, sent_at)
+        self._full = claimed.full
+        self._lists = () if claimed.is_suspect else claimed.full
         self._items |= claimed.items
         self._ready.extend(claimed.claims)
 
@@ -134,6 +157,7 @@ class Slice:
         """The lease was lost: as a new owner at the beginning of a slice, else not at all."""
         if first:
             await self._line.ensure_registered()
+            self._owner = self._line.lease.owner
             await self._claim(first=True)
         else:
             self._lists = ()
@@ -185,10 +209,17 @@ class Slice:
         """With ON_UNKNOWN=fail: notes in the database whose bytes will be written before any is."""
         async with self._handing:
             if not self._handed and self._ready:
-                window = [self._ready.popleft() for _ in range(min(len(self._ready), 2 * self._line.connections))]
-                held = await self._line.write(claims.hand_over, window)
-                self._handed.extend(claim for claim in window if claim.id in held)
+                await self._hand_over()
             return self._taken(self._handed)
+
+    async def _hand_over(self) -> None:
+        window = [self._ready.popleft() for _ in range(min(len(self._ready), 2 * self._line.connections))]
+        try:
+            held = await self._line.write(claims.hand_over, window)
+            self._handed.extend(claim for claim in window if claim.id in held)
+        except DatabaseAway as away:  # the slice is over; mails on their way are none the worse for it
+            self._away = away
+            self._ready.extendleft(reversed(window))
 
     def _mail(self, claim: Claim) -> Mail | None:
         try:
@@ -246,22 +277,32 @@ class Slice:
     def _record(self, claim: Claim, verdict: Verdict, outcome: Outcome | None = None) -> None:
         self._recorder.add(Settled(claim, verdict, outcome))
 
-    def _put_back(self) -> list[UUID]:
-        """Releases what was claimed and not sent; returns the lists it belongs to."""
+    async def _release_in_time(self) -> None:
+        """At the slice's end releases what is unsent, however long replies are still awaited."""
+        while not self._is_over():
+            await self._until_stirred()
+        self._release_unsent()
+
+    def _put_back(self) -> None:
+        """Records or releases whatever is still held."""
         for claim in self._sending.values():  # the mailer broke off: nobody knows about these
             outcome = Unknown("the mailer broke off")
             self._record(claim, settle(outcome, claim.tries, self._line.policy, 0.0), outcome)
-        unsent = [*self._handed, *self._ready]
-        for claim in unsent:
-            self._record(claim, Untouched("slice over"))
-        return list({claim.list_id for claim in unsent})
+        self._release_unsent()
 
-    async def _hand_on(self, unsent: Sequence[UUID]) -> None:
+    def _release_unsent(self) -> None:
+        for waiting in (self._handed, self._ready):
+            while waiting:
+                claim = waiting.popleft()
+                self._unsent.add(claim.list_id)
+                self._record(claim, Untouched("slice over"))
+
+    async def _hand_on(self) -> None:
         """Somebody has to go on: the probe if the relay is down, else the next task."""
         if self._trouble:
             await trip(self._line, self._trouble)
-        elif unsent and not self._line.stopping.is_set():
-            await self._ring(unsent)
+        elif not self._line.stopping.is_set():
+            await self._ring(list(self._unsent))
 
     async def _ring(self, list_ids: Sequence[UUID]) -> None:
         if list_ids:
@@ -276,8 +317,9 @@ class Slice:
         return (
             time.monotonic() >= self._ends_at
             or self._trouble is not None
+            or self._away is not None
             or self._line.stopping.is_set()
-            or not self._line.lease.is_trusted()
+            or not self._line.lease.is_trusted(self._owner)
         )
 
     def _stir(self) -> None:
@@ -330,7 +372,5 @@ async def probe(line: Line, hold: float = 90.0) -> bool:
 
 def _raise_first(results: Sequence[object]) -> None:
     for result in results:
-        if isinstance(result, DatabaseAway):
-            log.warning("claim.failed", reason=str(result))
-        elif isinstance(result, BaseException):
+        if isinstance(result, BaseException):
             raise result

@@ -42,9 +42,9 @@ class Lease:
         self._trusted_until = 0.0
         self._registered = False
 
-    def is_trusted(self) -> bool:
-        """Whether mails may be started on what `owner` holds."""
-        return boot_time() < self._trusted_until
+    def is_trusted(self, owner: UUID) -> bool:
+        """Whether mails may be started on what this owner holds."""
+        return owner == self.owner and boot_time() < self._trusted_until
 
     def renewed(self, owner: UUID, sent_at: float) -> None:
         """A transaction begun at `sent_at` (boot time, seconds) renewed the lease."""

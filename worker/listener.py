@@ -38,6 +38,7 @@ def run(parts: Parts) -> None:
     if not wait_for_database(parts.database, stop):
         return
     stream = Stream(settings.events_url, settings.event_stream, consumer=consumer_name())
+    parts.bell.warm_up()
     log.info("listener.started", stream=settings.event_stream)
     Listener(
         stream,

@@ -65,13 +65,17 @@ class FlakyDatabase(Database):
 
     def __init__(self, url: str) -> None:
         super().__init__(url)
-        self._troubles: list[tuple[Work, Literal["before", "after"], int]] = []
+        self._troubles: dict[Work, list[str | None]] = {}
         self._gates: dict[Work, threading.Event] = {}
+        self._sequels: dict[Work, Callable[[], object]] = {}
 
     def fails(self, work: Work, *, times: int = 1, when: Literal["before", "after"] = "before", skip: int = 0) -> None:
         """After `skip` good ones the next `times` transactions that do this fail."""
-        self._troubles += [(work, when, place) for place in range(skip, skip + times)]
-        self._counts: dict[Work, int] = {}
+        self._troubles.setdefault(work, []).extend([None] * skip + [when] * times)
+
+    def follows(self, work: Work, what: Callable[[], object]) -> None:
+        """After the first transaction that does this, something else happens."""
+        self._sequels[work] = what
 
     def hangs(self, work: Work) -> threading.Event:
         """Transactions that do this wait until the event is set."""
@@ -80,20 +84,15 @@ class FlakyDatabase(Database):
     def write(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         if work in self._gates:
             self._gates[work].wait(60)
-        trouble = self._trouble(work)
+        coming = self._troubles.get(work)
+        trouble = coming.pop(0) if coming else None
         if trouble == "before":
             raise DatabaseAway("connection refused")
         result = super().write(work, *args, **kwargs)
+        self._sequels.pop(work, lambda: None)()
         if trouble == "after":
             raise DatabaseAway("server closed the connection unexpectedly")
         return result
-
-    def _trouble(self, work: Work) -> str | None:
-        if not self._troubles:
-            return None
-        place = self._counts.get(work, 0)
-        self._counts[work] = place + 1
-        return next((when for work_, when, place_ in self._troubles if (work_, place_) == (work, place)), None)
 
 
 @asynccontextmanager
@@ -113,7 +112,7 @@ async def line_of(
     password: str = "secret",
     timeouts: Timeouts = Timeouts(connect=60, command=60, final=60),  # noqa: B008 - frozen
 ) -> AsyncIterator[Line]:
-    """One worker process. It claims `claim_size` at a time (else as many as it has connections), or what it can send."""
+    """One worker process. It claims `claim_size` at a time; by default as a real one, by its connections and pace."""
     database = database or shop.database
     line = Line(
         database=database,

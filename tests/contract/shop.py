@@ -40,7 +40,8 @@ CUP: Final = ref("cup-1")
 class Shop:
     """One database, and those who use it."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, url: str, database: Database) -> None:
+        self.url = url
         self.database = database
         self._entries = count(1)
         self._customers = count(1)
@@ -207,7 +208,7 @@ class Shop:
 @contextmanager
 def shop_at(url: str) -> Iterator[Shop]:
     with closing(Database(url)) as database:
-        yield Shop(database)
+        yield Shop(url, database)
 
 
 def statuses(rows: Sequence[Row[Any]]) -> list[Status]:

@@ -18,6 +18,7 @@ from worker.demo.report import report
 from worker.demo.screen import Screen
 from worker.demo.story import Event
 from worker.demo.world import READY, START_SECONDS, STREAM, RedisServer, environment, start_redis
+from worker.errors import RedisAway
 from worker.models import Status
 from worker.stop import Stop
 from worker.store.database import Database
@@ -55,6 +56,9 @@ def _perform(processes: Processes, output: Output, screen: Screen) -> Facts:
                 return Play(processes, inbox, output, screen, start_redis(processes)).play()
             except Interrupted:
                 screen.say("Stopping everything ...")
+                raise
+            except RedisAway:
+                processes.check()  # says it better, if that is why
                 raise
     finally:
         inbox.stop()

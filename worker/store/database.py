@@ -171,7 +171,8 @@ def _translated() -> Iterator[None]:
             raise SchemaOutdated("the database is not migrated: run `stockbell migrate`") from error
         raise
     except DBAPIError as error:
-        if error.connection_invalidated:
+        # A server that only reads is one that another has taken over from, or that is not ready yet.
+        if error.connection_invalidated or getattr(error.orig, "sqlstate", None) == "25006":
             raise DatabaseAway(_first_line(error)) from error
         raise
 
