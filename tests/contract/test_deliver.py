@@ -467,10 +467,9 @@ def test_a_stopping_worker_waits_for_replies_and_releases_the_rest(shop: Shop, s
     bell = NotedBell()
 
     async def run() -> None:
-        async with line_of(shop, server, bell=bell, connections=1, claim_size=10) as line:
+        async with line_of(shop, server, bell=bell, connections=1, claim_size=50) as line:
             work = asyncio.create_task(deliver(line, [shop.list_id()]))
             await asyncio.to_thread(eventually, lambda: server.holding == 1)
-            bell.rings.clear()
             line.stopping.set()
             server.release()
             await work
