@@ -25,6 +25,8 @@ _NO_VARIANT = "00000000-0000-0000-0000-000000000000"
 MAX_ID_CHARACTERS = 36
 MAX_OPTIONS = 64
 MAX_STRING_BYTES = 2048
+MAX_OPTIONS_BYTES = 2000
+"""Options are part of a key, and PostgreSQL's index entries end at 2,704 bytes."""
 
 # C0, DEL and C1, line and paragraph separators, and lone surrogates (no database can store those).
 UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
@@ -101,7 +103,10 @@ def canonical_options(raw: object) -> Options:
             raise BadReference("options name one option twice with different values")
     if len(options) > MAX_OPTIONS:
         raise BadReference(f"options has over {MAX_OPTIONS} entries")
-    return tuple(sorted(options.items()))
+    canonical = tuple(sorted(options.items()))
+    if options and len(options_text(canonical).encode()) > MAX_OPTIONS_BYTES:
+        raise BadReference(f"options has over {MAX_OPTIONS_BYTES} bytes in all")
+    return canonical
 
 
 def _entries(raw: object) -> list[tuple[str, object]]:

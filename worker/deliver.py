@@ -8,47 +8,40 @@ send it releases: a process holds claims only while a task runs.
 import asyncio
 import random
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from contextlib import suppress
 from uuid import UUID
 
 import structlog
 
+from worker.circuit import trip
 from worker.errors import DatabaseAway, OwnerLost
 from worker.lease import boot_time
 from worker.letter import Held, ItemFacts
 from worker.line import Line
 from worker.mailer import Mail
 from worker.outcomes import (
-    Deferred,
     Failed,
     Later,
     Outcome,
-    Rejected,
     RelayDown,
-    Scope,
-    Sent,
-    Stage,
     Unknown,
     Untouched,
     Verdict,
     settle,
 )
-from worker.outcomes import reason as reply_text
 from worker.recorder import Recorder, Settled
-from worker.store import breaker, claims
+from worker.store import claims
 from worker.store.claims import Claim
+from worker.store.lists import SLICE_SECONDS
 
-SLICE_SECONDS = 0.5
 STOP_SECONDS = 4.0
 """How long a stopping process waits for replies that are on their way."""
 HOLD_SECONDS = 60.0
 """How long a request whose mail can't be made waits before that is tried again."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
 """Seconds between tries to put claims back while the database is away."""
-REFUSALS_IN_A_ROW = 20
-"""So many different recipients refused with no success between: that is not them, it is us."""
 
 log = structlog.get_logger()
 
@@ -151,7 +144,7 @@ class Slice:
         self._full = claimed.full
         self._lists = () if claimed.is_suspect else claimed.full
         self._items |= claimed.items
-        self._ready.extend(claimed.claims)
+        self._ready.extend(_in_turn(claimed.claims))
 
     async def _begin_anew(self, first: bool) -> None:
         """The lease was lost: as a new owner at the beginning of a slice, else not at all."""
@@ -183,7 +176,7 @@ class Slice:
     async def next(self) -> Mail | None:
         """The next mail to send; None when the slice is over. The mailer's connections call this."""
         while not self._is_over():
-            if self._recorder.uncommitted > self._line.most_uncommitted:
+            if not self._may_start():
                 await self._until_stirred()
             elif claim := await self._next_claim():
                 if mail := self._mail(claim):
@@ -193,6 +186,23 @@ class Slice:
             else:
                 return None
         return None
+
+    def next_now(self) -> Mail | None:
+        """The next mail if nothing has to be waited for: no commit, no claim, and no hand-over to be noted."""
+        waiting = self._handed if self._line.policy.on_unknown == "fail" else self._ready
+        while self._may_start() and not self._is_over() and (claim := self._taken(waiting)):
+            if mail := self._mail(claim):
+                return mail
+        return None
+
+    def is_wanted(self, mail: Mail) -> bool:
+        """Whether a mail may still go out; it may have waited long for the one before it on its connection."""
+        return self._line.lease.is_trusted(self._owner) and not self._line.stopping.is_set()
+
+    def _may_start(self) -> bool:
+        """Whether a kill -9 would still repeat no more than it may: all that is taken now could be sent by then."""
+        uncommitted, most = self._recorder.uncommitted, self._line.most_uncommitted
+        return uncommitted <= most and uncommitted + len(self._sending) < most + self._line.connections
 
     async def _next_claim(self) -> Claim | None:
         if self._line.policy.on_unknown == "fail":
@@ -256,21 +266,9 @@ class Slice:
         """The mailer says how a mail ended."""
         claim = self._sending.pop(mail.request_id)
         self._mails += 1
-        self._count_refusals(mail, outcome)
+        self._trouble = self._line.suspicion.note(mail.recipient, outcome) or self._trouble
         verdict = settle(outcome, claim.tries, self._line.policy, random.uniform(-1, 1))
         self._record(claim, verdict, outcome)
-
-    def _count_refusals(self, mail: Mail, outcome: Outcome) -> None:
-        refused = self._line.refused
-        if isinstance(outcome, Sent):
-            refused.clear()
-        elif refusal := _refusal(outcome):
-            refused.add(mail.recipient)
-            if len(refused) >= REFUSALS_IN_A_ROW:
-                refused.clear()
-                stage, words = refusal
-                reason = f"{REFUSALS_IN_A_ROW} recipients refused in a row, the last with: {words}"
-                self._trouble = RelayDown(Scope.CONFIGURATION, stage, reason)
 
     # record
 
@@ -282,6 +280,8 @@ class Slice:
         while not self._is_over():
             await self._until_stirred()
         self._release_unsent()
+        await self._recorder.flushed()
+        await self._ring_unsent()
 
     def _put_back(self) -> None:
         """Records or releases whatever is still held."""
@@ -300,9 +300,15 @@ class Slice:
     async def _hand_on(self) -> None:
         """Somebody has to go on: the probe if the relay is down, else the next task."""
         if self._trouble:
-            await trip(self._line, self._trouble)
-        elif not self._line.stopping.is_set():
-            await self._ring(list(self._unsent))
+            await trip(self._line, self._trouble, self._mails)
+        else:
+            await self._ring_unsent()
+
+    async def _ring_unsent(self) -> None:
+        """Somebody else may go on at once with what this slice could not send."""
+        unsent, self._unsent = self._unsent, set()
+        if not self._line.stopping.is_set() and not self._trouble:
+            await self._ring(list(unsent))
 
     async def _ring(self, list_ids: Sequence[UUID]) -> None:
         if list_ids:
@@ -333,41 +339,14 @@ class Slice:
                 await self._stirred.wait()
 
 
-def _refusal(outcome: Outcome) -> tuple[Stage, str] | None:
-    """Where and how the relay refused this recipient or message for good, if it did."""
-    match outcome:
-        case Rejected(_, stage, _, words):
-            return stage, words
-        case Deferred(stage, reply, policy=True):
-            return stage, reply_text(reply)
-        case _:
-            return None
-
-
-async def trip(line: Line, trouble: RelayDown) -> None:
-    """Opens the breaker: nobody is claimed until a probe finds that the relay takes mail again."""
-    if await line.write(breaker.trip, trouble.reason, trouble.scope.value):
-        log.error(
-            "breaker.opened",
-            scope=trouble.scope.value,
-            stage=trouble.stage.value,
-            reason=trouble.reason,
-        )
-
-
-async def probe(line: Line, hold: float = 90.0) -> bool:
-    """Looks whether the relay takes mail again, if it is time to; True if it does, and the breaker is closed."""
-    scope = await line.write(breaker.take_probe, hold)
-    if scope is None:
-        return False
-    trouble = await line.mailer.probe(mail_from=scope == Scope.CONFIGURATION)
-    if trouble:
-        await line.write(breaker.still_down, trouble.reason, trouble.scope.value)
-        return False
-    closed = await line.write(breaker.close)
-    if closed:
-        log.info("breaker.closed")
-    return closed
+def _in_turn(claimed: Sequence[Claim]) -> list[Claim]:
+    """The oldest of every list, then the second of every list ..., and no list always last."""
+    turns, lots = Counter[UUID](), dict[UUID, float]()
+    keyed = []
+    for claim in claimed:
+        turns[claim.list_id] += 1
+        keyed.append((turns[claim.list_id], lots.setdefault(claim.list_id, random.random()), claim))
+    return [claim for *_, claim in sorted(keyed, key=lambda place: place[:2])]
 
 
 def _raise_first(results: Sequence[object]) -> None:

@@ -12,7 +12,7 @@ from uuid import UUID, uuid4
 
 import structlog
 
-from worker.errors import DatabaseAway, OwnerLost, SchemaOutdated
+from worker.errors import DatabaseAway, OwnerLost
 from worker.store import claims
 from worker.store.database import Database
 
@@ -40,7 +40,7 @@ class Lease:
     def _begin_anew(self) -> None:
         self.owner: UUID = uuid4()
         self._trusted_until = 0.0
-        self._registered = False
+        self._registered: UUID | None = None
 
     def is_trusted(self, owner: UUID) -> bool:
         """Whether mails may be started on what this owner holds."""
@@ -72,10 +72,12 @@ class Lease:
 
     def ensure_registered(self) -> None:
         """Makes the owner known to the database, once; raises DatabaseAway."""
-        with self._lock:
-            if not self._registered:
-                self._database.write(claims.register, self.owner, f"{socket.gethostname()}:{os.getpid()}")
-                self._registered = True
+        owner = self.owner
+        if self._registered == owner:
+            return
+        self._database.write(claims.register, owner, f"{socket.gethostname()}:{os.getpid()}")
+        # Not under the lock while the database takes its time: the event loop wants it too.
+        self._registered = owner
 
     def sign_off(self) -> None:
         """Leaves: nobody need wait for this owner's lease to end. Does nothing where the database is away."""
@@ -100,9 +102,9 @@ class Heartbeat(threading.Thread):
             try:
                 self._lease.beat()
                 away = False
-            except (DatabaseAway, SchemaOutdated) as error:
+            except Exception as error:  # without it all that this process holds would be taken from it
                 if not away:
-                    log.warning("heartbeat.missed", reason=str(error))
+                    log.warning("heartbeat.missed", reason=str(error), exc_info=not isinstance(error, DatabaseAway))
                 away = True
             if self._stop_event.wait(self._lease.seconds / 4):
                 return

@@ -17,13 +17,18 @@ from worker.letter import LetterWriter
 from worker.mailer import Mailer
 from worker.outcomes import RetryPolicy
 from worker.store import lists
+from worker.store.claims import Ends
 from worker.store.database import Connection, Database
+from worker.suspicion import Suspicion
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 RATE_IS_FRESH = 1.0
 """For how many seconds a measured rate says how much to claim."""
+
+NOTE_SECONDS = 1.0
+"""How often it is noted that the relay takes mail."""
 
 log = structlog.get_logger()
 
@@ -65,12 +70,23 @@ class Line:
     pace: Pace
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the process shall end: nothing new is claimed, what is unsent is released."""
-    refused: set[str] = field(default_factory=set)
-    """The recipients refused since the last success."""
+    suspicion: Suspicion = field(init=False)
     holds_claims: bool = False
     """Whether a slice began and did not end cleanly (or has not ended yet)."""
+    _noted_at: float = float("-inf")
     _sql: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "sql"))
     _bells: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "bells"))
+
+    def __post_init__(self) -> None:
+        """Suspects nobody yet."""
+        self.suspicion = Suspicion(self.connections)
+
+    def is_sign_of_life(self, ends: Ends) -> bool:
+        """Whether to note that the relay works: once a second, when it took something."""
+        is_due = bool(ends.told) and time.monotonic() - self._noted_at >= NOTE_SECONDS
+        if is_due:
+            self._noted_at = time.monotonic()
+        return is_due
 
     @property
     def most_uncommitted(self) -> int:

@@ -132,16 +132,24 @@ class Listener:
         return events
 
     def _commit(self, events: Sequence[Event], stop: Stop) -> Taken | None:
-        """Commits and rings, for as long as it takes; None if the process was stopped before it could."""
+        """Commits for as long as it takes, then rings; None if the process was stopped before it could."""
         patience = Patience(stop)
         while True:
             try:
                 taken = take_events(self._database, events, self._minimum)
-                ring_for(self._database, self._bell, taken)
-                return taken
             except DatabaseAway as away:
                 if patience.wait("database.away", str(away)):
                     return None
+            else:
+                patience.is_over()
+                self._ring_for(taken)
+                return taken
+
+    def _ring_for(self, taken: Taken) -> None:
+        try:
+            ring_for(self._database, self._bell, taken)
+        except DatabaseAway as away:  # the sweep rings
+            log.warning("bells.lost", reason=str(away))
 
 
 class Patience:

@@ -20,7 +20,6 @@ from sqlalchemy import (
     String,
     TypeDecorator,
     UniqueConstraint,
-    Uuid,
     text,
 )
 from sqlalchemy import Enum as SqlEnum
@@ -244,6 +243,8 @@ class Relay(SQLModel, table=True):
     scope: str | None = Field(default=None, sa_type=String)
     """`configuration` if the relay refused us as such: the probe then tries MAIL FROM too."""
     probe_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    worked_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    """When the relay last took a mail, to a few seconds."""
 
 
 class Pause(SQLModel, table=True):
@@ -262,7 +263,3 @@ class Sweep(SQLModel, table=True):
     id: int = Field(default=1, primary_key=True)
     swept_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     rescue_from: datetime | None = Field(default=None, sa_type=UtcDateTime)
-
-
-REQUEST_ID = Uuid()
-"""The type of our ids where a statement is written as text."""

@@ -56,12 +56,18 @@ class Recorder:
         self._pending: list[Settled] = []
         self._arrived = asyncio.Event()
         self._closed = False
-        self.uncommitted = 0
+        self._group_done = asyncio.Event()
+        self._added = self._done = 0
+
+    @property
+    def uncommitted(self) -> int:
+        """How many verdicts wait, or are being committed."""
+        return self._added - self._done
 
     def add(self, settled: Settled) -> None:
         """Something to record; it will be in the next transaction."""
         self._pending.append(settled)
-        self.uncommitted += 1
+        self._added += 1
         self._arrived.set()
 
     def close(self) -> None:
@@ -77,18 +83,26 @@ class Recorder:
             group, self._pending = self._pending, []
             if group:
                 await self._commit(group)
-                self.uncommitted -= len(group)
+                self._done += len(group)
+                self._group_done.set()
                 self._committed()
+
+    async def flushed(self) -> None:
+        """Waits until all that has been added so far is committed."""
+        goal = self._added
+        while self._done < goal:
+            self._group_done.clear()
+            await self._group_done.wait()
 
     async def _commit(self, group: Sequence[Settled]) -> None:
         ends, pause, away_since = _ends(group), FIRST_PAUSE, 0.0
         while True:
             try:
-                written = await self._line.write(claims.record, ends)
-            except DatabaseAway as away:
-                away_since = away_since or _said(away, len(group))
+                written = await self._line.write(claims.record, ends, is_sign_of_life=self._line.is_sign_of_life(ends))
+            except Exception as trouble:  # whatever it is: giving up would tell all of them again
+                away_since = away_since or _said(trouble, len(group))
                 if self._line.stopping.is_set() and time.monotonic() - away_since > GIVE_UP_SECONDS:
-                    log.error("outcomes.lost", mails=len(group), reason=str(away))
+                    log.error("outcomes.lost", mails=len(group), reason=str(trouble))
                     return
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, LONGEST_PAUSE)
@@ -97,8 +111,11 @@ class Recorder:
                 return
 
 
-def _said(away: DatabaseAway, mails: int) -> float:
-    log.warning("outcomes.waiting", mails=mails, reason=str(away))
+def _said(trouble: Exception, mails: int) -> float:
+    if isinstance(trouble, DatabaseAway):
+        log.warning("outcomes.waiting", mails=mails, reason=str(trouble))
+    else:
+        log.error("outcomes.waiting", mails=mails, exc_info=trouble)
     return time.monotonic()
 
 

@@ -1,5 +1,8 @@
 """`stockbell schedule`: sweeps every few seconds, directly, so that rescue needs neither Redis nor a free worker."""
 
+import threading
+from collections.abc import Callable
+
 import structlog
 
 from worker.bootstrap import Parts
@@ -19,19 +22,24 @@ def run(parts: Parts) -> None:
         return
     log.info("scheduler.started", every_seconds=settings.sweep_seconds)
     sweeper = Sweeper(parts.database, parts.bell, lease=settings.lease_seconds, interval=settings.sweep_seconds)
-    sweep_until(stop, sweeper, settings.sweep_seconds)
+    # A Redis that is there and does not answer holds a ring up for many seconds: rescue must not wait for it.
+    ringing = threading.Thread(target=repeat, args=(stop, sweeper.ring, settings.sweep_seconds), daemon=True)
+    ringing.start()
+    repeat(stop, sweeper.put_in_line, settings.sweep_seconds)
     log.info("scheduler.stopped")
 
 
-def sweep_until(stop: Stop, sweeper: Sweeper, seconds: float) -> None:
-    """Sweeps now and every so many seconds; a database that is away is said once."""
+def repeat(stop: Stop, work: Callable[[], None], seconds: float) -> None:
+    """Works now and every so many seconds until stopped. What goes wrong is said once, and tried again."""
     is_away = False
     while not stop.is_set():
         try:
-            sweeper.sweep()
+            work()
             is_away = False
         except DatabaseAway as away:
             if not is_away:
                 log.warning("database.away", reason=str(away))
             is_away = True
+        except Exception:  # the sweep is what everybody relies on
+            log.exception("sweep.failed")
         stop.wait(seconds)

@@ -15,7 +15,9 @@ from config import logging, settings
 from worker.bell import DELIVER, LISTS_PER_BELL, PROBE, celery_app
 from worker.bootstrap import Parts
 from worker.child import Child, Lifeline
-from worker.deliver import deliver, probe
+from worker.circuit import probe
+from worker.deliver import deliver
+from worker.errors import DatabaseAway
 from worker.services.ringing import try_to_ring
 
 log = structlog.get_logger()
@@ -43,8 +45,11 @@ def deliver_task(lists: object = None, *_rest: object) -> None:
 def probe_task(*_rest: object) -> None:
     """The sweep asks whether the relay is back; if it is, everybody who waited for it is rung for."""
     child = _process.child
-    if child.run(probe(child.line)):
-        try_to_ring(child.line.database, child.line.bell)
+    try:
+        if child.run(probe(child.line)):
+            try_to_ring(child.line.database, child.line.bell)
+    except DatabaseAway as away:  # the next sweep asks again
+        log.warning("probe.failed", reason=str(away))
 
 
 def _ids(lists: object) -> list[UUID]:

@@ -39,7 +39,10 @@ def shop(shop_url: str) -> Iterator[Shop]:
 
 def _empty(shop: Shop) -> None:
     shop.write(_delete_rows)
-    shop.change("UPDATE relay SET state = 'closed', since = NULL, reason = NULL, scope = NULL, probe_at = NULL")
+    shop.change(
+        """UPDATE relay SET state = 'closed', since = NULL, reason = NULL, scope = NULL, probe_at = NULL,
+        worked_at = NULL"""
+    )
     shop.change("UPDATE sweep SET swept_at = NULL, rescue_from = NULL")
 
 

@@ -22,11 +22,13 @@ from tests.polling import eventually
 from tests.relay import Accepted, Do, ScriptedRelay
 from worker import deliver as deliver_module
 from worker import lease as lease_module
-from worker.deliver import REFUSALS_IN_A_ROW, deliver, probe
+from worker.circuit import probe
+from worker.deliver import deliver
 from worker.letter import LetterWriter
 from worker.models import Status
 from worker.store import admin, breaker, claims, lists, pauses, requests
 from worker.store.requests import NewRequest
+from worker.suspicion import REFUSALS_IN_A_ROW
 
 SENT, FAILED, RECEIVED = Status.NOTIFICATION_SENT, Status.FAILED, Status.RECEIVED
 
@@ -251,7 +253,27 @@ def test_a_relay_that_leaves_in_the_middle_loses_nothing(shop: Shop, server: Scr
     assert status_counts(shop) == {SENT: 5, RECEIVED: 15}
     assert len(server.accepted) == 5
     assert_untouched(shop, *[row.id for row in shop.rows() if row.status == RECEIVED])
+    assert shop.breaker().state == "closed", "it took mail a moment ago: perhaps it only lets no more of us in"
+    shop.change("UPDATE relay SET worked_at = stockbell_now(-60)")
+    serve(shop, server, claim_size=20)
     assert shop.breaker().state == "open"
+
+
+def test_one_recipient_that_upsets_the_relay_stops_nobody_else(shop: Shop, server: ScriptedRelay) -> None:
+    shop.waiting(1)
+    server.script("rcpt", "421 4.3.2 not you", always=True)
+    serve(shop, server)
+    assert shop.breaker().state == "closed"
+    assert_untouched(shop, *[row.id for row in shop.rows()])
+
+
+def test_a_connection_that_breaks_at_every_dot_opens_the_breaker(shop: Shop, server: ScriptedRelay) -> None:
+    shop.waiting(20)
+    server.script("dot", Do.DROP, always=True)
+    serve(shop, server, connections=4, claim_size=20)
+    assert shop.breaker().state == "open"
+    assert status_counts(shop) == {RECEIVED: 20}
+    assert sum(row.attempts > 0 for row in shop.rows()) <= 12
 
 
 def _probe_is_due(shop: Shop) -> None:
@@ -356,7 +378,7 @@ def test_what_happens_in_the_middle_stops_the_rest_untouched(shop: Shop, server:
         "sold out": lambda: shop.tell(in_stock=False),
         "paused": lambda: shop.write(pauses.pause, None),
         "item paused": lambda: shop.write(pauses.pause, MUG),
-        "breaker": lambda: shop.write(breaker.trip, "421 busy", "relay"),
+        "breaker": lambda: shop.write(breaker.trip, "550 no such sender", "configuration"),
     }[stop]
     in_the_middle(server, 10, happening)
 

@@ -4,7 +4,6 @@ import asyncio
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from itertools import count
 
 import pytest
 from structlog.testing import capture_logs
@@ -16,13 +15,12 @@ from worker.deliver import deliver
 from worker.errors import DatabaseAway
 from worker.models import Owner, Status
 from worker.services.ringing import ring_waiting, try_to_ring
-from worker.services.sweeping import FORGET_LEASES, REDIS_PAUSE_SECONDS, Sweeper
+from worker.services.sweeping import FORGET_LEASES, Sweeper
 from worker.store import breaker, claims, lists, pauses, sweep
 
 
 def sweeper(shop: Shop, bell: NotedBell) -> Sweeper:
-    """A sweeper for which 10 seconds pass whenever it looks."""
-    return Sweeper(shop.database, bell, lease=LEASE, interval=5.0, clock=count(0, 10).__next__)
+    return Sweeper(shop.database, bell, lease=LEASE, interval=5.0)
 
 
 @pytest.fixture
@@ -229,21 +227,6 @@ def test_while_redis_is_away_rescue_goes_on_and_it_is_said_once(shop: Shop, bell
     with capture_logs() as logs:
         sweeping.sweep()
     assert [entry["event"] for entry in logs].count("sweep.cannot_ring") == 1
-
-
-def test_redis_that_was_away_is_not_asked_at_every_sweep(shop: Shop, bell: NotedBell) -> None:
-    now = 0.0
-    sweeping = Sweeper(shop.database, bell, lease=LEASE, interval=5.0, clock=lambda: now)
-    shop.waiting(1)
-    bell.away = True
-    sweeping.sweep()
-    bell.away = False
-    now += REDIS_PAUSE_SECONDS - 0.1
-    sweeping.sweep()
-    assert bell.rings == []
-    now += 0.1
-    sweeping.sweep()
-    assert bell.rings == [[shop.list_id()]]
 
 
 def test_bells_lost_with_redis_are_rung_by_the_next_sweep(shop: Shop, bell: NotedBell) -> None:

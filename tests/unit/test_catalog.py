@@ -137,7 +137,12 @@ def test_bad_options_are_refused(bad: object) -> None:
 
 def test_options_at_the_limits_pass() -> None:
     assert len(canonical_options({f"o{n}": "x" for n in range(64)})) == 64
-    assert canonical_options({"Size": "é" * 1024})
+    assert canonical_options({"Size": "é" * 990})
+
+
+def test_options_too_long_for_an_index_entry_are_refused() -> None:
+    with pytest.raises(BadReference, match="bytes in all"):
+        canonical_options({f"o{number}": "x" * 100 for number in range(20)})
 
 
 TEXT = st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"]), min_size=1, max_size=40)

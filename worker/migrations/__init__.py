@@ -22,7 +22,7 @@ def migrate(url: str) -> tuple[str | None, str | None]:
 
     Raises DatabaseAway.
     """
-    database = Database(url)
+    database = Database(url, is_patient=True)
     try:
         return database.write(_upgrade)
     finally:

@@ -10,11 +10,16 @@ from worker.store.database import Sql
 PROBE_SECONDS = (1.0, 30.0)
 """The first pause between probes and the longest; in between it grows with the time the breaker has been open."""
 
+LATELY_SECONDS = 5.0
+"""A relay that took mail so lately is not down, whatever one process says."""
+
 _READ = Sql("SELECT state, since, reason, scope FROM relay WHERE id = 1", since="time")
 _OPEN = Sql(
     """UPDATE relay SET state = 'open', since = stockbell_now(0), reason = :reason, scope = :scope,
-        probe_at = stockbell_now(:first) WHERE id = 1 AND state = 'closed'"""
+        probe_at = stockbell_now(:first) WHERE id = 1 AND state = 'closed'
+        AND (:scope = 'configuration' OR worked_at IS NULL OR worked_at < stockbell_now(-:lately))"""
 )
+_WORKS = Sql("UPDATE relay SET worked_at = stockbell_now(0) WHERE id = 1")
 _CLOSE = Sql(
     """UPDATE relay SET state = 'closed', since = stockbell_now(0), reason = NULL, scope = NULL, probe_at = NULL
     WHERE id = 1 AND state = 'open'"""
@@ -49,8 +54,13 @@ def read(c: Connection) -> Breaker:
 
 
 def trip(c: Connection, reason: str, scope: str) -> bool:
-    """Closed -> open; False if it was open already."""
-    return _OPEN.count(c, reason=reason, scope=scope, first=PROBE_SECONDS[0]) > 0
+    """Closed -> open; False if it was open already, or if the relay took somebody's mail just now."""
+    return _OPEN.count(c, reason=reason, scope=scope, first=PROBE_SECONDS[0], lately=LATELY_SECONDS) > 0
+
+
+def note_sign_of_life(c: Connection) -> None:
+    """The relay has taken a mail."""
+    _WORKS(c)
 
 
 def close(c: Connection) -> bool:

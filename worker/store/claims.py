@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Row
 from worker.errors import OwnerLost
 from worker.models import uuid7
 from worker.outcomes import Tries
-from worker.store import lists
+from worker.store import breaker, lists
 from worker.store.database import Sql
 
 TEMPLATE_ERROR = "TEMPLATE_ERROR"
@@ -109,7 +109,11 @@ _RELEASE = Sql(
     f"UPDATE request AS r SET status = 'RECEIVED', {_LET_GO} FROM {_CLAIMS} WHERE {_MINE} RETURNING id",
     id="uuid",
 )
-_RELEASE_ALL = Sql(f"UPDATE request SET status = 'RECEIVED', {_LET_GO} WHERE status = 'PROCESSING' AND owner = :owner")
+# Those that were handed over may have been told: they are left to `rescue`, which fails them.
+_RELEASE_ALL = Sql(
+    f"""UPDATE request SET status = 'RECEIVED', {_LET_GO}
+    WHERE status = 'PROCESSING' AND owner = :owner AND handed_at IS NULL"""
+)
 _LOG = Sql(
     """INSERT INTO attempt (id, request_id, at, owner, event, smtp_code, enhanced_code, reply)
     SELECT id, request_id, stockbell_now(0), owner, event, smtp_code, enhanced_code, reply
@@ -260,8 +264,10 @@ def hand_over(c: Connection, claims: Sequence[Claim]) -> set[UUID]:
     return _fenced(c, _HAND_OVER, claims)
 
 
-def record(c: Connection, ends: Ends) -> set[UUID]:
+def record(c: Connection, ends: Ends, *, is_sign_of_life: bool = False) -> set[UUID]:
     """Writes how a batch of claims ended, and the attempt log of it; returns the ids that were written.
+
+    `is_sign_of_life`: notes that the relay works.
 
     What is missing from the result was fenced off: its row was rescued, deleted or is another owner's by now.
     """
@@ -272,6 +278,8 @@ def record(c: Connection, ends: Ends) -> set[UUID]:
         | _fenced(c, _RELEASE, ends.released)
     )
     _log(c, [entry for entry in ends.log if entry.claim.id in written])
+    if is_sign_of_life:
+        breaker.note_sign_of_life(c)
     return written
 
 

@@ -26,6 +26,9 @@ __all__ = ["Connection", "Database", "Sql"]
 P = ParamSpec("P")
 T = TypeVar("T")
 
+_UTC = "-c timezone=UTC"
+_LIMITS = "-c lock_timeout=10s -c statement_timeout=60s"
+
 TRIES = 5
 """How often a transaction that lost against another one is run again at once."""
 
@@ -107,8 +110,9 @@ class Database:
     Functions that take a `Connection` first are run by `write` and `read`, each in one transaction.
     """
 
-    def __init__(self, url: str, *, connections: int = 2) -> None:
-        self._engine = _engine(url, connections)
+    def __init__(self, url: str, *, connections: int = 2, is_patient: bool = False) -> None:
+        """`is_patient`: no limit on how long a statement runs, or waits for a lock (PostgreSQL)."""
+        self._engine = _engine(url, connections, _UTC if is_patient else f"{_UTC} {_LIMITS}")
         self.dialect = self._engine.dialect.name
 
     @property
@@ -160,6 +164,8 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except (OperationalError, InterfaceError) as error:
+        if str(getattr(error.orig, "sqlstate", None)).startswith("54"):
+            raise  # something is too large for it, and will be the next time too
         raise _meaning(error) from error
     except IntegrityError as error:
         if getattr(error.orig, "sqlstate", None) == "23505":
@@ -190,7 +196,7 @@ def _first_line(error: DBAPIError) -> str:
     return (str(error.orig).strip().splitlines() or ["no answer"])[0]
 
 
-def _engine(url: str, connections: int) -> Engine:
+def _engine(url: str, connections: int, options: str) -> Engine:
     if make_url(url).get_backend_name() == "sqlite":
         engine = create_engine(url, pool_size=connections, hide_parameters=True, connect_args={"timeout": 10})
         event.listen(engine, "connect", _prepare_sqlite)
@@ -203,7 +209,12 @@ def _engine(url: str, connections: int) -> Engine:
         connect_args={
             "connect_timeout": 5,
             "application_name": "stockbell",
-            "options": "-c timezone=UTC",
+            "options": options,
+            # A host that vanished without a word is found out in 25 s, not in two hours.
+            "keepalives_idle": 10,
+            "keepalives_interval": 5,
+            "keepalives_count": 3,
+            "tcp_user_timeout": 20_000,
         },
     )
 

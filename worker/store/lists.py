@@ -26,6 +26,8 @@ CLAIMABLE = f"{SENDING} AND (({WOKEN}) OR ({ORDERED}))"
 
 BELL_SECONDS = 30.0
 """How long a rung bell counts as on its way."""
+SLICE_SECONDS = 0.5
+"""How long a task serves the lists of a bell; then it is somebody else's turn."""
 
 _WITH_WORK = f"""SELECT w.id FROM waiting_list AS w
     WHERE {SENDING} AND (w.in_stock AND EXISTS (SELECT 1 FROM request AS r WHERE r.waiting_list_id = w.id AND {WOKEN})
@@ -38,7 +40,7 @@ _RING = Sql(
         SELECT w.id AS list_id FROM waiting_list AS w
         WHERE w.id IN ROWS(list_id uuid)
           AND (w.bell_at IS NULL OR w.bell_at < stockbell_now(-:recent))
-        ORDER BY w.id FOR UPDATE)
+        ORDER BY w.id FOR NO KEY UPDATE)
     UPDATE waiting_list SET bell_at = stockbell_now(0) FROM due WHERE id = due.list_id RETURNING id""",
     id="uuid",
 )
@@ -46,14 +48,14 @@ _TAKE_BELLS = Sql(
     """WITH rung AS MATERIALIZED (
         SELECT w.id AS list_id FROM waiting_list AS w
         WHERE w.id IN ROWS(list_id uuid) AND w.bell_at IS NOT NULL
-        ORDER BY w.id FOR UPDATE)
+        ORDER BY w.id FOR NO KEY UPDATE)
     UPDATE waiting_list SET bell_at = NULL FROM rung WHERE id = rung.list_id"""
 )
 _DRAINED = Sql(
     """WITH served AS MATERIALIZED (
         SELECT w.id AS list_id FROM waiting_list AS w
         WHERE w.id IN ROWS(list_id uuid) AND w.woken_at IS NOT NULL
-        ORDER BY w.id FOR UPDATE)
+        ORDER BY w.id FOR NO KEY UPDATE)
     UPDATE waiting_list SET woken_at = NULL FROM served WHERE id = served.list_id"""
 )
 

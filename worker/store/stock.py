@@ -47,7 +47,7 @@ _SAVE_LISTS = Sql(
     """WITH changed AS MATERIALIZED (
         SELECT w.id AS list_id, rows.now_in_stock, rows.woken FROM waiting_list AS w
         JOIN ROWS(list_id uuid, now_in_stock bool, woken bool) ON rows.list_id = w.id
-        ORDER BY w.id FOR UPDATE OF w)
+        ORDER BY w.id FOR NO KEY UPDATE OF w)
     UPDATE waiting_list SET in_stock = changed.now_in_stock,
         last_in_stock_at = CASE WHEN changed.woken THEN :now ELSE last_in_stock_at END,
         woken_at = CASE WHEN changed.woken AND woken_at IS NULL THEN :now ELSE woken_at END

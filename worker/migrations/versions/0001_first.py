@@ -71,6 +71,7 @@ def _tables() -> None:
         sa.Column("reason", sa.Text(), nullable=True),
         sa.Column("scope", sa.String(), nullable=True),
         sa.Column("probe_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("worked_at", sa.DateTime(timezone=True), nullable=True),
         sa.CheckConstraint("id = 1"),
         sa.PrimaryKeyConstraint("id"),
     )
