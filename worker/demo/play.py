@@ -98,7 +98,9 @@ class Play:
 
     def _set_the_stage(self) -> None:
         screen, processes = self._screen, self._processes
-        processes.env = environment(self._database_url, self._redis.url, self._inbox.port)
+        # What Celery's pool leaves behind when the machine is slow to end it goes with our own directory.
+        temporary = {"TMPDIR": str(processes.cwd)}
+        processes.env = environment(self._database_url, self._redis.url, self._inbox.port) | temporary
         screen.say(f"Redis {self._redis.version}, SQLite and an SMTP inbox; all output goes to {self._output.shown}/")
         screen.command("stockbell migrate")
         processes.run("migrate", ["stockbell", "migrate"])
