@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test check run lock
+.PHONY: help setup demo test check bench run lock
 
 BIN := .venv/bin
 ARGS ?=
@@ -32,6 +32,9 @@ check: setup ## format, lint, types and import contracts
 	@$(BIN)/ruff check --quiet
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
+
+bench: setup ## measure speed, in ten minutes (needs Postfix's smtp-sink): ARGS="--quick", "--help"
+	@$(BIN)/python -m tests.bench $(ARGS)
 
 # Our processes read .env themselves. Read by honcho, it would win over the environment.
 run: setup ## migrate the database, then run listener, worker and scheduler

@@ -171,6 +171,7 @@ class Settings(BaseSettings):
     retry_seconds: Annotated[Seconds, Field(le=3600)] = 60
     min_quantity: int = Field(default=1, ge=1)
     on_unknown: Literal["resend", "fail"] = "resend"
+    smtp_pipelining: Literal["auto", "off"] = "auto"
     item_url_template: Annotated[Text, AfterValidator(_item_url_template)] | None = None
     template_dir: Annotated[Path, AfterValidator(_directory)] = SHIPPED_TEMPLATES
     store_name: StoreName = "Stockbell"

@@ -7,7 +7,8 @@
         assert [mail.recipient for mail in relay.accepted] == ["alice@example.com"]
 
 It is strict about the order of commands, and careless about the end of a mail as the relays of
-CVE-2023-51764 were: a dot between two bare LF ends it.
+CVE-2023-51764 were: a dot between two bare LF ends it. With pipelining it replies as RFC 2920 section 3.2 says: to all
+the commands that are there in one packet, unless `piece` or `cut_after` say otherwise.
 """
 
 import asyncio
@@ -106,10 +107,21 @@ class ScriptedRelay:
         self.users = dict(users or {})
         self.mechanisms = mechanisms
         self.pipelining = pipelining
+        self.piece: int | None = None
+        """Replies go out in packets of so many octets, if anything."""
+        self.cut_after: int | None = None
+        """The first connection is closed after so many octets of replies, greeting and all."""
+        self.takes_mail_for_nobody = False
+        """Whether DATA is welcome though the recipient was refused; it refuses the mail."""
+        self.for_nobody: list[bytes] = []
+        """The contents of such mails."""
+        self.packets: list[bytes] = []
+        """What it read, from all connections, as it came."""
         self.on_accept = on_accept
         """Called with the number of mails accepted, before the reply is written."""
         self.decide: Callable[[str, str | None], Answer | None] | None = None
-        """Asked with stage and recipient wherever no script says anything."""
+        """Asked with stage and recipient wherever no script says anything. With "mail" the recipient is not known yet;
+        "2.1" in its place is the first mail of the second connection."""
         self.port = 0
         self.accepted: list[Accepted] = []
         self.commands: list[str] = []
@@ -224,6 +236,8 @@ class ScriptedRelay:
                 accepted, _ = self._socket.accept()
                 self._accepted.append(accepted)
                 accepted.setblocking(False)
+                # asyncio does it for sockets of its own only; without, small packets wait 40 ms for each other.
+                accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 task = self._loop.create_task(self._serve(accepted))
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
@@ -295,11 +309,15 @@ class _Connection:
         self._logged_in = False
         self._sender: str | None = None
         self._recipient: str | None = None
+        self._mails = 0
+        self._heard = b""
+        self._unsaid = b""
+        self._said = 0
 
     async def run(self) -> None:
         await self._do("connect", None)
         await self._do("greeting", "220 relay.test ESMTP")
-        while line := await self._reader.readline():
+        while line := await self._line():
             command = line.decode("utf-8", "backslashreplace").removesuffix("\r\n")
             self._relay.commands.append(command)
             verb, _, argument = command.partition(" ")
@@ -322,6 +340,7 @@ class _Connection:
 
     async def _starttls(self, _argument: str) -> None:
         if await self._do("starttls", "220 2.0.0 go ahead"):
+            await self._flush()
             await self._relay.start_tls(self._writer)
             self._encrypted = True
 
@@ -332,7 +351,7 @@ class _Connection:
         else:
             user = base64.b64decode(initial).decode()
             await self._say("334 UGFzc3dvcmQ6")
-            password = base64.b64decode(await self._reader.readline()).decode()
+            password = base64.b64decode(await self._line()).decode()
         right = self._relay.users.get(user) == password
         self._logged_in = right
         await self._do("auth", "235 2.7.0 welcome" if right else "535 5.7.8 wrong password")
@@ -342,7 +361,7 @@ class _Connection:
             await self._say("530 5.7.0 log in first")
         elif self._sender is not None:
             await self._say("503 5.5.1 nested MAIL")
-        elif await self._do("mail", "250 2.1.0 ok"):
+        elif await self._do("mail", "250 2.1.0 ok", recipient=self._place()):
             self._sender = _path(argument)
 
     async def _rcpt(self, argument: str) -> None:
@@ -352,7 +371,12 @@ class _Connection:
             self._recipient = _path(argument)
 
     async def _data(self, _argument: str) -> None:
-        if self._recipient is None:
+        if self._recipient is None and self._sender is not None and self._relay.takes_mail_for_nobody:
+            await self._say("354 go ahead")
+            self._relay.for_nobody.append(await self._content())
+            self._sender = None
+            await self._say("554 5.5.1 no valid recipients")
+        elif self._recipient is None:
             await self._say("503 5.5.1 RCPT first")
         elif await self._do("data", "354 go ahead", recipient=self._recipient):
             content = await self._content()
@@ -362,7 +386,7 @@ class _Connection:
 
     async def _content(self) -> bytes:
         lines = []
-        while (line := await self._reader.readline()) != b".\r\n":
+        while (line := await self._line()) != b".\r\n":
             if not line:
                 raise _Left
             lines.append(line.removeprefix(b"."))
@@ -391,13 +415,16 @@ class _Connection:
         """Answer as the script says. True: with a go-ahead, so that what was asked is done."""
         answer = self._relay.answer(stage, recipient)
         if answer is Do.DROP:
-            self._leave()
+            await self._leave()
         if answer is Do.SILENCE:
+            await self._flush()
             await self._reader.read(-1)
             raise _Left
         if answer is Do.HOLD:
+            await self._flush()
             await self._relay.hold()
         if isinstance(answer, Later):
+            await self._flush()
             await asyncio.sleep(answer.seconds)
             answer = answer.text or Do.USUAL
         reply = answer if isinstance(answer, str) else usual
@@ -405,18 +432,51 @@ class _Connection:
         if go_ahead:
             effect()
         if answer is Do.TAKE_AND_DROP:
-            self._leave()
+            await self._leave()
         if reply is not None:
             await self._say(reply)
             if answer is Do.LEAVE or reply.startswith("421"):
+                await self._flush()
                 raise _Left
         return go_ahead
 
-    async def _say(self, text: str) -> None:
-        self._writer.write(f"{text}\r\n".encode())
-        await self._writer.drain()
+    async def _line(self) -> bytes:
+        """The next line, or nothing at the end. What was said goes out before the other side is waited for."""
+        while b"\n" not in self._heard:
+            await self._flush()
+            packet = await self._reader.read(2**16)
+            if not packet:
+                return b""
+            self._relay.packets.append(packet)
+            self._heard += packet
+        line, end, self._heard = self._heard.partition(b"\n")
+        return line + end
 
-    def _leave(self) -> None:
+    async def _say(self, text: str) -> None:
+        self._unsaid += f"{text}\r\n".encode()
+        if not self._relay.pipelining:
+            await self._flush()
+
+    async def _flush(self) -> None:
+        data, self._unsaid = self._unsaid, b""
+        most = self._relay.cut_after
+        is_cut = most is not None and self._number == 1 and self._said + len(data) >= most
+        if most is not None and is_cut:
+            data = data[: most - self._said]
+        self._said += len(data)
+        piece = self._relay.piece or len(data) or 1
+        for start in range(0, len(data), piece):
+            self._writer.write(data[start : start + piece])
+            await self._writer.drain()
+        if is_cut:
+            raise _Left
+
+    def _place(self) -> str:
+        self._mails += 1
+        return f"{self._number}.{self._mails}"
+
+    async def _leave(self) -> None:
+        await self._flush()
         self._writer.transport.abort()
         raise _Left
 

@@ -60,7 +60,12 @@ class Parts:
     @cached_property
     def mailer(self) -> Mailer:
         """The connections to the relay; raises BadSetting where sending is not set up."""
-        return Mailer(self.relay, sender=self.sender.address, connections=self.settings.smtp_connections)
+        return Mailer(
+            self.relay,
+            sender=self.sender.address,
+            connections=self.settings.smtp_connections,
+            pipelining=self.settings.smtp_pipelining == "auto",
+        )
 
     def line(self) -> Line:
         """What a worker process works with. To be called after the fork, in its event loop; raises BadSetting."""

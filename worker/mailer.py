@@ -1,6 +1,6 @@
 """Sends mails over a pool of kept connections to the relay: the door to SMTP.
 
-One connection's work is in `smtp_session`; here is who uses which connection, how long connections
+One connection's work is in `smtp_session` and `smtp_pipeline`; here is who uses which connection, how long connections
 are kept, and when to give up on the relay.
 """
 
@@ -10,24 +10,14 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final, Protocol
-from uuid import UUID
 
 from worker.outcomes import CONNECTING, NotSent, Outcome, RelayDown, Scope, Unknown
 from worker.relay import Relay
-from worker.smtp_session import SmtpSession, Timeouts
+from worker.smtp_pipeline import PipelinedSession
+from worker.smtp_rules import STOPPED, Mail, Session, Timeouts
+from worker.smtp_session import SmtpSession
 
 __all__ = ["Limits", "Mail", "Mailer", "Report", "Source", "Timeouts"]
-
-_STOPPED: Final = NotSent("stopped before it was sent")
-
-
-@dataclass(frozen=True, slots=True)
-class Mail:
-    """One message for one recipient: an ASCII address, and what `message.compose` made."""
-
-    request_id: UUID
-    recipient: str
-    content: bytes
 
 
 class Source(Protocol):
@@ -35,6 +25,12 @@ class Source(Protocol):
 
     async def next(self) -> Mail | None:
         """The next mail to send, or None: there is nothing more for this run."""
+
+    def next_now(self) -> Mail | None:
+        """The next mail to send if there is one without waiting; None says nothing about later."""
+
+    def is_wanted(self, mail: Mail) -> bool:
+        """Whether a mail taken from here may still go out. Asked once a mail's turn on its connection has come."""
 
 
 Report = Callable[[Mail, Outcome], None]
@@ -60,7 +56,7 @@ _LIMITS: Final = Limits()
 class _Kept:
     """A connection, and when (by the mailer's clock) it was opened and last used."""
 
-    session: SmtpSession
+    session: Session
     opened_at: float
     used_at: float
 
@@ -68,7 +64,8 @@ class _Kept:
 class Mailer:
     """At most `connections` connections to one relay, kept from one run to the next.
 
-    Belongs to one event loop, and does one run at a time. `sender` is the envelope's (MAIL FROM).
+    Belongs to one event loop, and does one run at a time. `sender` is the envelope's (MAIL FROM). `pipelining`: where
+    the relay offers it.
     """
 
     def __init__(
@@ -81,6 +78,7 @@ class Mailer:
         limits: Limits = _LIMITS,
         clock: Callable[[], float] = time.monotonic,
         tls_context: ssl.SSLContext | None = None,
+        pipelining: bool = True,
     ) -> None:
         self._relay = relay
         self._sender = sender
@@ -88,6 +86,7 @@ class Mailer:
         self._timeouts = timeouts
         self._limits = limits
         self._clock = clock
+        self._pipelining = pipelining
         # Made once, since loading the trusted certificates takes 20 ms and a megabyte.
         if tls_context is None and relay.security != "plain":
             tls_context = ssl.create_default_context()
@@ -100,11 +99,11 @@ class Mailer:
         Returns why nobody can be mailed now, if that is so: what is left in `source` stays there.
         None: `source` is dry. A cancelled run still reports every mail, then raises CancelledError.
         """
-        run = _Run(self._connections)
+        run = _Run(source, report, self._connections)
         try:
             async with asyncio.TaskGroup() as group:
                 for _ in range(self._connections):
-                    group.create_task(self._work(source, report, run))
+                    group.create_task(self._work(run))
         except BaseExceptionGroup as errors:  # from source or report; the others only followed
             raise errors.exceptions[0] from None
         return run.verdict()
@@ -136,35 +135,40 @@ class Mailer:
         idle, self._idle = self._idle, []
         await _quit(idle)
 
-    async def _work(self, source: Source, report: Report, run: "_Run") -> None:
+    async def _work(self, run: "_Run") -> None:
         while run.goes_on and not _is_cancelled():
-            mail = await source.next()
-            if mail is None:
+            mail = await run.source.next()
+            if mail is None or not await self._send(mail, run):
                 return
-            outcome = await self._attempt(mail, run)
-            run.note(outcome)
-            report(mail, outcome)
-            if isinstance(outcome, RelayDown) and outcome.stage in CONNECTING:
-                return  # the others may have more luck: relays limit how many we may have
 
-    async def _attempt(self, mail: Mail, run: "_Run") -> Outcome:
+    async def _send(self, mail: Mail, run: "_Run") -> bool:
+        """Send a mail, and what follows it at once on its connection. False: no connection is to be had."""
+        unsent: Mail | None = mail
+        while unsent is not None:  # past connections that have ended while idle; a new one can't have
+            kept = await self._connection_for(unsent, run)
+            if kept is None:
+                return False
+            try:
+                unsent = await kept.session.send(unsent, _Turn(self, run, kept))
+            finally:
+                self._put_back(kept)
+        return True
+
+    async def _connection_for(self, mail: Mail, run: "_Run") -> _Kept | None:
+        """A connection to send this mail over. None: there is none, and the mail is reported."""
         # While `source` was asked, the others may have given up, or the cancellation been lost.
         if not run.goes_on or _is_cancelled():
-            return _STOPPED
+            run.report(mail, STOPPED)
+            return None
         try:
-            return await self._deliver(mail)
-        except asyncio.CancelledError:
-            return _STOPPED
-
-    async def _deliver(self, mail: Mail) -> Outcome:
-        while True:  # past those that have ended while idle; a new one can't have
             kept = await self._take()
-            if isinstance(kept, RelayDown):
-                return kept
-            outcome = await kept.session.send(mail.recipient, mail.content)
-            if outcome is not None:
-                self._put_back(kept)
-                return outcome
+        except asyncio.CancelledError:
+            run.report(mail, STOPPED)
+            raise
+        if isinstance(kept, RelayDown):
+            run.report(mail, kept)
+            return None  # the others may have more luck: relays limit how many we may have
+        return kept
 
     async def _take(self) -> _Kept | RelayDown:
         while self._idle:
@@ -175,10 +179,17 @@ class Mailer:
         return await self._open()
 
     async def _open(self) -> _Kept | RelayDown:
-        session = self._session()
-        down = await session.open()
+        opened = self._session()
+        down = await opened.open()
+        if down is not None:
+            return down
         now = self._clock()
-        return down or _Kept(session, opened_at=now, used_at=now)
+        return _Kept(self._quickest(opened), opened_at=now, used_at=now)
+
+    def _quickest(self, opened: SmtpSession) -> Session:
+        if self._pipelining and opened.offers_pipelining:
+            return PipelinedSession(opened.hand_over(), str(self._relay), self._sender, self._timeouts)
+        return opened
 
     def _put_back(self, kept: _Kept) -> None:
         if kept.session.is_open:
@@ -186,13 +197,10 @@ class Mailer:
             self._idle.append(kept)
 
     def _is_good(self, kept: _Kept) -> bool:
-        now = self._clock()
-        return (
-            kept.session.is_open
-            and kept.session.mails < self._limits.mails
-            and now - kept.opened_at < self._limits.age
-            and now - kept.used_at < self._limits.idle
-        )
+        return kept.session.is_open and self._may_go_on(kept) and self._clock() - kept.used_at < self._limits.idle
+
+    def _may_go_on(self, kept: _Kept) -> bool:
+        return kept.session.mails < self._limits.mails and self._clock() - kept.opened_at < self._limits.age
 
     def _session(self) -> SmtpSession:
         return SmtpSession(self._relay, self._sender, self._timeouts, self._tls_context)
@@ -200,8 +208,10 @@ class Mailer:
 
 @dataclass(slots=True)
 class _Run:
-    """What a run has seen of the relay: whether it is worth going on."""
+    """A run's mails, and what it has seen of the relay: whether it is worth going on."""
 
+    source: Source
+    send_report: Report
     connections: int
     goes_on: bool = True
     _down: RelayDown | None = None
@@ -209,13 +219,14 @@ class _Run:
     _unconnected: int = 0
     _worked: bool = False
 
-    def note(self, outcome: Outcome) -> None:
-        """Take the outcome of one mail into account."""
+    def report(self, mail: Mail, outcome: Outcome) -> None:
+        """Pass on how a mail ended, and take it into account."""
         if isinstance(outcome, RelayDown):
             self._note_down(outcome)
         elif not isinstance(outcome, Unknown | NotSent):
             self._worked = True
             self._in_a_row = 0
+        self.send_report(mail, outcome)
 
     def _note_down(self, down: RelayDown) -> None:
         if not self.goes_on:
@@ -229,6 +240,29 @@ class _Run:
     def verdict(self) -> RelayDown | None:
         """Why nobody can be mailed now, or None: somebody could."""
         return None if self._worked and self.goes_on else self._down
+
+
+@dataclass(frozen=True, slots=True)
+class _Turn:
+    """A run, as the session sees it that has one connection of it."""
+
+    mailer: Mailer
+    run: _Run
+    kept: _Kept
+
+    def next_now(self) -> Mail | None:
+        """Another mail, as long as the run goes on and the connection may be used."""
+        if self.run.goes_on and self.mailer._may_go_on(self.kept):
+            return self.run.source.next_now()
+        return None
+
+    def is_wanted(self, mail: Mail) -> bool:
+        """See `Source`."""
+        return self.run.source.is_wanted(mail)
+
+    def report(self, mail: Mail, outcome: Outcome) -> None:
+        """See `_Run`."""
+        self.run.report(mail, outcome)
 
 
 def _is_cancelled() -> bool:

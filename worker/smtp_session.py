@@ -1,8 +1,9 @@
 """One connection to the relay: opened, used for one mail after the other, and closed.
 
-This module drives aiosmtplib and translates its errors. It speaks plain SMTP, one command and one
-reply at a time. `sendmail` would not do: it has one timeout for everything, and does not tell if
-the final dot was written before a connection broke: the difference of "not sent" and "unknown".
+This module drives aiosmtplib and translates its errors. It opens every connection, and speaks plain SMTP: one command
+and one reply at a time. Where the relay can do better, `smtp_pipeline` goes on with the open connection. `sendmail`
+would not do: it has one timeout for everything, and does not tell if the final dot was written before a connection
+broke: the difference of "not sent" and "unknown".
 """
 
 import asyncio
@@ -11,7 +12,6 @@ import socket
 import ssl
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import cache
 from typing import Final, cast
 
@@ -25,9 +25,7 @@ from aiosmtplib import (
 
 from worker.message import dot_stuffed
 from worker.outcomes import (
-    FailureCode,
     Outcome,
-    Rejected,
     RelayDown,
     Reply,
     Scope,
@@ -38,26 +36,20 @@ from worker.outcomes import (
     one_line,
 )
 from worker.relay import Relay
+from worker.smtp_rules import (
+    LEAVING,
+    QUIT_TIMEOUT,
+    STOPPED,
+    STOPPED_LATE,
+    UNUSABLE,
+    Mail,
+    Timeouts,
+    Turn,
+    can_be_said,
+    is_last_word,
+)
 
-_QUIT_TIMEOUT: Final = 2.0
-_LEAVING: Final = 421
-# After these the connection is closed: the relay leaves, or we are no longer in step with it.
-_LAST_WORDS: Final = frozenset({_LEAVING, 500, 502, 503, 504})
-
-_PATH: Final = re.compile(r"[!-;=?-~]+@[!-;=?-~]+")
 _HOST_NAME: Final = re.compile(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+")
-
-
-@dataclass(frozen=True, slots=True)
-class Timeouts:
-    """Seconds to wait for a connection with its greeting, a reply, and the reply to the final dot.
-
-    The last is long because giving up there means not to know (RFC 5321 section 4.5.3.2.6).
-    """
-
-    connect: float = 30
-    command: float = 60
-    final: float = 600
 
 
 class SmtpSession:
@@ -86,6 +78,11 @@ class SmtpSession:
         """Whether it can be used, as far as is known on this side."""
         return self._client.is_connected
 
+    @property
+    def offers_pipelining(self) -> bool:
+        """Whether the relay said that it takes commands in groups (RFC 2920)."""
+        return self._client.supports_extension("pipelining")
+
     async def open(self) -> RelayDown | None:
         """Connect, encrypt and log in as the relay's settings say. None: ready for mails."""
         try:
@@ -98,20 +95,32 @@ class SmtpSession:
             return self._failure(error)
         return None
 
-    async def send(self, recipient: str, content: bytes) -> Outcome | None:
-        """Run one mail transaction. None: the relay had left since the last one; nothing was sent.
+    def hand_over(self) -> asyncio.Transport:
+        """Give the open connection away, as it is: encrypted, logged in, and every reply read."""
+        transport = cast(asyncio.Transport, self._client.transport)
+        self._client.transport = None  # or `close`, which makes the client forget all about it, would close it too
+        self._client.close()
+        return transport
 
-        Raises CancelledError only while the mail is certainly not sent; after that it is Unknown.
-        """
-        if not _PATH.fullmatch(recipient):
-            return Rejected(FailureCode.INVALID_ADDRESS, Stage.RCPT, None, "not usable in SMTP")
+    async def send(self, mail: Mail, turn: Turn) -> Mail | None:
+        """Send this mail, and report it; see `Session`."""
         try:
-            return await self._transaction(f"RCPT TO:<{recipient}>".encode("ascii"), content)
-        except asyncio.CancelledError:
+            outcome = await self._try(mail)
+        except BaseException:  # a cancellation, mostly
             self.drop()
-            if self._stage is not Stage.DOT:
-                raise
-            return Unknown("stopped before the relay replied to the mail")
+            turn.report(mail, Unknown(STOPPED_LATE) if self._stage is Stage.DOT else STOPPED)
+            raise
+        if outcome is None:
+            return mail
+        turn.report(mail, outcome)
+        return None
+
+    async def _try(self, mail: Mail) -> Outcome | None:
+        """Run one mail transaction. None: the relay had left since the last one; nothing was sent."""
+        if not can_be_said(mail.recipient):
+            return UNUSABLE
+        try:
+            return await self._transaction(f"RCPT TO:<{mail.recipient}>".encode("ascii"), mail.content)
         except Exception as error:
             self.drop()
             return self._broken(error)
@@ -133,7 +142,7 @@ class SmtpSession:
         """Take leave and close. Waits 2 seconds at most, and hides every error."""
         try:
             with suppress(Exception):
-                async with asyncio.timeout(_QUIT_TIMEOUT):
+                async with asyncio.timeout(QUIT_TIMEOUT):
                     await self._client.quit(timeout=None)
         finally:
             self.drop()
@@ -156,6 +165,7 @@ class SmtpSession:
             await self._greet()
         if self._relay.username is not None and self._relay.password is not None:
             await self._log_in(self._relay.username, self._relay.password.get_secret_value())
+        self._check_step()
 
     async def _greet(self) -> None:
         self._stage = Stage.EHLO
@@ -168,6 +178,12 @@ class SmtpSession:
             raise _NotOfferedError("it does not offer STARTTLS; nothing is sent unencrypted")
         async with asyncio.timeout(self._timeouts.command):
             await self._client.starttls(timeout=None)
+
+    def _check_step(self) -> None:
+        # What came in one packet with a reply stays in a buffer, for which aiosmtplib has no public name. Each later
+        # reply would be taken for the one after it.
+        if self._client.protocol is not None and self._client.protocol._buffer:
+            raise SMTPException("it said more than it was asked")
 
     async def _log_in(self, username: str, password: str) -> None:
         self._stage = Stage.AUTH
@@ -229,9 +245,9 @@ class SmtpSession:
     def _refused(self, stage: Stage, response: SMTPResponse) -> Outcome | None:
         # RSET has to wait until the connection is used again: the outcome is known, so report it.
         self._needs_reset = True
-        if response.code in _LAST_WORDS or response.code // 100 not in (4, 5):
+        if is_last_word(response.code):
             self.drop()
-        if response.code == _LEAVING and self._is_stale(stage):
+        if response.code == LEAVING and self._is_stale(stage):
             return None
         return judge(stage, Reply(response.code, response.message))
 

@@ -53,10 +53,16 @@ class Box:
         self.reports: list[tuple[Mail, Outcome]] = []
 
     async def next(self) -> Mail | None:
+        return self.next_now()
+
+    def next_now(self) -> Mail | None:
         if not self.waiting:
             return None
         self.taken.append(self.waiting.pop())
         return self.taken[-1]
+
+    def is_wanted(self, mail: Mail) -> bool:
+        return True
 
     def report(self, mail: Mail, outcome: Outcome) -> None:
         self.reports.append((mail, outcome))
@@ -102,8 +108,9 @@ async def mailer_for(
     limits: Limits = NO_LIMITS,
     clock: Callable[[], float] = lambda: 0.0,
     tls_context: ssl.SSLContext | None = None,
+    pipelining: bool = True,
 ) -> AsyncIterator[Mailer]:
-    """A mailer that trusts the server, closed at the end."""
+    """A mailer that trusts the server, closed at the end. It is up to the server which session it uses."""
     mailer = Mailer(
         relay or relay_of(server),
         sender=SENDER,
@@ -112,6 +119,7 @@ async def mailer_for(
         limits=limits,
         clock=clock,
         tls_context=tls_context or trusting_context(),
+        pipelining=pipelining,
     )
     try:
         yield mailer

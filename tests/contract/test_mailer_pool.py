@@ -20,6 +20,7 @@ from tests.contract.mailing import (
 from tests.relay import Answer, Do, ScriptedRelay, StageName
 from worker.mailer import Limits, Mail, Mailer
 from worker.outcomes import NotSent, Outcome, RelayDown, Scope, Sent, Stage, Unknown
+from worker.smtp_pipeline import PipelinedSession
 
 
 class Clock:
@@ -30,9 +31,15 @@ class Clock:
         return self.now
 
 
+@pytest.fixture(params=[False, True], ids=["plain", "pipelined"])
+def pipelining(request: pytest.FixtureRequest) -> bool:
+    """Whether the relay offers it: every rule holds for both sessions."""
+    return bool(request.param)
+
+
 @pytest.fixture
-def server() -> Iterator[ScriptedRelay]:
-    with ScriptedRelay() as relay:
+def server(pipelining: bool) -> Iterator[ScriptedRelay]:
+    with ScriptedRelay(pipelining=pipelining) as relay:
         yield relay
 
 
@@ -53,7 +60,10 @@ async def test_a_trickle_uses_one_connection(server: ScriptedRelay) -> None:
     class Slow(Box):
         async def next(self) -> Mail | None:
             await until(lambda: len(self.reports) == len(self.taken))
-            return await super().next()
+            return super().next_now()
+
+        def next_now(self) -> Mail | None:
+            return super().next_now() if len(self.reports) == len(self.taken) else None
 
     async with mailer_for(server, connections=5) as mailer:
         box = Slow(mails(20))
@@ -138,8 +148,8 @@ async def test_closing_never_raises(server: ScriptedRelay, trouble: Answer) -> N
 
 
 @on_both_loops
-async def test_closing_does_not_need_the_relay() -> None:
-    with ScriptedRelay() as server:
+async def test_closing_does_not_need_the_relay(pipelining: bool) -> None:
+    with ScriptedRelay(pipelining=pipelining) as server:
         mailer = Mailer(relay_of(server), sender=SENDER, connections=1)
         await sent_with(mailer, *mails(1))
     await mailer.close()
@@ -378,9 +388,15 @@ async def test_cancelled_at_any_time_each_mail_has_its_true_outcome(server: Scri
 )
 @on_both_loops
 async def test_a_cancellation_is_not_lost_if_it_comes_together_with_something_else(
-    server: ScriptedRelay, monkeypatch: pytest.MonkeyPatch, hook: str, heard: str, silent: StageName
+    server: ScriptedRelay,
+    monkeypatch: pytest.MonkeyPatch,
+    pipelining: bool,
+    hook: str,
+    heard: str,
+    silent: StageName,
 ) -> None:
-    original = getattr(SMTPProtocol, hook)
+    protocol_class = PipelinedSession if pipelining and hook == "data_received" else SMTPProtocol
+    original = getattr(protocol_class, hook)
     running: asyncio.Task[RelayDown | None]
     turns = 0
 
@@ -390,12 +406,12 @@ async def test_a_cancellation_is_not_lost_if_it_comes_together_with_something_el
         else:
             running.cancel()
 
-    def hooked(protocol: SMTPProtocol, value: object) -> None:
+    def hooked(protocol: asyncio.Protocol, value: object) -> None:
         original(protocol, value)
         if repr(value).startswith(heard):
             cancel_after(turns)
 
-    monkeypatch.setattr(SMTPProtocol, hook, hooked)
+    monkeypatch.setattr(protocol_class, hook, hooked)
     server.script(silent, Do.SILENCE, always=True)
     async with asyncio.timeout(30), mailer_for(server) as mailer:
         for turns in range(10):  # noqa: B007 - for `hooked`
@@ -407,27 +423,25 @@ async def test_a_cancellation_is_not_lost_if_it_comes_together_with_something_el
 
 @on_both_loops
 async def test_an_error_of_the_source_or_the_report_is_not_hidden(server: ScriptedRelay) -> None:
-    class Faulty(Box):
-        async def next(self) -> Mail | None:
+    class FaultySource(Box):
+        def next_now(self) -> Mail | None:
             if len(self.taken) == 5:
                 raise LookupError("source")
-            return await super().next()
+            return super().next_now()
 
+    class FaultyReport(Box):
         def report(self, mail: Mail, outcome: Outcome) -> None:
             super().report(mail, outcome)
-            if len(self.reports) == self.limit:
+            if len(self.reports) >= 2:
                 raise ArithmeticError("report")
 
-        limit = 0
-
     async with mailer_for(server, connections=3) as mailer:
-        box = Faulty(mails(10))
+        box: Box = FaultySource(mails(10))
         with pytest.raises(LookupError):
             await mailer.run(box, box.report)
         box.assert_each_reported_once()
 
-        box = Faulty(mails(10))
-        box.limit = 2
+        box = FaultyReport(mails(10))
         with pytest.raises(ArithmeticError):
             await mailer.run(box, box.report)
         box.assert_each_reported_once()

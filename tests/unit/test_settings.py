@@ -46,6 +46,7 @@ WRONG = {
     "STOCKBELL_RETRY_SECONDS": [SECRET, "0", "3601"],
     "STOCKBELL_MIN_QUANTITY": [SECRET, "0"],
     "STOCKBELL_ON_UNKNOWN": [SECRET, "RESEND"],
+    "STOCKBELL_SMTP_PIPELINING": [SECRET, "on"],
     "STOCKBELL_ITEM_URL_TEMPLATE": [
         f"javascript:{SECRET}{{catalogItemId}}",
         f"https://shop.example/{SECRET}",

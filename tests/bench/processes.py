@@ -1,0 +1,130 @@
+"""Processes that the benchmark starts, and what Linux knows of them: CPU time and memory."""
+
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from tests.acceptance.stockbell import descendants
+
+ROOT = Path(__file__).parents[2]
+TICK = os.sysconf("SC_CLK_TCK")
+PAGE = os.sysconf("SC_PAGE_SIZE")
+PR_SET_PDEATHSIG = 1
+STOP_SECONDS = 15.0
+POLL_SECONDS = 0.05
+
+
+class NotInTime(Exception):
+    """Something that the benchmark waits for took longer than it may."""
+
+
+def say(text: str) -> None:
+    """A line about the progress."""
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()
+
+
+@contextmanager
+def running(
+    command: Sequence[str | Path],
+    *,
+    log: Path,
+    environment: Mapping[str, str] | None = None,
+    directory: Path = ROOT,
+    end: signal.Signals = signal.SIGTERM,
+    **identity: Any,
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that is gone afterwards, with all below it. `identity`: as whom it runs, for `subprocess`."""
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            cwd=directory,
+            env=environment,
+            start_new_session=True,  # Ctrl-C is for us, who still want to end it in order
+            preexec_fn=_end_with_the_parent,  # noqa: PLW1509  # no other thread of ours runs Python code by then
+            **identity,
+        )
+    try:
+        yield process
+    finally:
+        stop(process, end)
+
+
+def stop(process: subprocess.Popen[bytes], end: signal.Signals) -> None:
+    """Asks the process to end, then makes it and all that it started."""
+    below = descendants(process.pid)
+    with suppress(ProcessLookupError):
+        if process.poll() is None:
+            process.send_signal(end)
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(STOP_SECONDS)
+    for pid in below if process.poll() is not None else [*below, process.pid]:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    process.wait()
+
+
+def _end_with_the_parent() -> None:
+    """If the benchmark is killed, what it started is told to end."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def until(is_so: Callable[[], object], what: str, seconds: float = 30.0, *, every: float = POLL_SECONDS) -> None:
+    """Waits until it is so; raises NotInTime."""
+    deadline = time.monotonic() + seconds
+    while not is_so():
+        if time.monotonic() > deadline:
+            raise NotInTime(f"not within {seconds:g} s: {what}")
+        time.sleep(every)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+def answers(port: int) -> bool:
+    """Whether somebody listens there."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def cpu_seconds(pid: int) -> float:
+    """What a process itself has used; 0 if it is gone."""
+    return sum(_times(pid)[:2])
+
+
+def cpu_seconds_of_all(pid: int) -> float:
+    """What a process and all below it have used, with those that have ended."""
+    return sum(sum(_times(each)) for each in (pid, *descendants(pid)))
+
+
+def _times(pid: int) -> list[float]:
+    """Seconds in user and system mode, then those of its children that have ended (proc_pid_stat(5))."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return [0.0] * 4
+    return [int(ticks) / TICK for ticks in fields[11:15]]
+
+
+def resident_megabytes(pid: int) -> float:
+    """Resident memory, with what it shares with others; 0 if it is gone."""
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE / 1e6
+    except (FileNotFoundError, ProcessLookupError):
+        return 0.0

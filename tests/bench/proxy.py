@@ -1,0 +1,85 @@
+"""Puts a relay at a distance: `python -m tests.bench.proxy PORT TO_PORT SECONDS`.
+
+What goes through is held for half of SECONDS in either direction, in its order. The relay's greeting comes two round
+trips after connecting, as it does where the handshake takes its time too.
+"""
+
+import asyncio
+import sys
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import cast
+
+from tests.bench.processes import answers, free_port, running, until
+from tests.bench.servers import Relay
+
+
+class Way(asyncio.Protocol):
+    """One end of a connection: what comes in here leaves at the other end, later."""
+
+    def __init__(self, delay: float) -> None:
+        self._delay = delay
+        self._under_way: deque[bytes] = deque()
+        """The empty string stands for the end."""
+        self.transport: asyncio.Transport | None = None
+        self.other: Way | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._under_way.append(data)
+        asyncio.get_running_loop().call_later(self._delay, self._arrive)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.data_received(b"")
+
+    def _arrive(self) -> None:
+        data = self._under_way.popleft()
+        if self.other is None or self.other.transport is None:
+            return
+        if data:
+            self.other.transport.write(data)
+        else:
+            self.other.transport.close()
+
+
+class Near(Way):
+    """Our end: when somebody connects here, the relay is connected to."""
+
+    def __init__(self, port: int, round_trip: float) -> None:
+        super().__init__(round_trip / 2)
+        self._port = port
+        self._round_trip = round_trip
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._connecting = asyncio.create_task(self._connect())
+
+    async def _connect(self) -> None:
+        await asyncio.sleep(1.5 * self._round_trip)
+        far = Way(self._round_trip / 2)
+        self.other, far.other = far, self
+        await asyncio.get_running_loop().create_connection(lambda: far, "127.0.0.1", self._port)
+
+
+@contextmanager
+def at_a_distance(directory: Path, relay: Relay, round_trip: float) -> Iterator[Relay]:
+    """The same relay, so many seconds away (there and back)."""
+    port = free_port()
+    command = [sys.executable, "-m", __name__, str(port), str(relay.port), str(round_trip)]
+    with running(command, log=directory / "proxy.log") as process:
+        until(lambda: answers(port), "the proxy answers")
+        yield Relay(process.pid, port)
+
+
+async def _serve(port: int, to_port: int, round_trip: float) -> None:
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: Near(to_port, round_trip), "127.0.0.1", port)
+    await server.serve_forever()
+
+
+if __name__ == "__main__":
+    asyncio.run(_serve(int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])))
