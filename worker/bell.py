@@ -5,6 +5,7 @@ acknowledgements. `ack_emulation` is off because with it a worker was seen to le
 (kombu restores what a closed channel had not acknowledged, and stumbles).
 """
 
+import ssl
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -32,6 +33,8 @@ def celery_app(broker_url: Callable[[], str]) -> Celery:
 def _configuration(broker_url: str) -> dict[str, Any]:
     return {
         "broker_url": broker_url,
+        # Without it kombu takes any certificate.
+        "broker_use_ssl": {"ssl_cert_reqs": ssl.CERT_REQUIRED} if broker_url.startswith("rediss://") else None,
         "broker_transport_options": {
             "ack_emulation": False,
             "global_keyprefix": "stockbell:",

@@ -34,11 +34,12 @@ class Mail:
 class Timeouts:
     """Seconds to wait for a connection with its greeting, a reply, and the reply to the final dot.
 
-    The last is long because giving up there means not to know (RFC 5321 section 4.5.3.2.6).
+    The last is long because giving up there means not to know (RFC 5321 section 4.5.3.2.6). All together they stay
+    under the 15 minutes after which a claim is taken from whoever holds it.
     """
 
     connect: float = 30
-    command: float = 60
+    command: float = 30
     final: float = 600
 
 

@@ -16,7 +16,7 @@ _OLDEST_DUE = Sql(
     f"""SELECT min(CASE WHEN r.ordered_at IS NOT NULL THEN r.ordered_at
         WHEN coalesce(w.woken_at, w.last_in_stock_at) > r.created_date THEN coalesce(w.woken_at, w.last_in_stock_at)
         ELSE r.created_date END) AS since, stockbell_now(0) AS now
-    FROM request AS r JOIN waiting_list AS w ON w.id = r.waiting_list_id WHERE {lists.CLAIMABLE}""",
+    FROM request AS r JOIN waiting_list AS w ON w.id = r.waiting_list_id WHERE {lists.DUE}""",
     since="time",
     now="time",
 )

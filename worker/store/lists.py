@@ -23,6 +23,8 @@ PAUSED = """EXISTS (SELECT 1 FROM pause AS p WHERE p.item_id IS NULL
 RELAY_UP = "NOT EXISTS (SELECT 1 FROM relay WHERE state = 'open')"
 SENDING = f"{RELAY_UP} AND NOT {PAUSED}"
 CLAIMABLE = f"{SENDING} AND (({WOKEN}) OR ({ORDERED}))"
+DUE = f"NOT {PAUSED} AND (({WOKEN}) OR ({ORDERED}))"
+"""Claimable, or it would be if the relay took mail: what a monitor has to hear of."""
 
 BELL_SECONDS = 30.0
 """How long a rung bell counts as on its way."""
