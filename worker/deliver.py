@@ -97,8 +97,6 @@ class Slice:
         self._ready: deque[Claim] = deque()
         self._handed: deque[Claim] = deque()
         self._handing = asyncio.Lock()
-        self._ahead: dict[UUID, Claim] = {}
-        """Given to a connection that may have to wait for the verdict on another mail before it writes this one."""
         self._sending: dict[UUID, Claim] = {}
         self._stirred = asyncio.Event()
         self._recorder = Recorder(line, self._stirred.set)
@@ -182,7 +180,6 @@ class Slice:
                 await self._until_stirred()
             elif claim := await self._next_claim():
                 if mail := self._mail(claim):
-                    self._sending[claim.id] = claim
                     return mail
             elif self._is_claiming:
                 await self._until_stirred()
@@ -195,22 +192,17 @@ class Slice:
         waiting = self._handed if self._line.policy.on_unknown == "fail" else self._ready
         while self._may_start() and not self._is_over() and (claim := self._taken(waiting)):
             if mail := self._mail(claim):
-                self._ahead[claim.id] = claim
                 return mail
         return None
 
     def is_wanted(self, mail: Mail) -> bool:
-        """Whether a mail may be written now: not if its claim was lost or released meanwhile, or if we are stopping."""
-        if claim := self._ahead.pop(mail.request_id, None):
-            self._sending[claim.id] = claim
-        is_held = mail.request_id in self._sending and self._line.lease.is_trusted(self._owner)
-        return is_held and not self._line.stopping.is_set()
+        """Whether a mail may still go out; it may have waited long for the one before it on its connection."""
+        return self._line.lease.is_trusted(self._owner) and not self._line.stopping.is_set()
 
     def _may_start(self) -> bool:
         """Whether a kill -9 would still repeat no more than it may: all that is taken now could be sent by then."""
         uncommitted, most = self._recorder.uncommitted, self._line.most_uncommitted
-        started = uncommitted + len(self._ahead) + len(self._sending)
-        return uncommitted <= most and started < most + self._line.connections
+        return uncommitted <= most and uncommitted + len(self._sending) < most + self._line.connections
 
     async def _next_claim(self) -> Claim | None:
         if self._line.policy.on_unknown == "fail":
@@ -247,6 +239,7 @@ class Slice:
             letter = Held(f"{type(error).__name__} while the mail was made")
         match letter:
             case Mail():
+                self._sending[claim.id] = claim
                 return letter
             case Failed():
                 self._record(claim, letter)
@@ -271,9 +264,7 @@ class Slice:
 
     def report(self, mail: Mail, outcome: Outcome) -> None:
         """The mailer says how a mail ended."""
-        claim = self._sending.pop(mail.request_id, None) or self._ahead.pop(mail.request_id, None)
-        if claim is None:
-            return  # released while it was ahead, so it was never written
+        claim = self._sending.pop(mail.request_id)
         self._mails += 1
         self._trouble = self._line.suspicion.note(mail.recipient, outcome) or self._trouble
         verdict = settle(outcome, claim.tries, self._line.policy, random.uniform(-1, 1))
@@ -291,36 +282,20 @@ class Slice:
         self._release_unsent()
         await self._recorder.flushed()
         await self._ring_unsent()
-        # To call back what is ahead costs a connection, so it is done only where the relay takes its time.
-        patience = time.monotonic() + SLICE_SECONDS
-        while self._ahead and time.monotonic() < patience:
-            await self._until_stirred(patience)
-        if self._ahead:
-            self._release_ahead()
-            await self._recorder.flushed()
-            await self._ring_unsent()
 
     def _put_back(self) -> None:
         """Records or releases whatever is still held."""
         for claim in self._sending.values():  # the mailer broke off: nobody knows about these
             outcome = Unknown("the mailer broke off")
             self._record(claim, settle(outcome, claim.tries, self._line.policy, 0.0), outcome)
-        self._release_ahead()
         self._release_unsent()
-
-    def _release_ahead(self) -> None:
-        for claim in self._ahead.values():
-            self._release(claim)
-        self._ahead.clear()
 
     def _release_unsent(self) -> None:
         for waiting in (self._handed, self._ready):
             while waiting:
-                self._release(waiting.popleft())
-
-    def _release(self, claim: Claim) -> None:
-        self._unsent.add(claim.list_id)
-        self._record(claim, Untouched("slice over"))
+                claim = waiting.popleft()
+                self._unsent.add(claim.list_id)
+                self._record(claim, Untouched("slice over"))
 
     async def _hand_on(self) -> None:
         """Somebody has to go on: the probe if the relay is down, else the next task."""
@@ -356,11 +331,11 @@ class Slice:
     def _stir(self) -> None:
         self._stirred.set()
 
-    async def _until_stirred(self, until: float | None = None) -> None:
-        """Waits for something to change, but no longer than until then: the slice's end, if not told otherwise."""
+    async def _until_stirred(self) -> None:
+        """Waits for something to change, but never longer than the slice lasts."""
         self._stirred.clear()
         with suppress(TimeoutError):
-            async with asyncio.timeout(max(0.0, (until or self._ends_at) - time.monotonic())):
+            async with asyncio.timeout(max(0.0, self._ends_at - time.monotonic())):
                 await self._stirred.wait()
 
 
