@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test check bench run lock
+.PHONY: help setup demo test check bench faults mutations audit run lock
 
 BIN := .venv/bin
 ARGS ?=
@@ -17,7 +17,7 @@ PYTHON = $(shell for python in python3.12 python3.11 python3; do \
 SERVED := (platform.system(), platform.machine()) == ("Linux", "x86_64") and sys.version_info < (3, 13)
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: .venv/installed ## build .venv with everything in it; the others do it when needed
 
@@ -35,6 +35,15 @@ check: setup ## format, lint, types and import contracts
 
 bench: setup ## measure speed, in ten minutes (needs Postfix's smtp-sink): ARGS="--quick", "--help"
 	@$(BIN)/python -m tests.bench $(ARGS)
+
+faults: setup ## break everything, and look who was lost or told twice: SEED=n, HOURS=n, ARGS="--short"
+	@$(BIN)/python -m tests.faults $(ARGS)
+
+mutations: setup ## show that each scenario of faults can fail: the program without one of its safeguards
+	@$(BIN)/python -m tests.faults.mutations $(ARGS)
+
+audit: setup ## what is installed is what is locked; and pip-audit, where it is on PATH
+	@$(BIN)/python -m tests.audit
 
 # Our processes read .env themselves. Read by honcho, it would win over the environment.
 run: setup ## migrate the database, then run listener, worker and scheduler

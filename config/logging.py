@@ -34,7 +34,9 @@ _SECRET: Final = re.compile(
     r"|(?<![\w!#$%&'*+/=?^`{|}~.-])[\w!#$%&'*+/=?^`{|}~.-]+@[^\s\"'<>()\[\]{},;:|=@]+",
     re.IGNORECASE,
 )
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+# The marks of direction too, with which a line shows something else than it says, and halves of surrogate pairs, with
+# which it could not be written at all.
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _MULTI_LINE: Final = ("exception", "stack")
 
 

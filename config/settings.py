@@ -24,7 +24,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from worker.catalog import checked_url
 from worker.errors import BadSetting, BadUrl
-from worker.relay import Mailbox, Relay, parse_mailbox, parse_relay
+from worker.relay import Mailbox, Relay, parse_mailbox, parse_relays
 
 ENV_FILE: Final = Path(".env")
 SHIPPED_TEMPLATES: Final = Path(__file__).resolve().parent.parent / "templates"
@@ -65,8 +65,10 @@ def _database_url(url: str) -> str:
         return f"postgresql+psycopg://{rest}"
     if scheme != "sqlite" or not rest.startswith("/"):
         raise ValueError("must be postgresql://user:password@host/name or sqlite:///file")
-    if rest == "/" or "memory" in rest.partition("?")[2] or ":memory:" in rest:
+    if rest == "/" or ":memory:" in rest:
         raise ValueError("must name a file: processes can't share a database in memory")
+    if "?" in rest:
+        raise ValueError("must be sqlite:///file without options: the file is read and written")
     return url
 
 
@@ -76,6 +78,9 @@ def _redis_url(url: str) -> str:
     if "," in url or ";" in url:
         raise ValueError("must be one server (in a password write , as %2C and ; as %3B)")
     _check_server(url)
+    # The library takes 0 for what is no number, and so another database than was meant.
+    if not re.fullmatch(r"/?|/[0-9]{1,5}", urlsplit(url).path):
+        raise ValueError("must be redis://host:port/number: after the / comes a database's number")
     return url
 
 
@@ -113,8 +118,8 @@ def _directory(path: Path) -> Path:
     return path.resolve()
 
 
-def _relay(raw: object) -> object:
-    return parse_relay(raw) if isinstance(raw, str) else raw
+def _relays(raw: object) -> object:
+    return parse_relays(raw) if isinstance(raw, str) else raw
 
 
 def _mailbox(raw: object) -> object:
@@ -159,16 +164,18 @@ class Settings(BaseSettings):
     database_url: DatabaseUrl = "sqlite:///stockbell.db"
     redis_url: RedisUrl = "redis://localhost:6379/0"
     events_url: RedisUrl = Field(default_factory=_redis_url_of)
-    smtp: Annotated[Relay | None, BeforeValidator(_relay)] = None
+    smtp: Annotated[tuple[Relay, ...] | None, Field(min_length=1), BeforeValidator(_relays)] = None
     mail_from: Annotated[Mailbox | None, BeforeValidator(_mailbox)] = None
 
     event_stream: Annotated[Text, AfterValidator(_stream_name)] = "inventory:events"
     batch_size: int = Field(default=500, ge=1, le=10_000)
     smtp_connections: int = Field(default=10, ge=1, le=1_000)
-    lease_seconds: Seconds = 60
+    # A shorter one ends while a busy machine, or a database that is slow for once, keeps a heartbeat waiting.
+    lease_seconds: Annotated[Seconds, Field(ge=5)] = 60
     sweep_seconds: Seconds = 5
     max_attempts: int = Field(default=10, ge=1, le=1_000)
     retry_seconds: Annotated[Seconds, Field(le=3600)] = 60
+    max_send_rate: Annotated[float, Field(ge=0.001, allow_inf_nan=False)] | None = None
     min_quantity: int = Field(default=1, ge=1)
     on_unknown: Literal["resend", "fail"] = "resend"
     smtp_pipelining: Literal["auto", "off"] = "auto"

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -25,7 +26,9 @@ RUN = pytest.StashKey[Path]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Give the run a directory that all of its processes share, and every user may read."""
+    """Give the run a directory that all of its processes share, and every user may read; and Ctrl-C to the tests."""
+    # What a shell starts in the background ignores SIGINT, and so would all that the tests start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     inherited = getattr(config, "workerinput", {}).get("run")
     run = Path(inherited or tempfile.mkdtemp(prefix="stockbell-test-"))
     run.chmod(0o755)

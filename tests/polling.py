@@ -9,7 +9,7 @@ T = TypeVar("T")
 PAUSE = 0.05
 
 
-def eventually(predicate: Callable[[], T], seconds: float = 30, *, until: str = "") -> T:
+def eventually(predicate: Callable[[], T], seconds: float = 60, *, until: str = "") -> T:
     """Call `predicate` until its value is true, and return that value.
 
     `seconds` is a generous limit, not a delay: it is there for the case that it never happens.

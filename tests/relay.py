@@ -15,7 +15,9 @@ import asyncio
 import base64
 import socket
 import ssl
+import struct
 import threading
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -27,9 +29,13 @@ from typing import Final, Literal, Self, TypeAlias
 
 import trustme
 
+from tests.ports import listen
+
 HOST: Final = "127.0.0.1"
 
-StageName = Literal["connect", "greeting", "ehlo", "starttls", "auth", "mail", "rcpt", "data", "dot", "rset", "quit"]
+StageName = Literal[
+    "connect", "greeting", "ehlo", "starttls", "tls", "auth", "mail", "rcpt", "data", "dot", "rset", "quit"
+]
 
 
 class Do(Enum):
@@ -43,6 +49,10 @@ class Do(Enum):
     """Never reply, and keep the connection."""
     DROP = auto()
     """Close the connection without a word."""
+    RESET = auto()
+    """Break it off as somebody does who has crashed: RST."""
+    HALF_CLOSE = auto()
+    """Never reply, say that nothing more will come, and go on reading."""
     TAKE_AND_DROP = auto()
     """Do what was asked, then close the connection without a word: the mail is accepted."""
     LEAVE = auto()
@@ -126,14 +136,21 @@ class ScriptedRelay:
         self.accepted: list[Accepted] = []
         self.commands: list[str] = []
         """Every command line, from all connections."""
+        self.conversations: dict[int, list[str]] = defaultdict(list)
+        """The same by connection."""
         self.open_connections = 0
         self.most_connections = 0
         self.connections = 0
         self.holding = 0
         """How many replies are held back now."""
         self._rules: list[_Rule] = []
-        self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        authority().issue_cert(certificate_for).configure_cert(self._tls)
+        self.certify(certificate_for)
+
+    def certify(self, host: str) -> None:
+        """Show a certificate for that host to whoever encrypts from now on."""
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority().issue_cert(host).configure_cert(tls)
+        self._tls = tls
 
     def script(
         self,
@@ -144,7 +161,8 @@ class ScriptedRelay:
     ) -> None:
         """Answer the next commands of that stage (for that recipient) like this, one each.
 
-        `always`: the last answer stays. Stages: connect, greeting, dot, and the commands' names.
+        `always`: the last answer stays. Stages: connect, greeting, tls (instead of a handshake, once the other side has
+        said hello), dot, and the commands' names.
         """
         for number, answer in enumerate(answers, 1):
             self._rules.append(_Rule(stage, answer, recipient, always and number == len(answers)))
@@ -179,7 +197,7 @@ class ScriptedRelay:
 
     def start(self) -> None:
         """Listen: on a free port, or after `stop` on the same one again."""
-        self._socket = socket.create_server((HOST, self.port), backlog=1000)
+        self._socket = socket.create_server((HOST, self.port), backlog=1000) if self.port else listen(1000)
         self._socket.setblocking(False)
         self.port = self._socket.getsockname()[1]
         self._loop = asyncio.new_event_loop()
@@ -192,15 +210,17 @@ class ScriptedRelay:
         self._thread.start()
 
     def stop(self) -> None:
-        """Close the port and every connection at once, as a crash would."""
-        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(30)
+        """Close the port and every connection at once, as a crash would. Does nothing if that was done before."""
+        if self._loop.is_closed():
+            return
+        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(60)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(30)
         self._loop.close()
 
     def drop_connections(self) -> None:
-        """Close every connection without a word, and go on listening."""
-        self._loop.call_soon_threadsafe(self._abort)
+        """Close every connection without a word, and go on listening. They are closed when this returns."""
+        asyncio.run_coroutine_threadsafe(self._abort(), self._loop).result(60)
 
     def answer(self, stage: str, recipient: str | None) -> Answer:
         """What to do now. Used by the connections."""
@@ -254,7 +274,7 @@ class ScriptedRelay:
         for accepted in self._accepted:
             accepted.close()
 
-    def _abort(self) -> None:
+    async def _abort(self) -> None:
         for writer in self._writers:
             writer.transport.abort()
 
@@ -273,18 +293,24 @@ class ScriptedRelay:
         reader = asyncio.StreamReader(limit=2**20)
         # With a callback it knows that it is a server, which matters in `start_tls`.
         protocol = asyncio.StreamReaderProtocol(reader, lambda _, writer: connected.set_result(writer))
-        tls = self._tls if self.security == "tls" else None
+        handshake = self.answer("tls", None) if self.security == "tls" else Do.USUAL
+        tls = self._tls if self.security == "tls" and handshake is Do.USUAL else None
         await self._loop.connect_accepted_socket(lambda: protocol, accepted, ssl=tls)
         writer = await connected
         self._writers.add(writer)
         try:
-            await _Connection(self, reader, writer, number).run()
+            connection = _Connection(self, reader, writer, number)
+            await (connection.run() if handshake is Do.USUAL else connection.fail_handshake(handshake))
         except asyncio.CancelledError:
             writer.transport.abort()
             raise
         finally:
             self._writers.discard(writer)
             writer.close()
+
+
+_NO_LINGERING: Final = struct.pack("ii", 1, 0)
+"""Closed like this, a socket sends RST."""
 
 
 class _Left(ConnectionError):
@@ -320,12 +346,20 @@ class _Connection:
         while line := await self._line():
             command = line.decode("utf-8", "backslashreplace").removesuffix("\r\n")
             self._relay.commands.append(command)
+            self._relay.conversations[self._number].append(command)
             verb, _, argument = command.partition(" ")
             handler = self._HANDLERS.get(verb.upper())
             if handler is None:
                 await self._say("500 5.5.2 unknown command")
             else:
                 await handler(self, argument)
+
+    async def fail_handshake(self, answer: Answer) -> None:
+        """Hear the other side's hello, and do something else than TLS."""
+        await self._reader.read(1)
+        await self._obey(answer, None)
+        await self._flush()
+        raise _Left
 
     async def _ehlo(self, _argument: str) -> None:
         offers = ["relay.test", "SIZE 10485760", "ENHANCEDSTATUSCODES"]
@@ -341,6 +375,8 @@ class _Connection:
     async def _starttls(self, _argument: str) -> None:
         if await self._do("starttls", "220 2.0.0 go ahead"):
             await self._flush()
+            if (handshake := self._relay.answer("tls", None)) is not Do.USUAL:
+                await self.fail_handshake(handshake)
             await self._relay.start_tls(self._writer)
             self._encrypted = True
 
@@ -413,11 +449,15 @@ class _Connection:
         effect: Callable[[], None] = lambda: None,
     ) -> bool:
         """Answer as the script says. True: with a go-ahead, so that what was asked is done."""
-        answer = self._relay.answer(stage, recipient)
-        if answer is Do.DROP:
-            await self._leave()
-        if answer is Do.SILENCE:
+        return await self._obey(self._relay.answer(stage, recipient), usual, effect)
+
+    async def _obey(self, answer: Answer, usual: str | None, effect: Callable[[], None] = lambda: None) -> bool:
+        if answer in (Do.DROP, Do.RESET):
+            await self._leave(reset=answer is Do.RESET)
+        if answer in (Do.SILENCE, Do.HALF_CLOSE):
             await self._flush()
+            if answer is Do.HALF_CLOSE:
+                self._writer.get_extra_info("socket").shutdown(socket.SHUT_WR)
             await self._reader.read(-1)
             raise _Left
         if answer is Do.HOLD:
@@ -475,8 +515,10 @@ class _Connection:
         self._mails += 1
         return f"{self._number}.{self._mails}"
 
-    async def _leave(self) -> None:
+    async def _leave(self, *, reset: bool = False) -> None:
         await self._flush()
+        if reset:
+            self._writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGERING)
         self._writer.transport.abort()
         raise _Left
 

@@ -1,5 +1,5 @@
 """`python -m worker` is `stockbell`."""
 
-from worker.cli import main
+from config.start import main
 
 main()

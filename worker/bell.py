@@ -33,6 +33,7 @@ def celery_app(broker_url: Callable[[], str]) -> Celery:
 def _configuration(broker_url: str) -> dict[str, Any]:
     return {
         "broker_url": broker_url,
+        "broker_transport": "worker.broker:Transport",
         # Without it kombu takes any certificate.
         "broker_use_ssl": {"ssl_cert_reqs": ssl.CERT_REQUIRED} if broker_url.startswith("rediss://") else None,
         "broker_transport_options": {
@@ -53,9 +54,15 @@ def _configuration(broker_url: str) -> dict[str, Any]:
         "task_serializer": "json",
         "result_serializer": "json",
         "accept_content": ["json"],
+        "worker_consumer": "worker.consumer:Consumer",
+        # A bell is taken when a child is free for it: meanwhile it is there for other workers.
         "worker_prefetch_multiplier": 1,
-        "worker_cancel_long_running_tasks_on_connection_loss": False,
+        "worker_disable_prefetch": True,
+        # Nothing is acknowledged late, so nothing is cancelled. False is warned about whenever Redis goes away.
+        "worker_cancel_long_running_tasks_on_connection_loss": True,
         "worker_send_task_events": False,
+        # Else whoever can publish in Redis could shut workers down, or have them listen to nobody any more.
+        "worker_enable_remote_control": False,
         "worker_hijack_root_logger": False,
         "worker_redirect_stdouts": False,
         "worker_log_color": False,

@@ -1,5 +1,6 @@
 """Puts the program together: settings in, parts out. Nothing here connects to anything."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -10,11 +11,13 @@ from worker.lease import Lease
 from worker.letter import LetterWriter
 from worker.line import Line, Pace
 from worker.mailer import Mailer
-from worker.outcomes import RetryPolicy
 from worker.relay import Mailbox, Relay
 from worker.render import Renderer
 from worker.store.database import Database
 from worker.stream import Stream
+from worker.throttle import Throttle
+from worker.tokens import Tokens
+from worker.verdicts import RetryPolicy
 
 
 @dataclass(frozen=True)
@@ -44,8 +47,8 @@ class Parts:
         return Renderer(self.settings.template_dir, self.settings.store_name)
 
     @property
-    def relay(self) -> Relay:
-        """The relay; raises BadSetting where none is named."""
+    def relays(self) -> Sequence[Relay]:
+        """The relays, in the order in which they are tried; raises BadSetting where none is named."""
         if self.settings.smtp is None:
             raise BadSetting("SMTP_URL is not set: without a relay nothing can be sent")
         return self.settings.smtp
@@ -59,9 +62,9 @@ class Parts:
 
     @cached_property
     def mailer(self) -> Mailer:
-        """The connections to the relay; raises BadSetting where sending is not set up."""
+        """The connections to the relays; raises BadSetting where sending is not set up."""
         return Mailer(
-            self.relay,
+            *self.relays,
             sender=self.sender.address,
             connections=self.settings.smtp_connections,
             pipelining=self.settings.smtp_pipelining == "auto",
@@ -70,6 +73,7 @@ class Parts:
     def line(self) -> Line:
         """What a worker process works with. To be called after the fork, in its event loop; raises BadSetting."""
         settings = self.settings
+        rate = settings.max_send_rate
         return Line(
             database=self.database,
             lease=Lease(self.database, settings.lease_seconds),
@@ -79,4 +83,5 @@ class Parts:
             policy=RetryPolicy(settings.max_attempts, settings.retry_seconds, settings.on_unknown),
             connections=settings.smtp_connections,
             pace=Pace(settings.smtp_connections, settings.batch_size),
+            throttle=Throttle(Tokens(settings.redis_url, rate) if rate else None),
         )

@@ -166,7 +166,7 @@ def options_text(options: Options) -> str:
 
 def options_from_text(text: str) -> Options:
     """The opposite of `options_text`."""
-    return tuple(sorted(json.loads(text).items()))
+    return () if text == "{}" else tuple(sorted(json.loads(text).items()))
 
 
 # RFC 3986, appendix B, cut down to what a mail may link to. Unlike `urllib.parse.urlsplit`, which

@@ -8,6 +8,9 @@ TRUNCATED_BYTES = 2048
 
 Fields = Mapping[bytes, bytes]
 
+OURS = frozenset({b"originalId", b"reason", b"receivedAt", b"truncated"})
+"""The fields of a letter that are not the event's."""
+
 
 def dead_letter(entry_id: str, fields: Fields, reason: str, now: datetime) -> dict[bytes, bytes]:
     """An entry for the dead letters: the event's own fields, and why and when it was put aside.

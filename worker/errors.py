@@ -1,7 +1,7 @@
-"""Every error that Stockbell raises itself, in one place.
+"""The errors that cross the program. Those that are caught where they arise are defined there.
 
-The doors (`store`, `stream`, `bell`, `mailer`, `render`) translate their library's errors into these,
-so that nobody else needs to know which library is behind them.
+The doors (`store`, `stream`, `tokens`, `bell`, `render`) translate their library's errors into these, so that nobody
+else needs to know which library is behind them.
 """
 
 

@@ -59,7 +59,7 @@ class Event:
     @property
     def order(self) -> tuple[datetime, tuple[int, int]]:
         """Events of one item apply in this order, however they arrive."""
-        return self.occurred_at, _id_numbers(self.entry_id)
+        return self.occurred_at, entry_order(self.entry_id)
 
 
 def decode(entry_id: str, fields: Mapping[bytes, bytes]) -> Event:
@@ -207,9 +207,10 @@ def _moment(milliseconds: str) -> datetime:
         raise BadEvent("entry id is past the year 9999") from None
 
 
-def _id_numbers(entry_id: str) -> tuple[int, int]:
+def entry_order(entry_id: str) -> tuple[int, int]:
+    """A stream entry's id (`milliseconds-sequence`) as something that compares."""
     milliseconds, _, sequence = entry_id.partition("-")
-    return int(milliseconds), int(sequence)
+    return int(milliseconds), int(sequence or 0)
 
 
 # --- what is only shown ---

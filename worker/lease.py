@@ -13,7 +13,7 @@ from uuid import UUID, uuid4
 import structlog
 
 from worker.errors import DatabaseAway, OwnerLost
-from worker.store import claims
+from worker.store import owners
 from worker.store.database import Database
 
 log = structlog.get_logger()
@@ -64,7 +64,7 @@ class Lease:
         owner, sent_at = self.owner, boot_time()
         try:
             self.ensure_registered()
-            self._database.write(claims.renew, owner, self.seconds)
+            self._database.write(owners.renew, owner, self.seconds)
         except OwnerLost:
             self.lost(owner)
         else:
@@ -75,14 +75,14 @@ class Lease:
         owner = self.owner
         if self._registered == owner:
             return
-        self._database.write(claims.register, owner, f"{socket.gethostname()}:{os.getpid()}")
+        self._database.write(owners.register, owner, f"{socket.gethostname()}:{os.getpid()}")
         # Not under the lock while the database takes its time: the event loop wants it too.
         self._registered = owner
 
     def sign_off(self) -> None:
         """Leaves: nobody need wait for this owner's lease to end. Does nothing where the database is away."""
         try:
-            self._database.write(claims.sign_off, self.owner)
+            self._database.write(owners.sign_off, self.owner)
         except DatabaseAway as away:
             log.info("lease.kept", reason=str(away))
 

@@ -4,7 +4,7 @@ One class a table, in the order in which the line fills them. What each state me
 at `Status`; the statements that do so are in `store`. Times are the database's clock, UTC, in microseconds.
 """
 
-import secrets
+import os
 import time
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -36,7 +36,7 @@ class Status(StrEnum):
     """The life of a request, in the words of Wix's Back In Stock Notification Request."""
 
     RECEIVED = "RECEIVED"
-    """Waits. `claim` moves it on when its item is in stock; `mark`, `expire` may end it."""
+    """Waits. `claim` moves it on when its item is in stock; `mark` may end it."""
     PROCESSING = "PROCESSING"
     """A worker holds it. `record`, `defer` and `release` move it on; `rescue` if the worker is gone."""
     NOTIFICATION_SENT = "NOTIFICATION_SENT"
@@ -76,7 +76,7 @@ class UtcDateTime(TypeDecorator[datetime]):
 def uuid7() -> UUID:
     """A new id that sorts by its time of birth (RFC 9562, section 5.7)."""
     milliseconds = time.time_ns() // 1_000_000
-    value = (milliseconds << 80) | (0x7 << 76) | secrets.randbits(76)
+    value = (milliseconds << 80) | (0x7 << 76) | int.from_bytes(os.urandom(10), "big") >> 4
     return UUID(int=value & ~(0x3 << 62) | (0x2 << 62))
 
 
@@ -208,7 +208,7 @@ class Attempt(SQLModel, table=True):
     at: datetime = Field(sa_type=UtcDateTime)
     owner: UUID | None = None
     event: str
-    """What became of the try: deferred, rejected, unknown, rescued."""
+    """What became of the try: deferred, rejected, unknown, rescued, or not made (there could be no mail at all)."""
     smtp_code: int | None = None
     enhanced_code: str | None = None
     reply: str | None = None

@@ -1,27 +1,31 @@
-"""How one try to send a mail can end, and what that means for its request.
+"""How one try to send a mail can end.
 
 Pure. `judge` reads a relay's reply by scope first (the relay, our configuration, this message, this
-recipient) and only then by class: one wrong password must not fail ten thousand customers. `settle`
-then says what becomes of the request. Sources: RFC 5321 sections 4.2 and 4.5.3.1.10, RFC 3463, and
+recipient) and only then by class: one wrong password must not fail ten thousand customers. What
+becomes of the request is said in `verdicts`. Sources: RFC 5321 sections 4.2 and 4.5.3.1.10, RFC 3463, and
 Postfix (src/smtp/smtp_trouble.c).
 """
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum, auto
-from typing import Final, Literal, TypeAlias, assert_never
+from typing import Final, TypeAlias
 
 _REASON_LIMIT: Final = 300
-_DELAY_LIMIT: Final = 3600.0
-_JITTER: Final = 0.2
-_UNKNOWN_LIMIT: Final = 2
 
 _ENHANCED: Final = re.compile(r"([245])\.([0-9]{1,3})\.([0-9]{1,3})\b")
 # Controls, line and direction marks, and halves of surrogate pairs, which no database takes.
 _UNPRINTABLE: Final = re.compile(r"[\x00-\x20\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]+")
 # Looked for only where a word begins, which keeps it linear in the length of the text.
 _ADDRESS: Final = re.compile(r"(?<![^\s<>()\[\]\"',;:])[^\s<>()\[\]\"',;:@]*@[^\s<>()\[\]\"',;:]*")
+# What relays say to who sends too much, whether by the second or by the connection; a greylist says some of it too.
+_TOO_FAST: Final = re.compile(
+    r"(?!.*gr[ea]ylist).*(\brate\b|\btoo (many|much|fast|quick)|throttl|slow(ing)? down|(sending|connection) limit)",
+    re.IGNORECASE | re.DOTALL,
+)
+# The mailbox, and how many recipients one message may have: not about us.
+_NOT_ABOUT_SPEED: Final = re.compile(r"4\.(2\..*|5\.3)")
 # Sendmail's way: `550 5.1.1 <jane.doe>... User unknown`.
 _BRACKETED: Final = re.compile(r"<[^<>\s\[\]*]+>")
 
@@ -64,6 +68,10 @@ class FailureCode(StrEnum):
     EXPIRED = "EXPIRED"
 
 
+TEMPLATE_ERROR: Final = "TEMPLATE_ERROR"
+"""Not a way to end: the code of RECEIVED requests that wait because their mail can't be made, which is our fault."""
+
+
 @dataclass(frozen=True, slots=True)
 class Reply:
     """What the relay said: the three-digit code, and its text without it (lines joined by LF)."""
@@ -76,6 +84,15 @@ class Reply:
         """The enhanced status code (RFC 3463), unless it contradicts the three-digit one."""
         match = _ENHANCED.match(self.text)
         return match[0] if match and int(match[1]) == self.code // 100 else None
+
+    @property
+    def is_too_fast(self) -> bool:
+        """Whether the relay wants us to slow down: by its words, or by codes that are used for nothing else."""
+        if self.code // 100 != 4 or _NOT_ABOUT_SPEED.fullmatch(self.enhanced or ""):
+            return False
+        if self.enhanced == "4.7.28" or (self.code == 421 and self.enhanced == "4.7.0"):
+            return True
+        return bool(_TOO_FAST.match(self.text))
 
 
 # The outcomes of one try.
@@ -123,6 +140,11 @@ class RelayDown:
     stage: Stage
     reason: str
     reply: Reply | None = None
+
+    @property
+    def is_too_fast(self) -> bool:
+        """Whether it is only that the relay wants us to slow down."""
+        return self.reply is not None and self.reply.is_too_fast
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,10 +213,14 @@ class Rule:
     code: str
     enhanced: str | None
     means: _Meaning
+    too_fast: bool = False
+    """only of replies that ask us to slow down"""
 
     def matches(self, stage: Stage, reply: Reply) -> bool:
         """Whether this row is about the reply."""
         if stage not in self.stages or not re.fullmatch(self.code, str(reply.code)):
+            return False
+        if self.too_fast and not reply.is_too_fast:
             return False
         return self.enhanced is None or bool(re.fullmatch(self.enhanced, reply.enhanced or ""))
 
@@ -205,7 +231,8 @@ _DOT: Final = frozenset({Stage.DOT})
 _CONTENT: Final = frozenset({Stage.DATA, Stage.DOT})
 _SENDER: Final = frozenset({Stage.AUTH, Stage.MAIL})
 _EARLY: Final = CONNECTING | {Stage.MAIL}
-_LATE: Final = _RCPT | _CONTENT
+ABOUT_A_MAIL: Final = _RCPT | _CONTENT
+"""Before these stages nobody's mail has been named."""
 
 _RECIPIENT: Final = FailureCode.RECIPIENT_REJECTED
 _MESSAGE: Final = FailureCode.MESSAGE_REJECTED
@@ -222,12 +249,13 @@ RULES: Final = (
     Rule(_EARLY,     r"[45]..", None,              _relay_down),
     Rule(_RCPT,      r"5..",    r"5\.7\..*",       _deferred_once(_RECIPIENT)),
     Rule(_CONTENT,   r"5..",    r"5\.7\..*",       _deferred_once(_MESSAGE)),
-    Rule(_LATE,      r"4..",    None,              _deferred),
-    Rule(_LATE,      r"5..",    r"5\.2\.2",        _deferred),       # mailbox full
+    Rule(ABOUT_A_MAIL,      r"4..",    None,              _relay_down, too_fast=True),
+    Rule(ABOUT_A_MAIL,      r"4..",    None,              _deferred),
+    Rule(ABOUT_A_MAIL,      r"5..",    r"5\.2\.2",        _deferred),       # mailbox full
     Rule(_RCPT,      r"552",    None,              _deferred),
-    Rule(_LATE,      r"5..",    r"5\.[12]\..*",    _rejected(_RECIPIENT)),
+    Rule(ABOUT_A_MAIL,      r"5..",    r"5\.[12]\..*",    _rejected(_RECIPIENT)),
     Rule(_RCPT,      r"501",    None,              _rejected(_RECIPIENT)),  # its syntax
-    Rule(_LATE,      r"50[0-4]", None,             _rejected(_MESSAGE)),
+    Rule(ABOUT_A_MAIL,      r"50[0-4]", None,             _rejected(_MESSAGE)),
     Rule(_RCPT,      r"5..",    None,              _rejected(_RECIPIENT)),
     Rule(_CONTENT,   r"5..",    None,              _rejected(_MESSAGE)),
     Rule(_DOT,       r".*",     None,              _unknown),        # no reply that SMTP knows
@@ -244,104 +272,3 @@ def is_go_ahead(stage: Stage, code: int) -> bool:
 def judge(stage: Stage, reply: Reply) -> Outcome:
     """What a reply means that ends a try: any to the dot, any but a go-ahead before it."""
     return next(rule.means(stage, reply) for rule in RULES if rule.matches(stage, reply))
-
-
-@dataclass(frozen=True, slots=True)
-class Tries:
-    """What a request has behind it since it was created or retried."""
-
-    attempts: int = 0
-    unknowns: int = 0
-    policy_refusals: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class RetryPolicy:
-    """How often and how soon to try again; `first_delay` in seconds."""
-
-    max_attempts: int
-    first_delay: float
-    on_unknown: Literal["resend", "fail"]
-
-    def delay(self, attempts: int, jitter: float) -> float:
-        """Seconds to wait after `attempts` earlier ones: four times as long each, at most 1 h."""
-        # The exponent's limit only keeps the power within a float.
-        delay = min(self.first_delay * 4.0 ** min(attempts, 32), _DELAY_LIMIT)
-        return delay * (1 + _JITTER * jitter)
-
-
-# The verdicts on a request.
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """The customer has been told: NOTIFICATION_SENT."""
-
-
-@dataclass(frozen=True, slots=True)
-class Later:
-    """Back to RECEIVED, due in `delay` seconds. `code`: what repeating this fails with."""
-
-    delay: float
-    tries: Tries
-    code: str | None
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Failed:
-    """FAILED, until an admin retries it."""
-
-    code: FailureCode
-    tries: Tries
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Untouched:
-    """Back to RECEIVED as if nothing had happened: no try was spent."""
-
-    reason: str
-
-
-Verdict: TypeAlias = Told | Later | Failed | Untouched
-
-
-def settle(outcome: Outcome, tries: Tries, policy: RetryPolicy, jitter: float) -> Verdict:
-    """What becomes of a request whose `tries` do not count this outcome yet. `jitter`: -1 to 1."""
-    spent = replace(tries, attempts=tries.attempts + 1)
-    match outcome:
-        case Sent():
-            return Told()
-        case Deferred():
-            return _settle_deferred(outcome, spent, policy, jitter)
-        case Rejected():
-            return Failed(outcome.code, spent, outcome.reason)
-        case Unknown():
-            return _settle_unknown(outcome, spent, policy, jitter)
-        case RelayDown() | NotSent():
-            return Untouched(outcome.reason)
-        case _:
-            assert_never(outcome)
-
-
-def _settle_deferred(outcome: Deferred, spent: Tries, policy: RetryPolicy, jitter: float) -> Verdict:
-    why = reason(outcome.reply)
-    if outcome.policy:
-        spent = replace(spent, policy_refusals=spent.policy_refusals + 1)
-        if spent.policy_refusals > 1:
-            return Failed(outcome.code, spent, why)
-    if spent.attempts >= policy.max_attempts:
-        return Failed(FailureCode.RETRIES_EXHAUSTED, spent, why)
-    code = outcome.code if outcome.policy else None
-    return Later(policy.delay(spent.attempts - 1, jitter), spent, code, why)
-
-
-def _settle_unknown(outcome: Unknown, spent: Tries, policy: RetryPolicy, jitter: float) -> Verdict:
-    spent = replace(spent, unknowns=spent.unknowns + 1)
-    # Also when the tries are used up: this customer may have been told, which an admin must know.
-    over = spent.unknowns > _UNKNOWN_LIMIT or spent.attempts >= policy.max_attempts
-    if over or policy.on_unknown == "fail":
-        return Failed(FailureCode.OUTCOME_UNKNOWN, spent, outcome.reason)
-    delay = policy.delay(spent.attempts - 1, jitter)
-    return Later(delay, spent, FailureCode.OUTCOME_UNKNOWN, outcome.reason)

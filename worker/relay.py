@@ -83,13 +83,38 @@ class Mailbox:
         return self.address.rpartition("@")[2]
 
 
+def parse_relays(urls: str) -> tuple[Relay, ...]:
+    """Read one relay or several, separated by commas, in the order in which they are to be tried.
+
+    Spaces around commas are allowed; a comma in a password is written as %2C. Raises ValueError, which tells the number
+    of the relay that is wrong.
+    """
+    parts = urls.split(",")
+    if len(parts) == 1:
+        return (parse_relay(urls),)
+    relays = tuple(_numbered(number, part.strip(" ")) for number, part in enumerate(parts, 1))
+    for number, relay in enumerate(relays, 1):
+        if str(relay) in map(str, relays[: number - 1]):
+            raise ValueError(f"{_place(number)} names a server that is in the list before")
+    return relays
+
+
+def _numbered(number: int, url: str) -> Relay:
+    try:
+        return parse_relay(url)
+    except ValueError as error:
+        raise ValueError(f"{_place(number)} {error}") from None
+
+
+def _place(number: int) -> str:
+    return f"(relay {number} of the list; a comma in a password is %2C)"
+
+
 def parse_relay(url: str) -> Relay:
     """Read `smtp://`, `smtp+starttls://` or `smtps://` followed by `user:password@host:port`.
 
     User and password are percent-decoded; the port defaults to 25, 587 and 465. Raises ValueError.
     """
-    if "," in url:
-        raise ValueError("must be one relay, not a list (write a comma in a password as %2C)")
     parts = _split(url)
     security = _SECURITY.get(parts.scheme)
     if security is None:

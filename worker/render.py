@@ -6,26 +6,27 @@ autoescaped, text is not, and a variable that doesn't exist is an error in both.
 """
 
 import re
+import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
 from traceback import walk_tb
-from typing import Any, Final
+from typing import Any, Final, cast
 
-from jinja2 import (
-    Environment,
-    FileSystemLoader,
-    StrictUndefined,
-    Template,
-    TemplateError,
-    TemplateSyntaxError,
-)
+from jinja2 import Template, TemplateError, TemplateSyntaxError
+from markupsafe import escape
 
 from worker.errors import TemplateBroken
 from worker.message import Rendered
+from worker.templates import Templates
 
 SIZE_LIMIT: Final = 256 * 1024  # bytes of each text
+PERSONAL: Final = ("item_url",)
+"""The variables that are each recipient's own, named like the fields of MailContext; all others are the item's."""
+BLANK_LIMIT: Final = 2048  # characters that a blank is filled with, at most; no event has a longer URL
+
+_MOST_OCTETS: Final = 5  # that one character takes up in HTML: "&#34;"
 
 _MAIL: Final = "back_in_stock"
 _DEFAULT_LOCALE: Final = "en"  # the language of the files that lie directly in the mail's folder
@@ -78,27 +79,53 @@ class Renderer:
     """
 
     def __init__(self, template_dir: Path, store_name: str) -> None:
+        self.blanks: Final = {name: f"blank-{secrets.token_hex(16)}" for name in PERSONAL}
+        """What `with_blanks` puts in place of values. Nobody can guess it, so nobody's text contains it."""
         self._store_name = store_name
-        loader = FileSystemLoader(template_dir)
-        self._plain = _environment(loader, escape=False)
-        self._html = _environment(loader, escape=True)
+        self._plain = Templates(template_dir, escape=False)
+        self._html = Templates(template_dir, escape=True)
         self._locales = _locales(template_dir / _MAIL)
         self._mails: dict[str, _Mail] = {}
-        self._last: tuple[MailContext, _Mail, Rendered] | None = None
+        self._takes_blanks: dict[str, bool] = {}
 
     def render(self, context: MailContext, locale: str | None) -> tuple[Rendered, str]:
         """The mail in the language nearest to `locale`, and which language that is.
 
         Raises TemplateBroken.
         """
-        mail = self._mail(self._nearest(locale))
-        # Nothing in a mail depends on who gets it, and those who wait for one item come in a row.
-        last = self._last
-        if last and last[0] == context and last[1] is mail:
-            return last[2], mail.locale
-        rendered = mail.render(self._variables(context, mail.locale))
-        self._last = context, mail, rendered
-        return rendered, mail.locale
+        mail = self._mail(self.nearest(locale))
+        return mail.render(self._variables(context, mail.locale)), mail.locale
+
+    def with_blanks(self, context: MailContext, locale: str | None) -> tuple[Rendered, str] | None:
+        """What `render` makes, with `blanks` in place of PERSONAL's values; None: there is a mail for each value only.
+
+        Of values that `fit_blanks` it makes exactly this, with them in place of the blanks: as they are in the text,
+        `in_html` in the HTML. The subject has no blanks.
+        """
+        key = self.nearest(locale)
+        try:
+            if not self._may_have_blanks(key):
+                return None
+            rendered, used = self.render(replace(context, **cast("dict[str, Any]", self.blanks)), key)
+        except Exception:  # `render` with the values says what is wrong, if that matters to them
+            return None
+        return (rendered, used) if self._has_room(rendered) else None
+
+    def _may_have_blanks(self, key: str) -> bool:
+        if key not in self._takes_blanks:
+            mail = self._mail(key)
+            parts = (self._plain, mail.subject), (self._plain, mail.text), (self._html, mail.html)
+            self._takes_blanks[key] = all(templates.only_prints(str(part.name), PERSONAL) for templates, part in parts)
+        return self._takes_blanks[key]
+
+    def _has_room(self, rendered: Rendered) -> bool:
+        """Whether the subject has no blanks, and no text can get too large whatever they are filled with."""
+        return self._growth(rendered.subject) == 0 and all(
+            _size(text) + self._growth(text) <= SIZE_LIMIT for text in (rendered.text, rendered.html)
+        )
+
+    def _growth(self, text: str) -> int:
+        return sum(text.count(blank) for blank in self.blanks.values()) * BLANK_LIMIT * _MOST_OCTETS
 
     def check(self) -> list[str]:
         """Render every language, with much known and with little; the names of the files used.
@@ -113,7 +140,7 @@ class Renderer:
             used.update(str(part.name) for part in (mail.subject, mail.text, mail.html))
         return sorted(used)
 
-    def _nearest(self, locale: str | None) -> str:
+    def nearest(self, locale: str | None) -> str:
         """The key of the most particular translation there is; "" for none."""
         key = _key((locale or "")[:_LOCALE_LENGTH])
         while key and key not in self._locales:
@@ -134,13 +161,13 @@ class Renderer:
             html=self._template(self._html, key, "body.html"),
         )
 
-    def _template(self, environment: Environment, key: str, file: str) -> Template:
+    def _template(self, templates: Templates, key: str, file: str) -> Template:
         prefixes = accumulate(key.split("-"), "{}-{}".format)
         folders = [self._locales[prefix] for prefix in prefixes if prefix in self._locales]
         names = [f"{_MAIL}/{folder}/{file}" for folder in reversed(folders)]
         default = f"{_MAIL}/{file}"
         try:
-            return environment.select_template([*names, default])
+            return templates.select_template([*names, default])
         except Exception as error:
             raise _broken(default, error) from error
 
@@ -159,6 +186,16 @@ class Renderer:
         }
 
 
+def fit_blanks(value: str) -> bool:
+    """Whether `with_blanks` promises anything about this value: it is of one line, and not too long."""
+    return len(value) <= BLANK_LIMIT and value.isprintable()
+
+
+def in_html(value: str) -> str:
+    """`value` as HTML templates print it."""
+    return str(escape(value))
+
+
 _FULL_SAMPLE: Final = MailContext(
     item_url="https://shop.example/p/mug-1",
     catalog_item_id="mug-1",
@@ -170,21 +207,6 @@ _FULL_SAMPLE: Final = MailContext(
 )
 _BARE_SAMPLE: Final = MailContext(_FULL_SAMPLE.item_url, _FULL_SAMPLE.catalog_item_id, {})
 _SAMPLES: Final = (_FULL_SAMPLE, _BARE_SAMPLE)
-
-
-def _environment(loader: FileSystemLoader, *, escape: bool) -> Environment:
-    environment = Environment(
-        loader=loader,
-        autoescape=escape,  # noqa: S701 - always on for HTML; text has nothing to escape
-        undefined=StrictUndefined,
-        auto_reload=False,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    # Jinja's own (`lipsum`, `cycler`) lead from a template to all of Python, and they are copied for
-    # every text, which costs as much as filling in a subject.
-    environment.globals.clear()
-    return environment
 
 
 def _locales(mail: Path) -> dict[str, str]:
@@ -205,9 +227,13 @@ def _filled(template: Template, variables: dict[str, Any]) -> str:
     except Exception as error:
         root = str(template.filename).removesuffix(name)
         raise _broken(name, error, root) from error
-    if len(text.encode()) > SIZE_LIMIT:
+    if _size(text) > SIZE_LIMIT:
         raise TemplateBroken(name, f"makes over {SIZE_LIMIT} bytes")
     return text
+
+
+def _size(text: str) -> int:
+    return len(text.encode("utf-8", "replace"))
 
 
 def _broken(name: str, error: Exception, root: str = "") -> TemplateBroken:

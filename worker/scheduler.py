@@ -22,24 +22,48 @@ def run(parts: Parts) -> None:
         return
     log.info("scheduler.started", every_seconds=settings.sweep_seconds)
     sweeper = Sweeper(parts.database, parts.bell, lease=settings.lease_seconds, interval=settings.sweep_seconds)
+    repeated = Repeated(stop, settings.sweep_seconds)
     # A Redis that is there and does not answer holds a ring up for many seconds: rescue must not wait for it.
-    ringing = threading.Thread(target=repeat, args=(stop, sweeper.ring, settings.sweep_seconds), daemon=True)
-    ringing.start()
-    repeat(stop, sweeper.put_in_line, settings.sweep_seconds)
+    threading.Thread(target=repeated.run, args=(sweeper.ring,), daemon=True).start()
+    repeated.run(sweeper.put_in_line)
     log.info("scheduler.stopped")
 
 
-def repeat(stop: Stop, work: Callable[[], None], seconds: float) -> None:
-    """Works now and every so many seconds until stopped. What goes wrong is said once, and tried again."""
-    is_away = False
-    while not stop.is_set():
+class Repeated:
+    """What is done every so many seconds until stopped. A database that is away is said once for all of it."""
+
+    def __init__(self, stop: Stop, seconds: float) -> None:
+        self._stop = stop
+        self._seconds = seconds
+        self._failing: set[Callable[[], None]] = set()
+        """What the database was away for, the last time."""
+        self._lock = threading.Lock()
+
+    def run(self, work: Callable[[], None]) -> None:
+        """Works now, and again and again."""
+        while not self._stop.is_set():
+            self.once(work)
+            self._stop.wait(self._seconds)
+
+    def once(self, work: Callable[[], None]) -> None:
+        """Works; says what went wrong, and raises nothing."""
         try:
             work()
-            is_away = False
+            self._works(work)
         except DatabaseAway as away:
-            if not is_away:
-                log.warning("database.away", reason=str(away))
-            is_away = True
+            self._fails(work, str(away))
         except Exception:  # the sweep is what everybody relies on
             log.exception("sweep.failed")
-        stop.wait(seconds)
+
+    def _fails(self, work: Callable[[], None], reason: str) -> None:
+        with self._lock:
+            if not self._failing:
+                log.warning("database.away", reason=reason)
+            self._failing.add(work)
+
+    def _works(self, work: Callable[[], None]) -> None:
+        with self._lock:
+            if work in self._failing:
+                self._failing.remove(work)
+                if not self._failing:
+                    log.info("database.back")

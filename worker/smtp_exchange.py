@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final
 
-from worker.message import dot_stuffed
 from worker.outcomes import Outcome, RelayDown, Reply, Scope, Sent, Stage, Unknown, is_go_ahead, judge, one_line
 from worker.smtp_rules import LEAVING, STOPPED, STOPPED_LATE, UNUSABLE, Mail, Turn, can_be_said, is_last_word
 
@@ -61,6 +60,8 @@ class Exchange:
         """How many were begun, whatever became of them."""
         self.is_over = False
         """Nothing more may be said on this connection."""
+        self.is_held = False
+        """Whether the relay waits for a mail's content, because it may not be written yet."""
         self._relay = relay
         self._before_recipient = f"MAIL FROM:<{sender}>\r\nRCPT TO:<".encode("ascii")
         self._questions: deque[_Question] = deque()
@@ -80,10 +81,6 @@ class Exchange:
     def awaits_verdict(self) -> bool:
         """Whether the next reply is the one to a mail's final dot, for which the relay may take its time."""
         return bool(self._questions) and self._questions[0] is _DOT
-
-    def begin(self, mail: Mail, turn: Turn) -> None:
-        """This mail is the next to be written."""
-        self._current = self._transaction(mail, turn)
 
     def unsent(self) -> Mail | None:
         """The mail that the relay had not heard of when the exchange ended, if there was one: it is not reported."""
@@ -112,7 +109,8 @@ class Exchange:
         if current is None:
             return b""
         if current.state is _State.EXPECTED:
-            return self._content_of(current, turn, ahead=ahead)
+            self.is_held = current.refused_at is None and not turn.may_write()
+            return b"" if self.is_held else self._content_of(current, turn, ahead=ahead)
         if not self._needs_reset:
             return self._commands_for(current, b"")
         self._needs_reset = False
@@ -128,7 +126,7 @@ class Exchange:
         if current.refused_at is not None:
             content = _LONE_DOT
         elif turn.is_wanted(current.mail):
-            content = dot_stuffed(current.mail.content)
+            content = current.mail.content
         else:  # after a 354 there is no way back but to leave
             self._report(current, STOPPED, turn)
             self.is_over = True
@@ -174,11 +172,11 @@ class Exchange:
         if current.refused_at is not None:  # what comes to a lone dot is about nobody's mail
             self.is_over = code == LEAVING
             return
-        self.is_over = not is_go_ahead(Stage.DOT, code) and is_last_word(code)
-        reply = _reply(code, text)
-        # What `judge` says too, but the most frequent case need not be looked up in its table.
-        outcome = Sent(reply) if is_go_ahead(Stage.DOT, code) else judge(Stage.DOT, reply)
-        self._report(current, outcome, turn)
+        if is_go_ahead(Stage.DOT, code):  # what `judge` says too, but the most frequent case need not be looked up
+            self._report(current, Sent(_reply(code, text)), turn)
+            return
+        self.is_over = is_last_word(code)
+        self._report(current, judge(Stage.DOT, _reply(code, text)), turn)
 
     def _hear_refusal(self, current: _Transaction, asked: _Question, reply: Reply, turn: Turn) -> None:
         if asked is _RSET or (asked is _MAIL and reply.code == LEAVING and self._has_served()):
@@ -215,6 +213,9 @@ class Exchange:
             return
         if current.state is _State.WRITTEN:
             self._report(current, Unknown(one_line(f"no usable reply to the mail: {trouble}")), turn)
+            return
+        if self.is_held:
+            self._report(current, STOPPED, turn)  # whatever it was, the relay had to wait for us
             return
         stage = self._stage_of(current)
         if not (has_left and stage is Stage.MAIL and self._has_served()):

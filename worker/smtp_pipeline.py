@@ -23,7 +23,7 @@ P = ParamSpec("P")
 def _guarded(
     callback: Callable[Concatenate["PipelinedSession", P], None],
 ) -> Callable[Concatenate["PipelinedSession", P], None]:
-    """For what the event loop calls: an error, of a `Turn` or of ours, is raised by `send`, not lost in the loop."""
+    """For what the event loop calls: an error, of a `Turn` or of ours, is raised by `serve`, not lost in the loop."""
 
     def guarded(session: "PipelinedSession", /, *args: P.args, **kwargs: P.kwargs) -> None:
         try:
@@ -49,8 +49,10 @@ class PipelinedSession(asyncio.Protocol):
         self._is_paused = False
         self._turn: Turn | None = None
         """Whose mails are being sent; none while idle."""
+        self._is_resting = False
+        """Whether it waits for that turn to have a mail again."""
         self._is_done = self._loop.create_future()
-        """Done when `send` or `quit` may return."""
+        """Done when `serve` or `quit` may return."""
         self._error: Exception | None = None
         self._is_quick = True
         """Whether the last verdict on a mail came soon."""
@@ -68,10 +70,10 @@ class PipelinedSession(asyncio.Protocol):
         """Whether it can be used, as far as is known on this side."""
         return not self._exchange.is_over and not self._transport.is_closing()
 
-    async def send(self, mail: Mail, turn: Turn) -> Mail | None:
-        """Send this mail and what `turn` has next, until it has nothing at once; see `Session`."""
+    async def serve(self, turn: Turn) -> Mail | None:
+        """Send the mails of `turn`, one round trip each; see `Session`."""
         self._turn, self._is_done = turn, self._loop.create_future()
-        self._begin(mail, turn)
+        self._wake()
         try:
             await self._is_done
         except asyncio.CancelledError:
@@ -104,9 +106,11 @@ class PipelinedSession(asyncio.Protocol):
     # What the event loop calls
 
     @_guarded
-    def _begin(self, mail: Mail, turn: Turn) -> None:
-        self._exchange.begin(mail, turn)
-        self._go_on(turn)
+    def _wake(self) -> None:
+        """There may be a mail, or it is known that none will come."""
+        self._is_resting = False
+        if self._turn is not None:
+            self._go_on(self._turn)
 
     @_guarded
     def data_received(self, data: bytes) -> None:
@@ -153,13 +157,14 @@ class PipelinedSession(asyncio.Protocol):
     @_guarded
     def _look_at_the_clock(self) -> None:
         self._timer = None
-        if self._turn is None:
-            return  # idle; the next turn winds it up again
+        turn = self._turn
+        if turn is None or self._is_resting:
+            return  # the next question winds it up again
         remaining = self._deadline - self._loop.time()
         if remaining > 0:
             self._wind_up(remaining)
         else:
-            self._exchange.break_off("no answer in time", self._turn)
+            self._exchange.break_off("no answer in time", turn)
             self._end()
 
     def _go_on(self, turn: Turn) -> None:
@@ -171,7 +176,9 @@ class PipelinedSession(asyncio.Protocol):
             elif data := exchange.next_bytes(turn, ahead=self._is_quick):
                 self._transport.write(data)
             elif not exchange.is_over:
-                self._end_turn()
+                self._is_resting = turn.rest(self._wake, is_amid=exchange.is_held)
+                if not self._is_resting:
+                    self._end_turn()
                 return
         if exchange.is_over:
             self._end()

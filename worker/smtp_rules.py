@@ -4,7 +4,8 @@
 """
 
 import re
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 from uuid import UUID
 
@@ -23,11 +24,14 @@ _PATH: Final = re.compile(r"[!-;=?-~]+@[!-;=?-~]+")
 
 @dataclass(frozen=True, slots=True)
 class Mail:
-    """One message for one recipient: an ASCII address, and what `message.compose` made."""
+    """One message for one recipient: an ASCII address, and what follows DATA, as `message.dot_stuffed` makes it.
+
+    The sessions write `content` as it is: it has to end with the final dot, and nowhere before.
+    """
 
     request_id: UUID
-    recipient: str
-    content: bytes
+    recipient: str = field(repr=False)
+    content: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +48,22 @@ class Timeouts:
 
 
 class Turn(Protocol):
-    """What a session gets along with a mail: whom to report to, and where to take more mails from."""
+    """What a session works for while it serves: where its mails come from, and whom to report to."""
 
     def next_now(self) -> Mail | None:
-        """Another mail for this connection, if there is one at once; it has to be reported too."""
+        """Another mail for this connection, if there is one; each has to be reported."""
+
+    def rest(self, go_on: Callable[[], None], *, is_amid: bool = False) -> bool:
+        """There is no mail now. `go_on` will be called when it is time to ask again; False: nothing will come.
+
+        `is_amid`: a mail is begun, and `may_write` said no; then it is always worth waiting.
+        """
+
+    def may_write(self) -> bool:
+        """Whether the content of a mail may be written now: too many outcomes may wait to be recorded."""
 
     def is_wanted(self, mail: Mail) -> bool:
-        """Whether a mail may still go out that had to wait for the one before it."""
+        """Whether a mail may still go out. Asked when everything is said but its content."""
 
     def report(self, mail: Mail, outcome: Outcome) -> None:
         """How a mail ended; exactly once for each."""
@@ -67,8 +80,8 @@ class Session(Protocol):
     def is_open(self) -> bool:
         """Whether it can be used, as far as is known on this side."""
 
-    async def send(self, mail: Mail, turn: Turn) -> Mail | None:
-        """Send a mail, or also what `turn` has next, and report each.
+    async def serve(self, turn: Turn) -> Mail | None:
+        """Send the mails of `turn`, and report each, until nothing more will come or the connection has ended.
 
         Returns the one that needs another connection, unreported: this one ended before the relay had heard of it.
         If cancelled it reports whatever it was given, and raises CancelledError.

@@ -1,16 +1,15 @@
 """One connection to the relay: opened, used for one mail after the other, and closed.
 
-This module drives aiosmtplib and translates its errors. It opens every connection, and speaks plain SMTP: one command
-and one reply at a time. Where the relay can do better, `smtp_pipeline` goes on with the open connection. `sendmail`
-would not do: it has one timeout for everything, and does not tell if the final dot was written before a connection
-broke: the difference of "not sent" and "unknown".
+This module drives aiosmtplib; `smtp_errors` says what its errors mean. It opens every connection, and speaks plain
+SMTP: one command and one reply at a time. Where the relay can do better, `smtp_pipeline` goes on with the open
+connection. `sendmail` would not do: it has one timeout for everything, and does not tell if the final dot was written
+before a connection broke: the difference of "not sent" and "unknown".
 """
 
 import asyncio
 import re
 import socket
 import ssl
-from collections.abc import Iterator
 from contextlib import suppress
 from functools import cache
 from typing import Final, cast
@@ -19,23 +18,12 @@ from aiosmtplib import (
     SMTP,
     SMTPException,
     SMTPResponse,
-    SMTPResponseException,
     SMTPServerDisconnected,
 )
 
-from worker.message import dot_stuffed
-from worker.outcomes import (
-    Outcome,
-    RelayDown,
-    Reply,
-    Scope,
-    Stage,
-    Unknown,
-    is_go_ahead,
-    judge,
-    one_line,
-)
+from worker.outcomes import Outcome, RelayDown, Reply, Stage, Unknown, is_go_ahead, judge, one_line
 from worker.relay import Relay
+from worker.smtp_errors import NotOfferedError, refusal, relay_down, words
 from worker.smtp_rules import (
     LEAVING,
     QUIT_TIMEOUT,
@@ -92,20 +80,30 @@ class SmtpSession:
             raise
         except Exception as error:
             self.drop()
-            return self._failure(error)
+            return relay_down(error, self._stage, self._relay)
         return None
 
-    def hand_over(self) -> asyncio.Transport:
+    def give_away(self) -> asyncio.Transport:
         """Give the open connection away, as it is: encrypted, logged in, and every reply read."""
         transport = cast(asyncio.Transport, self._client.transport)
         self._client.transport = None  # or `close`, which makes the client forget all about it, would close it too
         self._client.close()
         return transport
 
-    async def send(self, mail: Mail, turn: Turn) -> Mail | None:
-        """Send this mail, and report it; see `Session`."""
+    async def serve(self, turn: Turn) -> Mail | None:
+        """Send the mails of `turn` one by one; see `Session`."""
+        while self.is_open:
+            mail = turn.next_now()
+            if mail is None:
+                if not await _rested(turn):
+                    return None
+            elif unsent := await self._send(mail, turn):
+                return unsent
+        return None
+
+    async def _send(self, mail: Mail, turn: Turn) -> Mail | None:
         try:
-            outcome = await self._try(mail)
+            outcome = await self._try(mail, turn)
         except BaseException:  # a cancellation, mostly
             self.drop()
             turn.report(mail, Unknown(STOPPED_LATE) if self._stage is Stage.DOT else STOPPED)
@@ -115,12 +113,12 @@ class SmtpSession:
         turn.report(mail, outcome)
         return None
 
-    async def _try(self, mail: Mail) -> Outcome | None:
+    async def _try(self, mail: Mail, turn: Turn) -> Outcome | None:
         """Run one mail transaction. None: the relay had left since the last one; nothing was sent."""
         if not can_be_said(mail.recipient):
             return UNUSABLE
         try:
-            return await self._transaction(f"RCPT TO:<{mail.recipient}>".encode("ascii"), mail.content)
+            return await self._transaction(mail, turn)
         except Exception as error:
             self.drop()
             return self._broken(error)
@@ -132,27 +130,34 @@ class SmtpSession:
         try:
             response = await self._ask(Stage.MAIL, self._mail_from)
             if not is_go_ahead(Stage.MAIL, response.code):
-                return _relay_down(Stage.MAIL, response)
+                return refusal(response, Stage.MAIL)
             await self._ask(Stage.MAIL, b"RSET")
         except Exception as error:
-            return self._failure(error)
+            return relay_down(error, self._stage, self._relay)
         return None
 
     async def quit(self) -> None:
         """Take leave and close. Waits 2 seconds at most, and hides every error."""
+        transport = self._transport
         try:
             with suppress(Exception):
                 async with asyncio.timeout(QUIT_TIMEOUT):
                     await self._client.quit(timeout=None)
         finally:
             self.drop()
+            if transport is not None:  # the client has forgotten it, and with TLS waits long for the relay to close it
+                transport.abort()
 
     def drop(self) -> None:
         """Close at once and without a word; what is not on its way yet stays here."""
-        transport = cast("asyncio.WriteTransport | None", self._client.transport)
+        transport = self._transport
         self._client.close()
         if transport is not None:
             transport.abort()
+
+    @property
+    def _transport(self) -> asyncio.WriteTransport | None:
+        return cast("asyncio.WriteTransport | None", self._client.transport)
 
     async def _connect(self) -> None:
         # Here and in `quit` the timeouts are asyncio's. aiosmtplib's are made of wait_for, which in
@@ -175,7 +180,7 @@ class SmtpSession:
     async def _encrypt(self) -> None:
         self._stage = Stage.STARTTLS
         if not self._client.supports_extension("starttls"):
-            raise _NotOfferedError("it does not offer STARTTLS; nothing is sent unencrypted")
+            raise NotOfferedError("it does not offer STARTTLS; nothing is sent unencrypted")
         async with asyncio.timeout(self._timeouts.command):
             await self._client.starttls(timeout=None)
 
@@ -199,21 +204,26 @@ class SmtpSession:
                 async with asyncio.timeout(self._timeouts.command):
                     await log_in(username, password, timeout=None)
                 return
-        raise _NotOfferedError("it offers no login by PLAIN, LOGIN or CRAM-MD5")
+        raise NotOfferedError("it offers no login by PLAIN, LOGIN or CRAM-MD5")
 
-    async def _transaction(self, rcpt_to: bytes, content: bytes) -> Outcome | None:
+    async def _transaction(self, mail: Mail, turn: Turn) -> Outcome | None:
         self._stage = Stage.MAIL
         if self._needs_reset and not await self._reset():
             return None
         for stage, command in (
             (Stage.MAIL, self._mail_from),
-            (Stage.RCPT, rcpt_to),
+            (Stage.RCPT, f"RCPT TO:<{mail.recipient}>".encode("ascii")),
             (Stage.DATA, b"DATA"),
         ):
             response = await self._ask(stage, command)
             if not is_go_ahead(stage, response.code):
                 return self._refused(stage, response)
-        response = await self._hand_over(content)
+        while not turn.may_write():
+            await _rested(turn, is_amid=True)
+        if not turn.is_wanted(mail):  # after a 354 there is no way back but to leave
+            self.drop()
+            return STOPPED
+        response = await self._write_content(mail.content)
         if not is_go_ahead(Stage.DOT, response.code):
             return self._refused(Stage.DOT, response)
         return judge(Stage.DOT, Reply(response.code, response.message))
@@ -234,11 +244,11 @@ class SmtpSession:
             raise asyncio.CancelledError
         return response
 
-    async def _hand_over(self, content: bytes) -> SMTPResponse:
+    async def _write_content(self, content: bytes) -> SMTPResponse:
         protocol = self._client.protocol
         if protocol is None:
             raise SMTPServerDisconnected("closed after the reply to DATA")
-        protocol.write(dot_stuffed(content))
+        protocol.write(content)
         self._stage = Stage.DOT
         return await protocol.read_response(timeout=self._timeouts.final)
 
@@ -256,65 +266,21 @@ class SmtpSession:
         if isinstance(error, SMTPServerDisconnected) and self._is_stale(self._stage):
             return None
         if self._stage is Stage.DOT:
-            return Unknown(one_line(f"no usable reply to the mail: {_words(error)}"))
-        return self._failure(error)
+            return Unknown(one_line(f"no usable reply to the mail: {words(error)}"))
+        return relay_down(error, self._stage, self._relay)
 
     def _is_stale(self, stage: Stage) -> bool:
         """Whether a relay that leaves at `stage` has only had enough of this connection."""
         return stage is Stage.MAIL and self.mails > 0
 
-    def _failure(self, error: Exception) -> RelayDown:
-        stage = self._stage_of(error)
-        if isinstance(error, SMTPResponseException):
-            return _relay_down(stage, SMTPResponse(error.code, error.message))
-        ours = isinstance(error, _NotOfferedError) or _has_cause(error, ssl.SSLCertVerificationError)
-        scope = Scope.CONFIGURATION if ours else Scope.RELAY
-        return RelayDown(scope, stage, one_line(f"{self._relay}: {_words(error)}"))
 
-    def _stage_of(self, error: Exception) -> Stage:
-        # aiosmtplib connects and reads the greeting in one step.
-        connected = _has_cause(error, SMTPResponseException, SMTPServerDisconnected)
-        return Stage.GREETING if self._stage is Stage.CONNECT and connected else self._stage
-
-
-class _NotOfferedError(Exception):
-    """The relay can't do what its settings ask for. Raised and caught in this module."""
-
-
-def _relay_down(stage: Stage, response: SMTPResponse) -> RelayDown:
-    # Until RCPT there is nobody else to blame, and `judge` knows it.
-    return cast(RelayDown, judge(stage, Reply(response.code, response.message)))
-
-
-def _causes(error: Exception) -> Iterator[Exception]:
-    cause: BaseException | None = error
-    while isinstance(cause, Exception):  # a timeout's own cause is a cancellation, which says nothing
-        yield cause
-        cause = cause.__cause__
-
-
-def _has_cause(error: Exception, *kinds: type[Exception]) -> bool:
-    return any(isinstance(cause, kinds) for cause in _causes(error))
-
-
-def _words(error: Exception) -> str:
-    """What happened, for people: from the innermost cause, which is the most exact."""
-    *_, root = _causes(error)
-    match root:
-        case ssl.SSLCertVerificationError():
-            return f"its certificate is not trusted: {root.verify_message}"
-        case ssl.SSLError():
-            return f"TLS failed (is it the right port and scheme?): {root.reason}"
-        case TimeoutError():
-            return "no answer in time"
-        case SMTPServerDisconnected():
-            return "it closed the connection"
-        case OSError():
-            return root.strerror or str(root)
-        case _NotOfferedError() | SMTPException():
-            return str(root)
-        case _:
-            return type(root).__name__
+async def _rested(turn: Turn, *, is_amid: bool = False) -> bool:
+    """Waits until there may be a mail again; False if none will come."""
+    rested = asyncio.get_running_loop().create_future()
+    if not turn.rest(lambda: None if rested.done() else rested.set_result(None), is_amid=is_amid):
+        return False
+    await rested
+    return True
 
 
 @cache

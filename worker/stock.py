@@ -7,6 +7,7 @@ that variant; a variant row *matches* a waiting list whose options are a subset 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from operator import attrgetter
 
 from worker.catalog import Item, Options
 from worker.events import Event
@@ -74,43 +75,43 @@ class ItemStock:
 
         In whatever order and batches the same events come, the levels end the same.
         """
-        for event in sorted(events, key=lambda event: event.order):
-            in_stock = event.is_in_stock(minimum)
-            if self._is_stale(event):
+        for event in sorted(events, key=_order):
+            in_stock, order = event.is_in_stock(minimum), event.order
+            if self._is_stale(event, order):
                 self.stale.append(event)
-                self._apply_late(event, in_stock)
+                self._apply_late(event, order, in_stock)
             else:
-                self._apply(event, in_stock, now)
+                self._apply(event, order, in_stock, now)
 
-    def _is_stale(self, event: Event) -> bool:
+    def _is_stale(self, event: Event, order: Order) -> bool:
         about = event.reference.options
         known = self.levels.get(about)
-        if known is not None and event.order <= known.order:
+        if known is not None and order <= known.order:
             return True
-        return bool(about) and self.out is not None and event.order <= self.out
+        return bool(about) and self.out is not None and order <= self.out
 
-    def _apply(self, event: Event, in_stock: bool, now: datetime) -> None:
+    def _apply(self, event: Event, order: Order, in_stock: bool, now: datetime) -> None:
         about = event.reference.options
         known = self.levels.get(about)
         told_before = known.last_in_stock_at if known else None
-        self.levels[about] = Level(in_stock, event.order, event.quantity, now if in_stock else told_before)
+        self.levels[about] = Level(in_stock, order, event.quantity, now if in_stock else told_before)
         self.touched.add(about)
         self.details.update(event.details)
         if in_stock:
             self.came_in.add(about)
         elif about == WHOLE_ITEM:
-            self._everything_out(event.order)
+            self._everything_out(order)
 
-    def _apply_late(self, event: Event, in_stock: bool) -> None:
+    def _apply_late(self, event: Event, order: Order, in_stock: bool) -> None:
         # A variant sold out with its item is known to exist all the same, and an item that came back in since was
         # out for the variants of that time.
         about = event.reference.options
         known = self.levels.get(about)
         if about == WHOLE_ITEM:
-            if not in_stock and (self.out is None or event.order > self.out):
-                self._everything_out(event.order)
-        elif known is None or event.order > known.order:
-            self.levels[about] = Level(False, event.order, event.quantity, known.last_in_stock_at if known else None)
+            if not in_stock and (self.out is None or order > self.out):
+                self._everything_out(order)
+        elif known is None or order > known.order:
+            self.levels[about] = Level(False, order, event.quantity, known.last_in_stock_at if known else None)
             self.touched.add(about)
 
     def _everything_out(self, order: Order) -> None:
@@ -124,6 +125,9 @@ class ItemStock:
     def woken(self, waiting: Collection[Options]) -> set[Options]:
         """Which of these waiting lists an applied in-stock event concerned."""
         return {wanted for wanted in waiting if any(concerns(wanted, about, self.levels) for about in self.came_in)}
+
+
+_order = attrgetter("order")
 
 
 def by_item(events: Sequence[Event]) -> dict[Item, list[Event]]:

@@ -1,4 +1,4 @@
-"""The event stream: the only door to Redis Streams, and the only module that imports redis.
+"""The event stream: the only door to Redis Streams.
 
 Every error of redis is a RedisAway outside. No command is retried here: an XADD whose reply was
 lost would make a second entry, and who calls knows better how long to wait.
@@ -28,6 +28,10 @@ MAX_COUNTED = 10_000
 _PAGE = 500
 _LETTERS_AT_ONCE = 100
 _OPTIONS: Mapping[str, Any] = {
+    # Something has to be asked for at once: with TLS the server's session tickets come before the answer, and redis-py
+    # gives a connection up that has something to read before the first question.
+    "client_name": "stockbell",
+    "driver_info": None,  # a user with few rights may not tell more of itself (CLIENT SETINFO)
     "protocol": 2,  # one shape of replies from every server and version
     "socket_timeout": 10,
     "socket_connect_timeout": 5,
@@ -215,6 +219,32 @@ class Stream:
             newest: Any = self._client.xrevrange(self._dead, count=limit or None)
             return _entries(reversed(newest))
 
+    def dead_letters_in_order(self) -> Iterator[Entry]:
+        """All dead letters that there are now, oldest first; they may be replayed meanwhile."""
+        newest = self.dead_letters(1)
+        after = b"-"
+        while newest:
+            with _translated():
+                page: Any = self._client.xrange(self._dead, after, newest[0].id, count=_LETTERS_AT_ONCE)
+            if not page:
+                return
+            yield from _entries(page)
+            after = b"(" + page[-1][0]
+
+    def dead_letter(self, letter_id: str) -> Entry | None:
+        """The dead letter of this id, `milliseconds-number`."""
+        with _translated():
+            found: Any = self._client.xrange(self._dead, letter_id, letter_id)
+            return next(iter(_entries(found)), None)
+
+    def replay(self, letter_id: str, fields: Fields) -> None:
+        """Moves a dead letter back into the stream, with these fields: both happen, or neither."""
+        with _translated(), self._client.pipeline(transaction=True) as pipe:
+            entry: Any = fields
+            pipe.xadd(self.name, entry)
+            pipe.xdel(self._dead, letter_id)
+            pipe.execute()
+
     def figures(self) -> Figures:
         """How many entries there are, unread, in work and dead. Zeros before the first event."""
         with _translated():
@@ -282,7 +312,7 @@ def _translated() -> Iterator[None]:
         raise BadSetting(_NO_CLUSTER) from None
     except (redis.RedisError, OSError) as error:
         text = " ".join(str(error).split())[:200]
-        raise RedisAway(text or type(error).__name__) from error
+        raise RedisAway(f"Redis (events): {text or type(error).__name__}") from error
 
 
 def _entries(pairs: Iterable[tuple[bytes | None, Fields]]) -> list[Entry]:

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from tempfile import TemporaryDirectory
 
 import structlog
 
@@ -34,12 +35,12 @@ log = structlog.get_logger()
 def run(parts: Parts, concurrency: int | None) -> None:
     """Works until SIGTERM or SIGINT, with so many children (default: one for each processor)."""
     stop = Stop().listen()
-    _ = parts.relay, parts.sender
+    _ = parts.relays, parts.sender  # raises BadSetting now, and not in a child
     if not wait_for_database(parts.database, stop):
         return
     children = concurrency or os.cpu_count() or 1
     pause = FIRST_PAUSE
-    log.info("worker.started", children=children, relay=str(parts.relay))
+    log.info("worker.started", children=children, relay=", ".join(map(str, parts.relays)))
     while not stop.is_set():
         started = time.monotonic()
         code = _work(children, stop)
@@ -54,11 +55,21 @@ def run(parts: Parts, concurrency: int | None) -> None:
 
 def _work(children: int, stop: Stop) -> int:
     """Runs one Celery worker until it leaves or we are stopped; returns its exit code."""
-    worker = subprocess.Popen(
-        _command(children),
+    # However it ends, the files of Celery's pool go with the directory.
+    with TemporaryDirectory(prefix="stockbell-", ignore_cleanup_errors=True) as scratch:
+        return _see_through(_start(children, scratch), stop)
+
+
+def _start(children: int, scratch: str) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen(
+        [sys.executable, *CELERY.split(), "--concurrency", str(children)],
+        env=os.environ | {"TMPDIR": scratch},
         stdout=subprocess.DEVNULL,  # Celery's chatter; what matters is logged, and logs go to stderr
-        preexec_fn=_follow_the_parent,  # noqa: PLW1509  # we have no other thread
+        preexec_fn=_between_fork_and_exec,  # noqa: PLW1509  # we have no other thread
     )
+
+
+def _see_through(worker: "subprocess.Popen[bytes]", stop: Stop) -> int:
     while worker.poll() is None and not stop.is_set():
         stop.wait(CHECK_SECONDS)
     if worker.poll() is None:
@@ -71,11 +82,8 @@ def _work(children: int, stop: Stop) -> int:
         return worker.wait()
 
 
-def _command(children: int) -> list[str]:
-    return [sys.executable, *CELERY.split(), "--concurrency", str(children)]
-
-
-def _follow_the_parent() -> None:
+def _between_fork_and_exec() -> None:
     """If the supervisor is killed, the worker ends too (Linux; elsewhere it goes on until it is stopped)."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; we pass it on as SIGTERM
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -1,12 +1,17 @@
-"""When many mails in a row go wrong, it is not them: it is the relay, or us. Pure."""
+"""When many mails in a row go wrong, the cause is the relay or us; when one always does, it is that mail. Pure."""
 
 from dataclasses import dataclass, field
+from uuid import UUID
 
-from worker.outcomes import Deferred, Outcome, Rejected, RelayDown, Scope, Sent, Stage, Unknown, reason
+from worker.outcomes import Deferred, NotSent, Outcome, Rejected, RelayDown, Scope, Sent, Stage, Unknown, reason
+from worker.verdicts import is_upset
 
 REFUSALS_IN_A_ROW = 20
 """So many different recipients refused with no success between: that is not them, it is us."""
 LEAST_UNKNOWNS = 3
+"""So many mails without a verdict in a row, or one a connection if those are more: the relay takes nothing."""
+UPSETS_KNOWN = 1_000
+"""How many mails are remembered at which the relay left."""
 
 
 @dataclass(slots=True)
@@ -19,9 +24,11 @@ class Suspicion:
 
     def note(self, recipient: str, outcome: Outcome) -> RelayDown | None:
         """Takes the outcome of a mail into account; returns the trouble if there is more to it than this mail."""
-        match outcome:
-            case Sent():
+        if isinstance(outcome, Sent):
+            if self._refused or self._unknowns:
                 self._forget()
+            return None
+        match outcome:
             case Rejected(_, stage, _, words):
                 return self._note_refusal(recipient, stage, words)
             case Deferred(stage, reply, policy=True):
@@ -48,3 +55,22 @@ class Suspicion:
     def _forget(self) -> None:
         self._refused.clear()
         self._unknowns = 0
+
+
+@dataclass(slots=True)
+class Upsets:
+    """How often in a row the relay was upset at each mail, as far as this process knows: of the last thousand."""
+
+    _times: dict[UUID, int] = field(default_factory=dict)
+
+    def note(self, request_id: UUID, outcome: Outcome) -> int:
+        """Takes the outcome of a mail into account; returns how often the relay was upset at it before."""
+        before = self._times.get(request_id, 0)
+        if is_upset(outcome):
+            self._times.pop(request_id, None)  # it comes last now
+            self._times[request_id] = before + 1
+            if len(self._times) > UPSETS_KNOWN:
+                del self._times[next(iter(self._times))]
+        elif not isinstance(outcome, RelayDown | NotSent):
+            self._times.pop(request_id, None)
+        return before

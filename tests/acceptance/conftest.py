@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from tests.acceptance.stockbell import Stockbell
+from tests.acceptance.stockbell import NOBODY_THERE, Stockbell
 from tests.redis_server import RedisServer
 from tests.relay import ScriptedRelay
 
@@ -31,6 +33,21 @@ def any_stockbell(
 ) -> Iterator[Stockbell]:
     """The program, once on each kind of database."""
     yield from running(any_database_url, redis_server, relay, tmp_path)
+
+
+@pytest.fixture
+def program(sqlite_url: str, redis_server: RedisServer, relay: ScriptedRelay, tmp_path: Path) -> Iterator[Stockbell]:
+    """The program on SQLite, nothing started yet."""
+    yield from running(sqlite_url, redis_server, relay, tmp_path)
+
+
+@pytest.fixture
+def alone(tmp_path: Path, sqlite_url: str) -> Stockbell:
+    """The program with a database, and nothing else there."""
+
+    redis: Any = SimpleNamespace(url=NOBODY_THERE)
+    relay: Any = SimpleNamespace(url="smtp://127.0.0.1:1")
+    return Stockbell(sqlite_url, redis, relay, tmp_path)
 
 
 def running(url: str, redis_server: RedisServer, relay: ScriptedRelay, directory: Path) -> Iterator[Stockbell]:

@@ -6,12 +6,13 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import redis
+from sqlalchemy import text
 
 from tests.polling import eventually
 from tests.redis_server import RedisServer
@@ -22,9 +23,10 @@ from worker.store.breaker import Breaker
 from worker.store.database import Database
 from worker.store.requests import NewRequest, create
 
-LEASE = 3.0
+LEASE = 5.0
 SWEEP = 0.5
 CONNECTIONS = 4
+NOBODY_THERE = "redis://127.0.0.1:1/0"
 DOUBLES_A_KILL = CONNECTIONS + max(50, 4 * CONNECTIONS)
 """What a kill -9 may repeat: the mails on the way, and those whose outcome was not committed."""
 
@@ -42,7 +44,7 @@ class Stockbell:
             **{name: value for name, value in os.environ.items() if not name.startswith("STOCKBELL_")},
             "DATABASE_URL": database_url,
             "REDIS_URL": redis_server.url,
-            "SMTP_URL": f"smtp://127.0.0.1:{relay.port}",
+            "SMTP_URL": relay.url,
             "MAIL_FROM": "Shop <no-reply@shop.example>",
             "STOCKBELL_ITEM_URL_TEMPLATE": "https://shop.example/p/{catalogItemId}",
             "STOCKBELL_LEASE_SECONDS": str(LEASE),
@@ -50,6 +52,7 @@ class Stockbell:
             "STOCKBELL_SMTP_CONNECTIONS": str(CONNECTIONS),
             "STOCKBELL_RETRY_SECONDS": "0.5",
             "STOCKBELL_LOG_FORMAT": "json",
+            "TMPDIR": str(directory),  # a killed supervisor clears nothing away
         }
 
     def start(self, *command: str, **settings: str) -> subprocess.Popen[bytes]:
@@ -60,7 +63,7 @@ class Stockbell:
                 [sys.executable, "-m", "worker", *command],
                 env=self.environment | settings,
                 cwd=self._directory,
-                stdout=subprocess.DEVNULL,
+                stdout=errors,  # nothing comes there, or it is seen
                 stderr=errors,
                 start_new_session=True,
             )
@@ -140,6 +143,15 @@ class Stockbell:
             raise AssertionError(f"{counts} was not reached: {self.counts()}\n{self.logs()}") from None
         return self.counts()
 
+    @contextmanager
+    def locked(self, table: str) -> Iterator[None]:
+        """Nobody else may write to this table; on SQLite: to any."""
+        self._database._engine.dispose()  # what it has kept may have been cut
+        with self._database._engine.begin() as connection:
+            if connection.dialect.name == "postgresql":
+                connection.execute(text(f"LOCK TABLE {table} IN SHARE MODE"))
+            yield
+
     def mails(self) -> Counter[str]:
         """How often the relay took a mail for each address."""
         return Counter(mail.recipient for mail in list(self.relay.accepted))
@@ -177,3 +189,16 @@ def is_alive(pid: int) -> bool:
 def told_exactly_once(mails: Mapping[str, int], addresses: Iterable[str]) -> bool:
     """Whether each of these got one mail, and nobody else any."""
     return dict(mails) == dict.fromkeys(addresses, 1)
+
+
+def done(answer: subprocess.CompletedProcess[str]) -> str:
+    """What it said on stdout; it went well."""
+    assert answer.returncode == 0, answer.stderr
+    return answer.stdout
+
+
+def refused(answer: subprocess.CompletedProcess[str], *, code: int = 1) -> str:
+    """What it said on stderr: one line, no traceback."""
+    assert answer.returncode == code, answer.stderr
+    assert len(answer.stderr.splitlines()) == 1
+    return answer.stderr.removeprefix("stockbell: ").strip()

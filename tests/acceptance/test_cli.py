@@ -1,57 +1,13 @@
-"""The commands as processes, on SQLite: what they print, where, and how they end."""
+"""The commands as processes, on SQLite: what they change, what they print, and where."""
 
 import json
-import os
-import signal
-import socket
-import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from tests.acceptance.conftest import running
-from tests.acceptance.stockbell import Stockbell
-from tests.polling import eventually
+from tests.acceptance.stockbell import Stockbell, done, refused
 from tests.redis_server import RedisServer
-from tests.relay import ScriptedRelay
 
 UNKNOWN = "01900000-0000-7000-8000-000000000000"
-NOBODY_THERE = "redis://127.0.0.1:1/0"
-
-
-@pytest.fixture
-def program(sqlite_url: str, redis_server: RedisServer, relay: ScriptedRelay, tmp_path: Path) -> Iterator[Stockbell]:
-    yield from running(sqlite_url, redis_server, relay, tmp_path)
-
-
-@pytest.fixture
-def alone(tmp_path: Path, sqlite_url: str) -> Stockbell:
-    """The program with a database, and nothing else there."""
-
-    class Nowhere:
-        url = NOBODY_THERE
-        port = 1
-
-    nowhere: Any = Nowhere()
-    return Stockbell(sqlite_url, nowhere, nowhere, tmp_path)
-
-
-Answer = subprocess.CompletedProcess[str]
-
-
-def done(answer: Answer) -> str:
-    assert answer.returncode == 0, answer.stderr
-    return answer.stdout
-
-
-def refused(answer: Answer, *, code: int = 1) -> str:
-    """What it said on stderr: one line, no traceback."""
-    assert answer.returncode == code, answer.stderr
-    assert len(answer.stderr.splitlines()) == 1
-    return answer.stderr.removeprefix("stockbell: ").strip()
 
 
 def test_a_request_is_created_shown_listed_ordered_marked_and_deleted(program: Stockbell) -> None:
@@ -82,7 +38,11 @@ def test_a_request_is_created_shown_listed_ordered_marked_and_deleted(program: S
     }
     assert "is NOTIFICATION_SENT, not FAILED" in program.run("retry", request).stderr
 
-    done(program.run("requests", "delete", request))
+    assert json.loads(done(program.run("requests", "delete", request, "--json"))) == {"changed": 1, "refused": []}
+    again = program.run("requests", "delete", request, "--json")
+    assert (again.returncode, json.loads(again.stdout)["refused"][0]["id"]) == (1, request)
+    none = program.run("requests", "list", "--limit", "0")
+    assert (len(done(none).splitlines()), none.stderr) == (1, "")
     assert refused(program.run("requests", "show", request)) == f"no such request: {request}"
 
 
@@ -119,6 +79,14 @@ def test_an_event_is_published_only_if_it_can_be_understood(program: Stockbell, 
         assert client.xlen("inventory:events") == 1
 
 
+def test_events_need_no_database_and_make_none(program: Stockbell, tmp_path: Path) -> None:
+    for name in ("new.db", "no/where.db"):
+        program.environment["DATABASE_URL"] = f"sqlite:///{tmp_path}/{name}"
+        assert "-" in json.loads(done(program.run("publish", "mug-1", "--in-stock", "--json")))["id"]
+        assert done(program.run("dead-letters", "list")) == ""
+    assert not (tmp_path / "new.db").exists()
+
+
 def test_dead_letters_are_listed_with_their_reason(program: Stockbell, redis_server: RedisServer) -> None:
     assert done(program.run("dead-letters", "list", "--json")) == ""
     letter = {
@@ -143,87 +111,28 @@ def test_dead_letters_are_listed_with_their_reason(program: Stockbell, redis_ser
     assert ours.endswith("2026-11-23T09:00:00.000Z  event is not JSON  (entry 1-0)")
 
 
-def test_the_status_shows_a_pause_and_exits_with_0_without_redis(alone: Stockbell) -> None:
-    done(alone.run("pause", "--item", "mug-1"))
+def test_dead_letters_are_replayed_or_refused(program: Stockbell, redis_server: RedisServer) -> None:
+    letter = {"catalogItemId": "mug-1", "originalId": "1795500000000-0", "reason": "x", "receivedAt": "y"}
+    with redis_server.client() as client:
+        good: Any = client.xadd("inventory:events:dead", {**letter, "quantity": "3"})
+        bad: Any = client.xadd("inventory:events:dead", dict(letter))
+        answer = program.run("dead-letters", "replay", "--all", "--json")
+        assert answer.returncode == 1
+        [refusal] = json.loads(answer.stdout)["refused"]
+        assert (refusal["id"], json.loads(answer.stdout)["changed"]) == (bad.decode(), 1)
+        [(_, fields)] = client.xrange("inventory:events")
+        assert fields[b"occurredAt"] == b"2026-11-24T06:00:00+00:00"
+    assert "no such dead letter" in program.run("dead-letters", "replay", good.decode()).stderr
+
+
+def test_pause_and_resume_say_what_they_did(alone: Stockbell) -> None:
+    done(alone.run("requests", "create", "jane@example.com", "mug-1", "--option", "size=L"))
+    variant = ("--item", "mug-1", "--option", "size=L")
+    assert done(alone.run("pause", *variant)) == "mug-1 size=L: paused\n"
+    assert done(alone.run("pause", *variant)) == "mug-1 size=L: was paused already\n"
+    assert done(alone.run("pause", "--item", "cup-1")).startswith("cup-1: paused; no such item known yet")
+    unknown = json.loads(done(alone.run("pause", "--item", "cup-2", "--json")))
+    assert unknown == {"changed": 1, "refused": [], "known": False}
+    assert done(alone.run("resume", "--item", "mug-1")) == "mug-1: was not paused\n"
     done(alone.run("pause"))
-    answer = alone.run("status", "--json", "--check")
-    found = json.loads(done(answer))
-    assert found["paused"] == {"all": True, "items": ["mug-1"]}
-    assert found["events"]["lag"] is None
-    assert "Redis is away" in refused(answer, code=0)
-    assert "everything, mug-1" in done(alone.run("status"))
-
-
-def test_a_trouble_says_what_to_do(alone: Stockbell, tmp_path: Path) -> None:
-    alone.environment["DATABASE_URL"] = f"sqlite:///{tmp_path}/new.db"
-    for command in (("work",), ("publish", "mug-1", "--in-stock")):
-        assert "run `stockbell migrate`" in refused(alone.run(*command))
-    assert done(alone.run("migrate")).startswith("schema 0001: migrated")
-    assert done(alone.run("migrate")) == "schema 0001: nothing to do\n"
-    alone.environment["DATABASE_URL"] = f"sqlite:///{tmp_path}/no/where.db"
-    assert "unable to open database file" in refused(alone.run("status"))
-    assert "connecting to 127.0.0.1:1" in refused(alone.run("publish", "mug-1", "--in-stock"))
-
-
-def test_a_bad_setting_is_named_and_not_shown(alone: Stockbell) -> None:
-    alone.environment["REDIS_URL"] = "http://user:hunter2@localhost"
-    said = refused(alone.run("listen"))
-    assert said.startswith("REDIS_URL must begin with redis://")
-    doctor = alone.run("doctor")
-    assert doctor.returncode == 1
-    assert doctor.stdout.startswith("FAIL  settings")
-    assert "hunter2" not in said + doctor.stdout + doctor.stderr
-    alone.environment["REDIS_URL"] = NOBODY_THERE
-    del alone.environment["SMTP_URL"]
-    assert refused(alone.run("work")).startswith("SMTP_URL is not set")
-
-
-def test_the_doctor_finds_everything_well(program: Stockbell) -> None:
-    lines = done(program.run("doctor")).splitlines()
-    assert [line.split()[:2] for line in lines] == [
-        ["ok", name] for name in ("settings", "database", "breaker", "events", "broker", "smtp", "templates")
-    ]
-
-
-def test_the_doctor_names_everything_that_is_wrong(alone: Stockbell, tmp_path: Path) -> None:
-    (tmp_path / "mails").mkdir()
-    alone.environment["STOCKBELL_TEMPLATE_DIR"] = "mails"
-    answer = alone.run("doctor")
-    assert answer.returncode == 1
-    lines = {line.split()[1]: line for line in answer.stdout.splitlines()}
-    assert [name for name, line in lines.items() if line.startswith("ok")] == ["settings", "database", "breaker"]
-    assert "REDIS_URL" in lines["broker"]
-    assert "127.0.0.1" in lines["smtp"]
-    assert "back_in_stock/" in lines["templates"]
-
-
-def test_whoever_stops_reading_hears_no_complaint(program: Stockbell) -> None:
-    program.waiting("mug-1", 5)
-    reading, writing = os.pipe()
-    os.close(reading)
-    answer = subprocess.run(
-        [sys.executable, "-m", "worker", "requests", "list"],
-        env=program.environment,
-        stdout=writing,
-        stderr=subprocess.PIPE,
-        text=True,
-        check=False,
-    )
-    os.close(writing)
-    assert (answer.returncode, answer.stderr) == (1, "")
-
-
-@pytest.mark.parametrize("command", ["listen", "work", "schedule"])
-def test_a_process_waits_for_its_database_says_so_once_and_can_be_stopped(alone: Stockbell, command: str) -> None:
-    with socket.socket() as closed:
-        closed.bind(("127.0.0.1", 0))
-        port = closed.getsockname()[1]
-        alone.environment["DATABASE_URL"] = f"postgresql://stockbell:hunter2@127.0.0.1:{port}/shop"
-        process = alone.start(command)
-        eventually(lambda: "database.away" in alone.logs(), until="it says what it waits for")
-        os.killpg(process.pid, signal.SIGTERM)
-        assert process.wait(20) == 0
-    assert f"127.0.0.1:{port}" in alone.logs()
-    assert "hunter2" not in alone.logs()
-    assert "Traceback" not in alone.logs()
-    assert alone.logs().count("database.away") == 1
+    assert done(alone.run("resume", *variant)) == "mug-1 size=L: resumed; everything is paused, though\n"

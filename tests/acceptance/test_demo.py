@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.acceptance.test_private_files import not_private
 from tests.polling import eventually
 
 PROC = Path("/proc")
@@ -27,6 +28,7 @@ def demo(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        umask=0o022,
     )
     try:
         yield process
@@ -58,6 +60,7 @@ def test_the_demo_plays_to_its_end_and_its_books_balance(demo: subprocess.Popen[
     assert f"{told} mails in the inbox = {told} rows NOTIFICATION_SENT" in said
     assert "WRONG" not in said
     assert "back in stock" in (tmp_path / "demo-out" / "first-mail.html").read_text()
+    assert not_private(tmp_path / "demo-out") == []
     assert left_behind(tmp_path) == []
     assert list((tmp_path / "tmp").iterdir()) == []
 

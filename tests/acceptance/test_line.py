@@ -97,7 +97,7 @@ def test_a_wrong_password_opens_the_breaker_and_fails_nobody(stockbell: Stockbel
     assert stockbell.until(RECEIVED=10)["FAILED"] == 0
     assert {request["waiting"] for request in stockbell.requests()} == {"relayDown"}
     worker.terminate()
-    assert worker.wait(30) == 0
+    assert worker.wait(60) == 0
     stockbell.start("work", "-c", "1", SMTP_URL=url.replace("wr0ng-passw0rd", "secret"))
     stockbell.until(NOTIFICATION_SENT=10)
     assert told_exactly_once(stockbell.mails(), told)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from tests.bench import distance, growth, intake, latency, machine, rest, throughput
+from tests.bench import distance, growth, intake, latency, machine, rate, rest, throughput
 from tests.bench.figures import Figure, table
 from tests.bench.plot import bars
 from tests.bench.processes import NotInTime, say
@@ -22,6 +22,7 @@ SCENARIOS: dict[str, Callable[[World], list[Figure]]] = {
     "latency": latency.run_idle,
     "fairness": latency.run_fairness,
     "distance": distance.run,
+    "rate": rate.run,
     "intake": intake.run_events,
     "import": intake.run_import,
     "rest": rest.run,

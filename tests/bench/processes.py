@@ -90,13 +90,6 @@ def until(is_so: Callable[[], object], what: str, seconds: float = 30.0, *, ever
         time.sleep(every)
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
-
-
 def answers(port: int) -> bool:
     """Whether somebody listens there."""
     with socket.socket() as probe:

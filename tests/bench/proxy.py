@@ -12,8 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
 
-from tests.bench.processes import answers, free_port, running, until
+from tests.bench.processes import answers, running, until
 from tests.bench.servers import Relay
+from tests.ports import free_port
 
 
 class Way(asyncio.Protocol):

@@ -16,7 +16,8 @@ import psycopg
 
 from tests import postgres_server
 from tests import redis_server as tests_redis
-from tests.bench.processes import answers, free_port, running, until
+from tests.bench.processes import answers, running, until
+from tests.ports import free_port
 from tests.postgres_server import Databases, database_name
 from worker.migrations import migrate
 
@@ -25,7 +26,7 @@ INSTALL_POSTFIX = (
 )
 OPTIONS = ("-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=")
 """All else is as PostgreSQL comes: fsync, full_page_writes and synchronous_commit on, 128 MB of shared buffers."""
-SESSIONS, PAYLOAD = 20, 4096
+SESSIONS = 20
 """Connections of smtp-source, as many as two children have; and the bytes of its mails below the header."""
 SOURCE_SECONDS = 60.0
 
@@ -58,7 +59,7 @@ def postgres(directory: Path) -> Iterator[Postgres]:
     """A server that is durable: what it says is committed is on the disk."""
     home = directory / "postgres"
     home.mkdir()
-    programs, identity = postgres_server._programs(home)
+    programs, identity = postgres_server.programs_and_identity(home)
     data, environment = home / "data", {"LC_ALL": "C"}
     subprocess.run(
         [
@@ -139,7 +140,7 @@ def redis_server(directory: Path) -> Iterator[RedisServer]:
     """A Redis as in life: what it holds goes to the disk every second (its `appendfsync everysec`)."""
     port = free_port()
     options = {"port": str(port), "bind": "127.0.0.1", "dir": str(directory), "save": "", "appendonly": "yes"}
-    command = [tests_redis._binary(), *(word for name, value in options.items() for word in (f"--{name}", value))]
+    command = [tests_redis.binary(), *(word for name, value in options.items() for word in (f"--{name}", value))]
     with running(command, log=directory / "redis.log", directory=directory) as process:
         until(lambda: answers(port), "Redis answers")
         yield RedisServer(process.pid, f"redis://127.0.0.1:{port}/0")
@@ -155,9 +156,9 @@ def smtp_sink(directory: Path) -> Iterator[Relay]:
         yield Relay(process.pid, port)
 
 
-def smtp_source(relay: Relay, mails: int) -> float:
-    """Seconds that Postfix's own generator takes for so many mails, on connections that it keeps."""
-    options = ("-d", "-s", str(SESSIONS), "-l", str(PAYLOAD), "-m", str(mails))
+def smtp_source(relay: Relay, mails: int, payload: int) -> float:
+    """Seconds that Postfix's own generator takes for so many mails of so many bytes, on connections that it keeps."""
+    options = ("-d", "-s", str(SESSIONS), "-l", str(payload), "-m", str(mails))
     began = time.monotonic()
     subprocess.run(
         [postfix_tool("smtp-source"), *options, f"127.0.0.1:{relay.port}"], check=True, timeout=SOURCE_SECONDS

@@ -15,8 +15,9 @@ from typing import TextIO, cast
 
 import uvloop
 
-from tests.bench.processes import NotInTime, answers, free_port, running, until
+from tests.bench.processes import NotInTime, answers, running, until
 from tests.bench.servers import Relay
+from tests.ports import free_port
 
 END = b"\r\n.\r\n"
 HELLO = b"250-sink\r\n250-PIPELINING\r\n250-ENHANCEDSTATUSCODES\r\n250 8BITMIME\r\n"

@@ -3,11 +3,9 @@
 from collections.abc import Iterator
 
 import pytest
-from sqlalchemy import Connection, delete
 
 from tests.contract.shop import Shop, shop_at
 from tests.postgres_server import Databases
-from worker.models import Attempt, Contact, Item, Owner, Pause, Request, Stock, WaitingList
 
 
 @pytest.fixture(scope="session")
@@ -26,7 +24,7 @@ def shop_url(request: pytest.FixtureRequest) -> str:
     else:
         url = request.getfixturevalue("kept_postgres_url")
         with shop_at(url) as shop:
-            _empty(shop)
+            shop.empty()
     return url
 
 
@@ -37,15 +35,7 @@ def shop(shop_url: str) -> Iterator[Shop]:
         yield opened
 
 
-def _empty(shop: Shop) -> None:
-    shop.write(_delete_rows)
-    shop.change(
-        """UPDATE relay SET state = 'closed', since = NULL, reason = NULL, scope = NULL, probe_at = NULL,
-        worked_at = NULL"""
-    )
-    shop.change("UPDATE sweep SET swept_at = NULL, rescue_from = NULL")
-
-
-def _delete_rows(c: Connection) -> None:
-    for table in (Attempt, Request, WaitingList, Stock, Pause, Item, Contact, Owner):
-        c.execute(delete(table))
+@pytest.fixture(params=[False, True], ids=["plain", "pipelined"])
+def pipelining(request: pytest.FixtureRequest) -> bool:
+    """Whether the relay offers it: every rule holds for both sessions."""
+    return bool(request.param)

@@ -1,7 +1,9 @@
 """A worker's line put together by hand, with a bell that only takes notes and a database that fails when told."""
 
 import asyncio
+import ssl
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -22,10 +24,11 @@ from worker.lease import Lease
 from worker.letter import LetterWriter
 from worker.line import Line, Pace
 from worker.mailer import Mailer, Timeouts
-from worker.outcomes import RetryPolicy
 from worker.relay import Mailbox
 from worker.render import Renderer
 from worker.store.database import Database
+from worker.throttle import Throttle
+from worker.verdicts import RetryPolicy
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -73,6 +76,10 @@ class FlakyDatabase(Database):
         """After `skip` good ones the next `times` transactions that do this fail."""
         self._troubles.setdefault(work, []).extend([None] * skip + [when] * times)
 
+    def recovers(self, work: Work) -> None:
+        """Transactions that do this fail no more."""
+        self._troubles.pop(work)
+
     def follows(self, work: Work, what: Callable[[], object]) -> None:
         """After the first transaction that does this, something else happens."""
         self._sequels[work] = what
@@ -94,12 +101,19 @@ class FlakyDatabase(Database):
             raise DatabaseAway("server closed the connection unexpectedly")
         return result
 
+    write_at_once = write
+
+
+def letters_of(template_dir: Path = SHIPPED_TEMPLATES, item_url_template: str | None = None) -> LetterWriter:
+    return LetterWriter(Renderer(template_dir, "Shop"), Mailbox("Shop", SENDER), item_url_template)
+
 
 @asynccontextmanager
 async def line_of(
     shop: Shop,
     server: ScriptedRelay,
     *,
+    others: Sequence[ScriptedRelay] = (),
     database: Database | None = None,
     bell: Bell | None = None,
     connections: int = 3,
@@ -111,18 +125,34 @@ async def line_of(
     user: str | None = None,
     password: str = "secret",
     timeouts: Timeouts = Timeouts(connect=60, command=60, final=60),  # noqa: B008 - frozen
+    throttle: Throttle | None = None,
+    tls_context: ssl.SSLContext | None = None,
+    letters: LetterWriter | None = None,
+    clock: Callable[[], float] = time.monotonic,
 ) -> AsyncIterator[Line]:
-    """One worker process. It claims `claim_size` at a time; by default as a real one, by its connections and pace."""
+    """One worker process. It claims `claim_size` at a time; by default as a real one, by its connections and pace.
+
+    `clock`: by which its connections grow old.
+    """
     database = database or shop.database
+    relays = (relay_of(server, user, password), *map(relay_of, others))
     line = Line(
         database=database,
         lease=Lease(database, LEASE),
-        mailer=Mailer(relay_of(server, user, password), sender=SENDER, connections=connections, timeouts=timeouts),
-        letters=LetterWriter(Renderer(template_dir, "Shop"), Mailbox("Shop", SENDER), item_url_template),
+        mailer=Mailer(
+            *relays,
+            sender=SENDER,
+            connections=connections,
+            timeouts=timeouts,
+            tls_context=tls_context,
+            clock=clock,
+        ),
+        letters=letters or letters_of(template_dir, item_url_template),
         bell=bell or NotedBell(),
         policy=RetryPolicy(max_attempts, 60.0, on_unknown),
         connections=connections,
         pace=Pace(claim_size or connections, claim_size or 100),
+        throttle=throttle or Throttle(),
     )
     try:
         yield line

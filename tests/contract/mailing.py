@@ -14,7 +14,8 @@ import uvloop
 from pydantic import SecretStr
 
 from tests.relay import HOST, ScriptedRelay, trusting_context
-from worker.mailer import Limits, Mail, Mailer, Timeouts
+from worker.mailer import Limits, Mail, Mailer, Run, Timeouts
+from worker.message import dot_stuffed
 from worker.outcomes import Outcome, RelayDown
 from worker.relay import Relay
 
@@ -52,14 +53,26 @@ class Box:
         self.taken: list[Mail] = []
         self.reports: list[tuple[Mail, Outcome]] = []
 
-    async def next(self) -> Mail | None:
-        return self.next_now()
+    @property
+    def available(self) -> int:
+        return len(self.waiting)
+
+    @property
+    def is_over(self) -> bool:
+        return not self.waiting
 
     def next_now(self) -> Mail | None:
         if not self.waiting:
             return None
         self.taken.append(self.waiting.pop())
         return self.taken[-1]
+
+    def put_back(self, mail: Mail) -> None:
+        self.taken.remove(mail)
+        self.waiting.append(mail)
+
+    def may_write(self) -> bool:
+        return True
 
     def is_wanted(self, mail: Mail) -> bool:
         return True
@@ -80,16 +93,42 @@ class Box:
         assert sorted(mail.request_id for mail, _ in self.reports) == sorted(mail.request_id for mail in self.taken)
 
 
+class OneByOne(Box):
+    """A source that has a mail only once the one before it is reported. `run` is told then."""
+
+    run: Run
+
+    @property
+    def available(self) -> int:
+        return min(1, len(self.waiting)) if len(self.reports) == len(self.taken) else 0
+
+    def next_now(self) -> Mail | None:
+        return super().next_now() if self.available else None
+
+    def report(self, mail: Mail, outcome: Outcome) -> None:
+        super().report(mail, outcome)
+        asyncio.get_running_loop().call_later(0.002, self.run.stir)
+
+    async def sent_with(self, mailer: Mailer) -> RelayDown | None:
+        self.run = mailer.start(self, self.report)
+        return await self.run.result()
+
+
 def mails(count: int, start: int = 0) -> list[Mail]:
     """Numbered mails, to user0@example.com and so on."""
     return [
         Mail(
             request_id=UUID(int=number),
             recipient=f"user{number}@example.com",
-            content=f"Message-ID: <{number}@shop.example>\r\n\r\nMail {number}\r\n.\r\n".encode(),
+            content=dot_stuffed(f"Message-ID: <{number}@shop.example>\r\n\r\nMail {number}\r\n.\r\n".encode()),
         )
         for number in range(start, start + count)
     ]
+
+
+def as_taken(mail: Mail) -> bytes:
+    """Its content as the relay keeps it: without the final dot, nor the dots that were doubled."""
+    return mail.content.removesuffix(b".\r\n").replace(b"\r\n..", b"\r\n.")
 
 
 def relay_of(server: ScriptedRelay, user: str | None = None, password: str = "secret") -> Relay:
@@ -101,7 +140,7 @@ def relay_of(server: ScriptedRelay, user: str | None = None, password: str = "se
 @asynccontextmanager
 async def mailer_for(
     server: ScriptedRelay,
-    *,
+    *others: ScriptedRelay,
     relay: Relay | None = None,
     connections: int = 1,
     timeouts: Timeouts = PATIENT,
@@ -110,9 +149,10 @@ async def mailer_for(
     tls_context: ssl.SSLContext | None = None,
     pipelining: bool = True,
 ) -> AsyncIterator[Mailer]:
-    """A mailer that trusts the server, closed at the end. It is up to the server which session it uses."""
+    """A mailer that trusts the servers, closed at the end. It is up to the server which session it uses."""
     mailer = Mailer(
         relay or relay_of(server),
+        *map(relay_of, others),
         sender=SENDER,
         connections=connections,
         timeouts=timeouts,
@@ -137,6 +177,6 @@ async def sent_with(mailer: Mailer, *letters: Mail) -> tuple[Box, RelayDown | No
 
 async def until(predicate: Callable[[], object]) -> None:
     """Wait for something that happens in the server's thread."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not predicate():  # noqa: ASYNC110 - an Event belongs to one thread
             await asyncio.sleep(0.002)

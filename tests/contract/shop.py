@@ -10,16 +10,17 @@ from itertools import count
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 from uuid import UUID, uuid4
 
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import Connection, Row, delete, select
 from sqlmodel import SQLModel, col
 
 from worker.catalog import CatalogReference, canonical_options, item_of
 from worker.events import Event
-from worker.models import Attempt, Relay, Request, Status, WaitingList
-from worker.store import breaker, claims, lists, requests, stock, sweep
+from worker.models import Attempt, Contact, Item, Owner, Pause, Relay, Request, Status, Stock, WaitingList
+from worker.store import breaker, claims, lists, owners, requests, stock, sweep
 from worker.store.claims import Claimed
-from worker.store.database import Database, Sql
+from worker.store.database import Database
 from worker.store.requests import NewRequest
+from worker.store.sql import Sql
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -53,6 +54,15 @@ class Shop:
         """Run a statement; `stockbell_now(seconds)` and `ROWS` are known in it."""
         statement = Sql(words)
         self.write(lambda c: statement(c, **params))
+
+    def empty(self) -> None:
+        """All rows are deleted: as new."""
+        self.write(_delete_rows)
+        self.change(
+            """UPDATE relay SET state = 'closed', since = NULL, reason = NULL, scope = NULL, probe_at = NULL,
+            worked_at = NULL"""
+        )
+        self.change("UPDATE sweep SET swept_at = NULL, rescue_from = NULL")
 
     # customers
 
@@ -124,7 +134,7 @@ class Shop:
     def owner(self) -> UUID:
         """A new owner, alive now."""
         owner = uuid4()
-        self.write(claims.register, owner, "host:1")
+        self.write(owners.register, owner, "host:1")
         return owner
 
     def claim(
@@ -209,6 +219,11 @@ class Shop:
 def shop_at(url: str) -> Iterator[Shop]:
     with closing(Database(url)) as database:
         yield Shop(url, database)
+
+
+def _delete_rows(c: Connection) -> None:
+    for table in (Attempt, Request, WaitingList, Stock, Pause, Item, Contact, Owner):
+        c.execute(delete(table))
 
 
 def statuses(rows: Sequence[Row[Any]]) -> list[Status]:

@@ -7,9 +7,12 @@ from collections.abc import Iterator
 import pytest
 from aiosmtplib.protocol import SMTPProtocol
 
+from tests.clock import Clock
 from tests.contract.mailing import (
     SENDER,
     Box,
+    OneByOne,
+    as_taken,
     mailer_for,
     mails,
     on_both_loops,
@@ -21,20 +24,7 @@ from tests.relay import Answer, Do, ScriptedRelay, StageName
 from worker.mailer import Limits, Mail, Mailer
 from worker.outcomes import NotSent, Outcome, RelayDown, Scope, Sent, Stage, Unknown
 from worker.smtp_pipeline import PipelinedSession
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture(params=[False, True], ids=["plain", "pipelined"])
-def pipelining(request: pytest.FixtureRequest) -> bool:
-    """Whether the relay offers it: every rule holds for both sessions."""
-    return bool(request.param)
+from worker.smtp_pool import WIDEN_SECONDS
 
 
 @pytest.fixture
@@ -57,17 +47,8 @@ async def test_a_connection_is_kept_from_run_to_run(server: ScriptedRelay) -> No
 
 @on_both_loops
 async def test_a_trickle_uses_one_connection(server: ScriptedRelay) -> None:
-    class Slow(Box):
-        async def next(self) -> Mail | None:
-            await until(lambda: len(self.reports) == len(self.taken))
-            return super().next_now()
-
-        def next_now(self) -> Mail | None:
-            return super().next_now() if len(self.reports) == len(self.taken) else None
-
     async with mailer_for(server, connections=5) as mailer:
-        box = Slow(mails(20))
-        await mailer.run(box, box.report)
+        await OneByOne(mails(20)).sent_with(mailer)
     assert len(server.accepted) == 20
     assert server.connections == 1
 
@@ -125,6 +106,23 @@ async def test_close_idle_closes_what_was_idle_for_too_long(server: ScriptedRela
         await mailer.close_idle()
         assert server.commands[-1] == "QUIT"
         await until(lambda: server.open_connections == 0)
+
+
+@on_both_loops
+async def test_connections_that_the_relay_refuses_are_tried_again_one_by_one(server: ScriptedRelay) -> None:
+    clock = Clock()
+    server.script("greeting", Do.USUAL, Do.USUAL, "421 4.7.0 too many connections", always=True)
+    async with mailer_for(server, connections=5, clock=clock) as mailer:
+        tried = []
+        for pause in (0.0, 0.0, 0.0, WIDEN_SECONDS, 0.0):
+            clock.now += pause
+            before = server.connections
+            box, down = await sent_with(mailer, *mails(50))
+            assert down is None
+            assert len(box.outcomes) == 50
+            tried.append(server.connections - before)
+    assert tried[0] <= 5
+    assert tried[2:] == [0, 1, 0]
 
 
 @on_both_loops
@@ -217,9 +215,7 @@ async def test_a_relay_that_takes_fewer_connections_is_used_with_those(
         box, down = await sent_with(mailer, *mails(100))
     assert down is None
     assert box.waiting == []
-    refused = [outcome for outcome in box.outcomes if isinstance(outcome, RelayDown)]
-    assert len(refused) == 3
-    assert len(server.accepted) == 97
+    assert [type(outcome) for outcome in box.outcomes] == [Sent] * 100
 
 
 @on_both_loops
@@ -274,30 +270,64 @@ async def test_the_next_run_tries_anew(server: ScriptedRelay) -> None:
 
 
 @on_both_loops
-async def test_a_mail_that_came_too_late_is_not_sent(server: ScriptedRelay) -> None:
-    """The others gave up while one was still waiting for its mail."""
+async def test_a_mail_waits_for_nobody_while_its_connection_is_not_open(server: ScriptedRelay) -> None:
+    server.script("greeting", Do.HOLD, always=True)
+    async with mailer_for(server, connections=3) as mailer:
+        box = Box(mails(5))
+        run = mailer.start(box, box.report)
+        await until(lambda: server.holding == 3)
+        assert box.taken == []
+        box.waiting.clear()  # somebody else has sent them
+        server.release()
+        assert await run.result() is None
+    assert box.reports == []
 
-    class Late(Box):
-        async def next(self) -> Mail | None:
-            if len(self.taken) == 1:
-                await until(lambda: self.reports)
-            return await super().next()
 
-    server.script("mail", "550 5.7.26 unauthenticated")
-    async with mailer_for(server, connections=2) as mailer:
-        box = Late(mails(5))
-        down = await mailer.run(box, box.report)
-    box.assert_each_reported_once()
+@on_both_loops
+async def test_where_nobody_can_be_connected_to_no_mail_is_taken(server: ScriptedRelay) -> None:
+    server.script("greeting", "421 4.3.2 no", always=True)
+    async with mailer_for(server, connections=3) as mailer:
+        box, down = await sent_with(mailer, *mails(5))
     assert isinstance(down, RelayDown)
-    assert [type(outcome) for outcome in box.outcomes] == [RelayDown, NotSent]
-    assert len(box.waiting) == 3
+    assert box.taken == []
+    assert server.connections == 3
+
+
+@on_both_loops
+async def test_a_run_that_is_over_leaves_its_slow_connection_to_itself(server: ScriptedRelay) -> None:
+    """And the next run has the others."""
+    server.script("dot", Do.HOLD)
+    async with mailer_for(server, connections=2) as mailer:
+        slow, other = Box(mails(1)), Box(mails(20, start=1))
+        run = mailer.start(slow, slow.report)
+        await until(lambda: server.holding == 1)
+        assert await mailer.run(other, other.report) is None
+        assert len(server.accepted) == 20
+        assert server.connections == 2
+        assert slow.reports == []
+        server.release()
+        assert await run.result() is None
+    assert isinstance(slow.outcome, Sent)
+
+
+@pytest.mark.parametrize("stage", ["rcpt", "dot"])
+@on_both_loops
+async def test_finish_waits_only_so_long(server: ScriptedRelay, stage: StageName) -> None:
+    server.script(stage, Do.HOLD)
+    async with mailer_for(server) as mailer:
+        box = Box(mails(1))
+        mailer.start(box, box.report)
+        await until(lambda: server.holding == 1)
+        await mailer.finish(0.05)
+        assert isinstance(box.outcome, Unknown if stage == "dot" else NotSent)
+        server.release()
 
 
 # Cancellation and errors
 
 
-async def cancelled_while_held(server: ScriptedRelay, mailer: Mailer, stage: StageName) -> Outcome:
-    """Cancel a run of one mail while the reply at `stage` is being waited for."""
+async def cancelled_while_held(server: ScriptedRelay, mailer: Mailer, stage: StageName) -> list[Outcome]:
+    """Cancel a run of one mail while the reply at `stage` is being waited for; what was reported of it."""
     server.script(stage, Do.HOLD)
     box = Box(mails(1))
     running = asyncio.create_task(mailer.run(box, box.report))
@@ -307,16 +337,18 @@ async def cancelled_while_held(server: ScriptedRelay, mailer: Mailer, stage: Sta
         await running
     server.release()
     await until(lambda: server.holding == 0)
-    return box.outcome
+    box.assert_each_reported_once()
+    return box.outcomes
 
 
 @pytest.mark.parametrize("stage", ["greeting", "ehlo", "mail", "rcpt", "data"])
 @on_both_loops
 async def test_what_is_cancelled_before_its_dot_is_not_sent(server: ScriptedRelay, stage: StageName) -> None:
     async with mailer_for(server) as mailer:
-        outcome = await cancelled_while_held(server, mailer, stage)
+        outcomes = await cancelled_while_held(server, mailer, stage)
         after, _ = await sent_with(mailer, *mails(1, start=1))
-    assert isinstance(outcome, NotSent)
+    assert all(isinstance(outcome, NotSent) for outcome in outcomes)
+    assert len(outcomes) == (stage in {"mail", "rcpt", "data"})
     assert isinstance(after.outcome, Sent)
     assert server.recipients == ["user1@example.com"]
     assert server.connections == 2
@@ -325,31 +357,38 @@ async def test_what_is_cancelled_before_its_dot_is_not_sent(server: ScriptedRela
 @on_both_loops
 async def test_what_is_cancelled_after_its_dot_is_unknown(server: ScriptedRelay) -> None:
     async with mailer_for(server) as mailer:
-        outcome = await cancelled_while_held(server, mailer, "dot")
+        (outcome,) = await cancelled_while_held(server, mailer, "dot")
         after, _ = await sent_with(mailer, *mails(1, start=1))
     assert isinstance(outcome, Unknown)
     assert isinstance(after.outcome, Sent)
     assert server.connections == 2
-    assert server.accepted[-1].content == mails(1, start=1)[0].content
+    assert server.accepted[-1].content == as_taken(mails(1, start=1)[0])
 
 
 @on_both_loops
 async def test_cancelled_while_waiting_for_mails(server: ScriptedRelay) -> None:
-    class Empty(Box):
-        waits = 0
+    class Paused(Box):
+        is_paused = is_over = False
 
-        async def next(self) -> Mail | None:
-            self.waits += 1
-            return await asyncio.Future()
+        @property
+        def available(self) -> int:
+            return 0 if self.is_paused else super().available
+
+        def next_now(self) -> Mail | None:
+            return None if self.is_paused else super().next_now()
 
     async with mailer_for(server, connections=3) as mailer:
-        box = Empty([])
+        box = Paused(mails(4))
+        box.waiting += mails(1, start=4)
         running = asyncio.create_task(mailer.run(box, box.report))
-        await until(lambda: box.waits == 3)
+        await until(lambda: box.taken)
+        box.is_paused = True
+        await until(lambda: len(box.reports) == len(box.taken))
         running.cancel()
         with pytest.raises(asyncio.CancelledError):
             await running
-    assert box.reports == []
+    box.assert_each_reported_once()
+    assert all(isinstance(outcome, Sent) for outcome in box.outcomes)
 
 
 @on_both_loops
@@ -377,7 +416,7 @@ async def test_cancelled_at_any_time_each_mail_has_its_true_outcome(server: Scri
                     assert mail.recipient not in server.recipients
     assert {Sent, NotSent} <= seen <= {Sent, NotSent, Unknown}
     assert len(set(server.recipients)) == len(server.recipients)
-    contents = {mail.recipient: mail.content for mail in mails(30 * 150)}
+    contents = {mail.recipient: as_taken(mail) for mail in mails(30 * 150)}
     assert all(mail.content == contents[mail.recipient] for mail in server.accepted)
     assert {command.split()[0] for command in server.commands} <= {"EHLO", "MAIL", "RCPT", "DATA", "QUIT"}
 
@@ -413,12 +452,13 @@ async def test_a_cancellation_is_not_lost_if_it_comes_together_with_something_el
 
     monkeypatch.setattr(protocol_class, hook, hooked)
     server.script(silent, Do.SILENCE, always=True)
-    async with asyncio.timeout(30), mailer_for(server) as mailer:
+    async with asyncio.timeout(60), mailer_for(server) as mailer:
         for turns in range(10):  # noqa: B007 - for `hooked`
             box = Box(mails(1))
             running = asyncio.create_task(mailer.run(box, box.report))
             await asyncio.wait([running])
-            assert isinstance(box.outcome, NotSent)
+            box.assert_each_reported_once()
+            assert all(isinstance(outcome, NotSent) for outcome in box.outcomes)
 
 
 @on_both_loops

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
@@ -16,7 +17,9 @@ from sqlalchemy.types import TypeEngine
 from sqlmodel import SQLModel
 
 import worker.migrations
+from tests.bench.servers import plain
 from tests.contract.shop import Shop, shop_at
+from tests.polling import eventually
 from worker.errors import DatabaseAway, SchemaOutdated
 from worker.migrations import migrate
 from worker.models import SCHEMA
@@ -112,7 +115,7 @@ def test_migrations_at_once_are_safe(any_empty_database_url: str) -> None:
     together = threading.Barrier(4)
 
     def run(_number: int) -> tuple[str | None, str | None]:
-        together.wait(30)
+        together.wait(60)
         return migrate(any_empty_database_url)
 
     with ThreadPoolExecutor(4) as pool:
@@ -120,6 +123,34 @@ def test_migrations_at_once_are_safe(any_empty_database_url: str) -> None:
     assert sorted(runs, key=str) == sorted([(None, SCHEMA), *[(SCHEMA, SCHEMA)] * 3], key=str)
     with shop_at(any_empty_database_url) as shop:
         assert len(shop.ask("SELECT id FROM relay")) == 1
+
+
+def test_a_migration_gives_way_to_those_who_hold_what_it_needs(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def expand(config: Config, _to: str) -> None:
+        for table in ("owner", "request"):
+            config.attributes["connection"].execute(text(f"ALTER TABLE {table} ADD COLUMN note text"))
+
+    monkeypatch.setattr("worker.migrations.command.upgrade", expand)
+    with shop_at(postgres_url) as shop, ThreadPoolExecutor(1) as pool:
+        _set_revision(shop, "0000")
+        with psycopg.connect(plain(postgres_url)) as theirs:
+            theirs.execute("SET deadlock_timeout = '0.5s'")  # they would be its victim
+            theirs.execute("UPDATE request SET attempts = 0")
+            migration = pool.submit(migrate, postgres_url)
+            waiting = f"SELECT pid FROM pg_stat_activity WHERE {theirs.info.backend_pid} = ANY(pg_blocking_pids(pid))"
+            eventually(lambda: shop.ask(waiting), until="it waits for them")
+            theirs.execute("UPDATE owner SET host = ''")
+            assert not migration.done()
+        assert migration.result(60) == ("0000", "0000")
+        shop.ask("SELECT r.note, o.note AS owners FROM request AS r CROSS JOIN owner AS o")
+
+
+def test_a_database_that_is_up_to_date_is_not_locked(postgres_url: str) -> None:
+    with psycopg.connect(plain(postgres_url)) as theirs:
+        theirs.execute("UPDATE request SET attempts = 0")
+        assert migrate(postgres_url) == (SCHEMA, SCHEMA)
 
 
 def test_a_migration_that_breaks_off_leaves_nothing(
@@ -176,3 +207,12 @@ def test_what_is_said_of_a_database_names_no_password(postgres_url: str) -> None
     with shop_at(postgres_url.replace("stockbell@", "stockbell:geheim@")) as shop:
         assert "geheim" not in shop.database.where
         assert "stockbell_test" in shop.database.where
+
+
+def test_what_a_newer_program_has_migrated_is_left_as_it_is(shop: Shop) -> None:
+    newer = f"{int(SCHEMA) + 1:04}"
+    _set_revision(shop, newer)
+    try:
+        assert migrate(shop.url) == (newer, newer)
+    finally:
+        _set_revision(shop, SCHEMA)

@@ -1,7 +1,7 @@
 """What the command line's commands do to the database, whichever it is. Redis plays no part, but for being away."""
 
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from io import BytesIO
 from uuid import UUID, uuid4
@@ -12,19 +12,20 @@ from tests.contract.shop import CUP, LONG_AGO, MUG, Shop, ref
 from worker.bell import Bell, celery_app
 from worker.errors import DatabaseAway, RedisAway, Refused, SchemaOutdated
 from worker.models import Contact, Status
-from worker.outcomes import FailureCode, Tries
+from worker.outcomes import TEMPLATE_ERROR, FailureCode
 from worker.services import importing, requests, verbs
 from worker.services.import_file import Rejected, read_requests
 from worker.services.importing import Imported, import_requests
 from worker.services.startup import check_schema
 from worker.services.status import read_status
 from worker.services.verbs import Summary, Verbs, waiting_lists
-from worker.services.wire import attempts_json, request_json
-from worker.store import breaker, claims, pauses
-from worker.store.claims import Ended, Ends, Try
+from worker.services.wire import attempts_json, request_json, timestamp
+from worker.store import breaker, pauses, recording
 from worker.store.database import Database
+from worker.store.recording import Ended, Ends, Try
 from worker.store.requests import Filter, NewRequest
 from worker.stream import Figures, Stream
+from worker.verdicts import Tries
 
 
 class RecordingBell(Bell):
@@ -82,7 +83,7 @@ def fail(shop: Shop, number: int = 1, code: FailureCode = FailureCode.RECIPIENT_
     _, held = shop.claimed(number)
     ends = Ends(failed=[Ended(claim, Tries(1), code, "550 no") for claim in held])
     ends.log = [Try(claim, "rejected", 550, "5.1.1", "550 5.1.1 no") for claim in held]
-    shop.write(claims.record, ends)
+    shop.write(recording.record, ends)
     shop.tell(MUG, in_stock=False)
     assert {shop.status(claim.id) for claim in held} == {Status.FAILED}
     return [claim.id for claim in held]
@@ -223,6 +224,14 @@ def test_a_failed_request_tells_why_and_what_was_tried(shop: Shop) -> None:
     assert (attempt["event"], attempt["smtpCode"], attempt["enhancedCode"]) == ("rejected", 550, "5.1.1")
 
 
+def test_a_request_that_backs_off_tells_until_when(shop: Shop) -> None:
+    request = shop.sign_up()
+    shop.change("UPDATE request SET not_before = stockbell_now(60)")
+    found = request_json(requests.show(shop.database, request)[0])
+    assert found["waiting"] == "backoff"
+    assert found["notBefore"] == timestamp(shop.row(request).not_before)
+
+
 def test_a_marked_request_has_a_date_and_was_not_told_by_us(shop: Shop, admin: Verbs) -> None:
     request = shop.sign_up()
     admin.mark_sent([request])
@@ -277,14 +286,36 @@ def test_a_retry_by_filter_waits_for_stock(shop: Shop, admin: Verbs, bell: Recor
     assert bell.rung == []
 
 
+def test_a_retry_since_a_time_goes_by_the_last_try_and_not_by_the_sign_up(shop: Shop, admin: Verbs) -> None:
+    before, after = fail(shop, 2)
+    shop.change("UPDATE request SET created_date = stockbell_now(-7200)")
+    shop.change("UPDATE attempt SET at = stockbell_now(-3600) WHERE request_id = :id", id=before)
+    shown: list[UUID] = []
+    which = Filter(status=Status.FAILED, failed_since=shop.now() - timedelta(minutes=30))
+    admin.would_retry(which, force=False, show=lambda row: shown.append(row.id))
+    assert shown == [after]
+
+
+def test_a_retry_since_a_time_goes_by_the_sign_up_where_nothing_was_tried(shop: Shop, admin: Verbs) -> None:
+    old, new = fail(shop, 2)
+    shop.change("DELETE FROM attempt")
+    shop.change("UPDATE request SET created_date = stockbell_now(-3600) WHERE id = :id", id=old)
+    which = Filter(status=Status.FAILED, failed_since=shop.now() - timedelta(minutes=30))
+    assert admin.retry(which, ordered=False, force=False).changed == 1
+    assert shop.status(new) is Status.RECEIVED
+
+
 def test_a_verb_on_many_works_in_chunks(shop: Shop, admin: Verbs, small_chunks: None) -> None:
     failed = fail(shop, 5)
     assert admin.retry(Filter(status=Status.FAILED), ordered=True, force=False).changed == 5
     assert admin.mark_sent([*failed, *failed]).changed == 5
 
 
-def test_what_may_have_been_told_is_retried_only_by_force(shop: Shop, admin: Verbs) -> None:
-    [failed] = fail(shop, code=FailureCode.OUTCOME_UNKNOWN)
+@pytest.mark.parametrize("code", [FailureCode.OUTCOME_UNKNOWN, FailureCode.SUPPRESSED])
+def test_what_may_have_been_told_or_is_not_wanted_is_retried_only_by_force(
+    shop: Shop, admin: Verbs, code: FailureCode
+) -> None:
+    [failed] = fail(shop, code=code)
     done = admin.retry([failed], ordered=True, force=False)
     assert done.changed == 0
     assert "--force" in done.refused[failed]
@@ -377,6 +408,7 @@ def test_the_status_has_the_names_that_scripts_rely_on(shop: Shop, bell: Recordi
         "queue": {"bells": 0},
         "overdueClaims": 0,
         "held": 0,
+        "heldReasons": {},
         "workers": 2,
         "breaker": {"state": "closed", "since": None, "reason": None},
         "paused": {"all": False, "items": ["cup-1"]},
@@ -403,16 +435,28 @@ def test_it_is_not_well_when_somebody_due_waits_over_a_minute_or_a_claim_is_over
     shop: Shop, bell: RecordingBell
 ) -> None:
     look = partial(read_status, shop.database, StandingStream(), bell, 60)
-    assert look().is_well
+    assert look().troubles == []
     owner, _ = shop.claimed()
-    assert look().is_well
+    assert look().troubles == []
     shop.die(owner)
-    assert not look().is_well
+    assert look().troubles == ["claims are overdue: 1"]
     shop.rescue()
-    assert look().is_well
+    assert look().troubles == []
     shop.change("UPDATE request SET created_date = stockbell_now(-90)")
     shop.change("UPDATE waiting_list SET woken_at = stockbell_now(-61), last_in_stock_at = stockbell_now(-61)")
-    assert not look().is_well
+    assert look().troubles == ["requests are due for over 60 s"]
+
+
+def test_it_is_not_well_when_mails_cant_be_made_and_the_reasons_are_told(shop: Shop, bell: RecordingBell) -> None:
+    _, held = shop.claimed(3)
+    reasons = ["template a.html: line 3", "template a.html: line 3", "template b.txt: empty"]
+    pairs = zip(held, reasons, strict=True)
+    ends = Ends(deferred=[Ended(claim, Tries(), TEMPLATE_ERROR, why, delay=60) for claim, why in pairs])
+    shop.write(recording.record, ends)
+    found = read_status(shop.database, StandingStream(), bell, 60)
+    assert found.troubles == ["requests are held, their mail can't be made: 3"]
+    assert found.as_json()["held"] == 3
+    assert found.as_json()["heldReasons"] == {reasons[0]: 2, reasons[2]: 1}
 
 
 # Schema

@@ -10,9 +10,10 @@ from tests.contract.shop import CUP, LEASE, LONG_AGO, MUG, Shop, ref, statuses
 from worker.catalog import CatalogReference
 from worker.errors import OwnerLost
 from worker.models import Owner, Status
-from worker.outcomes import Tries
-from worker.store import admin, breaker, claims, lists, pauses, requests, sweep
-from worker.store.claims import Claim, Claimed, Ended, Ends, Try
+from worker.store import admin, breaker, claims, lists, owners, pauses, recording, requests, sweep
+from worker.store.claims import Claim, Claimed
+from worker.store.recording import Ended, Ends, Try
+from worker.verdicts import Tries
 
 RED = ref(color="red")
 
@@ -38,7 +39,7 @@ def test_every_claim_raises_the_number_and_nothing_lowers_it(shop: Shop) -> None
     for number in range(1, 4):
         (claim,) = shop.claim(owner).claims
         assert claim.claim_no == number
-        shop.write(claims.record, Ends(released=[claim]))
+        shop.write(recording.record, Ends(released=[claim]))
         assert shop.row(request).claim_no == number
 
 
@@ -243,24 +244,24 @@ def test_an_owner_whose_lease_ended_can_neither_claim_nor_renew(shop: Shop, gone
     with pytest.raises(OwnerLost):
         shop.claim(owner)
     with pytest.raises(OwnerLost):
-        shop.write(claims.renew, owner, LEASE)
+        shop.write(owners.renew, owner, LEASE)
     assert statuses(shop.rows()) == [Status.RECEIVED]
 
 
 def test_registering_twice_does_not_revive_the_dead(shop: Shop) -> None:
     owner = shop.owner()
     shop.die(owner)
-    shop.write(claims.register, owner, "host:1")
+    shop.write(owners.register, owner, "host:1")
     with pytest.raises(OwnerLost):
-        shop.write(claims.renew, owner, LEASE)
+        shop.write(owners.renew, owner, LEASE)
 
 
 def test_who_leaves_is_forgotten_unless_it_holds_something(shop: Shop) -> None:
     owner, held = shop.claimed(1)
-    shop.write(claims.sign_off, owner)
+    shop.write(owners.sign_off, owner)
     assert shop.count(Owner) == 1
-    shop.write(claims.record, Ends(told=held))
-    shop.write(claims.sign_off, owner)
+    shop.write(recording.record, Ends(told=held))
+    shop.write(owners.sign_off, owner)
     assert shop.count(Owner) == 0
 
 
@@ -294,7 +295,7 @@ def _let_go(row: object) -> bool:
 
 def test_told(shop: Shop) -> None:
     _, (claim,) = shop.claimed()
-    assert shop.write(claims.record, told(claim)) == {claim.id}
+    assert shop.write(recording.record, told(claim)) == {claim.id}
     row = shop.row(claim.id)
     assert (row.status, row.auto_notified) == (Status.NOTIFICATION_SENT, True)
     assert shop.now() - row.notified_date < timedelta(minutes=1)
@@ -304,11 +305,11 @@ def test_told(shop: Shop) -> None:
 
 def test_told_clears_why_it_had_to_be_tried_again(shop: Shop) -> None:
     owner, (claim,) = shop.claimed()
-    shop.write(claims.record, deferred(claim))
+    shop.write(recording.record, deferred(claim))
     shop.change("UPDATE request SET not_before = NULL")
     (again,) = shop.claim(owner).claims
     assert again.tries == SPENT
-    shop.write(claims.record, told(again))
+    shop.write(recording.record, told(again))
     row = shop.row(claim.id)
     assert (row.failure_code, row.failure_reason, row.not_before) == (None, None, None)
     assert row.attempts == 2
@@ -316,7 +317,7 @@ def test_told_clears_why_it_had_to_be_tried_again(shop: Shop) -> None:
 
 def test_failed(shop: Shop) -> None:
     _, (claim,) = shop.claimed()
-    assert shop.write(claims.record, failed(claim)) == {claim.id}
+    assert shop.write(recording.record, failed(claim)) == {claim.id}
     row = shop.row(claim.id)
     assert (row.status, row.auto_notified, row.notified_date) == (Status.FAILED, True, None)
     assert (row.failure_code, row.failure_reason) == ("RECIPIENT_REJECTED", "550 5.1.1 no such user")
@@ -326,7 +327,7 @@ def test_failed(shop: Shop) -> None:
 
 def test_deferred(shop: Shop) -> None:
     owner, (claim,) = shop.claimed()
-    assert shop.write(claims.record, deferred(claim)) == {claim.id}
+    assert shop.write(recording.record, deferred(claim)) == {claim.id}
     row = shop.row(claim.id)
     assert (row.status, row.auto_notified) == (Status.RECEIVED, None)
     assert timedelta(minutes=3) < row.not_before - shop.now() <= timedelta(minutes=4)
@@ -342,7 +343,7 @@ def test_released(shop: Shop) -> None:
     (request,) = shop.waiting(1)
     before = shop.row(request)
     (claim,) = shop.claim(shop.owner()).claims
-    assert shop.write(claims.record, released(claim)) == {claim.id}
+    assert shop.write(recording.record, released(claim)) == {claim.id}
     shop.change("UPDATE request SET claim_no = 0")
     assert shop.row(request) == before
 
@@ -355,12 +356,12 @@ def test_a_group_is_recorded_at_once_each_with_its_own_end(shop: Shop) -> None:
         deferred=deferred(held[2]).deferred,
         released=released(held[3]).released,
     )
-    assert shop.write(claims.record, group) == {claim.id for claim in held}
+    assert shop.write(recording.record, group) == {claim.id for claim in held}
     assert [shop.status(claim.id) for claim in held] == ["NOTIFICATION_SENT", "FAILED", "RECEIVED", "RECEIVED"]
 
 
 def test_an_empty_group_is_nothing(shop: Shop) -> None:
-    assert shop.write(claims.record, Ends()) == set()
+    assert shop.write(recording.record, Ends()) == set()
 
 
 def test_a_group_may_hold_claims_of_several_owners(shop: Shop) -> None:
@@ -368,14 +369,14 @@ def test_a_group_may_hold_claims_of_several_owners(shop: Shop) -> None:
     (one,) = shop.claim(shop.owner(), most=1).claims
     (other,) = shop.claim(shop.owner(), most=1).claims
     group = Ends(told=[one, other])
-    assert shop.write(claims.record, group) == {one.id, other.id}
+    assert shop.write(recording.record, group) == {one.id, other.id}
 
 
 def test_the_attempt_log_keeps_the_tries_that_did_not_succeed(shop: Shop) -> None:
     owner, (claim,) = shop.claimed()
     ends = failed(claim)
     ends.log.append(Try(claim, "rejected", 550, "5.1.1", "550 5.1.1 no such user"))
-    shop.write(claims.record, ends)
+    shop.write(recording.record, ends)
     (entry,) = shop.attempts(claim.id)
     assert (entry.owner, entry.event, entry.smtp_code, entry.enhanced_code) == (owner, "rejected", 550, "5.1.1")
     assert entry.reply == "550 5.1.1 no such user"
@@ -406,7 +407,7 @@ def test_hand_over_notes_whose_bytes_are_about_to_be_written(shop: Shop) -> None
 def test_every_end_forgets_the_hand_over(shop: Shop, end: Callable[[Claim], Ends]) -> None:
     _, (claim,) = shop.claimed()
     shop.write(claims.hand_over, [claim])
-    assert shop.write(claims.record, end(claim)) == {claim.id}
+    assert shop.write(recording.record, end(claim)) == {claim.id}
     assert shop.row(claim.id).handed_at is None
 
 
@@ -443,7 +444,7 @@ def test_a_late_record_changes_nothing_of_somebody_elses_claim(
     before = shop.rows()
     ends = end(late(claim))
     ends.log.append(Try(late(claim), "rejected", 550, None, "late"))
-    assert shop.write(claims.record, ends) == set()
+    assert shop.write(recording.record, ends) == set()
     assert shop.rows() == before
     assert shop.attempts(claim.id) == []
 
@@ -465,7 +466,7 @@ def test_after_a_rescue_and_another_claim_the_first_owner_is_fenced_off(
     shop.rescue()
     shop.claim(shop.owner())
     before = shop.rows()
-    assert shop.write(claims.record, end(stale)) == set()
+    assert shop.write(recording.record, end(stale)) == set()
     assert shop.rows() == before
 
 
@@ -475,7 +476,7 @@ def test_after_a_rescue_only_a_late_success_counts(shop: Shop, end: Callable[[Cl
     shop.die(dead)
     shop.rescue()
     before = shop.rows()
-    assert shop.write(claims.record, end(stale)) == set()
+    assert shop.write(recording.record, end(stale)) == set()
     assert shop.write(claims.hand_over, [stale]) == set()
     assert shop.rows() == before
 
@@ -484,7 +485,7 @@ def test_a_late_success_on_a_row_rescued_and_not_claimed_again_is_recorded(shop:
     dead, (stale,) = shop.claimed()
     shop.die(dead)
     shop.rescue()
-    assert shop.write(claims.record, told(stale)) == {stale.id}
+    assert shop.write(recording.record, told(stale)) == {stale.id}
     row = shop.row(stale.id)
     assert (row.status, row.auto_notified, row.rescues) == (Status.NOTIFICATION_SENT, True, 1)
 
@@ -498,9 +499,9 @@ def test_what_has_ended_is_not_recorded_again(
     shop: Shop, first: Callable[[Claim], Ends], end: Callable[[Claim], Ends]
 ) -> None:
     _, (claim,) = shop.claimed()
-    shop.write(claims.record, first(claim))
+    shop.write(recording.record, first(claim))
     before = shop.rows()
-    assert shop.write(claims.record, end(claim)) == set()
+    assert shop.write(recording.record, end(claim)) == set()
     assert shop.rows() == before
 
 
@@ -510,7 +511,7 @@ def test_a_request_deleted_while_it_is_being_sent_is_gone(shop: Shop, end: Calla
     assert shop.write(requests.remove, claim.id)
     ends = end(claim)
     ends.log.append(Try(claim, "rejected", 550, None, "late"))
-    assert shop.write(claims.record, ends) == set()
+    assert shop.write(recording.record, ends) == set()
     assert shop.rows() == []
     assert shop.count() == 0
 

@@ -186,6 +186,40 @@ def test_pauses_are_listed(shop: Shop) -> None:
     assert shop.write(pauses.read) == pauses.Paused(everything=True, items=["cup-1", 'mug-1 {"color":"red"}'])
 
 
+def test_resume_takes_back_exactly_what_pause_did(shop: Shop) -> None:
+    for paused, resumed in ((MUG, RED), (RED, MUG), (RED_L, RED), (None, MUG)):
+        shop.write(pauses.pause, paused)
+        assert not shop.write(pauses.resume, resumed)
+        assert shop.write(pauses.resume, paused)
+
+
+def test_the_wider_pause_is_told(shop: Shop) -> None:
+    assert shop.database.read(pauses.wider, RED) is None
+    shop.write(pauses.pause, RED)
+    assert shop.database.read(pauses.wider, RED) is None
+    shop.write(pauses.pause, MUG)
+    assert [shop.database.read(pauses.wider, item) for item in (RED, MUG)] == ["the whole item", None]
+    shop.write(pauses.pause, None)
+    assert [shop.database.read(pauses.wider, item) for item in (RED, CUP)] == ["everything", "everything"]
+
+
+def test_an_item_is_known_once_somebody_waited_or_an_event_told_of_it_and_not_by_a_pause(shop: Shop) -> None:
+    shop.write(pauses.resume, MUG)
+    assert shop.count(ItemRow) == 0
+    shop.write(pauses.pause, MUG)
+    assert not shop.database.read(pauses.is_known, MUG)
+    shop.sign_up(RED)
+    shop.tell(CUP)
+    told = {reference: shop.database.read(pauses.is_known, reference) for reference in (MUG, RED, RED_L, CUP)}
+    assert told == {MUG: True, RED: True, RED_L: False, CUP: True}
+
+
+def test_a_pause_of_an_item_that_nobody_knew_stops_it_when_it_appears(shop: Shop) -> None:
+    shop.write(pauses.pause, RED)
+    shop.waiting(1, RED)
+    assert shop.with_work() == set()
+
+
 def test_an_order_needs_no_stock_but_a_pause_still_wins(shop: Shop) -> None:
     request = shop.sign_up()
     shop.write(admin.report, [request])
@@ -230,6 +264,14 @@ def test_where_bells_were_lost_they_ring_whatever_their_time(shop: Shop) -> None
     mug = shop.list_id()
     shop.write(lists.ring, [mug])
     assert shop.write(lists.ring, [mug], recent=0.0) == [mug]
+
+
+def test_a_bell_from_before_the_clock_was_set_back_counts_no_more(shop: Shop) -> None:
+    mug = shop.list_id()
+    shop.write(lists.ring, [mug])
+    shop.change("UPDATE waiting_list SET bell_at = stockbell_now(300)")
+    assert shop.write(lists.ring, [mug]) == [mug]
+    assert shop.write(lists.ring, [mug]) == []
 
 
 def test_each_list_has_its_own_bell(shop: Shop) -> None:

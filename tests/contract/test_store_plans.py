@@ -9,48 +9,28 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from random import Random
 from typing import Any
+from unittest.mock import patch
 from uuid import UUID
 
+import psycopg
 import pytest
 from sqlalchemy import Connection, event
 
 from tests.contract.shop import CUP, MUG, Shop, ref, shop_at
+from tests.examples import TIMES
 from tests.postgres_server import Databases
 from worker.catalog import CatalogReference
-from worker.store import admin, claims, lists, requests, stock, sweep
-from worker.store.claims import Claimed, Ends
+from worker.store import admin, claims, lists, owners, recording, requests, stock, sweep
+from worker.store.claims import Claimed
+from worker.store.recording import Ends
 from worker.store.requests import NewRequest
 
 # Claims are exact
 
-
-def _claim_until_empty(url: str, sizes: Sequence[int], together: threading.Barrier) -> list[UUID]:
-    """What one worker gets, which claims at the same time as others do."""
-    got: list[UUID] = []
-    with shop_at(url) as worker:
-        owner = worker.owner()
-        list_ids = [worker.list_id(MUG), worker.list_id(CUP)]
-        together.wait(60)
-        for size in sizes:
-            claimed = worker.write(claims.claim, owner, 60.0, list_ids, size, first=False)
-            assert len(claimed.claims) <= size
-            got += [claim.id for claim in claimed.claims]
-    return got
-
-
-def test_workers_that_claim_at_once_get_each_row_once(shop_url: str) -> None:
-    workers = 8
-    with shop_at(shop_url) as shop:
-        waiting = shop.waiting(300, MUG) + shop.waiting(300, CUP)
-        together = threading.Barrier(workers)
-        sizes = [2, 7, 30] * 25
-        with ThreadPoolExecutor(workers) as pool:
-            runs = [pool.submit(_claim_until_empty, shop_url, sizes, together) for _ in range(workers)]
-            counts = Counter(request for run in runs for request in run.result())
-        assert counts == Counter(waiting)
-        assert {row.claim_no for row in shop.rows()} == {1}
-
+WAITING = 300 * TIMES
+"""For each of two items. EXAMPLES=34 makes them 20,000."""
 
 PLANS = {
     "as it likes": "",
@@ -75,6 +55,52 @@ def postgres_shop(kept_postgres_url: str, shop_url: str) -> Iterator[Shop]:
     assert shop_url == kept_postgres_url
     with shop_at(shop_url) as shop:
         yield shop
+
+
+def _claim_until_empty(url: str, seed: int, switches: Sequence[str], together: threading.Barrier) -> list[UUID]:
+    """What one worker gets, which claims at the same time as others do: from 1 to 100 each time."""
+    got: list[UUID] = []
+    chance = Random(seed)
+    with shop_at(url) as worker:
+        owner = worker.owner()
+        both = [worker.list_id(MUG), worker.list_id(CUP)]
+
+        def claim(c: Connection, list_ids: Sequence[UUID], most: int) -> Claimed:
+            _switch_off(c, switches)
+            return claims.claim(c, owner, 60.0, list_ids, most, first=False)
+
+        together.wait(60)
+        while True:
+            size = chance.randint(1, 100)
+            list_ids = both if size > 1 else [chance.choice(both)]
+            claimed = worker.write(claim, list_ids, size).claims
+            assert len(claimed) <= size
+            if list_ids == both and not claimed:
+                return got
+            got += [claim.id for claim in claimed]
+
+
+def _race(url: str, switches: Sequence[str]) -> None:
+    """Eight of them at once."""
+    workers = 8
+    with shop_at(url) as shop:
+        waiting = shop.waiting(WAITING, MUG) + shop.waiting(WAITING, CUP)
+        together = threading.Barrier(workers)
+        with ThreadPoolExecutor(workers) as pool:
+            runs = [pool.submit(_claim_until_empty, url, seed, switches, together) for seed in range(workers)]
+            counts = Counter(request for run in runs for request in run.result())
+        assert counts == Counter(waiting)
+        assert {row.claim_no for row in shop.rows()} == {1}
+
+
+def test_workers_that_claim_at_once_get_each_row_once(shop_url: str) -> None:
+    _race(shop_url, [])
+
+
+@pytest.mark.parametrize("shop_url", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("plan", ["nested loops", "nested loops that keep nothing"])
+def test_workers_that_claim_at_once_get_each_row_once_under_every_plan(shop_url: str, plan: str) -> None:
+    _race(shop_url, PLANS[plan].split())
 
 
 @pytest.mark.parametrize("shop_url", ["postgresql"], indirect=True)
@@ -198,10 +224,17 @@ def plans_of(shop: Shop, work: Callable[..., object], *args: Any, **kwargs: Any)
     def note(_c: object, _cursor: object, statement: str, params: Any, *_rest: object) -> None:
         ran.append((statement, params))
 
+    execute = psycopg.Cursor.execute
+
+    def noted(cursor: Any, statement: str, params: Any = None, **options: Any) -> Any:  # `Sql` goes by psycopg itself
+        if ran[-1:] != [(statement, params)]:
+            ran.append((statement, params))
+        return execute(cursor, statement, params, **options)
+
     def run(c: Connection) -> str:
         explain = "EXPLAIN QUERY PLAN" if c.dialect.name == "sqlite" else "EXPLAIN"
         event.listen(c, "before_cursor_execute", note)
-        with c.begin_nested() as attempt:
+        with c.begin_nested() as attempt, patch.object(psycopg.Cursor, "execute", noted):
             work(c, *args, **kwargs)
             attempt.rollback()
         event.remove(c, "before_cursor_execute", note)
@@ -247,7 +280,7 @@ def test_records_go_by_the_primary_key(big_shop: Shop) -> None:
         held = claims.claim(c, owner, 60.0, [shop_list], 50, first=False).claims
         assert len(held) >= 50
         claims.hand_over(c, held)
-        claims.record(c, Ends(told=list(held[:20]), released=list(held[20:])))
+        recording.record(c, Ends(told=list(held[:20]), released=list(held[20:])))
 
     shop_list = shop.list_id(_item(0))
     assert_uses(plans_of(shop, claim_and_end))
@@ -255,7 +288,7 @@ def test_records_go_by_the_primary_key(big_shop: Shop) -> None:
 
 def test_a_rescue_goes_by_its_index(big_shop: Shop) -> None:
     assert_uses(plans_of(big_shop, sweep.rescue, 60.0), "request_processing")
-    assert_uses(plans_of(big_shop, sweep.forget_owners, 3600.0), "request_processing")
+    assert_uses(plans_of(big_shop, owners.forget, 3600.0), "request_processing")
     assert_uses(plans_of(big_shop, claims.release_all, big_shop.owner()), "request_processing")
 
 
@@ -274,3 +307,10 @@ def test_a_retry_looks_for_unresolved_requests_by_their_index(big_shop: Shop) ->
     shop = big_shop
     failed = [row.id for row in shop.rows() if row.status == "FAILED"][:100]
     assert_uses(plans_of(shop, admin.retry, failed, ordered=True, force=False), "request_unresolved")
+
+
+def test_new_requests_do_not_make_the_database_read_all_contacts(big_shop: Shop) -> None:
+    new = [NewRequest(f"newcomer{number}@example.com", _item(1)) for number in range(1000)]
+    plan = plans_of(big_shop, requests.create, new)
+    assert_uses(plan)
+    assert not re.search(r"Seq Scan on contact|SCAN c\b", plan), plan

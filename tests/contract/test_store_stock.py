@@ -7,6 +7,7 @@ from datetime import timedelta
 from itertools import permutations
 from typing import Any
 
+import pytest
 from sqlalchemy import Connection, Row, select
 
 from tests.contract.shop import CUP, LONG_AGO, MUG, Shop, ref, shop_at, somebody_waits
@@ -205,8 +206,39 @@ def test_whoever_signs_up_while_a_batch_is_committed_misses_nothing(shop_url: st
                 eventually(lambda: somebody_waits(shop), until="the sign-up waits for the item's lock")
 
         listening = pool.submit(shop.write, apply_slowly)
-        applied.wait(30)
+        applied.wait(60)
         request = storefront.sign_up(created=LONG_AGO)
         listening.result()
         assert shop.list_row().in_stock
         assert shop.waiting_for(request) == "queued"
+
+
+def test_an_item_that_somebody_adds_while_its_events_are_applied_wakes_who_waits(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting = shop.sign_up(MUG)
+    shop.tell(MUG, in_stock=False, name="Mug", price="1")
+    found: list[dict[object, object]] = [{}]  # what the lock finds at first: they were there only a moment later
+    lock = stock._lock
+    monkeypatch.setattr(stock, "_lock", lambda c, items: found.pop() if found else lock(c, items))
+    applied = shop.tell(MUG, price="2")
+    assert not found
+    assert applied.woken == {MUG.item: [shop.list_id(MUG)]}
+    assert (item_row(shop).name, item_row(shop).price) == ("Mug", "2")
+    assert shop.list_row().last_in_stock_at > shop.row(waiting).created_date
+
+
+def test_of_two_batches_with_the_same_new_items_both_are_applied(shop: Shop) -> None:
+    batches = [[shop.event(ref(f"mug-{number}"), in_stock=turn == 1) for number in range(50)] for turn in range(2)]
+    together = threading.Barrier(2)
+
+    def run(batch: Sequence[Event]) -> None:
+        with shop_at(shop.url) as listener:
+            together.wait(60)
+            listener.write(stock.apply, batch, 1)
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(run, batches))
+    rows = levels(shop)
+    assert len(rows) == 50
+    assert all(row.in_stock for row in rows.values())

@@ -9,9 +9,9 @@ from sqlalchemy import select
 
 from tests.contract.shop import LEASE, Shop, shop_at, statuses
 from worker.models import Owner, Status, Sweep
-from worker.outcomes import Tries
-from worker.store import claims, requests, sweep
-from worker.store.claims import Ended, Ends
+from worker.store import claims, owners, recording, requests, sweep
+from worker.store.recording import Ended, Ends
+from worker.verdicts import Tries
 
 FRESH = LEASE / 2
 
@@ -63,6 +63,19 @@ def test_the_wait_lasts_one_lease_from_the_gap(shop: Shop) -> None:
     assert timedelta(seconds=LEASE / 2) < wait <= timedelta(seconds=LEASE)
 
 
+def test_a_clock_that_was_set_back_delays_rescue_by_one_lease_and_no_more(shop: Shop) -> None:
+    stamp(shop)
+    lease_is_over(shop)
+    swept(shop, -3600)
+    assert not stamp(shop)
+    lease_is_over(shop)
+    assert stamp(shop)
+    shop.change("UPDATE sweep SET rescue_from = stockbell_now(3600)")
+    assert not stamp(shop)
+    lease_is_over(shop)
+    assert stamp(shop)
+
+
 # rescue: PROCESSING -> RECEIVED or FAILED
 
 
@@ -83,6 +96,12 @@ def test_what_a_dead_owner_held_is_received_again(shop: Shop) -> None:
 def test_what_a_forgotten_owner_held_is_received_again(shop: Shop) -> None:
     owner, _ = shop.claimed(1)
     shop.change("DELETE FROM owner WHERE id = :id", id=owner)
+    assert shop.rescue().back_in_line == 1
+
+
+def test_what_an_owner_held_who_died_before_the_clock_was_set_back_is_received_again(shop: Shop) -> None:
+    owner, _ = shop.claimed(1)
+    shop.change("UPDATE owner SET seen_at = stockbell_now(3600) WHERE id = :id", id=owner)
     assert shop.rescue().back_in_line == 1
 
 
@@ -137,7 +156,7 @@ def test_what_was_handed_over_fails_as_unknown(shop: Shop) -> None:
 def test_a_rescue_keeps_the_tries_that_were_spent(shop: Shop) -> None:
     owner, (claim,) = shop.claimed(1)
     tries = Tries(attempts=3, unknowns=1, policy_refusals=1)
-    shop.write(claims.record, Ends(deferred=[Ended(claim, tries, None, "450 later")]))
+    shop.write(recording.record, Ends(deferred=[Ended(claim, tries, None, "450 later")]))
     shop.change("UPDATE request SET not_before = NULL")
     shop.claim(owner)
     shop.die(owner)
@@ -197,10 +216,10 @@ def test_owners_long_gone_are_forgotten_unless_they_hold_something(shop: Shop) -
     idle, alive = shop.owner(), shop.owner()
     for owner in (holder, idle):
         shop.change("UPDATE owner SET seen_at = stockbell_now(-3601) WHERE id = :id", id=owner)
-    assert shop.write(sweep.forget_owners, 3600.0) == 1
+    assert shop.write(owners.forget, 3600.0) == 1
     assert _owners(shop) == {holder, alive}
-    shop.write(claims.record, Ends(released=[claim]))
-    assert shop.write(sweep.forget_owners, 3600.0) == 1
+    shop.write(recording.record, Ends(released=[claim]))
+    assert shop.write(owners.forget, 3600.0) == 1
     assert _owners(shop) == {alive}
 
 

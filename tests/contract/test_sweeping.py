@@ -16,7 +16,7 @@ from worker.errors import DatabaseAway
 from worker.models import Owner, Status
 from worker.services.ringing import ring_waiting, try_to_ring
 from worker.services.sweeping import FORGET_LEASES, Sweeper
-from worker.store import breaker, claims, lists, pauses, sweep
+from worker.store import breaker, lists, owners, pauses, recording, sweep
 
 
 def sweeper(shop: Shop, bell: NotedBell) -> Sweeper:
@@ -94,7 +94,7 @@ def test_many_schedulers_that_sweep_at_once_ring_each_list_once(shop_url: str, b
 
     def sweep_once(_number: int) -> None:
         with shop_at(shop_url) as scheduler:
-            together.wait(30)
+            together.wait(60)
             sweeper(scheduler, bell).sweep()
 
     with shop_at(shop_url) as shop:
@@ -260,7 +260,7 @@ def test_a_database_that_is_away_is_the_callers_to_mind(shop: Shop, bell: NotedB
     shop.waiting(1)
     with closing(FlakyDatabase(shop.url)) as database:
         sweeping = Sweeper(database, bell, lease=LEASE, interval=5.0)
-        for work in (sweep.stamp, sweep.put_in_line, sweep.forget_owners):
+        for work in (sweep.stamp, sweep.put_in_line, owners.forget):
             database.fails(work)
             with pytest.raises(DatabaseAway):
                 sweeping.sweep()
@@ -273,6 +273,6 @@ def test_a_rescue_may_meet_a_worker_that_only_was_slow(shop: Shop, bell: NotedBe
     shop.die(owner)
     may_rescue(shop)
     sweeper(shop, bell).sweep()
-    assert shop.write(claims.record, claims.Ends(told=[claim])) == {claim.id}
+    assert shop.write(recording.record, recording.Ends(told=[claim])) == {claim.id}
     sweeper(shop, bell).sweep()
     assert shop.status(claim.id) == Status.NOTIFICATION_SENT

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from tests.bench.figures import Figure, at_least, at_most, number, per_mail, percentile, steady_rate, table
 from tests.bench.plot import OTHERS, OURS, bars
+from tests.bench.rate import rates_of
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -118,3 +119,7 @@ def test_in_the_plot_lengths_are_as_the_values() -> None:
 
 def test_a_plot_of_nothing_is_still_a_plot() -> None:
     assert parsed(bars("Title", "machine", [])).tag == f"{SVG}svg"
+
+
+def test_rates_are_those_of_all_windows_after_the_start() -> None:
+    assert rates_of([0.0, 1.0, 2.0, 3.0, 4.0, 4.5, 6.0], 1.0, 2.0) == [1.0, 1.0, 1.5, 1.0]

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from datetime import UTC, datetime
+from importlib.metadata import version
 from typing import get_args
 
 import pytest
@@ -12,11 +13,11 @@ from typer.testing import CliRunner
 from worker import cli
 from worker.catalog import CatalogReference, canonical_options, item_of
 from worker.cli import arguments, requests
-from worker.cli.output import say_pairs
-from worker.errors import BadReference, StockbellError
+from worker.cli.output import attempt_line, say_pairs
+from worker.errors import BadReference, BadUrl, StockbellError
 from worker.models import Status
+from worker.outcomes import TEMPLATE_ERROR
 from worker.services.publishing import NewEvent
-from worker.store.claims import TEMPLATE_ERROR
 
 MUG = CatalogReference(item_of("mug-1"))
 COMMANDS = {
@@ -37,12 +38,15 @@ COMMANDS = {
         "--currency",
         "--image-url",
         "--item-url",
+        "--json",
     ],
     "requests create": ["--app-id", "--option", "--json", "--item-url", "--locale"],
-    "requests delete": [],
+    "requests delete": ["--json"],
     "requests show": ["--json"],
     "requests list": ["--status", "--item", "--app-id", "--option", "--email", "--reason", "--limit", "--json"],
-    "status": ["--json", "--check"],
+    "preview": ["--app-id", "--option", "--item-url", "--locale", "--folder", "--json"],
+    "send-test": ["--item", "--app-id", "--option", "--item-url", "--locale", "--json"],
+    "status": ["--json", "--check", "--watch"],
     "retry": [
         *("--item", "--app-id", "--option", "--reason", "--since", "--all"),
         *("--even-if-sold-out", "--dry-run", "--force", "--json"),
@@ -52,7 +56,8 @@ COMMANDS = {
     "pause": ["--item", "--app-id", "--option"],
     "resume": ["--item", "--app-id", "--option"],
     "dead-letters list": ["--limit", "--json"],
-    "doctor": [],
+    "dead-letters replay": ["--all", "--json"],
+    "doctor": ["--json"],
 }
 
 
@@ -75,6 +80,11 @@ def test_the_list_of_commands_is_shown_where_none_is_named() -> None:
     assert [command for command in COMMANDS if command.split()[0] not in text] == []
 
 
+def test_the_version_is_that_of_the_package() -> None:
+    assert run("--version") == (0, f"stockbell {version('stockbell')}\n")
+    assert "--version" in run("--help")[1]
+
+
 @pytest.mark.parametrize(
     "line",
     [
@@ -95,6 +105,11 @@ def test_the_list_of_commands_is_shown_where_none_is_named() -> None:
         "requests list --limit -1",
         "requests list --option size=L",
         "pause --option size=L",
+        "status --watch --check",
+        "send-test",
+        "send-test me@shop.example --option size=L",
+        "dead-letters replay",
+        "dead-letters replay 1-0 --all",
         "work -c 0",
         "import",
         "no-such-command",
@@ -110,8 +125,11 @@ def test_wrong_usage_ends_with_2(line: str) -> None:
     "line",
     [
         "requests create no-address mug-1",
+        "send-test no-address",
+        "preview mug-1 --locale not_a_language!",
         f"publish {'x' * 37} --in-stock",
         "publish mug-1 --in-stock --option size=L --option size=M",
+        "requests create jane@example.com mug-1 --item-url ftp://shop.example",
     ],
 )
 def test_what_can_only_be_wrong_is_refused_before_anything_is_asked(
@@ -137,15 +155,6 @@ def test_a_trouble_is_one_line_on_stderr(monkeypatch: pytest.MonkeyPatch, capsys
     assert ended() == 1
     captured = capsys.readouterr()
     assert (captured.out, captured.err) == ("", "stockbell: what to do\n")
-
-
-def test_an_interrupt_is_quiet(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    def interrupt() -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(cli, "app", interrupt)
-    assert ended() == 130
-    assert capsys.readouterr().err == ""
 
 
 def test_an_argument_that_is_no_text_is_named_by_its_place(
@@ -174,7 +183,6 @@ def test_the_processes_that_work_load_nothing_that_is_only_for_people() -> None:
 
 def test_the_states_and_reasons_that_can_be_asked_for_are_those_there_are() -> None:
     assert set(get_args(requests.StatusName)) == {status.value for status in Status}
-    assert arguments.TEMPLATE_ERROR == TEMPLATE_ERROR
     assert arguments.reason_of("template_error") == TEMPLATE_ERROR
     assert arguments.reason_of("expired") == "EXPIRED"
     assert arguments.reason_of(None) is None
@@ -203,7 +211,25 @@ def test_a_time_is_utc_where_nothing_else_is_said(text: str, at: datetime) -> No
     assert arguments.time_of(text) == at
 
 
+def test_an_item_url_that_cant_go_into_a_mail_is_named() -> None:
+    with pytest.raises(BadUrl, match=r"^itemUrl must begin with"):
+        arguments.item_url("ftp://shop.example/p/1")
+
+
 # Output and events
+
+
+@pytest.mark.parametrize(
+    ("code", "enhanced", "reply", "line"),
+    [
+        (550, "5.1.1", "550 5.1.1 no such user", "rejected  550 5.1.1 no such user"),
+        (550, "5.1.1", "its mailbox is gone", "rejected  550 5.1.1 its mailbox is gone"),
+        (None, None, "its worker was gone", "rejected  its worker was gone"),
+    ],
+)
+def test_the_codes_of_a_try_are_said_once(code: int | None, enhanced: str | None, reply: str, line: str) -> None:
+    attempt = {"at": "now", "event": "rejected", "smtpCode": code, "enhancedCode": enhanced, "reply": reply}
+    assert attempt_line(attempt) == f"  now  {line}"
 
 
 def test_values_that_are_not_there_are_left_out(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,7 @@
 """Import files: what is taken in, and what one line says about one that isn't."""
 
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from io import BytesIO
 
 import pytest
@@ -17,12 +18,13 @@ from worker.store.requests import NewRequest
 HEADER = "email,catalogItemId,appId,options,itemUrl,locale,createdDate"
 MUG = CatalogReference(item_of("mug-1"))
 JANE = NewRequest("jane@example.com", MUG)
+NOW = datetime(2026, 11, 23, 9, tzinfo=UTC)
 SECRET = "jane.secret@example.com"
 
 
 def read(content: str | bytes, name: str = "requests.csv") -> list[NewRequest | Rejected]:
     data = content.encode() if isinstance(content, str) else content
-    return list(read_requests(BytesIO(data), name))
+    return list(read_requests(BytesIO(data), name, lambda: NOW))
 
 
 def only(content: str | bytes, name: str = "requests.csv") -> NewRequest | Rejected:
@@ -119,6 +121,8 @@ def test_a_csv_file_without_a_line_has_no_header() -> None:
         (f"{SECRET},mug-1,,,,,2026-11-23T09:00:00", "createdDate has no UTC offset"),
         (f"{SECRET},mug-1,,,,,0001-01-01T00:00:00+23:00", "createdDate is not an ISO 8601 time"),
         (f"{SECRET},mug-1,,,,,1969-12-31T23:59:59Z", "createdDate is before 1970"),
+        (f"{SECRET},mug-1,,,,,2026-11-23T10:05:00.000001+01:00", "createdDate is more than 5 minutes in the future"),
+        (f"{SECRET},mug-1,,,,,9999-12-31T23:59:59Z", "createdDate is more than 5 minutes in the future"),
         (f"{SECRET},mug-1", "has 2 columns, but the header has 7"),
         (f'"{SECRET},mug-1,,,,,', "has a quote that is not closed on the same line, or not doubled"),
         (SECRET.encode() + b",mug-\xe9,,,,,", "is not UTF-8"),
@@ -127,6 +131,11 @@ def test_a_csv_file_without_a_line_has_no_header() -> None:
 )
 def test_a_bad_line_is_told_by_its_column_and_without_its_value(line: str | bytes, said: str) -> None:
     assert reason(line) == said
+
+
+def test_a_clock_may_be_five_minutes_ahead_of_ours() -> None:
+    entry = only(f"{HEADER}\njane@example.com,mug-1,,,,,2026-11-23T09:05:00Z\n")
+    assert entry == replace(JANE, created_date=NOW + timedelta(minutes=5))
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,11 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import Connection
 
+from tests.clock import Clock
 from worker import lease as lease_module
 from worker.errors import DatabaseAway, OwnerLost, SchemaOutdated
 from worker.lease import Heartbeat, Lease, boot_time
-from worker.store import claims
+from worker.store import owners
 from worker.store.database import Database
 
 P = ParamSpec("P")
@@ -19,16 +20,6 @@ T = TypeVar("T")
 
 SECONDS = 60.0
 MARGIN = 10.0
-
-
-class Clock:
-    """The boot-time clock."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 class OwnerTable(Database):
@@ -51,14 +42,14 @@ class OwnerTable(Database):
         owner = args[0]
         assert isinstance(owner, UUID)
         match work:
-            case claims.register:
+            case owners.register:
                 self.registered.append(owner)
                 self.alive.add(owner)
-            case claims.renew:
+            case owners.renew:
                 assert args[1:] == (self._lease,)
                 if owner not in self.alive:
                     raise OwnerLost("the lease ended")
-            case claims.sign_off:
+            case owners.sign_off:
                 self.alive.discard(owner)
         return cast(T, None)
 

@@ -3,7 +3,6 @@
 import email
 import re
 from base64 import b64decode
-from datetime import UTC, datetime
 from email.header import decode_header, make_header
 from email.message import EmailMessage
 from email.policy import compat32, default
@@ -15,18 +14,18 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from worker.errors import BadAddress
-from worker.message import Rendered, compose, dot_stuffed, envelope_address, message_id
+from worker.message import Rendered, dot_stuffed, envelope_address, head, message_id, remainder, sender_domain
 from worker.relay import Mailbox
 
 REQUEST = UUID("01934c4e-7a58-7d2b-8000-000000000001")
 SHOP = Mailbox("Shop", "no-reply@shop.example")
-NOON = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
+NOON = "Mon, 23 Nov 2026 12:00:00 +0000"
 HEADERS = [
+    "To",
+    "Message-ID",
     "Date",
     "From",
-    "To",
     "Subject",
-    "Message-ID",
     "Auto-Submitted",
     "MIME-Version",
     "Content-Language",
@@ -68,14 +67,8 @@ def composed(
     recipient: str = "jane@example.com",
     locale: str = "en",
 ) -> bytes:
-    return compose(
-        rendered or Rendered(subject, text, html),
-        request_id=REQUEST,
-        sender=sender,
-        recipient=recipient,
-        date=NOON,
-        locale=locale,
-    )
+    own = head(envelope_address(recipient), REQUEST, sender_domain(sender), NOON)
+    return own + remainder(rendered or Rendered(subject, text, html), sender=sender, locale=locale)
 
 
 def parsed(content: bytes) -> EmailMessage:
@@ -121,7 +114,7 @@ def test_the_whole_mail() -> None:
         "Auto-Submitted": "auto-generated",
         "MIME-Version": "1.0",
         "Content-Language": "de-AT",
-        "Content-Type": f'multipart/alternative; boundary="=_{REQUEST.hex}"',
+        "Content-Type": 'multipart/alternative; boundary="=_stockbell"',
     }
     text, html = parts(composed())
     assert text.get_content_type() == "text/plain"

@@ -1,6 +1,7 @@
 """What a relay's reply means, and what a try's end means for the request."""
 
 import re
+from uuid import uuid4
 
 import pytest
 from hypothesis import given
@@ -9,29 +10,24 @@ from hypothesis import strategies as st
 from worker.outcomes import (
     CONNECTING,
     Deferred,
-    Failed,
     FailureCode,
-    Later,
     NotSent,
     Outcome,
     Rejected,
     RelayDown,
     Reply,
-    RetryPolicy,
     Scope,
     Sent,
     Stage,
-    Told,
-    Tries,
     Unknown,
-    Untouched,
     is_go_ahead,
     judge,
     mask_addresses,
     one_line,
     reason,
-    settle,
 )
+from worker.suspicion import UPSETS_KNOWN, Upsets
+from worker.verdicts import Failed, Later, RetryPolicy, Told, Tries, Untouched, settle
 
 RELAY = ("down", Scope.RELAY)
 OURS = ("down", Scope.CONFIGURATION)
@@ -75,6 +71,10 @@ TABLE = [
     # Recipients, for now.
     ("rcpt", "450 4.2.1 too quickly", LATER),
     ("rcpt", "451 4.7.1 greylisted", LATER),
+    ("rcpt", "451 4.7.1 Greylisted: your rate is fine, come back", LATER),
+    ("rcpt", "450 4.7.28 not so many", RELAY),
+    ("rcpt", "450 4.7.1 Error: too much mail from 192.0.2.1", RELAY),
+    ("rcpt", "451 4.7.500 Server busy", LATER),
     ("rcpt", "452 4.2.2 over quota", LATER),
     ("rcpt", "452 4.5.3 too many recipients", LATER),
     ("rcpt", "499 unheard of", LATER),
@@ -104,6 +104,8 @@ TABLE = [
     ("data", "451 4.3.0 later", LATER),
     ("dot", "452 4.3.1 no space", LATER),
     ("dot", "450 4.7.1 not now", LATER),
+    ("dot", "454 Throttling failure: Maximum sending rate exceeded.", RELAY),
+    ("dot", "554 5.7.1 too many complaints", ONCE_MESSAGE),
     ("data", "552 5.2.2 mailbox full", LATER),
     ("dot", "554 5.2.2 mailbox full", LATER),
     # The message, for good.
@@ -284,6 +286,42 @@ def test_sent_is_told() -> None:
 @pytest.mark.parametrize("outcome", [DOWN, NotSent("refused")])
 def test_what_was_not_the_customers_fault_spends_no_try(outcome: Outcome) -> None:
     assert settle(outcome, Tries(9, 2, 1), TRY_AGAIN, 0) == Untouched("refused")
+
+
+@pytest.mark.parametrize("stage", [Stage.RCPT, Stage.DATA, Stage.DOT])
+def test_a_mail_at_which_the_relay_leaves_is_not_the_next_again_and_spends_no_try(stage: Stage) -> None:
+    left = RelayDown(Scope.RELAY, stage, "421 bye", Reply(421, "bye"))
+    delays = []
+    for upsets in range(6):
+        verdict = settle(left, Tries(2, 1, 0), TRY_AGAIN, 0, upsets)
+        assert isinstance(verdict, Later)
+        assert (verdict.tries, verdict.code, verdict.reason) == (Tries(2, 1, 0), None, "421 bye")
+        delays.append(verdict.delay)
+    assert delays == [5, 20, 80, 300, 300, 300]
+
+
+def test_who_upsets_the_relay_is_remembered_until_something_else_comes_of_it() -> None:
+    upsets, left = Upsets(), RelayDown(Scope.RELAY, Stage.RCPT, "421 bye", Reply(421, "bye"))
+    ids = [uuid4() for _ in range(UPSETS_KNOWN)]
+    assert [upsets.note(ids[0], outcome) for outcome in (left, left, REFUSED, left)] == [0, 1, 2, 0]
+    assert [upsets.note(ids[1], outcome) for outcome in (left, DOWN, NotSent("slice over"), left)] == [0, 1, 1, 1]
+    for other in ids[2:]:
+        upsets.note(other, left)
+    assert upsets.note(ids[1], left) == 2
+    upsets.note(uuid4(), left)
+    assert upsets.note(ids[0], left) == 0, "the one that was longest ago is forgotten"
+
+
+@pytest.mark.parametrize(
+    "outcome",
+    [
+        RelayDown(Scope.RELAY, Stage.MAIL, "421 bye", Reply(421, "bye")),
+        RelayDown(Scope.RELAY, Stage.RCPT, "451 slow down", Reply(451, "slow down")),
+        RelayDown(Scope.CONFIGURATION, Stage.RCPT, "530 log in", Reply(530, "log in")),
+    ],
+)
+def test_what_is_certainly_not_about_a_mail_leaves_it_where_it_was(outcome: RelayDown) -> None:
+    assert settle(outcome, Tries(2, 1, 0), TRY_AGAIN, 0) == Untouched(outcome.reason)
 
 
 def test_rejected_fails_at_once() -> None:

@@ -4,15 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.clock import Clock
 from worker.line import Pace
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def pace(clock: Clock | None = None) -> Pace:
@@ -84,3 +77,16 @@ def test_it_never_leaves_its_bounds(mails: int, seconds: float, left: float, lat
 
 def test_a_batch_smaller_than_the_connections_is_the_batch() -> None:
     assert Pace(least=10, most=4).claim_size(0.5) == 4
+
+
+def test_what_the_measured_rate_sends_in_the_time_left_suffices() -> None:
+    clock = Clock()
+    measured = pace(clock)
+    assert not measured.suffices(1000, 0.5)
+    measured.measured(400, 1.0)
+    assert [measured.suffices(ready, 0.25) for ready in (99, 100)] == [False, True]
+    assert measured.claim_size(0.5, ready=150) == 50
+    measured.measured(0, 1.0)
+    assert [measured.suffices(ready, 0.25) for ready in (0, 1)] == [False, True]
+    clock.now += 2.0
+    assert not measured.suffices(100, 0.25)

@@ -1,14 +1,19 @@
 """What must stay true of the repository itself."""
 
+import ast
 import re
 import tomllib
 from collections.abc import Iterator
+from dataclasses import replace
+from importlib.metadata import Distribution
 from pathlib import Path
 from typing import Any
 
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+
+from tests.audit import Pin, changed_files, differences, pins, weaknesses
 
 ROOT = Path(__file__).parents[2]
 LOCK = (ROOT / "requirements.lock").read_text()
@@ -22,12 +27,6 @@ FILES = (
     *(".env.example", ".editorconfig", ".gitignore", ".ci/*"),
     *("config/**/*", "worker/**/*", "templates/**/*", "tests/**/*"),
 )
-
-
-def locked() -> dict[str, str]:
-    """The lock's packages: name and version."""
-    pins = re.findall(r"^([\w.-]+)==([\w.!+-]+)", LOCK, re.MULTILINE)
-    return {canonicalize_name(name): version for name, version in pins}
 
 
 def required() -> Iterator[Requirement]:
@@ -47,15 +46,52 @@ def files() -> Iterator[Path]:
 
 @pytest.mark.parametrize("requirement", list(required()), ids=str)
 def test_every_dependency_is_locked_at_a_version_that_suits(requirement: Requirement) -> None:
-    version = locked().get(canonicalize_name(requirement.name))
-    assert version is not None
-    assert requirement.specifier.contains(version)
+    pin = pins(LOCK)[canonicalize_name(requirement.name)]
+    assert requirement.specifier.contains(pin.version)
+    assert pin.hashes
+    assert requirement.marker is None or pin.marker, "what is for some machines only is locked for those only"
 
 
 def test_every_line_of_the_lock_is_a_pinned_version_with_its_hashes() -> None:
-    entries = LOCK.replace("\\\n", " ").splitlines()
-    for entry in entries:
-        assert entry.startswith("#") or re.fullmatch(r"[\w.-]+==\S+( ; [^#]+?)?(\s+--hash=sha256:[0-9a-f]{64})+", entry)
+    assert len(pins(LOCK)) > 50
+    with pytest.raises(ValueError, match="jinja2"):
+        pins(f"{LOCK}jinja2==3.1.6\n")
+
+
+def test_the_audit_sees_another_version_a_stranger_and_what_is_missing() -> None:
+    pin = Pin("1.0", None, ("0" * 64,))
+    locked = {"here": pin, "other": pin, "gone": pin, "elsewhere": replace(pin, marker="sys_platform == 'nowhere'")}
+    found = list(differences(locked, {"here": "1.0", "other": "1.1", "stranger": "2.0", "pip": "1"}))
+    assert found == [
+        "other: locked is 1.0, installed 1.1",
+        "gone: locked is 1.0, installed is none",
+        "stranger: installed, and not locked",
+    ]
+
+
+def test_the_audit_sees_a_file_that_was_changed(tmp_path: Path) -> None:
+    (tmp_path / "x.py").write_text("x = 1\n")
+    about = tmp_path / "x-1.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Name: x\nVersion: 1\n")
+    (about / "RECORD").write_text("x.py,sha256=nia_NpkRxFwkPGhBR7I_yeHc_PJX0pmhxjIBam_NM_Q,6\n")
+    assert list(changed_files(Distribution.at(about))) == []
+    (tmp_path / "x.py").write_text("x = 2\n")
+    assert list(changed_files(Distribution.at(about))) == ["x: x.py was changed or is gone"]
+
+
+def test_the_audit_reads_what_pip_audit_says() -> None:
+    known = {"name": "x", "version": "1", "vulns": [{"id": "CVE-1", "fix_versions": ["2"]}]}
+    assert list(weaknesses([known, {"name": "y", "version": "1", "vulns": []}, {"name": "z", "skip_reason": "?"}])) == [
+        "x 1: CVE-1, cured in 2"
+    ]
+
+
+def test_setup_installs_by_hash_only() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    installing = [line for line in makefile.splitlines() if "$(PIP) install" in line]
+    assert len(installing) == 2
+    assert all("--require-hashes" in line or "--no-deps" in line for line in installing)
 
 
 def test_the_lock_names_no_index() -> None:
@@ -73,6 +109,22 @@ def test_no_file_holds_a_path_of_some_machine() -> None:
         for match in MACHINE_PATH.finditer(path.read_text(errors="replace"))
     ]
     assert found == []
+
+
+def imported(source: str) -> Iterator[str]:
+    """The modules that a file names in its imports."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield from (node.module, *(f"{node.module}.{alias.name}" for alias in node.names))
+
+
+def test_nothing_of_ours_could_fetch_what_a_url_names() -> None:
+    sources = [path for folder in ("worker", "config") for path in (ROOT / folder).rglob("*.py")]
+    found = {name for path in sources for name in imported(path.read_text())}
+    assert "urllib.parse" in found
+    assert not found & {"urllib.request", "http", "http.client", "urllib3", "requests", "httpx", "aiohttp", "ftplib"}
 
 
 def test_the_procfile_runs_commands_of_the_contract() -> None:

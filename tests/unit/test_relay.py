@@ -5,7 +5,7 @@ import re
 import pytest
 from pydantic import SecretStr
 
-from worker.relay import Mailbox, Relay, parse_mailbox, parse_relay
+from worker.relay import Mailbox, Relay, parse_mailbox, parse_relay, parse_relays
 
 SECRET = "hunter2"
 
@@ -70,8 +70,7 @@ def test_no_way_of_making_a_relay_leaks_its_password() -> None:
 @pytest.mark.parametrize(
     ("url", "reason"),
     [
-        ("smtps://a.example,b.example", "not a list"),
-        ("smtps://u:hun,ter2@mail.example", "not a list"),
+        ("smtps://a.example,b.example", "must name a host"),
         ("http://mail.example", "must begin with smtp"),
         ("mail.example:25", "must begin with smtp"),
         ("smtps://", "must name a host"),
@@ -103,6 +102,40 @@ def test_what_is_not_a_relay(url: str, reason: str) -> None:
 def test_a_relay_reads_as_a_url_without_credentials() -> None:
     assert str(parse_relay("smtps://u:p@mail.example")) == "smtps://mail.example:465"
     assert str(parse_relay("smtp+starttls://u:p@[::1]")) == "smtp+starttls://[::1]:587"
+
+
+@pytest.mark.parametrize("comma", [",", " , ", ",  "])
+def test_several_relays_keep_their_order(comma: str) -> None:
+    relays = parse_relays(f"smtps://mail.example{comma}smtp+starttls://user:p%2Cw@b.example:2587{comma}smtp://[::1]")
+    assert list(map(str, relays)) == ["smtps://mail.example:465", "smtp+starttls://b.example:2587", "smtp://[::1]:25"]
+    assert [relay.password for relay in relays] == [None, SecretStr("p,w"), None]
+
+
+def test_one_relay_is_a_list_too() -> None:
+    assert parse_relays("smtps://mail.example") == (parse_relay("smtps://mail.example"),)
+
+
+@pytest.mark.parametrize(
+    ("urls", "number", "reason"),
+    [
+        ("smtps://a.example,b.example", 2, "must begin with smtp"),
+        ("smtps://a.example,", 2, "must begin with smtp"),
+        (",smtps://a.example", 1, "must begin with smtp"),
+        ("smtps://a.example,,smtps://b.example", 2, "must begin with smtp"),
+        ("smtps://a.example;smtps://b.example,smtps://c.example", 1, "nothing more"),
+        ("smtps://a.example,smtp://u:hunter2@b.example", 2, "would send its password unencrypted"),
+        ("smtps://a.example,smtps://hunter2@b.example", 2, "both a user and a password"),
+        ("smtps://u:hun,ter2@mail.example", 1, "port from 1 to 65535"),
+        ("smtps://a.example,\tsmtps://b.example", 2, "spaces or control characters"),
+        ("smtps://a.example,smtps://b.example,smtps://u:hunter2@A.example:465/", 3, "in the list before"),
+    ],
+)
+def test_a_wrong_relay_of_several_is_told_by_its_number(urls: str, number: int, reason: str) -> None:
+    with pytest.raises(ValueError, match=rf"^\(relay {number} of the list; .*{re.escape(reason)}") as caught:
+        parse_relays(urls)
+    assert SECRET not in str(caught.value)
+    assert "ter2" not in str(caught.value)
+    assert caught.value.__cause__ is None
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from pydantic import SecretStr, ValidationError
 
 from config.settings import SHIPPED_TEMPLATES, Settings, load, variable
 from worker.errors import BadSetting
-from worker.relay import Mailbox, Relay, parse_relay
+from worker.relay import Mailbox, Relay, parse_relays
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = [variable(field) for field in Settings.model_fields]
@@ -25,6 +25,7 @@ WRONG = {
         f"postgresql://u:{SECRET}/x@host/db",
         f"sqlite://{SECRET}",
         f"sqlite:///:memory:?{SECRET}",
+        f"sqlite:///{SECRET}.db?mode=ro",
         f"postgresql://u:{SECRET}\x1b@host/db",
     ],
     "REDIS_URL": [
@@ -33,17 +34,20 @@ WRONG = {
         f"redis://u:{SECRET}@a:1,b:2",
         f"redis://u:{SECRET}@a:1;redis://b",
         f"redis://u:{SECRET}@a:0",
+        f"redis://a/{SECRET}",
+        f"redis://a/0/{SECRET}",
     ],
     "STOCKBELL_EVENTS_URL": [f"http://{SECRET}", f"redis://u:{SECRET}@a:port"],
-    "SMTP_URL": [f"smtp://u:{SECRET}@mail.example", f"smtps://u:{SECRET}@a,b"],
+    "SMTP_URL": [f"smtp://u:{SECRET}@mail.example", f"smtps://u:{SECRET}@a,b", f"smtps://a,,smtps://u:{SECRET}@b"],
     "MAIL_FROM": [SECRET, f"{SECRET}\r\nBcc: x <a@shop.example>"],
     "STOCKBELL_EVENT_STREAM": [f"{SECRET} x", f"{SECRET}\x07"],
     "STOCKBELL_BATCH_SIZE": [SECRET, "0", "-1", "1.5", "10001", "9" * 5000],
     "STOCKBELL_SMTP_CONNECTIONS": [SECRET, "0", "1001"],
-    "STOCKBELL_LEASE_SECONDS": [SECRET, "0", "-1", "nan", "inf"],
+    "STOCKBELL_LEASE_SECONDS": [SECRET, "0", "4.9", "-1", "nan", "inf"],
     "STOCKBELL_SWEEP_SECONDS": [SECRET, "0", "-1", "nan"],
     "STOCKBELL_MAX_ATTEMPTS": [SECRET, "0"],
     "STOCKBELL_RETRY_SECONDS": [SECRET, "0", "3601"],
+    "STOCKBELL_MAX_SEND_RATE": [SECRET, "0", "-1", "inf", "nan"],
     "STOCKBELL_MIN_QUANTITY": [SECRET, "0"],
     "STOCKBELL_ON_UNKNOWN": [SECRET, "RESEND"],
     "STOCKBELL_SMTP_PIPELINING": [SECRET, "on"],
@@ -187,8 +191,8 @@ def test_the_class_itself_never_reads_the_file(tmp_path: Path) -> None:
 def test_keywords_win_and_a_wrong_keyword_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STOCKBELL_BATCH_SIZE", "7")
     relay = Relay("localhost", 25, "plain")
-    settings = Settings(batch_size=3, smtp=relay)
-    assert (settings.batch_size, settings.smtp) == (3, relay)
+    settings = Settings(batch_size=3, smtp=(relay,))
+    assert (settings.batch_size, settings.smtp) == (3, (relay,))
     with pytest.raises(ValidationError):
         Settings(bath_size=3)  # type: ignore[call-arg]  # that is the test
 
@@ -203,11 +207,11 @@ def test_secrets_are_not_in_repr_or_str() -> None:
         database_url=f"postgresql://user:{SECRET}@host/db",
         redis_url=f"redis://:{SECRET}@host",
         events_url=f"redis://:{SECRET}@other",
-        smtp=parse_relay(f"smtps://{SECRET}:{SECRET}@mail.example"),
+        smtp=parse_relays(f"smtps://{SECRET}:{SECRET}@mail.example"),
     )
     assert SECRET not in f"{settings!r} {settings} {settings.smtp!r} {settings.smtp}"
     assert settings.smtp
-    assert settings.smtp.password == SecretStr(SECRET)
+    assert settings.smtp[0].password == SecretStr(SECRET)
 
 
 @pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg"])
@@ -233,7 +237,7 @@ def test_the_example_explains_every_setting_and_can_be_used(tmp_path: Path, monk
     (tmp_path / ".env").write_text(re.sub(r"^#([A-Z_]+=)", r"\1", example, flags=re.MULTILINE), encoding="utf-8")
     monkeypatch.chdir(ROOT)  # STOCKBELL_TEMPLATE_DIR is relative
     settings = load(tmp_path / ".env")
-    given = {"smtp", "mail_from", "item_url_template", "log_format"}
+    given = {"smtp", "mail_from", "max_send_rate", "item_url_template", "log_format"}
     assert settings.model_dump(exclude=given) == Settings().model_dump(exclude=given)
     assert all(getattr(settings, field) is not None for field in given)
 

@@ -1,5 +1,6 @@
 """What is said on a pipelined connection, and what each reply means for each mail: without a connection."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -15,7 +16,7 @@ LEAVING = (421, b"4.3.2 closing down")
 
 
 def mail(name: str) -> Mail:
-    return Mail(UUID(int=ord(name[0])), f"{name}@example.com", f"Mail {name}\r\n".encode())
+    return Mail(UUID(int=ord(name[0])), f"{name}@example.com", f"Mail {name}\r\n.\r\n".encode())
 
 
 @dataclass
@@ -23,11 +24,18 @@ class Desk:
     """A turn with a few mails more, and notes on what was reported."""
 
     waiting: list[Mail] = field(default_factory=list)
+    is_full: bool = False
     unwanted: set[str] = field(default_factory=set)
     outcomes: dict[str, Outcome] = field(default_factory=dict)
 
     def next_now(self) -> Mail | None:
         return self.waiting.pop(0) if self.waiting else None
+
+    def rest(self, go_on: Callable[[], None], *, is_amid: bool = False) -> bool:
+        return False
+
+    def may_write(self) -> bool:
+        return not self.is_full
 
     def is_wanted(self, mail: Mail) -> bool:
         return mail.recipient[0] not in self.unwanted
@@ -41,12 +49,10 @@ class Talk:
     """An exchange of mails a, b, ...: what is heard in one packet goes in, what is written is kept."""
 
     def __init__(self, names: str, *, ahead: bool = True) -> None:
-        first, *others = (mail(name) for name in names)
-        self.desk = Desk(others)
+        self.desk = Desk([mail(name) for name in names])
         self.exchange = Exchange("relay.example:25", "shop@shop.example")
         self.ahead = ahead
         self.written: list[str] = []
-        self.exchange.begin(first, self.desk)
         self.write()
 
     def hear(self, *replies: tuple[int, bytes]) -> None:
@@ -229,10 +235,29 @@ def test_a_mail_that_is_not_wanted_any_more_is_not_written() -> None:
     assert not any("Mail b" in data for data in talk.written)
 
 
+def test_content_that_may_not_be_written_yet_waits() -> None:
+    talk = Talk("ab")
+    talk.desk.is_full = True
+    talk.hear(*GO_AHEADS[:3])
+    assert talk.exchange.is_held
+    assert len(talk.written) == 1
+    talk.desk.is_full = False
+    talk.write()
+    assert talk.written[1] == "Mail a\r\n.\r\n" + ENVELOPE.format("b")
+    assert not talk.exchange.is_held
+
+
+def test_a_relay_that_leaves_while_content_may_not_be_written_is_not_to_blame() -> None:
+    talk = Talk("a")
+    talk.desk.is_full = True
+    talk.hear(*GO_AHEADS[:3])
+    talk.exchange.break_off("it closed the connection", talk.desk, has_left=True)
+    assert talk.kind("a") is NotSent
+
+
 def test_an_unusable_recipient_is_never_said_and_holds_up_nobody() -> None:
-    desk = Desk([mail("b"), Mail(UUID(int=1), "c@x>\r\nRSET", b""), mail("d")])
+    desk = Desk([Mail(UUID(int=2), "a", b""), mail("b"), Mail(UUID(int=1), "c@x>\r\nRSET", b""), mail("d")])
     exchange = Exchange("relay.example:25", "shop@shop.example")
-    exchange.begin(Mail(UUID(int=2), "a", b""), desk)
     assert exchange.next_bytes(desk, ahead=True).decode() == ENVELOPE.format("b")
     for code, text in GO_AHEADS[:3]:
         exchange.hear(code, text, desk)

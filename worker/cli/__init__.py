@@ -4,17 +4,19 @@ What a command needs is imported in its function, so that `stockbell --help` is 
 everything else to stderr. Exit codes: 0 done, 1 something was refused or failed, 2 usage.
 """
 
+import errno
 import os
 import sys
+from contextlib import suppress
 from typing import Final
 
 import typer
 
-from worker.cli import admin, events, ops, processes, requests
+from worker.cli import admin, events, mails, ops, processes, requests
 from worker.errors import StockbellError
 
 FAILED: Final = 1
-INTERRUPTED: Final = 130
+_FULL: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
 _HELP = """Tells customers that an item they waited for is back in stock.
 
@@ -33,7 +35,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (processes, requests, events, admin, ops):
+for group in (processes, requests, events, admin, mails, ops):
     group.add_to(app)
 
 
@@ -44,10 +46,12 @@ def main() -> None:
         app()
     except StockbellError as error:
         _end(f"stockbell: {error}", FAILED)
-    except KeyboardInterrupt:
-        _end(None, INTERRUPTED)
-    except SystemExit as end:
+    except SystemExit as end:  # an interrupt too, see `config.start`
         _end(None, end.code)
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        _end_unwritten(error)
 
 
 def _refuse_undecodable(arguments: list[str]) -> None:
@@ -59,12 +63,21 @@ def _refuse_undecodable(arguments: list[str]) -> None:
 
 
 def _end(message: str | None, code: str | int | None) -> None:
-    """Ends the process; whoever reads our output may have gone before us."""
+    """Ends the process; whoever reads our output may have gone before us, or have no more room for it."""
     try:
         if message:
             print(message, file=sys.stderr)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = FAILED
+        if sys.stdout:
+            sys.stdout.flush()
+    except OSError as error:
+        _end_unwritten(error)
     sys.exit(code)
+
+
+def _end_unwritten(error: OSError) -> None:
+    # What is still in the buffer would fail once more when Python ends.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if error.errno != errno.EPIPE:
+        with suppress(OSError):
+            print(f"stockbell: can't write the output: {error.strerror}", file=sys.stderr)
+    sys.exit(FAILED)

@@ -9,7 +9,7 @@ import typer
 from worker.cli import arguments, session
 from worker.cli.arguments import AppId, IdArguments, ItemOption, Json, Option
 from worker.cli.commands import add_commands
-from worker.cli.output import list_header, list_line, say, say_json, say_summary
+from worker.cli.output import list_header, list_line, reference_text, say, say_json, say_summary
 
 if TYPE_CHECKING:
     from worker.bootstrap import Parts
@@ -31,13 +31,13 @@ def retry(
     app_id: AppId = None,
     option: Option = None,
     reason: Annotated[str | None, typer.Option(metavar="CODE", help="Only with this failure code.")] = None,
-    since: Annotated[str | None, typer.Option(metavar="TIME", help="Only signed up since then (ISO 8601).")] = None,
+    since: Annotated[str | None, typer.Option(metavar="TIME", help="Only failed since then (ISO 8601).")] = None,
     everything: Annotated[bool, typer.Option("--all", help="All that FAILED.")] = False,
     even_if_sold_out: Annotated[
         bool, typer.Option("--even-if-sold-out", help="Send whatever the stock, as for ids.")
     ] = False,
     force: Annotated[
-        bool, typer.Option("--force", help="Also those who may have been told already (OUTCOME_UNKNOWN).")
+        bool, typer.Option("--force", help="Also OUTCOME_UNKNOWN, who may have been told already, and SUPPRESSED.")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Change nothing; show who would be retried.")] = False,
     as_json: Json = False,
@@ -45,7 +45,7 @@ def retry(
     """Try FAILED requests again.
 
     By id they are sent whatever the stock. By --item, --reason, --since or --all they wait again, and are sent once
-    the item is in stock.
+    the item is in stock. --since goes by the last try, also of what could not be tried (no link, no usable address).
 
     [bold]Example:[/bold]  stockbell retry --reason RETRIES_EXHAUSTED --since 2026-11-23 --dry-run
     """
@@ -55,13 +55,15 @@ def retry(
 
     reference = arguments.optional_reference(item, app_id, option)
     code, start = arguments.reason_of(reason), arguments.time_of(since)
-    _check_choice(ids, filtered=everything or bool(reference or code or start), hint="--item, --reason, --since, --all")
+    arguments.check_choice(
+        ids, filtered=everything or bool(reference or code or start), hint="--item, --reason, --since, --all"
+    )
     known, malformed = _ids(ids)
     parts = session.ready_parts()
     which: Sequence[UUID] | Filter = known
     if not ids:
         lists = waiting_lists(parts.database, reference)
-        which = Filter(status=Status.FAILED, lists=lists, reason=code, since=start)
+        which = Filter(status=Status.FAILED, lists=lists, failure_code=code, failed_since=start)
     if dry_run:
         _dry_run(parts, which, malformed, force=force, as_json=as_json)
         return
@@ -103,7 +105,7 @@ def report(
     from worker.store.requests import Filter
 
     reference = arguments.optional_reference(item, app_id, option)
-    _check_choice(ids, filtered=reference is not None, hint="--item")
+    arguments.check_choice(ids, filtered=reference is not None, hint="--item")
     known, malformed = _ids(ids)
     parts = session.ready_parts()
     which: Sequence[UUID] | Filter = known
@@ -125,38 +127,39 @@ def mark_sent(
 def pause(item: ItemOption = None, app_id: AppId = None, option: Option = None, as_json: Json = False) -> None:
     """Stop sending, for everything or for one item. Requests are kept, and still come in.
 
-    Takes effect within a second.
+    Takes effect within a second. Without --option an item stops with all its variants, with --option that variant
+    alone. An item that nobody knows yet can be paused too.
 
     [bold]Example:[/bold]  stockbell pause --item mug-1
     """
     reference = arguments.optional_reference(item, app_id, option)
-    changed = _verbs(session.ready_parts()).pause(reference)
-    _say_changed(changed, "paused", "was paused already", item, as_json=as_json)
+    verbs = _verbs(session.ready_parts())
+    changed = verbs.pause(reference)
+    is_known = reference is None or verbs.is_known(reference)
+    note = "" if is_known else "; no such item known yet, it will apply when it appears"
+    if as_json:
+        say_json({"changed": int(changed), "refused": [], "known": is_known})
+    else:
+        say(f"{reference_text(reference)}: {'paused' if changed else 'was paused already'}{note}")
 
 
 def resume(item: ItemOption = None, app_id: AppId = None, option: Option = None, as_json: Json = False) -> None:
-    """Let sending go on, as it was paused: for everything, or for one item."""
+    """Let sending go on: takes back what `pause` did with the same --item and --option."""
     reference = arguments.optional_reference(item, app_id, option)
-    changed = _verbs(session.ready_parts()).resume(reference)
-    _say_changed(changed, "resumed", "was not paused", item, as_json=as_json)
-
-
-def _say_changed(changed: bool, done: str, was: str, item: str | None, *, as_json: bool) -> None:
+    verbs = _verbs(session.ready_parts())
+    changed = verbs.resume(reference)
+    wider = reference and verbs.still_stopped_by(reference)
     if as_json:
         say_json({"changed": int(changed), "refused": []})
     else:
-        say(f"{item or 'everything'}: {done if changed else was}")
+        note = f"; {wider} is paused, though" if wider else ""
+        say(f"{reference_text(reference)}: {'resumed' if changed else 'was not paused'}{note}")
 
 
 def _verbs(parts: "Parts") -> "Verbs":
     from worker.services.verbs import Verbs
 
     return Verbs(parts.database, parts.bell)
-
-
-def _check_choice(ids: list[str] | None, *, filtered: bool, hint: str) -> None:
-    if bool(ids) == filtered:
-        raise typer.BadParameter(f"give either ids or a filter ({hint})")
 
 
 def _ids(texts: list[str] | None) -> tuple[list[UUID], list[str]]:

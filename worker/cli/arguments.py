@@ -2,16 +2,14 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Final
+from typing import Annotated
 from uuid import UUID
 
 import typer
 
-from worker.catalog import CatalogReference, Options, canonical_options, item_of
-from worker.errors import BadReference
+from worker.catalog import CatalogReference, Options, canonical_options, checked_url, item_of
+from worker.errors import BadReference, BadUrl
 
-TEMPLATE_ERROR: Final = "TEMPLATE_ERROR"
-"""Not a way to end: the code of RECEIVED requests that wait because a template can't be rendered."""
 ItemArgument = Annotated[str, typer.Argument(metavar="ITEM", help="The catalog item's id.", show_default=False)]
 ItemOption = Annotated[str | None, typer.Option("--item", metavar="ITEM", help="Only this catalog item.")]
 AppId = Annotated[str | None, typer.Option("--app-id", help="The item's catalog app; without it Wix Stores.")]
@@ -49,12 +47,26 @@ def _options(texts: Sequence[str]) -> Options:
     return canonical_options(options)
 
 
+def check_choice(ids: Sequence[str] | None, *, filtered: bool, hint: str) -> None:
+    """Ids or a filter, and not both."""
+    if bool(ids) == filtered:
+        raise typer.BadParameter(f"give either ids or a filter ({hint})")
+
+
 def request_id(text: str) -> UUID | None:
     """An id as it was typed; None if it can't be one."""
     try:
         return UUID(text)
     except ValueError:
         return None
+
+
+def item_url(text: str | None) -> str | None:
+    """The page of an item, fit for a mail; raises BadUrl."""
+    try:
+        return checked_url(text) if text else None
+    except BadUrl as bad:
+        raise BadUrl(f"itemUrl {bad}") from None
 
 
 def time_of(text: str | None) -> datetime | None:
@@ -70,7 +82,7 @@ def time_of(text: str | None) -> datetime | None:
 
 def reason_of(text: str | None) -> str | None:
     """A failure code in whatever case it was typed."""
-    from worker.outcomes import FailureCode
+    from worker.outcomes import TEMPLATE_ERROR, FailureCode
 
     if text is None:
         return None

@@ -7,7 +7,7 @@ import typer
 from worker.cli import arguments, session
 from worker.cli.arguments import AppId, ItemArgument, Json, Option
 from worker.cli.commands import add_commands, add_group
-from worker.cli.output import say, say_json
+from worker.cli.output import say, say_changed, say_json
 
 if TYPE_CHECKING:
     from worker.stream import Entry
@@ -17,7 +17,7 @@ def add_to(app: typer.Typer) -> None:
     """Adds the commands of this module."""
     add_commands(app, {"publish": publish}, panel="Events")
     letters = add_group(app, "dead-letters", "Events that could not be understood.", panel="Events")
-    add_commands(letters, {"list": list_dead_letters})
+    add_commands(letters, {"list": list_dead_letters, "replay": replay})
 
 
 def publish(
@@ -33,11 +33,12 @@ def publish(
     currency: Annotated[str | None, typer.Option(help="The price's currency, like EUR.")] = None,
     image_url: Annotated[str | None, typer.Option(help="A picture of it.")] = None,
     item_url: Annotated[str | None, typer.Option(help="Its page, for the link in the mail.")] = None,
+    as_json: Json = False,
 ) -> None:
     """Publish an inventory event, as a stock system would; prints the entry's id.
 
-    Needs --quantity, --in-stock or --out-of-stock. With --option it is about that variant, else about the whole item.
-    An empty name, price, currency or URL clears what earlier events said.
+    Needs --quantity, --in-stock or --out-of-stock, and no database. With --option it is about that variant, else about
+    the whole item. An empty name, price, currency or URL clears what earlier events said.
 
     [bold]Example:[/bold]  stockbell publish mug-1 --quantity 5 --name "Blue mug" --item-url https://shop.example/p/mug-1
     """
@@ -47,7 +48,11 @@ def publish(
         raise typer.BadParameter("give --quantity, --in-stock or --out-of-stock")
     reference = arguments.reference_of(item, app_id, option)
     event = NewEvent(reference, quantity, in_stock, name, price, currency, image_url, item_url)
-    say(publish(session.stream_parts().stream, event))
+    entry = publish(session.parts().stream, event)
+    if as_json:
+        say_json({"id": entry})
+    else:
+        say(entry)
 
 
 def list_dead_letters(
@@ -55,13 +60,30 @@ def list_dead_letters(
     as_json: Json = False,
 ) -> None:
     """List dead letters, the newest last, with the reason and the event's own fields."""
-    for letter in session.stream_parts().stream.dead_letters(limit):
+    for letter in session.parts().stream.dead_letters(limit):
         found = _letter_json(letter)
         if as_json:
             say_json(found)
         else:
             said = [str(found.get(name, "-")) for name in ("id", "receivedAt", "reason", "originalId")]
             say(_printable("{}  {}  {}  (entry {})".format(*said)))
+
+
+def replay(
+    ids: Annotated[list[str] | None, typer.Argument(metavar="ID", help="Ids of dead letters, as listed.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="All dead letters.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Put dead letters back into the event stream, once they can be understood.
+
+    That is after an upgrade that understands more. An event keeps the time it came in at first: whatever was told of
+    its item since then wins. What still can't be understood is refused, with the reason, and stays where it is.
+    """
+    from worker.services.replaying import replay
+
+    arguments.check_choice(ids, filtered=everything, hint="--all")
+    done = replay(session.parts().stream, ids)
+    say_changed(done.changed, done.refused, "replayed", as_json=as_json)
 
 
 def _letter_json(letter: "Entry") -> dict[str, object]:

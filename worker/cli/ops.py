@@ -1,6 +1,8 @@
 """How it goes: `status` and `doctor`."""
 
-from typing import TYPE_CHECKING, Annotated
+import sys
+import time
+from typing import TYPE_CHECKING, Annotated, Final, NoReturn
 
 import typer
 
@@ -8,47 +10,115 @@ from worker.cli import session
 from worker.cli.arguments import Json
 from worker.cli.commands import add_commands
 from worker.cli.output import complain, say, say_json
-from worker.errors import BadSetting
+from worker.errors import BadSetting, DatabaseAway
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from datetime import datetime
+
+    from rich.console import Console
+    from rich.table import Table
+
     from worker.bootstrap import Parts
     from worker.services.doctor import Finding, Patient
     from worker.services.status import Status
 
+WATCH_SECONDS: Final = 1.0
+
 
 def add_to(app: typer.Typer) -> None:
     """Adds the commands of this module."""
+    app.callback()(stockbell)
     add_commands(app, {"status": status, "doctor": doctor}, panel="How it goes")
+
+
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        say(f"stockbell {version('stockbell')}")
+        raise typer.Exit
+
+
+def stockbell(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """What can be said without a command; its help is that of the app."""
 
 
 def status(
     as_json: Json = False,
     check: Annotated[
         bool,
-        typer.Option("--check", help="Exit with 1 if somebody due waits over 60 s, or claims are overdue."),
+        typer.Option(
+            "--check", help="Exit with 1 if somebody due waits over 60 s, claims are overdue, or mails can't be made."
+        ),
     ] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Show it again every second, until Ctrl-C.")] = False,
 ) -> None:
     """Show how requests, events, workers and the relay stand.
 
     [bold]Example:[/bold]  stockbell status --check || echo "Stockbell is stuck"
     """
-    from worker.services.status import read_status
-
+    if watch and check:
+        raise typer.BadParameter("--check looks once, --watch goes on: give one of them")
     parts = session.ready_parts()
-    found = read_status(parts.database, parts.stream, parts.bell, parts.settings.lease_seconds)
-    if as_json:
-        say_json(found.as_json())
-    else:
-        _show(found)
-    if found.redis_trouble:
-        complain(f"stockbell: Redis is away: {found.redis_trouble}")
-    if check and not found.is_well:
-        complain("stockbell: requests are due for over 60 s, or claims are overdue")
+    if watch:
+        _watch(parts, as_json=as_json)
+    found = _read(parts)
+    _say_status(found, as_json=as_json)
+    if check and found.troubles:
+        complain(f"stockbell: {'; '.join(found.troubles)}")
         raise typer.Exit(1)
 
 
-def _show(found: "Status") -> None:
+def _read(parts: "Parts") -> "Status":
+    from worker.services.status import read_status
+
+    return read_status(parts.database, parts.stream, parts.bell, parts.settings.lease_seconds)
+
+
+def _say_status(found: "Status", *, as_json: bool) -> None:
+    if as_json:
+        say_json(found.as_json())
+    else:
+        _console().print(_table(found))
+    if found.redis_trouble:
+        complain(f"stockbell: {found.redis_trouble}")
+
+
+def _watch(parts: "Parts", *, as_json: bool) -> NoReturn:
+    """Shows it again and again, on a terminal in place. Ends by Ctrl-C."""
+    console = _console()
+    if as_json or not console.is_terminal:
+        _repeat(lambda: _say_status(_read(parts), as_json=as_json), complain)
+    from rich.live import Live
+
+    with Live(console=console, auto_refresh=False) as live:
+        _repeat(
+            lambda: live.update(_table(_read(parts)), refresh=True), lambda trouble: live.update(trouble, refresh=True)
+        )
+
+
+def _repeat(show: "Callable[[], None]", say_trouble: "Callable[[str], None]") -> NoReturn:
+    while True:
+        try:
+            show()
+        except DatabaseAway as away:  # it may come back
+            say_trouble(f"stockbell: {away}")
+        sys.stdout.flush()
+        time.sleep(WATCH_SECONDS)
+
+
+def _console() -> "Console":
     from rich.console import Console
+
+    return Console(highlight=False, markup=False)
+
+
+def _table(found: "Status") -> "Table":
     from rich.table import Table
 
     table = Table(show_header=False, title="Stockbell", title_justify="left")
@@ -56,7 +126,7 @@ def _show(found: "Status") -> None:
     table.add_column()
     for name, value in _lines(found).items():
         table.add_row(name, value)
-    Console(highlight=False, markup=False).print(table)
+    return table
 
 
 def _lines(found: "Status") -> dict[str, str]:
@@ -67,9 +137,9 @@ def _lines(found: "Status") -> dict[str, str]:
         **{name: f"{count:,}" for name, count in counts.by_status.items()},
         "oldest due": "nobody is" if oldest is None else f"for {oldest:.1f} s",
         "overdue claims": f"{counts.overdue_claims:,}",
-        "held by a template": f"{counts.held:,}",
+        "held by a template": "\n".join(f"{count:,}: {reason}" for reason, count in counts.held.items()) or "0",
         "workers": f"{counts.workers:,}",
-        "relay": "up" if breaker.state == "closed" else f"DOWN: {breaker.reason}",
+        "relay": "up" if breaker.state == "closed" else f"DOWN{_since(breaker.since)}: {breaker.reason}",
         "paused": ", ".join(paused) or "nothing",
         "events": "Redis is away"
         if events is None
@@ -78,34 +148,57 @@ def _lines(found: "Status") -> dict[str, str]:
     }
 
 
+def _since(at: "datetime | None") -> str:
+    return f" since {at:%Y-%m-%d %H:%M:%S} UTC" if at else ""
+
+
 def _count(lag: int | None) -> str:
     return "very many" if lag is None else f"{lag:,}"
 
 
-def doctor() -> None:
-    """Check settings, database, Redis, the login at the relay, and templates: one line each.
+def doctor(as_json: Json = False) -> None:
+    """Check settings, database, Redis, the login at each relay, and templates: one line each.
 
-    Sends no mail. Exits with 1 if anything is wrong, and says what to do about it.
+    Sends no mail. Exits with 1 if anything is wrong, and says what to do about it. What can't be well for the same
+    reason is not checked (-).
     """
+    findings: list[Finding] = []
+    for finding in _findings():
+        findings.append(finding)
+        if not as_json:
+            _say_finding(finding)
+    is_well = all(finding.is_well for finding in findings)
+    if as_json:
+        say_json({"ok": is_well, "checks": [finding.as_json() for finding in findings]})
+    if not is_well:
+        raise typer.Exit(1)
+
+
+def _findings() -> "Iterator[Finding]":
     from worker.services.doctor import Finding, examine
 
     try:
         parts = session.parts()
     except BadSetting as bad:
-        _say_finding(Finding("settings", is_well=False, text=str(bad)))
-        raise typer.Exit(1) from None
-    findings = [Finding("settings", is_well=True, text="understood"), *examine(_patient(parts))]
-    for finding in findings:
-        _say_finding(finding)
-    if not all(finding.is_well for finding in findings):
-        raise typer.Exit(1)
+        yield Finding("settings", is_well=False, text=str(bad))
+        return
+    yield Finding("settings", is_well=True, text="understood")
+    yield from examine(_patient(parts))
 
 
 def _patient(parts: "Parts") -> "Patient":
     from worker.services.doctor import Patient
 
-    return Patient(parts.database, parts.stream, parts.bell, lambda: parts.renderer, lambda: parts.mailer)
+    return Patient(
+        parts.database,
+        parts.stream,
+        parts.bell,
+        parts.settings.events_url == parts.settings.redis_url,
+        lambda: parts.renderer,
+        lambda: parts.mailer,
+    )
 
 
 def _say_finding(finding: "Finding") -> None:
-    say(f"{'ok' if finding.is_well else 'FAIL':<4}  {finding.name:<10}  {finding.text}")
+    mark = {True: "ok", False: "FAIL", None: "-"}[finding.is_well]
+    say(f"{mark:<4}  {finding.name:<10}  {finding.text}")

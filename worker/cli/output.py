@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from worker.catalog import options_from_text
+from worker.catalog import WIX_STORES, CatalogReference, Options, options_from_text
 
 if TYPE_CHECKING:
     from worker.services.verbs import Summary
 
+NO_SUCH_REQUEST = "no such request"
 LINE = "{:<36}  {:<20}  {:<30}  {:<36}  {}"
 
 
@@ -47,15 +48,27 @@ def say_summary(
     more: Mapping[str, object] | None = None,
 ) -> None:
     """What a verb did to many; exits with 1 if any was refused. `malformed` can't be ids at all."""
-    refused = dict.fromkeys(malformed, "no such request")
+    refused = dict.fromkeys(malformed, NO_SUCH_REQUEST)
     refused |= {str(id_): reason for id_, reason in done.refused.items()}
+    say_changed(done.changed, refused, what, as_json=as_json, more=more)
+
+
+def say_changed(
+    changed: int,
+    refused: Mapping[str, str],
+    what: str,
+    *,
+    as_json: bool,
+    more: Mapping[str, object] | None = None,
+) -> None:
+    """How many were changed, and who was refused and why; exits with 1 if any was."""
     if as_json:
         reasons = [{"id": id_, "reason": reason} for id_, reason in refused.items()]
-        say_json({"changed": done.changed, "refused": reasons, **(more or {})})
+        say_json({"changed": changed, "refused": reasons, **(more or {})})
     else:
         for id_, reason in refused.items():
             complain(f"refused {id_}: {reason}")
-        say(f"{what}: {done.changed}" + (f", refused: {len(refused)}" if refused else ""))
+        say(f"{what}: {changed}" + (f", refused: {len(refused)}" if refused else ""))
     if refused:
         raise typer.Exit(1)
 
@@ -72,7 +85,27 @@ def list_line(row: Any) -> str:
     return LINE.format(str(row.id), created, f"{row.status.value} {why}".strip(), item_text(row), row.email)
 
 
+def attempt_line(attempt: Mapping[str, object]) -> str:
+    """A try that did not succeed. The relay's words mostly begin with its codes."""
+    codes = [str(attempt[name]) for name in ("smtpCode", "enhancedCode") if attempt[name]]
+    reply = str(attempt["reply"] or "")
+    unsaid = [] if codes and reply.startswith(codes[0]) else codes
+    return "  ".join(["", str(attempt["at"]), str(attempt["event"]), " ".join([*unsaid, reply])]).rstrip()
+
+
 def item_text(row: Any) -> str:
     """The item with its options, as people write it."""
-    options = " ".join(f"{name}={value}" for name, value in options_from_text(row.options))
-    return f"{row.catalog_item_id} {options}".strip()
+    return _with_options(row.catalog_item_id, options_from_text(row.options))
+
+
+def reference_text(reference: CatalogReference | None) -> str:
+    """What a command was asked to work on."""
+    if reference is None:
+        return "everything"
+    app = reference.item.app_id
+    named = _with_options(reference.item.catalog_item_id, reference.options)
+    return named if app == WIX_STORES else f"{named} (app {app})"
+
+
+def _with_options(item: str, options: Options) -> str:
+    return " ".join([item, *(f"{name}={value}" for name, value in options)])

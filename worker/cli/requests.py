@@ -11,7 +11,18 @@ import typer
 from worker.cli import arguments, session
 from worker.cli.arguments import AppId, IdArgument, ItemArgument, ItemOption, Json, Option
 from worker.cli.commands import add_commands, add_group
-from worker.cli.output import complain, item_text, list_header, list_line, say, say_json, say_pairs
+from worker.cli.output import (
+    NO_SUCH_REQUEST,
+    attempt_line,
+    complain,
+    item_text,
+    list_header,
+    list_line,
+    say,
+    say_changed,
+    say_json,
+    say_pairs,
+)
 from worker.errors import BadFile, Refused
 
 if TYPE_CHECKING:
@@ -88,7 +99,6 @@ def create(
 
     [bold]Example:[/bold]  stockbell requests create jane@example.com mug-1 --option size=L
     """
-    from worker.catalog import checked_url
     from worker.services import requests
     from worker.services.addresses import checked_address
     from worker.services.import_file import checked_locale
@@ -98,7 +108,7 @@ def create(
     new = NewRequest(
         checked_address(email),
         arguments.reference_of(item, app_id, option),
-        checked_url(item_url) if item_url else None,
+        arguments.item_url(item_url),
         checked_locale(locale),
     )
     database = session.ready_parts().database
@@ -114,15 +124,25 @@ def create(
     raise typer.Exit(1)
 
 
-def delete(request: IdArgument) -> None:
+def delete(request: IdArgument, as_json: Json = False) -> None:
     """Delete a request and its history, in any state.
 
     One that is being sent just now may still be told.
     """
     from worker.services import requests
 
-    requests.delete(session.ready_parts().database, _id(request))
-    say(f"deleted: {request}")
+    database = session.ready_parts().database
+    refused: dict[str, str] = {}
+    try:
+        requests.delete(database, _id(request))
+    except Refused:
+        if not as_json:
+            raise
+        refused[request] = NO_SUCH_REQUEST
+    if as_json:
+        say_changed(1 - len(refused), refused, "deleted", as_json=True)
+    else:
+        say(f"deleted: {request}")
 
 
 def show(request: IdArgument, as_json: Json = False) -> None:
@@ -137,8 +157,7 @@ def show(request: IdArgument, as_json: Json = False) -> None:
         return
     say_pairs({**found, "catalogReference": f"{item_text(row)}  (app {row.app_id})"})
     for attempt in log:
-        code = " ".join(str(attempt[name]) for name in ("smtpCode", "enhancedCode") if attempt[name])
-        say(f"  {attempt['at']}  {attempt['event']}  {code}  {attempt['reply'] or ''}".rstrip())
+        say(attempt_line(attempt))
 
 
 def list_(
@@ -173,14 +192,14 @@ def list_(
         status=Status(status) if status else None,
         lists=waiting_lists(database, reference),
         email=address,
-        reason=code,
+        failure_code=code,
     )
     if as_json:
         requests.each(database, which, limit, lambda row: say_json(request_json(row)))
         return
     say(list_header())
     shown = requests.each(database, which, limit, lambda row: say(list_line(row)))
-    if shown == limit:
+    if shown and shown == limit:
         complain(f"(the oldest {limit}; --limit 0 shows all)")
 
 

@@ -1,9 +1,6 @@
 """What every command begins with: settings, logs, parts, and a database that has the right tables."""
 
-from contextlib import suppress
 from typing import TYPE_CHECKING
-
-from worker.errors import DatabaseAway
 
 if TYPE_CHECKING:
     from worker.bootstrap import Parts
@@ -26,15 +23,4 @@ def ready_parts() -> "Parts":
 
     ready = parts()
     check_schema(ready.database)
-    return ready
-
-
-def stream_parts() -> "Parts":
-    """The same for commands on the event stream only, which need no database. Raises SchemaOutdated."""
-    from worker.services.startup import check_schema
-
-    ready = parts()
-    # Without a database, events are safe in the stream until it is back.
-    with suppress(DatabaseAway):
-        check_schema(ready.database)
     return ready

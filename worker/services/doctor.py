@@ -11,20 +11,26 @@ from worker.mailer import Mailer
 from worker.render import Renderer
 from worker.services.startup import check_schema
 from worker.services.wire import timestamp
-from worker.store import breaker
+from worker.store import breaker, schema
 from worker.store.database import Database
 from worker.stream import Stream
 
 OLDEST_REDIS: Final = (6, 2)
+SMTP_SECONDS: Final = 5.0
+"""A relay that has not let us in by then is none to work with, though a worker would wait for longer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a look at one thing showed."""
+    """What a look at one thing showed; `is_well` is None where it could not be looked at."""
 
     name: str
-    is_well: bool
+    is_well: bool | None
     text: str
+
+    def as_json(self) -> dict[str, object]:
+        """The finding as programs read it."""
+        return {"name": self.name, "ok": self.is_well, "text": self.text}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,26 +40,51 @@ class Patient:
     database: Database
     stream: Stream
     bell: Bell
+    is_one_redis: bool
+    """Whether events and bells are on the same server."""
     renderer: Callable[[], Renderer]
     mailer: Callable[[], Mailer]
 
 
 def examine(patient: Patient) -> Iterator[Finding]:
-    """Looks at everything, whatever the findings before."""
+    """Looks at everything, but for what can't be well where something else is not: one cause is one finding."""
+    ill = set[str]()
     for name, look in _LOOKS.items():
-        try:
-            is_well, text = look(patient)
-        except StockbellError as error:
-            is_well, text = False, str(error)
-        yield Finding(name, is_well, text)
+        cause = _cause(name, patient)
+        is_hopeless = cause in ill
+        findings = [Finding(name, None, f"not checked: see {cause}")] if is_hopeless else _looked(name, look, patient)
+        if not all(finding.is_well for finding in findings):
+            ill.add(name)
+        yield from findings
+
+
+def _cause(name: str, patient: Patient) -> str | None:
+    if name == "broker" and not patient.is_one_redis:
+        return None
+    return _CAUSES.get(name)
+
+
+def _looked(name: str, look: "Callable[[Patient], _Look | list[_Look]]", patient: Patient) -> list[Finding]:
+    try:
+        seen = look(patient)
+    except StockbellError as error:
+        return [Finding(name, False, str(error))]
+    if isinstance(seen, tuple):
+        return [Finding(name, *seen)]
+    return [Finding(f"{name} {number}", *each) for number, each in enumerate(seen, 1)]
 
 
 _Look = tuple[bool, str]
 
 
 def _database(patient: Patient) -> _Look:
+    patient.database.read(schema.state)
+    return True, f"{patient.database.where} answers"
+
+
+def _schema(patient: Patient) -> _Look:
     check_schema(patient.database)
-    return True, f"{patient.database.where}, schema is current"
+    return True, "is current"
 
 
 def _breaker(patient: Patient) -> _Look:
@@ -81,19 +112,39 @@ def _broker(patient: Patient) -> _Look:
         return False, f"{away}; check REDIS_URL"
 
 
-def _smtp(patient: Patient) -> _Look:
-    down = asyncio.run(patient.mailer().probe(mail_from=True))
-    if down is not None:
-        return False, f"{down.reason}; check SMTP_URL and MAIL_FROM"
-    return True, "the relay lets us in and takes mail from our sender"
+def _smtp(patient: Patient) -> _Look | list[_Look]:
+    """One relay, or each of several: also the one that nobody needs today."""
+    mailer = patient.mailer()
+    looks = [_relay(mailer, place) for place in range(len(mailer.relays))]
+    return looks[0] if len(looks) == 1 else looks
+
+
+def _relay(mailer: Mailer, place: int) -> _Look:
+    name = "the relay" if len(mailer.relays) == 1 else str(mailer.relays[place])
+    down = asyncio.run(_asked(mailer, place, name))
+    if down is None:
+        return True, f"{name} lets us in and takes mail from our sender"
+    named = down if name in down or len(mailer.relays) == 1 else f"{name}: {down}"
+    return False, f"{named}; check SMTP_URL and MAIL_FROM"
+
+
+async def _asked(mailer: Mailer, place: int, name: str) -> str | None:
+    try:
+        async with asyncio.timeout(SMTP_SECONDS):
+            down = await mailer.ask(place, mail_from=True)
+    except TimeoutError:
+        return f"{name} has not let us in within {SMTP_SECONDS:.0f} s"
+    return None if down is None else down.reason
 
 
 def _templates(patient: Patient) -> _Look:
     return True, f"all {len(patient.renderer().check())} files render"
 
 
-_LOOKS: Final[dict[str, Callable[[Patient], _Look]]] = {
+_CAUSES: Final = {"schema": "database", "breaker": "schema", "broker": "events"}
+_LOOKS: Final[dict[str, Callable[[Patient], _Look | list[_Look]]]] = {
     "database": _database,
+    "schema": _schema,
     "breaker": _breaker,
     "events": _events,
     "broker": _broker,

@@ -8,12 +8,12 @@ import csv
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from itertools import chain
 from typing import BinaryIO, Final
 
-from worker.catalog import CatalogReference, canonical_options, checked_url, item_of
+from worker.catalog import MAX_OPTIONS_BYTES, CatalogReference, canonical_options, checked_url, item_of
 from worker.errors import BadAddress, BadEvent, BadFile, BadReference, BadUrl
 from worker.event_fields import object_of
 from worker.services.addresses import checked_address
@@ -32,6 +32,9 @@ REQUIRED: Final = COLUMNS[:2]
 JSONL_SUFFIXES: Final = (".jsonl", ".ndjson")
 MAX_LINE_BYTES: Final = 64 * 1024
 
+MAX_AHEAD: Final = timedelta(minutes=5)
+"""How far another clock may be before ours."""
+
 _BOM: Final = b"\xef\xbb\xbf"
 # A column's name that may be repeated: anything else may be a customer's data.
 _NAME: Final = re.compile("[A-Za-z][A-Za-z_ ]{0,29}")
@@ -41,6 +44,7 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 _Line = tuple[int, bytes]
 _Fields = Mapping[str, object]
+_Clock = Callable[[], datetime]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +59,11 @@ class _Bad(Exception):
     """A line that can't be understood; the text says why."""
 
 
-def read_requests(file: BinaryIO, name: str) -> Iterator[NewRequest | Rejected]:
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def read_requests(file: BinaryIO, name: str, clock: _Clock = _now) -> Iterator[NewRequest | Rejected]:
     """The requests in a file, in its order. JSON lines are known by `name` or by their first byte.
 
     Raises BadFile for a CSV file whose header is missing or wrong.
@@ -63,8 +71,8 @@ def read_requests(file: BinaryIO, name: str) -> Iterator[NewRequest | Rejected]:
     lines = _lines(file)
     first = next(lines, (1, b""))[1].removeprefix(_BOM)
     if name.lower().endswith(JSONL_SUFFIXES) or first.startswith(b"{"):
-        return _requests(chain([(1, first)], lines), _json_fields)
-    return _requests(lines, _csv_reader(first))
+        return _requests(chain([(1, first)], lines), _json_fields, clock)
+    return _requests(lines, _csv_reader(first), clock)
 
 
 def checked_locale(raw: object) -> str | None:
@@ -87,14 +95,16 @@ def _lines(file: BinaryIO) -> Iterator[_Line]:
             rest = file.readline(MAX_LINE_BYTES + 2)
 
 
-def _requests(lines: Iterator[_Line], read: Callable[[bytes], _Fields]) -> Iterator[NewRequest | Rejected]:
+def _requests(
+    lines: Iterator[_Line], read: Callable[[bytes], _Fields], clock: _Clock
+) -> Iterator[NewRequest | Rejected]:
     for number, line in lines:
         if not line:
             continue
         try:
             if len(line) > MAX_LINE_BYTES:
                 raise _Bad(f"is over {MAX_LINE_BYTES} bytes")
-            yield _request(read(line))
+            yield _request(read(line), clock)
         except (_Bad, BadAddress, BadEvent, BadReference) as bad:
             yield Rejected(number, str(bad))
 
@@ -168,7 +178,7 @@ def _cells(line: str, delimiter: str) -> Sequence[str]:
 # --- from its fields to a request ---
 
 
-def _request(fields: _Fields) -> NewRequest:
+def _request(fields: _Fields, clock: _Clock) -> NewRequest:
     email = fields.get("email")
     if not email:
         raise _Bad("email is missing")
@@ -177,7 +187,7 @@ def _request(fields: _Fields) -> NewRequest:
         _reference(fields),
         _item_url(fields.get("itemUrl")),
         checked_locale(fields.get("locale")),
-        _created_date(fields.get("createdDate")),
+        _created_date(fields.get("createdDate"), clock),
     )
 
 
@@ -187,15 +197,19 @@ def _reference(fields: _Fields) -> CatalogReference:
         raise _Bad("catalogItemId is missing")
     options = fields.get("options")
     if isinstance(item_id, str) and isinstance(app_id, str | None) and isinstance(options, str | None):
-        return _known_reference(item_id, app_id or None, options or None)
+        # One that is mostly blanks and custom texts is not kept: ten thousand of 60 KB would fill the memory.
+        read = _known_reference if len(options or "") <= MAX_OPTIONS_BYTES else _read_reference
+        return read(item_id, app_id or None, options or None)
     return CatalogReference(item_of(item_id, app_id), canonical_options(options))
 
 
-@lru_cache(maxsize=10_000)
-def _known_reference(item_id: str, app_id: str | None, options: str | None) -> CatalogReference:
-    """Many customers wait for few items."""
+def _read_reference(item_id: str, app_id: str | None, options: str | None) -> CatalogReference:
     raw = object_of("options", options.encode(errors="replace")) if options else None
     return CatalogReference(item_of(item_id, app_id), canonical_options(raw))
+
+
+# Many customers wait for few items.
+_known_reference: Final = lru_cache(maxsize=10_000)(_read_reference)
 
 
 def _item_url(raw: object) -> str | None:
@@ -207,7 +221,7 @@ def _item_url(raw: object) -> str | None:
         raise _Bad(f"itemUrl {bad}") from None
 
 
-def _created_date(raw: object) -> datetime | None:
+def _created_date(raw: object, clock: _Clock) -> datetime | None:
     if raw is None or raw == "":
         return None
     if not isinstance(raw, str):
@@ -221,4 +235,6 @@ def _created_date(raw: object) -> datetime | None:
         raise _Bad("createdDate is not an ISO 8601 time") from None
     if created < _EPOCH:
         raise _Bad("createdDate is before 1970")
+    if created > clock() + MAX_AHEAD:  # no event would be after it, and so nobody would ever be told
+        raise _Bad("createdDate is more than 5 minutes in the future")
     return created

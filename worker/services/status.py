@@ -29,10 +29,16 @@ class Status:
     redis_trouble: str | None = None
 
     @property
-    def is_well(self) -> bool:
-        """Whether nobody waits for us: the oldest due request is young, no claim is overdue."""
-        oldest = self.requests.oldest_due_seconds
-        return (oldest is None or oldest <= DUE_SECONDS) and self.requests.overdue_claims == 0
+    def troubles(self) -> list[str]:
+        """What somebody has to look at: requests due for too long, overdue claims, mails that can't be made."""
+        found = self.requests
+        oldest = found.oldest_due_seconds
+        troubles = {
+            f"requests are due for over {DUE_SECONDS:.0f} s": oldest is not None and oldest > DUE_SECONDS,
+            f"claims are overdue: {found.overdue_claims}": found.overdue_claims > 0,
+            f"requests are held, their mail can't be made: {sum(found.held.values())}": bool(found.held),
+        }
+        return [words for words, holds in troubles.items() if holds]
 
     def as_json(self) -> dict[str, Any]:
         """The figures under the names that scripts rely on."""
@@ -48,7 +54,8 @@ class Status:
             "queue": {"bells": self.bells},
             "oldestDueSeconds": self.requests.oldest_due_seconds,
             "overdueClaims": self.requests.overdue_claims,
-            "held": self.requests.held,
+            "held": sum(self.requests.held.values()),
+            "heldReasons": self.requests.held,
             "workers": self.requests.workers,
             "breaker": {
                 "state": self.breaker.state,

@@ -5,9 +5,10 @@ import structlog
 from worker.bell import Bell
 from worker.errors import RedisAway
 from worker.services.ringing import ring_waiting
-from worker.store import breaker, sweep
+from worker.stint import SLICE_SECONDS
+from worker.store import breaker, owners, sweep
 from worker.store.database import Database
-from worker.store.lists import BELL_SECONDS, SLICE_SECONDS
+from worker.store.lists import BELL_SECONDS
 
 FORGET_LEASES = 60
 """A process not seen for so many leases is forgotten, if it holds nothing."""
@@ -37,7 +38,7 @@ class Sweeper:
         due = self._database.write(sweep.put_in_line)
         if due:
             log.info("requests.due", requests=due)
-        self._database.write(sweep.forget_owners, FORGET_LEASES * self._lease)
+        self._database.write(owners.forget, FORGET_LEASES * self._lease)
 
     def ring(self) -> None:
         """The other half. Redis being away is logged once; finding it out may take ten seconds."""

@@ -74,11 +74,19 @@ class Verbs:
         return self.database.write(pauses.pause, reference)
 
     def resume(self, reference: CatalogReference | None) -> bool:
-        """Lets sending go on; False if it was not paused."""
+        """Lets sending go on where `pause` stopped it; False if it was not paused."""
         resumed = self.database.write(pauses.resume, reference)
         if resumed:
             try_to_ring(self.database, self.bell, waiting_lists(self.database, reference))
         return resumed
+
+    def still_stopped_by(self, reference: CatalogReference) -> str | None:
+        """The wider pause that goes on when the one of this item or variant is taken back; for people."""
+        return self.database.read(pauses.wider, reference)
+
+    def is_known(self, reference: CatalogReference) -> bool:
+        """Whether anybody ever waited for this item or variant, or an event told of it."""
+        return self.database.read(pauses.is_known, reference)
 
     def _rung(self, done: Summary) -> Summary:
         if done.lists:

@@ -33,7 +33,12 @@ def request_json(row: Any) -> dict[str, object]:
         "failureCode": row.failure_code,
         "failureReason": row.failure_reason,
     }
-    return given | tries | ({"waiting": row.waiting} if row.status is Status.RECEIVED else {})
+    return given | tries | (_waiting_json(row) if row.status is Status.RECEIVED else {})
+
+
+def _waiting_json(row: Any) -> dict[str, object]:
+    not_before = {"notBefore": timestamp(row.not_before)} if row.not_before else {}
+    return {"waiting": row.waiting, **not_before}
 
 
 def attempts_json(rows: Sequence[Any]) -> list[dict[str, object]]:

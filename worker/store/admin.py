@@ -7,9 +7,10 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Row
 
+from worker.catalog import Item
 from worker.models import Status
 from worker.outcomes import FailureCode
-from worker.store.database import Sql
+from worker.store.sql import Sql
 
 _LOAD = Sql(
     """SELECT id, contact_id, waiting_list_id, status, failure_code, created_date FROM request
@@ -44,7 +45,16 @@ _MARK = Sql(
     FROM ROWS(request_id uuid) WHERE id = rows.request_id AND status IN ('RECEIVED', 'FAILED')"""
 )
 
+_ITEM = Sql(
+    """SELECT catalog_item_id, name, price, currency, image_url, url FROM item
+    WHERE app_id = :app AND catalog_item_id = :item"""
+)
+
 BEING_SENT = "being sent"
+_NEED_FORCE = {
+    FailureCode.OUTCOME_UNKNOWN.value: "may have been told already",
+    FailureCode.SUPPRESSED.value: "does not want to be told",
+}
 
 Key = tuple[UUID, UUID]
 """(contact, waiting list): only one request of a key may be unresolved."""
@@ -76,8 +86,8 @@ def retry(
 ) -> Changed:
     """FAILED -> RECEIVED; with `ordered` they are sent whatever the stock.
 
-    OUTCOME_UNKNOWN may have been told already, so it needs `force`. Per person and waiting list only the oldest is
-    taken, and none while another one is unresolved. `taken` is what earlier chunks of a dry run took.
+    Those who may have been told already, or don't want to be told, need `force`. Per person and waiting list only the
+    oldest is taken, and none while another one is unresolved. `taken` is what earlier chunks of a dry run took.
     """
     rows = _load(c, ids)
     unresolved = _unresolved(c, rows.values())
@@ -87,8 +97,8 @@ def retry(
         key = row.contact_id, row.waiting_list_id
         if row.status != Status.FAILED:
             return BEING_SENT if row.status == Status.PROCESSING else f"is {row.status}, not FAILED"
-        if row.failure_code == FailureCode.OUTCOME_UNKNOWN and not force:
-            return "may have been told already: OUTCOME_UNKNOWN needs --force"
+        if row.failure_code in _NEED_FORCE and not force:
+            return f"{_NEED_FORCE[row.failure_code]}: {row.failure_code} needs --force"
         winner = unresolved.get(key) or taken.setdefault(key, row.id)
         return None if winner == row.id else f"superseded by {winner}"
 
@@ -103,6 +113,11 @@ def report(c: Connection, ids: Sequence[UUID]) -> Changed:
 def mark_sent(c: Connection, ids: Sequence[UUID]) -> Changed:
     """RECEIVED, FAILED -> NOTIFICATION_SENT with autoNotified false (Wix: Mark As Notification Sent)."""
     return _change(c, ids, _load(c, ids), _unless(Status.RECEIVED, Status.FAILED), _MARK)
+
+
+def item(c: Connection, which: Item) -> Row[Any] | None:
+    """What is known of an item; None if nobody ever named it."""
+    return next(iter(_ITEM(c, app=which.app_id, item=which.catalog_item_id)), None)
 
 
 def _unless(*allowed: Status) -> Callable[[Row[Any]], str | None]:

@@ -1,27 +1,22 @@
-"""Connections, transactions, and the two SQL dialects.
+"""Connections and transactions, on PostgreSQL and SQLite. What is said in them: see `sql`."""
 
-Statements are written once, in PostgreSQL's words, as `Sql`. On SQLite row locks are left out (a transaction that
-writes begins with BEGIN IMMEDIATE and is alone) and `ROWS(...)` reads its JSON with other functions.
-"""
-
-import json
-import re
+import random
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Any, Concatenate, ParamSpec, TypeVar
-from uuid import UUID
+from typing import Concatenate, ParamSpec, TypeVar
 
-from sqlalchemy import Boolean, Connection, Engine, Row, Uuid, create_engine, event, text
+from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError, ProgrammingError
-from sqlalchemy.types import TypeEngine
 
-from worker.errors import DatabaseAway, SchemaOutdated
-from worker.models import UtcDateTime
+from worker.errors import DatabaseAway
+from worker.store.sql import sqlite_time
+from worker.store.troubles import Contended, translated
 
-__all__ = ["Connection", "Database", "Sql"]
+__all__ = ["Connection", "Database"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -30,78 +25,9 @@ _UTC = "-c timezone=UTC"
 _LIMITS = "-c lock_timeout=10s -c statement_timeout=60s"
 
 TRIES = 5
-"""How often a transaction that lost against another one is run again at once."""
-
-TYPES: dict[str, TypeEngine[Any]] = {"uuid": Uuid(), "time": UtcDateTime(), "bool": Boolean()}
-ROWS = re.compile(r"ROWS\(([^)]*)\)")
-IN_ROWS = re.compile(r"IN ROWS\((\w+) (\w+)\)")
-LOCKS = re.compile(r"FOR (NO KEY )?UPDATE( OF \w+)?( SKIP LOCKED)?")
-
-
-class Sql:
-    """A statement for both dialects.
-
-    `ROWS(id uuid, n int)` is a table made of the parameter `rows`, a sequence of mappings: one statement and one
-    parameter, however many rows; `IN ROWS(id uuid)` are the values of one column of it. `stockbell_now(seconds)` is
-    the database's clock plus so many seconds.
-    `returns` names the result columns that need a type: uuid, time or bool.
-    """
-
-    def __init__(self, words: str, **returns: str) -> None:
-        types = {name: TYPES[kind] for name, kind in returns.items()}
-        self._clauses = {
-            "postgresql": text(_for_postgresql(words)).columns(**types),
-            "sqlite": text(_for_sqlite(words)).columns(**types),
-        }
-
-    def __call__(self, c: Connection, **params: object) -> Sequence[Row[Any]]:
-        """Runs it and returns its rows (none if it returns none)."""
-        result = c.execute(self._clauses[c.dialect.name], _bound(c.dialect.name, params))
-        return result.all() if result.returns_rows else []
-
-    def count(self, c: Connection, **params: object) -> int:
-        """Runs it and returns how many rows it changed."""
-        return c.execute(self._clauses[c.dialect.name], _bound(c.dialect.name, params)).rowcount
-
-
-def _for_postgresql(words: str) -> str:
-    # As an array it is taken for a few values, and an index is used. It takes a join with JSON for a hundred rows, and
-    # rather reads all of a table of some 10,000.
-    return ROWS.sub(_postgresql_rows, IN_ROWS.sub(r"= ANY(ARRAY(SELECT \1 FROM ROWS(\1 \2)))", words))
-
-
-def _for_sqlite(words: str) -> str:
-    return LOCKS.sub("", ROWS.sub(_sqlite_rows, IN_ROWS.sub(r"IN (SELECT \1 FROM ROWS(\1 \2))", words)))
-
-
-def _postgresql_rows(found: re.Match[str]) -> str:
-    return f"json_to_recordset(CAST(:rows AS json)) AS rows({found[1]})"
-
-
-def _sqlite_rows(found: re.Match[str]) -> str:
-    names = [column.split()[0] for column in found[1].split(",")]
-    columns = ", ".join(f"json_extract(value, '$.{name}') AS {name}" for name in names)
-    return f"(SELECT {columns} FROM json_each(:rows)) AS rows"
-
-
-def _bound(dialect: str, params: Mapping[str, object]) -> dict[str, object]:
-    plain = _sqlite_value if dialect == "sqlite" else _postgresql_value
-    return {
-        name: json.dumps(value, default=plain) if name == "rows" else plain(value) if dialect == "sqlite" else value
-        for name, value in params.items()
-    }
-
-
-def _sqlite_value(value: object) -> object:
-    if isinstance(value, UUID):
-        return value.hex
-    if isinstance(value, datetime):
-        return _sqlite_time(value)
-    return value
-
-
-def _postgresql_value(value: object) -> str:
-    return value.isoformat() if isinstance(value, datetime) else str(value)
+"""How often a transaction that lost against another one is run."""
+PAUSE = 0.02
+"""Seconds, doubled each time. Without it, the loser may take its lock back before the winner has woken up."""
 
 
 class Database:
@@ -110,10 +36,13 @@ class Database:
     Functions that take a `Connection` first are run by `write` and `read`, each in one transaction.
     """
 
-    def __init__(self, url: str, *, connections: int = 2, is_patient: bool = False) -> None:
+    def __init__(self, url: str, *, connections: int = 3, is_patient: bool = False) -> None:
         """`is_patient`: no limit on how long a statement runs, or waits for a lock (PostgreSQL)."""
         self._engine = _engine(url, connections, _UTC if is_patient else f"{_UTC} {_LIMITS}")
         self.dialect = self._engine.dialect.name
+        self._kept: dict[int, Connection] = {}
+        """Per thread: what `write_at_once` uses."""
+        self._at_once = self._engine.begin if self.dialect == "sqlite" else self._keep
 
     @property
     def where(self) -> str:
@@ -127,73 +56,57 @@ class Database:
         Raises:
             DatabaseAway: it can't be reached, or gave up on us.
             SchemaOutdated: a table is missing.
+            BadSetting: the file is no SQLite database, or a damaged one; the URL has an unknown option.
         """
-        return self._run(self._engine, work, *args, **kwargs)
+        return self._run(self._engine.begin, work, *args, **kwargs)
+
+    def write_at_once(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """As `write`, for work that is one statement: on PostgreSQL one round trip, without BEGIN and COMMIT.
+
+        Each thread that uses it keeps a connection of its own.
+        """
+        return self._run(self._at_once, work, *args, **kwargs)
 
     def read(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Runs `work` in one transaction that only reads; raises as `write`."""
-        return self._run(self._engine.execution_options(reads_only=True), work, *args, **kwargs)
+        return self._run(self._engine.execution_options(reads_only=True).begin, work, *args, **kwargs)
 
     def _run(
         self,
-        engine: Engine,
+        begin: Callable[[], AbstractContextManager[Connection]],
         work: Callable[Concatenate[Connection, P], T],
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
-        for left in reversed(range(TRIES)):
+        for lost in range(TRIES):
             try:
-                with _translated(), engine.begin() as connection:
+                with translated(self._engine), begin() as connection:
                     return work(connection, *args, **kwargs)
-            except _Contended as lost:
-                if not left:
-                    raise DatabaseAway(str(lost)) from lost
+            except Contended as against:
+                if lost == TRIES - 1:
+                    raise DatabaseAway(str(against)) from against
+            time.sleep(random.uniform(0.5, 1) * PAUSE * 2**lost)
         raise AssertionError("unreachable")
 
+    @contextmanager
+    def _keep(self) -> Iterator[Connection]:
+        """This thread's connection in autocommit mode; a new one after an error."""
+        thread = threading.get_ident()
+        connection = self._kept.pop(thread, None)
+        if connection is None:
+            connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+        try:
+            yield connection
+        except BaseException:
+            connection.close()
+            raise
+        self._kept[thread] = connection
+
     def close(self) -> None:
-        """Closes all connections."""
+        """Closes all connections. Nobody may be using one."""
+        while self._kept:
+            self._kept.popitem()[1].close()
         self._engine.dispose()
-
-
-class _Contended(Exception):
-    """The transaction lost against another one and was rolled back: it may simply be run again."""
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except (OperationalError, InterfaceError) as error:
-        if str(getattr(error.orig, "sqlstate", None)).startswith("54"):
-            raise  # something is too large for it, and will be the next time too
-        raise _meaning(error) from error
-    except IntegrityError as error:
-        if getattr(error.orig, "sqlstate", None) == "23505":
-            # Unique when we looked, and no more: somebody was faster. The next try sees what they did.
-            raise _Contended(_first_line(error)) from error
-        raise
-    except ProgrammingError as error:
-        if getattr(error.orig, "sqlstate", None) in {"42P01", "42703"}:
-            raise SchemaOutdated("the database is not migrated: run `stockbell migrate`") from error
-        raise
-    except DBAPIError as error:
-        # A server that only reads is one that another has taken over from, or that is not ready yet.
-        if error.connection_invalidated or getattr(error.orig, "sqlstate", None) == "25006":
-            raise DatabaseAway(_first_line(error)) from error
-        raise
-
-
-def _meaning(error: DBAPIError) -> Exception:
-    words = _first_line(error)
-    if "no such table" in words or "no such column" in words:
-        return SchemaOutdated("the database is not migrated: run `stockbell migrate`")
-    if getattr(error.orig, "sqlstate", None) in {"40P01", "40001"} or "database is locked" in words:
-        return _Contended(words)
-    return DatabaseAway(words)
-
-
-def _first_line(error: DBAPIError) -> str:
-    return (str(error.orig).strip().splitlines() or ["no answer"])[0]
 
 
 def _engine(url: str, connections: int, options: str) -> Engine:
@@ -227,12 +140,7 @@ def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
 
 
 def _sqlite_now(seconds: float) -> str:
-    return _sqlite_time(datetime.now(UTC) + timedelta(seconds=seconds))
-
-
-def _sqlite_time(value: datetime) -> str:
-    # `strftime` would not fill up years of less than four digits.
-    return value.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
+    return sqlite_time(datetime.now(UTC) + timedelta(seconds=seconds))
 
 
 def _begin_sqlite(connection: Connection) -> None:

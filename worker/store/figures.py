@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 
 from worker.models import Status
+from worker.outcomes import TEMPLATE_ERROR
 from worker.store import lists
-from worker.store.claims import TEMPLATE_ERROR
-from worker.store.database import Sql
+from worker.store.sql import Sql
 from worker.store.sweep import CLAIM_SECONDS, GONE
 
 _BY_STATUS = Sql("SELECT status, count(*) AS n FROM request GROUP BY status")
@@ -26,8 +26,9 @@ _OVERDUE = Sql(
 )
 _WORKERS = Sql("SELECT count(*) AS n FROM owner WHERE seen_at > stockbell_now(-:lease)")
 _HELD = Sql(
-    """SELECT count(*) AS n FROM request AS r WHERE r.status = 'RECEIVED' AND r.not_before IS NOT NULL
-    AND r.failure_code = :code"""
+    """SELECT r.failure_reason AS reason, count(*) AS n FROM request AS r
+    WHERE r.status = 'RECEIVED' AND r.not_before IS NOT NULL AND r.failure_code = :code
+    GROUP BY r.failure_reason ORDER BY n DESC, reason"""
 )
 
 
@@ -39,7 +40,8 @@ class RequestFigures:
     oldest_due_seconds: float | None
     overdue_claims: int
     workers: int
-    held: int
+    held: dict[str, int]
+    """how many wait because their mail can't be made, by the reason; most first"""
 
 
 def read(c: Connection, lease: float) -> RequestFigures:
@@ -51,5 +53,5 @@ def read(c: Connection, lease: float) -> RequestFigures:
         None if due.since is None else max(0.0, (due.now - due.since).total_seconds()),
         _OVERDUE(c, lease=lease, claim_seconds=CLAIM_SECONDS)[0].n,
         _WORKERS(c, lease=lease)[0].n,
-        _HELD(c, code=TEMPLATE_ERROR)[0].n,
+        {row.reason: row.n for row in _HELD(c, code=TEMPLATE_ERROR)},
     )

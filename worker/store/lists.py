@@ -1,7 +1,7 @@
 """Waiting lists: who may be told now, and the bells that say so.
 
-`CLAIMABLE` is the one answer to "may this request be claimed?", used by claim, sweep, listener and status alike,
-over the aliases `r` (request) and `w` (its waiting list).
+A request may be claimed where `SENDING` holds, and `WOKEN` or `ORDERED`: the words that claim, sweep, listener and
+status share, over the aliases `r` (request) and `w` (its waiting list). Each has an index of its own.
 """
 
 from collections.abc import Iterable, Sequence
@@ -11,25 +11,27 @@ from sqlalchemy import Connection
 
 from worker import stock
 from worker.catalog import CatalogReference, Item, Options, options_from_text, options_text
+from worker.events import entry_order
 from worker.models import uuid7
 from worker.stock import Level
-from worker.store.database import Sql
+from worker.store.sql import Sql
 
 IN_LINE = "r.status = 'RECEIVED' AND r.not_before IS NULL"
-WOKEN = f"{IN_LINE} AND r.ordered_at IS NULL AND w.in_stock AND r.created_date < w.last_in_stock_at"
-ORDERED = f"{IN_LINE} AND r.ordered_at IS NOT NULL"
+IS_WOKEN = "r.ordered_at IS NULL AND w.in_stock AND r.created_date < w.last_in_stock_at"
+WOKEN = f"{IN_LINE} AND {IS_WOKEN}"
+IS_ORDERED = "r.ordered_at IS NOT NULL"
+ORDERED = f"{IN_LINE} AND {IS_ORDERED}"
 PAUSED = """EXISTS (SELECT 1 FROM pause AS p WHERE p.item_id IS NULL
     OR (p.item_id = w.item_id AND p.options IN ('{}', w.options)))"""
 RELAY_UP = "NOT EXISTS (SELECT 1 FROM relay WHERE state = 'open')"
 SENDING = f"{RELAY_UP} AND NOT {PAUSED}"
-CLAIMABLE = f"{SENDING} AND (({WOKEN}) OR ({ORDERED}))"
 DUE = f"NOT {PAUSED} AND (({WOKEN}) OR ({ORDERED}))"
-"""Claimable, or it would be if the relay took mail: what a monitor has to hear of."""
+"""It may be claimed, or might if the relay took mail: what a monitor has to hear of."""
 
 BELL_SECONDS = 30.0
 """How long a rung bell counts as on its way."""
-SLICE_SECONDS = 0.5
-"""How long a task serves the lists of a bell; then it is somebody else's turn."""
+AHEAD_SECONDS = 1.0
+"""A bell from later than that was dated by a clock that has been set back, and counts no more."""
 
 _WITH_WORK = f"""SELECT w.id FROM waiting_list AS w
     WHERE {SENDING} AND (w.in_stock AND EXISTS (SELECT 1 FROM request AS r WHERE r.waiting_list_id = w.id AND {WOKEN})
@@ -41,7 +43,7 @@ _RING = Sql(
     """WITH due AS MATERIALIZED (
         SELECT w.id AS list_id FROM waiting_list AS w
         WHERE w.id IN ROWS(list_id uuid)
-          AND (w.bell_at IS NULL OR w.bell_at < stockbell_now(-:recent))
+          AND (w.bell_at IS NULL OR NOT w.bell_at BETWEEN stockbell_now(-:recent) AND stockbell_now(:ahead))
         ORDER BY w.id FOR NO KEY UPDATE)
     UPDATE waiting_list SET bell_at = stockbell_now(0) FROM due WHERE id = due.list_id RETURNING id""",
     id="uuid",
@@ -72,9 +74,9 @@ _ENSURE_ITEMS = Sql(
     WHERE true ON CONFLICT DO NOTHING"""
 )
 _LOCK_ITEMS = Sql(
-    """SELECT i.id, i.app_id, i.catalog_item_id FROM item AS i
-    JOIN ROWS(app text, item text) ON i.app_id = rows.app AND i.catalog_item_id = rows.item
-    ORDER BY i.app_id, i.catalog_item_id FOR NO KEY UPDATE OF i""",
+    """SELECT rows.n, i.id FROM item AS i
+    JOIN ROWS(n int, app text, item text) ON i.app_id = rows.app AND i.catalog_item_id = rows.item
+    ORDER BY rows.n FOR NO KEY UPDATE OF i""",
     id="uuid",
 )
 _LEVELS = Sql(
@@ -103,7 +105,7 @@ def ring(c: Connection, lists: Iterable[UUID], *, recent: float = BELL_SECONDS) 
 
     Only what is returned may be published. `recent` (seconds) is how long an earlier bell counts; 0 rings anyway.
     """
-    return [row.id for row in _RING(c, rows=_ids(lists), recent=recent)]
+    return [row.id for row in _RING(c, rows=_ids(lists), recent=recent, ahead=AHEAD_SECONDS)]
 
 
 def take_bells(c: Connection, lists: Iterable[UUID]) -> None:
@@ -130,12 +132,12 @@ def find_or_add(c: Connection, references: Iterable[CatalogReference]) -> dict[C
 def lock_items(c: Connection, items: Iterable[Item]) -> dict[Item, UUID]:
     """Makes these items if need be, and locks them in key order for this transaction."""
     ordered = sorted(set(items))
-    rows = [{"id": uuid7(), "app": item.app_id, "item": item.catalog_item_id} for item in ordered]
+    rows = [{"n": n, "id": uuid7(), "app": item.app_id, "item": item.catalog_item_id} for n, item in enumerate(ordered)]
     locked = _LOCK_ITEMS(c, rows=rows)
     if len(locked) < len(ordered):
         _ENSURE_ITEMS(c, rows=rows)
         locked = _LOCK_ITEMS(c, rows=rows)
-    return {Item(row.app_id, row.catalog_item_id): row.id for row in locked}
+    return {ordered[row.n]: row.id for row in locked}
 
 
 def levels(c: Connection, items: Iterable[UUID]) -> dict[UUID, dict[Options, Level]]:
@@ -150,12 +152,6 @@ def levels(c: Connection, items: Iterable[UUID]) -> dict[UUID, dict[Options, Lev
         )
         known.setdefault(row.item_id, {})[options_from_text(row.options)] = level
     return known
-
-
-def entry_order(entry_id: str) -> tuple[int, int]:
-    """A stream entry's id (`milliseconds-sequence`) as something that compares."""
-    milliseconds, _, sequence = entry_id.partition("-")
-    return int(milliseconds), int(sequence or 0)
 
 
 def _find(c: Connection, wanted: set[CatalogReference]) -> dict[CatalogReference, UUID]:

@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Row
 
-from worker.catalog import CatalogReference, options_text
+from worker.catalog import WIX_STORES, CatalogReference, options_text
 from worker.store import lists
-from worker.store.database import Sql
+from worker.store.sql import Sql
 
 ALL = "all"
 
@@ -17,6 +18,12 @@ _PAUSE = Sql(
     ON CONFLICT (key) DO NOTHING"""
 )
 _RESUME = Sql("DELETE FROM pause WHERE key = :key")
+_IS_PAUSED = Sql("SELECT 1 FROM pause WHERE key = :key")
+_ITEM = Sql("SELECT id FROM item WHERE app_id = :app AND catalog_item_id = :item", id="uuid")
+_KNOWN = Sql(
+    """SELECT 1 FROM waiting_list WHERE item_id = :item_id AND (:options = '{}' OR options = :options)
+    UNION ALL SELECT 1 FROM stock WHERE item_id = :item_id AND (:options = '{}' OR options = :options) LIMIT 1"""
+)
 _READ = Sql(
     """SELECT p.key, p.options, i.app_id, i.catalog_item_id FROM pause AS p LEFT JOIN item AS i ON i.id = p.item_id
     ORDER BY i.catalog_item_id"""
@@ -32,21 +39,45 @@ class Paused:
 
 
 def pause(c: Connection, reference: CatalogReference | None) -> bool:
-    """Stops sending for an item (None: for all); False if it was paused already."""
+    """Stops sending for an item (None: for all); False if it was paused already.
+
+    Without options the item stops with all its variants, with options that variant alone. It may be an item that
+    nobody knows yet.
+    """
     item, options = _item(c, reference)
     return _PAUSE.count(c, key=_key(item, options), item_id=item, options=options) > 0
 
 
 def resume(c: Connection, reference: CatalogReference | None) -> bool:
-    """Lets sending go on; False if it was not paused."""
-    return _RESUME.count(c, key=_key(*_item(c, reference))) > 0
+    """Takes back what `pause` did with the same reference; False if there was nothing to take back."""
+    key = ALL if reference is None else _known_key(c, reference)
+    return key is not None and _RESUME.count(c, key=key) > 0
+
+
+def is_known(c: Connection, reference: CatalogReference) -> bool:
+    """Whether anybody ever waited for this item (with options: this very variant), or an event told of it."""
+    item = _find(c, reference)
+    return item is not None and bool(_KNOWN(c, item_id=item, options=options_text(reference.options)))
+
+
+def wider(c: Connection, reference: CatalogReference) -> str | None:
+    """What else stops this item or variant, for people: a pause of everything, or of the whole item."""
+    if _IS_PAUSED(c, key=ALL):
+        return "everything"
+    whole = _known_key(c, CatalogReference(reference.item)) if reference.options else None
+    return "the whole item" if whole and _IS_PAUSED(c, key=whole) else None
 
 
 def read(c: Connection) -> Paused:
     """What is paused now."""
     rows = _READ(c)
-    items = [row.catalog_item_id + ("" if row.options == "{}" else f" {row.options}") for row in rows if row.key != ALL]
-    return Paused(any(row.key == ALL for row in rows), items)
+    return Paused(any(row.key == ALL for row in rows), [_words(row) for row in rows if row.key != ALL])
+
+
+def _words(row: Row[Any]) -> str:
+    options = "" if row.options == "{}" else f" {row.options}"
+    app = "" if row.app_id == WIX_STORES else f" (app {row.app_id})"
+    return f"{row.catalog_item_id}{options}{app}"
 
 
 def _item(c: Connection, reference: CatalogReference | None) -> tuple[UUID | None, str]:
@@ -57,3 +88,13 @@ def _item(c: Connection, reference: CatalogReference | None) -> tuple[UUID | Non
 
 def _key(item: UUID | None, options: str) -> str:
     return ALL if item is None else f"{item}:{options}"
+
+
+def _known_key(c: Connection, reference: CatalogReference) -> str | None:
+    item = _find(c, reference)
+    return None if item is None else _key(item, options_text(reference.options))
+
+
+def _find(c: Connection, reference: CatalogReference) -> UUID | None:
+    found = _ITEM(c, app=reference.item.app_id, item=reference.item.catalog_item_id)
+    return found[0].id if found else None

@@ -1,12 +1,12 @@
 """Requests as storefronts and admins see them: created, imported, deleted, read."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Boolean, Connection, Row, Select, delete, literal_column, select
+from sqlalchemy import Boolean, Connection, Row, Select, delete, func, literal_column, select
 from sqlalchemy.orm import aliased
 from sqlalchemy.sql.elements import ColumnElement
 from sqlmodel import col
@@ -15,7 +15,7 @@ from worker.catalog import CatalogReference, Item, Options, options_from_text
 from worker.models import Attempt, Contact, Request, Status, WaitingList, uuid7
 from worker.models import Item as ItemRow
 from worker.store import lists
-from worker.store.database import Sql
+from worker.store.sql import Sql
 
 R = aliased(Request, name="r")
 W = aliased(WaitingList, name="w")
@@ -37,13 +37,13 @@ _ADD_CONTACTS = Sql(
     """INSERT INTO contact (id, address, created_date) SELECT id, address, :now
     FROM ROWS(id uuid, address text) WHERE true ON CONFLICT DO NOTHING"""
 )
+_CONTACTS = Sql("SELECT id, address FROM contact WHERE address IN ROWS(address text)", id="uuid")
 _ADD_REQUESTS = Sql(
     """INSERT INTO request (id, waiting_list_id, contact_id, email, item_url, locale, status, created_date,
         claim_no, attempts, unknowns, policy_refusals, rescues)
-    SELECT rows.id, rows.list_id, c.id, rows.email, rows.item_url, rows.locale, 'RECEIVED', rows.created, 0, 0, 0, 0, 0
-    FROM ROWS(id uuid, list_id uuid, address text, email text, item_url text, locale text, created timestamptz)
-    JOIN contact AS c ON c.address = rows.address WHERE true ORDER BY rows.created
-    ON CONFLICT DO NOTHING RETURNING id""",
+    SELECT id, list_id, contact_id, email, item_url, locale, 'RECEIVED', created, 0, 0, 0, 0, 0
+    FROM ROWS(id uuid, list_id uuid, contact_id uuid, email text, item_url text, locale text, created timestamptz)
+    WHERE true ORDER BY created ON CONFLICT DO NOTHING RETURNING id""",
     id="uuid",
 )
 _UNRESOLVED_OF = Sql(
@@ -57,7 +57,7 @@ _UNRESOLVED_OF = Sql(
 class NewRequest:
     """A wish to be told, checked and canonical; `created_date` only if it is older than today's sign-up."""
 
-    email: str
+    email: str = field(repr=False)
     reference: CatalogReference
     item_url: str | None = None
     locale: str | None = None
@@ -71,8 +71,9 @@ class Filter:
     status: Status | None = None
     lists: Sequence[UUID] | None = None
     email: str | None = None
-    reason: str | None = None
-    since: datetime | None = None
+    failure_code: str | None = None
+    failed_since: datetime | None = None
+    """by the last try that did not succeed; by the sign-up where there was none (no link, no usable address)"""
     ids: Sequence[UUID] | None = None
 
 
@@ -82,15 +83,14 @@ def create(c: Connection, new: Sequence[NewRequest]) -> list[UUID]:
     Of several alike the oldest is added.
     """
     waiting = lists.find_or_add(c, (request.reference for request in new))
-    addresses = sorted({request.email.lower() for request in new})
     now = _NOW(c)[0].now
-    _ADD_CONTACTS(c, rows=[{"id": uuid7(), "address": address} for address in addresses], now=now)
+    contacts = _contacts(c, {request.email.lower() for request in new}, now)
     # Sign-ups of one batch keep their order: each is a microsecond younger than the one before.
     rows = [
         {
             "id": uuid7(),
             "list_id": waiting[request.reference],
-            "address": request.email.lower(),
+            "contact_id": contacts[request.email.lower()],
             "email": request.email,
             "item_url": request.item_url,
             "locale": request.locale,
@@ -99,6 +99,18 @@ def create(c: Connection, new: Sequence[NewRequest]) -> list[UUID]:
         for place, request in enumerate(new)
     ]
     return [row.id for row in _ADD_REQUESTS(c, rows=rows)]
+
+
+def _contacts(c: Connection, addresses: Iterable[str], now: datetime) -> dict[str, UUID]:
+    """The contact of each of these normalised addresses; made if need be.
+
+    They are looked up by themselves: a join with a thousand rows is reason enough to read a table of half a million.
+    """
+    contacts = {address: uuid7() for address in sorted(addresses)}
+    rows = [{"id": id_, "address": address} for address, id_ in contacts.items()]
+    if _ADD_CONTACTS.count(c, rows=rows, now=now) < len(rows):
+        contacts |= {row.address: row.id for row in _CONTACTS(c, rows=rows)}
+    return contacts
 
 
 def unresolved(c: Connection, email: str, reference: CatalogReference) -> UUID | None:
@@ -157,12 +169,17 @@ def _conditions(which: Filter) -> Iterator[ColumnElement[bool]]:
         yield col(R.waiting_list_id).in_(which.lists)
     if which.email:
         yield col(R.contact_id).in_(select(col(Contact.id)).where(col(Contact.address) == which.email.lower()))
-    if which.reason:
-        yield col(R.failure_code) == which.reason
-    if which.since:
-        yield col(R.created_date) >= which.since
+    if which.failure_code:
+        yield col(R.failure_code) == which.failure_code
+    if which.failed_since:
+        yield _failed_at() >= which.failed_since
     if which.ids is not None:
         yield col(R.id).in_(which.ids)
+
+
+def _failed_at() -> ColumnElement[datetime]:
+    last_try = select(func.max(col(Attempt.at))).where(col(Attempt.request_id) == col(R.id)).scalar_subquery()
+    return func.coalesce(last_try, col(R.created_date))
 
 
 def _is_item(item: Item) -> tuple[ColumnElement[bool], ...]:

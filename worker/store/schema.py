@@ -5,7 +5,7 @@ from enum import StrEnum
 from sqlalchemy import Connection, inspect
 
 from worker.models import SCHEMA
-from worker.store.database import Sql
+from worker.store.sql import Sql
 
 _REVISION = Sql("SELECT version_num FROM alembic_version")
 

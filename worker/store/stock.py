@@ -3,23 +3,35 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection
 
 from worker import stock
 from worker.catalog import Item, Options, options_from_text, options_text
-from worker.events import Event
+from worker.events import Event, entry_order
+from worker.models import uuid7
 from worker.stock import ItemStock, Order
 from worker.store import lists
-from worker.store.database import Sql
+from worker.store.sql import Sql
 
 _NOW = Sql("SELECT stockbell_now(0) AS now", now="time")
-_ITEMS = Sql(
-    """SELECT id, name, price, currency, image_url, url, out_at, out_entry FROM item
-    WHERE id IN ROWS(item_id uuid)""",
+# Items are locked in the order of `n`: the order of their keys, as everywhere (`lists.lock_items`). What is read along
+# with a lock is what the transaction before left.
+_LOCK = Sql(
+    """SELECT rows.n, i.id, i.name, i.price, i.currency, i.image_url, i.url, i.out_at, i.out_entry FROM item AS i
+    JOIN ROWS(n int, app text, item text) ON i.app_id = rows.app AND i.catalog_item_id = rows.item
+    ORDER BY rows.n FOR NO KEY UPDATE OF i""",
     id="uuid",
     out_at="time",
+)
+_ADD_ITEMS = Sql(
+    """INSERT INTO item (id, app_id, catalog_item_id, name, price, currency, image_url, url, out_at, out_entry)
+    SELECT item_id, app, item, new_name, new_price, new_currency, new_image, new_url, new_out_at, new_out_entry
+    FROM ROWS(item_id uuid, app text, item text, new_name text, new_price text, new_currency text, new_image text,
+        new_url text, new_out_at timestamptz, new_out_entry text)
+    WHERE true ON CONFLICT DO NOTHING"""
 )
 _WAITING = Sql(
     """SELECT id, item_id, options, in_stock FROM waiting_list
@@ -54,13 +66,13 @@ _SAVE_LISTS = Sql(
     FROM changed WHERE id = changed.list_id"""
 )
 
-_DETAILS = {
-    "name": "name",
-    "price": "price",
-    "currency": "currency",
-    "image": "image_url",
-    "url": "url",
-}
+_DETAILS = (
+    ("new_name", "name"),
+    ("new_price", "price"),
+    ("new_currency", "currency"),
+    ("new_image", "image_url"),
+    ("new_url", "url"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,54 +85,106 @@ class Applied:
     """the entry ids of events that were dropped because something newer, or the same, was known"""
 
 
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """An item's row: its id, what comes of it, and what it said before."""
+
+    id: UUID
+    state: ItemStock
+    details: Mapping[str, str | None]
+    out: Order | None
+
+
 def apply(c: Connection, events: Sequence[Event], minimum: int) -> Applied:
     """Applies events in their own order, whatever order they came in; repeating it changes nothing.
 
     `minimum` is how many pieces count as in stock.
     """
     groups = stock.by_item(events)
-    ids = lists.lock_items(c, groups)
-    states = _load(c, ids.values())
+    known = _lock(c, groups)
+    new = {item: _Row(uuid7(), ItemStock(), {}, None) for item in groups if item not in known}
+    now = _now(c)
+    _apply(groups, new, minimum, now)
+    # What nobody knew can't have waiting lists nor levels: it is written once, as it is after its events.
+    if new and (late := _add(c, new)):
+        known |= late
+        new = {item: row for item, row in new.items() if item not in late}
+        now = _now(c)  # Those who came first may have written times later than ours.
+    _load_levels(c, known.values())
+    _apply(groups, known, minimum, now)
+    _save(c, known.values())
+    _save_levels(c, [*new.values(), *known.values()])
+    woken = _save_lists(c, {row.id: row.state for row in known.values() if row.state.touched}, now)
+    stale = {event.entry_id for row in (*new.values(), *known.values()) for event in row.state.stale}
+    return Applied({item: woken[row.id] for item, row in known.items() if row.id in woken}, stale)
+
+
+def _now(c: Connection) -> datetime:
     now: datetime = _NOW(c)[0].now
-    for key, item in ids.items():
-        states[item].apply(groups[key], minimum=minimum, now=now)
-    changed = {item: state for item, state in states.items() if state.touched}
-    _save(c, changed)
-    woken = _save_lists(c, changed, now)
-    stale = {event.entry_id for state in states.values() for event in state.stale}
-    return Applied({key: woken[item] for key, item in ids.items() if item in woken}, stale)
+    return now
 
 
-def _load(c: Connection, items: Iterable[UUID]) -> dict[UUID, ItemStock]:
-    wanted = _item_rows(items)
-    known = lists.levels(c, (row["item_id"] for row in wanted))
-    states = {}
-    for row in _ITEMS(c, rows=wanted):
-        out: Order | None = (row.out_at, lists.entry_order(row.out_entry)) if row.out_at else None
-        details = {name: getattr(row, name) for name in _DETAILS.values()}
-        states[row.id] = ItemStock(known.get(row.id, {}), out, details)
-    return states
+def _lock(c: Connection, items: Iterable[Item]) -> dict[Item, _Row]:
+    """Those of these items (in key order) that there are, locked."""
+    wanted = list(items)
+    rows = [{"n": n, "app": item.app_id, "item": item.catalog_item_id} for n, item in enumerate(wanted)]
+    return {wanted[row.n]: _row(row) for row in _LOCK(c, rows=rows)} if rows else {}
 
 
-def _save(c: Connection, changed: Mapping[UUID, ItemStock]) -> None:
-    if not changed:
-        return
-    _SAVE_ITEMS(
-        c,
-        rows=[
-            {
-                "item_id": item,
-                **{f"new_{short}": state.details[name] for short, name in _DETAILS.items()},
-                "new_out_at": state.out and state.out[0],
-                "new_out_entry": state.out and _entry_id(state.out),
-            }
-            for item, state in changed.items()
-        ],
-    )
-    _SAVE_LEVELS(
-        c,
-        rows=[_level_row(item, about, state) for item, state in changed.items() for about in state.touched],
-    )
+def _row(row: Any) -> _Row:
+    out: Order | None = (row.out_at, entry_order(row.out_entry)) if row.out_at else None
+    details = {
+        "name": row.name,
+        "price": row.price,
+        "currency": row.currency,
+        "image_url": row.image_url,
+        "url": row.url,
+    }
+    return _Row(row.id, ItemStock(out=out, details=details.copy()), details, out)
+
+
+def _said(state: ItemStock) -> dict[str, object]:
+    """What an item's own row is to say."""
+    out_at, out_entry = (state.out[0], _entry_id(state.out)) if state.out else (None, None)
+    details = {column: state.details.get(name) for column, name in _DETAILS}
+    return {**details, "new_out_at": out_at, "new_out_entry": out_entry}
+
+
+def _apply(groups: Mapping[Item, Sequence[Event]], rows: Mapping[Item, _Row], minimum: int, now: datetime) -> None:
+    for item, row in rows.items():
+        row.state.apply(groups[item], minimum=minimum, now=now)
+
+
+def _add(c: Connection, new: Mapping[Item, _Row]) -> dict[Item, _Row]:
+    """Adds these items; returns those that somebody else added in between, locked."""
+    keys = [{"item_id": row.id, "app": item.app_id, "item": item.catalog_item_id} for item, row in new.items()]
+    rows = [key | _said(row.state) for key, row in zip(keys, new.values(), strict=True)]
+    if _ADD_ITEMS.count(c, rows=rows) == len(rows):
+        return {}
+    return {item: row for item, row in _lock(c, new).items() if row.id != new[item].id}
+
+
+def _load_levels(c: Connection, rows: Collection[_Row]) -> None:
+    known = lists.levels(c, (row.id for row in rows)) if rows else {}
+    for row in rows:
+        row.state.levels.update(known.get(row.id, {}))
+
+
+def _save(c: Connection, rows: Iterable[_Row]) -> None:
+    """Writes what items say; most events repeat what is known of name, price and so on, and those write nothing."""
+    changed = [
+        {"item_id": row.id, **_said(row.state)}
+        for row in rows
+        if row.state.details != row.details or row.state.out != row.out
+    ]
+    if changed:
+        _SAVE_ITEMS(c, rows=changed)
+
+
+def _save_levels(c: Connection, rows: Iterable[_Row]) -> None:
+    levels = [_level_row(row.id, about, row.state) for row in rows for about in row.state.touched]
+    if levels:
+        _SAVE_LEVELS(c, rows=levels)
 
 
 def _level_row(item: UUID, about: Options, state: ItemStock) -> dict[str, object]:
@@ -138,6 +202,8 @@ def _level_row(item: UUID, about: Options, state: ItemStock) -> dict[str, object
 
 def _save_lists(c: Connection, changed: Mapping[UUID, ItemStock], now: datetime) -> dict[UUID, list[UUID]]:
     """Brings the waiting lists up to date; returns those concerned by an in-stock event, per item."""
+    if not changed:
+        return {}
     rows, concerned = [], dict[UUID, list[UUID]]()
     for item, waiting in _waiting(c, changed).items():
         state = changed[item]
@@ -155,14 +221,11 @@ def _save_lists(c: Connection, changed: Mapping[UUID, ItemStock], now: datetime)
 
 def _waiting(c: Connection, items: Iterable[UUID]) -> dict[UUID, dict[Options, tuple[UUID, bool]]]:
     waiting: dict[UUID, dict[Options, tuple[UUID, bool]]] = {}
-    for row in _WAITING(c, rows=_item_rows(items)):
+    for row in _WAITING(c, rows=[{"item_id": item} for item in items]):
         waiting.setdefault(row.item_id, {})[options_from_text(row.options)] = (row.id, row.in_stock)
     return waiting
 
 
-def _item_rows(items: Iterable[UUID]) -> list[dict[str, UUID]]:
-    return [{"item_id": item} for item in items]
-
-
 def _entry_id(order: Order) -> str:
-    return "-".join(map(str, order[1]))
+    milliseconds, sequence = order[1]
+    return f"{milliseconds}-{sequence}"

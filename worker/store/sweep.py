@@ -7,7 +7,7 @@ from uuid import UUID
 from sqlalchemy import Connection
 
 from worker.models import uuid7
-from worker.store.database import Sql
+from worker.store.sql import Sql
 
 MOST_RESCUES = 5
 """A request rescued more often than this ends FAILED: it may be what kills its workers."""
@@ -16,11 +16,15 @@ MOST_ROWS = 5000
 CLAIM_SECONDS = 900.0
 """No claim is older than this, whoever holds it."""
 
-GONE = "(o.id IS NULL OR o.seen_at < stockbell_now(-:lease) OR r.claimed_at < stockbell_now(-:claim_seconds))"
+# A heartbeat that is yet to come: the clock was set back since. Whoever lives has dated it anew before `stamp` lets
+# anybody be rescued.
+GONE = """(o.id IS NULL OR NOT o.seen_at BETWEEN stockbell_now(-:lease) AND stockbell_now(:lease)
+    OR r.claimed_at < stockbell_now(-:claim_seconds))"""
 
 _STAMP = Sql(
     """UPDATE sweep SET
-        rescue_from = CASE WHEN swept_at >= stockbell_now(-:fresh) THEN rescue_from ELSE stockbell_now(:lease) END,
+        rescue_from = CASE WHEN swept_at BETWEEN stockbell_now(-:fresh) AND stockbell_now(:fresh)
+            AND rescue_from <= stockbell_now(:lease) THEN rescue_from ELSE stockbell_now(:lease) END,
         swept_at = stockbell_now(0) WHERE id = 1
     RETURNING CASE WHEN rescue_from <= stockbell_now(0) THEN 1 ELSE 0 END AS may_rescue"""
 )
@@ -50,10 +54,6 @@ _PUT_IN_LINE = Sql(
         ORDER BY r.not_before LIMIT :most FOR UPDATE SKIP LOCKED)
     UPDATE request AS r SET not_before = NULL FROM due WHERE r.id = due.request_id RETURNING id"""
 )
-_FORGET_OWNERS = Sql(
-    """DELETE FROM owner WHERE seen_at < stockbell_now(-:forget)
-    AND NOT EXISTS (SELECT 1 FROM request AS r WHERE r.status = 'PROCESSING' AND r.owner = owner.id)"""
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +68,17 @@ def stamp(c: Connection, lease: float, fresh: float) -> bool:
     """Notes that a sweep runs; True if it may rescue.
 
     If the last sweep is older than `fresh` (seconds), the database may have been away, and then every owner looks
-    dead: rescue waits for one `lease` (seconds) from now.
+    dead: rescue waits for one `lease` (seconds) from now. So it does if the clock was set back.
     """
     rows = _STAMP(c, lease=lease, fresh=fresh)
     return bool(rows and rows[0].may_rescue)
 
 
 def rescue(c: Connection, lease: float) -> Rescued:
-    """PROCESSING -> RECEIVED where the owner has not been seen for a lease (seconds); FAILED if that came too often."""
+    """PROCESSING -> RECEIVED where the owner has not been seen for a lease (seconds), or the claim is too old.
+
+    FAILED, OUTCOME_UNKNOWN, if that came too often, or the mail may have been handed over.
+    """
     rows = _RESCUE(c, lease=lease, claim_seconds=CLAIM_SECONDS, most=MOST_ROWS, most_rescues=MOST_RESCUES)
     if rows:
         _LOG(c, rows=[{"id": uuid7(), "request_id": row.id} for row in rows])
@@ -86,8 +89,3 @@ def rescue(c: Connection, lease: float) -> Rescued:
 def put_in_line(c: Connection) -> int:
     """Requests whose back-off is over wait in line again; returns how many."""
     return len(_PUT_IN_LINE(c, most=MOST_ROWS))
-
-
-def forget_owners(c: Connection, older_than: float) -> int:
-    """Removes the heartbeats of processes that are long gone (seconds) and hold nothing."""
-    return _FORGET_OWNERS.count(c, forget=older_than)

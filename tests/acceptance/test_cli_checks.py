@@ -1,0 +1,170 @@
+"""The commands that look: doctor, status, preview, send-test, and what they all say of a trouble."""
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.stockbell import NOBODY_THERE, Stockbell, done, refused
+from tests.relay import Do, ScriptedRelay
+
+
+def test_the_status_shows_a_pause_and_exits_with_0_without_redis(alone: Stockbell) -> None:
+    done(alone.run("pause", "--item", "mug-1"))
+    done(alone.run("pause"))
+    answer = alone.run("status", "--json", "--check")
+    found = json.loads(done(answer))
+    assert found["paused"] == {"all": True, "items": ["mug-1"]}
+    assert found["events"]["lag"] is None
+    assert "Redis (events): " in refused(answer, code=0)
+    assert "everything, mug-1" in done(alone.run("status"))
+
+
+def test_a_trouble_says_what_to_do(alone: Stockbell, tmp_path: Path) -> None:
+    alone.environment["DATABASE_URL"] = f"sqlite:///{tmp_path}/new.db"
+    assert "run `stockbell migrate`" in refused(alone.run("work"))
+    assert done(alone.run("migrate")).startswith("schema 0001: migrated")
+    assert done(alone.run("migrate")) == "schema 0001: nothing to do\n"
+    alone.environment["DATABASE_URL"] = f"sqlite:///{tmp_path}/no/where.db"
+    assert "no/where.db: there is no such folder" in refused(alone.run("status"))
+    away = refused(alone.run("publish", "mug-1", "--in-stock"))
+    assert away.startswith("Redis (events): ")
+    assert "connecting to 127.0.0.1:1" in away
+
+
+def test_a_bad_setting_is_named_and_not_shown(alone: Stockbell) -> None:
+    alone.environment["REDIS_URL"] = "http://user:hunter2@localhost"
+    said = refused(alone.run("listen"))
+    assert said.startswith("REDIS_URL must begin with redis://")
+    doctor = alone.run("doctor")
+    assert doctor.returncode == 1
+    assert doctor.stdout.startswith("FAIL  settings")
+    assert "hunter2" not in said + doctor.stdout + doctor.stderr
+    alone.environment["REDIS_URL"] = NOBODY_THERE
+    del alone.environment["SMTP_URL"]
+    assert refused(alone.run("work")).startswith("SMTP_URL is not set")
+
+
+def test_the_doctor_finds_everything_well(program: Stockbell) -> None:
+    lines = done(program.run("doctor")).splitlines()
+    assert [line.split()[:2] for line in lines] == [
+        ["ok", name] for name in ("settings", "database", "schema", "breaker", "events", "broker", "smtp", "templates")
+    ]
+
+
+def test_the_doctor_names_everything_that_is_wrong(alone: Stockbell, tmp_path: Path) -> None:
+    (tmp_path / "mails").mkdir()
+    alone.environment["STOCKBELL_TEMPLATE_DIR"] = "mails"
+    answer = alone.run("doctor")
+    assert answer.returncode == 1
+    lines = {line.split()[1]: line for line in answer.stdout.splitlines()}
+    assert [name for name, line in lines.items() if line.startswith("ok")] == [
+        "settings",
+        "database",
+        "schema",
+        "breaker",
+    ]
+    assert "REDIS_URL" in lines["events"]
+    assert lines["broker"] == "-     broker      not checked: see events"
+    assert "127.0.0.1" in lines["smtp"]
+    assert "back_in_stock/" in lines["templates"]
+
+
+def test_the_doctor_names_one_cause_once(program: Stockbell, tmp_path: Path) -> None:
+    program.environment["DATABASE_URL"] = f"sqlite:///{tmp_path}/no/where.db"
+    answer = program.run("doctor", "--json")
+    assert answer.returncode == 1
+    found = json.loads(answer.stdout)
+    assert not found["ok"]
+    assert {check["name"] for check in found["checks"] if check["ok"] is False} == {"database"}
+    assert {check["name"] for check in found["checks"] if check["ok"] is None} == {"schema", "breaker"}
+
+
+def test_the_doctor_waits_5_seconds_for_a_relay_that_never_greets(program: Stockbell, relay: ScriptedRelay) -> None:
+    relay.script("greeting", Do.SILENCE, always=True)
+    answer = program.run("doctor")
+    assert "FAIL  smtp        the relay has not let us in within 5 s" in answer.stdout
+
+
+def test_the_doctor_looks_at_each_relay(program: Stockbell, relay: ScriptedRelay) -> None:
+    with ScriptedRelay(users={"shop": "secret"}) as other:
+        wrong = f"smtp://shop:wr0ng-passw0rd@127.0.0.1:{other.port}"
+        program.environment["SMTP_URL"] = f"smtp://127.0.0.1:{relay.port}, {wrong}"
+        answer = program.run("doctor")
+        assert answer.returncode == 1
+        lines = [line for line in answer.stdout.splitlines() if "smtp" in line.split()[1]]
+        assert lines[0].startswith(f"ok    smtp 1      smtp://127.0.0.1:{relay.port} lets us in")
+        assert lines[1].startswith(f"FAIL  smtp 2      smtp://127.0.0.1:{other.port}: 535 5.7.8 wrong password")
+        assert "wr0ng" not in answer.stdout + answer.stderr
+        program.environment["SMTP_URL"] = f"smtp://127.0.0.1:{relay.port},{other.url}"
+        found = json.loads(done(program.run("doctor", "--json")))
+        assert [check["ok"] for check in found["checks"] if check["name"] in ("smtp 1", "smtp 2")] == [True, True]
+
+
+def test_a_preview_is_written_to_files(alone: Stockbell, tmp_path: Path) -> None:
+    del alone.environment["MAIL_FROM"]
+    command = ("preview", "mug/1", "--locale", "de", "--option", "size=L", "--json")
+    answer = alone.run(*command)
+    assert "knows its id only" in answer.stderr
+    files = {kind: tmp_path / path for kind, path in json.loads(done(answer)).items()}
+    assert {path.name for path in files.values()} == {f"preview-mug_1-de.{kind}" for kind in ("html", "txt", "eml")}
+    assert "https://shop.example/p/mug%2F1" in files["txt"].read_text()
+    assert "https://shop.example/p/mug%2F1" in files["html"].read_text()
+    assert b"Content-Language: de" in files["eml"].read_bytes()
+    assert done(alone.run("preview", "mug/1", "--folder", "new/one")).startswith("new/one/preview-mug_1.html\n")
+    assert "stockbell.db: File exists" in alone.run("preview", "mug/1", "--folder", "stockbell.db").stderr
+    del alone.environment["STOCKBELL_ITEM_URL_TEMPLATE"]
+    assert "give --item-url" in alone.run(*command).stderr
+
+
+def test_a_test_mail_goes_through_the_relay_and_is_not_recorded(program: Stockbell, relay: ScriptedRelay) -> None:
+    relay.script("dot", "250 2.0.0 queued as A1")
+    assert done(program.run("send-test", "me@shop.example")) == "250 2.0.0 queued as A1\n"
+    [mail] = relay.accepted
+    assert mail.recipient == "me@shop.example"
+    relay.script("rcpt", "550 5.1.1 no such user")
+    answer = program.run("send-test", "me@shop.example", "--item", "mug-1", "--json")
+    assert (answer.returncode, json.loads(answer.stdout)) == (1, {"sent": False, "reply": "550 5.1.1 no such user"})
+    relay.script("dot", Do.DROP)
+    assert refused(program.run("send-test", "me@shop.example")).startswith("nobody knows if it was sent: ")
+    assert program.requests() == []
+
+
+def test_a_test_mail_goes_through_the_first_relay_that_takes_it(program: Stockbell, relay: ScriptedRelay) -> None:
+    with ScriptedRelay() as first:
+        program.environment["SMTP_URL"] = f"{first.url},{relay.url}"
+        assert done(program.run("send-test", "me@shop.example")).startswith(f"{first.url}: 250 ")
+        first.script("rcpt", "421 4.3.2 not now", always=True)
+        assert done(program.run("send-test", "me@shop.example")).startswith(f"{relay.url}: 250 ")
+        first.script("connect", Do.DROP, always=True)
+        answer = json.loads(done(program.run("send-test", "me@shop.example", "--json")))
+        assert answer == {"sent": True, "reply": "250 2.0.0 ok", "relay": relay.url}
+    assert (len(first.accepted), len(relay.accepted)) == (1, 2)
+
+
+@pytest.mark.parametrize(("options", "opened"), [(["--json"], os.pipe), ([], os.pipe), ([], pty.openpty)])
+def test_a_status_is_watched_until_it_is_interrupted(
+    program: Stockbell, options: Sequence[str], opened: Callable[[], tuple[int, int]]
+) -> None:
+    reading, writing = opened()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "worker", "status", "--watch", *options],
+        env=program.environment | {"TERM": "xterm"},
+        stdout=writing,
+    )
+    program.processes.append(process)
+    os.close(writing)
+    with os.fdopen(reading, "rb", buffering=0) as screen:
+        shown = b""
+        while shown.count(b"RECEIVED") < 2:
+            more = screen.read(10_000)
+            assert more, shown
+            shown += more
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130

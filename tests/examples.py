@@ -1,0 +1,13 @@
+"""How long hypothesis looks: `EXAMPLES=100 make test ARGS="-k model"` looks for a hundred times as long as ever."""
+
+import os
+from typing import Final
+
+from hypothesis import HealthCheck, settings
+
+TIMES: Final = int(os.environ.get("EXAMPLES", "1"))
+
+
+def examples(number: int) -> settings:
+    """So many examples, or a multiple of it, on a machine that may be busy."""
+    return settings(max_examples=number * TIMES, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -1,0 +1,216 @@
+"""Judges a run: events, rows and the relay's own log are compared mail by mail. Pure.
+
+The idea is Jepsen's: nothing is taken from what the program says of itself but the rows it left, and whatever can't be
+explained by what was broken is a breach.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+ENDED = {"NOTIFICATION_SENT", "FAILED"}
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A row as it was left."""
+
+    address: str
+    status: str
+    auto_notified: bool | None = None
+    is_dated: bool = False
+    """Whether it has a notified date."""
+    attempts: int = 0
+    rescues: int = 0
+    failure_code: str | None = None
+    failure_reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Try:
+    """A line of the attempt log."""
+
+    address: str
+    event: str
+    smtp_code: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Mail:
+    """What the relay took, noted before it said so."""
+
+    recipient: str
+    message_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """What the relay said to one recipient instead of yes: a code, or none where it left without a word."""
+
+    recipient: str
+    stage: str
+    code: int | None = None
+    took_it: bool = False
+    """Whether it took the mail before it left."""
+
+
+@dataclass(frozen=True, slots=True)
+class Break:
+    """Something that was broken when the relay had taken `at` mails."""
+
+    what: str
+    at: int
+    may_repeat: int = 0
+    """How many mails may be sent again for it (DESIGN.md, section 5)."""
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """All that is known of a run."""
+
+    due: Collection[str]
+    """Whom a committed event woke."""
+    requests: Sequence[Request]
+    mails: Sequence[Mail]
+    tries: Sequence[Try] = ()
+    refusals: Sequence[Refusal] = ()
+    breaks: Sequence[Break] = ()
+    in_flight: int = 0
+    """How many mails may be taken after a break that were on their way when it happened."""
+    max_attempts: int = 10
+    is_every_refusal_logged: bool = False
+    """Whether no process was killed that may have taken its outcomes along."""
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What came of it."""
+
+    due: int
+    lost: int
+    twice: int
+    bound: int
+    stuck: int
+    breaches: list[str] = field(default_factory=list)
+
+
+def check(history: History) -> Findings:
+    """Compares; whatever breaks a promise is in `breaches`, in words."""
+    rows = {request.address: request for request in history.requests}
+    copies = Counter(mail.recipient for mail in history.mails)
+    lost = [address for address in history.due if not _has_ended(rows.get(address))]
+    stuck = [request.address for request in history.requests if request.status == "PROCESSING"]
+    allowed = sum(each.may_repeat for each in history.breaks) + sum(each.took_it for each in history.refusals)
+    twice = sum(copies.values()) - len(copies)
+    breaches = [f"lost: {address} is {_words(rows.get(address))}" for address in lost]
+    breaches += [f"stuck in PROCESSING: {address}" for address in stuck]
+    breaches += [f"told, but no event woke them: {address}" for address in copies if address not in history.due]
+    if twice > allowed:
+        breaches.append(f"sent twice: {twice} mails, and at most {allowed} may be")
+    for judge in (_repeats, _message_ids, _rows, _failures, _attempts, _refusals):
+        breaches += judge(history)
+    return Findings(len(history.due), len(lost), twice, allowed, len(stuck), breaches)
+
+
+def _has_ended(request: Request | None) -> bool:
+    if request is None:
+        return False
+    return request.status == "NOTIFICATION_SENT" or (request.status == "FAILED" and bool(request.failure_reason))
+
+
+def _words(request: Request | None) -> str:
+    return "missing" if request is None else f"{request.status}, {request.failure_code}, {request.attempts} attempts"
+
+
+def _repeats(history: History) -> Iterator[str]:
+    """Each second copy needs something that was broken between the first and it, or a relay that took it and left."""
+    places: Mapping[str, list[int]] = defaultdict(list)
+    for number, mail in enumerate(history.mails, 1):
+        places[mail.recipient].append(number)
+    excused = Counter(refusal.recipient for refusal in history.refusals if refusal.took_it)
+    left = [each.may_repeat for each in history.breaks]
+    for recipient, numbers in places.items():
+        for first, second in list(pairwise(numbers))[excused[recipient] :]:
+            causes = [
+                place
+                for place, each in enumerate(history.breaks)
+                if first <= each.at + history.in_flight and each.at < second and left[place] > 0
+            ]
+            if causes:
+                left[causes[0]] -= 1
+            else:
+                yield f"sent twice for no reason: {recipient}, as mails {first} and {second}"
+
+
+def _message_ids(history: History) -> Iterator[str]:
+    ids: Mapping[str, set[str]] = defaultdict(set)
+    owners: Mapping[str, set[str]] = defaultdict(set)
+    for mail in history.mails:
+        ids[mail.recipient].add(mail.message_id)
+        owners[mail.message_id].add(mail.recipient)
+    yield from (f"more than one Message-ID: {recipient}" for recipient, found in ids.items() if len(found) > 1)
+    yield from (
+        f"one Message-ID for {len(found)} people: {sorted(found)[0]}" for found in owners.values() if len(found) > 1
+    )
+
+
+def _rows(history: History) -> Iterator[str]:
+    """Rows agree with themselves and with what the relay took."""
+    told = {mail.recipient for mail in history.mails}
+    for request in history.requests:
+        address, status = request.address, request.status
+        if request.auto_notified is not (True if status in ENDED else None):
+            yield f"autoNotified is {request.auto_notified} though {status}: {address}"
+        if request.is_dated != (status == "NOTIFICATION_SENT"):
+            yield f"notified date and {status} don't agree: {address}"
+        if status == "NOTIFICATION_SENT" and address not in told:
+            yield f"NOTIFICATION_SENT, but the relay took no mail: {address}"
+        if address in told and status != "NOTIFICATION_SENT" and request.failure_code != "OUTCOME_UNKNOWN":
+            yield f"the relay took a mail, but it is {_words(request)}: {address}"
+
+
+def _failures(history: History) -> Iterator[str]:
+    """Nobody fails whom the relay did not refuse, or for whom no process died."""
+    said: Mapping[str, list[Refusal]] = defaultdict(list)
+    for refusal in history.refusals:
+        said[refusal.recipient].append(refusal)
+    for request in history.requests:
+        if request.status != "FAILED":
+            continue
+        codes = [refusal.code for refusal in said[request.address]]
+        match request.failure_code:
+            case "RECIPIENT_REJECTED" | "MESSAGE_REJECTED":
+                is_right = any(code is not None and code >= 500 for code in codes)
+            case "RETRIES_EXHAUSTED":
+                is_right = sum(code is not None for code in codes) >= history.max_attempts
+            case "OUTCOME_UNKNOWN":
+                is_right = None in codes or any(each.may_repeat for each in history.breaks) or request.rescues > 0
+            case _:
+                is_right = False
+        if not is_right:
+            yield f"FAILED, {request.failure_code}, which the relay never gave reason for: {request.address}"
+
+
+def _attempts(history: History) -> Iterator[str]:
+    """The attempts that a row counts are those in its log."""
+    spent = Counter(each.address for each in history.tries if each.event != "rescued")
+    rescued = Counter(each.address for each in history.tries if each.event == "rescued")
+    for request in history.requests:
+        if request.attempts != spent[request.address]:
+            yield f"{request.attempts} attempts, but {spent[request.address]} in the log: {request.address}"
+        if request.rescues != rescued[request.address]:
+            yield f"{request.rescues} rescues, but {rescued[request.address]} in the log: {request.address}"
+
+
+def _refusals(history: History) -> Iterator[str]:
+    """What the attempt log says is what the relay said."""
+    logged = Counter(
+        (each.address, each.smtp_code) for each in history.tries if each.event != "rescued" and each.smtp_code
+    )
+    said = Counter((each.recipient, each.code) for each in history.refusals if each.code not in (None, 421))
+    for (address, code), count in (logged - said).items():
+        yield f"{count} times {code} in the attempt log, which the relay never said: {address}"
+    if history.is_every_refusal_logged:
+        for (address, code), count in (said - logged).items():
+            yield f"{count} times {code} by the relay, and not in the attempt log: {address}"

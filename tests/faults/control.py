@@ -1,0 +1,24 @@
+"""Nothing is broken: what the other scenarios show is not there by itself."""
+
+from tests.faults.trial import Result, World
+
+ITEMS = 4
+
+
+def run(world: World) -> Result:
+    """Each is told once, nobody fails, nobody is rescued, and nothing is complained about."""
+    mails = world.size(400, 20_000)
+    with world.trial("nothing") as trial:
+        items = [f"mug-{number}" for number in range(ITEMS)]
+        for item in items:
+            trial.waiting(item, mails // ITEMS)
+        trial.start(scheduler=2)
+        trial.broke("nothing")
+        trial.publish(*items, *items)
+        trial.settle()
+        for request in trial.system.requests_left():
+            is_well = request.status == "NOTIFICATION_SENT" and not request.attempts and not request.rescues
+            trial.expect_that(is_well, f"though nothing was broken: {request}")
+        for line in trial.system.logs().splitlines():
+            trial.expect_that(not line or '"level": "info"' in line, f"though nothing was broken: {line[:300]}")
+        return trial.result()

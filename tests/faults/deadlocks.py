@@ -1,0 +1,87 @@
+"""Another session locks rows in the other order, and PostgreSQL ends our statement, not theirs: it is run again."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import psycopg
+
+from tests.bench.servers import plain
+from tests.faults.system import STREAM
+from tests.faults.trial import Result, Trial, World
+from tests.polling import eventually
+
+_OURS = "ALTER DATABASE {} SET deadlock_timeout = '2s'"
+"""Who has waited so long looks whether it is in a deadlock, and if so is its victim."""
+_THEIRS = "SET deadlock_timeout = '10min'"
+_WAITING = "SELECT count(*) FROM pg_stat_activity WHERE %s = ANY(pg_blocking_pids(pid))"
+_SOME_REQUESTS = "SELECT 1 FROM request WHERE email = ANY(%s) FOR UPDATE"
+_REQUESTS = "SELECT 1 FROM request WHERE status = 'PROCESSING' FOR UPDATE"
+_ITEM = "SELECT 1 FROM item WHERE catalog_item_id = %s FOR UPDATE"
+
+THEIRS = 6
+"""So many rows they hold."""
+
+
+def run(world: World) -> Result:
+    """While outcomes are recorded, and while the listener commits two events."""
+    mails, rounds = world.size(300, 5_000), world.size(1, 8)
+    with world.trial("deadlocks") as trial:
+        with _session(trial) as session:
+            session.execute(_OURS.format(session.info.dbname).encode())
+        everybody = trial.waiting("mug-1", mails)
+        trial.start()
+        for place in trial.places(rounds, mails):
+            trial.at_held(place, "deadlock with outcomes", partial(_against_outcomes, trial), everybody)
+        trial.publish("mug-1")
+        trial.settle()
+        for number in range(rounds):
+            _against_the_listener(trial, f"a-{number}", f"b-{number}")
+        trial.settle()
+        postgres, url = world.postgres, trial.system.url
+        # Some with outcomes may not come about: it depends on which rows go into one group.
+        eventually(lambda: postgres.deadlocks(url) > rounds, until="PostgreSQL has counted its deadlocks")
+        return trial.result()
+
+
+def _against_outcomes(trial: Trial) -> None:
+    """A group of them is written up to the last mails': those rows are theirs, and they want the others."""
+    trial.until_held()
+    with _session(trial) as theirs:
+        with trial.system.locked("request"):
+            trial.relay.let_go()
+            trial.until_quiet()
+            theirs.execute(_SOME_REQUESTS, [[mail.recipient for mail in trial.relay.mails[-THEIRS:]]])
+        _until_waited_for(trial, theirs)
+        theirs.execute(_REQUESTS)
+
+
+def _against_the_listener(trial: Trial, first: str, second: str) -> None:
+    """It locks items in the order of their keys."""
+    for item in (first, second):
+        trial.waiting(item, 3)
+    with _session(trial) as theirs:
+        theirs.execute(_ITEM, [second])
+        with trial.system.redis.client() as client:
+            pipe = client.pipeline(transaction=True)
+            for item in (first, second):
+                pipe.xadd(STREAM, {"catalogItemId": item, "quantity": "1"})
+                trial.expect(item)
+            pipe.execute()
+        _until_waited_for(trial, theirs)
+        theirs.execute(_ITEM, [first])
+    trial.broke("deadlock with the listener")
+
+
+@contextmanager
+def _session(trial: Trial) -> Iterator[psycopg.Connection[Any]]:
+    """Somebody else's transaction, who would rather wait than be the victim."""
+    with psycopg.connect(plain(trial.system.url)) as connection:
+        connection.execute(_THEIRS)
+        yield connection
+
+
+def _until_waited_for(trial: Trial, theirs: psycopg.Connection[Any]) -> None:
+    postgres, url, them = trial.world.postgres, trial.system.url, theirs.info.backend_pid
+    eventually(lambda: postgres.ask(_WAITING, url, them), until="one of ours waits for them")

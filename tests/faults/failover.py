@@ -1,0 +1,99 @@
+"""Two relays: the first gets into trouble again and again. The second takes over, and only until the first is back."""
+
+from collections.abc import Callable
+from functools import partial
+
+from tests.confidential import PASSWORD
+from tests.faults.relay import USER, LoggingRelay
+from tests.faults.trial import Result, Trial, World
+from tests.polling import eventually
+from tests.relay import Answer
+
+ENOUGH = 20
+"""So many mails by a relay show that it is used."""
+MOST_TRIES = 60
+"""So many events, one after the other, has the first to be used for again."""
+NEW_PASSWORD = "an0ther"
+
+Trouble = tuple[Callable[[LoggingRelay], object], Callable[[LoggingRelay], object]]
+
+
+def run(world: World) -> Result:
+    """One trouble of the first after the other, each in the middle of the mails about one item.
+
+    Nobody is lost, who is told twice was on its way when the first went, and the breaker never opens.
+    """
+    mails, rounds = world.size(300, 3_000), world.size(1, 4)
+    with LoggingRelay() as second, world.trial("relay failover") as trial:
+        first, broken = trial.relay, list[str]()
+        second.log_to(first)
+        trial.system.environment["SMTP_URL"] = f"{first.url},{second.url}"
+        order = list(TROUBLES) * rounds
+        trial.chance.shuffle(order)
+        for number, what in enumerate(order):
+            trial.waiting(f"mug-{number}", mails)
+            if number == 0:
+                trial.start()
+            place = len(first.mails) + trial.chance.randrange(1, mails // 2)
+            trial.at(place, "", partial(_break, trial, second, what))
+            trial.publish(f"mug-{number}")
+            trial.settle()
+            if not _is_used_again(trial, number):
+                broken.append(f"the first relay is not used again after: {what}")
+                break
+        result = trial.result()
+        if '"breaker.opened"' in trial.system.logs():
+            broken.append("the breaker opened, though the second relay was there")
+        result.findings.breaches.extend(broken)
+        return result
+
+
+def _break(trial: Trial, second: LoggingRelay, what: str) -> None:
+    """Until the second is seen to be used."""
+    begin, end = TROUBLES[what]
+    before = second.taken
+    begin(trial.relay)
+    trial.broke(f"first relay {what}", trial.system.connections * trial.system.children)
+    eventually(lambda: second.taken >= before + ENOUGH, 60, until="the second relay takes over")
+    end(trial.relay)
+
+
+def _is_used_again(trial: Trial, number: int) -> bool:
+    """It is looked for only when there are mails."""
+    before = trial.relay.taken
+    for attempt in range(MOST_TRIES):
+        item = f"cup-{number}-{attempt}"
+        trial.waiting(item, ENOUGH)
+        trial.publish(item)
+        trial.settle()
+        if trial.relay.taken >= before + ENOUGH:
+            return True
+    return False
+
+
+def _refuse(relay: LoggingRelay) -> None:
+    relay.decide = _leaving
+
+
+def _leaving(stage: str, _recipient: str | None) -> Answer | None:
+    return "421 4.3.2 going down" if stage in ("greeting", "mail") else None
+
+
+def _relent(relay: LoggingRelay) -> None:
+    relay.decide = None
+
+
+def _change_password(relay: LoggingRelay) -> None:
+    relay.users = {USER: NEW_PASSWORD}
+    relay.drop_connections()
+
+
+def _restore_password(relay: LoggingRelay) -> None:
+    relay.users = {USER: PASSWORD}
+
+
+TROUBLES: dict[str, Trouble] = {
+    "stopped": (LoggingRelay.stop, LoggingRelay.start),
+    "refuses everybody": (_refuse, _relent),
+    "has another password": (_change_password, _restore_password),
+}

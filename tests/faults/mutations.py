@@ -1,0 +1,453 @@
+"""`python -m tests.faults.mutations`: takes safeguards out of the program, and looks whether anybody notices.
+
+Each mutation is made in a copy of the tree, where one scenario is run, mostly in its short form: it has to go red, and
+for the right reason. Exit code 1 if one stays green.
+"""
+
+import argparse
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from tests.bench.processes import ROOT, say
+
+COPIED = ("worker", "config", "templates", "tests", "pyproject.toml")
+PATIENCE = 20
+"""Seconds without progress until a run counts as hung."""
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """One text is replaced by another in one file, where it has to be exactly once."""
+
+    file: str
+    old: str
+    new: str
+
+    def places(self, tree: Path) -> int:
+        """How often the text is there."""
+        return (tree / self.file).read_text().count(self.old)
+
+    def apply(self, tree: Path) -> None:
+        if self.places(tree) != 1:
+            raise SystemExit(f"{self.file} has {self.places(tree)} times: {self.old}")
+        path = tree / self.file
+        path.write_text(path.read_text().replace(self.old, self.new))
+
+
+@dataclass(frozen=True, slots=True)
+class Mutation:
+    """A safeguard that is taken out, who has to notice, and in which words."""
+
+    name: str
+    scenario: str
+    words: str
+    """A regular expression for the breach that is the right one."""
+    edits: Sequence[Edit]
+    is_short: bool = True
+    """Whether the scenario's short form suffices."""
+
+
+_NO_RESCUE = Edit("worker/store/sweep.py", "return bool(rows and rows[0].may_rescue)", "return False")
+_OUTCOMES_NOT_KEPT = Edit(
+    "worker/recorder.py",
+    "if self._stopping.is_set() and time.monotonic() - away_since > GIVE_UP_SECONDS:",
+    "if away_since:",
+)
+_LEAVING_COSTS_A_TRY = Edit(
+    "worker/outcomes.py", 'r"421",    None,              _relay_down', 'r"421", None, _deferred'
+)
+_UNKNOWN_IS_TOLD = Edit(
+    "worker/verdicts.py",
+    "        case Unknown():\n            return _settle_unknown(outcome, spent, policy, jitter)",
+    "        case Unknown():\n            return TOLD",
+)
+
+MUTATIONS = (
+    Mutation(
+        "the fence: owner and claim number",
+        "frozen",
+        "twice for no reason",
+        [
+            Edit("worker/store/claims.py", " AND r.claim_no = rows.no", ""),
+            Edit("worker/store/claims.py", "'PROCESSING' AND r.owner = rows.owner", "'PROCESSING'"),
+        ],
+    ),
+    Mutation(
+        # Each alone is covered by the other.
+        "trust in the lease, and the limit on how late a mail may go out",
+        "frozen",
+        "twice for no reason",
+        [
+            Edit("worker/lease.py", " and boot_time() < self._trusted_until", ""),
+            Edit("worker/underway.py", "if time.monotonic() > self._taken[request_id].latest", "if False"),
+        ],
+    ),
+    Mutation(
+        "the heartbeat",
+        "relay-slow",
+        "twice for no reason",
+        [
+            Edit(
+                "worker/lease.py",
+                "        away = False\n        while True:",
+                "        away = False\n        while False:",
+            )
+        ],
+    ),
+    Mutation(
+        "the rescue",
+        "uncommitted",
+        "stuck",
+        [_NO_RESCUE],
+    ),
+    Mutation("the rescue, on SQLite", "workers-sqlite", "stuck", [_NO_RESCUE]),
+    Mutation(
+        "the bound on what is uncommitted",
+        "uncommitted",
+        "sent twice",
+        [
+            Edit(
+                "worker/line.py",
+                "uncommitted = self.recorder.uncommitted",
+                "uncommitted = self.recorder.uncommitted - 10**6",
+            )
+        ],
+    ),
+    Mutation(
+        "one Message-ID for all tries",
+        "uncommitted",
+        "more than one Message-ID",
+        [
+            Edit(
+                "worker/message.py",
+                'return f"<{request_id}@{domain}>"',
+                "return f\"<{request_id}.{__import__('time').time_ns()}@{domain}>\"",
+            )
+        ],
+    ),
+    Mutation(
+        "the commit before the acknowledgement",
+        "listener",
+        "lost",
+        [
+            Edit(
+                "worker/listener.py",
+                "        taken = self._commit(events, stop)\n",
+                "        self._stream.ack([event.entry_id for event in events])\n"
+                "        taken = self._commit(events, stop)\n",
+            )
+        ],
+    ),
+    Mutation(
+        "outcomes are kept while the database is away",
+        "postgresql",
+        "twice for no reason",
+        [_OUTCOMES_NOT_KEPT],
+    ),
+    Mutation("outcomes are kept while connections are cut", "cuts", "twice for no reason|stuck", [_OUTCOMES_NOT_KEPT]),
+    Mutation(
+        "outcomes are kept while PostgreSQL's disk is full",
+        "disk-full-postgresql",
+        "twice for no reason",
+        [_OUTCOMES_NOT_KEPT],
+    ),
+    Mutation(
+        # Short locks are waited for.
+        "outcomes are kept while SQLite is locked",
+        "sqlite",
+        "twice for no reason",
+        [
+            _OUTCOMES_NOT_KEPT,
+            Edit("worker/store/database.py", 'connect_args={"timeout": 10}', 'connect_args={"timeout": 0}'),
+        ],
+    ),
+    Mutation(
+        "the sweep rings again",
+        "redis",
+        "lost",
+        [
+            Edit(
+                "worker/services/sweeping.py",
+                "rung = ring_waiting(self._database, self._bell, recent=recent)",
+                "rung = int(recent) * 0",
+            )
+        ],
+    ),
+    Mutation(
+        "a new consumer group begins at the beginning",
+        "redis",
+        "a bell is queued",
+        [Edit("worker/stream.py", 'GROUP, id="0", mkstream=True', 'GROUP, id="$", mkstream=True')],
+    ),
+    Mutation(
+        "a worker that left is started again",
+        "workers",
+        "lost",
+        [Edit("worker/supervisor.py", "        pause = min(2 * pause, LONGEST_PAUSE)\n", "        stop.wait(1e9)\n")],
+    ),
+    Mutation(
+        "children outlive their parent until their mails are recorded",
+        "parents",
+        "twice for no reason",
+        [Edit("worker/child.py", "prctl(PR_SET_PDEATHSIG, 0)", "prctl(PR_SET_PDEATHSIG, 9)")],
+    ),
+    Mutation(
+        "who may have been told is not told again (ON_UNKNOWN=fail)",
+        "at-most-once",
+        "sent twice",
+        [Edit("worker/store/sweep.py", "r.handed_at IS NULL AND r.rescues", "r.rescues")],
+    ),
+    Mutation(
+        "replies are waited for at the end",
+        "scaling",
+        "twice for no reason",
+        [Edit("worker/line.py", "STOP_SECONDS = 3.5", "STOP_SECONDS = 0.0")],
+    ),
+    Mutation(
+        "a relay that leaves costs nobody a try",
+        "relay-pipelined",
+        "attempt",
+        [_LEAVING_COSTS_A_TRY],
+    ),
+    Mutation("a relay that leaves costs nobody a try, with TLS", "relay-tls", "attempt", [_LEAVING_COSTS_A_TRY]),
+    Mutation(
+        "the breaker closes when the relay is back",
+        "relay-limits",
+        "lost",
+        [Edit("worker/circuit.py", "    closed = await line.write(breaker.close)\n", "    closed = False\n")],
+    ),
+    Mutation(
+        "what waits for a slow relay is looked at again, and may go out",
+        "relay-tarpit",
+        "lost",
+        [Edit("worker/underway.py", "min(latest, end) if claim.id in wanted else NEVER", "NEVER")],
+    ),
+    Mutation(
+        "a wrong password is our fault",
+        "relay-locked",
+        "for our settings",
+        [
+            Edit(
+                "worker/outcomes.py",
+                'Rule(_SENDER,    r"5..",    None,              _configuration)',
+                'Rule(_SENDER, r"5..", None, _deferred)',
+            )
+        ],
+    ),
+    Mutation(
+        "an unknown outcome is no success",
+        "relay-plain",
+        "the relay took no mail",
+        [_UNKNOWN_IS_TOLD],
+    ),
+    Mutation(
+        "an unknown outcome is no success, with STARTTLS",
+        "relay-starttls",
+        "the relay took no mail",
+        [_UNKNOWN_IS_TOLD],
+    ),
+    Mutation(
+        # In the same run, and in those after it: each alone is covered by the other.
+        "the next relay takes over",
+        "failover",
+        "the second relay takes over",
+        [
+            Edit("worker/smtp_run.py", "        if self._lane() is None:\n", "        if self._lanes:\n"),
+            Edit("worker/failover.py", "standing.is_down, standing.trouble = True,", "_, standing.trouble = True,"),
+        ],
+    ),
+    Mutation(
+        "the first relay is used again",
+        "failover",
+        "not used again",
+        [Edit("worker/mailer.py", "if better is not None and self._pools[better].has_room:", "if False:")],
+    ),
+    Mutation(
+        "poison is put aside",
+        "flood",
+        "every event is acknowledged",
+        [Edit("worker/listener.py", "            self._stream.bury(dead)\n", "            pass\n")],
+    ),
+    Mutation(
+        "nobody is rescued because the database was away",
+        "away",
+        "nobody had died",
+        [Edit("worker/store/sweep.py", "return bool(rows and rows[0].may_rescue)", "return True")],
+    ),
+    Mutation(
+        "a lease is renewed by the database's clock",
+        "clock-behind",
+        "lost",
+        [
+            Edit(
+                "worker/store/owners.py",
+                "seen_at > stockbell_now(-:lease)",
+                "seen_at > now() - make_interval(secs => :lease)",
+            )
+        ],
+    ),
+    Mutation(
+        "a lease is measured by the database's clock",
+        "clock-ahead",
+        "stuck|sent by somebody else",
+        [
+            Edit(
+                "worker/store/sweep.py",
+                "NOT o.seen_at BETWEEN stockbell_now(-:lease) AND stockbell_now(:lease)",
+                "o.seen_at < now() - make_interval(secs => :lease)",
+            )
+        ],
+    ),
+    Mutation(
+        "the victim of a deadlock is run again",
+        "deadlocks",
+        "lost",
+        [Edit("worker/store/troubles.py", "        return Contended(words)\n", "        raise error\n")],
+    ),
+    Mutation(
+        "who starts waits for the database",
+        "no-connections",
+        "has said so",
+        [
+            Edit(
+                "worker/services/startup.py",
+                "            if pause == FIRST_PAUSE:",
+                "            if pause:\n                raise",
+            )
+        ],
+    ),
+    Mutation(
+        "a full disk is a database that is away",
+        "disk-full",
+        "have said so",
+        [
+            Edit(
+                "worker/store/troubles.py",
+                '        return DatabaseAway(f"{_file(engine)}: {_why_not_opened(_file(engine)) or words}")',
+                "        raise error",
+            )
+        ],
+    ),
+    Mutation(
+        "a migration takes all its locks at once",
+        "schema",
+        "deadlocks",
+        [Edit("worker/migrations/__init__.py", "        _lock_tables(c)\n", "        pass\n")],
+    ),
+    Mutation(
+        "what the relay took is recorded as told",
+        "control",
+        "the relay took a mail, but",
+        [
+            Edit(
+                "worker/verdicts.py",
+                "    if isinstance(outcome, Sent):\n        return TOLD",
+                '    if isinstance(outcome, Sent):\n        return Later(3600.0, tries, None, "")',
+            )
+        ],
+    ),
+    Mutation(
+        "a Redis that says nothing is given up",
+        "half-open",
+        "lost",
+        [Edit("worker/stream.py", '"socket_timeout": 10,', '"socket_timeout": None,')],
+    ),
+    Mutation(
+        "a mail is forgotten once it is recorded",
+        "memory-mails",
+        "too many",
+        [
+            Edit(
+                "worker/slice.py",
+                "        claim = self._underway.pop(mail.request_id)\n",
+                "        claim = self._underway.pop(mail.request_id)\n"
+                "        self._line.recorder.__dict__.setdefault('mails', []).append(mail.content)\n",
+            )
+        ],
+    ),
+    Mutation(
+        "what a lost connection left in the loop is taken back",
+        "memory-reconnects",
+        "too many",
+        [Edit("worker/broker.py", "            _let_go(*Transport._last)\n", "            pass\n")],
+        is_short=False,
+    ),
+    Mutation(
+        "no more is read than is committed",
+        "slow-database",
+        "read and not committed",
+        [Edit("worker/listener.py", "        self._settle()\n        if events:", "        if events:")],
+    ),
+    Mutation(
+        "a row is rescued so many times, and no more",
+        "poison-row",
+        "deaths by one row",
+        [Edit("worker/store/sweep.py", " AND r.rescues < :most_rescues AS goes_on", " AS goes_on")],
+    ),
+)
+
+
+def main() -> int:
+    options = _options()
+    chosen = [each for each in MUTATIONS if options.only is None or options.only in each.name]
+    width = max(len(each.name) for each in chosen)
+    green = 0
+    with ThreadPoolExecutor(options.jobs) as pool:
+        for mutation, found in zip(chosen, pool.map(partial(_breaches, seed=options.seed), chosen), strict=True):
+            is_red = any(re.search(mutation.words, breach) for breach in found)
+            green += not is_red
+            verdict = "red  " if is_red else "GREEN"
+            why = next(
+                (breach for breach in found if re.search(mutation.words, breach)), f"{len(found)} other breaches"
+            )
+            sys.stdout.write(f"{verdict}  {mutation.name:{width}}  {mutation.scenario:20}  {why}\n")
+            sys.stdout.flush()
+    return 1 if green else 0
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.faults.mutations", description=__doc__)
+    parser.add_argument("--only", metavar="WORDS", help="those with these words in their name")
+    parser.add_argument("--seed", default=os.environ.get("SEED") or "1", help="default: SEED, else 1")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="scenarios at a time; default: one a core")
+    return parser.parse_args()
+
+
+def _breaches(mutation: Mutation, seed: str) -> list[str]:
+    """What the scenario finds in the program without this safeguard."""
+    with tempfile.TemporaryDirectory(prefix="stockbell-mutation-") as name:
+        tree = Path(name)
+        tree.chmod(0o755)  # PostgreSQL may have to run as somebody else
+        for each in COPIED:
+            source = ROOT / each
+            (shutil.copytree if source.is_dir() else shutil.copy)(source, tree / each)
+        for edit in mutation.edits:
+            edit.apply(tree)
+        answer = tree / "answer.json"
+        command = [sys.executable, "-m", "tests.faults", "--only", mutation.scenario, "--seed", seed]
+        done = subprocess.run(
+            [*command, *["--short"] * mutation.is_short, "--patience", str(PATIENCE), "--json", answer],
+            cwd=tree,
+            env=os.environ | {"PYTHONPATH": str(tree)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if not answer.exists():
+            say(done.stderr[-2000:])
+            raise SystemExit(f"{mutation.name}: the scenario did not come to its end")
+        return [breach for result in json.loads(answer.read_text()) for breach in result["findings"]["breaches"]]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

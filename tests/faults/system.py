@@ -1,0 +1,275 @@
+"""The program under test: its real processes, what may be done to them, and what they left behind."""
+
+import os
+import random
+import re
+import shutil
+import signal
+from collections.abc import Collection
+from contextlib import suppress
+from pathlib import Path
+from subprocess import Popen, TimeoutExpired
+from typing import Any, Literal
+
+import redis
+from sqlalchemy import text
+
+from tests.acceptance.stockbell import CONNECTIONS, DOUBLES_A_KILL, Stockbell, children, descendants, is_alive
+from tests.faults.checker import Request, Try
+from tests.faults.relay import LoggingRelay
+from tests.polling import eventually
+from tests.redis_server import RedisServer
+from worker.errors import DatabaseAway
+from worker.store.database import Connection
+
+Role = Literal["listener", "worker", "scheduler"]
+
+COMMANDS: dict[Role, str] = {"listener": "listen", "worker": "work", "scheduler": "schedule"}
+READY: dict[Role, str] = {"listener": "listener.started", "worker": "worker.ready", "scheduler": "scheduler.started"}
+"""What each logs when it is up."""
+STREAM, BELLS = "inventory:events", "stockbell:bells"
+SECONDS_TO_END = 30
+
+_REQUESTS = text(
+    """SELECT r.email, r.status, r.auto_notified, r.notified_date IS NOT NULL AS is_dated, r.attempts, r.rescues,
+        r.failure_code, r.failure_reason FROM request AS r"""
+)
+_TRIES = text("SELECT r.email, a.event, a.smtp_code FROM attempt AS a JOIN request AS r ON r.id = a.request_id")
+_STORY = text(
+    """SELECT r.email, a.request_id, a.at, a.event, a.smtp_code, a.reply FROM attempt AS a
+    JOIN request AS r ON r.id = a.request_id ORDER BY a.at"""
+)
+_LEFT = text(
+    """SELECT i.catalog_item_id AS item, count(*) AS number FROM request AS r
+    JOIN waiting_list AS w ON w.id = r.waiting_list_id JOIN item AS i ON i.id = w.item_id
+    WHERE r.status IN ('RECEIVED', 'PROCESSING') GROUP BY i.catalog_item_id"""
+)
+_HOLDERS = text(
+    """SELECT o.host, r.email FROM request AS r JOIN owner AS o ON o.id = r.owner
+    WHERE r.status = 'PROCESSING' ORDER BY r.created_date"""
+)
+_AGE = text(
+    """WITH aged AS (UPDATE request SET rescues = :deaths WHERE email = :address RETURNING id)
+    INSERT INTO attempt (id, request_id, at, event)
+    SELECT gen_random_uuid(), aged.id, now(), 'rescued' FROM aged, generate_series(1, :deaths)"""
+)
+
+
+class System(Stockbell):
+    """`Stockbell` with roles, which some init system would keep filled."""
+
+    relay: LoggingRelay
+
+    def __init__(self, url: str, redis_server: RedisServer, relay: LoggingRelay, directory: Path, workers: int) -> None:
+        super().__init__(url, redis_server, relay, directory)
+        self.url = url
+        self.environment["SMTP_URL"] = relay.url
+        self.redis = redis_server
+        self.children = workers
+        """Of each worker."""
+        self.roles: dict[Role, list[Popen[bytes]]] = {role: [] for role in COMMANDS}
+
+    # What ops do
+
+    def fill(self, role: Role, count: int = 1) -> None:
+        """Starts processes until a role is filled."""
+        running = [process for process in self.roles[role] if process.poll() is None]
+        options = ("-c", str(self.children)) if role == "worker" else ()
+        while len(running) < count:
+            running.append(self.start(COMMANDS[role], *options))
+        self.roles[role] = running
+
+    def ready(self, role: Role) -> int:
+        """How many processes of a role have said, since the beginning, that they are up."""
+        return self.logs().count(f'"{READY[role]}"')
+
+    def end(self, processes: Collection[Popen[bytes]]) -> list[int | str]:
+        """Stops processes in order; returns how those ended that did not end as they should."""
+        for process in processes:
+            process.terminate()
+        return self.wait_for(processes)
+
+    def wait_for(self, processes: Collection[Popen[bytes]]) -> list[int | str]:
+        """Those who were asked to end; returns how those ended that did not end as they should."""
+        return [code for code in map(_code, processes) if code != 0]
+
+    def end_all(self) -> list[int | str]:
+        """Stops all that was started and still runs, once it is up: before, SIGTERM just ends a process."""
+        eventually(self._are_up, 60, until="all that runs is up")
+        return self.end([process for process in self.processes if process.poll() is None])
+
+    def _are_up(self) -> bool:
+        events = {COMMANDS[role]: f'"{event}"' for role, event in READY.items()}
+        return all(
+            events[log.stem.partition("-")[2]] in log.read_text()
+            for number, process in enumerate(self.processes)
+            if process.poll() is None
+            for log in self._directory.glob(f"{number}-*.log")
+        )
+
+    def longest_log(self) -> int:
+        """In bytes."""
+        return max(log.stat().st_size for log in self._directory.glob("*.log"))
+
+    # Who may be killed
+
+    def pool_parents(self) -> list[int]:
+        """The Celery workers, one below each `stockbell work`."""
+        return [pid for worker in self.roles["worker"] for pid in children(worker.pid) if is_alive(pid)]
+
+    def pool_children(self) -> list[int]:
+        """Those who send."""
+        return [pid for parent in self.pool_parents() for pid in children(parent) if is_alive(pid)]
+
+    def everybody(self) -> list[int]:
+        """All processes."""
+        started = [process.pid for process in self.processes if process.poll() is None]
+        return [pid for each in started for pid in (each, *descendants(each))]
+
+    def holders(self) -> dict[int, list[str]]:
+        """Whose claims each process holds, oldest first."""
+        held: dict[int, list[str]] = {}
+        for row in self._database.read(_all, _HOLDERS):
+            held.setdefault(int(row.host.rpartition(":")[2]), []).append(row.email)
+        return held
+
+    @property
+    def repeats_a_kill(self) -> int:
+        """How many mails the kill of one process may repeat."""
+        return DOUBLES_A_KILL
+
+    @property
+    def connections(self) -> int:
+        """Of one child."""
+        return CONNECTIONS
+
+    def has_survived(self, address: str, deaths: int) -> None:
+        """As if so many processes had died that held this row."""
+        with self._database._engine.begin() as connection:
+            connection.execute(_AGE, {"address": address, "deaths": deaths})
+
+    # What can be seen
+
+    def requests_left(self) -> list[Request]:
+        rows = self._database.read(_all, _REQUESTS)
+        return [
+            Request(
+                row.email,
+                row.status,
+                None if row.auto_notified is None else bool(row.auto_notified),
+                bool(row.is_dated),
+                row.attempts,
+                row.rescues,
+                row.failure_code,
+                row.failure_reason,
+            )
+            for row in rows
+        ]
+
+    def tries(self) -> list[Try]:
+        return [Try(row.email, row.event, row.smtp_code) for row in self._database.read(_all, _TRIES)]
+
+    def stories(self, words: str) -> list[str]:
+        """The attempt log of everybody named in these words, a line for each try."""
+        named = [row for row in self._database.read(_all, _STORY) if row.email in words]
+        return [" ".join(map(str, row)) for row in named]
+
+    def keep_logs(self, directory: Path) -> None:
+        """Copies what the processes wrote."""
+        for log in self._directory.glob("*.log"):
+            shutil.copy(log, directory)
+
+    def unresolved(self) -> dict[str, int] | None:
+        """How many are neither told nor failed, for each item; None while the database is away."""
+        try:
+            return {row.item: row.number for row in self._database.read(_all, _LEFT)}
+        except DatabaseAway:
+            return None
+
+    @property
+    def is_on_sqlite(self) -> bool:
+        """Else on PostgreSQL."""
+        return self._database.dialect == "sqlite"
+
+    def damage(self) -> list[str]:
+        """What SQLite finds wrong with its file."""
+        found = self._database.read(_all, text("PRAGMA integrity_check"))
+        return [str(line) for (line,) in found if line != "ok"]
+
+    def bells(self) -> int:
+        """How many are in the queue."""
+        with self.redis.client() as client:
+            number: Any = client.llen(BELLS)
+        return int(number)
+
+    def unread(self) -> int:
+        """How many entries of the stream no listener has been given yet."""
+        with self.redis.client() as client:
+            last, entries = self._last_read(client), client.xrange(STREAM)
+        return sum(_order(entry) > last for entry, _ in entries)
+
+    def pending(self) -> int:
+        """How many entries were read and not acknowledged."""
+        with self.redis.client() as client:
+            return sum(group["pending"] for group in _groups(client))
+
+    def settled_events(self) -> bool:
+        """Whether every event was read and acknowledged."""
+        with self.redis.client() as client:
+            groups = _groups(client)
+            newest = client.xrevrange(STREAM, count=1)
+        if not newest:
+            return True
+        return (
+            bool(groups) and not groups[0]["pending"] and _order(groups[0]["last-delivered-id"]) >= _order(newest[0][0])
+        )
+
+    def _last_read(self, client: redis.Redis) -> tuple[int, int]:
+        groups = _groups(client)
+        return _order(groups[0]["last-delivered-id"]) if groups else (0, 0)
+
+
+def _groups(client: redis.Redis) -> Any:
+    """What Redis knows of our consumer group, which is the only one; nothing before there is one."""
+    try:
+        return client.xinfo_groups(STREAM)
+    except redis.ResponseError:
+        return []
+
+
+def kill(chance: random.Random, pids: Collection[int]) -> bool:
+    """Ends one of them as a power cut would; False if there is none."""
+    if not pids:
+        return False
+    with suppress(ProcessLookupError):
+        os.kill(chance.choice(list(pids)), signal.SIGKILL)
+        return True
+    return False
+
+
+def freeze(pid: int) -> None:
+    """Stops a process in its tracks, until SIGCONT."""
+    os.kill(pid, signal.SIGSTOP)
+    eventually(lambda: Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T")
+
+
+def peak_megabytes(pid: int) -> float:
+    """The most memory that a process ever had at once, with what it shares with others."""
+    (line,) = re.findall(r"^VmHWM:\s+(\d+) kB$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    return int(line) / 1000
+
+
+def _all(c: Connection, statement: object) -> list:  # type: ignore[type-arg]  # rows of whatever is asked for
+    return list(c.execute(statement).all())  # type: ignore[call-overload]
+
+
+def _code(process: Popen[bytes]) -> int | str:
+    try:
+        return process.wait(SECONDS_TO_END)
+    except TimeoutExpired:
+        return "did not end"
+
+
+def _order(entry_id: bytes) -> tuple[int, int]:
+    milliseconds, _, number = entry_id.partition(b"-")
+    return int(milliseconds), int(number)

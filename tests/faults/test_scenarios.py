@@ -1,0 +1,32 @@
+"""The short form of each scenario: what is broken is broken at the n-th mail, and nothing is asked of time.
+
+SEED=n chooses other places than usual.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.faults import table
+from tests.faults.__main__ import world
+from tests.faults.scenarios import SCENARIOS
+from tests.faults.trial import Result, World
+
+SEED = int(os.environ.get("SEED", "1"))
+
+
+@pytest.fixture(scope="session")
+def short_world() -> Iterator[World]:
+    """A database server for all scenarios of this process."""
+    with world(seed=SEED, short=True) as made:
+        yield made
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS.values(), ids=SCENARIOS)
+def test_nobody_is_lost_and_nobody_is_told_twice_without_a_reason(
+    short_world: World, scenario: Callable[[World], Result]
+) -> None:
+    result = scenario(short_world)
+    assert not result.findings.breaches, f"SEED={SEED}\n{table.table([result])}{table.breaches([result])}"
+    assert result.broken

@@ -1,0 +1,326 @@
+"""One scenario's run: people wait, events come, things are broken at the n-th mail, and all is compared at the end."""
+
+import random
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import redis
+
+from tests.confidential import PASSWORD, betrayals
+from tests.faults.checker import Break, Findings, History, check
+from tests.faults.postgres import PostgresServer
+from tests.faults.relay import LoggingRelay
+from tests.faults.system import Role, System
+from tests.polling import PAUSE, eventually
+from tests.redis_server import RedisServer
+from tests.relay import authority
+from worker.migrations import migrate
+
+QUIET = 10
+"""So many looks without a new mail: nothing more is being sent."""
+
+Action = Callable[[], object]
+"""Breaks something. False: there is nothing to break now; it is tried again at the next mail."""
+
+
+class Hung(AssertionError):
+    """Nothing moves any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One row of the table."""
+
+    scenario: str
+    broken: dict[str, int]
+    findings: Findings
+    recovered: float
+    """seconds from the last break until nobody was left"""
+    seconds: float
+
+
+@dataclass(slots=True)
+class _Step:
+    at: int
+    what: str
+    action: Action
+    may_repeat: int
+    is_instant: bool
+
+
+@dataclass
+class World:
+    """What all scenarios share: a database server, the seed, and how long they are."""
+
+    directory: Path
+    postgres: PostgresServer
+    seed: int
+    short: bool = True
+    patience: float = 45.0
+    """Seconds without any progress after which a run is taken for hung."""
+    logs: Path | None = None
+    """Where the logs of what broke a promise are kept."""
+
+    def size(self, short: int, full: int) -> int:
+        """How many of something."""
+        return short if self.short else full
+
+    @contextmanager
+    def trial(
+        self,
+        scenario: str,
+        *,
+        database: str = "postgresql",
+        pipelining: bool = True,
+        workers: int = 2,
+        relay: LoggingRelay | None = None,
+        **settings: str,
+    ) -> Iterator["Trial"]:
+        """A system on servers of its own, nothing started yet; `workers` children in each worker.
+
+        Whatever the `relay`, our processes trust the authority of its certificate.
+        """
+        with ExitStack() as stack:
+            directory = Path(stack.enter_context(TemporaryDirectory(dir=self.directory)))
+            url = f"sqlite:///{directory}/stockbell.db"
+            if database == "sqlite":
+                migrate(url)
+            else:
+                url = stack.enter_context(self.postgres.database())
+            server = stack.enter_context(closing(RedisServer(password=PASSWORD)))
+            server.start()
+            relay = stack.enter_context(relay or LoggingRelay(pipelining=pipelining))
+            system = System(url, server, relay, directory, workers)
+            authority().cert_pem.write_to_path(str(directory / "authority.pem"))
+            system.environment |= {"SSL_CERT_FILE": str(directory / "authority.pem")} | settings
+            stack.callback(system.stop_all)
+            trial = Trial(scenario, self, system, random.Random(f"{self.seed} {scenario}"))
+            try:
+                yield trial
+            except AssertionError as error:
+                trial.keep_logs([f"hung: {error}"])
+                raise
+
+
+@dataclass
+class Trial:
+    """The run itself. What a scenario breaks, it breaks by `at`."""
+
+    scenario: str
+    world: World
+    system: System
+    chance: random.Random
+    is_every_refusal_logged: bool = False
+    """Set by scenarios that kill nobody who sends."""
+    pause: float = 0.0
+    """Seconds for which the relay may keep everybody waiting, on top of the usual patience."""
+    _due: set[str] = field(default_factory=set)
+    _items: dict[str, list[str]] = field(default_factory=dict)
+    _steps: deque[_Step] = field(default_factory=deque)
+    _now: deque[_Step] = field(default_factory=deque)
+    _breaks: list[Break] = field(default_factory=list)
+    _published: set[str] = field(default_factory=set)
+    _wrong_ends: list[int | str] = field(default_factory=list)
+    _breaches: list[str] = field(default_factory=list)
+    _last_break: float = field(default_factory=time.monotonic)
+    _began: float = field(default_factory=time.monotonic)
+
+    @property
+    def relay(self) -> LoggingRelay:
+        return self.system.relay
+
+    # What happens
+
+    def waiting(self, item: str, count: int) -> list[str]:
+        """So many wait for an item; returns their addresses."""
+        self._items[item] = self.system.waiting(item, count)
+        return self._items[item]
+
+    def start(self, **counts: int) -> None:
+        """The processes: one of each, unless said otherwise."""
+        roles: tuple[Role, ...] = ("listener", "worker", "scheduler")
+        for role in roles:
+            self.system.fill(role, counts.get(role, 1))
+        self.relay.watch = self._look
+
+    def publish(self, *items: str) -> None:
+        """Each item is in stock again: all who wait for it are due. Tried until Redis has taken the event."""
+        for item in items:
+            eventually(lambda item=item: self._publish(item), until="Redis takes an event")  # type: ignore[misc]
+            self.expect(item)
+
+    def expect(self, item: str) -> None:
+        """All who wait for an item are due."""
+        self._published.add(item)
+        self._due |= set(self._items[item])
+
+    def _publish(self, item: str) -> bool:
+        try:
+            self.system.publish(catalogItemId=item, quantity=5)
+        except redis.RedisError:
+            return False
+        return True
+
+    def at(self, number: int, what: str, action: Action, *, may_repeat: int = 0, is_instant: bool = False) -> None:
+        """When the relay has taken so many mails: before it says so (`is_instant`), or soon after it.
+
+        `what` is counted in the table; "" is nothing that breaks.
+        """
+        self._steps.append(_Step(number, what, action, may_repeat, is_instant))
+        self._steps = deque(sorted(self._steps, key=lambda step: step.at))
+
+    def at_held(self, number: int, what: str, action: Action, everybody: Collection[str]) -> None:
+        """As `at`, with all verdicts on these people's mails held back from then on, until `action` lets them go."""
+
+        def hold() -> None:
+            self.relay.hold_back(everybody)
+            self.soon(action)
+
+        self.at(number, what, hold, is_instant=True)
+
+    def until_held(self) -> None:
+        """Waits until verdicts are held back, and all others are said."""
+        eventually(lambda: self.relay.holding, until="a verdict is held back")
+        self.until_quiet()
+
+    def soon(self, action: Action) -> None:
+        """Done by the thread of the run, not by the relay's."""
+        self._now.append(_Step(0, "", action, 0, is_instant=False))
+
+    def broke(self, what: str, may_repeat: int = 0) -> None:
+        """Something is broken now."""
+        self._breaks.append(Break(what, len(self.relay.mails), may_repeat))
+        self._last_break = time.monotonic()
+
+    def until_quiet(self) -> None:
+        """Waits until the relay is given nothing more."""
+        seen, same = -1, 0
+        while same < QUIET:
+            time.sleep(PAUSE)
+            mails = len(self.relay.mails)
+            same = same + 1 if mails == seen else 0
+            seen = mails
+
+    def until_broken(self) -> None:
+        """Waits until all that was to be broken is; if everybody is told before, it is broken then."""
+        self._go_on(self._is_broken)
+
+    def until_acknowledged(self) -> None:
+        """Waits until every event was taken in."""
+        eventually(self.system.settled_events, 120, until="every event is acknowledged")
+
+    def until_ready(self, role: Role, count: int) -> None:
+        """Waits until so many processes of a role have come up since the beginning."""
+        eventually(lambda: self.system.ready(role) >= count, 60, until=f"{role} number {count} is up")
+
+    def ended(self, codes: Sequence[int | str]) -> None:
+        """So these ended that did not end as they should when they were stopped."""
+        self._wrong_ends += codes
+
+    def expect_that(self, is_so: bool, otherwise: str) -> None:
+        """Something that only this scenario can tell; `otherwise` is what to say if it is not so."""
+        if not is_so:
+            self._breaches.append(otherwise)
+
+    def places(self, count: int, mails: int) -> list[int]:
+        """`count` random numbers of mails, none among the last ones."""
+        return sorted(self.chance.sample(range(5, max(6 + count, int(mails * 0.85))), count))
+
+    def settle(self) -> None:
+        """Goes on until all that was to be broken is broken, and nobody who is due is left; or nothing moves."""
+        with suppress(Hung):  # the checker says what is left
+            self._go_on(self._is_settled)
+
+    def result(self) -> Result:
+        """Stops all that runs and compares."""
+        recovered = time.monotonic() - self._last_break
+        codes = self._wrong_ends + self.system.end_all()
+        findings = check(self._history())
+        findings.breaches.extend(f"a process ended with {code} when it was stopped" for code in codes)
+        findings.breaches.extend(f"never done: {step.what or 'a step'} at mail {step.at}" for step in self._steps)
+        findings.breaches.extend([*self._breaches, *self._log_breaches()])
+        if findings.breaches:
+            self.keep_logs(findings.breaches)
+        broken = Counter(each.what for each in self._breaks if each.what)
+        if self.relay.troubles:
+            broken["refusal by the relay"] = self.relay.troubles
+        return Result(self.scenario, dict(broken), findings, recovered, time.monotonic() - self._began)
+
+    # How it is done
+
+    def _look(self, number: int) -> None:
+        """In the relay's thread, with the reply still unsaid."""
+        while self._steps and self._steps[0].at <= number:
+            if not self._steps[0].is_instant:
+                self._now.append(self._steps.popleft())
+            elif self._do(self._steps[0]):
+                self._steps.popleft()
+            else:
+                return
+
+    def _do_what_is_due(self) -> None:
+        while self._now:
+            self._do(self._now.popleft())
+
+    def _do(self, step: _Step) -> bool:
+        if step.action() is False:
+            return False
+        if step.what:
+            self.broke(step.what, step.may_repeat)
+        return True
+
+    def _go_on(self, is_enough: Callable[[], bool]) -> None:
+        """Does what is due in this thread, until it is enough, or nothing moves any more."""
+        seen, moved_at = None, time.monotonic()
+        while not is_enough():
+            self._do_what_is_due()
+            state = (len(self.relay.mails), self.relay.troubles, len(self._breaks), self.left())
+            if state != seen:
+                seen, moved_at = state, time.monotonic()
+            if time.monotonic() - moved_at > self.world.patience + self.pause:
+                raise Hung(f"nothing moves, and {state[-1]} are left")
+            time.sleep(PAUSE)
+
+    def left(self) -> int | None:
+        """How many who are due are neither told nor failed; None while the database is away."""
+        left = self.system.unresolved()
+        return None if left is None else sum(number for item, number in left.items() if item in self._published)
+
+    def _is_broken(self) -> bool:
+        if self._steps and self.left() == 0 and self._do(self._steps[0]):
+            self._steps.popleft()
+        return not self._steps and not self._now
+
+    def _is_settled(self) -> bool:
+        return not self._steps and not self._now and self.left() == 0
+
+    def _history(self) -> History:
+        return History(
+            due=self._due,
+            requests=self.system.requests_left(),
+            mails=list(self.relay.mails),
+            tries=self.system.tries(),
+            refusals=list(self.relay.refusals),
+            breaks=self._breaks,
+            in_flight=4 * self.system.connections * self.system.children,
+            is_every_refusal_logged=self.is_every_refusal_logged,
+        )
+
+    def keep_logs(self, breaches: Sequence[str]) -> None:
+        """What one needs to see why: the processes' logs, and the attempt log of those concerned."""
+        if self.world.logs is None:
+            return
+        directory = self.world.logs / f"{self.scenario}, {self.world.seed}"
+        directory.mkdir(parents=True, exist_ok=True)
+        self.system.keep_logs(directory)
+        lines = [*breaches, "", *self.system.stories("\n".join(breaches))]
+        (directory / "breaches.txt").write_text("\n".join(lines) + "\n")
+
+    def _log_breaches(self) -> Sequence[str]:
+        """Whatever the processes wrote, on stdout too."""
+        return [f"an address or a password in a log: {line}" for line in betrayals(self.system.logs())[:3]]

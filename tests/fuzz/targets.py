@@ -1,0 +1,144 @@
+"""The three readers of foreign bytes. Each target takes any bytes and raises only if a reader breaks its word."""
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from io import BytesIO
+from typing import Final
+
+from worker.catalog import CatalogReference, canonical_options, checked_url, has_control, item_of
+from worker.errors import BadEvent, BadFile
+from worker.event_fields import MAX_EVENT_BYTES
+from worker.events import Event, decode
+from worker.services.import_file import Rejected, read_requests
+from worker.smtp_replies import REPLY_LIMIT, ReplyReader
+from worker.store.requests import NewRequest
+
+ENTRY: Final = "1795424400000-0"
+NOW: Final = datetime(2026, 11, 23, 9, tzinfo=UTC)
+REASON_LIMIT: Final = 200
+
+Target = Callable[[bytes], None]
+
+
+def events(data: bytes) -> None:
+    """As JSON, and as flat fields that are divided by NUL."""
+    _event({b"event": data})
+    parts = data.split(b"\0")
+    _event(dict(zip(parts[::2], parts[1::2], strict=False)))
+
+
+def _event(fields: Mapping[bytes, bytes]) -> None:
+    try:
+        event = decode(ENTRY, fields)
+    except BadEvent as error:
+        reason = str(error)
+        assert reason.isprintable()
+        assert 0 < len(reason) <= REASON_LIMIT
+        return
+    assert sum(map(len, fields.values())) <= MAX_EVENT_BYTES
+    _check_event(event)
+
+
+def _check_event(event: Event) -> None:
+    _check_reference(event.reference)
+    assert event.quantity is None or 0 <= event.quantity < 2**63
+    assert event.is_in_stock(1) in (True, False)
+    assert event.occurred_at.tzinfo is UTC
+    for name, value in event.details.items():
+        if value is not None:
+            assert not has_control(value)
+            assert not name.endswith("url") or checked_url(value) == value
+
+
+def _check_reference(reference: CatalogReference) -> None:
+    assert item_of(reference.item.catalog_item_id, reference.item.app_id) == reference.item
+    assert canonical_options(dict(reference.options)) == reference.options
+    str(reference).encode()  # no lone surrogates, which no database takes
+
+
+def replies(data: bytes) -> None:
+    """At once, and in pieces as long as the first octet says: the same replies, and never much kept."""
+    whole, rest = ReplyReader(), data[1:]
+    at_once = whole.feed(rest)
+    pieces, step = ReplyReader(), (data[0] if data else 0) + 1
+    in_pieces = []
+    for start in range(0, len(rest), step):
+        in_pieces += pieces.feed(rest[start : start + step])
+        assert pieces.garbage or _kept(pieces) <= 2 * REPLY_LIMIT
+        if pieces.garbage:
+            break
+    assert in_pieces == at_once[: len(in_pieces)]
+    assert pieces.garbage or (in_pieces, pieces.is_amid) == (at_once, whole.is_amid)
+    assert bool(pieces.garbage) == bool(whole.garbage)
+    for code, text in at_once:
+        assert 0 <= code <= 999
+        assert len(text) <= REPLY_LIMIT
+
+
+def _kept(reader: ReplyReader) -> int:
+    return len(reader._rest) + sum(map(len, reader._lines))
+
+
+def requests(data: bytes) -> None:
+    """As CSV and as JSON lines: each line is a request, or is rejected with a reason, or empty."""
+    for name in ("requests.csv", "requests.jsonl"):
+        try:
+            entries = list(read_requests(BytesIO(data), name, lambda: NOW))
+        except BadFile as error:
+            entries = [Rejected(1, str(error))]
+        assert len(entries) <= data.count(b"\n") + 1
+        for entry in entries:
+            _check_entry(entry)
+
+
+def _check_entry(entry: NewRequest | Rejected) -> None:
+    if isinstance(entry, Rejected):
+        assert entry.reason.isprintable()
+        assert 0 < len(entry.reason) <= REASON_LIMIT
+        return
+    _check_reference(entry.reference)
+    assert not has_control(entry.email)
+    assert entry.item_url is None or checked_url(entry.item_url) == entry.item_url
+    assert entry.created_date is None or entry.created_date.tzinfo is UTC
+
+
+TARGETS: Final[Mapping[str, Target]] = {"events": events, "replies": replies, "requests": requests}
+
+SEEDS: Final[Mapping[str, tuple[bytes, ...]]] = {
+    "events": (
+        b'{"id":"evt-1","occurredAt":"2026-11-23T09:00:00Z","catalogReference":{"catalogItemId":"mug-1","appId":"app",'
+        b'"options":{"variantId":"v","options":{"Size":"L"}}},"quantity":12,"inStock":true,"itemUrl":'
+        b'"https://shop.example/p/m","item":{"name":"Mug","price":"12.50","currency":"EUR","image":{"url":null}}}',
+        b'catalogItemId\0mug-1\0quantity\x005\0options\0{"Size":"L"}\0item\0{"name":"Mug"}\0itemUrl\0http://a.example',
+    ),
+    "replies": (
+        b"\x03220 relay.example ESMTP\r\n250-relay.example\r\n250-PIPELINING\r\n250 SIZE 1000\r\n354 go\r\n",
+        b"\0550-5.1.1 no such user\r\n550 5.1.1 <jane@example.com>\r\n421 bye\n",
+    ),
+    "requests": (
+        b"email,catalogItemId,appId,options,itemUrl,locale,createdDate\r\n"
+        b'jane@example.com,mug-1,,"{""Size"":""L""}",https://shop.example/p,de-AT,2026-11-01T09:00:00Z\r\n'
+        b"joe@b\xc3\xbccher.example,mug-1,app,,,,\r\n",
+        b'{"email":"jane@example.com","catalogItemId":"mug-1","options":{"Size":38.5},"locale":"de"}\n',
+    ),
+}
+"""What each understands: to begin with."""
+
+WORDS: Final = (
+    *(b"", b'"', b"\\", b"\\u0000", b"\\ud800", b"{", b"}", b"[", b"]", b",", b";", b":", b"\0", b"\r", b"\n", b"\r\n"),
+    *(b"\xff", b"\xe2\x80\xa8", b"\xc2\x85", b"\xef\xbb\xbf", b"\xed\xa0\x80", "ｅ".encode(), "а".encode(), b"@", b" "),
+    *(b"NaN", b"-Infinity", b"1e999", b"9" * 5000, b"true", b"null", b'"quantity":', b"[" * 200, b'{"a":' * 200),
+    *(
+        b"250 ok\r\n",
+        b"250-",
+        b"354 ",
+        b"421 4.3.2 bye\r\n",
+        b"-50 ",
+        b"x" * 33_000,
+        b"http://",
+        b"xn--",
+        b"javascript:",
+    ),
+    *(b"0001-01-01T00:00:00+23:59", b"9999-12-31T23:59:59-23:59", b"a,b\n", b'"a\n'),
+)
+"""What hurts readers."""

@@ -1,0 +1,85 @@
+"""A proxy before a server of the tests: it speaks TLS for it, and falls silent as a broken network does."""
+
+import asyncio
+import ssl
+import threading
+from collections.abc import Coroutine
+from contextlib import suppress
+from types import TracebackType
+from typing import Any, Final, Self
+
+HOST: Final = "127.0.0.1"
+
+
+class Proxy:
+    """Passes on what comes; a context manager, in a thread of its own."""
+
+    def __init__(self, to_port: int, tls: ssl.SSLContext | None = None) -> None:
+        """`tls`: what those who connect are given; the server behind is spoken to in clear text."""
+        self.port = 0
+        self._to_port = to_port
+        self._tls = tls
+        self._is_silent = False
+        self._silences = 0
+
+    def fall_silent(self) -> None:
+        """From now on everything is taken and nothing passed on, on new connections too, and nobody is told."""
+        self._silences += 1
+        self._is_silent = True
+
+    def speak(self) -> None:
+        """New connections are served again. Those of the silence, and of before, stay dead, and don't know it."""
+        self._is_silent = False
+
+    def __enter__(self) -> Self:
+        self._loop = asyncio.new_event_loop()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
+        self._thread.start()
+        self._run(self._listen())
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._run(self._end())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(30)
+        self._loop.close()
+
+    def _run(self, work: Coroutine[Any, Any, None]) -> None:
+        asyncio.run_coroutine_threadsafe(work, self._loop).result(60)
+
+    async def _listen(self) -> None:
+        self._server = await asyncio.start_server(self._accept, HOST, self.port, ssl=self._tls)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def _end(self) -> None:
+        self._server.close()
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = self._loop.create_task(self._serve(reader, writer))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        born = self._silences - self._is_silent
+        far_reader, far_writer = await asyncio.open_connection(HOST, self._to_port)
+        try:
+            await asyncio.gather(self._pass_on(reader, far_writer, born), self._pass_on(far_reader, writer, born))
+        finally:
+            for end in (writer, far_writer):
+                end.transport.abort()
+
+    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, born: int) -> None:
+        with suppress(OSError):
+            while data := await reader.read(2**16):
+                if born == self._silences:
+                    writer.write(data)
+                    await writer.drain()
+            if born == self._silences:
+                writer.close()

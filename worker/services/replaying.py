@@ -1,0 +1,70 @@
+"""Puts dead letters back into the stream, once this program understands them."""
+
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final
+
+from worker.dead_letter import OURS, Fields
+from worker.errors import BadEvent
+from worker.events import decode
+from worker.stream import Entry, Stream
+
+NO_SUCH_LETTER: Final = "no such dead letter"
+_ENTRY_ID: Final = re.compile(rb"[0-9]{1,15}-[0-9]{1,19}")
+
+
+@dataclass(slots=True)
+class Replayed:
+    """How many letters went back into the stream, and why the others did not."""
+
+    changed: int = 0
+    refused: dict[str, str] = field(default_factory=dict)
+
+
+def replay(stream: Stream, letter_ids: Iterable[str] | None) -> Replayed:
+    """Replays these dead letters (None: all there are, oldest first). Raises RedisAway.
+
+    An event keeps its place among the others about its item: that of the entry it came with.
+    """
+    done = Replayed()
+    if letter_ids is None:
+        for letter in stream.dead_letters_in_order():
+            _replay(stream, letter, done)
+        return done
+    for letter_id in dict.fromkeys(letter_ids):
+        found = stream.dead_letter(letter_id) if _ENTRY_ID.fullmatch(letter_id.encode()) else None
+        if found is None:
+            done.refused[letter_id] = NO_SUCH_LETTER
+        else:
+            _replay(stream, found, done)
+    return done
+
+
+def _replay(stream: Stream, letter: Entry, done: Replayed) -> None:
+    try:
+        stream.replay(letter.id, event_of(letter.fields))
+        done.changed += 1
+    except BadEvent as bad:
+        done.refused[letter.id] = str(bad)
+
+
+def event_of(letter: Fields) -> Fields:
+    """The event in a dead letter, dated as it was when it came in; raises BadEvent if it can't be understood still."""
+    original_id = letter.get(b"originalId", b"")
+    if not _ENTRY_ID.fullmatch(original_id):
+        raise BadEvent("the letter does not name the entry it came with")
+    if b"truncated" in letter:
+        raise BadEvent("only its beginning was kept")
+    own = {name: value for name, value in letter.items() if name not in OURS}
+    event = decode(original_id.decode(), own)
+    return _dated(own, event.occurred_at)
+
+
+def _dated(fields: Fields, at: datetime) -> Fields:
+    if b"event" not in fields:
+        return {**fields, b"occurredAt": at.isoformat().encode()}
+    event = json.loads(fields[b"event"])
+    return {**fields, b"event": json.dumps({**event, "occurredAt": at.isoformat()}).encode()}

@@ -1,0 +1,126 @@
+"""The mail as a customer would get it, without a customer: to look at, or to send to oneself."""
+
+import asyncio
+from dataclasses import dataclass
+from email import message_from_bytes, policy
+from typing import Final
+
+from worker.catalog import CatalogReference, options_text
+from worker.errors import Refused
+from worker.letter import Held, LetterWriter
+from worker.mailer import Mail, Mailer
+from worker.models import uuid7
+from worker.outcomes import FailureCode, NotSent, Outcome, RelayDown
+from worker.store import admin
+from worker.store.claims import Claim
+from worker.store.database import Database
+from worker.verdicts import Failed, Tries
+
+SECONDS: Final = 60.0
+"""How long a test mail may take."""
+
+
+@dataclass(slots=True, unsafe_hash=True)  # not frozen: `ItemFacts` is about rows, which have no read-only columns
+class Facts:
+    """What the mail says of the item."""
+
+    catalog_item_id: str
+    options: str
+    name: str | None = None
+    price: str | None = None
+    currency: str | None = None
+    image_url: str | None = None
+    url: str | None = None
+
+
+SAMPLE: Final = Facts("stockbell-test", "{}", name="Stockbell's test mail", url="https://shop.example/")
+
+
+def facts_of(database: Database, reference: CatalogReference) -> Facts:
+    """What events told of an item; of one that nobody knows only its id. Raises DatabaseAway."""
+    options = options_text(reference.options)
+    row = database.read(admin.item, reference.item)
+    if row is None:
+        return Facts(reference.item.catalog_item_id, options)
+    return Facts(row.catalog_item_id, options, row.name, row.price, row.currency, row.image_url, row.url)
+
+
+def write(writer: LetterWriter, facts: Facts, address: str, *, item_url: str | None, locale: str | None) -> Mail:
+    """The mail, under an id of its own. Raises Refused if it can't be made, with the reason."""
+    claim = Claim(uuid7(), 0, uuid7(), uuid7(), address, item_url, locale, Tries())
+    match writer.write(claim, facts):
+        case Failed(FailureCode.MISSING_ITEM_URL, _, reason):
+            raise Refused(f"{reason}: give --item-url")
+        case Failed(code, _, reason):
+            raise Refused(f"{code}: {reason}")
+        case Held(reason):
+            raise Refused(reason)
+        case mail:
+            return mail
+
+
+def message(mail: Mail) -> bytes:
+    """The whole message as it arrives: without what only the way there needs (RFC 5321 section 4.5.2)."""
+    return mail.content.removesuffix(b".\r\n").replace(b"\r\n..", b"\r\n.")
+
+
+def texts(mail: Mail) -> tuple[str, str]:
+    """A mail's text and its HTML, as a mail program shows them."""
+    parsed = message_from_bytes(message(mail), policy=policy.default)
+    bodies = (parsed.get_body((kind,)) for kind in ("plain", "html"))
+    text, html = (str(body.get_content()) if body else "" for body in bodies)
+    return text, html
+
+
+def send(mailer: Mailer, mail: Mail) -> Outcome:
+    """Sends one mail at once, and tells how it ended. Nothing is recorded."""
+    return asyncio.run(_send(mailer, mail))
+
+
+async def _send(mailer: Mailer, mail: Mail) -> Outcome:
+    only = _Only(mail)
+    down: RelayDown | None = None
+    try:
+        async with asyncio.timeout(SECONDS):
+            for _ in mailer.relays:
+                only = _Only(mail)
+                down = await mailer.run(only, only.report)
+                if not isinstance(only.outcome, RelayDown):  # the next relay may take what this one would not
+                    break
+    except TimeoutError:  # if the mail was on its way, that is reported all the same
+        pass
+    finally:
+        await mailer.close()
+    return only.outcome or down or NotSent("the relay has not let us in in time")
+
+
+class _Only:
+    """A source of one mail."""
+
+    def __init__(self, mail: Mail) -> None:
+        self._unsent = [mail]
+        self.outcome: Outcome | None = None
+
+    @property
+    def available(self) -> int:
+        return len(self._unsent)
+
+    @property
+    def is_over(self) -> bool:
+        return not self._unsent
+
+    def next_now(self) -> Mail | None:
+        return self._unsent.pop() if self._unsent else None
+
+    def put_back(self, mail: Mail) -> None:
+        self._unsent.append(mail)
+
+    def may_write(self) -> bool:
+        """See `Source`."""
+        return True
+
+    def is_wanted(self, _mail: Mail) -> bool:
+        return True
+
+    def report(self, _mail: Mail, outcome: Outcome) -> None:
+        self.outcome = outcome

@@ -1,0 +1,142 @@
+"""How claims end: told, failed, deferred or released, a batch at a time, with the attempt log."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from sqlalchemy import Connection
+
+from worker.models import uuid7
+from worker.store import breaker
+from worker.store.claims import BY_KEY, CLAIMS, LET_GO, MINE, OWNED, Claim, fenced
+from worker.store.sql import Sql
+from worker.verdicts import Tries
+
+# A late answer may still find its row rescued but not claimed again: recording it saves a second mail.
+_TOLD = Sql(
+    f"""UPDATE request AS r SET status = 'NOTIFICATION_SENT', auto_notified = true, notified_date = stockbell_now(0),
+        not_before = NULL, failure_code = NULL, failure_reason = NULL, {LET_GO}
+    FROM {CLAIMS} WHERE {BY_KEY} AND (r.status || '' = 'RECEIVED' OR {OWNED}) RETURNING id""",
+    id="uuid",
+)
+_TRIES = """attempts = rows.attempts, unknowns = rows.unknowns, policy_refusals = rows.policy_refusals,
+    failure_code = rows.code, failure_reason = rows.reason"""
+_TRIES_ROWS = """ROWS(request_id uuid, no int, owner uuid, attempts int, unknowns int, policy_refusals int,
+    code text, reason text, delay float8)"""
+_FAILED = Sql(
+    f"""UPDATE request AS r SET status = 'FAILED', auto_notified = true, not_before = NULL, {_TRIES}, {LET_GO}
+    FROM {_TRIES_ROWS} WHERE {MINE} RETURNING id""",
+    id="uuid",
+)
+_DEFER = Sql(
+    f"""UPDATE request AS r SET status = 'RECEIVED', not_before = stockbell_now(rows.delay), {_TRIES}, {LET_GO}
+    FROM {_TRIES_ROWS} WHERE {MINE} RETURNING id""",
+    id="uuid",
+)
+_RELEASE = Sql(
+    f"UPDATE request AS r SET status = 'RECEIVED', {LET_GO} FROM {CLAIMS} WHERE {MINE} RETURNING id",
+    id="uuid",
+)
+_LOG = Sql(
+    """INSERT INTO attempt (id, request_id, at, owner, event, smtp_code, enhanced_code, reply)
+    SELECT id, request_id, stockbell_now(0), owner, event, smtp_code, enhanced_code, reply
+    FROM ROWS(id uuid, request_id uuid, owner uuid, event text, smtp_code int, enhanced_code text, reply text)"""
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """Of `failed` or `deferred`: which claim, the tries it has spent, why, and if deferred how long to wait."""
+
+    claim: Claim
+    tries: Tries
+    code: str | None
+    reason: str
+    delay: float = 0.0
+    """seconds"""
+
+
+@dataclass(slots=True)
+class Ends:
+    """How a batch of claims ended: what `record` writes in one transaction."""
+
+    told: list[Claim] = field(default_factory=list)
+    """PROCESSING -> NOTIFICATION_SENT"""
+    failed: list[Ended] = field(default_factory=list)
+    """PROCESSING -> FAILED"""
+    deferred: list[Ended] = field(default_factory=list)
+    """PROCESSING -> RECEIVED, to be tried again after a delay"""
+    released: list[Claim] = field(default_factory=list)
+    """PROCESSING -> RECEIVED as if it had never been claimed"""
+    log: list["Try"] = field(default_factory=list)
+
+    @property
+    def is_one_statement(self) -> bool:
+        """Whether `record` is one statement, and needs no transaction around it."""
+        return sum(map(bool, (self.told, self.failed, self.deferred, self.released, self.log))) == 1
+
+
+@dataclass(frozen=True, slots=True)
+class Try:
+    """A line of the attempt log."""
+
+    claim: Claim
+    event: str
+    smtp_code: int | None
+    enhanced_code: str | None
+    reply: str
+
+
+def record(c: Connection, ends: Ends, *, is_sign_of_life: bool = False) -> set[UUID]:
+    """Writes how a batch of claims ended, and the attempt log of it; returns the ids that were written.
+
+    What is missing from the result was fenced off: its row was rescued, deleted or is another owner's by now.
+    `is_sign_of_life`: notes that the relay works.
+    """
+    written = (
+        fenced(c, _TOLD, ends.told)
+        | _with_tries(c, _FAILED, ends.failed)
+        | _with_tries(c, _DEFER, ends.deferred)
+        | fenced(c, _RELEASE, ends.released)
+    )
+    _log(c, [entry for entry in ends.log if entry.claim.id in written])
+    if is_sign_of_life:
+        breaker.note_sign_of_life(c)
+    return written
+
+
+def _log(c: Connection, tries: Sequence[Try]) -> None:
+    if tries:
+        _LOG(c, rows=[_log_row(entry) for entry in tries])
+
+
+def _log_row(entry: Try) -> dict[str, object]:
+    return {
+        "id": uuid7(),
+        "request_id": entry.claim.id,
+        "owner": entry.claim.owner,
+        "event": entry.event,
+        "smtp_code": entry.smtp_code,
+        "enhanced_code": entry.enhanced_code,
+        "reply": entry.reply,
+    }
+
+
+def _with_tries(c: Connection, statement: Sql, ended: Sequence[Ended]) -> set[UUID]:
+    if not ended:
+        return set()
+    rows = [
+        {
+            "request_id": end.claim.id,
+            "no": end.claim.claim_no,
+            "owner": end.claim.owner,
+            "attempts": end.tries.attempts,
+            "unknowns": end.tries.unknowns,
+            "policy_refusals": end.tries.policy_refusals,
+            "code": end.code,
+            "reason": end.reason,
+            "delay": end.delay,
+        }
+        for end in ended
+    ]
+    return {row.id for row in statement(c, rows=rows)}

@@ -1,0 +1,121 @@
+"""How fast mails may go out: the arithmetic of a limit, and of slowing down for a relay that asks for it. Pure."""
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+from uuid import UUID
+
+from worker.outcomes import ABOUT_A_MAIL, Deferred, RelayDown
+
+BURST_SECONDS: Final = 0.15
+"""What was not used is kept for so long: it bridges the time between two slices, and is 1.5 % of ten seconds."""
+TICK_SECONDS: Final = 0.05
+"""What has to be waited for comes in lots of so long, where that is more than one mail."""
+
+CUT_SECONDS: Final = 1.0
+"""What the relay says so soon after a cut is about what was on its way by then. Nothing is sent for as long either."""
+SLOWEST: Final = 1.0
+"""Mails per second below which the relay's complaints can't bring us: the breaker is for what takes nothing."""
+RECOVERY_SECONDS: Final = 10.0
+"""How long it takes from the speed after a cut to the one before."""
+LIFTED_AT: Final = 8.0
+"""So many times the speed after the last cut, and the relay seems to have no limit any more."""
+FREE_REFUSALS: Final = 5
+"""So often one recipient may be found too fast before it is taken for the recipient's own trouble."""
+_REMEMBERED: Final = 10_000
+
+
+class Grant(NamedTuple):
+    """So many mails may go out now; it is worth asking for more in `wait` seconds."""
+
+    mails: int
+    wait: float
+
+
+@dataclass(slots=True)
+class Bucket:
+    """A token bucket, as the one in Redis is (see `tokens`): a mail takes one, and `rate` come back every second."""
+
+    at: float
+    tokens: float = 1.0
+
+    def take(self, wanted: int, rate: float, now: float, back: int = 0) -> Grant:
+        """Up to `wanted` tokens, after `back` unused ones are given back."""
+        most = 1 + rate * BURST_SECONDS
+        self.tokens = min(most, self.tokens + max(0.0, now - self.at) * rate + back)
+        self.at = max(self.at, now)
+        taken = min(wanted, int(max(0.0, self.tokens)))
+        self.tokens -= taken
+        if taken == wanted:
+            return Grant(taken, 0.0)
+        worth = max(1.0, min(wanted - taken, rate * TICK_SECONDS))
+        return Grant(taken, max(0.001, (worth - self.tokens) / rate + max(0.0, self.at - now)))
+
+
+@dataclass(slots=True)
+class Tempo:
+    """One process's own speed limit, which is there only while the relay finds it too fast.
+
+    Halved when it does, at most once a second, and raised by and by when it does not (as TCP does, RFC 5681): every
+    process finds its share by itself.
+    """
+
+    _bucket: Bucket | None = None
+    _after_cut: float = 0.0
+    _cut_at: float = float("-inf")
+    _taken: deque[tuple[float, int]] = field(default_factory=deque)
+    _refused: dict[UUID, int] = field(default_factory=dict)
+
+    def note(self, mails: int, now: float) -> None:
+        """A slice that ends now has sent so many."""
+        self._taken.append((now, mails))
+        while self._taken and self._taken[0][0] <= now - 1:
+            self._taken.popleft()
+
+    def limit(self, now: float) -> float | None:
+        """Mails per second, or None: as many as can be."""
+        if self._bucket is None:
+            return None
+        slope = max(self._after_cut / RECOVERY_SECONDS, SLOWEST)
+        limit = self._after_cut + slope * max(0.0, now - self._cut_at - CUT_SECONDS)
+        if limit >= LIFTED_AT * self._after_cut:
+            self._bucket = None
+            return None
+        return limit
+
+    def take(self, wanted: int, now: float) -> Grant:
+        """As `Bucket.take`."""
+        limit = self.limit(now)
+        if limit is None or self._bucket is None:
+            return Grant(wanted, 0.0)
+        return self._bucket.take(wanted, limit, now)
+
+    def give_back(self, mails: int) -> None:
+        """These were not used."""
+        if self._bucket is not None:
+            self._bucket.tokens += mails
+
+    def cut(self, mails: int, now: float) -> float | None:
+        """The relay finds us too fast; the slice has sent so many. Returns the new limit, None if it is cut already."""
+        if now < self._cut_at + CUT_SECONDS:
+            return None
+        before = self.limit(now)
+        if before is None:
+            before = mails + sum(mails for at, mails in self._taken if at > now - 1)
+        self._after_cut, self._cut_at = max(SLOWEST, before / 2), now
+        self._bucket = Bucket(at=now + CUT_SECONDS)
+        self._bucket.tokens = 0.0
+        return self._after_cut
+
+    def judged(self, request_id: UUID, refused: RelayDown) -> RelayDown | Deferred:
+        """What a refusal for speed means: that of one recipient again and again is about that recipient after all.
+
+        Else the mail that is refused for good by such words would be the first of every claim, and slow down all.
+        """
+        if refused.reply is None or refused.stage not in ABOUT_A_MAIL:
+            return refused
+        times = self._refused.pop(request_id, 0) + 1
+        self._refused[request_id] = times
+        if len(self._refused) > _REMEMBERED:
+            del self._refused[next(iter(self._refused))]
+        return refused if times <= FREE_REFUSALS else Deferred(refused.stage, refused.reply)
