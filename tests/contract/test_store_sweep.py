@@ -4,10 +4,13 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from uuid import UUID
 
+import psycopg
 import pytest
-from sqlalchemy import select
+from sqlalchemy import Connection, select, text
 
-from tests.contract.shop import LEASE, Shop, shop_at, statuses
+from tests.bench.servers import plain
+from tests.contract.shop import LEASE, Shop, shop_at, somebody_waits, statuses
+from tests.polling import eventually
 from worker.models import Owner, Status, Sweep
 from worker.store import claims, owners, recording, requests, sweep
 from worker.store.recording import Ended, Ends
@@ -237,6 +240,36 @@ def test_two_sweeps_at_once_rescue_each_row_once(shop_url: str) -> None:
         assert {row.rescues for row in shop.rows()} == {1}
         assert statuses(shop.rows()) == [Status.RECEIVED] * 40
         assert shop.count() == 40
+
+
+def test_a_slow_sweep_takes_nothing_from_who_claimed_meanwhile(postgres_url: str) -> None:
+    with shop_at(postgres_url) as shop, shop_at(postgres_url) as slow, psycopg.connect(plain(postgres_url)) as gate:
+        shop.change(GATE)
+        shop.change("CREATE TRIGGER gate BEFORE UPDATE ON request FOR EACH ROW EXECUTE FUNCTION gate()")
+        dead, _ = shop.claimed(4)
+        shop.die(dead)
+        gate.execute("SELECT pg_advisory_lock(1)")
+
+        def rescue(c: Connection) -> sweep.Rescued:
+            c.execute(text("SET LOCAL application_name = 'slow'"))
+            return sweep.rescue(c, LEASE)
+
+        with ThreadPoolExecutor(1) as pool:
+            rescuing = pool.submit(slow.write, rescue)
+            eventually(lambda: somebody_waits(shop), until="the slow one has locked its first row")
+            assert shop.rescue().back_in_line == 3
+            owner = shop.owner()
+            assert len(shop.claim(owner).claims) == 3
+            gate.execute("SELECT pg_advisory_unlock(1)")
+            assert rescuing.result().back_in_line == 1
+        assert sorted(row.owner == owner for row in shop.rows()) == [False, True, True, True]
+
+
+GATE = """CREATE FUNCTION gate() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    IF current_setting('application_name') = 'slow' THEN
+        PERFORM pg_advisory_xact_lock(1);
+    END IF;
+    RETURN NEW; END $$"""
 
 
 def test_a_deleted_request_is_not_rescued(shop: Shop) -> None:

@@ -260,7 +260,7 @@ MUTATIONS = (
         # In the same run, and in those after it: each alone is covered by the other.
         "the next relay takes over",
         "failover",
-        "the second relay takes over",
+        "the second relay does not take over",
         [
             Edit("worker/smtp_run.py", "        if self._lane() is None:\n", "        if self._lanes:\n"),
             Edit("worker/failover.py", "standing.is_down, standing.trouble = True,", "_, standing.trouble = True,"),

@@ -28,11 +28,17 @@ _STAMP = Sql(
         swept_at = stockbell_now(0) WHERE id = 1
     RETURNING CASE WHEN rescue_from <= stockbell_now(0) THEN 1 ELSE 0 END AS may_rescue"""
 )
+# Whose owner is gone is looked for without a lock, and what is locked then has to be the claim that was seen. In one
+# step PostgreSQL would look again at a row that somebody claimed meanwhile, but with its owner from before, and find
+# that it has none.
 _RESCUE = Sql(
-    f"""WITH gone AS MATERIALIZED (
+    f"""WITH seen AS MATERIALIZED (
+        SELECT r.id AS request_id, r.claim_no AS no FROM request AS r LEFT JOIN owner AS o ON o.id = r.owner
+        WHERE r.status = 'PROCESSING' AND {GONE} LIMIT :most),
+    gone AS MATERIALIZED (
         SELECT r.id AS request_id, r.handed_at IS NULL AND r.rescues < :most_rescues AS goes_on
-        FROM request AS r LEFT JOIN owner AS o ON o.id = r.owner
-        WHERE r.status = 'PROCESSING' AND {GONE} LIMIT :most FOR UPDATE OF r SKIP LOCKED)
+        FROM request AS r JOIN seen ON r.id = seen.request_id AND r.claim_no = seen.no
+        WHERE r.status = 'PROCESSING' FOR UPDATE OF r SKIP LOCKED)
     UPDATE request AS r SET
         status = CASE WHEN goes_on THEN 'RECEIVED' ELSE 'FAILED' END,
         auto_notified = CASE WHEN goes_on THEN auto_notified ELSE true END,
