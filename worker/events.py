@@ -52,9 +52,7 @@ class Event:
 
     def is_in_stock(self, minimum: int) -> bool:
         """Whether there is stock to tell of: as `inStock` says, else at least `minimum` pieces."""
-        if self.in_stock is not None:
-            return self.in_stock
-        return self.quantity is not None and self.quantity >= minimum
+        return _is_in_stock(self.in_stock, self.quantity, minimum)
 
     @property
     def order(self) -> tuple[datetime, tuple[int, int]]:
@@ -62,24 +60,23 @@ class Event:
         return self.occurred_at, entry_order(self.entry_id)
 
 
-def decode(entry_id: str, fields: Mapping[bytes, bytes]) -> Event:
-    """The event in a stream entry.
+def decode(entry_id: str, fields: Mapping[bytes, bytes], minimum: int = 1) -> Event:
+    """The event in a stream entry. Fewer than `minimum` pieces are none, and let bad details pass.
 
     Raises BadEvent with a reason of at most 200 printable characters, which never repeats a value.
     """
     try:
-        return _decoded(entry_id, raw_event(fields))
+        return _decoded(entry_id, raw_event(fields), minimum)
     except BadReference as error:
         raise BadEvent(str(error)) from None
 
 
-def _decoded(entry_id: str, raw: Raw) -> Event:
+def _decoded(entry_id: str, raw: Raw, minimum: int) -> Event:
     reference = _reference(raw)
     in_stock, quantity = _in_stock(raw), _quantity(raw)
     if in_stock is None and quantity is None:
         raise BadEvent("neither quantity nor inStock is given")
-    sold_out = not in_stock if in_stock is not None else quantity == 0
-    details, ignored = _details(raw, sold_out)
+    details, ignored = _details(raw, sold_out=not _is_in_stock(in_stock, quantity, minimum))
     occurred_at, clamped = _occurred_at(raw, entry_time(entry_id))
     return Event(
         entry_id,
@@ -154,6 +151,10 @@ def _quantity(raw: Raw) -> int | None:
     return max(0, value)
 
 
+def _is_in_stock(in_stock: bool | None, quantity: int | None, minimum: int) -> bool:
+    return in_stock if in_stock is not None else quantity is not None and quantity >= minimum
+
+
 def _event_id(raw: Raw) -> str | None:
     text = text_of("id", raw.get("id")) or None
     if text is None or is_plain(text):
@@ -216,7 +217,7 @@ def entry_order(entry_id: str) -> tuple[int, int]:
 # --- what is only shown ---
 
 
-def _details(raw: Raw, sold_out: bool) -> tuple[Details, tuple[str, ...]]:
+def _details(raw: Raw, *, sold_out: bool) -> tuple[Details, tuple[str, ...]]:
     """Bad ones are an error, but not where that would hide that an item is sold out."""
     details: Details = {}
     ignored = []

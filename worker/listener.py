@@ -146,7 +146,7 @@ class Listener:
         dead: list[tuple[Entry, str]] = []
         for entry in entries:
             try:
-                events.append(decode(entry.id, entry.fields))
+                events.append(decode(entry.id, entry.fields, self._minimum))
             except BadEvent as bad:
                 dead.append((entry, str(bad)))
                 log.warning("event.rejected", entry_id=entry.id, reason=str(bad))

@@ -367,6 +367,14 @@ def test_bad_details_are_ignored_only_if_the_event_says_sold_out(stock: dict[str
         assert reason(event)
 
 
+def test_too_few_pieces_are_sold_out_too() -> None:
+    fields = {b"catalogItemId": b"mug-1", b"quantity": b"4", b"itemUrl": b"x"}
+    assert decode("1-0", fields, minimum=5).ignored == ("itemUrl",)
+    for minimum in (1, 4):
+        with pytest.raises(BadEvent):
+            decode("1-0", fields, minimum)
+
+
 @pytest.mark.parametrize("item", [b"{", b"\xff", b'{"a":NaN}', b'{"a":1,"a":2}', b"[" * 20_000], ids=short)
 def test_flat_details_that_are_no_json_are_ignored_if_it_is_sold_out(item: bytes) -> None:
     assert flat(catalogItemId="mug-1", quantity="0", item=item).ignored == ("item",)

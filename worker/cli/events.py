@@ -82,7 +82,8 @@ def replay(
     from worker.services.replaying import replay
 
     arguments.check_choice(ids, filtered=everything, hint="--all")
-    done = replay(session.parts().stream, ids)
+    parts = session.parts()
+    done = replay(parts.stream, ids, parts.settings.min_quantity)
     say_changed(done.changed, done.refused, "replayed", as_json=as_json)
 
 

@@ -24,34 +24,34 @@ class Replayed:
     refused: dict[str, str] = field(default_factory=dict)
 
 
-def replay(stream: Stream, letter_ids: Iterable[str] | None) -> Replayed:
-    """Replays these dead letters (None: all there are, oldest first). Raises RedisAway.
+def replay(stream: Stream, letter_ids: Iterable[str] | None, minimum: int = 1) -> Replayed:
+    """Replays these dead letters (None: all there are, oldest first). Raises RedisAway. `minimum`: see `decode`.
 
     An event keeps its place among the others about its item: that of the entry it came with.
     """
     done = Replayed()
     if letter_ids is None:
         for letter in stream.dead_letters_in_order():
-            _replay(stream, letter, done)
+            _replay(stream, letter, minimum, done)
         return done
     for letter_id in dict.fromkeys(letter_ids):
         found = stream.dead_letter(letter_id) if _ENTRY_ID.fullmatch(letter_id.encode()) else None
         if found is None:
             done.refused[letter_id] = NO_SUCH_LETTER
         else:
-            _replay(stream, found, done)
+            _replay(stream, found, minimum, done)
     return done
 
 
-def _replay(stream: Stream, letter: Entry, done: Replayed) -> None:
+def _replay(stream: Stream, letter: Entry, minimum: int, done: Replayed) -> None:
     try:
-        stream.replay(letter.id, event_of(letter.fields))
+        stream.replay(letter.id, event_of(letter.fields, minimum))
         done.changed += 1
     except BadEvent as bad:
         done.refused[letter.id] = str(bad)
 
 
-def event_of(letter: Fields) -> Fields:
+def event_of(letter: Fields, minimum: int = 1) -> Fields:
     """The event in a dead letter, dated as it was when it came in; raises BadEvent if it can't be understood still."""
     original_id = letter.get(b"originalId", b"")
     if not _ENTRY_ID.fullmatch(original_id):
@@ -59,7 +59,7 @@ def event_of(letter: Fields) -> Fields:
     if b"truncated" in letter:
         raise BadEvent("only its beginning was kept")
     own = {name: value for name, value in letter.items() if name not in OURS}
-    event = decode(original_id.decode(), own)
+    event = decode(original_id.decode(), own, minimum)
     return _dated(own, event.occurred_at)
 
 
