@@ -6,6 +6,8 @@ Loading the libraries takes a second or two, on a busy machine more, and a super
 import os
 import signal
 import sys
+from io import TextIOWrapper
+from pathlib import Path
 from types import FrameType
 from typing import Final, NoReturn
 
@@ -19,6 +21,7 @@ PRIVATE: Final = 0o077
 def main() -> None:
     """`stockbell`: runs the command that the process was started with, and ends the process."""
     os.umask(PRIVATE)
+    open_streams()
     answer_signals(sys.argv[1:])
     from worker.cli import main
 
@@ -27,6 +30,20 @@ def main() -> None:
     finally:
         if signal.getsignal(signal.SIGINT) is _interrupt:  # Python complains about one while it cleans up
             signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def open_streams() -> None:
+    """A standard stream that is closed is one that nobody listens to, not a trouble; nor are signs that one can't show.
+
+    Else the next file or socket would get its number, and what is written there.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            nowhere = Path(os.devnull).open(mode, encoding="utf-8")  # noqa: SIM115
+            os.set_inheritable(nowhere.fileno(), True)
+            setattr(sys, name, nowhere)
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def answer_signals(arguments: list[str]) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+import redis
 
 from tests.acceptance.stockbell import NOBODY_THERE, Stockbell, done, refused
 from tests.relay import Do, ScriptedRelay
@@ -74,6 +75,15 @@ def test_the_doctor_names_everything_that_is_wrong(alone: Stockbell, tmp_path: P
     assert lines["broker"] == "-     broker      not checked: see events"
     assert "127.0.0.1" in lines["smtp"]
     assert "back_in_stock/" in lines["templates"]
+
+
+@pytest.mark.parametrize("key", ["inventory:events", "inventory:events:dead"])
+def test_the_doctor_sees_a_key_that_is_no_stream(program: Stockbell, key: str) -> None:
+    with redis.Redis.from_url(program.environment["REDIS_URL"]) as client:
+        client.set(key, "x")
+    answer = program.run("doctor")
+    assert answer.returncode == 1
+    assert "FAIL  events      Redis (events): WRONGTYPE" in answer.stdout
 
 
 def test_the_doctor_names_one_cause_once(program: Stockbell, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """How commands and processes end: stopped while they start, interrupted, with nobody who reads what they print."""
 
+import json
 import os
 import signal
 import socket
@@ -28,6 +29,40 @@ def test_whoever_stops_reading_hears_no_complaint(program: Stockbell) -> None:
     )
     os.close(writing)
     assert (answer.returncode, answer.stderr) == (1, "")
+
+
+def in_shell(program: Stockbell, command: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    """Runs `stockbell COMMAND` with its redirections."""
+    return subprocess.run(
+        ["sh", "-c", f'exec "$0" -m worker {command}', sys.executable],
+        env=program.environment | settings,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+        timeout=60,
+    )
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_stream_that_is_closed_is_no_trouble(program: Stockbell, closed: str) -> None:
+    answer = in_shell(program, f"requests create jane@customer.example mug-1 {closed}")
+    assert (answer.returncode, answer.stderr) == (0, "")
+    assert bool(answer.stdout) == (">&- " not in f"{closed} ".replace("2>&-", ""))
+    assert len(program.requests()) == 1
+
+
+def test_a_closed_stream_can_hold_no_requests(program: Stockbell) -> None:
+    assert "line 1 must be a header" in refused(in_shell(program, "import - <&-"))
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_signs_that_the_output_does_not_have_are_written_in_others(program: Stockbell, encoding: str) -> None:
+    made = in_shell(program, "requests create jane@müller.example mug-1 --option Größe=λ", PYTHONIOENCODING=encoding)
+    assert (made.returncode, made.stderr) == (0, "")
+    listed = in_shell(program, "requests list --json", PYTHONIOENCODING=encoding)
+    assert json.loads(listed.stdout)["catalogReference"]["options"] == {"Größe": "λ"}
+    assert r"\u03bb" in in_shell(program, "requests list", PYTHONIOENCODING=encoding).stdout
 
 
 def held_at(fifo: Path) -> Callable[[], object]:

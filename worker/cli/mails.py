@@ -54,7 +54,7 @@ def preview(
     parts = session.ready_parts()
     facts = trying.facts_of(parts.database, reference)
     if facts == trying.Facts(facts.catalog_item_id, facts.options):
-        complain("no event has told anything of this item yet: the mail knows its id only")
+        complain("no event has told this item's name, price, picture or link yet: the mail knows its id only")
     writer = _writer(parts, parts.settings.mail_from or Mailbox("", SHOP))
     mail = trying.write(writer, facts, NOBODY, item_url=url, locale=language)
     stem = "-".join(["preview", item, *([language] if language else [])])

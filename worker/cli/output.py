@@ -27,8 +27,9 @@ def complain(text: str) -> None:
 
 
 def say_json(value: object, *, pretty: bool = False) -> None:
-    """JSON on one line, or (`pretty`) for people to read."""
-    print(json.dumps(value, ensure_ascii=False, indent=2 if pretty else None))
+    """JSON on one line, or (`pretty`) for people to read. Where not every sign can be written it is in ASCII."""
+    is_ascii = sys.stdout.encoding.lower() not in ("utf-8", "utf8")
+    print(json.dumps(value, ensure_ascii=is_ascii, indent=2 if pretty else None))
 
 
 def say_pairs(pairs: Mapping[str, object]) -> None:

@@ -98,10 +98,11 @@ def _breaker(patient: Patient) -> _Look:
 def _events(patient: Patient) -> _Look:
     try:
         version = patient.stream.ping()
+        if tuple(map(int, version.split(".")[:2])) < OLDEST_REDIS:
+            return False, f"Redis {version}, but 6.2 or newer is needed"
+        patient.stream.figures()  # the keys may be something else than streams
     except RedisAway as away:
-        return False, f"{away}; check REDIS_URL or STOCKBELL_EVENTS_URL"
-    if tuple(map(int, version.split(".")[:2])) < OLDEST_REDIS:
-        return False, f"Redis {version}, but 6.2 or newer is needed"
+        return False, f"{away}; check REDIS_URL, STOCKBELL_EVENTS_URL and STOCKBELL_EVENT_STREAM"
     return True, f"Redis {version}, stream {patient.stream.name}"
 
 
