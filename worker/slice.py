@@ -166,11 +166,13 @@ class Slice:
         self.stint.mails += 1
         if isinstance(outcome, RelayDown) and outcome.is_too_fast:
             outcome = self._slow_down(claim, outcome)
-        if trouble := self._line.suspicion.note(mail.recipient, outcome):
+        suspicion = self._line.suspicion
+        means = suspicion.judged(outcome)
+        if trouble := suspicion.note(mail.recipient, outcome):
             self._note(trouble)
             self.end()
-        upsets = self._line.upsets.note(claim.id, outcome)
-        self._record(claim, settle(outcome, claim.tries, self._line.policy, random.uniform(-1, 1), upsets), outcome)
+        upsets = self._line.upsets.note(claim.id, means)
+        self._record(claim, settle(means, claim.tries, self._line.policy, random.uniform(-1, 1), upsets), means)
         self._supply.reported()
         self.end_if_dry()
 
@@ -178,7 +180,7 @@ class Slice:
         """The relay is there, but this process is too fast for it. The next slice knows."""
         self._unsent.add(claim.list_id)
         self.end()
-        return self._line.throttle.too_fast(claim.id, refused, self.stint.mails)
+        return self._line.throttle.too_fast(claim.id, refused, self.stint.mails, self._line.suspicion.taken)
 
     # render
 

@@ -1,7 +1,7 @@
 """How fast mails may go out: the arithmetic of a limit, and of slowing down for a relay that asks for it. Pure."""
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 from uuid import UUID
 
@@ -21,7 +21,7 @@ RECOVERY_SECONDS: Final = 10.0
 LIFTED_AT: Final = 8.0
 """So many times the speed after the last cut, and the relay seems to have no limit any more."""
 FREE_REFUSALS: Final = 5
-"""So often one recipient may be found too fast before it is taken for the recipient's own trouble."""
+"""So often one recipient may be found too fast before another one is tried first."""
 _REMEMBERED: Final = 10_000
 
 
@@ -64,7 +64,8 @@ class Tempo:
     _after_cut: float = 0.0
     _cut_at: float = float("-inf")
     _taken: deque[tuple[float, int]] = field(default_factory=deque)
-    _refused: dict[UUID, int] = field(default_factory=dict)
+    _refused: dict[UUID, tuple[int, int]] = field(default_factory=dict)
+    """How often a request was, and how many mails the relay had taken when it last was."""
 
     def note(self, mails: int, now: float) -> None:
         """A slice that ends now has sent so many."""
@@ -107,15 +108,19 @@ class Tempo:
         self._bucket.tokens = 0.0
         return self._after_cut
 
-    def judged(self, request_id: UUID, refused: RelayDown) -> RelayDown | Deferred:
+    def judged(self, request_id: UUID, refused: RelayDown, taken: int) -> RelayDown | Deferred:
         """What a refusal for speed means: that of one recipient again and again is about that recipient after all.
 
-        Else the mail that is refused for good by such words would be the first of every claim, and slow down all.
+        Else the mail that is refused for good by such words would be the first of every claim, and slow down all. But
+        where the relay has taken (of `taken` mails) none since the last time, it is us: another one is tried first,
+        and no try is spent.
         """
         if refused.reply is None or refused.stage not in ABOUT_A_MAIL:
             return refused
-        times = self._refused.pop(request_id, 0) + 1
-        self._refused[request_id] = times
+        times, taken_before = self._refused.pop(request_id, (0, taken))
+        self._refused[request_id] = times + 1, taken
         if len(self._refused) > _REMEMBERED:
             del self._refused[next(iter(self._refused))]
-        return refused if times <= FREE_REFUSALS else Deferred(refused.stage, refused.reply)
+        if times < FREE_REFUSALS:
+            return refused
+        return Deferred(refused.stage, refused.reply) if taken > taken_before else replace(refused, reply=None)

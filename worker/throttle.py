@@ -96,10 +96,13 @@ class Throttle:
         """A slice that ends now has sent so many."""
         self._tempo.note(mails, self._clock())
 
-    def too_fast(self, request_id: UUID, refused: RelayDown, mails: int) -> RelayDown | Deferred:
-        """The relay refuses this one since it finds us too fast; its slice has sent so many. What that means for it."""
-        judged = self._tempo.judged(request_id, refused)
-        if judged is refused and (limit := self._tempo.cut(mails, self._clock())):
+    def too_fast(self, request_id: UUID, refused: RelayDown, mails: int, taken: int) -> RelayDown | Deferred:
+        """The relay refuses this one since it finds us too fast. What that means for it.
+
+        `mails`: what its slice has sent; `taken`: how many the relay has taken since this process began.
+        """
+        judged = self._tempo.judged(request_id, refused, taken)
+        if isinstance(judged, RelayDown) and (limit := self._tempo.cut(mails, self._clock())):
             self._held = 0  # lost to others, too: the relay has heard enough
             log.warning("relay.too_fast", rate=round(limit, 1), stage=refused.stage.value, reason=refused.reason)
         return judged

@@ -416,6 +416,34 @@ def test_many_refusals_in_a_row_are_about_us(shop: Shop, server: ScriptedRelay) 
     assert "@" not in str(found.reason)
 
 
+@pytest.mark.parametrize("refusal", ["554 client host blocked", "550 5.1.1 no such user", "550 5.7.1 go away"])
+def test_no_more_fail_of_those_whom_a_relay_refuses_that_takes_our_sender(
+    shop: Shop, server: ScriptedRelay, refusal: str
+) -> None:
+    """A probe finds it well each time."""
+    shop.waiting(4 * REFUSALS_IN_A_ROW)
+    server.decide = lambda stage, _recipient: refusal if stage == "rcpt" else None
+    found = list[int]()
+
+    async def run() -> None:
+        async with line_of(shop, server, connections=3) as line:
+            for _ in range(8):
+                await deliver(line, [shop.list_id()])
+                if shop.breaker().state == "open":
+                    found.append(line.suspicion.times)
+                    shop.change("UPDATE relay SET probe_at = stockbell_now(-1)")
+                    assert await probe(line)
+            assert status_counts(shop).get(FAILED, 0) <= REFUSALS_IN_A_ROW + line.connections
+            assert {row.attempts for row in shop.rows() if row.status == RECEIVED} <= {0, 1}
+            server.decide = None
+            back_off_is_over(shop)
+            await serve_until_done(line, shop)
+
+    asyncio.run(run())
+    assert found == [*range(1, len(found) + 1)] != []
+    assert status_counts(shop)[SENT] >= 3 * REFUSALS_IN_A_ROW - 3
+
+
 def test_refusals_with_a_success_between_are_about_them(shop: Shop, server: ScriptedRelay) -> None:
     shop.waiting(REFUSALS_IN_A_ROW + 10)
     refusals = ["550 5.1.1 no such user"] * (REFUSALS_IN_A_ROW - 1)

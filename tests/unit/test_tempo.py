@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from worker.outcomes import Deferred, RelayDown, Reply, Scope, Stage
 from worker.tempo import BURST_SECONDS, CUT_SECONDS, FREE_REFUSALS, LIFTED_AT, RECOVERY_SECONDS, SLOWEST, Bucket, Tempo
+from worker.verdicts import Later, RetryPolicy, Tries, settle
 
 RATES = st.floats(0.01, 10_000)
 PAUSES = st.lists(st.tuples(st.floats(0, 5), st.integers(1, 500)), min_size=1, max_size=50)
@@ -139,19 +140,30 @@ def test_what_was_not_used_is_not_lost() -> None:
 
 def test_a_recipient_that_is_always_too_fast_is_deferred_as_any_other() -> None:
     tempo, down = Tempo(), refused()
+    for taken in range(FREE_REFUSALS):
+        assert tempo.judged(UUID(int=1), down, taken) is down
+    assert tempo.judged(UUID(int=1), down, 9) == Deferred(Stage.RCPT, Reply(450, "4.7.28 too fast"))
+    assert tempo.judged(UUID(int=2), down, 9) is down
+
+
+def test_where_the_relay_takes_nobody_the_next_one_is_tried_and_no_try_is_spent() -> None:
+    tempo, down = Tempo(), refused()
     for _ in range(FREE_REFUSALS):
-        assert tempo.judged(UUID(int=1), down) is down
-    assert tempo.judged(UUID(int=1), down) == Deferred(Stage.RCPT, Reply(450, "4.7.28 too fast"))
-    assert tempo.judged(UUID(int=2), down) is down
+        assert tempo.judged(UUID(int=1), down, 7) is down
+    for _ in range(100):
+        again = tempo.judged(UUID(int=1), down, 7)
+        assert isinstance(settle(again, Tries(), RetryPolicy(10, 60, "resend"), 0.0), Later)
+        assert isinstance(again, RelayDown)
+    assert isinstance(tempo.judged(UUID(int=1), down, 8), Deferred), "it takes others"
 
 
 def test_before_a_recipient_is_named_none_is_to_blame() -> None:
     tempo, down = Tempo(), refused(Stage.MAIL)
-    assert all(tempo.judged(UUID(int=1), down) is down for _ in range(2 * FREE_REFUSALS))
+    assert all(tempo.judged(UUID(int=1), down, taken) is down for taken in range(2 * FREE_REFUSALS))
 
 
 def test_not_more_are_remembered_than_fit() -> None:
     tempo, down = Tempo(), refused()
     for number in range(20_000):
-        tempo.judged(UUID(int=number), down)
+        tempo.judged(UUID(int=number), down, 0)
     assert len(tempo._refused) == 10_000

@@ -192,7 +192,7 @@ async def test_it_is_off_until_the_relay_finds_us_too_fast() -> None:
     throttle = Throttle(clock=clock)
     with capture_logs() as logs:
         for number in range(3):
-            assert throttle.too_fast(UUID(int=number), TOO_FAST, 100) is TOO_FAST
+            assert throttle.too_fast(UUID(int=number), TOO_FAST, 100, 0) is TOO_FAST
     assert [(entry["event"], entry["rate"]) for entry in logs] == [("relay.too_fast", 50.0)]
     assert throttle.is_on
     assert throttle.most(0.5, 0) == 25
@@ -204,7 +204,7 @@ async def test_it_is_off_until_the_relay_finds_us_too_fast() -> None:
 async def test_both_limits_hold() -> None:
     tokens, clock = GivenTokens(rate=1000.0), Clock()
     throttle = throttle_of(tokens, clock)
-    throttle.too_fast(UUID(int=1), TOO_FAST, 40)
+    throttle.too_fast(UUID(int=1), TOO_FAST, 40, 0)
     clock.now += 2
     source = Throttled(Box(500), throttle)
     assert source.available == 0

@@ -56,9 +56,14 @@ def read(c: Connection) -> Breaker:
     return Breaker(row.state, row.since, row.reason, row.scope)
 
 
-def trip(c: Connection, reason: str, scope: str) -> bool:
-    """Closed -> open; False if it was open already, or if the relay took somebody's mail just now."""
-    return _OPEN.count(c, reason=reason, scope=scope, first=PROBE_PAUSES[0], lately=LATELY_SECONDS) > 0
+def trip(c: Connection, reason: str, scope: str, times: int = 0) -> bool:
+    """Closed -> open; False if it was open already, or if the relay took somebody's mail just now.
+
+    `times`: how often a probe closed it in vain; the first one now comes the later for it.
+    """
+    shortest, longest = PROBE_PAUSES
+    first = min(longest, shortest * 4.0 ** min(times, 8))
+    return _OPEN.count(c, reason=reason, scope=scope, first=first, lately=LATELY_SECONDS) > 0
 
 
 def note_sign_of_life(c: Connection) -> None:
