@@ -38,7 +38,7 @@ class Stockbell:
         self.relay = relay
         self._redis = redis_server
         self._directory = directory
-        self._database = Database(database_url)
+        self._database = Database(database_url, is_patient=True)  # some of its locks are held for long
         self.processes: list[subprocess.Popen[bytes]] = []
         self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("STOCKBELL_")},

@@ -16,6 +16,8 @@ from tests.contract.shop import Shop, shop_at, somebody_waits
 from tests.polling import eventually
 from worker.errors import BadSetting, DatabaseAway
 from worker.models import Owner
+from worker.store import requests
+from worker.store.requests import Filter
 from worker.store.sql import Sql
 
 _TOUCH = Sql("UPDATE owner SET host = :host WHERE id = :id")
@@ -68,6 +70,35 @@ def test_a_connection_that_was_cut_is_away_once(shop: Shop, other_shop: Shop) ->
     with pytest.raises(DatabaseAway):
         shop.count(Owner)
     assert shop.read_one(Owner, owner).id == owner
+
+
+@on_postgresql
+def test_who_stalls_in_a_transaction_keeps_nobody_waiting(shop: Shop, other_shop: Shop) -> None:
+    """Frozen, or gone with its host: its locks are let go, and what it had done so far is undone."""
+    owner = shop.owner()
+    (limit,) = shop.ask("SELECT current_setting('idle_in_transaction_session_timeout') AS now")
+    assert limit.now == "8s"
+
+    def stall(c: Connection) -> None:
+        c.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = '100ms'")
+        _TOUCH(c, id=owner, host="stalled")
+        other_shop.change("UPDATE owner SET host = 'other'")  # waits for our lock
+        _TOUCH(c, id=owner, host="stalled")
+
+    with pytest.raises(DatabaseAway, match="idle-in-transaction"):
+        shop.write(stall)
+    assert shop.read_one(Owner, owner).host == "other"
+
+
+@on_postgresql
+def test_who_lists_requests_may_take_any_time_over_it(shop: Shop) -> None:
+    shop.waiting(3)
+
+    def read(c: Connection) -> str:
+        assert len(list(requests.find(c, Filter()))) == 3
+        return str(c.exec_driver_sql("SHOW idle_in_transaction_session_timeout").scalar())
+
+    assert shop.database.read(read) == "0"
 
 
 @on_postgresql

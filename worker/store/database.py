@@ -22,7 +22,8 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _UTC = "-c timezone=UTC"
-_LIMITS = "-c lock_timeout=10s -c statement_timeout=60s"
+# Who stalls between two statements, or whose host has vanished, must not keep its locks for longer than others wait.
+_LIMITS = "-c lock_timeout=10s -c statement_timeout=60s -c idle_in_transaction_session_timeout=8s"
 
 TRIES = 5
 """How often a transaction that lost against another one is run."""
@@ -37,7 +38,7 @@ class Database:
     """
 
     def __init__(self, url: str, *, connections: int = 3, is_patient: bool = False) -> None:
-        """`is_patient`: no limit on how long a statement runs, or waits for a lock (PostgreSQL)."""
+        """`is_patient`: no limit on how long a statement runs, or waits, or the next one is waited for (PostgreSQL)."""
         self._engine = _engine(url, connections, _UTC if is_patient else f"{_UTC} {_LIMITS}")
         self.dialect = self._engine.dialect.name
         self._kept: dict[int, Connection] = {}

@@ -127,7 +127,12 @@ def remove(c: Connection, request_id: UUID) -> bool:
 
 
 def find(c: Connection, which: Filter, limit: int = 0, *, newest_first: bool = False) -> Iterator[Row[Any]]:
-    """The matching requests with their catalog reference, oldest first; `limit` 0 means all. Rows are streamed."""
+    """The matching requests with their catalog reference, oldest first; `limit` 0 means all.
+
+    Rows are streamed, and whoever reads them may take any time over it.
+    """
+    if c.dialect.name == "postgresql":
+        c.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
     order = (col(R.created_date), col(R.id)) if not newest_first else (col(R.created_date).desc(), col(R.id).desc())
     query = _matching(which).order_by(*order).limit(limit or None)
     yield from c.execute(query, execution_options={"yield_per": 1000})
