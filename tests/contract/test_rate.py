@@ -214,10 +214,14 @@ def test_a_relay_that_allows_few_connections_is_not_pressed(shop: Shop, server: 
         # Time stands still, so that it is not asked again whether the relay allows more by now.
         async with line_of(shop, server, connections=10, claim_size=20, clock=Clock()) as line:
             await serve_until_done(line, shop)
+            assert refused
+            refused.clear()
+            shop.waiting(200)
+            await serve_until_done(line, shop)
 
     asyncio.run(run())
-    assert_all_told_at_the_first_try(shop, server, 200)
-    assert len(refused) <= 8
+    assert_all_told_at_the_first_try(shop, server, 400)
+    assert not refused, "it knows how many it may have"
 
 
 @pytest.mark.usefixtures("short_pauses")
