@@ -16,8 +16,6 @@ class Lane:
     workers: int = 0
     in_a_row: int = 0
     unconnected: int = 0
-    leaving: int = 0
-    """How many of the workers were refused a connection, and are about to end."""
     allowed: int | None = None
     """How many connections there were besides the last one that the relay refused to take."""
     connected: bool = False
@@ -72,9 +70,8 @@ class Lane:
     def note_unconnected(self, down: RelayDown) -> None:
         """A connection was refused."""
         self.unconnected += 1
-        self.leaving += 1
         if _is_for_now(down):
-            self.allowed = self.pool.in_use - self.leaving
+            self.allowed = self.pool.in_use - 1
 
     def is_only_limited(self, down: RelayDown, *, lately: bool) -> bool:
         """Whether the relay is well, but wants less of us: no reason to go to another. `lately` it has taken mails."""
