@@ -172,7 +172,7 @@ class Slice:
             self._note(trouble)
             self.end()
         upsets = self._line.upsets.note(claim.id, means)
-        self._record(claim, settle(means, claim.tries, self._line.policy, random.uniform(-1, 1), upsets), means)
+        self._record(claim, settle(means, claim.tries, self._line.policy, random.uniform(-1, 1), upsets), outcome)
         self._supply.reported()
         self.end_if_dry()
 

@@ -435,6 +435,8 @@ def test_no_more_fail_of_those_whom_a_relay_refuses_that_takes_our_sender(
                     assert await probe(line)
             assert status_counts(shop).get(FAILED, 0) <= REFUSALS_IN_A_ROW + line.connections
             assert {row.attempts for row in shop.rows() if row.status == RECEIVED} <= {0, 1}
+            # Whoever was refused can be told why, also if nothing was spent on it.
+            assert all(shop.attempts(row.id) for row in shop.rows() if row.not_before is not None)
             server.decide = None
             back_off_is_over(shop)
             await serve_until_done(line, shop)
