@@ -9,7 +9,6 @@ more than the 5 s that supervisors allow where replies are waited for.
 
 import asyncio
 import ctypes
-import gc
 import os
 import signal
 import sys
@@ -22,15 +21,13 @@ from typing import Any, NoReturn, TypeVar
 import structlog
 import uvloop
 
-from worker.bootstrap import Parts
+from worker.bootstrap import Parts, collect_rarely
 from worker.lease import Heartbeat
 from worker.line import Line
 
 T = TypeVar("T")
 
 IDLE_CHECK_SECONDS = 2.0
-GARBAGE = 20_000
-"""So many objects that are not yet freed make Python look for cycles."""
 SWITCH_SECONDS = 0.0002
 CLOSE_SECONDS = 0.4
 """How long a child that ends may take to say goodbye to relay and database."""
@@ -93,9 +90,7 @@ class Child:
         _outlive_the_parent()
         # With Python's own 5 ms the SQL thread waits that long for the loop at every reply of the database.
         sys.setswitchinterval(SWITCH_SECONDS)
-        # What a mail is made of has no cycles: to look for some after every 700 new objects is work for nothing.
-        gc.freeze()
-        gc.set_threshold(GARBAGE)
+        collect_rarely()
         self._lifeline = lifeline
         self._at_work = threading.Lock()
         self._loop = uvloop.new_event_loop()

@@ -5,7 +5,6 @@ is kept and tried again, and the backlog stays in Redis. Dead letters come from 
 troubles.
 """
 
-import gc
 import os
 import socket
 import time
@@ -16,7 +15,7 @@ from uuid import uuid4
 import structlog
 
 from worker.bell import Bell
-from worker.bootstrap import Parts
+from worker.bootstrap import Parts, collect_rarely
 from worker.errors import BadEvent, DatabaseAway, RedisAway
 from worker.events import Event, decode
 from worker.services.intake import Taken, report, ring_for, take_events
@@ -32,8 +31,6 @@ BATCH = 2000
 BATCH_BYTES = 2_000_000
 """After so much no further page is read for a batch, so that huge events need no more memory than small ones."""
 BLOCK_MS = 1000
-GARBAGE = 20_000
-"""So many objects that are not yet freed make Python look for cycles."""
 TRIM_SECONDS = 1.0
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 10.0
 """Seconds between tries while Redis or the database is away."""
@@ -47,10 +44,7 @@ def run(parts: Parts) -> None:
     settings = parts.settings
     if not wait_for_database(parts.database, stop):
         return
-    # What a batch is made of has no cycles and goes as soon as it is done with: to look for some after every 700 new
-    # objects took a third of the time.
-    gc.freeze()
-    gc.set_threshold(GARBAGE)
+    collect_rarely()
     stream = Stream(settings.events_url, settings.event_stream, consumer=consumer_name())
     parts.bell.warm_up()
     log.info("listener.started", stream=settings.event_stream)

@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any, NamedTuple
 
 from config.settings import SHIPPED_TEMPLATES
 from tests.bench import usual
@@ -25,6 +24,7 @@ from worker.mailer import Mail
 from worker.models import uuid7
 from worker.relay import Mailbox
 from worker.render import Renderer
+from worker.services.trying import Facts
 from worker.store.claims import Claim
 from worker.verdicts import Tries
 
@@ -69,22 +69,10 @@ def _mail_bytes() -> int:
     sender = Mailbox("Shop", "no-reply@shop.example")
     writer = LetterWriter(Renderer(SHIPPED_TEMPLATES, "Stockbell"), sender, "https://shop.example/p/{catalogItemId}")
     claim = Claim(uuid7(), 1, uuid7(), uuid7(), "hot-0-12345@customer.example", None, None, Tries())
-    facts: Any = Facts("hot-0", "{}", "Blue mug, number 0", *DETAILS, None)
+    facts = Facts("hot-0", "{}", "Blue mug, number 0", *DETAILS, None)
     mail = writer.write(claim, facts)
     assert isinstance(mail, Mail)
     return len(mail.content)
-
-
-class Facts(NamedTuple):
-    """What `fill` writes of an item."""
-
-    catalog_item_id: str
-    options: str
-    name: str | None
-    price: str | None
-    currency: str | None
-    image_url: str | None
-    url: str | None
 
 
 def _measure(world: World, kind: str, children: int, mails: int, source: list[float]) -> Rounds:

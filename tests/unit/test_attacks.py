@@ -2,7 +2,6 @@
 
 import logging
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 from uuid import UUID
@@ -150,18 +149,7 @@ def test_a_name_is_never_taken_for_a_template(evil: str) -> None:
 # Logs and reprs
 
 
-@pytest.fixture
-def _log_restored() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level, raising = root.handlers[:], root.level, logging.raiseExceptions
-    yield
-    structlog.reset_defaults()
-    logging.captureWarnings(capture=False)
-    root.handlers, logging.raiseExceptions = handlers, raising
-    root.setLevel(level)
-
-
-@pytest.mark.usefixtures("_log_restored")
+@pytest.mark.usefixtures("log_restored")
 @pytest.mark.parametrize("log_format", ["console", "json"])
 def test_a_text_in_a_log_stays_on_its_line_and_steers_no_terminal(
     log_format: LogFormat, capsys: pytest.CaptureFixture[str]

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -18,24 +17,14 @@ from pydantic import SecretStr
 
 from config.logging import LogFormat, configure, mask
 
+pytestmark = pytest.mark.usefixtures("log_restored")
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True
-
-
-@pytest.fixture(autouse=True)
-def _restored() -> Iterator[None]:
-    """What `configure` changes belongs to the process, so it is put back."""
-    root = logging.getLogger()
-    handlers, level, raising = root.handlers[:], root.level, logging.raiseExceptions
-    yield
-    structlog.reset_defaults()
-    logging.captureWarnings(capture=False)
-    root.handlers, logging.raiseExceptions = handlers, raising
-    root.setLevel(level)
 
 
 def written(capsys: pytest.CaptureFixture[str]) -> str:
