@@ -18,7 +18,7 @@ import ssl
 import struct
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from email.parser import BytesHeaderParser
@@ -202,8 +202,8 @@ class ScriptedRelay:
         self.port = self._socket.getsockname()[1]
         self._loop = asyncio.new_event_loop()
         self._released = asyncio.Event()
-        self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._conversing: set[asyncio.Task[None]] = set()
         self._accepted: list[socket.socket] = []
         self._loop.add_reader(self._socket, self._accept_connections)
         self._thread = threading.Thread(target=self._loop.run_forever, name="relay", daemon=True)
@@ -220,7 +220,7 @@ class ScriptedRelay:
 
     def drop_connections(self) -> None:
         """Close every connection without a word, and go on listening. They are closed when this returns."""
-        asyncio.run_coroutine_threadsafe(self._abort(), self._loop).result(60)
+        asyncio.run_coroutine_threadsafe(_cancel(self._conversing), self._loop).result(60)
 
     def answer(self, stage: str, recipient: str | None) -> Answer:
         """What to do now. Used by the connections."""
@@ -261,22 +261,16 @@ class ScriptedRelay:
                 task = self._loop.create_task(self._serve(accepted))
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
+                task.add_done_callback(self._conversing.discard)
 
     async def _end(self) -> None:
         self._loop.remove_reader(self._socket)
         self._socket.close()
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await _cancel(self._tasks)
         for _ in range(10):  # asyncio lets go of a socket some turns of its loop later
             await asyncio.sleep(0)
         for accepted in self._accepted:
             accepted.close()
-
-    async def _abort(self) -> None:
-        for writer in self._writers:
-            writer.transport.abort()
 
     async def _serve(self, accepted: socket.socket) -> None:
         self.connections += 1
@@ -297,7 +291,8 @@ class ScriptedRelay:
         tls = self._tls if self.security == "tls" and handshake is Do.USUAL else None
         await self._loop.connect_accepted_socket(lambda: protocol, accepted, ssl=tls)
         writer = await connected
-        self._writers.add(writer)
+        if this := asyncio.current_task():
+            self._conversing.add(this)
         try:
             connection = _Connection(self, reader, writer, number)
             await (connection.run() if handshake is Do.USUAL else connection.fail_handshake(handshake))
@@ -305,8 +300,15 @@ class ScriptedRelay:
             writer.transport.abort()
             raise
         finally:
-            self._writers.discard(writer)
             writer.close()
+
+
+async def _cancel(tasks: Collection[asyncio.Task[None]]) -> None:
+    """Ends them, those too that hold something back, and waits for that."""
+    ending = list(tasks)
+    for task in ending:
+        task.cancel()
+    await asyncio.gather(*ending, return_exceptions=True)
 
 
 _NO_LINGERING: Final = struct.pack("ii", 1, 0)

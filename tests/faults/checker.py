@@ -57,10 +57,11 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Break:
-    """Something that was broken when the relay had taken `at` mails."""
+    """Something that was broken while the relay took its mails from number `began` to number `ended`."""
 
     what: str
-    at: int
+    began: int
+    ended: int
     may_repeat: int = 0
     """How many mails may be sent again for it (DESIGN.md, section 5)."""
 
@@ -135,7 +136,7 @@ def _repeats(history: History) -> Iterator[str]:
             causes = [
                 place
                 for place, each in enumerate(history.breaks)
-                if first <= each.at + history.in_flight and each.at < second and left[place] > 0
+                if first <= each.ended + history.in_flight and each.began < second and left[place] > 0
             ]
             if causes:
                 left[causes[0]] -= 1

@@ -51,11 +51,11 @@ def run(world: World) -> Result:
 def _break(trial: Trial, second: LoggingRelay, what: str, name: str) -> None:
     """Until the second is seen to be used. The first holds verdicts back until the trouble has begun."""
     begin, end = TROUBLES[what]
-    before = second.taken
+    mails, taken = len(trial.relay.mails), second.taken
     begin(trial.relay)
-    trial.broke(f"first relay {what}", trial.system.connections * trial.system.children)
+    trial.broke(f"first relay {what}", trial.system.connections * trial.system.children, since=mails)
     trial.expect_that(
-        _is_used(trial, second, before, name), f"the second relay does not take over when the first {what}"
+        _is_used(trial, second, taken, name), f"the second relay does not take over when the first {what}"
     )
     end(trial.relay)
 

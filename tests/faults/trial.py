@@ -192,9 +192,10 @@ class Trial:
         """Done by the thread of the run, not by the relay's."""
         self._now.append(_Step(0, "", action, 0, is_instant=False))
 
-    def broke(self, what: str, may_repeat: int = 0) -> None:
-        """Something is broken now."""
-        self._breaks.append(Break(what, len(self.relay.mails), may_repeat))
+    def broke(self, what: str, may_repeat: int = 0, *, since: int | None = None) -> None:
+        """Something is broken now; it took as long as the relay took mails `since` that number."""
+        now = len(self.relay.mails)
+        self._breaks.append(Break(what, now if since is None else since, now, may_repeat))
         self._last_break = time.monotonic()
 
     def until_quiet(self) -> None:
@@ -268,10 +269,11 @@ class Trial:
             self._do(self._now.popleft())
 
     def _do(self, step: _Step) -> bool:
+        before = len(self.relay.mails)
         if step.action() is False:
             return False
         if step.what:
-            self.broke(step.what, step.may_repeat)
+            self.broke(step.what, step.may_repeat, since=before)
         return True
 
     def _go_on(self, is_enough: Callable[[], bool]) -> None:
