@@ -17,7 +17,7 @@ class Lane:
     in_a_row: int = 0
     unconnected: int = 0
     allowed: int | None = None
-    """How many connections there were besides the last one that the relay refused to take."""
+    """How many connections there were when the relay refused to take one more."""
     connected: bool = False
     worked: bool = False
     down: RelayDown | None = None
@@ -49,8 +49,8 @@ class Lane:
 
     @property
     def has_no_connection(self) -> bool:
-        """Whether none was to be had, now that the last one of the run was refused."""
-        return self.unconnected >= self.pool.connections or self.workers == 1
+        """Whether none was to be had, now that one was refused."""
+        return self.unconnected >= self.pool.connections or self.workers == 0
 
     def note_down(self, down: RelayDown) -> bool:
         """Takes a trouble into account; True if it is one too many."""
@@ -68,10 +68,10 @@ class Lane:
         return True
 
     def note_unconnected(self, down: RelayDown) -> None:
-        """A connection was refused."""
+        """A connection was refused, and is not in use any more."""
         self.unconnected += 1
         if _is_for_now(down):
-            self.allowed = self.pool.in_use - 1
+            self.allowed = self.pool.size
 
     def is_only_limited(self, down: RelayDown, *, lately: bool) -> bool:
         """Whether the relay is well, but wants less of us: no reason to go to another. `lately` it has taken mails."""

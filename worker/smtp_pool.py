@@ -57,9 +57,14 @@ class Pool:
         return min(self.connections, self._width + int((self._clock() - self._narrowed_at) / WIDEN_SECONDS))
 
     @property
+    def size(self) -> int:
+        """How many connections there are, those included that are kept for later."""
+        return self.in_use + len(self._idle)
+
+    @property
     def has_room(self) -> bool:
         """Whether there may be one connection more, as far as it is up to us."""
-        return self.in_use + len(self._idle) < self.connections
+        return self.size < self.connections
 
     @property
     def is_taken(self) -> bool:
@@ -67,7 +72,7 @@ class Pool:
         return self.in_use >= self.connections
 
     def narrow(self, width: int) -> None:
-        """The relay has refused a connection while so many others were in use."""
+        """The relay has refused a connection while there were so many others."""
         self._width, self._narrowed_at = max(1, width), self._clock()
 
     async def take(self) -> Kept | RelayDown:

@@ -60,7 +60,7 @@ class Run:
         self._lanes = [Lane(place, pool) for place, pool in enumerate(pools)]
         self._choice = choice
         self._report = report
-        self._workers = set[asyncio.Task[None]]()
+        self._workers = set[asyncio.Task[RelayDown | None]]()
         self._opening = 0
         """How many of the workers will take a mail as soon as they have a connection."""
         self._resting: list[Callable[[], None]] = []
@@ -156,20 +156,19 @@ class Run:
         self._workers.add(worker)
         worker.add_done_callback(partial(self._ended, lane))
 
-    async def _work(self, lane: Lane) -> None:
-        """Uses one connection, and another when that has ended."""
+    async def _work(self, lane: Lane) -> RelayDown | None:
+        """Uses one connection, and another when that has ended. RelayDown: none was to be had."""
         while True:
             try:
                 kept = await lane.pool.take()
             finally:
                 self._opening -= 1
             if isinstance(kept, RelayDown):
-                self._note_unconnected(lane, kept)
-                return
+                return kept
             lane.connected = True
             await self._serve(lane, kept)
             if not self._may_start() or _is_cancelled() or self._lane() is not lane:
-                return
+                return None
             self._opening += 1
 
     async def _serve(self, lane: Lane, kept: Kept) -> None:
@@ -183,7 +182,7 @@ class Run:
         if unsent is not None:
             self.source.put_back(unsent)
 
-    def _ended(self, lane: Lane, worker: asyncio.Task[None]) -> None:
+    def _ended(self, lane: Lane, worker: asyncio.Task[RelayDown | None]) -> None:
         self._workers.discard(worker)
         lane.workers -= 1
         lane.pool.in_use -= 1
@@ -192,6 +191,8 @@ class Run:
             self._error = self._error or error
             self._stop()
             self._cancel_workers()
+        elif not worker.cancelled() and (down := worker.result()) is not None:
+            self._note_unconnected(lane, down)
         self.stir()
 
     def _stop(self) -> None:
