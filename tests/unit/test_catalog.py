@@ -1,13 +1,13 @@
 """Catalog references and URLs come in many forms and leave in one."""
 
 import json
-import time
 from contextlib import suppress
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from tests.bounded import bounded
 from worker.catalog import (
     WIX_STORES,
     CatalogReference,
@@ -299,10 +299,9 @@ def test_a_url_that_passes_is_plain_ascii_and_passes_again(raw: str) -> None:
 
 @pytest.mark.parametrize("filler", ["a", "a.", "a-", "-", ".", "xn--", "%", "/", "@", "[", ":", "é"])
 def test_a_long_url_is_judged_in_no_time(filler: str) -> None:
-    started = time.process_time()
-    for length in (250, 2040, 200_000):
-        text = (filler * length)[:length]
-        for url in (text, f"https://{text}", f"https://{text}.example/"):
-            with suppress(BadUrl):
-                checked_url(url)
-    assert time.process_time() - started < 1
+    with bounded():
+        for length in (250, 2040, 200_000):
+            text = (filler * length)[:length]
+            for url in (text, f"https://{text}", f"https://{text}.example/"):
+                with suppress(BadUrl):
+                    checked_url(url)

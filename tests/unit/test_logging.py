@@ -5,7 +5,6 @@ import json
 import logging
 import subprocess
 import sys
-import time
 import warnings
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import structlog
 from pydantic import SecretStr
 
 from config.logging import LogFormat, configure, mask
+from tests.bounded import bounded
 
 pytestmark = pytest.mark.usefixtures("log_restored")
 
@@ -221,9 +221,8 @@ def test_what_is_masked_and_what_is_not(text: str, masked: str | None) -> None:
     "text", ["a" * 65_000 + " @", "@" * 65_000, "a@" * 32_000, "a." * 32_000 + " @", "://" * 20_000]
 )
 def test_a_hostile_text_is_masked_quickly(text: str) -> None:
-    started = time.process_time()
-    mask(text + "@")
-    assert time.process_time() - started < 2
+    with bounded():
+        mask(text + "@")
 
 
 def test_logging_loads_no_library_that_is_only_for_show() -> None:
