@@ -31,6 +31,10 @@ class Proxy:
         """New connections are served again. Those of the silence, and of before, stay dead, and don't know it."""
         self._is_silent = False
 
+    def lead_to(self, port: int) -> None:
+        """New connections go there, as after a change in the DNS. Those that are open stay where they are."""
+        self._to_port = port
+
     def __enter__(self) -> Self:
         self._loop = asyncio.new_event_loop()
         self._tasks: set[asyncio.Task[None]] = set()

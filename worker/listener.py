@@ -10,6 +10,7 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from uuid import uuid4
 
 import structlog
@@ -27,7 +28,7 @@ from worker.stream import Entry, Stream
 PAGE = 125
 """Entries that are read at once: 8 MB if each is as large as an event may be."""
 BATCH = 2000
-"""Events, at most, that are committed at once: where there is a backlog, a commit to the disk is shared by many."""
+"""Entries, at most, that are dealt with at once: where there is a backlog, a commit to the disk is shared by many."""
 BATCH_BYTES = 2_000_000
 """After so much no further page is read for a batch, so that huge events need no more memory than small ones."""
 BLOCK_MS = 1000
@@ -61,6 +62,19 @@ def run(parts: Parts) -> None:
 def consumer_name() -> str:
     """A name that no other listener ever had, so that what a dead one held can be told apart."""
     return f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:8]}"
+
+
+@dataclass(slots=True)
+class Batch:
+    """What was read: events, and entries that nobody can understand, each with the reason."""
+
+    events: list[Event] = field(default_factory=list)
+    dead: list[tuple[Entry, str]] = field(default_factory=list)
+    size: int = 0
+    """octets that were read for it"""
+
+    def __len__(self) -> int:
+        return len(self.events) + len(self.dead)
 
 
 class Listener:
@@ -103,10 +117,12 @@ class Listener:
 
     def turn(self, stop: Stop) -> None:
         """Reads a batch (waits up to a second for it), and has it kept once the one before is; raises RedisAway."""
-        events = self._abandoned() or self._next()
-        self._settle()
-        if events:
-            self._under_way = self._keeper.submit(self._keep, events, stop)
+        batch = self._abandoned() or self._next()
+        try:
+            self._settle()
+        finally:  # whatever became of the one before, this one has been read
+            if batch:
+                self._under_way = self._keeper.submit(self._keep, batch, stop)
 
     def _settle(self) -> None:
         """Waits until the batch before is done with, or the process was stopped before it could be."""
@@ -114,51 +130,56 @@ class Listener:
         if under_way is not None:
             under_way.result()
 
-    def _abandoned(self) -> list[Event]:
+    def _abandoned(self) -> Batch:
+        batch = Batch()
         if self._clock() < self._look_for_dead_at:
-            return []
+            return batch
         self._settle()  # or what has waited long for the database would be taken over from ourselves
         taken = self._stream.take_over(int(self._idle_seconds * 1000), PAGE)
         if not taken.entries:
             self._look_for_dead_at = self._clock() + self._idle_seconds / 2
         if taken.entries or taken.lost:
             log.warning("events.taken_over", events=len(taken.entries), deleted_meanwhile=taken.lost)
-        return self._decode(taken.entries)
+        self._decode(taken.entries, batch)
+        return batch
 
-    def _next(self) -> list[Event]:
-        """New events: a page, or as many as make a batch if they are there already."""
+    def _next(self) -> Batch:
+        """What is new: a page, or as many as make a batch if they are there already."""
+        batch = Batch()
         page = self._stream.read(PAGE, BLOCK_MS)
-        events, size = self._decode(page), _size(page)
-        while len(page) == PAGE and len(events) <= BATCH - PAGE and size < BATCH_BYTES:
+        self._decode(page, batch)
+        while len(page) == PAGE and len(batch) <= BATCH - PAGE and batch.size < BATCH_BYTES:
             page = self._stream.read(PAGE, 0)
-            events += self._decode(page)
-            size += _size(page)
-        return events
+            self._decode(page, batch)
+        return batch
 
-    def _decode(self, entries: Sequence[Entry]) -> list[Event]:
-        events: list[Event] = []
-        dead: list[tuple[Entry, str]] = []
+    def _decode(self, entries: Sequence[Entry], batch: Batch) -> None:
+        batch.size += _size(entries)
         for entry in entries:
             try:
-                events.append(decode(entry.id, entry.fields, self._minimum))
+                batch.events.append(decode(entry.id, entry.fields, self._minimum))
             except BadEvent as bad:
-                dead.append((entry, str(bad)))
+                batch.dead.append((entry, str(bad)))
                 log.warning("event.rejected", entry_id=entry.id, reason=str(bad))
-        if dead:
-            self._stream.bury(dead)
-        return events
 
-    def _keep(self, events: Sequence[Event], stop: Stop) -> None:
-        """Commits, rings, acknowledges; in the keeper's thread."""
-        taken = self._commit(events, stop)
-        if taken is None:
+    def _keep(self, batch: Batch, stop: Stop) -> None:
+        """Commits, rings, acknowledges, and puts aside what nobody understands; in the keeper's thread."""
+        if batch.events and not self._take(batch.events, stop):
             return
-        ring_for(self._bell, taken)
-        report(events, taken)
-        self._stream.ack([event.entry_id for event in events])
+        if batch.dead and (lost := self._stream.bury(batch.dead)):
+            log.error("dead_letters.lost", events=lost, reason="Redis is full")
         if self._clock() >= self._trim_at:
             self._stream.trim()
             self._trim_at = self._clock() + TRIM_SECONDS
+
+    def _take(self, events: Sequence[Event], stop: Stop) -> bool:
+        taken = self._commit(events, stop)
+        if taken is None:
+            return False
+        ring_for(self._bell, taken)
+        report(events, taken)
+        self._stream.ack([event.entry_id for event in events])
+        return True
 
     def _commit(self, events: Sequence[Event], stop: Stop) -> Taken | None:
         """Commits for as long as it takes; None if the process was stopped before it could."""
@@ -175,7 +196,7 @@ class Listener:
 
 
 def _size(entries: Sequence[Entry]) -> int:
-    return sum(len(value) for entry in entries for value in entry.fields.values())
+    return sum(len(name) + len(value) for entry in entries for name, value in entry.fields.items())
 
 
 class Patience:

@@ -1,25 +1,24 @@
 """The event stream: the only door to Redis Streams.
 
-Every error of redis is a RedisAway outside. No command is retried here: an XADD whose reply was
-lost would make a second entry, and who calls knows better how long to wait.
+Every error of redis is a RedisAway outside, and no command is retried: see `redis_client`.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 import redis
-from redis.backoff import NoBackoff
-from redis.exceptions import AskError, ClusterCrossSlotError, ClusterError, ResponseError
-from redis.retry import Retry
+from redis.exceptions import AskError, ClusterCrossSlotError, ClusterError, OutOfMemoryError, ResponseError
 
 from worker.dead_letter import Fields, dead_letter
-from worker.errors import BadSetting, RedisAway
+from worker.errors import BadSetting
+from worker.redis_client import connect, translated
 
 GROUP = "stockbell"
 DEAD_LETTERS_KEPT = 10_000
+TIMEOUT_SECONDS = 10
 MAX_BLOCK_MS = 5_000
 """redis-py takes a read that blocks longer than its socket timeout for a dead connection."""
 
@@ -27,16 +26,6 @@ CONSUMER_FORGOTTEN_MS = 3_600_000
 MAX_COUNTED = 10_000
 _PAGE = 500
 _LETTERS_AT_ONCE = 100
-_OPTIONS: Mapping[str, Any] = {
-    # Something has to be asked for at once: with TLS the server's session tickets come before the answer, and redis-py
-    # gives a connection up that has something to read before the first question.
-    "client_name": "stockbell",
-    "driver_info": None,  # a user with few rights may not tell more of itself (CLIENT SETINFO)
-    "protocol": 2,  # one shape of replies from every server and version
-    "socket_timeout": 10,
-    "socket_connect_timeout": 5,
-    "health_check_interval": 30,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +66,7 @@ class Stream:
         self.name = name
         self._dead = f"{name}:dead"
         self._consumer = consumer
-        self._client = client or _client(url)
+        self._client = client or connect(url, of=_URL, timeout=TIMEOUT_SECONDS, connect_timeout=5)
 
     def read(self, count: int, block_ms: int) -> list[Entry]:
         """Up to `count` new entries; waits at most `block_ms` (up to 5 s) for the first.
@@ -86,7 +75,7 @@ class Stream:
         stream's begin, and nothing is returned this time.
         """
         block = min(block_ms, MAX_BLOCK_MS) or None
-        with _translated():
+        with self._translated():
             try:
                 return self._read(">", count, block)
             except ResponseError as error:
@@ -113,7 +102,7 @@ class Stream:
         Those that were deleted meanwhile are acknowledged and counted. Consumers that hold nothing
         and were not heard of for an hour are forgotten.
         """
-        with _translated():
+        with self._translated():
             try:
                 taken = self._take_over(idle_ms, count)
                 self._forget_consumers()
@@ -158,21 +147,36 @@ class Stream:
 
     def ack(self, ids: Sequence[str]) -> None:
         """These entries are done with."""
-        with _translated():
+        with self._translated():
             self._ack(ids)
 
     def _ack(self, ids: Sequence[str]) -> None:
         if ids:
             self._client.xack(self.name, GROUP, *ids)
 
-    def bury(self, letters: Sequence[tuple[Entry, str]]) -> None:
+    def bury(self, letters: Sequence[tuple[Entry, str]]) -> int:
         """Moves entries that nobody can understand to the dead letters, each with its reason.
 
-        A letter is written and its entry acknowledged in one step: both happen, or neither.
+        A letter is written and its entry acknowledged in one step: both happen, or neither. A full Redis takes no
+        letter: then half of the old ones go, and if that is not enough the new ones are not kept. Else they would
+        stay in the stream, and with them all behind them. Returns how many were not kept.
         """
-        with _translated():
+        lost = 0
+        with self._translated():
             for start in range(0, len(letters), _LETTERS_AT_ONCE):
-                self._bury(letters[start : start + _LETTERS_AT_ONCE])
+                lost += self._bury_or_drop(letters[start : start + _LETTERS_AT_ONCE])
+        return lost
+
+    def _bury_or_drop(self, letters: Sequence[tuple[Entry, str]]) -> int:
+        with suppress(OutOfMemoryError):
+            self._bury(letters)
+            return 0
+        self._client.xtrim(self._dead, maxlen=self._length(self._dead) // 2, approximate=False)
+        with suppress(OutOfMemoryError):
+            self._bury(letters)
+            return 0
+        self._ack([entry.id for entry, _ in letters])
+        return len(letters)
 
     def _bury(self, letters: Sequence[tuple[Entry, str]]) -> None:
         with self._client.pipeline(transaction=True) as pipe:
@@ -184,7 +188,7 @@ class Stream:
 
     def trim(self) -> None:
         """Deletes what every group has read and acknowledged, and nothing else."""
-        with _translated():
+        with self._translated():
             groups = self._groups()
             if groups:
                 done = min((self._first_needed(group) for group in groups), key=_id_order)
@@ -209,13 +213,13 @@ class Stream:
     def publish(self, fields: Mapping[str, str]) -> str:
         """Adds an entry and returns its id. After a RedisAway it may be there all the same."""
         entry: Any = dict(fields)
-        with _translated():
+        with self._translated():
             entry_id: Any = self._client.xadd(self.name, entry)
         return str(entry_id, "ascii")
 
     def dead_letters(self, limit: int) -> list[Entry]:
         """The newest `limit` dead letters (0: all), the newest last."""
-        with _translated():
+        with self._translated():
             newest: Any = self._client.xrevrange(self._dead, count=limit or None)
             return _entries(reversed(newest))
 
@@ -224,7 +228,7 @@ class Stream:
         newest = self.dead_letters(1)
         after = b"-"
         while newest:
-            with _translated():
+            with self._translated():
                 page: Any = self._client.xrange(self._dead, after, newest[0].id, count=_LETTERS_AT_ONCE)
             if not page:
                 return
@@ -233,13 +237,13 @@ class Stream:
 
     def dead_letter(self, letter_id: str) -> Entry | None:
         """The dead letter of this id, `milliseconds-number`."""
-        with _translated():
+        with self._translated():
             found: Any = self._client.xrange(self._dead, letter_id, letter_id)
             return next(iter(_entries(found)), None)
 
     def replay(self, letter_id: str, fields: Fields) -> None:
         """Moves a dead letter back into the stream, with these fields: both happen, or neither."""
-        with _translated(), self._client.pipeline(transaction=True) as pipe:
+        with self._translated(), self._client.pipeline(transaction=True) as pipe:
             entry: Any = fields
             pipe.xadd(self.name, entry)
             pipe.xdel(self._dead, letter_id)
@@ -247,7 +251,7 @@ class Stream:
 
     def figures(self) -> Figures:
         """How many entries there are, unread, in work and dead. Zeros before the first event."""
-        with _translated():
+        with self._translated():
             group = next((g for g in self._groups() if g["name"] == GROUP.encode()), None)
             return Figures(
                 length=self._length(self.name),
@@ -277,7 +281,7 @@ class Stream:
 
     def ping(self) -> str:
         """The server's version, after a round trip to it."""
-        with _translated():
+        with self._translated():
             # Allowed to users who may not call INFO; redis-py has no method for it.
             reply: Any = self._client.execute_command("HELLO")  # type: ignore[no-untyped-call]
         about = dict(zip(reply[::2], reply[1::2], strict=True))
@@ -285,34 +289,25 @@ class Stream:
             raise BadSetting(_NO_CLUSTER)
         return str(about[b"version"], "ascii")
 
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        with translated(self._client, "events"):
+            try:
+                yield
+            except _CLUSTER_ERRORS:
+                raise BadSetting(_NO_CLUSTER) from None
+
     def close(self) -> None:
         """Ends the connections. Another call would open one again."""
-        with _translated():
+        with self._translated():
             self._client.close()
 
 
 # The second where a reader was waiting (up to 7.0), the third where it never existed.
 _NO_GROUP = ("NOGROUP", "UNBLOCKED", "The XGROUP subcommand requires the key to exist")
+_URL = "the Redis URL of the event stream"
 _NO_CLUSTER = "the event stream can't be on a Redis Cluster: name a single server or its primary"
 _CLUSTER_ERRORS = (ClusterError, ClusterCrossSlotError, AskError)
-
-
-def _client(url: str) -> redis.Redis:
-    try:
-        return redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0), **_OPTIONS)
-    except ValueError:  # its text may repeat the password
-        raise BadSetting("the Redis URL of the event stream can't be understood") from None
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except _CLUSTER_ERRORS:
-        raise BadSetting(_NO_CLUSTER) from None
-    except (redis.RedisError, OSError) as error:
-        text = " ".join(str(error).split())[:200]
-        raise RedisAway(f"Redis (events): {text or type(error).__name__}") from error
 
 
 def _entries(pairs: Iterable[tuple[bytes | None, Fields]]) -> list[Entry]:

@@ -5,22 +5,12 @@ It goes by the clock of the Redis server alone. What the script does is `tempo.B
 
 from typing import Any, Final
 
-import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
-
-from worker.errors import BadSetting, RedisAway
+from worker.redis_client import connect, translated
 from worker.tempo import BURST_SECONDS, TICK_SECONDS, Grant
 
 KEY: Final = "stockbell:rate"
-_OPTIONS: Final[dict[str, Any]] = {  # as in `stream`
-    "client_name": "stockbell",
-    "driver_info": None,
-    "protocol": 2,
-    "socket_timeout": 1,  # a stopping process waits for it
-    "socket_connect_timeout": 1,
-    "health_check_interval": 30,
-}
+TIMEOUT_SECONDS: Final = 1
+"""A stopping process waits for it."""
 
 # A key that nobody asked for in a minute would be full by now, or begins with one mail as all do.
 _SCRIPT: Final = f"""
@@ -48,10 +38,7 @@ class Tokens:
 
     def __init__(self, url: str, rate: float) -> None:
         self.rate = rate
-        try:
-            self._client = redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0), **_OPTIONS)
-        except ValueError:  # its text may repeat the password
-            raise BadSetting("REDIS_URL can't be understood") from None
+        self._client = connect(url, of="REDIS_URL", timeout=TIMEOUT_SECONDS, connect_timeout=TIMEOUT_SECONDS)
         self._script = self._client.register_script(_SCRIPT)
 
     def take(self, wanted: int, back: int = 0) -> Grant:
@@ -59,11 +46,8 @@ class Tokens:
 
         If the reply is lost so are the tokens: too few mails rather than too many.
         """
-        try:
+        with translated(self._client, "rate"):
             reply: Any = self._script(keys=[KEY], args=[self.rate, wanted, back])
-        except (redis.RedisError, OSError) as error:
-            text = " ".join(str(error).split())[:200]
-            raise RedisAway(f"Redis (rate): {text or type(error).__name__}") from error
         return Grant(int(reply[0]), float(reply[1]))
 
     def close(self) -> None:

@@ -204,6 +204,59 @@ def test_what_could_not_be_acknowledged_is_taken_over_and_changes_nothing(
     assert len(ears.heard) == 1
 
 
+def test_what_was_read_while_an_acknowledgement_failed_is_not_forgotten(
+    shop: Shop, stream: Drained, ears: Ears, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listener, "BATCH_BYTES", 1)  # each page is a batch
+    monkeypatch.setattr(stream, "ack", fails(1, RedisAway("reset by peer"), stream.ack))
+    for number in range(12):
+        publish(stream, f"mug-{number}")
+    listen(shop, stream, ears)
+    assert shop.count(Item) == 12
+    assert stream.figures().pending == 5
+
+
+def test_poison_that_can_not_be_put_aside_holds_up_nobody(
+    shop: Shop, stream: Drained, ears: Ears, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream, "bury", fails(1000, RedisAway("OOM"), stream.bury))
+    stream.publish({"event": "{"})
+    for number in range(7):
+        publish(stream, f"mug-{number}")
+    listen(shop, stream, ears)
+    assert shop.count(Item) == 7
+    assert stream.figures().pending == 1
+
+
+def test_poison_counts_as_part_of_a_batch_and_is_trimmed(
+    shop: Shop, client: Any, stream: Drained, ears: Ears, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listener, "TRIM_SECONDS", 0.0)
+    sizes: list[int] = []
+    bury = stream.bury
+
+    def bury_some(letters: Sequence[tuple[Entry, str]]) -> int:
+        sizes.append(len(letters))
+        return bury(letters)
+
+    monkeypatch.setattr(stream, "bury", bury_some)
+    for _ in range(50):
+        stream.publish({"a": ""})
+    listen(shop, stream, ears)
+    assert sizes == [20, 20, 10]
+    assert client.xlen("events") <= 1
+    assert stream.figures().dead_letters == 50
+
+
+def test_letters_that_are_lost_are_shouted_about(
+    shop: Shop, stream: Drained, ears: Ears, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream, "bury", len)  # a full Redis keeps none
+    stream.publish({"event": "{"})
+    (record,) = of(listen(shop, stream, ears), "dead_letters.lost")
+    assert (record["log_level"], record["events"]) == ("error", 1)
+
+
 def test_it_can_be_stopped_while_the_database_is_away_and_loses_nothing(
     shop: Shop, stream: Drained, ears: Ears, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -235,14 +235,48 @@ def test_burying_is_one_step(listener: Stream, client: redis.Redis) -> None:
     assert commands == ["MULTI", "XADD", "XADD", "XACK", "EXEC"]
 
 
-def test_what_cannot_be_buried_stays_pending(redis_server: RedisServer, listener: Stream, client: redis.Redis) -> None:
+def bury(listener: Stream, entries: list[Entry]) -> int:
+    return listener.bury([(entry, "bad") for entry in entries])
+
+
+def test_what_cannot_be_buried_stays_pending(listener: Stream, client: redis.Redis) -> None:
     published(listener, 1)
     entries = listener.read(1, NO_WAIT)
-    client.config_set("maxmemory", "1")
+    client.replicaof("127.0.0.1", "1")
     with pytest.raises(RedisAway):
-        listener.bury([(entry, "bad") for entry in entries])
-    client.config_set("maxmemory", "0")
+        bury(listener, entries)
+    client.replicaof("NO", "ONE")
     assert listener.figures() == Figures(length=1, lag=0, pending=1, dead_letters=0)
+
+
+def test_a_full_redis_drops_half_of_the_old_letters_for_new_ones(listener: Stream, client: redis.Redis) -> None:
+    for _ in range(20):
+        listener.publish({"event": "[" * 50_000})
+    old = listener.read(20, NO_WAIT)
+    assert bury(listener, old) == 0
+    (new,) = published(listener, 1)
+    listener.trim()
+    client.config_set("maxmemory", client.info("memory")["used_memory"] - 1)
+    try:
+        assert bury(listener, listener.read(1, NO_WAIT)) == 0
+    finally:
+        client.config_set("maxmemory", "0")
+    letters = [letter.fields[b"originalId"].decode() for letter in listener.dead_letters_in_order()]
+    assert letters == [*ids(old)[10:], new]
+
+
+def test_where_a_full_redis_takes_no_letter_at_all_nothing_behind_it_is_held_up(
+    listener: Stream, client: redis.Redis
+) -> None:
+    published(listener, 3)
+    client.config_set("maxmemory", "1")
+    try:
+        assert bury(listener, listener.read(3, NO_WAIT)) == 3
+    finally:
+        client.config_set("maxmemory", "0")
+    listener.trim()
+    assert listener.figures().pending == 0
+    assert len(in_redis(client)) <= 1
 
 
 def test_a_replay_is_one_step(listener: Stream, client: redis.Redis) -> None:

@@ -276,7 +276,7 @@ MUTATIONS = (
         "poison is put aside",
         "flood",
         "every event is acknowledged",
-        [Edit("worker/listener.py", "            self._stream.bury(dead)\n", "            pass\n")],
+        [Edit("worker/listener.py", "self._stream.bury(batch.dead)", "0")],
     ),
     Mutation(
         "nobody is rescued because the database was away",
@@ -386,7 +386,7 @@ MUTATIONS = (
         "no more is read than is committed",
         "slow-database",
         "read and not committed",
-        [Edit("worker/listener.py", "        self._settle()\n        if events:", "        if events:")],
+        [Edit("worker/listener.py", "self._settle()\n        finally:", "pass\n        finally:")],
     ),
     Mutation(
         "a row is rescued so many times, and no more",
