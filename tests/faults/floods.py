@@ -51,8 +51,8 @@ def run(world: World) -> Result:
         for number in range(events // 100):
             trial.system.publish(catalogItemId="flapping", quantity=number % 2)
         trial.publish("flapping")
-        trial.settle()
         trial.until_acknowledged()
+        trial.settle()
         with trial.system.redis.client() as client:
             kept: Any = client.xlen(f"{STREAM}:dead")
         trial.expect_that(kept >= min(dead, DEAD_LETTERS_KEPT), f"{kept} dead letters, and {dead} events were poison")
@@ -88,8 +88,8 @@ def run_slow_database(world: World) -> Result:
             _keep_waiting(trial, events // rounds)
         trial.system.fill("worker")
         trial.publish("mug-1")
-        trial.settle()
         trial.until_acknowledged()
+        trial.settle()
         (listener,) = trial.system.roles["listener"]
         peak = peak_megabytes(listener.pid)
         trial.expect_that(peak < MOST_MEGABYTES, f"the listener took {peak:.0f} MB")

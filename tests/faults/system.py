@@ -205,7 +205,8 @@ class System(Stockbell):
     def unread(self) -> int:
         """How many entries of the stream no listener has been given yet."""
         with self.redis.client() as client:
-            last, entries = self._last_read(client), client.xrange(STREAM)
+            entries = client.xrange(STREAM)
+        last = self.last_read()
         return sum(_order(entry) > last for entry, _ in entries)
 
     def pending(self) -> int:
@@ -224,8 +225,10 @@ class System(Stockbell):
             bool(groups) and not groups[0]["pending"] and _order(groups[0]["last-delivered-id"]) >= _order(newest[0][0])
         )
 
-    def _last_read(self, client: redis.Redis) -> tuple[int, int]:
-        groups = _groups(client)
+    def last_read(self) -> tuple[int, int]:
+        """The place in the stream up to which a listener was given entries."""
+        with self.redis.client() as client:
+            groups = _groups(client)
         return _order(groups[0]["last-delivered-id"]) if groups else (0, 0)
 
 

@@ -212,8 +212,14 @@ class Trial:
         self._go_on(self._is_broken)
 
     def until_acknowledged(self) -> None:
-        """Waits until every event was taken in."""
-        eventually(self.system.settled_events, 120, until="every event is acknowledged")
+        """Waits until every event was taken in, for as long as there are fewer and fewer."""
+        seen, moved_at = None, time.monotonic()
+        while not self.system.settled_events():
+            if (read := self.system.last_read()) != seen:
+                seen, moved_at = read, time.monotonic()
+            if time.monotonic() - moved_at > self.world.patience:
+                raise Hung("nothing moves, and not every event is acknowledged")
+            time.sleep(PAUSE)
 
     def until_ready(self, role: Role, count: int) -> None:
         """Waits until so many processes of a role have come up since the beginning."""
