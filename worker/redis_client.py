@@ -46,5 +46,5 @@ def translated(client: redis.Redis, what: str) -> Iterator[None]:
     except (redis.RedisError, OSError) as error:
         # A primary that has become a replica answers for ever, and refuses: the next command connects anew.
         client.connection_pool.disconnect(inuse_connections=False)
-        text = " ".join(str(error).split())[:200]
+        text = " ".join(str(error).split())[:200].rstrip(".")
         raise RedisAway(f"Redis ({what}): {text or type(error).__name__}") from error

@@ -260,7 +260,7 @@ def _line(text: str | None) -> str | None:
 def _price(price: str | None, currency: str | None, locale: str) -> str | None:
     """`12.5`, `EUR` as people of that language write it: "€12.50", "12,50 €".
 
-    Anything but a plain decimal number stays as it is.
+    Anything but a plain decimal number stays as it is, and is given no currency that it names itself.
     """
     if price is None:
         return None
@@ -270,6 +270,8 @@ def _price(price: str | None, currency: str | None, locale: str) -> str | None:
     if currency is None:
         return amount
     sign = _SYMBOLS.get(currency.upper(), currency)
+    if not number and (sign in price or currency in price):
+        return price
     if number and not comma and sign != currency:
         return f"{sign}{amount}"
     return f"{amount}\N{NO-BREAK SPACE}{sign}"

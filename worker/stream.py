@@ -158,8 +158,8 @@ class Stream:
         """Moves entries that nobody can understand to the dead letters, each with its reason.
 
         A letter is written and its entry acknowledged in one step: both happen, or neither. A full Redis takes no
-        letter: then half of the old ones go, and if that is not enough the new ones are not kept. Else they would
-        stay in the stream, and with them all behind them. Returns how many were not kept.
+        letter: then the oldest go, half of all at most, and if that is not enough the new ones are not kept. Else
+        they would stay in the stream, and with them all behind them. Returns how many were not kept.
         """
         lost = 0
         with self._translated():
@@ -171,7 +171,9 @@ class Stream:
         with suppress(OutOfMemoryError):
             self._bury(letters)
             return 0
-        self._client.xtrim(self._dead, maxlen=self._length(self._dead) // 2, approximate=False)
+        kept = DEAD_LETTERS_KEPT  # how many there are is nothing that a listener may ask
+        while kept and not self._client.xtrim(self._dead, maxlen=(kept := kept // 2), approximate=False):
+            pass
         with suppress(OutOfMemoryError):
             self._bury(letters)
             return 0

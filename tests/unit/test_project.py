@@ -130,7 +130,7 @@ def test_nothing_of_ours_could_fetch_what_a_url_names() -> None:
 def test_the_procfile_runs_commands_of_the_contract() -> None:
     lines = (ROOT / "Procfile").read_text().splitlines()
     assert dict(line.split(": ", 1) for line in lines) == {
-        "listener": "stockbell listen",
-        "worker": "stockbell work",
-        "scheduler": "stockbell schedule",
+        "listener": "exec stockbell listen",
+        "worker": "exec stockbell work",
+        "scheduler": "exec stockbell schedule",
     }

@@ -155,6 +155,8 @@ def test_facts_stay_on_their_line(renderer: Renderer) -> None:
         ("12.50", "CHF", "12.50_CHF", "12,50_CHF"),
         ("12.50", None, "12.50", "12,50"),
         ("from 12", "EUR", "from 12_€", "from 12_€"),
+        ("€ 12.50", "EUR", "€ 12.50", "€ 12.50"),
+        ("12.50 CHF each", "CHF", "12.50 CHF each", "12.50 CHF each"),
         ("9" * 5000, None, "9" * 5000, "9" * 5000),
     ],
 )

@@ -1,5 +1,6 @@
 """Events: `publish` and `dead-letters ...`."""
 
+import json
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,6 +12,10 @@ from worker.cli.output import say, say_changed, say_json
 
 if TYPE_CHECKING:
     from worker.stream import Entry
+
+
+FIELDS_SHOWN = 200
+"""characters of an event that nobody understood; all of it is in the JSON"""
 
 
 def add_to(app: typer.Typer) -> None:
@@ -66,7 +71,8 @@ def list_dead_letters(
             say_json(found)
         else:
             said = [str(found.get(name, "-")) for name in ("id", "receivedAt", "reason", "originalId")]
-            say(_printable("{}  {}  {}  (entry {})".format(*said)))
+            fields = json.dumps(found["fields"], ensure_ascii=False)[:FIELDS_SHOWN]
+            say(_printable("{}  {}  {}  (entry {})  {}".format(*said, fields)))
 
 
 def replay(

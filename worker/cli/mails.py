@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from worker.cli import arguments, session
-from worker.cli.arguments import AppId, ItemArgument, ItemOption, Json, Option
+from worker.cli.arguments import AppId, ItemArgument, Json, Option
 from worker.cli.commands import add_commands
 from worker.cli.output import complain, say, say_json
 from worker.errors import BadFile
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 NOBODY, SHOP = "customer@shop.example", "no-reply@shop.example"
 
+About = Annotated[str | None, typer.Option("--item", metavar="ITEM", help="The mail is about this catalog item.")]
 Locale = Annotated[str | None, typer.Option(help="The language of the mail, like de or de-AT.")]
 ItemUrl = Annotated[str | None, typer.Option(help="The item's page, where events and settings name none.")]
 
@@ -83,7 +84,7 @@ def _written(mail: "Mail", stem: Path) -> dict[str, Path]:
 
 def send_test(
     address: Annotated[str, typer.Argument(metavar="ADDRESS", help="Who gets the mail.", show_default=False)],
-    item: ItemOption = None,
+    item: About = None,
     app_id: AppId = None,
     option: Option = None,
     item_url: ItemUrl = None,

@@ -143,7 +143,7 @@ def _lines(found: "Status") -> dict[str, str]:
         "paused": ", ".join(paused) or "nothing",
         "events": "Redis is away"
         if events is None
-        else f"{_count(events.lag)} unread, {events.pending:,} in work, {events.dead_letters:,} dead letters",
+        else f"{_count(events.lag)} unread, {events.pending:,} in work, {events.dead_letters:,} dead",
         "bells queued": "Redis is away" if found.bells is None else f"{found.bells:,}",
     }
 

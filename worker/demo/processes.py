@@ -183,4 +183,5 @@ def procfile() -> Iterator[tuple[str, list[str]]]:
     for line in lines:
         name, colon, command = line.partition(":")
         if colon and not line.startswith("#"):
-            yield name.strip(), shlex.split(command)
+            # `exec` is for the shell of a process manager, so that it signals the process itself.
+            yield name.strip(), shlex.split(command.strip().removeprefix("exec "))
