@@ -291,6 +291,16 @@ class Stream:
             raise BadSetting(_NO_CLUSTER)
         return str(about[b"version"], "ascii")
 
+    def eviction(self) -> str | None:
+        """The `maxmemory-policy`, if a full Redis would drop events for it; None: it would not, or won't say."""
+        with self._translated():
+            try:
+                memory: Any = self._client.info("memory")
+            except ResponseError:  # not every user may ask
+                return None
+        policy = str(memory.get("maxmemory_policy", ""))
+        return policy if policy.startswith("allkeys") and memory.get("maxmemory") else None
+
     @contextmanager
     def _translated(self) -> Iterator[None]:
         with translated(self._client, "events"):

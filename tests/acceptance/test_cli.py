@@ -108,7 +108,7 @@ def test_dead_letters_are_listed_with_their_reason(program: Stockbell, redis_ser
     }
     other, ours = done(program.run("dead-letters", "list")).splitlines()
     assert "?[2J of another program" in other
-    assert ours.endswith("2026-11-23T09:00:00.000Z  event is not JSON  (entry 1-0)  {\"event\": \"{\"}")
+    assert ours.endswith('2026-11-23T09:00:00.000Z  event is not JSON  (entry 1-0)  {"event": "{"}')
 
 
 def test_dead_letters_are_replayed_or_refused(program: Stockbell, redis_server: RedisServer) -> None:

@@ -281,6 +281,20 @@ def test_where_a_full_redis_takes_no_letter_at_all_nothing_behind_it_is_held_up(
     assert len(in_redis(client)) <= 1
 
 
+def test_a_redis_that_would_drop_events_is_found_out(listener: Stream, client: redis.Redis) -> None:
+    assert listener.eviction() is None
+    client.config_set("maxmemory-policy", "allkeys-lru")
+    assert listener.eviction() is None, "it has no limit"
+    client.config_set("maxmemory", "1gb")
+    try:
+        assert listener.eviction() == "allkeys-lru"
+        client.config_set("maxmemory-policy", "volatile-lru")
+        assert listener.eviction() is None, "a stream has no time to live"
+    finally:
+        client.config_set("maxmemory", "0")
+        client.config_set("maxmemory-policy", "noeviction")
+
+
 def test_a_replay_is_one_step(listener: Stream, client: redis.Redis) -> None:
     published(listener, 1)
     listener.bury([(entry, "bad") for entry in listener.read(1, NO_WAIT)])

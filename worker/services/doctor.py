@@ -101,6 +101,8 @@ def _events(patient: Patient) -> _Look:
         if tuple(map(int, version.split(".")[:2])) < OLDEST_REDIS:
             return False, f"Redis {version}, but 6.2 or newer is needed"
         patient.stream.figures()  # the keys may be something else than streams
+        if policy := patient.stream.eviction():
+            return False, f"a full Redis drops events: its maxmemory-policy is {policy}, and must be noeviction"
     except RedisAway as away:
         return False, f"{away}; check REDIS_URL, STOCKBELL_EVENTS_URL and STOCKBELL_EVENT_STREAM"
     return True, f"Redis {version}, stream {patient.stream.name}"
