@@ -1,7 +1,7 @@
 """A batch of events in the database: levels, item details, waiting lists. On SQLite and PostgreSQL alike."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from itertools import permutations
@@ -12,11 +12,13 @@ from sqlalchemy import Connection, Row, select
 
 from tests.contract.shop import CUP, LONG_AGO, MUG, Shop, ref, shop_at, somebody_waits
 from tests.polling import eventually
-from worker.catalog import CatalogReference, item_of
+from worker.catalog import CatalogReference, Options, item_of
 from worker.events import Event
 from worker.models import Item as ItemRow
 from worker.models import Stock
-from worker.store import stock
+from worker.stock import Level, Levels
+from worker.store import requests, stock
+from worker.store.requests import NewRequest
 
 RED = ref(color="red")
 RED_L = ref(color="red", size="L")
@@ -167,6 +169,30 @@ def test_the_same_events_end_in_the_same_rows_in_whatever_order_they_are_committ
             )
         )
     assert len(outcomes) == 1
+
+
+@pytest.fixture
+def laid_out(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many rows an item had, each time that they were laid out for its waiting lists."""
+    sizes: list[int] = []
+    lay_out = Levels.__init__
+
+    def counted(self: Levels, levels: Mapping[Options, Level], came_in: Collection[Options] = ()) -> None:
+        sizes.append(len(levels))
+        lay_out(self, levels, came_in)
+
+    monkeypatch.setattr(Levels, "__init__", counted)
+    return sizes
+
+
+def test_an_items_rows_are_laid_out_once_for_all_its_lists(shop: Shop, laid_out: list[int]) -> None:
+    variants = [ref(variantId=f"{number}") for number in range(30)]
+    apply(shop, *map(shop.event, variants))
+    assert laid_out == []
+    shop.write(requests.create, [NewRequest("anne@example.com", reference) for reference in variants])
+    assert laid_out == [30]
+    apply(shop, *map(shop.event, variants), shop.event(CUP))
+    assert laid_out == [30, 30]
 
 
 # Several at once

@@ -1,16 +1,18 @@
 """What events mean for stock and for those who wait, against a model that knows nothing of how it is done."""
 
+import tracemalloc
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from itertools import count
+from itertools import combinations, count, islice
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from tests.bounded import bounded
 from worker.catalog import CatalogReference, Options, canonical_options, item_of
 from worker.events import Event
-from worker.stock import ItemStock, Level, Order, available, by_item, concerns, governing, last_in_stock_at
+from worker.stock import BLOCK, ItemStock, Level, Levels, Order, by_item
 
 MORNING = datetime(2026, 11, 23, 9, tzinfo=UTC)
 NOON = MORNING + timedelta(hours=3)
@@ -73,6 +75,10 @@ def level(is_in: bool, told: datetime | None = None) -> Level:
     return Level(is_in, (MORNING, (1, 1)), last_in_stock_at=told)
 
 
+def available(wanted: Options, levels: Mapping[Options, Level]) -> bool:
+    return Levels(levels).available(wanted)
+
+
 # Availability and matching
 
 options = st.builds(
@@ -120,14 +126,32 @@ def test_options_are_compared_case_sensitively() -> None:
     assert not available(canonical_options({"color": "Red"}), {RED_L: level(True)})
 
 
+# The rows that decide, found as the rules say it: by a look at each
+
+
+def governing(wanted: Options, levels: Mapping[Options, Level]) -> list[Level]:
+    """The variants that match, or else the item's own row."""
+    variants = [row for about, row in levels.items() if about and set(wanted) <= set(about)]
+    return variants or [row for about, row in levels.items() if not about]
+
+
+def concerns(wanted: Options, about: Options, levels: Mapping[Options, Level]) -> bool:
+    """Whether an event about these options decides anything."""
+    if about:
+        return set(wanted) <= set(about)
+    return not any(row and set(wanted) <= set(row) for row in levels)
+
+
+def last_told(rows: Iterable[Level]) -> datetime | None:
+    return max((row.last_in_stock_at for row in rows if row.last_in_stock_at), default=None)
+
+
 @given(options, st.dictionaries(options, st.sampled_from([None, MORNING, NOON])))
 def test_the_last_time_in_stock_is_that_of_the_rows_that_decide(
     wanted: Options, rows: dict[Options, datetime | None]
 ) -> None:
     levels = {about: level(True, told) for about, told in rows.items()}
-    deciding = {id(row) for row in governing(wanted, levels)}
-    times = [row.last_in_stock_at for row in levels.values() if id(row) in deciding and row.last_in_stock_at]
-    assert last_in_stock_at(wanted, levels) == (max(times) if times else None)
+    assert Levels(levels).last_in_stock_at(wanted) == last_told(governing(wanted, levels))
 
 
 @given(options, options, tables)
@@ -137,6 +161,59 @@ def test_an_event_concerns_those_for_whom_its_row_decides(
     levels = {row: level(is_in) for row, is_in in rows.items()} | {about: level(True)}
     decides = any(row is levels[about] for row in governing(wanted, levels))
     assert concerns(wanted, about, levels) is decides
+    assert Levels(levels, {about}).woken(wanted) is decides
+
+
+many_options = st.dictionaries(st.sampled_from("abcd"), st.sampled_from(["1", "2", ""])).map(canonical_options)
+many_levels = st.dictionaries(
+    many_options,
+    st.builds(level, st.booleans(), st.sampled_from([None, MORNING, NOON, NOON + timedelta(microseconds=1)])),
+    max_size=30,
+)
+
+
+@given(many_levels, st.data(), st.sampled_from([1, 2, 7, BLOCK]))
+def test_what_a_list_is_told_is_what_the_rows_that_decide_say(
+    levels: dict[Options, Level], data: st.DataObject, block: int
+) -> None:
+    came_in = data.draw(st.sets(st.sampled_from(list(levels)))) if levels else set()
+    wishes = data.draw(st.lists(many_options, min_size=1, max_size=20))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("worker.stock.BLOCK", block)
+        known = Levels(levels, came_in)
+    for wanted in wishes:
+        rows = governing(wanted, levels)
+        assert known.available(wanted) is any(row.in_stock for row in rows)
+        assert known.last_in_stock_at(wanted) == last_told(rows)
+        assert known.woken(wanted) is any(concerns(wanted, about, levels) for about in came_in)
+
+
+def test_as_many_lists_as_variants_are_told_in_no_time_whatever_they_have_in_common() -> None:
+    shared = {f"{number}": "x" for number in range(30)}
+    variants = [canonical_options({**shared, "variantId": f"{number}"}) for number in range(8000)]
+    levels = {
+        about: level(number % 2 == 0, MORNING + timedelta(seconds=number)) for number, about in enumerate(variants)
+    }
+    some_shared = [canonical_options(dict(some)) for some in islice(combinations(shared.items(), 15), 4000)]
+    with bounded():
+        known = Levels(levels, set(variants[:1]))
+        assert [known.available(wanted) for wanted in variants] == [number % 2 == 0 for number in range(8000)]
+        assert all(known.last_in_stock_at(wanted) == row.last_in_stock_at for wanted, row in levels.items())
+        assert [wanted for wanted in variants if known.woken(wanted)] == variants[:1]
+        for wanted in some_shared:
+            assert known.available(wanted)
+            assert known.woken(wanted)
+            assert known.last_in_stock_at(wanted) == levels[variants[-1]].last_in_stock_at
+
+
+def test_an_option_of_one_row_takes_no_more_memory_however_many_rows_there_are() -> None:
+    levels = {canonical_options({"variantId": f"{number}"}): level(True) for number in range(20_000)}
+    tracemalloc.start()
+    try:
+        Levels(levels)
+        assert tracemalloc.get_traced_memory()[1] < 500 * len(levels)  # bytes: a bit for each row would be 2,500
+    finally:
+        tracemalloc.stop()
 
 
 # Order: whatever way the same events come, the rows end the same
@@ -267,6 +344,15 @@ def test_an_item_out_that_comes_late_still_sets_older_variants_out() -> None:
     assert in_stock(stock) == {RED_L: False, RED_M: True, ANY: True}
 
 
+def test_many_outs_of_an_item_with_many_variants_are_applied_in_no_time() -> None:
+    older, newer = (Level(True, (MORNING + timedelta(days=days), (1, 1))) for days in (-1, 10))
+    stock = ItemStock({(("variantId", f"{number}"),): (older, newer)[number % 2] for number in range(200_000)})
+    with bounded():
+        stock.apply([went(ANY, minute) for minute in range(10_000)], minimum=1, now=NOON)
+    assert [row.in_stock for row in islice(stock.levels.values(), 4)] == [False, True, False, True]
+    assert len(stock.touched) == 100_001
+
+
 @pytest.mark.parametrize(
     ("quantity", "flag", "expected"),
     [(5, None, True), (3, None, True), (2, None, False), (0, None, False), (0, True, True), (5, False, False)],
@@ -283,7 +369,7 @@ def test_in_stock_is_what_the_flag_says_else_a_quantity_of_the_minimum(
 
 
 def woken(stock: ItemStock) -> set[Options]:
-    return stock.woken([ANY, RED, RED_L, BLUE_L])
+    return set(filter(Levels(stock.levels, stock.came_in).woken, [ANY, RED, RED_L, BLUE_L]))
 
 
 def test_a_variant_wakes_those_whose_wish_it_meets() -> None:

@@ -9,11 +9,10 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
-from worker import stock
 from worker.catalog import CatalogReference, Item, Options, options_from_text, options_text
 from worker.events import entry_order
 from worker.models import uuid7
-from worker.stock import Level
+from worker.stock import Level, Levels
 from worker.store.sql import Sql
 
 IN_LINE = "r.status = 'RECEIVED' AND r.not_before IS NULL"
@@ -92,6 +91,7 @@ _ADD = Sql(
     SELECT id, item_id, options, in_stock, seen, CASE WHEN in_stock THEN seen END
     FROM ROWS(id uuid, item_id uuid, options text, in_stock bool, seen timestamptz) WHERE true ON CONFLICT DO NOTHING"""
 )
+_UNKNOWN = Levels({})
 
 
 def with_work(c: Connection, lists: Iterable[UUID] | None = None) -> list[UUID]:
@@ -163,18 +163,18 @@ def _find(c: Connection, wanted: set[CatalogReference]) -> dict[CatalogReference
 def _add(c: Connection, missing: Sequence[CatalogReference]) -> None:
     # The lock makes us wait for a batch of events about these items, and it for us: no event is missed.
     items = lock_items(c, (reference.item for reference in missing))
-    known = levels(c, items.values())
+    known = {item: Levels(rows) for item, rows in levels(c, items.values()).items()}
     rows = []
     for reference in missing:
         item = items[reference.item]
-        about = known.get(item, {})
+        about = known.get(item, _UNKNOWN)
         rows.append(
             {
                 "id": uuid7(),
                 "item_id": item,
                 "options": options_text(reference.options),
-                "in_stock": stock.available(reference.options, about),
-                "seen": stock.last_in_stock_at(reference.options, about),
+                "in_stock": about.available(reference.options),
+                "seen": about.last_in_stock_at(reference.options),
             }
         )
     _ADD(c, rows=rows)

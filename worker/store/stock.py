@@ -12,7 +12,7 @@ from worker import stock
 from worker.catalog import Item, Options, options_from_text, options_text
 from worker.events import Event, entry_order
 from worker.models import uuid7
-from worker.stock import ItemStock, Order
+from worker.stock import ItemStock, Levels, Order
 from worker.store import lists
 from worker.store.sql import Sql
 
@@ -206,13 +206,12 @@ def _save_lists(c: Connection, changed: Mapping[UUID, ItemStock], now: datetime)
         return {}
     rows, concerned = [], dict[UUID, list[UUID]]()
     for item, waiting in _waiting(c, changed).items():
-        state = changed[item]
-        woken = state.woken(waiting.keys())
+        levels = Levels(changed[item].levels, changed[item].came_in)
         for wanted, (list_id, was_in_stock) in waiting.items():
-            in_stock = stock.available(wanted, state.levels)
-            if in_stock != was_in_stock or wanted in woken:
-                rows.append({"list_id": list_id, "now_in_stock": in_stock, "woken": wanted in woken})
-            if in_stock and wanted in woken:
+            in_stock, woken = levels.available(wanted), levels.woken(wanted)
+            if in_stock != was_in_stock or woken:
+                rows.append({"list_id": list_id, "now_in_stock": in_stock, "woken": woken})
+            if in_stock and woken:
                 concerned.setdefault(item, []).append(list_id)
     if rows:
         _SAVE_LISTS(c, rows=rows, now=now)
