@@ -3,29 +3,33 @@
 from collections.abc import Mapping
 from datetime import datetime
 
+from worker.events import ORIGINAL_ID, original
+
 MAX_LETTER_BYTES = 64 * 1024
 TRUNCATED_BYTES = 2048
 
 Fields = Mapping[bytes, bytes]
 
-OURS = frozenset({b"originalId", b"reason", b"receivedAt", b"truncated"})
+OURS = frozenset({ORIGINAL_ID, b"reason", b"receivedAt", b"truncated"})
 """The fields of a letter that are not the event's."""
 
 
 def dead_letter(entry_id: str, fields: Fields, reason: str, now: datetime) -> dict[bytes, bytes]:
     """An entry for the dead letters: the event's own fields, and why and when it was put aside.
 
-    Of an event over 64 KiB only the first 2 KiB are kept. Its fields can't take the place of ours.
+    Of an event over 64 KiB only the first 2 KiB are kept. Its fields can't take the place of ours. One that was
+    replayed keeps the entry it came with at first.
     """
+    original_id, own = original(entry_id, fields)
     received = now.isoformat(timespec="milliseconds").replace("+00:00", "Z")
     ours = {
-        b"originalId": entry_id.encode(),
+        ORIGINAL_ID: (original_id or entry_id).encode(),
         b"reason": reason.encode(),
         b"receivedAt": received.encode(),
     }
-    if max(sum(map(len, fields)), sum(map(len, fields.values()))) <= MAX_LETTER_BYTES:
-        return {**fields, **ours}
-    return {**_beginning(fields, TRUNCATED_BYTES), **ours, b"truncated": b"1"}
+    if max(sum(map(len, own)), sum(map(len, own.values()))) <= MAX_LETTER_BYTES:
+        return {**own, **ours}
+    return {**_beginning(own, TRUNCATED_BYTES), **ours, b"truncated": b"1"}
 
 
 def _beginning(fields: Fields, size: int) -> Fields:

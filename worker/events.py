@@ -27,6 +27,10 @@ from worker.event_fields import Raw, object_of, raw_event, scalar_of, text_of
 MAX_AHEAD = timedelta(minutes=5)
 """How far before the entry's own time a publisher's clock may be."""
 
+ORIGINAL_ID = b"originalId"
+"""The field of dead letters, and of what is replayed of them, that names the entry an event came with at first."""
+ENTRY_ID = re.compile(rb"[0-9]{1,15}-[0-9]{1,19}")
+
 Details = dict[str, str | None]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -49,6 +53,8 @@ class Event:
     """Of name, price, currency, image_url and url those that were given; None clears the known."""
     ignored: tuple[str, ...]
     """The bad parts of an out-of-stock event that were left out: itemUrl, item."""
+    original_id: str | None = None
+    """Of an event that was replayed: the entry it came with at first, whose place it keeps."""
 
     def is_in_stock(self, minimum: int) -> bool:
         """Whether there is stock to tell of: as `inStock` says, else at least `minimum` pieces."""
@@ -57,7 +63,7 @@ class Event:
     @property
     def order(self) -> tuple[datetime, tuple[int, int]]:
         """Events of one item apply in this order, however they arrive."""
-        return self.occurred_at, entry_order(self.entry_id)
+        return self.occurred_at, entry_order(self.original_id or self.entry_id)
 
 
 def decode(entry_id: str, fields: Mapping[bytes, bytes], minimum: int = 1) -> Event:
@@ -65,19 +71,31 @@ def decode(entry_id: str, fields: Mapping[bytes, bytes], minimum: int = 1) -> Ev
 
     Raises BadEvent with a reason of at most 200 printable characters, which never repeats a value.
     """
+    original_id, own = original(entry_id, fields)
     try:
-        return _decoded(entry_id, raw_event(fields), minimum)
+        return _decoded(entry_id, original_id, raw_event(own), minimum)
     except BadReference as error:
         raise BadEvent(str(error)) from None
 
 
-def _decoded(entry_id: str, raw: Raw, minimum: int) -> Event:
+def original(entry_id: str, fields: Mapping[bytes, bytes]) -> tuple[str | None, Mapping[bytes, bytes]]:
+    """The entry that a replayed event came with at first (None: this one), and the event's own fields.
+
+    Only an older entry can be meant. Whatever else a publisher writes there is ignored, as any unknown field is.
+    """
+    named = fields.get(ORIGINAL_ID)
+    if named is None or not ENTRY_ID.fullmatch(named) or entry_order(named.decode()) >= entry_order(entry_id):
+        return None, fields
+    return named.decode(), {name: value for name, value in fields.items() if name != ORIGINAL_ID}
+
+
+def _decoded(entry_id: str, original_id: str | None, raw: Raw, minimum: int) -> Event:
     reference = _reference(raw)
     in_stock, quantity = _in_stock(raw), _quantity(raw)
     if in_stock is None and quantity is None:
         raise BadEvent("neither quantity nor inStock is given")
     details, ignored = _details(raw, sold_out=not _is_in_stock(in_stock, quantity, minimum))
-    occurred_at, clamped = _occurred_at(raw, entry_time(entry_id))
+    occurred_at, clamped = _occurred_at(raw, entry_time(original_id or entry_id))
     return Event(
         entry_id,
         _event_id(raw),
@@ -88,6 +106,7 @@ def _decoded(entry_id: str, raw: Raw, minimum: int) -> Event:
         quantity,
         details,
         ignored,
+        original_id,
     )
 
 

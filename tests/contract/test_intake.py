@@ -18,6 +18,7 @@ from worker.listener import Listener
 from worker.models import Item, Stock
 from worker.services import intake
 from worker.services.intake import Taken
+from worker.services.replaying import replay
 from worker.stop import Stop
 from worker.store.database import Database
 from worker.stream import Entry, Stream
@@ -255,6 +256,41 @@ def test_letters_that_are_lost_are_shouted_about(
     stream.publish({"event": "{"})
     (record,) = of(listen(shop, stream, ears), "dead_letters.lost")
     assert (record["log_level"], record["events"]) == ("error", 1)
+@pytest.mark.parametrize("at", ["2026-01-01T09:00:00Z", None], ids=["same time", "same millisecond"])
+def test_a_replayed_event_stays_before_those_that_came_after_it(
+    shop: Shop, client: Any, stream: Drained, ears: Ears, at: str | None
+) -> None:
+    shop.sign_up()
+    came, went = "1795424400000-0", "1795424400000-1"
+    for entry_id, quantity in ((came, 5), (went, 0)):
+        event = {"catalogItemId": "mug-1", "quantity": quantity, "occurredAt": at}
+        client.xadd("events", {"event": json.dumps(event)}, id=entry_id)
+    stream.bury([(entry, "not known then") for entry in stream.read(1, 0)])
+    listen(shop, stream, ears)
+    assert replay(stream, None).changed == 1
+    stream.stop = Stop()
+    logs = listen(shop, stream, ears)
+    [stale] = of(logs, "event.stale", "event.accepted")
+    assert (stale["event"], ears.heard) == ("event.stale", [])
+    assert stale["entry_id"] not in {came, went}  # what is acknowledged is the entry that it came with now
+    assert (stream.figures().lag, stream.figures().pending) == (0, 0)
+    assert [(row.in_stock, row.entry_id) for row in shop.ask("SELECT * FROM stock", in_stock="bool")] == [(False, went)]
+
+
+def test_a_replayed_event_is_stored_with_its_place_and_replaying_it_twice_changes_nothing(
+    shop: Shop, client: Any, stream: Drained, ears: Ears
+) -> None:
+    shop.sign_up()
+    for _ in range(2):
+        client.xadd("events", {"catalogItemId": "mug-1", "quantity": "5", "originalId": "1000-1"})
+    logs = listen(shop, stream, ears)
+    assert [record["event"] for record in of(logs, "event.accepted", "event.stale")] == [
+        "event.accepted",
+        "event.stale",
+    ]
+    assert [row.entry_id for row in shop.ask("SELECT entry_id FROM stock")] == ["1000-1"]
+    assert ears.heard == [shop.list_id()]
+    assert stream.figures().pending == 0
 
 
 def test_it_can_be_stopped_while_the_database_is_away_and_loses_nothing(

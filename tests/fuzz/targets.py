@@ -8,7 +8,7 @@ from typing import Final
 from worker.catalog import CatalogReference, canonical_options, checked_url, has_control, item_of
 from worker.errors import BadEvent, BadFile
 from worker.event_fields import MAX_EVENT_BYTES
-from worker.events import Event, decode
+from worker.events import Event, decode, original
 from worker.services.import_file import Rejected, read_requests
 from worker.smtp_replies import REPLY_LIMIT, ReplyReader
 from worker.store.requests import NewRequest
@@ -35,7 +35,9 @@ def _event(fields: Mapping[bytes, bytes]) -> None:
         assert reason.isprintable()
         assert 0 < len(reason) <= REASON_LIMIT
         return
-    assert sum(map(len, fields.values())) <= MAX_EVENT_BYTES
+    original_id, own = original(ENTRY, fields)
+    assert event.original_id == original_id
+    assert sum(map(len, own.values())) <= MAX_EVENT_BYTES
     _check_event(event)
 
 
@@ -110,6 +112,7 @@ SEEDS: Final[Mapping[str, tuple[bytes, ...]]] = {
         b'"options":{"variantId":"v","options":{"Size":"L"}}},"quantity":12,"inStock":true,"itemUrl":'
         b'"https://shop.example/p/m","item":{"name":"Mug","price":"12.50","currency":"EUR","image":{"url":null}}}',
         b'catalogItemId\0mug-1\0quantity\x005\0options\0{"Size":"L"}\0item\0{"name":"Mug"}\0itemUrl\0http://a.example',
+        b"catalogItemId\0mug-1\0quantity\x005\0originalId\x001795424300000-0",
     ),
     "replies": (
         b"\x03220 relay.example ESMTP\r\n250-relay.example\r\n250-PIPELINING\r\n250 SIZE 1000\r\n354 go\r\n",

@@ -301,6 +301,46 @@ def test_events_are_ordered_by_time_then_entry_id_as_numbers() -> None:
     assert sorted(events, key=lambda event: event.order) == events[::-1]
 
 
+EARLIER = f"{int(ENTRY.split('-')[0]) - 60_000}-3"
+
+
+def test_a_replayed_event_has_the_time_and_the_place_of_its_first_entry() -> None:
+    event = flat(catalogItemId="mug-1", quantity="1", originalId=EARLIER)
+    assert (event.entry_id, event.original_id) == (ENTRY, EARLIER)
+    assert event.occurred_at == ENTERED - timedelta(minutes=1)
+    assert event.order == decode(EARLIER, {b"catalogItemId": b"mug-1", b"quantity": b"1"}).order
+
+
+def test_a_replayed_event_is_as_far_ahead_as_it_was() -> None:
+    ahead = (ENTERED + timedelta(minutes=4, seconds=30)).isoformat()
+    event = flat(catalogItemId="mug-1", quantity="1", originalId=EARLIER, occurredAt=ahead)
+    assert (event.clamped, event.occurred_at) == (True, ENTERED - timedelta(minutes=1))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *("", "-", "x", "1", "1-", "-1-0", "1-0\n", " 1-0", "1-0-0", "1.5-0", "١-0", "9" * 5000 + "-0"),
+        *(ENTRY, f"{ENTRY}0", f"{int(ENTRY.split('-')[0]) + 1}-0", "999999999999999-0"),
+        b"\xff-0",
+    ],
+    ids=short,
+)
+def test_an_original_id_that_names_no_older_entry_is_ignored(value: str | bytes) -> None:
+    assert flat(catalogItemId="mug-1", quantity="1", originalId=value) == flat(catalogItemId="mug-1", quantity="1")
+
+
+def test_only_a_true_original_id_is_left_out_of_the_size_limit() -> None:
+    event = json.dumps(MUG | {"quantity": 1}).ljust(64 * 1024)
+    assert flat(event=event, originalId=EARLIER).quantity == 1
+    with pytest.raises(BadEvent, match="event is over 65536 bytes"):
+        flat(event=event, originalId="x")
+
+
+def test_an_original_id_in_the_json_is_an_unknown_field() -> None:
+    assert from_json(SOLD_OUT | {"originalId": EARLIER}) == from_json(SOLD_OUT)
+
+
 # --- what is shown ---
 
 

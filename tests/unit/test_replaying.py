@@ -1,7 +1,7 @@
-"""Dead letters that go back into the stream, on a Redis made of Python: as they were, and dated as they were."""
+"""Dead letters that go back into the stream, on a Redis made of Python: as they were, and where they were."""
 
-import json
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -17,6 +17,7 @@ from worker.stream import Stream
 EVENTS, DEAD = "inventory:events", "inventory:events:dead"
 CAME_IN = datetime(2026, 11, 23, 9, tzinfo=UTC)
 ORIGINAL_ID = f"{int(CAME_IN.timestamp() * 1000)}-7"
+NEW_ID = f"{int((CAME_IN + timedelta(days=2)).timestamp() * 1000)}-0"
 GOOD = {b"catalogItemId": b"mug-1", b"quantity": b"5"}
 BAD = {b"catalogItemId": b"mug-1"}
 
@@ -53,15 +54,47 @@ def buried(client: Any, *events: Mapping[bytes, bytes]) -> list[str]:
 )
 def test_an_event_keeps_the_place_it_had_when_it_came_in(fields: Mapping[bytes, bytes], at: datetime) -> None:
     first = decode(ORIGINAL_ID, fields)
-    again = decode(f"{int((CAME_IN + timedelta(days=2)).timestamp() * 1000)}-0", event_of(letter(fields)))
+    again = decode(NEW_ID, event_of(letter(fields)))
     assert again.occurred_at == first.occurred_at == at
-    assert (again.reference, again.quantity, again.in_stock) == (first.reference, first.quantity, first.in_stock)
+    assert again.order == first.order
+    assert again == replace(first, entry_id=NEW_ID, original_id=ORIGINAL_ID)
 
 
-def test_only_the_events_own_fields_go_back() -> None:
-    assert event_of(letter({**GOOD, b"note": b"\xff"})).keys() == {*GOOD, b"note", b"occurredAt"}
-    event = json.loads(event_of(letter({b"event": b'{"catalogItemId": "mug-1", "quantity": 3, "x": 1}'}))[b"event"])
-    assert event == {"catalogItemId": "mug-1", "quantity": 3, "x": 1, "occurredAt": CAME_IN.isoformat()}
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {**GOOD, b"note": b"\xff"},
+        {b"event": b'{"catalogItemId":"mug-1",  "quantity":3,"x":1e400, "y": 1.10}'},
+        {b"event": '{"catalogItemId": "книга", "quantity": 3}'.encode()},
+    ],
+    ids=["flat", "JSON", "not ASCII"],
+)
+def test_an_event_goes_back_as_it_was_with_the_entry_it_came_with(fields: Mapping[bytes, bytes]) -> None:
+    assert event_of(letter(fields)) == {**fields, b"originalId": ORIGINAL_ID.encode()}
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        '{"catalogItemId": "mug-1", "quantity": 3, "description": "%s"}' % ("Описание " * 2500),
+        '{"catalogItemId": "mug-1", "quantity": 3, "weight": 1e400}',
+        '{"catalogItemId": "mug-1", "quantity": 3}'.ljust(64 * 1024),
+    ],
+    ids=["long in ASCII", "infinite in Python", "of 64 KiB"],
+)
+def test_what_is_replayed_is_understood(client: Any, stream: Stream, event: str) -> None:
+    client.xadd(DEAD, letter({b"event": event.encode()}, "1000-0"))
+    assert replay(stream, None).changed == 1
+    [(entry_id, fields)] = client.xrange(EVENTS)
+    assert decode(entry_id.decode(), fields).quantity == 3
+
+
+def test_what_dies_again_keeps_the_entry_it_came_with_at_first() -> None:
+    original_id = {b"originalId": ORIGINAL_ID.encode()}
+    fields = {b"event": b"[".ljust(64 * 1024)}
+    assert dead_letter(NEW_ID, {**fields, **original_id}, "bad", CAME_IN).items() >= {**fields, **original_id}.items()
+    long = dead_letter(NEW_ID, {b"event": b"[" * 70_000, **original_id}, "bad", CAME_IN)
+    assert long.items() >= {b"truncated": b"1", **original_id}.items()
 
 
 @pytest.mark.parametrize(

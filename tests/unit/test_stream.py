@@ -123,6 +123,12 @@ def test_a_publishers_fields_cannot_pass_for_ours() -> None:
     assert letter[b"receivedAt"] != b"never"
 
 
+@pytest.mark.parametrize("forged", [b"9-9", b"5-1", b"x", b"", b"x" * MAX_LETTER_BYTES])
+def test_only_an_older_entry_can_have_been_an_events_first(forged: bytes) -> None:
+    assert dead_letter("5-1", {b"originalId": forged}, "bad", NOW)[b"originalId"] == b"5-1"
+    assert dead_letter("5-1", {b"originalId": b"5-0"}, "bad", NOW)[b"originalId"] == b"5-0"
+
+
 def own_bytes(letter: dict[bytes, bytes]) -> int:
     ours = (b"originalId", b"reason", b"receivedAt", b"truncated")
     return sum(len(name) + len(value) for name, value in letter.items() if name not in ours)

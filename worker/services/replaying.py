@@ -1,19 +1,15 @@
 """Puts dead letters back into the stream, once this program understands them."""
 
-import json
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Final
 
 from worker.dead_letter import OURS, Fields
 from worker.errors import BadEvent
-from worker.events import decode
+from worker.events import ENTRY_ID, ORIGINAL_ID, decode
 from worker.stream import Entry, Stream
 
 NO_SUCH_LETTER: Final = "no such dead letter"
-_ENTRY_ID: Final = re.compile(rb"[0-9]{1,15}-[0-9]{1,19}")
 
 
 @dataclass(slots=True)
@@ -35,7 +31,7 @@ def replay(stream: Stream, letter_ids: Iterable[str] | None, minimum: int = 1) -
             _replay(stream, letter, minimum, done)
         return done
     for letter_id in dict.fromkeys(letter_ids):
-        found = stream.dead_letter(letter_id) if _ENTRY_ID.fullmatch(letter_id.encode()) else None
+        found = stream.dead_letter(letter_id) if ENTRY_ID.fullmatch(letter_id.encode()) else None
         if found is None:
             done.refused[letter_id] = NO_SUCH_LETTER
         else:
@@ -52,19 +48,15 @@ def _replay(stream: Stream, letter: Entry, minimum: int, done: Replayed) -> None
 
 
 def event_of(letter: Fields, minimum: int = 1) -> Fields:
-    """The event in a dead letter, dated as it was when it came in; raises BadEvent if it can't be understood still."""
-    original_id = letter.get(b"originalId", b"")
-    if not _ENTRY_ID.fullmatch(original_id):
+    """The event in a dead letter as it was, naming the entry it came with; raises BadEvent if it can't be understood.
+
+    Nothing is rewritten: what is a byte longer, or reads otherwise, might die again.
+    """
+    original_id = letter.get(ORIGINAL_ID, b"")
+    if not ENTRY_ID.fullmatch(original_id):
         raise BadEvent("the letter does not name the entry it came with")
     if b"truncated" in letter:
         raise BadEvent("only its beginning was kept")
     own = {name: value for name, value in letter.items() if name not in OURS}
-    event = decode(original_id.decode(), own, minimum)
-    return _dated(own, event.occurred_at)
-
-
-def _dated(fields: Fields, at: datetime) -> Fields:
-    if b"event" not in fields:
-        return {**fields, b"occurredAt": at.isoformat().encode()}
-    event = json.loads(fields[b"event"])
-    return {**fields, b"event": json.dumps({**event, "occurredAt": at.isoformat()}).encode()}
+    decode(original_id.decode(), own, minimum)
+    return {**own, ORIGINAL_ID: original_id}
