@@ -6,8 +6,9 @@ at `Status`; the statements that do so are in `store`. Times are the database's 
 
 import os
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from hashlib import blake2b
 from typing import ClassVar
 from uuid import UUID
 
@@ -27,6 +28,8 @@ from sqlmodel import Field, SQLModel
 
 SCHEMA = "0001"
 """The newest schema revision; the program works with exactly this one (see `migrations`)."""
+
+_EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
 
 UNRESOLVED = "status IN ('RECEIVED', 'PROCESSING')"
 """The requests that still wait for an answer, as SQL (literals, or partial indexes would not be used)."""
@@ -75,8 +78,18 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 def uuid7() -> UUID:
     """A new id that sorts by its time of birth (RFC 9562, section 5.7)."""
-    milliseconds = time.time_ns() // 1_000_000
-    value = (milliseconds << 80) | (0x7 << 76) | int.from_bytes(os.urandom(10), "big") >> 4
+    return _uuid7(time.time_ns() // 1_000_000, os.urandom(10))
+
+
+def uuid7_of(at: datetime, *ids: UUID) -> UUID:
+    """The same id for the same time and ids, always: a `uuid7` of then (from 1970 on), with a hash for its chance."""
+    microseconds = (at - _EPOCH) // _MICROSECOND
+    named = b"".join([microseconds.to_bytes(8, "big", signed=True), *(id_.bytes for id_ in ids)])
+    return _uuid7(max(0, microseconds // 1000), blake2b(named, digest_size=10).digest())
+
+
+def _uuid7(milliseconds: int, chance: bytes) -> UUID:
+    value = (milliseconds << 80) | (0x7 << 76) | int.from_bytes(chance, "big") >> 4
     return UUID(int=value & ~(0x3 << 62) | (0x2 << 62))
 
 

@@ -25,7 +25,7 @@ from hypothesis.stateful import (
 from sqlalchemy import Connection, Row
 
 from tests.contract.shop import CUP, LEASE, LONG_AGO, Shop, ref
-from tests.contract.store_model import FAILED, MINIMUM, PROCESSING, RECEIVED, Held, Model, Wish
+from tests.contract.store_model import FAILED, MINIMUM, PROCESSING, RECEIVED, Held, Key, Model, Wish
 from tests.examples import examples
 from worker.catalog import CatalogReference, item_of
 from worker.errors import OwnerLost
@@ -78,21 +78,23 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(
         new=st.lists(
             st.tuples(
-                st.sampled_from(EMAILS), st.sampled_from(WANTED), st.sampled_from(["now", "now", "old", "ahead"])
+                st.sampled_from(EMAILS),
+                st.sampled_from(WANTED),
+                st.sampled_from(["now", "now", "old", "ahead", "again"]),
             ),
             min_size=1,
             max_size=4,
         )
     )
     def create(self, new: list[tuple[str, CatalogReference, str]]) -> None:
-        """Sign-ups and imports, some of them from long ago, or by a clock that is ahead."""
+        """Sign-ups and imports, some of them from long ago, by a clock that is ahead, or for the second time."""
         self.model.tick += 1
-        wanted = [(self._new(place, *one), self._created(place, one[2])) for place, one in enumerate(new)]
+        wanted = [(self._new(place, *one), self._created(place, *one)) for place, one in enumerate(new)]
         added = self.shop.write(requests.create, [request for request, _ in wanted])
         rows = {(row.email, row.waiting_list_id): row for row in self.shop.rows() if row.id in added}
         for request, created in sorted(wanted, key=lambda pair: pair[1]):
             key = request.email.lower(), request.reference
-            if self.model.unresolved(key) is None:
+            if self.model.unresolved(key) is None and (key, created) not in self._known():
                 row = rows.pop((request.email, self._list(request.reference)))
                 self.model.wishes[row.id] = Wish(row.id, request.email, request.reference, created)
         assert not rows
@@ -102,11 +104,22 @@ class StoreMachine(RuleBasedStateMachine):
             "now": None,
             "old": LONG_AGO + timedelta(seconds=self.model.tick + place / 100),
             "ahead": self.started + timedelta(seconds=3600 + self.model.tick + place / 100),
+            "again": LONG_AGO - timedelta(seconds=self._number(email, reference)),
         }
         return NewRequest(email, reference, created_date=created[age])
 
-    def _created(self, place: int, age: str) -> float:
-        return self.model.tick + place / 100 + {"now": 0, "old": -(10**6), "ahead": 10**6}[age]
+    def _created(self, place: int, email: str, reference: CatalogReference, age: str) -> float:
+        """Who is ahead signed up now, after all the others."""
+        if age == "again":
+            return -(10**7) - self._number(email, reference)
+        return self.model.tick + place / 100 + {"now": 0, "old": -(10**6), "ahead": 0.5}[age]
+
+    def _number(self, email: str, reference: CatalogReference) -> int:
+        """One for each person and wish."""
+        return 10 * EMAILS.index(email.lower()) + WANTED.index(reference)
+
+    def _known(self) -> set[tuple[Key, float]]:
+        return {(wish.key, wish.created) for wish in self.model.wishes.values()}
 
     def _list(self, reference: CatalogReference) -> UUID:
         if reference not in self.list_ids:

@@ -19,7 +19,7 @@ class Imported:
 
     created: int = 0
     duplicate: int = 0
-    """left out, since their like is unresolved (or stands further up in the file)"""
+    """left out, since their like is unresolved (or stands further up in the file), or they were imported before"""
     rejected: int = 0
 
 

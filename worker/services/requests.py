@@ -11,7 +11,7 @@ from worker.store.requests import Filter, NewRequest
 
 
 def create(database: Database, new: NewRequest) -> tuple[bool, UUID]:
-    """Adds a request: True and its id; or False and the id of its like that is unresolved.
+    """Adds a sign-up of today: True and its id; or False and the id of its like that is unresolved.
 
     Raises DatabaseAway.
     """

@@ -12,7 +12,7 @@ from sqlalchemy.sql.elements import ColumnElement
 from sqlmodel import col
 
 from worker.catalog import CatalogReference, Item, Options, options_from_text
-from worker.models import Attempt, Contact, Request, Status, WaitingList, uuid7
+from worker.models import Attempt, Contact, Request, Status, WaitingList, uuid7, uuid7_of
 from worker.models import Item as ItemRow
 from worker.store import lists
 from worker.store.sql import Sql
@@ -55,7 +55,7 @@ _UNRESOLVED_OF = Sql(
 
 @dataclass(frozen=True, slots=True)
 class NewRequest:
-    """A wish to be told, checked and canonical; `created_date` only if it is older than today's sign-up."""
+    """A wish to be told, checked and canonical; `created_date` only if it was made elsewhere, and is imported."""
 
     email: str = field(repr=False)
     reference: CatalogReference
@@ -80,25 +80,37 @@ class Filter:
 def create(c: Connection, new: Sequence[NewRequest]) -> list[UUID]:
     """Adds requests and returns the ids of those added, in no order; one whose like is unresolved is left out.
 
-    Of several alike the oldest is added.
+    Of several alike the oldest is added. One with a date is added only once, whatever became of it: its id is made of
+    what it is. Not of the address itself, which could be guessed from an id in a log.
     """
     waiting = lists.find_or_add(c, (request.reference for request in new))
     now = _NOW(c)[0].now
     contacts = _contacts(c, {request.email.lower() for request in new}, now)
-    # Sign-ups of one batch keep their order: each is a microsecond younger than the one before.
+    # Sign-ups of one batch keep their order: each is a microsecond younger than the one before. None is younger than
+    # now, whatever the clock of another shop said, or the next event would not wake it.
     rows = [
-        {
-            "id": uuid7(),
-            "list_id": waiting[request.reference],
-            "contact_id": contacts[request.email.lower()],
-            "email": request.email,
-            "item_url": request.item_url,
-            "locale": request.locale,
-            "created": request.created_date or now - timedelta(microseconds=len(new) - place),
-        }
-        for place, request in enumerate(new)
+        _row(
+            request,
+            waiting[request.reference],
+            contacts[request.email.lower()],
+            now - timedelta(microseconds=len(new) - place),
+        )
+        for place, request in enumerate(sorted(new, key=lambda request: request.created_date or now))
     ]
     return [row.id for row in _ADD_REQUESTS(c, rows=rows)]
+
+
+def _row(request: NewRequest, list_id: UUID, contact_id: UUID, latest: datetime) -> dict[str, object]:
+    date = request.created_date
+    return {
+        "id": uuid7_of(date, contact_id, list_id) if date else uuid7(),
+        "list_id": list_id,
+        "contact_id": contact_id,
+        "email": request.email,
+        "item_url": request.item_url,
+        "locale": request.locale,
+        "created": min(date, latest) if date else latest,
+    }
 
 
 def _contacts(c: Connection, addresses: Iterable[str], now: datetime) -> dict[str, UUID]:
