@@ -23,7 +23,7 @@ _FLAT = {name.encode(): name for name in _REFERENCE_FIELDS + _OTHER_FIELDS}
 
 def raw_event(fields: Mapping[bytes, bytes]) -> Raw:
     """The parts of the event in a stream entry; `event`, if it is there, wins over flat fields."""
-    if sum(map(len, fields.values())) > MAX_EVENT_BYTES:
+    if max(sum(map(len, fields)), sum(map(len, fields.values()))) > MAX_EVENT_BYTES:
         raise BadEvent(f"event is over {MAX_EVENT_BYTES} bytes")
     event = fields.get(b"event")
     if event is not None:

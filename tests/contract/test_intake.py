@@ -256,6 +256,8 @@ def test_letters_that_are_lost_are_shouted_about(
     stream.publish({"event": "{"})
     (record,) = of(listen(shop, stream, ears), "dead_letters.lost")
     assert (record["log_level"], record["events"]) == ("error", 1)
+
+
 @pytest.mark.parametrize("at", ["2026-01-01T09:00:00Z", None], ids=["same time", "same millisecond"])
 def test_a_replayed_event_stays_before_those_that_came_after_it(
     shop: Shop, client: Any, stream: Drained, ears: Ears, at: str | None

@@ -470,6 +470,8 @@ def test_64_kib_pass_and_one_byte_more_does_not() -> None:
     half = b"x" * (32 * 1024)
     with pytest.raises(BadEvent, match="over 65536 bytes"):
         flat(catalogItemId="mug-1", quantity="1", a=half, b=half)
+    with pytest.raises(BadEvent, match="over 65536 bytes"):
+        flat(catalogItemId="mug-1", quantity="1", **{"x" * 64 * 1024: ""})
 
 
 @pytest.mark.parametrize("control", ["\0", "\n", "\r", "\t", "\x1b", "\x7f", "\x85", "\u2028", "\ud800"], ids=short)
