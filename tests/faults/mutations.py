@@ -360,7 +360,7 @@ MUTATIONS = (
         "a Redis that says nothing is given up",
         "half-open",
         "lost",
-        [Edit("worker/stream.py", '"socket_timeout": 10,', '"socket_timeout": None,')],
+        [Edit("worker/stream.py", "timeout=TIMEOUT_SECONDS,", "timeout=None,")],
     ),
     Mutation(
         "a mail is forgotten once it is recorded",
