@@ -18,7 +18,7 @@ import ssl
 import struct
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from email.parser import BytesHeaderParser
@@ -29,6 +29,7 @@ from typing import Final, Literal, Self, TypeAlias
 
 import trustme
 
+from tests import tasks
 from tests.ports import listen
 
 HOST: Final = "127.0.0.1"
@@ -220,7 +221,7 @@ class ScriptedRelay:
 
     def drop_connections(self) -> None:
         """Close every connection without a word, and go on listening. They are closed when this returns."""
-        asyncio.run_coroutine_threadsafe(_cancel(self._conversing), self._loop).result(60)
+        asyncio.run_coroutine_threadsafe(tasks.end(self._conversing), self._loop).result(60)
 
     def answer(self, stage: str, recipient: str | None) -> Answer:
         """What to do now. Used by the connections."""
@@ -266,7 +267,7 @@ class ScriptedRelay:
     async def _end(self) -> None:
         self._loop.remove_reader(self._socket)
         self._socket.close()
-        await _cancel(self._tasks)
+        await tasks.end(self._tasks)
         for _ in range(10):  # asyncio lets go of a socket some turns of its loop later
             await asyncio.sleep(0)
         for accepted in self._accepted:
@@ -301,14 +302,6 @@ class ScriptedRelay:
             raise
         finally:
             writer.close()
-
-
-async def _cancel(tasks: Collection[asyncio.Task[None]]) -> None:
-    """Ends them, those too that hold something back, and waits for that."""
-    ending = list(tasks)
-    for task in ending:
-        task.cancel()
-    await asyncio.gather(*ending, return_exceptions=True)
 
 
 _NO_LINGERING: Final = struct.pack("ii", 1, 0)

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from datetime import datetime
 
+from worker.event_fields import is_too_large
 from worker.events import ORIGINAL_ID, original
 
-MAX_LETTER_BYTES = 64 * 1024
 TRUNCATED_BYTES = 2048
 
 Fields = Mapping[bytes, bytes]
@@ -27,9 +27,9 @@ def dead_letter(entry_id: str, fields: Fields, reason: str, now: datetime) -> di
         b"reason": reason.encode(),
         b"receivedAt": received.encode(),
     }
-    if max(sum(map(len, own)), sum(map(len, own.values()))) <= MAX_LETTER_BYTES:
-        return {**own, **ours}
-    return {**_beginning(own, TRUNCATED_BYTES), **ours, b"truncated": b"1"}
+    if is_too_large(own):
+        return {**_beginning(own, TRUNCATED_BYTES), **ours, b"truncated": b"1"}
+    return {**own, **ours}
 
 
 def _beginning(fields: Fields, size: int) -> Fields:

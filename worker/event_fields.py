@@ -21,9 +21,14 @@ _OTHER_FIELDS = ("id", "occurredAt", "quantity", "inStock", "itemUrl", "item")
 _FLAT = {name.encode(): name for name in _REFERENCE_FIELDS + _OTHER_FIELDS}
 
 
+def is_too_large(fields: Mapping[bytes, bytes]) -> bool:
+    """Whether the names, or the values, are over 64 KiB."""
+    return max(sum(map(len, fields)), sum(map(len, fields.values()))) > MAX_EVENT_BYTES
+
+
 def raw_event(fields: Mapping[bytes, bytes]) -> Raw:
     """The parts of the event in a stream entry; `event`, if it is there, wins over flat fields."""
-    if max(sum(map(len, fields)), sum(map(len, fields.values()))) > MAX_EVENT_BYTES:
+    if is_too_large(fields):
         raise BadEvent(f"event is over {MAX_EVENT_BYTES} bytes")
     event = fields.get(b"event")
     if event is not None:

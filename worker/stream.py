@@ -168,25 +168,31 @@ class Stream:
         return lost
 
     def _bury_or_drop(self, letters: Sequence[tuple[Entry, str]]) -> int:
-        with suppress(OutOfMemoryError):
-            self._bury(letters)
+        if self._has_buried(letters):
             return 0
-        kept = DEAD_LETTERS_KEPT  # how many there are is nothing that a listener may ask
-        while kept and not self._client.xtrim(self._dead, maxlen=(kept := kept // 2), approximate=False):
-            pass
-        with suppress(OutOfMemoryError):
-            self._bury(letters)
+        self._drop_oldest_letters()
+        if self._has_buried(letters):
             return 0
         self._ack([entry.id for entry, _ in letters])
         return len(letters)
 
-    def _bury(self, letters: Sequence[tuple[Entry, str]]) -> None:
-        with self._client.pipeline(transaction=True) as pipe:
+    def _drop_oldest_letters(self) -> None:
+        kept = DEAD_LETTERS_KEPT  # how many there are is nothing that a listener may ask
+        has_dropped = 0
+        while kept and not has_dropped:
+            kept //= 2
+            has_dropped = self._client.xtrim(self._dead, maxlen=kept, approximate=False)
+
+    def _has_buried(self, letters: Sequence[tuple[Entry, str]]) -> bool:
+        """False: Redis is full."""
+        with suppress(OutOfMemoryError), self._client.pipeline(transaction=True) as pipe:
             for entry, reason in letters:
                 letter: Any = dead_letter(entry.id, entry.fields, reason, datetime.now(UTC))
                 pipe.xadd(self._dead, letter, maxlen=DEAD_LETTERS_KEPT, approximate=True)
             pipe.xack(self.name, GROUP, *(entry.id for entry, _ in letters))
             pipe.execute()
+            return True
+        return False
 
     def trim(self) -> None:
         """Deletes what every group has read and acknowledged, and nothing else."""

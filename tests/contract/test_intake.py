@@ -86,6 +86,11 @@ def publish(stream: Stream, item: str, **fields: object) -> str:
     return stream.publish({"event": json.dumps({"catalogItemId": item, "quantity": 5, **fields})})
 
 
+def publish_mugs(stream: Stream, count: int, **fields: object) -> None:
+    for number in range(count):
+        publish(stream, f"mug-{number}", **fields)
+
+
 def listen(shop: Shop, stream: Drained, ears: Ears, *, idle_seconds: float = 60.0) -> Logs:
     """Listens until the stream is empty; returns what was logged."""
     with capture_logs() as logs:
@@ -109,10 +114,19 @@ def fails(times: int, error: Exception, work: Callable[..., Any]) -> Callable[..
     return run
 
 
+def noting(sizes: list[int], place: int, work: Callable[..., Any]) -> Callable[..., Any]:
+    """`work`, but how many there are in its argument at that place is noted."""
+
+    def run(*args: Any) -> Any:
+        sizes.append(len(args[place]))
+        return work(*args)
+
+    return run
+
+
 def test_a_backlog_is_taken_in_whole_and_rung_for(shop: Shop, stream: Drained, ears: Ears) -> None:
     shop.sign_up(ref("mug-7"))
-    for number in range(57):
-        publish(stream, f"mug-{number}")
+    publish_mugs(stream, 57)
     dead = stream.publish({"event": "{"})
     logs = listen(shop, stream, ears)
     assert shop.count(Item) == shop.count(Stock) == 57
@@ -126,14 +140,8 @@ def test_a_backlog_is_committed_in_large_batches(
     shop: Shop, stream: Drained, ears: Ears, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sizes: list[int] = []
-
-    def take(database: Database, events: Sequence[Event], minimum: int) -> Taken:
-        sizes.append(len(events))
-        return intake.take_events(database, events, minimum)
-
-    monkeypatch.setattr(listener, "take_events", take)
-    for number in range(47):
-        publish(stream, f"mug-{number}")
+    monkeypatch.setattr(listener, "take_events", noting(sizes, 1, intake.take_events))
+    publish_mugs(stream, 47)
     listen(shop, stream, ears)
     assert sizes == [20, 20, 7]
 
@@ -141,14 +149,8 @@ def test_a_backlog_is_committed_in_large_batches(
 def test_huge_events_are_not_gathered(shop: Shop, stream: Drained, ears: Ears, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listener, "BATCH_BYTES", 1000)
     sizes: list[int] = []
-
-    def take(database: Database, events: Sequence[Event], minimum: int) -> Taken:
-        sizes.append(len(events))
-        return intake.take_events(database, events, minimum)
-
-    monkeypatch.setattr(listener, "take_events", take)
-    for number in range(12):
-        publish(stream, f"mug-{number}", padding="x" * 1000)
+    monkeypatch.setattr(listener, "take_events", noting(sizes, 1, intake.take_events))
+    publish_mugs(stream, 12, padding="x" * 1000)
     listen(shop, stream, ears)
     assert sizes == [5, 5, 2]
 
@@ -165,8 +167,7 @@ def test_while_the_database_is_away_one_batch_is_kept_and_one_read_ahead(
         return intake.take_events(database, events, minimum)
 
     monkeypatch.setattr(listener, "take_events", take)
-    for number in range(100):
-        publish(stream, f"mug-{number}")
+    publish_mugs(stream, 100)
     logs = listen(shop, stream, ears)
     assert max(pending) <= 2 * listener.BATCH
     assert pending[9] >= listener.BATCH
@@ -210,8 +211,7 @@ def test_what_was_read_while_an_acknowledgement_failed_is_not_forgotten(
 ) -> None:
     monkeypatch.setattr(listener, "BATCH_BYTES", 1)  # each page is a batch
     monkeypatch.setattr(stream, "ack", fails(1, RedisAway("reset by peer"), stream.ack))
-    for number in range(12):
-        publish(stream, f"mug-{number}")
+    publish_mugs(stream, 12)
     listen(shop, stream, ears)
     assert shop.count(Item) == 12
     assert stream.figures().pending == 5
@@ -222,8 +222,7 @@ def test_poison_that_can_not_be_put_aside_holds_up_nobody(
 ) -> None:
     monkeypatch.setattr(stream, "bury", fails(1000, RedisAway("OOM"), stream.bury))
     stream.publish({"event": "{"})
-    for number in range(7):
-        publish(stream, f"mug-{number}")
+    publish_mugs(stream, 7)
     listen(shop, stream, ears)
     assert shop.count(Item) == 7
     assert stream.figures().pending == 1
@@ -234,13 +233,7 @@ def test_poison_counts_as_part_of_a_batch_and_is_trimmed(
 ) -> None:
     monkeypatch.setattr(listener, "TRIM_SECONDS", 0.0)
     sizes: list[int] = []
-    bury = stream.bury
-
-    def bury_some(letters: Sequence[tuple[Entry, str]]) -> int:
-        sizes.append(len(letters))
-        return bury(letters)
-
-    monkeypatch.setattr(stream, "bury", bury_some)
+    monkeypatch.setattr(stream, "bury", noting(sizes, 0, stream.bury))
     for _ in range(50):
         stream.publish({"a": ""})
     listen(shop, stream, ears)
@@ -303,8 +296,7 @@ def test_it_can_be_stopped_while_the_database_is_away_and_loses_nothing(
         raise DatabaseAway("no answer")
 
     monkeypatch.setattr(listener, "take_events", take)
-    for number in range(30):
-        publish(stream, f"mug-{number}")
+    publish_mugs(stream, 30)
     listen(shop, stream, ears)
     figures = stream.figures()
     assert figures.pending + (figures.lag or 0) == 30

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from itertools import pairwise
 from typing import Any
 
@@ -223,20 +223,30 @@ def test_consumers_heard_of_lately_are_kept(listener: Stream, other: Stream, cli
 # --- dead letters ---
 
 
+def bury(listener: Stream, entries: list[Entry]) -> int:
+    return listener.bury([(entry, "bad") for entry in entries])
+
+
+@contextmanager
+def limited(client: redis.Redis, octets: int | str) -> Iterator[None]:
+    """A Redis that takes no more than that; as it was, afterwards."""
+    client.config_set("maxmemory", str(octets))
+    try:
+        yield
+    finally:
+        client.config_set("maxmemory", "0")
+
+
 def test_burying_is_one_step(listener: Stream, client: redis.Redis) -> None:
     published(listener, 2)
     entries = listener.read(2, NO_WAIT)
     with client.monitor() as monitor:  # type: ignore[no-untyped-call]
-        listener.bury([(entry, "bad") for entry in entries])
+        bury(listener, entries)
         listener.ping()
         commands = []
         while "HELLO" not in (command := monitor.next_command()["command"]):
             commands.append(command.split()[0])
     assert commands == ["MULTI", "XADD", "XADD", "XACK", "EXEC"]
-
-
-def bury(listener: Stream, entries: list[Entry]) -> int:
-    return listener.bury([(entry, "bad") for entry in entries])
 
 
 def test_what_cannot_be_buried_stays_pending(listener: Stream, client: redis.Redis) -> None:
@@ -256,11 +266,8 @@ def test_a_full_redis_drops_the_oldest_letters_for_new_ones(listener: Stream, cl
     assert bury(listener, old) == 0
     (new,) = published(listener, 1)
     listener.trim()
-    client.config_set("maxmemory", client.info("memory")["used_memory"] - 1)
-    try:
+    with limited(client, client.info("memory")["used_memory"] - 1):
         assert bury(listener, listener.read(1, NO_WAIT)) == 0
-    finally:
-        client.config_set("maxmemory", "0")
     letters = [letter.fields[b"originalId"].decode() for letter in listener.dead_letters_in_order()]
     assert letters[-1] == new
     assert 10 <= len(letters[:-1]) < 20
@@ -271,11 +278,8 @@ def test_where_a_full_redis_takes_no_letter_at_all_nothing_behind_it_is_held_up(
     listener: Stream, client: redis.Redis
 ) -> None:
     published(listener, 3)
-    client.config_set("maxmemory", "1")
-    try:
+    with limited(client, 1):
         assert bury(listener, listener.read(3, NO_WAIT)) == 3
-    finally:
-        client.config_set("maxmemory", "0")
     listener.trim()
     assert listener.figures().pending == 0
     assert len(in_redis(client)) <= 1
@@ -285,19 +289,16 @@ def test_a_redis_that_would_drop_events_is_found_out(listener: Stream, client: r
     assert listener.eviction() is None
     client.config_set("maxmemory-policy", "allkeys-lru")
     assert listener.eviction() is None, "it has no limit"
-    client.config_set("maxmemory", "1gb")
-    try:
+    with limited(client, "1gb"):
         assert listener.eviction() == "allkeys-lru"
         client.config_set("maxmemory-policy", "volatile-lru")
         assert listener.eviction() is None, "a stream has no time to live"
-    finally:
-        client.config_set("maxmemory", "0")
-        client.config_set("maxmemory-policy", "noeviction")
+    client.config_set("maxmemory-policy", "noeviction")
 
 
 def test_a_replay_is_one_step(listener: Stream, client: redis.Redis) -> None:
     published(listener, 1)
-    listener.bury([(entry, "bad") for entry in listener.read(1, NO_WAIT)])
+    bury(listener, listener.read(1, NO_WAIT))
     (letter,) = listener.dead_letters_in_order()
     assert listener.dead_letter(letter.id) == letter
     listener.replay(letter.id, {b"catalogItemId": b"mug-1"})

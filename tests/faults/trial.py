@@ -213,13 +213,7 @@ class Trial:
 
     def until_acknowledged(self) -> None:
         """Waits until every event was taken in, for as long as there are fewer and fewer."""
-        seen, moved_at = None, time.monotonic()
-        while not self.system.settled_events():
-            if (read := self.system.last_read()) != seen:
-                seen, moved_at = read, time.monotonic()
-            if time.monotonic() - moved_at > self.world.patience:
-                raise Hung("nothing moves, and not every event is acknowledged")
-            time.sleep(PAUSE)
+        self._wait(self.system.settled_events, self.system.last_read, lambda: "not every event is acknowledged")
 
     def until_ready(self, role: Role, count: int) -> None:
         """Waits until so many processes of a role have come up since the beginning."""
@@ -284,14 +278,21 @@ class Trial:
 
     def _go_on(self, is_enough: Callable[[], bool]) -> None:
         """Does what is due in this thread, until it is enough, or nothing moves any more."""
+
+        def step() -> object:
+            self._do_what_is_due()
+            return len(self.relay.mails), self.relay.troubles, len(self._breaks), self.left()
+
+        self._wait(is_enough, step, lambda: f"{self.left()} are left")
+
+    def _wait(self, is_enough: Callable[[], bool], step: Callable[[], object], otherwise: Callable[[], str]) -> None:
+        """Takes steps until it is enough; Hung, with `otherwise` for a reason, once they come to the same for long."""
         seen, moved_at = None, time.monotonic()
         while not is_enough():
-            self._do_what_is_due()
-            state = (len(self.relay.mails), self.relay.troubles, len(self._breaks), self.left())
-            if state != seen:
+            if (state := step()) != seen:
                 seen, moved_at = state, time.monotonic()
             if time.monotonic() - moved_at > self.world.patience + self.pause:
-                raise Hung(f"nothing moves, and {state[-1]} are left")
+                raise Hung(f"nothing moves, and {otherwise()}")
             time.sleep(PAUSE)
 
     def left(self) -> int | None:

@@ -8,8 +8,9 @@ import fakeredis
 import pytest
 import redis
 
-from worker.dead_letter import MAX_LETTER_BYTES, TRUNCATED_BYTES, dead_letter
+from worker.dead_letter import TRUNCATED_BYTES, dead_letter
 from worker.errors import BadSetting, RedisAway
+from worker.event_fields import MAX_EVENT_BYTES
 from worker.stream import Entry, Figures, Stream, Taken
 
 NOW = datetime(2026, 11, 23, 9, 0, 0, 123_456, UTC)
@@ -123,7 +124,7 @@ def test_a_publishers_fields_cannot_pass_for_ours() -> None:
     assert letter[b"receivedAt"] != b"never"
 
 
-@pytest.mark.parametrize("forged", [b"9-9", b"5-1", b"x", b"", b"x" * MAX_LETTER_BYTES])
+@pytest.mark.parametrize("forged", [b"9-9", b"5-1", b"x", b"", b"x" * MAX_EVENT_BYTES])
 def test_only_an_older_entry_can_have_been_an_events_first(forged: bytes) -> None:
     assert dead_letter("5-1", {b"originalId": forged}, "bad", NOW)[b"originalId"] == b"5-1"
     assert dead_letter("5-1", {b"originalId": b"5-0"}, "bad", NOW)[b"originalId"] == b"5-0"
@@ -137,9 +138,9 @@ def own_bytes(letter: dict[bytes, bytes]) -> int:
 @pytest.mark.parametrize(
     "fields",
     [
-        {b"event": b"x" * (MAX_LETTER_BYTES + 1)},
-        {b"a": b"1", b"event": b"x" * MAX_LETTER_BYTES},
-        {b"x" * (MAX_LETTER_BYTES + 1): b"1"},
+        {b"event": b"x" * (MAX_EVENT_BYTES + 1)},
+        {b"a": b"1", b"event": b"x" * MAX_EVENT_BYTES},
+        {b"x" * (MAX_EVENT_BYTES + 1): b"1"},
         {b"%d" % n: b"x" * 10 for n in range(10_000)},
         {b"%d" % n: b"" for n in range(20_000)},
     ],
@@ -160,9 +161,9 @@ def test_the_cut_name_of_a_field_does_not_replace_another() -> None:
 
 
 def test_an_event_of_64_kib_is_kept_whole() -> None:
-    letter = dead_letter("5-1", {b"event": b"x" * MAX_LETTER_BYTES}, "bad", NOW)
+    letter = dead_letter("5-1", {b"event": b"x" * MAX_EVENT_BYTES}, "bad", NOW)
     assert b"truncated" not in letter
-    assert len(letter[b"event"]) == MAX_LETTER_BYTES
+    assert len(letter[b"event"]) == MAX_EVENT_BYTES
 
 
 def test_trimming_deletes_what_is_done_and_keeps_the_rest(stream: Stream, client: redis.Redis) -> None:
