@@ -22,9 +22,9 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from worker.catalog import checked_url
-from worker.errors import BadSetting, BadUrl
-from worker.relay import Mailbox, Relay, parse_mailbox, parse_relays
+from worker.domain.catalog import checked_url
+from worker.domain.errors import BadSetting, BadUrl
+from worker.domain.relays import Mailbox, Relay, parse_mailbox, parse_relays
 
 ENV_FILE: Final = Path(".env")
 SHIPPED_TEMPLATES: Final = Path(__file__).resolve().parent.parent / "templates"

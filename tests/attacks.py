@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 from typing import Final
 
 from tests.contract.mailing import SENDER
-from tests.unit.test_message import ATTACKS
+from tests.unit.mail.test_message import ATTACKS
 
 EVIL: Final = (
     *ATTACKS,

@@ -17,7 +17,7 @@ from sqlalchemy import text
 from tests.polling import eventually
 from tests.redis_server import RedisServer
 from tests.relay import ScriptedRelay
-from worker.catalog import CatalogReference, item_of
+from worker.domain.catalog import CatalogReference, item_of
 from worker.store import breaker, figures
 from worker.store.breaker import Breaker
 from worker.store.database import Database

@@ -18,10 +18,10 @@ from tests.polling import eventually
 from tests.proxy import HOST, Proxy
 from tests.redis_server import RedisServer
 from tests.relay import ScriptedRelay, authority
-from worker.bell import Bell, celery_app
-from worker.errors import RedisAway
-from worker.stream import Stream
-from worker.tokens import Tokens
+from worker.domain.errors import RedisAway
+from worker.queue.bell import Bell, celery_app
+from worker.stream.event_stream import Stream
+from worker.stream.shared_bucket import Tokens
 
 ROOT = Path(__file__).parents[2]
 (EXAMPLE,) = re.findall(r"^```acl\n(.*?)^```", (ROOT / "SECURITY.md").read_text(), re.MULTILINE | re.DOTALL)

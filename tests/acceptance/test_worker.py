@@ -13,7 +13,7 @@ from tests.acceptance.stockbell import Stockbell, children, descendants, is_aliv
 from tests.polling import eventually
 from tests.redis_server import RedisServer
 from tests.relay import Do
-from worker.bell import Bell, celery_app
+from worker.queue.bell import Bell, celery_app
 
 BELLS = "stockbell:bells"
 

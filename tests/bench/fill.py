@@ -11,7 +11,7 @@ import psycopg
 from sqlalchemy.engine import make_url
 
 from tests.bench.servers import plain
-from worker.catalog import WIX_STORES
+from worker.domain.catalog import WIX_STORES
 from worker.models import uuid7
 
 DETAILS = ("12.50", "EUR", "https://shop.example/images/mug.jpg")

@@ -13,7 +13,7 @@ from uuid import UUID
 from tests.bench.figures import Figure, at_most, percentile
 from tests.bench.program import spent
 from tests.bench.world import World, progress
-from worker.bell import Bell
+from worker.queue.bell import Bell
 from worker.services.sweeping import Sweeper
 from worker.store.database import Database
 

@@ -19,14 +19,14 @@ from tests.bench.fill import DETAILS, fill
 from tests.bench.program import TOLD, Program, spent
 from tests.bench.servers import smtp_source
 from tests.bench.world import World, progress
-from worker.letter import LetterWriter
-from worker.mailer import Mail
+from worker.domain.relays import Mailbox
+from worker.domain.verdicts import Tries
+from worker.mail.letter import LetterWriter
+from worker.mail.render import Renderer
 from worker.models import uuid7
-from worker.relay import Mailbox
-from worker.render import Renderer
 from worker.services.trying import Facts
+from worker.smtp.mailer import Mail
 from worker.store.claims import Claim
-from worker.verdicts import Tries
 
 NAME = "throughput"
 MAILS = 50_000, 5_000

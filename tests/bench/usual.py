@@ -20,7 +20,7 @@ from sqlalchemy import Engine, TextClause, create_engine, text
 from config.settings import SHIPPED_TEMPLATES
 from tests.bench.processes import NotInTime, running, until
 from tests.bench.servers import Relay, redis_server
-from worker.render import MailContext, Renderer
+from worker.mail.render import MailContext, Renderer
 
 CHILDREN = 2
 BROKER, DATABASE, PORT = "BENCH_BROKER", "BENCH_DATABASE", "BENCH_SMTP_PORT"

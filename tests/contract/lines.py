@@ -16,19 +16,19 @@ from config.settings import SHIPPED_TEMPLATES
 from tests.contract.mailing import SENDER, relay_of
 from tests.contract.shop import LEASE, MUG, Shop
 from tests.relay import ScriptedRelay
-from worker.bell import Bell
-from worker.catalog import CatalogReference
-from worker.deliver import deliver
-from worker.errors import DatabaseAway, RedisAway
-from worker.lease import Lease
-from worker.letter import LetterWriter
-from worker.line import Line, Pace
-from worker.mailer import Mailer, Timeouts
-from worker.relay import Mailbox
-from worker.render import Renderer
+from worker.delivery.deliver import deliver
+from worker.delivery.lease import Lease
+from worker.delivery.line import Line, Pace
+from worker.delivery.throttle import Throttle
+from worker.domain.catalog import CatalogReference
+from worker.domain.errors import DatabaseAway, RedisAway
+from worker.domain.relays import Mailbox
+from worker.domain.verdicts import RetryPolicy
+from worker.mail.letter import LetterWriter
+from worker.mail.render import Renderer
+from worker.queue.bell import Bell
+from worker.smtp.mailer import Mailer, Timeouts
 from worker.store.database import Database
-from worker.throttle import Throttle
-from worker.verdicts import RetryPolicy
 
 P = ParamSpec("P")
 T = TypeVar("T")

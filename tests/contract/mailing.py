@@ -14,10 +14,10 @@ import uvloop
 from pydantic import SecretStr
 
 from tests.relay import HOST, ScriptedRelay, trusting_context
-from worker.mailer import Limits, Mail, Mailer, Run, Timeouts
-from worker.message import dot_stuffed
-from worker.outcomes import Outcome, RelayDown
-from worker.relay import Relay
+from worker.domain.outcomes import Outcome, RelayDown
+from worker.domain.relays import Relay
+from worker.mail.message import dot_stuffed
+from worker.smtp.mailer import Limits, Mail, Mailer, Run, Timeouts
 
 SENDER: Final = "shop@shop.example"
 PATIENT: Final = Timeouts(connect=60, command=60, final=60)

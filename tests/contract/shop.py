@@ -13,8 +13,8 @@ from uuid import UUID, uuid4
 from sqlalchemy import Connection, Row, delete, select
 from sqlmodel import SQLModel, col
 
-from worker.catalog import CatalogReference, canonical_options, item_of
-from worker.events import Event
+from worker.domain.catalog import CatalogReference, canonical_options, item_of
+from worker.domain.events import Event
 from worker.models import Attempt, Contact, Item, Owner, Pause, Relay, Request, Status, Stock, WaitingList
 from worker.store import breaker, claims, lists, owners, requests, stock, sweep
 from worker.store.claims import Claimed

@@ -21,13 +21,13 @@ from tests.contract.lines import serve
 from tests.contract.mailing import SENDER, mailer_for, mails, on_both_loops, relay_of, sent_with
 from tests.contract.shop import Shop
 from tests.relay import HOST, ScriptedRelay
-from tests.unit.test_message import assert_well_formed, parsed
-from worker.catalog import CatalogReference, Item, item_of, options_from_text
-from worker.errors import BadEvent
-from worker.events import decode
+from tests.unit.mail.test_message import assert_well_formed, parsed
+from worker.domain.catalog import CatalogReference, Item, item_of, options_from_text
+from worker.domain.errors import BadEvent
+from worker.domain.events import decode
+from worker.domain.outcomes import RelayDown, Scope, Stage
+from worker.domain.relays import Relay
 from worker.models import Status
-from worker.outcomes import RelayDown, Scope, Stage
-from worker.relay import Relay
 from worker.services.import_file import Rejected, read_requests
 from worker.store import admin, pauses, requests, stock
 from worker.store.requests import Filter, NewRequest

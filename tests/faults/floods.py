@@ -9,8 +9,8 @@ from typing import Any
 from tests.faults.system import STREAM, peak_megabytes
 from tests.faults.trial import Result, Trial, World
 from tests.polling import eventually
-from worker.listener import BATCH
-from worker.stream import DEAD_LETTERS_KEPT
+from worker.processes.listener import BATCH
+from worker.stream.event_stream import DEAD_LETTERS_KEPT
 
 POISON: list[dict[str, str]] = [
     {"event": "{not json"},

@@ -59,15 +59,15 @@ class Mutation:
 
 _NO_RESCUE = Edit("worker/store/sweep.py", "return bool(rows and rows[0].may_rescue)", "return False")
 _OUTCOMES_NOT_KEPT = Edit(
-    "worker/recorder.py",
+    "worker/delivery/recorder.py",
     "if self._stopping.is_set() and time.monotonic() - away_since > GIVE_UP_SECONDS:",
     "if away_since:",
 )
 _LEAVING_COSTS_A_TRY = Edit(
-    "worker/outcomes.py", 'r"421",    None,              _relay_down', 'r"421", None, _deferred'
+    "worker/domain/outcomes.py", 'r"421",    None,              _relay_down', 'r"421", None, _deferred'
 )
 _UNKNOWN_IS_TOLD = Edit(
-    "worker/verdicts.py",
+    "worker/domain/verdicts.py",
     "        case Unknown():\n            return _settle_unknown(outcome, spent, policy, jitter)",
     "        case Unknown():\n            return TOLD",
 )
@@ -88,8 +88,8 @@ MUTATIONS = (
         "frozen",
         "twice for no reason",
         [
-            Edit("worker/lease.py", " and boot_time() < self._trusted_until", ""),
-            Edit("worker/underway.py", "if time.monotonic() > self._taken[request_id].latest", "if False"),
+            Edit("worker/delivery/lease.py", " and boot_time() < self._trusted_until", ""),
+            Edit("worker/delivery/in_flight.py", "if time.monotonic() > self._taken[request_id].latest", "if False"),
         ],
     ),
     Mutation(
@@ -98,7 +98,7 @@ MUTATIONS = (
         "twice for no reason",
         [
             Edit(
-                "worker/lease.py",
+                "worker/delivery/lease.py",
                 "        away = False\n        while True:",
                 "        away = False\n        while False:",
             )
@@ -117,7 +117,7 @@ MUTATIONS = (
         "sent twice",
         [
             Edit(
-                "worker/line.py",
+                "worker/delivery/line.py",
                 "uncommitted = self.recorder.uncommitted",
                 "uncommitted = self.recorder.uncommitted - 10**6",
             )
@@ -129,7 +129,7 @@ MUTATIONS = (
         "more than one Message-ID",
         [
             Edit(
-                "worker/message.py",
+                "worker/mail/message.py",
                 'return f"<{request_id}@{domain}>"',
                 "return f\"<{request_id}.{__import__('time').time_ns()}@{domain}>\"",
             )
@@ -141,7 +141,7 @@ MUTATIONS = (
         "lost",
         [
             Edit(
-                "worker/listener.py",
+                "worker/processes/listener.py",
                 "        taken = self._commit(events, stop)\n",
                 "        self._stream.ack([event.entry_id for event in events])\n"
                 "        taken = self._commit(events, stop)\n",
@@ -187,19 +187,25 @@ MUTATIONS = (
         "a new consumer group begins at the beginning",
         "redis",
         "a bell is queued",
-        [Edit("worker/stream.py", 'GROUP, id="0", mkstream=True', 'GROUP, id="$", mkstream=True')],
+        [Edit("worker/stream/event_stream.py", 'GROUP, id="0", mkstream=True', 'GROUP, id="$", mkstream=True')],
     ),
     Mutation(
         "a worker that left is started again",
         "workers",
         "lost",
-        [Edit("worker/supervisor.py", "        pause = min(2 * pause, LONGEST_PAUSE)\n", "        stop.wait(1e9)\n")],
+        [
+            Edit(
+                "worker/processes/supervisor.py",
+                "        pause = min(2 * pause, LONGEST_PAUSE)\n",
+                "        stop.wait(1e9)\n",
+            )
+        ],
     ),
     Mutation(
         "children outlive their parent until their mails are recorded",
         "parents",
         "twice for no reason",
-        [Edit("worker/child.py", "prctl(PR_SET_PDEATHSIG, 0)", "prctl(PR_SET_PDEATHSIG, 9)")],
+        [Edit("worker/processes/pool_child.py", "prctl(PR_SET_PDEATHSIG, 0)", "prctl(PR_SET_PDEATHSIG, 9)")],
     ),
     Mutation(
         "who may have been told is not told again (ON_UNKNOWN=fail)",
@@ -211,7 +217,7 @@ MUTATIONS = (
         "replies are waited for at the end",
         "scaling",
         "twice for no reason",
-        [Edit("worker/line.py", "STOP_SECONDS = 3.5", "STOP_SECONDS = 0.0")],
+        [Edit("worker/delivery/line.py", "STOP_SECONDS = 3.5", "STOP_SECONDS = 0.0")],
     ),
     Mutation(
         "a relay that leaves costs nobody a try",
@@ -224,13 +230,13 @@ MUTATIONS = (
         "the breaker closes when the relay is back",
         "relay-limits",
         "lost",
-        [Edit("worker/circuit.py", "    closed = await line.write(breaker.close)\n", "    closed = False\n")],
+        [Edit("worker/delivery/breaker.py", "    closed = await line.write(breaker.close)\n", "    closed = False\n")],
     ),
     Mutation(
         "what waits for a slow relay is looked at again, and may go out",
         "relay-tarpit",
         "lost",
-        [Edit("worker/underway.py", "min(latest, end) if claim.id in wanted else NEVER", "NEVER")],
+        [Edit("worker/delivery/in_flight.py", "min(latest, end) if claim.id in wanted else NEVER", "NEVER")],
     ),
     Mutation(
         "a wrong password is our fault",
@@ -238,7 +244,7 @@ MUTATIONS = (
         "for our settings",
         [
             Edit(
-                "worker/outcomes.py",
+                "worker/domain/outcomes.py",
                 'Rule(_SENDER,    r"5..",    None,              _configuration)',
                 'Rule(_SENDER, r"5..", None, _deferred)',
             )
@@ -262,21 +268,23 @@ MUTATIONS = (
         "failover",
         "a relay takes what is due",
         [
-            Edit("worker/smtp_run.py", "        if self._lane() is None:\n", "        if self._lanes:\n"),
-            Edit("worker/failover.py", "standing.is_down, standing.trouble = True,", "_, standing.trouble = True,"),
+            Edit("worker/smtp/run.py", "        if self._lane() is None:\n", "        if self._lanes:\n"),
+            Edit(
+                "worker/smtp/failover.py", "standing.is_down, standing.trouble = True,", "_, standing.trouble = True,"
+            ),
         ],
     ),
     Mutation(
         "the first relay is used again",
         "failover",
         "not used again",
-        [Edit("worker/mailer.py", "if better is not None and self._pools[better].has_room:", "if False:")],
+        [Edit("worker/smtp/mailer.py", "if better is not None and self._pools[better].has_room:", "if False:")],
     ),
     Mutation(
         "poison is put aside",
         "flood",
         "every event is acknowledged",
-        [Edit("worker/listener.py", "self._stream.bury(batch.dead)", "0")],
+        [Edit("worker/processes/listener.py", "self._stream.bury(batch.dead)", "0")],
     ),
     Mutation(
         "nobody is rescued because the database was away",
@@ -320,7 +328,7 @@ MUTATIONS = (
         "has said so",
         [
             Edit(
-                "worker/services/startup.py",
+                "worker/processes/startup.py",
                 "            if pause == FIRST_PAUSE:",
                 "            if pause:\n                raise",
             )
@@ -350,7 +358,7 @@ MUTATIONS = (
         "the relay took a mail, but",
         [
             Edit(
-                "worker/verdicts.py",
+                "worker/domain/verdicts.py",
                 "    if isinstance(outcome, Sent):\n        return TOLD",
                 '    if isinstance(outcome, Sent):\n        return Later(3600.0, tries, None, "")',
             )
@@ -360,7 +368,7 @@ MUTATIONS = (
         "a Redis that says nothing is given up",
         "half-open",
         "lost",
-        [Edit("worker/stream.py", "timeout=TIMEOUT_SECONDS,", "timeout=None,")],
+        [Edit("worker/stream/event_stream.py", "timeout=TIMEOUT_SECONDS,", "timeout=None,")],
     ),
     Mutation(
         "a mail is forgotten once it is recorded",
@@ -368,7 +376,7 @@ MUTATIONS = (
         "too many",
         [
             Edit(
-                "worker/slice.py",
+                "worker/delivery/slice.py",
                 "        claim = self._underway.pop(mail.request_id)\n",
                 "        claim = self._underway.pop(mail.request_id)\n"
                 "        self._line.recorder.__dict__.setdefault('mails', []).append(mail.content)\n",
@@ -379,14 +387,14 @@ MUTATIONS = (
         "what a lost connection left in the loop is taken back",
         "memory-reconnects",
         "too many",
-        [Edit("worker/broker.py", "            _let_go(*Transport._last)\n", "            pass\n")],
+        [Edit("worker/queue/transport.py", "            _let_go(*Transport._last)\n", "            pass\n")],
         is_short=False,
     ),
     Mutation(
         "no more is read than is committed",
         "slow-database",
         "read and not committed",
-        [Edit("worker/listener.py", "self._settle()\n        finally:", "pass\n        finally:")],
+        [Edit("worker/processes/listener.py", "self._settle()\n        finally:", "pass\n        finally:")],
     ),
     Mutation(
         "a row is rescued so many times, and no more",

@@ -19,7 +19,7 @@ from tests.faults.checker import Request, Try
 from tests.faults.relay import LoggingRelay
 from tests.polling import eventually
 from tests.redis_server import RedisServer
-from worker.errors import DatabaseAway
+from worker.domain.errors import DatabaseAway
 from worker.store.database import Connection
 
 Role = Literal["listener", "worker", "scheduler"]

@@ -5,12 +5,12 @@ from datetime import UTC, datetime
 from io import BytesIO
 from typing import Final
 
-from worker.catalog import CatalogReference, canonical_options, checked_url, has_control, item_of
-from worker.errors import BadEvent, BadFile
-from worker.event_fields import MAX_EVENT_BYTES
-from worker.events import Event, decode, original
+from worker.domain.catalog import CatalogReference, canonical_options, checked_url, has_control, item_of
+from worker.domain.errors import BadEvent, BadFile
+from worker.domain.event_fields import MAX_EVENT_BYTES
+from worker.domain.events import Event, decode, original
 from worker.services.import_file import Rejected, read_requests
-from worker.smtp_replies import REPLY_LIMIT, ReplyReader
+from worker.smtp.replies import REPLY_LIMIT, ReplyReader
 from worker.store.requests import NewRequest
 
 ENTRY: Final = "1795424400000-0"

@@ -14,16 +14,16 @@ from hypothesis import strategies as st
 from config.logging import LogFormat, configure
 from config.settings import Settings
 from tests.attacks import COMMAND, EVIL, Shape, shape_of
-from worker.catalog import CatalogReference, item_of
-from worker.errors import BadAddress, BadReference, TemplateBroken
-from worker.mailer import Mail
-from worker.message import envelope_address
-from worker.render import MailContext, Renderer
+from worker.domain.catalog import CatalogReference, item_of
+from worker.domain.errors import BadAddress, BadReference, TemplateBroken
+from worker.domain.verdicts import Tries
+from worker.mail.message import envelope_address
+from worker.mail.render import MailContext, Renderer
 from worker.services.addresses import checked_address
 from worker.services.import_file import checked_locale
+from worker.smtp.mailer import Mail
 from worker.store.claims import Claim
 from worker.store.requests import NewRequest
-from worker.verdicts import Tries
 
 PLAIN_URL: Final = "https://shop.example/p"
 MUG: Final = CatalogReference(item_of("mug-1"))

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from tests.examples import examples
 from tests.fuzz.targets import NOW, SEEDS, TARGETS, WORDS
-from worker.event_fields import MAX_EVENT_BYTES
+from worker.domain.event_fields import MAX_EVENT_BYTES
 from worker.services.import_file import MAX_LINE_BYTES, Rejected, read_requests
 
 Edit = tuple[int, int, bytes]

@@ -134,3 +134,36 @@ def test_the_procfile_runs_commands_of_the_contract() -> None:
         "worker": "exec stockbell work",
         "scheduler": "exec stockbell schedule",
     }
+
+
+def protected() -> set[str]:
+    contracts = PROJECT["tool"]["importlinter"]["contracts"]
+    return {module for each in contracts if each["type"] == "protected" for module in each["protected_modules"]}
+
+
+def offered(room: Path) -> set[str] | None:
+    """What the room's `__init__` names in `__all__`; None if it names nothing."""
+    for node in ast.parse((room / "__init__.py").read_text()).body:
+        if isinstance(node, ast.Assign) and [ast.unparse(target) for target in node.targets] == ["__all__"]:
+            return set(ast.literal_eval(node.value))
+    return None
+
+
+ROOMS = [path for path in sorted((ROOT / "worker").iterdir()) if (path / "__init__.py").is_file()]
+
+
+@pytest.mark.parametrize("room", ROOMS, ids=lambda room: room.name)
+def test_what_a_room_does_not_offer_is_protected_from_imports_of_others(room: Path) -> None:
+    inside = {module for module in protected() if module.startswith(f"worker.{room.name}.")}
+    names = offered(room)
+    if names is None:
+        assert not inside, "a room with an inside names what it offers in `__all__`"
+        return
+    modules = {path.stem for path in room.glob("*.py")} - {"__init__"}
+    assert inside == {f"worker.{room.name}.{name}" for name in modules - names}
+    assert names <= modules
+
+
+@pytest.mark.parametrize("room", ROOMS, ids=lambda room: room.name)
+def test_each_room_says_what_it_is_for(room: Path) -> None:
+    assert ast.get_docstring(ast.parse((room / "__init__.py").read_text()))

@@ -13,7 +13,7 @@ from typing import Final
 import typer
 
 from worker.cli import admin, events, mails, ops, processes, requests
-from worker.errors import StockbellError
+from worker.domain.errors import StockbellError
 
 FAILED: Final = 1
 _FULL: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}

@@ -12,7 +12,7 @@ from worker.cli.commands import add_commands
 from worker.cli.output import list_header, list_line, reference_text, say, say_json, say_summary
 
 if TYPE_CHECKING:
-    from worker.bootstrap import Parts
+    from worker.processes.bootstrap import Parts
     from worker.services.verbs import Verbs
 
 

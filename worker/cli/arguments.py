@@ -7,8 +7,8 @@ from uuid import UUID
 
 import typer
 
-from worker.catalog import CatalogReference, Options, canonical_options, checked_url, item_of
-from worker.errors import BadReference, BadUrl
+from worker.domain.catalog import CatalogReference, Options, canonical_options, checked_url, item_of
+from worker.domain.errors import BadReference, BadUrl
 
 ItemArgument = Annotated[str, typer.Argument(metavar="ITEM", help="The catalog item's id.", show_default=False)]
 ItemOption = Annotated[str | None, typer.Option("--item", metavar="ITEM", help="Only this catalog item.")]
@@ -82,7 +82,7 @@ def time_of(text: str | None) -> datetime | None:
 
 def reason_of(text: str | None) -> str | None:
     """A failure code in whatever case it was typed."""
-    from worker.outcomes import TEMPLATE_ERROR, FailureCode
+    from worker.domain.outcomes import TEMPLATE_ERROR, FailureCode
 
     if text is None:
         return None

@@ -11,7 +11,7 @@ from worker.cli.commands import add_commands, add_group
 from worker.cli.output import say, say_changed, say_json
 
 if TYPE_CHECKING:
-    from worker.stream import Entry
+    from worker.stream.event_stream import Entry
 
 
 FIELDS_SHOWN = 200

@@ -10,14 +10,14 @@ from worker.cli import arguments, session
 from worker.cli.arguments import AppId, ItemArgument, Json, Option
 from worker.cli.commands import add_commands
 from worker.cli.output import complain, say, say_json
-from worker.errors import BadFile
+from worker.domain.errors import BadFile
 
 if TYPE_CHECKING:
-    from worker.bootstrap import Parts
-    from worker.letter import LetterWriter
-    from worker.mailer import Mail
-    from worker.outcomes import Outcome
-    from worker.relay import Mailbox
+    from worker.domain.outcomes import Outcome
+    from worker.domain.relays import Mailbox
+    from worker.mail.letter import LetterWriter
+    from worker.processes.bootstrap import Parts
+    from worker.smtp.mailer import Mail
 
 NOBODY, SHOP = "customer@shop.example", "no-reply@shop.example"
 
@@ -46,7 +46,7 @@ def preview(
 
     [bold]Example:[/bold]  stockbell preview mug-1 --locale de --folder mails
     """
-    from worker.relay import Mailbox
+    from worker.domain.relays import Mailbox
     from worker.services import trying
     from worker.services.import_file import checked_locale
 
@@ -113,7 +113,7 @@ def send_test(
 
 
 def _say_outcome(outcome: "Outcome", *, relay: str | None, as_json: bool) -> None:
-    from worker.outcomes import Deferred, Sent, Unknown, reason
+    from worker.domain.outcomes import Deferred, Sent, Unknown, reason
 
     words = reason(outcome.reply) if isinstance(outcome, Sent | Deferred) else outcome.reason
     is_sent = None if isinstance(outcome, Unknown) else isinstance(outcome, Sent)
@@ -128,6 +128,6 @@ def _say_outcome(outcome: "Outcome", *, relay: str | None, as_json: bool) -> Non
 
 
 def _writer(parts: "Parts", sender: "Mailbox") -> "LetterWriter":
-    from worker.letter import LetterWriter
+    from worker.mail.letter import LetterWriter
 
     return LetterWriter(parts.renderer, sender, parts.settings.item_url_template)

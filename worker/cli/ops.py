@@ -10,7 +10,7 @@ from worker.cli import session
 from worker.cli.arguments import Json
 from worker.cli.commands import add_commands
 from worker.cli.output import complain, say, say_json
-from worker.errors import BadSetting, DatabaseAway
+from worker.domain.errors import BadSetting, DatabaseAway
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from worker.bootstrap import Parts
+    from worker.processes.bootstrap import Parts
     from worker.services.doctor import Finding, Patient
     from worker.services.status import Status
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from worker.catalog import WIX_STORES, CatalogReference, Options, options_from_text
+from worker.domain.catalog import WIX_STORES, CatalogReference, Options, options_from_text
 
 if TYPE_CHECKING:
     from worker.services.verbs import Summary

@@ -46,7 +46,7 @@ def listen() -> None:
 
     Ends by SIGTERM or Ctrl-C. Any number may run, on any number of machines.
     """
-    from worker import listener
+    from worker.processes import listener
 
     listener.run(session.parts())
 
@@ -64,7 +64,7 @@ def work(
 
     [bold]Example:[/bold]  stockbell work -c 4
     """
-    from worker import supervisor
+    from worker.processes import supervisor
 
     supervisor.run(session.parts(), concurrency)
 
@@ -74,6 +74,6 @@ def schedule() -> None:
 
     One has to run; more do no harm. Ends by SIGTERM or Ctrl-C.
     """
-    from worker import scheduler
+    from worker.processes import scheduler
 
     scheduler.run(session.parts())

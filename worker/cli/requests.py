@@ -23,7 +23,7 @@ from worker.cli.output import (
     say_json,
     say_pairs,
 )
-from worker.errors import BadFile, Refused
+from worker.domain.errors import BadFile, Refused
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from worker.bootstrap import Parts
+    from worker.processes.bootstrap import Parts
 
 
 def parts() -> "Parts":
@@ -12,14 +12,14 @@ def parts() -> "Parts":
 
     found = settings.load()
     logging.configure(found.log_format)
-    from worker.bootstrap import Parts
+    from worker.processes.bootstrap import Parts
 
     return Parts(found)
 
 
 def ready_parts() -> "Parts":
     """The same for commands on the database. Raises DatabaseAway, SchemaOutdated."""
-    from worker.services.startup import check_schema
+    from worker.services.schema_check import check_schema
 
     ready = parts()
     check_schema(ready.database)

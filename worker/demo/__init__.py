@@ -3,8 +3,8 @@
 import signal
 import sys
 
-from worker.errors import StockbellError
-from worker.stop import Stop
+from worker.domain.errors import StockbellError
+from worker.processes.stop import Stop
 
 INTERRUPTED = 130
 """The exit code of what was stopped by Ctrl-C."""

@@ -5,7 +5,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from worker.catalog import options_from_text
 from worker.demo.inbox import Arrival
 from worker.demo.story import (
     BUSY,
@@ -17,6 +16,7 @@ from worker.demo.story import (
     Request,
     endings,
 )
+from worker.domain.catalog import options_from_text
 from worker.models import Status
 from worker.store.database import Connection, Database
 from worker.store.requests import Filter, find

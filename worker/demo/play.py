@@ -18,11 +18,11 @@ from worker.demo.report import report
 from worker.demo.screen import Screen
 from worker.demo.story import Event
 from worker.demo.world import READY, START_SECONDS, STREAM, RedisServer, environment, start_redis
-from worker.errors import RedisAway
+from worker.domain.errors import RedisAway
 from worker.models import Status
-from worker.stop import Stop
+from worker.processes.stop import Stop
 from worker.store.database import Database
-from worker.stream import Stream
+from worker.stream.event_stream import Stream
 
 SAMPLE: Final = Path(__file__).parent / "requests.csv"
 QUIET_SECONDS: Final = 120.0

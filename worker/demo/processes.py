@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, TypeVar
 
-from worker.errors import StockbellError
-from worker.stop import Stop
+from worker.domain.errors import StockbellError
+from worker.processes.stop import Stop
 
 T = TypeVar("T")
 

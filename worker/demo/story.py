@@ -10,8 +10,8 @@ from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 from uuid import UUID
 
+from worker.domain.outcomes import FailureCode
 from worker.models import Status
-from worker.outcomes import FailureCode
 
 MUG: Final = "mug-blue"
 SNEAKER: Final = "sneaker-trail"

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from worker.demo.processes import CantGoOn, Process, Processes
-from worker.errors import RedisAway
-from worker.stream import Stream
+from worker.domain.errors import RedisAway
+from worker.stream.event_stream import Stream
 
 STREAM: Final = "inventory:events"
 LEASE_SECONDS: Final = 60.0

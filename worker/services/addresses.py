@@ -3,7 +3,7 @@
 import re
 from typing import Final
 
-from worker.errors import BadAddress
+from worker.domain.errors import BadAddress
 
 # What nearly all addresses look like, found at a tenth of email-validator's cost. A part of what it
 # accepts: ASCII dot-atoms, no hyphens that could begin an A-label, a top-level domain of letters.

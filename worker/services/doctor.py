@@ -5,15 +5,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from worker.bell import Bell
-from worker.errors import RedisAway, StockbellError
-from worker.mailer import Mailer
-from worker.render import Renderer
-from worker.services.startup import check_schema
+from worker.domain.errors import RedisAway, StockbellError
+from worker.mail.render import Renderer
+from worker.queue.bell import Bell
+from worker.services.schema_check import check_schema
 from worker.services.wire import timestamp
+from worker.smtp.mailer import Mailer
 from worker.store import breaker, schema
 from worker.store.database import Database
-from worker.stream import Stream
+from worker.stream.event_stream import Stream
 
 OLDEST_REDIS: Final = (6, 2)
 SMTP_SECONDS: Final = 5.0

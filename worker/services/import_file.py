@@ -13,9 +13,9 @@ from functools import lru_cache
 from itertools import chain
 from typing import BinaryIO, Final
 
-from worker.catalog import MAX_OPTIONS_BYTES, CatalogReference, canonical_options, checked_url, item_of
-from worker.errors import BadAddress, BadEvent, BadFile, BadReference, BadUrl
-from worker.event_fields import object_of
+from worker.domain.catalog import MAX_OPTIONS_BYTES, CatalogReference, canonical_options, checked_url, item_of
+from worker.domain.errors import BadAddress, BadEvent, BadFile, BadReference, BadUrl
+from worker.domain.event_fields import object_of
 from worker.services.addresses import checked_address
 from worker.store.requests import NewRequest
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
-from worker.errors import DatabaseAway
+from worker.domain.errors import DatabaseAway
 from worker.services.import_file import Rejected
 from worker.store import requests
 from worker.store.database import Database

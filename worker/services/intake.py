@@ -6,10 +6,10 @@ from uuid import UUID
 
 import structlog
 
-from worker.bell import Bell
-from worker.catalog import Item
-from worker.errors import RedisAway
-from worker.events import Event
+from worker.domain.catalog import Item
+from worker.domain.errors import RedisAway
+from worker.domain.events import Event
+from worker.queue.bell import Bell
 from worker.store import lists, stock
 from worker.store.database import Connection, Database
 

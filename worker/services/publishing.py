@@ -5,9 +5,9 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from worker.catalog import CatalogReference
-from worker.events import decode
-from worker.stream import Stream
+from worker.domain.catalog import CatalogReference
+from worker.domain.events import decode
+from worker.stream.event_stream import Stream
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,10 +4,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
-from worker.dead_letter import OURS, Fields
-from worker.errors import BadEvent
-from worker.events import ENTRY_ID, ORIGINAL_ID, decode
-from worker.stream import Entry, Stream
+from worker.domain.errors import BadEvent
+from worker.domain.events import ENTRY_ID, ORIGINAL_ID, decode
+from worker.stream.dead_letter import OURS, Fields
+from worker.stream.event_stream import Entry, Stream
 
 NO_SUCH_LETTER: Final = "no such dead letter"
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import UUID
 
-from worker.errors import Refused
+from worker.domain.errors import Refused
 from worker.store import requests
 from worker.store.database import Connection, Database
 from worker.store.requests import Filter, NewRequest

@@ -5,8 +5,8 @@ from uuid import UUID
 
 import structlog
 
-from worker.bell import Bell
-from worker.errors import RedisAway
+from worker.domain.errors import RedisAway
+from worker.queue.bell import Bell
 from worker.store import lists
 from worker.store.database import Connection, Database
 from worker.store.lists import BELL_SECONDS

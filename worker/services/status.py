@@ -3,15 +3,15 @@
 from dataclasses import dataclass
 from typing import Any
 
-from worker.bell import Bell
-from worker.errors import RedisAway
+from worker.domain.errors import RedisAway
+from worker.queue.bell import Bell
 from worker.services.wire import timestamp
 from worker.store import breaker, figures, pauses
 from worker.store.breaker import Breaker
 from worker.store.database import Connection, Database
 from worker.store.figures import RequestFigures
 from worker.store.pauses import Paused
-from worker.stream import Figures, Stream
+from worker.stream.event_stream import Figures, Stream
 
 DUE_SECONDS = 60.0
 """A request that is due longer than this should have been sent."""

@@ -2,10 +2,10 @@
 
 import structlog
 
-from worker.bell import Bell
-from worker.errors import RedisAway
+from worker.delivery.slice_clock import SLICE_SECONDS
+from worker.domain.errors import RedisAway
+from worker.queue.bell import Bell
 from worker.services.ringing import ring_waiting
-from worker.stint import SLICE_SECONDS
 from worker.store import breaker, owners, sweep
 from worker.store.database import Database
 from worker.store.lists import BELL_SECONDS

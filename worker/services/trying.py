@@ -5,16 +5,16 @@ from dataclasses import dataclass
 from email import message_from_bytes, policy
 from typing import Final
 
-from worker.catalog import CatalogReference, options_text
-from worker.errors import Refused
-from worker.letter import Held, LetterWriter
-from worker.mailer import Mail, Mailer
+from worker.domain.catalog import CatalogReference, options_text
+from worker.domain.errors import Refused
+from worker.domain.outcomes import FailureCode, NotSent, Outcome, RelayDown
+from worker.domain.verdicts import Failed, Tries
+from worker.mail.letter import Held, LetterWriter
 from worker.models import uuid7
-from worker.outcomes import FailureCode, NotSent, Outcome, RelayDown
+from worker.smtp.mailer import Mail, Mailer
 from worker.store import admin
 from worker.store.claims import Claim
 from worker.store.database import Database
-from worker.verdicts import Failed, Tries
 
 SECONDS: Final = 60.0
 """How long a test mail may take."""

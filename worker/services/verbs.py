@@ -7,8 +7,8 @@ from itertools import islice
 from typing import Any
 from uuid import UUID
 
-from worker.bell import Bell
-from worker.catalog import CatalogReference
+from worker.domain.catalog import CatalogReference
+from worker.queue.bell import Bell
 from worker.services.ringing import try_to_ring
 from worker.store import admin, pauses, requests
 from worker.store.admin import Changed, Key

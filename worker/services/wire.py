@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from worker.catalog import options_from_text
+from worker.domain.catalog import options_from_text
 from worker.models import Status
 
 

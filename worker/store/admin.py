@@ -7,9 +7,9 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Row
 
-from worker.catalog import Item
+from worker.domain.catalog import Item
+from worker.domain.outcomes import FailureCode
 from worker.models import Status
-from worker.outcomes import FailureCode
 from worker.store.sql import Sql
 
 _LOAD = Sql(

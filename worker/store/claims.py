@@ -8,9 +8,9 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
+from worker.domain.verdicts import Tries
 from worker.store import lists, owners
 from worker.store.sql import Sql
-from worker.verdicts import Tries
 
 SUSPECT_AT = 2
 """Rescued this often, a request is claimed alone: it may be what kills its workers."""

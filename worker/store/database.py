@@ -12,7 +12,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
 
-from worker.errors import DatabaseAway
+from worker.domain.errors import DatabaseAway
 from worker.store.sql import sqlite_time
 from worker.store.troubles import Contended, translated
 

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
+from worker.domain.outcomes import TEMPLATE_ERROR
 from worker.models import Status
-from worker.outcomes import TEMPLATE_ERROR
 from worker.store import lists
 from worker.store.sql import Sql
 from worker.store.sweep import CLAIM_SECONDS, GONE

@@ -9,10 +9,10 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
-from worker.catalog import CatalogReference, Item, Options, options_from_text, options_text
-from worker.events import entry_order
+from worker.domain.catalog import CatalogReference, Item, Options, options_from_text, options_text
+from worker.domain.events import entry_order
+from worker.domain.stock import Level, Levels
 from worker.models import uuid7
-from worker.stock import Level, Levels
 from worker.store.sql import Sql
 
 IN_LINE = "r.status = 'RECEIVED' AND r.not_before IS NULL"

@@ -4,7 +4,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
-from worker.errors import OwnerLost
+from worker.domain.errors import OwnerLost
 from worker.store.sql import Sql
 
 _SEEN = Sql("UPDATE owner SET seen_at = stockbell_now(0) WHERE id = :owner AND seen_at > stockbell_now(-:lease)")

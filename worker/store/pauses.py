@@ -7,7 +7,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Row
 
-from worker.catalog import WIX_STORES, CatalogReference, options_text
+from worker.domain.catalog import WIX_STORES, CatalogReference, options_text
 from worker.store import lists
 from worker.store.sql import Sql
 

@@ -6,11 +6,11 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
+from worker.domain.verdicts import Tries
 from worker.models import uuid7
 from worker.store import breaker
 from worker.store.claims import BY_KEY, CLAIMS, LET_GO, MINE, OWNED, Claim, fenced
 from worker.store.sql import Sql
-from worker.verdicts import Tries
 
 # A late answer may still find its row rescued but not claimed again: recording it saves a second mail.
 _TOLD = Sql(

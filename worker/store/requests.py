@@ -11,7 +11,7 @@ from sqlalchemy.orm import aliased
 from sqlalchemy.sql.elements import ColumnElement
 from sqlmodel import col
 
-from worker.catalog import CatalogReference, Item, Options, options_from_text
+from worker.domain.catalog import CatalogReference, Item, Options, options_from_text
 from worker.models import Attempt, Contact, Request, Status, WaitingList, uuid7, uuid7_of
 from worker.models import Item as ItemRow
 from worker.store import lists

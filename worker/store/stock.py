@@ -8,11 +8,11 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
-from worker import stock
-from worker.catalog import Item, Options, options_from_text, options_text
-from worker.events import Event, entry_order
+from worker.domain import stock
+from worker.domain.catalog import Item, Options, options_from_text, options_text
+from worker.domain.events import Event, entry_order
+from worker.domain.stock import ItemStock, Levels, Order
 from worker.models import uuid7
-from worker.stock import ItemStock, Levels, Order
 from worker.store import lists
 from worker.store.sql import Sql
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError, ProgrammingError
 
-from worker.errors import BadSetting, DatabaseAway, SchemaOutdated
+from worker.domain.errors import BadSetting, DatabaseAway, SchemaOutdated
 
 _SPOILT = {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT}
 

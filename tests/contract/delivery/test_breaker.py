@@ -1,0 +1,122 @@
+"""The breaker: when it opens, who asks the relay again, and what that tells."""
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+from structlog.testing import capture_logs
+
+from tests.contract.lines import line_of, serve_until_done
+from tests.contract.shop import Shop
+from tests.polling import eventually
+from tests.relay import Do, ScriptedRelay
+from worker.delivery.breaker import HOLD_SECONDS, probe, trip
+from worker.delivery.deliver import deliver
+from worker.domain.outcomes import RelayDown, Scope, Stage
+from worker.store import breaker
+
+
+@pytest.fixture
+def server() -> Iterator[ScriptedRelay]:
+    with ScriptedRelay() as relay:
+        yield relay
+
+
+def probe_now(shop: Shop, server: ScriptedRelay) -> None:
+    async def run() -> None:
+        async with line_of(shop, server) as line:
+            assert not await probe(line)
+
+    shop.change("UPDATE relay SET probe_at = stockbell_now(-1)")
+    asyncio.run(run())
+
+
+def test_the_relay_is_asked_within_the_connections_that_it_may_be_used_with(shop: Shop, server: ScriptedRelay) -> None:
+    async def run() -> None:
+        async with line_of(shop, server, connections=3) as line:
+            shop.waiting(9)
+            await serve_until_done(line, shop)
+            shop.waiting(1)
+            server.script("mail", "451 4.3.0 not now")
+            await deliver(line, [shop.list_id()])
+
+    asyncio.run(run())
+    assert len([said for said in server.commands if said == "RSET"]) == 1, "it was asked"
+    assert server.most_connections == 3
+
+
+def test_another_reason_to_stay_down_is_said_once(shop: Shop, server: ScriptedRelay) -> None:
+    shop.write(breaker.trip, "421 busy", "relay")
+    said = []
+    for greeting in ("421 busy", "554 5.7.1 go away", "554 5.7.1 go away"):
+        server.script("greeting", greeting)
+        with capture_logs() as logs:
+            probe_now(shop, server)
+        said += [(entry["event"], entry["log_level"], entry["reason"]) for entry in logs]
+    assert said == [("breaker.still_open", "error", "554 5.7.1 go away")]
+    assert shop.breaker().reason == "554 5.7.1 go away"
+
+
+def test_a_stop_amid_the_question_opens_nothing(shop: Shop, server: ScriptedRelay) -> None:
+    """One recipient upset the relay; it is well, and only had no time to say so."""
+    shop.waiting(1)
+    server.script("rcpt", Do.DROP)
+    server.script("ehlo", Do.USUAL, Do.HOLD)
+
+    async def run() -> None:
+        async with line_of(shop, server, connections=1) as line:
+            work = asyncio.create_task(deliver(line, [shop.list_id()]))
+            await asyncio.to_thread(eventually, lambda: server.holding == 1)
+            line.stopping.set()
+            await work
+
+    asyncio.run(run())
+    assert shop.breaker().state == "closed"
+
+
+def test_what_was_broken_off_by_a_stop_opens_nothing(shop: Shop, server: ScriptedRelay) -> None:
+    async def run() -> None:
+        async with line_of(shop, server) as line:
+            line.stopping.set()
+            assert not await trip(line, RelayDown(Scope.RELAY, Stage.RCPT, "it closed the connection"), 3)
+
+    asyncio.run(run())
+    assert shop.breaker().state == "closed"
+
+
+def test_a_stop_amid_a_probe_leaves_it_to_others_at_once(shop: Shop, server: ScriptedRelay) -> None:
+    shop.write(breaker.trip, "421 busy", "relay")
+    shop.change("UPDATE relay SET probe_at = stockbell_now(-1)")
+    server.script("ehlo", Do.HOLD)
+
+    async def run() -> None:
+        async with line_of(shop, server) as line:
+            work = asyncio.create_task(probe(line))
+            await asyncio.to_thread(eventually, lambda: server.holding == 1)
+            assert not shop.write(breaker.probe_is_due)
+            line.stopping.set()
+            assert not await work
+
+    asyncio.run(run())
+    assert shop.write(breaker.probe_is_due)
+    assert shop.breaker().reason == "421 busy"
+
+
+# The database's clock was an hour ahead, and was set back
+
+
+def test_a_breaker_opened_by_a_clock_that_was_ahead_is_probed(shop: Shop) -> None:
+    shop.write(breaker.trip, "421 busy", "relay")
+    assert not shop.write(breaker.probe_is_due)
+    shop.change("UPDATE relay SET probe_at = stockbell_now(3600)")
+    assert shop.write(breaker.probe_is_due)
+    assert shop.write(breaker.take_probe, HOLD_SECONDS) == "relay"
+    assert not shop.write(breaker.probe_is_due)
+    assert HOLD_SECONDS < breaker.MOST_AHEAD
+
+
+def test_a_relay_that_took_mail_by_a_clock_that_was_ahead_can_be_down(shop: Shop) -> None:
+    shop.write(breaker.note_sign_of_life)
+    assert not shop.write(breaker.trip, "421 busy", "relay")
+    shop.change("UPDATE relay SET worked_at = stockbell_now(3600)")
+    assert shop.write(breaker.trip, "421 busy", "relay")

@@ -1,0 +1,538 @@
+"""What the command line's commands do to the database, whichever it is. Redis plays no part, but for being away."""
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from io import BytesIO
+from uuid import RFC_4122, UUID, uuid4
+
+import pytest
+
+from tests.contract.shop import CUP, LONG_AGO, MUG, Shop, ref
+from worker.domain.errors import DatabaseAway, RedisAway, Refused, SchemaOutdated
+from worker.domain.outcomes import TEMPLATE_ERROR, FailureCode
+from worker.domain.verdicts import Tries
+from worker.models import Contact, Status
+from worker.queue.bell import Bell, celery_app
+from worker.services import importing, requests, verbs
+from worker.services.import_file import Rejected, read_requests
+from worker.services.importing import Imported, import_requests
+from worker.services.schema_check import check_schema
+from worker.services.status import read_status
+from worker.services.verbs import Summary, Verbs, waiting_lists
+from worker.services.wire import attempts_json, request_json, timestamp
+from worker.store import breaker, pauses, recording
+from worker.store.database import Database
+from worker.store.recording import Ended, Ends, Try
+from worker.store.requests import Filter, NewRequest
+from worker.stream.event_stream import Figures, Stream
+
+
+class RecordingBell(Bell):
+    """Notes what it would ring for; `is_away` makes Redis refuse it."""
+
+    def __init__(self) -> None:
+        super().__init__(celery_app(lambda: "redis://localhost:1/0"))
+        self.rung: list[UUID] = []
+        self.is_away = False
+
+    def ring(self, lists: Sequence[UUID]) -> None:
+        self._check()
+        self.rung += lists
+
+    def queued(self) -> int:
+        self._check()
+        return len(self.rung)
+
+    def _check(self) -> None:
+        if self.is_away:
+            raise RedisAway("no answer")
+
+
+class StandingStream(Stream):
+    """A stream with known figures."""
+
+    def __init__(self) -> None:
+        super().__init__("redis://localhost:1/0", "inventory:events")
+        self.is_away = False
+
+    def figures(self) -> Figures:
+        if self.is_away:
+            raise RedisAway("no answer")
+        return Figures(length=7, lag=2, pending=1, dead_letters=3)
+
+
+@pytest.fixture
+def bell() -> RecordingBell:
+    return RecordingBell()
+
+
+@pytest.fixture
+def admin(shop: Shop, bell: RecordingBell) -> Verbs:
+    return Verbs(shop.database, bell)
+
+
+@pytest.fixture
+def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verbs, "CHUNK", 2)
+    monkeypatch.setattr(importing, "BATCH", 2)
+
+
+def fail(shop: Shop, number: int = 1, code: FailureCode = FailureCode.RECIPIENT_REJECTED) -> list[UUID]:
+    """So many new requests for the mug that are FAILED, oldest first."""
+    _, held = shop.claimed(number)
+    ends = Ends(failed=[Ended(claim, Tries(1), code, "550 no") for claim in held])
+    ends.log = [Try(claim, "rejected", 550, "5.1.1", "550 5.1.1 no") for claim in held]
+    shop.write(recording.record, ends)
+    shop.tell(MUG, in_stock=False)
+    assert {shop.status(claim.id) for claim in held} == {Status.FAILED}
+    return [claim.id for claim in held]
+
+
+def import_lines(shop: Shop, *lines: str) -> tuple[Imported, list[Rejected]]:
+    refused: list[Rejected] = []
+    file = BytesIO("\n".join(lines).encode())
+    return import_requests(shop.database, read_requests(file, "requests.csv"), refused.append), refused
+
+
+# Import
+
+
+def test_an_import_creates_what_is_new_and_counts_the_rest(shop: Shop) -> None:
+    shop.sign_up(MUG, "known@example.com")
+    done, refused = import_lines(
+        shop,
+        "email,catalogItemId",
+        "new@example.com,mug-1",
+        "Known@Example.com,mug-1",
+        "not an address,mug-1",
+        "new@example.com,mug-1",
+        "new@example.com,cup-1",
+    )
+    assert done == Imported(created=2, duplicate=2, rejected=1)
+    assert [line.line for line in refused] == [4]
+    assert len(shop.rows()) == 3
+
+
+def test_an_import_may_be_repeated(shop: Shop, small_chunks: None) -> None:
+    lines = ["email,catalogItemId", *(f"customer{number}@example.com,mug-1" for number in range(5))]
+    assert import_lines(shop, *lines)[0] == Imported(created=5)
+    assert import_lines(shop, *lines)[0] == Imported(duplicate=5)
+
+
+HISTORY = (
+    "email,catalogItemId,appId,options,createdDate",
+    "jane@example.com,mug-1,,,2020-01-01T00:00:00Z",
+    "jane@example.com,mug-1,other-app,,2020-01-01T00:00:00Z",
+    'jane@example.com,mug-1,,"{""size"":""L"",""color"":""red""}",2020-01-01T00:00:00Z',
+    "joe@example.com,mug-1,,,2020-01-01T00:00:00.000001Z",
+    "joe@example.com,cup-1,,,1970-01-01T00:00:00Z",
+)
+SAME_HISTORY = (
+    HISTORY[0],
+    "Jane@Example.com,mug-1,1380B703-ce81-ff05-f115-39571d94dfcd,,2020-01-01T01:00:00+01:00",
+    "jane@example.com,mug-1,other-app,{},2020-01-01T00:00:00.000Z",
+    'jane@example.com,mug-1,,"{""color"":""red"",""options"":{""size"":""L""},""x"":null}",2020-01-01T00:00:00Z',
+    *HISTORY[4:],
+)
+
+
+@pytest.mark.parametrize("status", Status)
+@pytest.mark.parametrize("again", [HISTORY, SAME_HISTORY], ids=["the same", "in other words"])
+def test_an_import_with_dates_changes_nothing_when_repeated(
+    shop: Shop, small_chunks: None, status: Status, again: tuple[str, ...]
+) -> None:
+    assert import_lines(shop, *HISTORY)[0] == Imported(created=5)
+    shop.change("UPDATE request SET status = :status", status=status.value)
+    before = shop.rows()
+    assert import_lines(shop, *again)[0] == Imported(duplicate=5)
+    assert shop.rows() == before
+
+
+def test_nobody_is_told_again_when_an_import_is_repeated(shop: Shop) -> None:
+    shop.tell(MUG)
+    import_lines(shop, *HISTORY[:2])
+    (claim,) = shop.claim(shop.owner()).claims
+    shop.write(recording.record, Ends(told=[claim]))
+    import_lines(shop, *HISTORY[:2])
+    assert shop.claim(shop.owner()).claims == []
+
+
+def test_who_was_told_and_asked_again_later_is_imported_again(shop: Shop) -> None:
+    import_lines(shop, *HISTORY[:2])
+    shop.change("UPDATE request SET status = 'NOTIFICATION_SENT'")
+    header, line, *_ = HISTORY
+    assert import_lines(shop, header, line, line.replace("2020", "2021"))[0] == Imported(created=1, duplicate=1)
+
+
+def test_an_import_by_a_clock_that_is_ahead_changes_nothing_when_repeated_and_is_woken(shop: Shop) -> None:
+    ahead = (datetime.now(UTC) + timedelta(minutes=4)).isoformat()
+    lines = "email,catalogItemId,createdDate", f"jane@example.com,mug-1,{ahead}"
+    assert import_lines(shop, *lines)[0] == Imported(created=1)
+    shop.tell(MUG)
+    assert shop.with_work() == {shop.list_id(MUG)}
+    shop.change("UPDATE request SET status = 'NOTIFICATION_SENT'")
+    assert import_lines(shop, *lines)[0] == Imported(duplicate=1)
+
+
+def test_a_deleted_request_may_be_imported_again(shop: Shop) -> None:
+    import_lines(shop, *HISTORY[:2])
+    requests.delete(shop.database, shop.rows()[0].id)
+    assert import_lines(shop, *HISTORY[:2])[0] == Imported(created=1)
+
+
+def test_an_imported_request_has_the_id_of_its_time(shop: Shop) -> None:
+    import_lines(shop, *HISTORY)
+    for row in shop.rows():
+        assert (row.id.version, row.id.variant) == (7, RFC_4122)
+        assert row.id.int >> 80 == int(row.created_date.timestamp() * 1000)
+    assert len({row.id.int & (2**62 - 1) for row in shop.rows()}) == 5
+
+
+def test_two_spellings_of_an_address_are_one_contact(shop: Shop) -> None:
+    import_lines(shop, "email,catalogItemId", "Jane@Example.com,mug-1", "jane@example.com,cup-1")
+    assert shop.count(Contact) == 1
+    assert {row.email for row in shop.rows()} == {"Jane@example.com", "jane@example.com"}
+
+
+def test_what_a_line_says_is_kept_and_sign_ups_stay_in_order(shop: Shop) -> None:
+    import_lines(
+        shop,
+        "email;catalogItemId;options;itemUrl;locale;createdDate",
+        'jane@example.com;mug-1;"{""size"":""L""}";https://shop.example/p/1;de-AT;2020-01-01T01:00:00+01:00',
+        "joe@example.com;mug-1;;;;",
+        "jim@example.com;mug-1;;;;",
+    )
+    jane, joe, jim = shop.rows()
+    assert [joe.email, jim.email] == ["joe@example.com", "jim@example.com"]
+    assert jane.created_date == LONG_AGO
+    assert (jane.item_url, jane.locale) == ("https://shop.example/p/1", "de-AT")
+    assert jane.waiting_list_id == shop.list_id(ref(size="L"))
+    assert joe.created_date < jim.created_date <= shop.now()
+
+
+def test_those_who_signed_up_before_an_event_are_woken_when_imported_after_it(shop: Shop) -> None:
+    shop.tell(MUG)
+    import_lines(shop, "email,catalogItemId,createdDate", "jane@example.com,mug-1,2020-01-01T00:00:00Z")
+    assert shop.waiting_for(shop.rows()[0].id) == "queued"
+
+
+def test_good_lines_before_the_database_went_away_are_kept(shop: Shop, small_chunks: None) -> None:
+    def until_it_is_gone() -> Iterator[NewRequest]:
+        for number in range(4):
+            yield NewRequest(f"customer{number}@example.com", MUG)
+        raise DatabaseAway("gone")
+
+    with pytest.raises(DatabaseAway):
+        import_requests(shop.database, until_it_is_gone(), lambda _line: None)
+    assert len(shop.rows()) == 4
+
+
+# Single requests
+
+
+def test_who_waits_already_gets_the_id_of_that_request(shop: Shop) -> None:
+    new = NewRequest("jane@example.com", MUG)
+    is_new, first = requests.create(shop.database, new)
+    assert is_new
+    assert requests.create(shop.database, NewRequest("JANE@example.com", MUG)) == (False, first)
+    assert requests.create(shop.database, NewRequest("jane@example.com", CUP))[0]
+
+
+def test_who_was_told_may_sign_up_again(shop: Shop) -> None:
+    _, first = requests.create(shop.database, NewRequest("jane@example.com", MUG))
+    Verbs(shop.database, RecordingBell()).mark_sent([first])
+    is_new, second = requests.create(shop.database, NewRequest("jane@example.com", MUG))
+    assert is_new
+    assert second != first
+
+
+def test_a_deleted_request_is_gone_with_its_history(shop: Shop) -> None:
+    [failed] = fail(shop)
+    requests.delete(shop.database, failed)
+    assert shop.count() == 0
+    with pytest.raises(Refused, match=f"no such request: {failed}"):
+        requests.delete(shop.database, failed)
+    with pytest.raises(Refused, match="no such request"):
+        requests.show(shop.database, failed)
+
+
+def test_a_new_request_looks_as_in_wix(shop: Shop) -> None:
+    created = datetime(2020, 11, 23, 9, 0, 0, 123456, tzinfo=UTC)
+    request = shop.sign_up(ref(size="L"), "jane@example.com", created=created, item_url=None)
+    row, attempts = requests.show(shop.database, request)
+    assert request_json(row) == {
+        "id": str(request),
+        "catalogReference": {
+            "catalogItemId": "mug-1",
+            "appId": "215238eb-22a5-4c36-9e7b-e7c08025e04e",
+            "options": {"size": "L"},
+        },
+        "email": "jane@example.com",
+        "contactId": str(row.contact_id),
+        "status": "RECEIVED",
+        "createdDate": "2020-11-23T09:00:00.123Z",
+        "attempts": 0,
+        "failureCode": None,
+        "failureReason": None,
+        "waiting": "noStock",
+    }
+    assert attempts_json(attempts) == []
+
+
+def test_a_failed_request_tells_why_and_what_was_tried(shop: Shop) -> None:
+    [failed] = fail(shop)
+    row, attempts = requests.show(shop.database, failed)
+    found = request_json(row)
+    assert (found["status"], found["autoNotified"], found["attempts"]) == ("FAILED", True, 1)
+    assert (found["failureCode"], found["failureReason"]) == ("RECIPIENT_REJECTED", "550 no")
+    assert found["itemUrl"] == "https://shop.example/p/mug-1"
+    assert "waiting" not in found
+    assert "options" not in str(found["catalogReference"])
+    [attempt] = attempts_json(attempts)
+    assert (attempt["event"], attempt["smtpCode"], attempt["enhancedCode"]) == ("rejected", 550, "5.1.1")
+
+
+def test_a_request_that_backs_off_tells_until_when(shop: Shop) -> None:
+    request = shop.sign_up()
+    shop.change("UPDATE request SET not_before = stockbell_now(60)")
+    found = request_json(requests.show(shop.database, request)[0])
+    assert found["waiting"] == "backoff"
+    assert found["notBefore"] == timestamp(shop.row(request).not_before)
+
+
+def test_a_marked_request_has_a_date_and_was_not_told_by_us(shop: Shop, admin: Verbs) -> None:
+    request = shop.sign_up()
+    admin.mark_sent([request])
+    found = request_json(requests.show(shop.database, request)[0])
+    assert (found["status"], found["autoNotified"]) == ("NOTIFICATION_SENT", False)
+    assert str(found["notifiedDate"]).endswith("Z")
+
+
+def test_requests_are_listed_oldest_first_and_all_parts_of_a_filter_must_hold(shop: Shop) -> None:
+    first, second, third = shop.sign_up_many(3)
+    cup = shop.sign_up(CUP, "jane@example.com")
+    shown: list[UUID] = []
+    each = partial(requests.each, shop.database, limit=0, show=lambda row: shown.append(row.id))
+    assert requests.each(shop.database, Filter(), 2, lambda row: shown.append(row.id)) == 2
+    assert shown == [first, second]
+    shown.clear()
+    assert each(Filter()) == 4
+    assert shown == [first, second, third, cup]
+    shown.clear()
+    each(Filter(email="Jane@example.com", lists=waiting_lists(shop.database, CUP), status=Status.RECEIVED))
+    assert shown == [cup]
+    shown.clear()
+    assert each(Filter(email="jane@example.com", lists=waiting_lists(shop.database, MUG))) == 0
+    assert each(Filter(lists=waiting_lists(shop.database, ref("unknown")))) == 0
+    assert shown == []
+
+
+def test_an_item_means_all_its_variants_and_a_variant_only_itself(shop: Shop) -> None:
+    shop.sign_up(ref(size="L"))
+    shop.sign_up(ref(size="M"))
+    assert len(waiting_lists(shop.database, MUG) or ()) == 2
+    assert waiting_lists(shop.database, ref(size="L")) == [shop.list_id(ref(size="L"))]
+    assert waiting_lists(shop.database, None) is None
+
+
+# Verbs on many
+
+
+def test_a_retry_by_id_sends_whatever_the_stock(shop: Shop, admin: Verbs, bell: RecordingBell) -> None:
+    [failed] = fail(shop)
+    done = admin.retry([failed], ordered=True, force=False)
+    assert (done.changed, done.refused) == (1, {})
+    assert shop.waiting_for(failed) == "queued"
+    assert bell.rung == [shop.list_id()]
+
+
+def test_a_retry_by_filter_waits_for_stock(shop: Shop, admin: Verbs, bell: RecordingBell) -> None:
+    failed = fail(shop, 3)
+    done = admin.retry(Filter(status=Status.FAILED), ordered=False, force=False)
+    assert done.changed == 3
+    assert {shop.waiting_for(request) for request in failed} == {"soldOut"}
+    assert bell.rung == []
+
+
+def test_a_retry_since_a_time_goes_by_the_last_try_and_not_by_the_sign_up(shop: Shop, admin: Verbs) -> None:
+    before, after = fail(shop, 2)
+    shop.change("UPDATE request SET created_date = stockbell_now(-7200)")
+    shop.change("UPDATE attempt SET at = stockbell_now(-3600) WHERE request_id = :id", id=before)
+    shown: list[UUID] = []
+    which = Filter(status=Status.FAILED, failed_since=shop.now() - timedelta(minutes=30))
+    admin.would_retry(which, force=False, show=lambda row: shown.append(row.id))
+    assert shown == [after]
+
+
+def test_a_retry_since_a_time_goes_by_the_sign_up_where_nothing_was_tried(shop: Shop, admin: Verbs) -> None:
+    old, new = fail(shop, 2)
+    shop.change("DELETE FROM attempt")
+    shop.change("UPDATE request SET created_date = stockbell_now(-3600) WHERE id = :id", id=old)
+    which = Filter(status=Status.FAILED, failed_since=shop.now() - timedelta(minutes=30))
+    assert admin.retry(which, ordered=False, force=False).changed == 1
+    assert shop.status(new) is Status.RECEIVED
+
+
+def test_a_verb_on_many_works_in_chunks(shop: Shop, admin: Verbs, small_chunks: None) -> None:
+    failed = fail(shop, 5)
+    assert admin.retry(Filter(status=Status.FAILED), ordered=True, force=False).changed == 5
+    assert admin.mark_sent([*failed, *failed]).changed == 5
+
+
+@pytest.mark.parametrize("code", [FailureCode.OUTCOME_UNKNOWN, FailureCode.SUPPRESSED])
+def test_what_may_have_been_told_or_is_not_wanted_is_retried_only_by_force(
+    shop: Shop, admin: Verbs, code: FailureCode
+) -> None:
+    [failed] = fail(shop, code=code)
+    done = admin.retry([failed], ordered=True, force=False)
+    assert done.changed == 0
+    assert "--force" in done.refused[failed]
+    assert admin.retry([failed], ordered=True, force=True).changed == 1
+
+
+def test_what_has_a_younger_request_waiting_is_not_retried(shop: Shop, admin: Verbs) -> None:
+    [failed] = fail(shop)
+    email = shop.row(failed).email
+    _, younger = requests.create(shop.database, NewRequest(email, MUG))
+    assert admin.retry([failed], ordered=True, force=False).refused == {failed: f"superseded by {younger}"}
+
+
+def fail_twice(shop: Shop) -> tuple[UUID, UUID]:
+    """Two FAILED requests of one customer for one item, the older first."""
+    [older] = fail(shop)
+    younger = shop.sign_up(MUG, shop.row(older).email)
+    shop.change("UPDATE request SET status = 'FAILED' WHERE id = :id", id=younger)
+    return older, younger
+
+
+@pytest.mark.parametrize("chunk", [1, 1000])
+def test_only_the_oldest_of_one_customer_is_retried(
+    shop: Shop, admin: Verbs, monkeypatch: pytest.MonkeyPatch, chunk: int
+) -> None:
+    monkeypatch.setattr(verbs, "CHUNK", chunk)
+    older, younger = fail_twice(shop)
+    shown: list[UUID] = []
+    which = Filter(status=Status.FAILED)
+    would = admin.would_retry(which, force=False, show=lambda row: shown.append(row.id))
+    assert shown == [older]
+    assert shop.status(older) is Status.FAILED
+    done = admin.retry(which, ordered=False, force=False)
+    assert would.refused == done.refused == {younger: f"superseded by {older}"}
+    assert would.changed == done.changed == 1
+
+
+def test_a_report_orders_those_who_wait_but_a_pause_wins(shop: Shop, admin: Verbs, bell: RecordingBell) -> None:
+    one, two = shop.sign_up_many(2)
+    shop.write(pauses.pause, MUG)
+    which = Filter(status=Status.RECEIVED, lists=waiting_lists(shop.database, MUG))
+    assert admin.report(which).changed == 2
+    assert {shop.waiting_for(one), shop.waiting_for(two)} == {"paused"}
+    assert bell.rung == []
+    assert admin.resume(MUG)
+    assert {shop.waiting_for(one), shop.waiting_for(two)} == {"queued"}
+    assert bell.rung == [shop.list_id()]
+
+
+@pytest.mark.parametrize("verb", ["retry", "report", "mark_sent"])
+def test_what_is_being_sent_and_what_is_unknown_is_refused(shop: Shop, admin: Verbs, verb: str) -> None:
+    _, [held] = shop.claimed()
+    unknown = uuid4()
+    calls = {
+        "retry": lambda ids: admin.retry(ids, ordered=True, force=True),
+        "report": admin.report,
+        "mark_sent": admin.mark_sent,
+    }
+    done: Summary = calls[verb]([held.id, unknown])
+    assert done.changed == 0
+    assert done.refused == {held.id: "being sent", unknown: "no such request"}
+
+
+def test_a_redis_that_is_away_stops_no_verb(shop: Shop, admin: Verbs, bell: RecordingBell) -> None:
+    bell.is_away = True
+    request = shop.sign_up()
+    assert admin.report([request]).changed == 1
+    assert admin.pause(None)
+    assert admin.resume(None)
+
+
+def test_pausing_twice_and_resuming_twice_change_nothing(admin: Verbs) -> None:
+    assert [admin.pause(MUG), admin.pause(MUG), admin.resume(MUG), admin.resume(MUG)] == [True, False, True, False]
+
+
+# Status
+
+
+def test_the_status_has_the_names_that_scripts_rely_on(shop: Shop, bell: RecordingBell) -> None:
+    fail(shop)
+    shop.waiting(2)
+    shop.write(pauses.pause, CUP)
+    shop.owner()
+    found = read_status(shop.database, StandingStream(), bell, 60).as_json()
+    oldest = found.pop("oldestDueSeconds")
+    assert 0 <= oldest < 60
+    assert found == {
+        "requests": {"RECEIVED": 2, "PROCESSING": 0, "NOTIFICATION_SENT": 0, "FAILED": 1},
+        "events": {"stream": 7, "lag": 2, "pending": 1, "deadLetters": 3},
+        "queue": {"bells": 0},
+        "overdueClaims": 0,
+        "held": 0,
+        "heldReasons": {},
+        "workers": 2,
+        "breaker": {"state": "closed", "since": None, "reason": None},
+        "paused": {"all": False, "items": ["cup-1"]},
+    }
+
+
+def test_what_only_redis_knows_is_null_while_it_is_away(shop: Shop, bell: RecordingBell) -> None:
+    stream = StandingStream()
+    stream.is_away = True
+    found = read_status(shop.database, stream, bell, 60)
+    assert found.redis_trouble == "no answer"
+    assert found.as_json()["events"] == {"stream": None, "lag": None, "pending": None, "deadLetters": None}
+    assert found.as_json()["queue"] == {"bells": None}
+
+
+def test_an_open_breaker_is_told_with_its_reason(shop: Shop, bell: RecordingBell) -> None:
+    shop.write(breaker.trip, "535 wrong password", "configuration")
+    found = read_status(shop.database, StandingStream(), bell, 60).as_json()["breaker"]
+    assert (found["state"], found["reason"]) == ("open", "535 wrong password")
+    assert found["since"].endswith("Z")
+
+
+def test_it_is_not_well_when_somebody_due_waits_over_a_minute_or_a_claim_is_overdue(
+    shop: Shop, bell: RecordingBell
+) -> None:
+    look = partial(read_status, shop.database, StandingStream(), bell, 60)
+    assert look().troubles == []
+    owner, _ = shop.claimed()
+    assert look().troubles == []
+    shop.die(owner)
+    assert look().troubles == ["claims are overdue: 1"]
+    shop.rescue()
+    assert look().troubles == []
+    shop.change("UPDATE request SET created_date = stockbell_now(-90)")
+    shop.change("UPDATE waiting_list SET woken_at = stockbell_now(-61), last_in_stock_at = stockbell_now(-61)")
+    assert look().troubles == ["requests are due for over 60 s"]
+
+
+def test_it_is_not_well_when_mails_cant_be_made_and_the_reasons_are_told(shop: Shop, bell: RecordingBell) -> None:
+    _, held = shop.claimed(3)
+    reasons = ["template a.html: line 3", "template a.html: line 3", "template b.txt: empty"]
+    pairs = zip(held, reasons, strict=True)
+    ends = Ends(deferred=[Ended(claim, Tries(), TEMPLATE_ERROR, why, delay=60) for claim, why in pairs])
+    shop.write(recording.record, ends)
+    found = read_status(shop.database, StandingStream(), bell, 60)
+    assert found.troubles == ["requests are held, their mail can't be made: 3"]
+    assert found.as_json()["held"] == 3
+    assert found.as_json()["heldReasons"] == {reasons[0]: 2, reasons[2]: 1}
+
+
+# Schema
+
+
+def test_a_database_that_is_not_migrated_names_the_command(any_empty_database_url: str) -> None:
+    database = Database(any_empty_database_url)
+    with pytest.raises(SchemaOutdated, match="run `stockbell migrate`"):
+        check_schema(database)
+    database.close()

@@ -1,0 +1,85 @@
+"""The mail without a customer: what it says, and how sending it ends."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from config.settings import SHIPPED_TEMPLATES
+from tests.contract.mailing import SENDER, relay_of
+from tests.contract.shop import MUG, Shop, ref
+from tests.polling import eventually
+from tests.relay import Do, ScriptedRelay
+from worker.domain.errors import Refused
+from worker.domain.outcomes import NotSent, Outcome, RelayDown, Sent, Unknown
+from worker.domain.relays import Mailbox
+from worker.mail.letter import LetterWriter
+from worker.mail.render import Renderer
+from worker.services import trying
+from worker.services.trying import SAMPLE, Facts, facts_of, message, texts, write
+from worker.smtp.mailer import Mailer
+
+
+@pytest.fixture
+def server() -> Iterator[ScriptedRelay]:
+    with ScriptedRelay() as relay:
+        yield relay
+
+
+def writer(templates: Path = SHIPPED_TEMPLATES) -> LetterWriter:
+    return LetterWriter(Renderer(templates, "Shop"), Mailbox("Shop", SENDER), None)
+
+
+def sent(server: ScriptedRelay) -> Outcome:
+    mail = write(writer(), SAMPLE, "me@shop.example", item_url=None, locale=None)
+    return trying.send(Mailer(relay_of(server), sender=SENDER, connections=3), mail)
+
+
+def test_a_preview_says_what_events_told(shop: Shop) -> None:
+    shop.tell(MUG, name="Blue mug", price="12.50", currency="EUR", url="https://shop.example/p/mug-1")
+    facts = facts_of(shop.database, ref(size="L"))
+    text, html = texts(write(writer(), facts, "me@shop.example", item_url=None, locale="de"))
+    for body in (text, html):
+        assert all(words in body for words in ("Blue mug", "12,50", "L", "https://shop.example/p/mug-1"))
+
+
+def test_a_preview_is_the_message_as_it_arrives(shop: Shop, server: ScriptedRelay, tmp_path: Path) -> None:
+    templates = tmp_path / "templates"
+    shutil.copytree(SHIPPED_TEMPLATES, templates)
+    (templates / "back_in_stock" / "body.txt").write_text("first\n.hidden\n..more\n")
+    mail = write(writer(templates), SAMPLE, "me@shop.example", item_url=None, locale=None)
+    trying.send(Mailer(relay_of(server), sender=SENDER, connections=1), mail)
+    assert message(mail) == server.accepted[0].content
+    assert texts(mail)[0].split() == ["first", ".hidden", "..more"]
+
+
+def test_of_an_item_that_nobody_knows_there_is_only_its_id(shop: Shop) -> None:
+    facts = facts_of(shop.database, ref("cup-1", size="L"))
+    assert facts == Facts("cup-1", '{"size":"L"}')
+    with pytest.raises(Refused, match="give --item-url"):
+        write(writer(), facts, "me@shop.example", item_url=None, locale=None)
+
+
+def test_a_template_that_cant_be_rendered_is_named(tmp_path: Path) -> None:
+    with pytest.raises(Refused, match=r"^template back_in_stock/"):
+        write(writer(tmp_path), SAMPLE, "me@shop.example", item_url=None, locale=None)
+
+
+def test_a_test_mail_ends_as_any_other(server: ScriptedRelay) -> None:
+    assert isinstance(sent(server), Sent)
+    server.script("dot", Do.DROP)
+    assert isinstance(sent(server), Unknown)
+    server.script("greeting", "554 go away")
+    assert isinstance(sent(server), RelayDown)
+    assert len(server.accepted) == 1
+    eventually(lambda: server.open_connections == 0)
+
+
+@pytest.mark.parametrize(("stage", "outcome"), [("dot", Unknown), ("greeting", NotSent)])
+def test_a_relay_that_never_answers_is_not_waited_for_long(
+    server: ScriptedRelay, monkeypatch: pytest.MonkeyPatch, stage: str, outcome: type[Outcome]
+) -> None:
+    monkeypatch.setattr(trying, "SECONDS", 0.5)
+    server.decide = lambda at, _recipient: Do.SILENCE if at == stage else None
+    assert isinstance(sent(server), outcome)

@@ -1,0 +1,282 @@
+"""What the store has to do, in plain Python and without a thought for speed: DESIGN's sections 2 and 3.
+
+It is written from the rules, not from the statements: stock is what all events together say, whatever order they came
+in, and a request is woken if any event that was applied after its creation wakes it.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+from uuid import UUID
+
+from worker.domain.catalog import CatalogReference, Item, Options
+from worker.domain.events import Event
+from worker.models import Status
+
+RECEIVED, PROCESSING, SENT, FAILED = Status.RECEIVED, Status.PROCESSING, Status.NOTIFICATION_SENT, Status.FAILED
+
+MINIMUM: Final = 2
+"""pieces that count as in stock"""
+MOST_RESCUES: Final = 5
+SUSPECT_AT: Final = 2
+NEED_FORCE: Final = ("OUTCOME_UNKNOWN", "SUPPRESSED")
+
+Key = tuple[str, CatalogReference]
+
+
+@dataclass(slots=True)
+class Wish:
+    """One request, as it should be."""
+
+    id: UUID
+    email: str
+    reference: CatalogReference
+    created: float
+    status: Status = RECEIVED
+    auto_notified: bool | None = None
+    ordered: bool = False
+    backoff: str | None = None
+    """`waiting` for its time, or `over`: its time has come, and no sweep has."""
+    claim_no: int = 0
+    owner: UUID | None = None
+    is_old: bool = False
+    """Its claim is older than any claim may be."""
+    is_handed: bool = False
+    attempts: int = 0
+    rescues: int = 0
+    code: str | None = None
+    log: int = 0
+
+    @property
+    def key(self) -> Key:
+        return self.email.lower(), self.reference
+
+    @property
+    def is_unresolved(self) -> bool:
+        return self.status in (RECEIVED, PROCESSING)
+
+    def end(self, status: Status, *, auto_notified: bool | None = None, code: str | None = None) -> None:
+        """Nobody holds it any more."""
+        self.status, self.auto_notified, self.code = status, auto_notified, code
+        self.owner, self.is_old, self.is_handed = None, False, False
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A claim as its holder knows it, be it late or not."""
+
+    id: UUID
+    claim_no: int
+    owner: UUID
+
+
+@dataclass(slots=True)
+class ItemModel:
+    """All events of one item, and which of them woke somebody."""
+
+    events: list[Event] = field(default_factory=list)
+    wakings: list[tuple[int, Options, frozenset[Options]]] = field(default_factory=list)
+    """When, about what, and which variants were known then."""
+
+    def apply(self, events: Iterable[Event], tick: int) -> None:
+        """One batch, at one moment."""
+        fresh = []
+        for event in sorted(events, key=lambda event: event.order):
+            if not self._is_stale(event) and event.is_in_stock(MINIMUM):
+                fresh.append(event.reference.options)
+            self.events.append(event)
+        self.wakings += [(tick, about, self.variants) for about in fresh]
+
+    def _is_stale(self, event: Event) -> bool:
+        about = event.reference.options
+        outs = [
+            earlier for earlier in self.events if not earlier.reference.options and not earlier.is_in_stock(MINIMUM)
+        ]
+        same = [earlier for earlier in self.events if earlier.reference.options == about]
+        return any(event.order <= earlier.order for earlier in (same + outs if about else same))
+
+    @property
+    def variants(self) -> frozenset[Options]:
+        return frozenset(event.reference.options for event in self.events if event.reference.options)
+
+    def in_stock(self, wanted: Options) -> bool:
+        """The variants that match decide, if there are any; otherwise the item does."""
+        matching = [variant for variant in self.variants if set(wanted) <= set(variant)]
+        return any(map(self._is_in, matching)) if matching else self._is_in(())
+
+    def _is_in(self, about: Options) -> bool:
+        said = [event for event in self.events if event.reference.options in (about, ())]
+        if about:  # the item's being in stock says nothing of a variant
+            said = [event for event in said if event.reference.options or not event.is_in_stock(MINIMUM)]
+        return bool(said) and max(said, key=lambda event: event.order).is_in_stock(MINIMUM)
+
+    def woken_after(self, wanted: Options, created: float) -> bool:
+        return any(
+            tick > created
+            for tick, about, variants in self.wakings
+            if (set(wanted) <= set(about) if about else not any(set(wanted) <= set(each) for each in variants))
+        )
+
+
+@dataclass(slots=True)
+class Model:
+    """Everything that the database should hold."""
+
+    tick: int = 0
+    wishes: dict[UUID, Wish] = field(default_factory=dict)
+    items: dict[Item, ItemModel] = field(default_factory=dict)
+    owners: dict[UUID, bool] = field(default_factory=dict)
+    """who has a heartbeat, and whether it is young enough"""
+    paused: set[CatalogReference | None] = field(default_factory=set)
+    breaker_is_open: bool = False
+
+    # section 3: who may be claimed
+
+    def item(self, item: Item) -> ItemModel:
+        return self.items.setdefault(item, ItemModel())
+
+    def is_paused(self, reference: CatalogReference) -> bool:
+        return not self.paused.isdisjoint({None, CatalogReference(reference.item), reference})
+
+    def has_stock(self, wish: Wish) -> bool:
+        item, wanted = self.item(wish.reference.item), wish.reference.options
+        return item.in_stock(wanted) and item.woken_after(wanted, wish.created)
+
+    def is_due(self, wish: Wish) -> bool:
+        """As `claimable`, whatever the relay does."""
+        in_line = wish.status is RECEIVED and wish.backoff is None and not self.is_paused(wish.reference)
+        return in_line and (wish.ordered or self.has_stock(wish))
+
+    def is_claimable(self, wish: Wish) -> bool:
+        return self.is_due(wish) and not self.breaker_is_open
+
+    def waits_for(self, wish: Wish) -> set[str] | None:
+        """The reason that may be told; where there are several, any of them."""
+        if wish.status is not RECEIVED:
+            return None
+        if self.is_paused(wish.reference):
+            return {"paused"}
+        if wish.backoff:
+            return {"backoff"}
+        if not wish.ordered and not self.has_stock(wish):
+            return {"noStock", "soldOut"}
+        return {"relayDown"} if self.breaker_is_open else {"queued"}
+
+    def claimable(self, reference: CatalogReference, *, ordered: bool, suspect: bool) -> list[UUID]:
+        """Whom one arm of a claim may take, oldest first."""
+        found = [
+            wish
+            for wish in self.wishes.values()
+            if wish.reference == reference
+            and wish.ordered is ordered
+            and (wish.rescues >= SUSPECT_AT) is suspect
+            and self.is_claimable(wish)
+        ]
+        return [wish.id for wish in sorted(found, key=lambda wish: wish.created)]
+
+    def unresolved(self, key: Key) -> Wish | None:
+        found = [wish for wish in self.wishes.values() if wish.key == key and wish.is_unresolved]
+        assert len(found) <= 1
+        return found[0] if found else None
+
+    def counts(self) -> dict[str, int]:
+        counted = Counter(wish.status for wish in self.wishes.values())
+        return {status.value: counted[status] for status in Status}
+
+    def held_by(self, owner: UUID) -> list[Wish]:
+        return [wish for wish in self.wishes.values() if wish.owner == owner]
+
+    # section 2: the arrows
+
+    def take(self, request: UUID, owner: UUID) -> None:
+        """RECEIVED -> PROCESSING"""
+        wish = self.wishes[request]
+        wish.status, wish.owner, wish.claim_no = PROCESSING, owner, wish.claim_no + 1
+
+    def holds(self, held: Held) -> Wish | None:
+        """The fence."""
+        wish = self.wishes.get(held.id)
+        return wish if wish and (wish.claim_no, wish.owner) == (held.claim_no, held.owner) else None
+
+    def told(self, held: Held) -> bool:
+        """PROCESSING -> NOTIFICATION_SENT, also of a row that waits again and was not claimed since."""
+        wish = self.wishes.get(held.id)
+        if wish is None or not (self.holds(held) or (wish.status is RECEIVED and wish.claim_no == held.claim_no)):
+            return False
+        wish.end(SENT, auto_notified=True)
+        wish.backoff = None
+        return True
+
+    def failed(self, held: Held, attempts: int, code: str) -> bool:
+        """PROCESSING -> FAILED"""
+        if wish := self.holds(held):
+            wish.end(FAILED, auto_notified=True, code=code)
+            wish.attempts = attempts
+        return wish is not None
+
+    def deferred(self, held: Held, attempts: int) -> bool:
+        """PROCESSING -> RECEIVED, backing off"""
+        if wish := self.holds(held):
+            wish.end(RECEIVED)
+            wish.attempts, wish.backoff = attempts, "waiting"
+        return wish is not None
+
+    def released(self, held: Held) -> bool:
+        """PROCESSING -> RECEIVED, as before"""
+        if wish := self.holds(held):
+            wish.end(RECEIVED, code=wish.code)
+        return wish is not None
+
+    def release_all(self, owner: UUID, but: Collection[UUID]) -> int:
+        """What was handed over is left to `rescue`."""
+        mine = [wish for wish in self.held_by(owner) if not wish.is_handed and wish.id not in but]
+        for wish in mine:
+            wish.end(RECEIVED, code=wish.code)
+        return len(mine)
+
+    def abandoned(self) -> list[Wish]:
+        return [
+            wish
+            for wish in self.wishes.values()
+            if wish.status is PROCESSING and (wish.is_old or not (wish.owner and self.owners.get(wish.owner)))
+        ]
+
+    def rescue(self) -> tuple[int, set[UUID]]:
+        """PROCESSING -> RECEIVED or FAILED; how many go on, and who does not."""
+        failed = set()
+        abandoned = self.abandoned()
+        for wish in abandoned:
+            if wish.is_handed or wish.rescues >= MOST_RESCUES:
+                wish.end(FAILED, auto_notified=True, code="OUTCOME_UNKNOWN")
+                failed.add(wish.id)
+            else:
+                wish.end(RECEIVED)
+            wish.rescues += 1
+            wish.log += 1
+        return len(abandoned) - len(failed), failed
+
+    def may_retry(self, ids: Sequence[UUID], *, force: bool) -> list[UUID]:
+        """Who may be retried of these: FAILED, per key the oldest, and none where another one is unresolved."""
+        keys: dict[Key, UUID] = {}
+        for wish in sorted((self.wishes[id_] for id_ in set(ids)), key=lambda wish: wish.created):
+            if wish.status is FAILED and (force or wish.code not in NEED_FORCE) and not self.unresolved(wish.key):
+                keys.setdefault(wish.key, wish.id)
+        return list(keys.values())
+
+    def retry(self, request: UUID, *, ordered: bool) -> None:
+        """FAILED -> RECEIVED"""
+        wish = self.wishes[request]
+        wish.end(RECEIVED)
+        wish.attempts, wish.rescues, wish.backoff, wish.ordered = 0, 0, None, ordered
+
+    def report(self, request: UUID) -> None:
+        """RECEIVED, whatever the stock"""
+        wish = self.wishes[request]
+        wish.ordered, wish.backoff = True, None
+
+    def mark(self, request: UUID) -> None:
+        """RECEIVED, FAILED -> NOTIFICATION_SENT"""
+        wish = self.wishes[request]
+        wish.end(SENT, auto_notified=False)
+        wish.backoff = None

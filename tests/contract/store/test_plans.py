@@ -1,0 +1,316 @@
+"""How the databases run our statements: no row is claimed twice or beyond what was asked, and indexes are used.
+
+A locking subselect may be run once per outer row, and then lock and claim more than its LIMIT (FACTS.md, 5.1);
+whether it is depends on the plan, so here plans are forced.
+"""
+
+import re
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from random import Random
+from typing import Any
+from unittest.mock import patch
+from uuid import UUID
+
+import psycopg
+import pytest
+from sqlalchemy import Connection, event
+
+from tests.contract.shop import CUP, MUG, Shop, ref, shop_at
+from tests.examples import TIMES
+from tests.postgres_server import Databases
+from worker.domain.catalog import CatalogReference
+from worker.store import admin, claims, lists, owners, recording, requests, stock, sweep
+from worker.store.claims import Claimed
+from worker.store.recording import Ends
+from worker.store.requests import NewRequest
+
+# Claims are exact
+
+WAITING = 300 * TIMES
+"""For each of two items. EXAMPLES=34 makes them 20,000."""
+
+PLANS = {
+    "as it likes": "",
+    "nested loops": "material memoize hashjoin mergejoin",
+    "nested loops that keep nothing": "material memoize hashjoin mergejoin hashagg sort",
+    "nested loops without indexes": "material memoize hashjoin mergejoin indexscan indexonlyscan bitmapscan",
+    "hash joins": "nestloop mergejoin",
+    "merge joins": "nestloop hashjoin",
+    "no sequential scan": "seqscan material memoize hashjoin",
+}
+SWITCHED_OFF = [pytest.param(switches.split(), id=name) for name, switches in PLANS.items()]
+
+
+def _switch_off(c: Connection, switches: Sequence[str]) -> None:
+    for switch in switches:
+        c.exec_driver_sql(f"SET LOCAL enable_{switch} = off")
+
+
+@pytest.fixture
+def postgres_shop(kept_postgres_url: str, shop_url: str) -> Iterator[Shop]:
+    """A new shop on PostgreSQL."""
+    assert shop_url == kept_postgres_url
+    with shop_at(shop_url) as shop:
+        yield shop
+
+
+def _claim_until_empty(url: str, seed: int, switches: Sequence[str], together: threading.Barrier) -> list[UUID]:
+    """What one worker gets, which claims at the same time as others do: from 1 to 100 each time."""
+    got: list[UUID] = []
+    chance = Random(seed)
+    with shop_at(url) as worker:
+        owner = worker.owner()
+        both = [worker.list_id(MUG), worker.list_id(CUP)]
+
+        def claim(c: Connection, list_ids: Sequence[UUID], most: int) -> Claimed:
+            _switch_off(c, switches)
+            return claims.claim(c, owner, 60.0, list_ids, most, first=False)
+
+        together.wait(60)
+        while True:
+            size = chance.randint(1, 100)
+            list_ids = both if size > 1 else [chance.choice(both)]
+            claimed = worker.write(claim, list_ids, size).claims
+            assert len(claimed) <= size
+            if list_ids == both and not claimed:
+                return got
+            got += [claim.id for claim in claimed]
+
+
+def _race(url: str, switches: Sequence[str]) -> None:
+    """Eight of them at once."""
+    workers = 8
+    with shop_at(url) as shop:
+        waiting = shop.waiting(WAITING, MUG) + shop.waiting(WAITING, CUP)
+        together = threading.Barrier(workers)
+        with ThreadPoolExecutor(workers) as pool:
+            runs = [pool.submit(_claim_until_empty, url, seed, switches, together) for seed in range(workers)]
+            counts = Counter(request for run in runs for request in run.result())
+        assert counts == Counter(waiting)
+        assert {row.claim_no for row in shop.rows()} == {1}
+
+
+def test_workers_that_claim_at_once_get_each_row_once(shop_url: str) -> None:
+    _race(shop_url, [])
+
+
+@pytest.mark.parametrize("shop_url", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("plan", ["nested loops", "nested loops that keep nothing"])
+def test_workers_that_claim_at_once_get_each_row_once_under_every_plan(shop_url: str, plan: str) -> None:
+    _race(shop_url, PLANS[plan].split())
+
+
+@pytest.mark.parametrize("shop_url", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("switches", SWITCHED_OFF)
+@pytest.mark.parametrize("analyzed", [False, True], ids=["no statistics", "statistics"])
+def test_a_claim_gets_what_it_asked_for_under_every_plan(
+    postgres_shop: Shop, switches: list[str], analyzed: bool
+) -> None:
+    shop = postgres_shop
+    waiting = shop.waiting(60)
+    if analyzed:
+        shop.change("ANALYZE")
+    owner, list_id = shop.owner(), shop.list_id()
+
+    def claim(c: Connection) -> Claimed:
+        _switch_off(c, switches)
+        return claims.claim(c, owner, 60.0, [list_id], 5, first=False)
+
+    assert [claimed.id for claimed in shop.write(claim).claims] == waiting[:5]
+    assert sum(row.status == "PROCESSING" for row in shop.rows()) == 5
+    shop.write(admin.report, waiting[40:])
+    assert [claimed.id for claimed in shop.write(claim).claims] == waiting[5:10] + waiting[40:45]
+    assert sum(row.status == "PROCESSING" for row in shop.rows()) == 15
+
+
+@pytest.mark.parametrize("shop_url", ["postgresql"], indirect=True)
+def test_the_plans_are_forced_well_enough_to_show_the_trap(postgres_shop: Shop) -> None:
+    postgres_shop.waiting(60)
+
+    def naive_claim(c: Connection) -> int:
+        _switch_off(c, PLANS["nested loops that keep nothing"].split())
+        return c.exec_driver_sql(
+            """UPDATE request SET status = 'PROCESSING' WHERE id IN (
+            SELECT id FROM request WHERE status = 'RECEIVED' ORDER BY created_date LIMIT 5 FOR UPDATE SKIP LOCKED)"""
+        ).rowcount
+
+    assert postgres_shop.write(naive_claim) > 5
+
+
+@pytest.mark.parametrize("shop_url", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("switches", SWITCHED_OFF)
+def test_a_sweep_moves_no_more_than_it_may_under_every_plan(
+    postgres_shop: Shop, monkeypatch: pytest.MonkeyPatch, switches: list[str]
+) -> None:
+    shop = postgres_shop
+    monkeypatch.setattr(sweep, "MOST_ROWS", 5)
+    owner, _ = shop.claimed(20)
+    shop.die(owner)
+
+    def rescue(c: Connection) -> int:
+        _switch_off(c, switches)
+        return sweep.rescue(c, 60.0).back_in_line
+
+    def put_in_line(c: Connection) -> int:
+        _switch_off(c, switches)
+        return sweep.put_in_line(c)
+
+    assert shop.write(rescue) == 5
+    assert sum(row.rescues for row in shop.rows()) == 5
+    shop.change("UPDATE request SET not_before = stockbell_now(-1), status = 'RECEIVED'")
+    assert shop.write(put_in_line) == 5
+    assert sum(row.not_before is None for row in shop.rows()) == 5
+
+
+# Indexes are used: 20,000 requests, most of them history
+
+LISTS = 3000
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def big_shop(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    """A shop that has told many and has many who wait, for tests that change nothing."""
+    if request.param == "sqlite":
+        template = request.getfixturevalue("migrated_sqlite")
+        path = tmp_path_factory.mktemp("big") / "stockbell.db"
+        path.write_bytes(template.read_bytes())
+        with shop_at(f"sqlite:///{path}") as shop:
+            _fill(shop)
+            yield shop
+    else:
+        databases: Databases = request.getfixturevalue("postgres")
+        template_name: str = request.getfixturevalue("migrated_postgres")
+        with databases.database(template=template_name) as url, shop_at(url) as shop:
+            _fill(shop)
+            yield shop
+
+
+def _item(number: int) -> CatalogReference:
+    return ref(f"mug-{number}")
+
+
+def _fill(shop: Shop) -> None:
+    for batch in range(20):
+        reference = _item(0 if batch < 10 else batch)  # half of them wait for one item
+        emails = [f"customer{batch}-{number}@example.com" for number in range(1000)]
+        shop.write(requests.create, [NewRequest(email, reference) for email in emails])
+    shop.write(lists.find_or_add, [_item(number) for number in range(LISTS)])
+    parts = shop.rows()
+    _set(shop, parts[:8000] + parts[-8000:], "status = 'NOTIFICATION_SENT'")
+    _set(shop, parts[8000:8300], "status = 'FAILED'")
+    _set(shop, parts[8300:8400], "status = 'PROCESSING', claimed_at = stockbell_now(0), owner = id")
+    _set(shop, parts[8400:8900], "not_before = stockbell_now(3600)")
+    _set(shop, parts[8900:8950], "not_before = stockbell_now(-1)")
+    _set(shop, parts[8950:9000], "ordered_at = stockbell_now(0)")
+    _set(shop, parts[9000:9010], "rescues = 2")
+    shop.write(stock.apply, [shop.event(_item(number)) for number in range(0, LISTS, 2)], 1)
+    shop.owner()
+    if shop.database.dialect == "postgresql":
+        shop.change("ANALYZE")
+
+
+def _set(shop: Shop, rows: Sequence[Any], change: str) -> None:
+    words = f"UPDATE request SET {change} FROM ROWS(request_id uuid) WHERE id = rows.request_id"
+    shop.change(words, rows=[{"request_id": row.id} for row in rows])
+
+
+def plans_of(shop: Shop, work: Callable[..., object], *args: Any, **kwargs: Any) -> str:
+    """How the database runs the statements of `work`, whose changes are taken back."""
+    ran: list[tuple[str, Any]] = []
+
+    def note(_c: object, _cursor: object, statement: str, params: Any, *_rest: object) -> None:
+        ran.append((statement, params))
+
+    execute = psycopg.Cursor.execute
+
+    def noted(cursor: Any, statement: str, params: Any = None, **options: Any) -> Any:  # `Sql` goes by psycopg itself
+        if ran[-1:] != [(statement, params)]:
+            ran.append((statement, params))
+        return execute(cursor, statement, params, **options)
+
+    def run(c: Connection) -> str:
+        explain = "EXPLAIN QUERY PLAN" if c.dialect.name == "sqlite" else "EXPLAIN"
+        event.listen(c, "before_cursor_execute", note)
+        with c.begin_nested() as attempt, patch.object(psycopg.Cursor, "execute", noted):
+            work(c, *args, **kwargs)
+            attempt.rollback()
+        event.remove(c, "before_cursor_execute", note)
+        statements = [(words, params) for words, params in ran if "request" in words]
+        assert statements
+        plans = [c.exec_driver_sql(f"{explain} {words}", params).all() for words, params in statements]
+        return "\n".join(str(line[-1]) for plan in plans for line in plan)
+
+    return shop.write(run)
+
+
+def assert_uses(plan: str, *indexes: str, every_list: bool = False) -> None:
+    """Each of these indexes serves, and nothing goes through all requests or (if it need not) all lists."""
+    assert "Seq Scan on request" not in plan, plan
+    assert every_list or "Seq Scan on waiting_list" not in plan, plan
+    # To go through a partial index is to see only rows that matter.
+    assert not re.search(r"SCAN r\b(?! USING (COVERING )?INDEX request_)", plan), plan
+    for index in indexes:
+        assert index in plan, plan
+
+
+@pytest.mark.parametrize("lists_of_a_bell", [1, 100])
+def test_a_claim_goes_by_its_indexes(big_shop: Shop, lists_of_a_bell: int) -> None:
+    shop = big_shop
+    list_ids = [shop.list_id(_item(number)) for number in range(lists_of_a_bell)]
+    owner = shop.owner()
+    plan = plans_of(shop, claims.claim, owner, 60.0, list_ids, 50, first=False)
+    assert_uses(plan, "request_woken", "request_ordered")
+
+
+def test_a_search_for_suspects_goes_by_indexes(big_shop: Shop) -> None:
+    shop = big_shop
+    nobody_else = shop.list_id(_item(1))
+    plan = plans_of(shop, claims.claim, shop.owner(), 60.0, [nobody_else], 50, first=True)
+    assert_uses(plan, "request_woken", "request_ordered")
+
+
+def test_records_go_by_the_primary_key(big_shop: Shop) -> None:
+    shop = big_shop
+    owner = shop.owner()
+
+    def claim_and_end(c: Connection) -> None:
+        held = claims.claim(c, owner, 60.0, [shop_list], 50, first=False).claims
+        assert len(held) >= 50
+        claims.hand_over(c, held)
+        recording.record(c, Ends(told=list(held[:20]), released=list(held[20:])))
+
+    shop_list = shop.list_id(_item(0))
+    assert_uses(plans_of(shop, claim_and_end))
+
+
+def test_a_rescue_goes_by_its_index(big_shop: Shop) -> None:
+    assert_uses(plans_of(big_shop, sweep.rescue, 60.0), "request_processing")
+    assert_uses(plans_of(big_shop, owners.forget, 3600.0), "request_processing")
+    assert_uses(plans_of(big_shop, claims.release_all, big_shop.owner()), "request_processing")
+
+
+def test_the_end_of_back_off_goes_by_its_index(big_shop: Shop) -> None:
+    assert_uses(plans_of(big_shop, sweep.put_in_line), "request_backoff")
+
+
+def test_lists_with_work_are_found_by_indexes(big_shop: Shop) -> None:
+    shop = big_shop
+    assert_uses(plans_of(shop, lists.with_work), "request_woken", "request_ordered", every_list=True)
+    some = [shop.list_id(_item(number)) for number in range(20)]
+    assert_uses(plans_of(shop, lists.with_work, some), "request_woken", "request_ordered")
+
+
+def test_a_retry_looks_for_unresolved_requests_by_their_index(big_shop: Shop) -> None:
+    shop = big_shop
+    failed = [row.id for row in shop.rows() if row.status == "FAILED"][:100]
+    assert_uses(plans_of(shop, admin.retry, failed, ordered=True, force=False), "request_unresolved")
+
+
+def test_new_requests_do_not_make_the_database_read_all_contacts(big_shop: Shop) -> None:
+    new = [NewRequest(f"newcomer{number}@example.com", _item(1)) for number in range(1000)]
+    plan = plans_of(big_shop, requests.create, new)
+    assert_uses(plan)
+    assert not re.search(r"Seq Scan on contact|SCAN c\b", plan), plan

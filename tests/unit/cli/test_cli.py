@@ -1,0 +1,257 @@
+"""The command line itself: its commands, what it refuses before it looks at anything, and how it ends."""
+
+import subprocess
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import get_args
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from worker import cli
+from worker.cli import arguments, requests
+from worker.cli.output import attempt_line, say_pairs
+from worker.domain.catalog import CatalogReference, canonical_options, item_of
+from worker.domain.errors import BadReference, BadUrl, StockbellError
+from worker.domain.outcomes import TEMPLATE_ERROR
+from worker.models import Status
+from worker.services.publishing import NewEvent
+
+MUG = CatalogReference(item_of("mug-1"))
+COMMANDS = {
+    "demo": [],
+    "migrate": [],
+    "listen": [],
+    "work": ["--concurrency", "-c"],
+    "schedule": [],
+    "import": ["--json"],
+    "publish": [
+        "--app-id",
+        "--option",
+        "--quantity",
+        "--in-stock",
+        "--out-of-stock",
+        "--name",
+        "--price",
+        "--currency",
+        "--image-url",
+        "--item-url",
+        "--json",
+    ],
+    "requests create": ["--app-id", "--option", "--json", "--item-url", "--locale"],
+    "requests delete": ["--json"],
+    "requests show": ["--json"],
+    "requests list": ["--status", "--item", "--app-id", "--option", "--email", "--reason", "--limit", "--json"],
+    "preview": ["--app-id", "--option", "--item-url", "--locale", "--folder", "--json"],
+    "send-test": ["--item", "--app-id", "--option", "--item-url", "--locale", "--json"],
+    "status": ["--json", "--check", "--watch"],
+    "retry": [
+        *("--item", "--app-id", "--option", "--reason", "--since", "--all"),
+        *("--even-if-sold-out", "--dry-run", "--force", "--json"),
+    ],
+    "report": ["--item", "--app-id", "--option", "--json"],
+    "mark-sent": ["--json"],
+    "pause": ["--item", "--app-id", "--option"],
+    "resume": ["--item", "--app-id", "--option"],
+    "dead-letters list": ["--limit", "--json"],
+    "dead-letters replay": ["--all", "--json"],
+    "doctor": ["--json"],
+}
+
+
+def run(*arguments: str) -> tuple[int, str]:
+    # Wide, so that no option's name is cut.
+    answer = CliRunner(env={"COLUMNS": "200", "TERMINAL_WIDTH": "200"}).invoke(cli.app, arguments)
+    return answer.exit_code, answer.output
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_of_the_contract_has_its_options_and_says_what_it_does(command: str) -> None:
+    code, text = run(*command.split(), "--help")
+    assert code == 0
+    assert [option for option in COMMANDS[command] if option not in text] == []
+    assert len(text.split()) > 15
+
+
+def test_the_list_of_commands_is_shown_where_none_is_named() -> None:
+    _, text = run()
+    assert [command for command in COMMANDS if command.split()[0] not in text] == []
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    assert run("--version") == (0, f"stockbell {version('stockbell')}\n")
+    assert "--version" in run("--help")[1]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "retry",
+        "retry 0190b2a0-0000-7000-8000-000000000000 --all",
+        "retry --all --since yesterday",
+        "retry --reason NO_LUCK",
+        "retry --all --app-id app-1",
+        "report",
+        "report 0190b2a0-0000-7000-8000-000000000000 --item mug-1",
+        "mark-sent",
+        "publish mug-1",
+        "publish mug-1 --quantity many",
+        "publish mug-1 --in-stock --option size",
+        "requests create jane@example.com",
+        "requests create jane@example.com mug-1 --option =L",
+        "requests list --status WAITING",
+        "requests list --limit -1",
+        "requests list --option size=L",
+        "pause --option size=L",
+        "status --watch --check",
+        "send-test",
+        "send-test me@shop.example --option size=L",
+        "dead-letters replay",
+        "dead-letters replay 1-0 --all",
+        "work -c 0",
+        "import",
+        "no-such-command",
+    ],
+)
+def test_wrong_usage_ends_with_2(line: str) -> None:
+    code, text = run(*line.split())
+    assert code == 2
+    assert "Usage" in text
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "requests create no-address mug-1",
+        "send-test no-address",
+        "preview mug-1 --locale not_a_language!",
+        f"publish {'x' * 37} --in-stock",
+        "publish mug-1 --in-stock --option size=L --option size=M",
+        "requests create jane@example.com mug-1 --item-url ftp://shop.example",
+    ],
+)
+def test_what_can_only_be_wrong_is_refused_before_anything_is_asked(
+    line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["stockbell", *line.split()])
+    monkeypatch.setattr("config.settings.load", lambda: pytest.fail("it asked"))
+    assert ended() == 1
+    assert capsys.readouterr().err.startswith("stockbell: ")
+
+
+def ended() -> object:
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    return end.value.code
+
+
+def test_a_trouble_is_one_line_on_stderr(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def fail() -> None:
+        raise StockbellError("what to do")
+
+    monkeypatch.setattr(cli, "app", fail)
+    assert ended() == 1
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err) == ("", "stockbell: what to do\n")
+
+
+def test_an_argument_that_is_no_text_is_named_by_its_place(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["stockbell", "publish", "caf\udce9"])
+    assert ended() == 2
+    assert capsys.readouterr().err == "stockbell: argument 2 is not valid text\n"
+
+
+def test_help_waits_for_no_heavy_library() -> None:
+    heavy = ["sqlalchemy", "celery", "redis", "pydantic_settings", "jinja2", "alembic", "aiosmtplib", "email_validator"]
+    code = f"import sys, worker.cli; print([name for name in {heavy} if name in sys.modules])"
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert answer.stdout.strip() == "[]"
+
+
+def test_the_processes_that_work_load_nothing_that_is_only_for_people() -> None:
+    code = "import sys, worker.tasks; print([n for n in ('typer', 'rich', 'alembic') if n in sys.modules])"
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert answer.stdout.strip() == "[]"
+
+
+# Arguments
+
+
+def test_the_states_and_reasons_that_can_be_asked_for_are_those_there_are() -> None:
+    assert set(get_args(requests.StatusName)) == {status.value for status in Status}
+    assert arguments.reason_of("template_error") == TEMPLATE_ERROR
+    assert arguments.reason_of("expired") == "EXPIRED"
+    assert arguments.reason_of(None) is None
+
+
+def test_options_are_those_of_an_event() -> None:
+    found = arguments.reference_of("mug-1", None, ["size=L", "note=a=b"])
+    assert found == CatalogReference(item_of("mug-1"), (("note", "a=b"), ("size", "L")))
+    assert arguments.optional_reference(None, None, None) is None
+    with pytest.raises(BadReference):
+        arguments.reference_of("mug-1", None, ["size=L", "size=M"])
+    with pytest.raises(typer.BadParameter):
+        arguments.reference_of("mug-1", None, ["size"])
+
+
+@pytest.mark.parametrize(
+    ("text", "at"),
+    [
+        ("2026-11-23", datetime(2026, 11, 23, tzinfo=UTC)),
+        ("2026-11-23T09:00:00", datetime(2026, 11, 23, 9, tzinfo=UTC)),
+        ("2026-11-23t09:00:00z", datetime(2026, 11, 23, 9, tzinfo=UTC)),
+        ("2026-11-23T09:00:00+01:00", datetime(2026, 11, 23, 8, tzinfo=UTC)),
+    ],
+)
+def test_a_time_is_utc_where_nothing_else_is_said(text: str, at: datetime) -> None:
+    assert arguments.time_of(text) == at
+
+
+def test_an_item_url_that_cant_go_into_a_mail_is_named() -> None:
+    with pytest.raises(BadUrl, match=r"^itemUrl must begin with"):
+        arguments.item_url("ftp://shop.example/p/1")
+
+
+# Output and events
+
+
+@pytest.mark.parametrize(
+    ("code", "enhanced", "reply", "line"),
+    [
+        (550, "5.1.1", "550 5.1.1 no such user", "rejected  550 5.1.1 no such user"),
+        (550, "5.1.1", "its mailbox is gone", "rejected  550 5.1.1 its mailbox is gone"),
+        (None, None, "its worker was gone", "rejected  its worker was gone"),
+    ],
+)
+def test_the_codes_of_a_try_are_said_once(code: int | None, enhanced: str | None, reply: str, line: str) -> None:
+    attempt = {"at": "now", "event": "rejected", "smtpCode": code, "enhancedCode": enhanced, "reply": reply}
+    assert attempt_line(attempt) == f"  now  {line}"
+
+
+def test_values_that_are_not_there_are_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    say_pairs({"id": 1, "itemUrl": None, "status": "FAILED"})
+    assert capsys.readouterr().out == "id      1\nstatus  FAILED\n"
+
+
+def test_an_event_has_only_the_fields_that_were_given() -> None:
+    assert NewEvent(MUG, quantity=0).fields() == {
+        "catalogItemId": "mug-1",
+        "appId": MUG.item.app_id,
+        "quantity": "0",
+    }
+
+
+def test_an_event_may_say_everything_and_clear_what_was_said() -> None:
+    reference = CatalogReference(MUG.item, canonical_options({"size": "L"}))
+    event = NewEvent(reference, in_stock=True, name="Blue mug", price="", image_url="https://shop.example/m.jpg")
+    assert event.fields() == {
+        "catalogItemId": "mug-1",
+        "appId": MUG.item.app_id,
+        "options": '{"size": "L"}',
+        "inStock": "true",
+        "item": '{"name": "Blue mug", "price": "", "image": {"url": "https://shop.example/m.jpg"}}',
+    }

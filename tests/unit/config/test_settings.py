@@ -1,0 +1,249 @@
+"""Settings: what is wrong stops the process with one line that names it and hides its value."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr, ValidationError
+
+from config.settings import SHIPPED_TEMPLATES, Settings, load, variable
+from worker.domain.errors import BadSetting
+from worker.domain.relays import Mailbox, Relay, parse_relays
+
+ROOT = Path(__file__).resolve().parents[3]
+NAMES = [variable(field) for field in Settings.model_fields]
+
+# In every wrong value there is SECRET, which must not be seen again.
+SECRET = "hunter2"
+WRONG = {
+    "DATABASE_URL": [
+        f"mysql://{SECRET}",
+        f"postgresql://u:{SECRET}/x@host/db",
+        f"sqlite://{SECRET}",
+        f"sqlite:///:memory:?{SECRET}",
+        f"sqlite:///{SECRET}.db?mode=ro",
+        f"postgresql://u:{SECRET}\x1b@host/db",
+    ],
+    "REDIS_URL": [
+        SECRET,
+        f"redis+cluster://{SECRET}:1",
+        f"redis://u:{SECRET}@a:1,b:2",
+        f"redis://u:{SECRET}@a:1;redis://b",
+        f"redis://u:{SECRET}@a:0",
+        f"redis://a/{SECRET}",
+        f"redis://a/0/{SECRET}",
+    ],
+    "STOCKBELL_EVENTS_URL": [f"http://{SECRET}", f"redis://u:{SECRET}@a:port"],
+    "SMTP_URL": [f"smtp://u:{SECRET}@mail.example", f"smtps://u:{SECRET}@a,b", f"smtps://a,,smtps://u:{SECRET}@b"],
+    "MAIL_FROM": [SECRET, f"{SECRET}\r\nBcc: x <a@shop.example>"],
+    "STOCKBELL_EVENT_STREAM": [f"{SECRET} x", f"{SECRET}\x07"],
+    "STOCKBELL_BATCH_SIZE": [SECRET, "0", "-1", "1.5", "10001", "9" * 5000],
+    "STOCKBELL_SMTP_CONNECTIONS": [SECRET, "0", "1001"],
+    "STOCKBELL_LEASE_SECONDS": [SECRET, "0", "4.9", "-1", "nan", "inf"],
+    "STOCKBELL_SWEEP_SECONDS": [SECRET, "0", "-1", "nan"],
+    "STOCKBELL_MAX_ATTEMPTS": [SECRET, "0"],
+    "STOCKBELL_RETRY_SECONDS": [SECRET, "0", "3601"],
+    "STOCKBELL_MAX_SEND_RATE": [SECRET, "0", "-1", "inf", "nan"],
+    "STOCKBELL_MIN_QUANTITY": [SECRET, "0"],
+    "STOCKBELL_ON_UNKNOWN": [SECRET, "RESEND"],
+    "STOCKBELL_SMTP_PIPELINING": [SECRET, "on"],
+    "STOCKBELL_ITEM_URL_TEMPLATE": [
+        f"javascript:{SECRET}{{catalogItemId}}",
+        f"https://shop.example/{SECRET}",
+        f"https://shop.example/{SECRET}/{{catalogItemId}}/{{other}}",
+        f"https://u:{SECRET}@shop.example/{{catalogItemId}}",
+    ],
+    "STOCKBELL_TEMPLATE_DIR": [f"/{SECRET}"],
+    "STOCKBELL_STORE_NAME": [f"{SECRET}\x1b[31m", SECRET * 20],
+    "STOCKBELL_LOG_FORMAT": [SECRET],
+}
+
+
+@pytest.fixture(autouse=True)
+def _bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No setting of whoever runs the tests, and no `.env` of theirs."""
+    for name in list(os.environ):
+        if name in NAMES or name.upper().startswith("STOCKBELL_"):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+
+
+def refusal(env_file: Path = Path(".env")) -> str:
+    with pytest.raises(BadSetting) as caught:
+        load(env_file)
+    assert caught.value.__cause__ is None
+    line = str(caught.value)
+    assert line.isprintable()
+    return line
+
+
+def test_nothing_needs_to_be_set() -> None:
+    settings = load()
+    assert settings == Settings()
+    assert settings.database_url == "sqlite:///stockbell.db"
+    assert settings.events_url == settings.redis_url == "redis://localhost:6379/0"
+    assert settings.smtp is None
+    assert settings.mail_from is None
+    assert settings.template_dir == SHIPPED_TEMPLATES
+    assert settings.template_dir.is_dir()
+
+
+def test_every_setting_has_wrong_values_below() -> None:
+    assert set(WRONG) == set(NAMES)
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in WRONG.items() for value in values])
+def test_a_wrong_value_is_named_and_not_shown(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, value)
+    line = refusal()
+    assert line.startswith(f"{name} ")
+    assert SECRET not in line
+    assert value not in line.removeprefix(name) or value.isdigit()
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in WRONG.items() for value in values])
+def test_a_wrong_value_is_not_shown_by_the_class_either(name: str, value: str) -> None:
+    overrides: dict[str, Any] = {name: value}
+    with pytest.raises(ValidationError) as caught:
+        Settings(**overrides)
+    assert SECRET not in f"{caught.value} {caught.value!r}"
+
+
+def test_only_the_first_of_several_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REDIS_URL", "x")
+    monkeypatch.setenv("STOCKBELL_BATCH_SIZE", "x")
+    line = refusal()
+    assert "REDIS_URL" in line
+    assert "BATCH_SIZE" not in line
+
+
+def test_an_unknown_name_in_the_environment_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STOCKBELL_BATCHSIZE", SECRET)
+    assert refusal() == ("STOCKBELL_BATCHSIZE in the environment is not a setting; did you mean STOCKBELL_BATCH_SIZE?")
+
+
+def test_an_unknown_name_in_the_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text(f"OTHER=1\nSTOCKBELL_LEASE={SECRET}\n")
+    assert refusal() == ("STOCKBELL_LEASE in .env is not a setting; did you mean STOCKBELL_LEASE_SECONDS?")
+
+
+def test_nothing_is_suggested_for_a_name_like_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STOCKBELL_XYZ", "1")
+    assert refusal() == "STOCKBELL_XYZ in the environment is not a setting"
+
+
+def test_a_prefix_too_many_is_recognised(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STOCKBELL_SMTP_URL", SECRET)
+    assert refusal().endswith("did you mean SMTP_URL?")
+
+
+def test_a_name_in_lower_case_is_not_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("stockbell_batch_size", "1")
+    assert refusal().endswith("did you mean STOCKBELL_BATCH_SIZE?")
+
+
+def test_a_name_of_others_in_lower_case_is_not_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("redis_url", SECRET)
+    assert load() == Settings()
+
+
+def test_the_file_is_read_and_the_environment_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ".env").write_text(
+        'MAIL_FROM="Käthe & Sons <no-reply@shop.example>"\n'
+        "export STOCKBELL_BATCH_SIZE=7\nSTOCKBELL_MAX_ATTEMPTS=3\nREDIS_URL=\nOTHER=1\n",
+        encoding="utf-8",
+    )
+    monkeypatch.setenv("STOCKBELL_MAX_ATTEMPTS", "4")
+    settings = load()
+    assert settings.mail_from == Mailbox("Käthe & Sons", "no-reply@shop.example")
+    assert settings.batch_size == 7
+    assert settings.max_attempts == 4
+    assert settings.redis_url == "redis://localhost:6379/0"  # empty is the same as not set
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        (b"\n\nSTOCKBELL_BATCH_SIZE\n", ".env: line 3 is not NAME=value"),
+        (b"A=1\nSTOCKBELL_STORE_NAME='hunter2\n", ".env: line 2 is not NAME=value"),
+        (b"STOCKBELL_STORE_NAME=K\xe4the\n", ".env can't be read as a UTF-8 file"),
+    ],
+)
+def test_a_file_that_cannot_be_understood_is_refused(content: bytes, line: str, tmp_path: Path) -> None:
+    (tmp_path / ".env").write_bytes(content)
+    assert refusal() == line
+
+
+def test_a_directory_in_the_files_place_is_refused(tmp_path: Path) -> None:
+    (tmp_path / ".env").mkdir()
+    assert refusal() == ".env can't be read as a UTF-8 file"
+
+
+def test_the_class_itself_never_reads_the_file(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("STOCKBELL_BATCH_SIZE=7\n")
+    assert Settings().batch_size == 500
+
+
+def test_keywords_win_and_a_wrong_keyword_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STOCKBELL_BATCH_SIZE", "7")
+    relay = Relay("localhost", 25, "plain")
+    settings = Settings(batch_size=3, smtp=(relay,))
+    assert (settings.batch_size, settings.smtp) == (3, (relay,))
+    with pytest.raises(ValidationError):
+        Settings(bath_size=3)  # type: ignore[call-arg]  # that is the test
+
+
+def test_settings_cannot_be_changed() -> None:
+    with pytest.raises(ValidationError):
+        Settings().batch_size = 3  # type: ignore[misc]  # that is the test
+
+
+def test_secrets_are_not_in_repr_or_str() -> None:
+    settings = Settings(
+        database_url=f"postgresql://user:{SECRET}@host/db",
+        redis_url=f"redis://:{SECRET}@host",
+        events_url=f"redis://:{SECRET}@other",
+        smtp=parse_relays(f"smtps://{SECRET}:{SECRET}@mail.example"),
+    )
+    assert SECRET not in f"{settings!r} {settings} {settings.smtp!r} {settings.smtp}"
+    assert settings.smtp
+    assert settings.smtp[0].password == SecretStr(SECRET)
+
+
+@pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg"])
+def test_every_name_of_postgresql_means_psycopg(scheme: str) -> None:
+    settings = Settings(database_url=f"{scheme}://u:p%40@host:5433/db?sslmode=require")
+    assert settings.database_url == "postgresql+psycopg://u:p%40@host:5433/db?sslmode=require"
+
+
+def test_the_template_of_item_urls_becomes_fit_for_a_mail() -> None:
+    settings = Settings(item_url_template="HTTPS://münchen.example/käse/{catalogItemId}?x=1")
+    assert settings.item_url_template == ("https://xn--mnchen-3ya.example/k%C3%A4se/{catalogItemId}?x=1")
+
+
+def test_events_come_from_the_broker_unless_told_otherwise() -> None:
+    assert Settings(redis_url="rediss://a").events_url == "rediss://a"
+    assert Settings(redis_url="rediss://a", events_url="redis://b").events_url == "redis://b"
+
+
+def test_the_example_explains_every_setting_and_can_be_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    example = (ROOT / ".env.example").read_text(encoding="utf-8")
+    shown = re.findall(r"^#([A-Z_]+)=", example, re.MULTILINE)
+    assert sorted(shown) == sorted(NAMES)
+    (tmp_path / ".env").write_text(re.sub(r"^#([A-Z_]+=)", r"\1", example, flags=re.MULTILINE), encoding="utf-8")
+    monkeypatch.chdir(ROOT)  # STOCKBELL_TEMPLATE_DIR is relative
+    settings = load(tmp_path / ".env")
+    given = {"smtp", "mail_from", "max_send_rate", "item_url_template", "log_format"}
+    assert settings.model_dump(exclude=given) == Settings().model_dump(exclude=given)
+    assert all(getattr(settings, field) is not None for field in given)
+
+
+def test_reading_settings_loads_no_library_of_the_doors() -> None:
+    heavy = {"rich", "typer", "sqlalchemy", "redis", "celery", "jinja2", "aiosmtplib", "dns"}
+    code = f"import sys, config.settings; print(sorted({heavy!r} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,304 @@
+"""Letters: each recipient gets just what a full rendering makes for them, however it was made."""
+
+import email
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from email.policy import default
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+from uuid import UUID
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from tests.unit.mail.test_message import ATTACKS, BAD_ADDRESSES, assert_well_formed, undone
+from tests.unit.mail.test_templates import DOING_MORE, FILES, PRINTING
+from worker.domain.errors import BadSetting, TemplateBroken
+from worker.domain.outcomes import FailureCode
+from worker.domain.relays import Mailbox
+from worker.domain.verdicts import Failed, Tries
+from worker.mail.letter import LETTERS, Held, LetterWriter
+from worker.mail.message import Form, dot_stuffed, envelope_address, head, remainder
+from worker.mail.render import BLANK_LIMIT, SIZE_LIMIT, MailContext, Renderer
+from worker.smtp.mailer import Mail
+from worker.store.claims import Claim
+
+TEMPLATES = Path(__file__).resolve().parents[3] / "templates"
+SHOP = Mailbox("Shop", "no-reply@shop.example")
+NOON = 1795435200.9
+DATE = "Mon, 23 Nov 2026 12:00:00 +0000"
+OWN = "https://shop.example/p/mug-1?a=1&request={}"
+
+
+@dataclass(unsafe_hash=True)
+class Item:
+    catalog_item_id: str = "mug-1"
+    options: str = '{"Size": "L"}'
+    name: str | None = "Blue mug"
+    price: str | None = "12.50"
+    currency: str | None = "EUR"
+    image_url: str | None = "https://shop.example/mug.jpg"
+    url: str | None = "https://shop.example/p/mug-1"
+
+
+def claim(number: int = 1, *, to: str = "jane@example.com", url: str | None = None, locale: str | None = None) -> Claim:
+    return Claim(UUID(int=number), 1, UUID(int=0), UUID(int=0), to, url, locale, Tries())
+
+
+def writer_of(templates: Path = TEMPLATES, url_template: str | None = None) -> LetterWriter:
+    return LetterWriter(Renderer(templates, "Shop & Sons"), SHOP, url_template, lambda: NOON)
+
+
+def written(writer: LetterWriter, to: Claim, item: Item | None = None) -> bytes:
+    mail = writer.write(to, item or Item())
+    assert isinstance(mail, Mail)
+    return mail.content
+
+
+def rendered_in_full(templates: Path, to: Claim, item: Item, url: str) -> bytes | None:
+    """The mail as it is without any short cut; None if the templates can't make it."""
+    options = {"Size": "L"} if item.options != "{}" else {}
+    context = MailContext(url, item.catalog_item_id, options, item.name, item.price, item.currency, item.image_url)
+    try:
+        rendered, locale = Renderer(templates, "Shop & Sons").render(context, to.locale)
+    except TemplateBroken:
+        return None
+    own = head(envelope_address(to.email), to.id, "shop.example", DATE)
+    return dot_stuffed(own + remainder(rendered, sender=SHOP, locale=locale))
+
+
+def assert_all_as_rendered_in_full(templates: Path, urls: list[str], item: Item, locale: str | None = None) -> None:
+    writer = writer_of(templates)
+    for number, url in enumerate(urls):
+        to = claim(number, url=url, locale=locale)
+        letter, full = writer.write(to, item), rendered_in_full(templates, to, item, url)
+        assert isinstance(letter, Held) if full is None else isinstance(letter, Mail)
+        if isinstance(letter, Mail):
+            assert letter.content == full
+
+
+texts = st.text(st.characters(codec="utf-8"), max_size=80)
+urls = st.lists(
+    texts.filter(bool)
+    | st.text(st.sampled_from(".=&?/%<'\"\r\n a\u2028ü€"), min_size=1, max_size=200)
+    | st.integers(0, 10**9).map(OWN.format)
+    | st.sampled_from([".", "..", "\n.\n", "\r", "x" * 75, "x" * 76, "x" * 77, "=" * 3000, "é" * BLANK_LIMIT]),
+    min_size=2,
+    max_size=5,
+)
+surroundings = texts | st.sampled_from(
+    [".", "\n.", "\n", "\r", "\r\n", " \n", "\t", "=", "-" * 80, "ü" * 40, "a " * 50]
+)
+items = st.builds(
+    Item,
+    name=st.none() | texts,
+    price=st.none() | texts,
+    currency=st.none() | texts,
+    image_url=st.none() | texts,
+    options=st.sampled_from(["{}", '{"Size": "L"}']),
+)
+
+
+@settings(deadline=None)
+@given(urls=urls, item=items, locale=st.sampled_from([None, "en", "de", "de-AT"]))
+@example(urls=[OWN.format(1), OWN.format(1), OWN.format(2), OWN.format(1)], item=Item(), locale=None)
+def test_every_mail_of_the_shipped_templates_is_as_rendered_in_full(
+    urls: list[str], item: Item, locale: str | None
+) -> None:
+    assert_all_as_rendered_in_full(TEMPLATES, urls, item, locale)
+
+
+@pytest.fixture(scope="module")
+def folder() -> Iterator[Path]:
+    with TemporaryDirectory() as name:
+        for file, text in FILES.items():
+            Path(name, file).write_text(text)
+        Path(name, "back_in_stock").mkdir()
+        yield Path(name)
+
+
+def escaped(text: str) -> str:
+    """`text` as a template that prints it."""
+    return text.replace("{", "(").replace("}", ")").replace("#", "+")
+
+
+@settings(deadline=None, max_examples=300)
+@given(
+    parts=st.lists(st.tuples(surroundings, st.sampled_from(PRINTING + DOING_MORE)), max_size=4),
+    last=surroundings,
+    in_subject=st.sampled_from(["It is back", "{{ item_url }}", "{{ item_url|upper }}"]),
+    urls=urls,
+    item=items,
+)
+def test_every_mail_of_any_template_is_as_rendered_in_full(
+    folder: Path, parts: list[tuple[str, str]], last: str, in_subject: str, urls: list[str], item: Item
+) -> None:
+    source = "".join(escaped(text) + template for text, template in parts) + escaped(last)
+    mail = folder / "back_in_stock"
+    (mail / "subject.txt").write_text(in_subject)
+    (mail / "body.txt").write_bytes(source.encode())
+    (mail / "body.html").write_bytes(source.encode())
+    assert_all_as_rendered_in_full(folder, urls, item)
+
+
+@pytest.mark.parametrize("source", PRINTING + DOING_MORE)
+def test_each_use_of_a_variable_is_as_rendered_in_full(folder: Path, source: str) -> None:
+    mail = folder / "back_in_stock"
+    (mail / "subject.txt").write_text("It is back")
+    for file in ("body.txt", "body.html"):
+        (mail / file).write_text(source)
+    assert_all_as_rendered_in_full(folder, [OWN.format(number) for number in "abc"] + ["'<x>'", "."], Item())
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    """A copy of the shipped templates, to be changed."""
+    return Path(shutil.copytree(TEMPLATES, tmp_path / "own"))
+
+
+def renderings(monkeypatch: pytest.MonkeyPatch) -> list[str | None]:
+    """Fills with the locale of each rendering."""
+    seen: list[str | None] = []
+    render = Renderer.render
+
+    def counted(self: Renderer, context: MailContext, locale: str | None) -> Any:
+        seen.append(locale)
+        return render(self, context, locale)
+
+    monkeypatch.setattr(Renderer, "render", counted)
+    return seen
+
+
+def test_an_item_is_rendered_once_for_all_who_get_the_same_url(monkeypatch: pytest.MonkeyPatch) -> None:
+    writer, seen = writer_of(), renderings(monkeypatch)
+    for number in range(20):
+        written(writer, claim(number))
+        written(writer, claim(number), Item(name="Cup"))
+        written(writer, claim(number, locale="de_AT"))
+        written(writer, claim(number, locale="de"))
+    assert seen == ["", "", "de"]
+
+
+def test_and_twice_if_each_has_an_url_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    writer, seen = writer_of(), renderings(monkeypatch)
+    contents = {written(writer, claim(1, url=OWN.format(number))) for number in range(20)}
+    assert len(seen) == 2
+    assert len(contents) == 20
+
+
+def test_templates_that_do_more_with_it_are_rendered_for_each(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (own / "back_in_stock" / "body.txt").write_text("{{ item_url|upper }}")
+    writer, seen = writer_of(own), renderings(monkeypatch)
+    contents = [written(writer, claim(number, url=OWN.format(number))) for number in range(20)]
+    assert len(seen) == 20
+    assert b"REQUEST=3D19" in contents[-1]
+
+
+def test_an_url_that_would_make_a_text_too_large_is_found_out(own: Path) -> None:
+    (own / "back_in_stock" / "body.txt").write_text("{{ item_url }}" * (SIZE_LIMIT // 1000))
+    writer = writer_of(own)
+    assert isinstance(writer.write(claim(url="https://x/1"), Item()), Mail)
+    assert isinstance(writer.write(claim(url="https://x/" + "a" * 980), Item()), Mail)
+    assert isinstance(writer.write(claim(url="https://x/" + "a" * 1020), Item()), Held)
+    assert isinstance(writer.write(claim(url="https://x/2"), Item()), Mail)
+
+
+def test_other_facts_make_another_mail_and_the_same_the_same() -> None:
+    writer = writer_of()
+    first = written(writer, claim())
+    for changed in (
+        Item(name="Cup"), Item(price="9"), Item(currency="USD"), Item(image_url=None), Item(options="{}"),
+        Item(url="https://shop.example/other"),
+    ):  # fmt: skip
+        assert written(writer, claim(), changed) != first
+    assert written(writer, claim(), replace(Item())) == first
+    assert written(writer, claim(locale="de")) != first
+
+
+def test_letters_are_not_kept_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    writer, seen = writer_of(), renderings(monkeypatch)
+    for number in range(LETTERS + 1):
+        written(writer, claim(), Item(name=f"Mug {number}"))
+    written(writer, claim(), Item(name=f"Mug {LETTERS}"))
+    assert len(seen) == LETTERS + 1
+    written(writer, claim(), Item(name="Mug 0"))
+    assert len(seen) == LETTERS + 2
+
+
+def test_what_is_broken_is_held_until_it_is_mended(own: Path) -> None:
+    body = own / "back_in_stock" / "body.txt"
+    good = body.read_text()
+    body.write_text("{{ nothing_known }}{% if %}")
+    writer = writer_of(own)
+    for _ in range(2):
+        held = writer.write(claim(), Item())
+        assert isinstance(held, Held)
+        assert "back_in_stock/body.txt" in held.reason
+    body.write_text(good)
+    for url in ("https://x/1", "https://x/2", "https://x/3"):
+        assert url.encode() in written(writer, claim(url=url))
+
+
+def test_the_requests_url_wins_over_the_items_and_that_over_the_made_up_one() -> None:
+    writer = writer_of(url_template="https://made.example/{catalogItemId}")
+    assert b"https://own.example" in written(writer, claim(url="https://own.example"))
+    assert b"https://shop.example/p/mug-1" in written(writer, claim())
+    assert b"https://made.example/a%2Fb" in written(writer, claim(), Item(catalog_item_id="a/b", url=None))
+
+
+def test_without_any_url_it_fails_even_if_nothing_else_is_right(own: Path) -> None:
+    shutil.rmtree(own)
+    failed = writer_of(own).write(claim(to="jane"), Item(url=None))
+    assert isinstance(failed, Failed)
+    assert failed.code is FailureCode.MISSING_ITEM_URL
+
+
+@pytest.mark.parametrize("address", BAD_ADDRESSES)
+def test_a_bad_address_fails(address: str) -> None:
+    failed = writer_of().write(claim(to=address), Item())
+    assert isinstance(failed, Failed)
+    assert failed.code is FailureCode.INVALID_ADDRESS
+
+
+@settings(deadline=None)
+@given(value=st.sampled_from(ATTACKS) | st.text(st.characters(codec="utf-8")))
+def test_no_value_becomes_a_header_or_ends_the_mail(value: str) -> None:
+    writer = writer_of()
+    item = Item(name=value, price=value, currency=value, image_url=value, url=value)
+    for url in (None, value or None, f"{value}.", f".{value}"):
+        letter = writer.write(claim(url=url, locale=value), item)
+        assert isinstance(letter, Mail | Held | Failed)
+        if isinstance(letter, Mail):
+            assert_well_formed(undone(letter.content))
+
+
+def test_a_sender_that_cant_be_used_is_our_fault_and_found_at_the_start() -> None:
+    with pytest.raises(BadSetting, match="MAIL_FROM") as raised:
+        LetterWriter(Renderer(TEMPLATES, "Shop"), Mailbox("", "=?x@shop.example"), None)
+    assert "=?x" not in str(raised.value)
+
+
+def test_head_and_envelope_are_the_recipients() -> None:
+    mail = writer_of().write(claim(7, to="jane@münchen.example"), Item())
+    assert isinstance(mail, Mail)
+    message = email.message_from_bytes(undone(mail.content), policy=default)
+    assert mail.recipient == message["To"] == "jane@xn--mnchen-3ya.example"
+    assert message["Message-ID"] == f"<{UUID(int=7)}@shop.example>"
+    assert mail.request_id == UUID(int=7)
+
+
+def test_the_date_goes_with_the_clock() -> None:
+    times = iter([NOON, NOON + 0.05, NOON + 0.2])
+    writer = LetterWriter(Renderer(TEMPLATES, "Shop"), SHOP, None, lambda: next(times))
+    dates = [email.message_from_bytes(written(writer, claim()))["Date"] for _ in range(3)]
+    assert dates == [DATE, DATE, "Mon, 23 Nov 2026 12:00:01 +0000"]
+
+
+def test_a_form_says_how_many_values_it_needs() -> None:
+    rendered, _ = Renderer(TEMPLATES, "Shop").render(MailContext("https://x", "mug-1", {}), None)
+    form = Form(rendered, ("https://x", "back in stock"), sender=SHOP, locale="en")
+    with pytest.raises(ValueError, match="zip"):
+        form.filled(("https://y",), ("https://y",))

@@ -1,0 +1,315 @@
+"""Rendering: three good texts from what is known of an item, and no surprise from templates."""
+
+import re
+import shutil
+from collections.abc import Mapping
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from worker.domain.errors import TemplateBroken
+from worker.mail.render import SIZE_LIMIT, MailContext, Renderer
+
+TEMPLATES = Path(__file__).resolve().parents[3] / "templates"
+URL = "https://shop.example/p/mug-1?a=1&b=2"
+NASTY = "<b>&'\""
+
+
+def context(
+    *,
+    item_url: str = URL,
+    options: Mapping[str, str] | None = None,
+    item_name: str | None = "Blue mug",
+    price: str | None = "12.50",
+    currency: str | None = "EUR",
+    image_url: str | None = "https://shop.example/mug.jpg",
+) -> MailContext:
+    options = {"Size": "Large"} if options is None else options
+    return MailContext(item_url, "mug-1-id", options, item_name, price, currency, image_url)
+
+
+BARE = context(options={}, item_name=None, price=None, currency=None, image_url=None)
+
+
+@pytest.fixture
+def renderer() -> Renderer:
+    return Renderer(TEMPLATES, "Shop & Sons")
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    """A copy of the shipped templates, to be changed."""
+    return Path(shutil.copytree(TEMPLATES, tmp_path / "own"))
+
+
+def broken(own: Path, given: MailContext | None = None, locale: str | None = None) -> TemplateBroken:
+    with pytest.raises(TemplateBroken) as caught:
+        Renderer(own, "Shop").render(given or context(), locale)
+    assert str(caught.value).isprintable()
+    return caught.value
+
+
+class Seen(HTMLParser):
+    """What a mail program makes of the HTML."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.links: list[str | None] = []
+        self.images: list[dict[str, str | None]] = []
+        self.text = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag == "a":
+            self.links.append(dict(attrs)["href"])
+        if tag == "img":
+            self.images.append(dict(attrs))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+@pytest.mark.parametrize("locale", ["en", "de"])
+def test_a_mail_says_what_is_back_where_and_why(renderer: Renderer, locale: str) -> None:
+    mail, used = renderer.render(context(), locale)
+    seen = Seen(mail.html)
+    assert used == locale
+    assert "Blue mug" in mail.subject
+    assert set(seen.links) == {URL}
+    assert seen.images[0]["src"] == "https://shop.example/mug.jpg"
+    assert seen.images[0]["alt"] == "Blue mug"
+    assert URL in mail.text.splitlines()
+    for text in (mail.text, seen.text):
+        assert "Blue mug" in text
+        assert "Size: Large" in text
+        assert {"en": "€12.50", "de": "12,50\N{NO-BREAK SPACE}€"}[locale] in text
+        assert {"en": "because you asked Shop & Sons", "de": "weil Sie Shop & Sons"}[locale] in text
+        assert {"en": "the only one", "de": "bei dieser einen"}[locale] in text
+
+
+def test_the_subject_is_short(renderer: Renderer) -> None:
+    assert renderer.render(context(), None)[0].subject == "Blue mug is back in stock"
+    long = renderer.render(context(item_name="Very long name " * 50), None)[0].subject
+    assert len(long) < 100
+    assert long.endswith("… is back in stock")
+
+
+@pytest.mark.parametrize("locale", ["en", "de"])
+def test_a_mail_needs_nothing_but_a_link(renderer: Renderer, locale: str) -> None:
+    mail, _ = renderer.render(BARE, locale)
+    seen = Seen(mail.html)
+    assert {"en": "The item you asked about", "de": "Der gewünschte Artikel"}[locale] in mail.subject
+    assert set(seen.links) == {URL}
+    assert not seen.images
+    for text in (mail.subject, mail.text, mail.html):
+        assert "None" not in text
+        assert "mug-1-id" not in text
+        assert "Price" not in text
+    assert "\n\n\n" not in mail.text
+
+
+def test_blank_facts_are_as_good_as_none(renderer: Renderer) -> None:
+    blank = context(options={}, item_name=" \x00", price="", currency="", image_url=None)
+    assert renderer.render(blank, None) == renderer.render(BARE, None)
+
+
+@pytest.mark.parametrize("field", ["item_name", "price", "currency", "image_url", "item_url"])
+def test_every_fact_is_escaped_in_html(renderer: Renderer, field: str) -> None:
+    mail, _ = renderer.render(context(**{field: f"https://x/{NASTY}"}), None)  # type: ignore[arg-type]  # all are texts
+    assert "<b>" not in mail.html
+    assert "&lt;b&gt;&amp;&#39;&#34;" in mail.html
+    assert "&lt;b&gt;" not in mail.text
+
+
+def test_options_and_the_shop_are_escaped_in_html() -> None:
+    mail, _ = Renderer(TEMPLATES, NASTY).render(context(options={NASTY: NASTY}), None)
+    assert "<b>" not in mail.html
+    assert f"{NASTY}: {NASTY}" in mail.text
+    assert f"See it at {NASTY}:" in mail.text
+    assert Seen(mail.html).text.count(NASTY) == 4  # the header, why, and the option's two
+
+
+def test_options_are_shown_in_order_but_for_what_means_nothing(renderer: Renderer) -> None:
+    options = {"Colour": "Blue", "Size": "L", "variantId": "0ac3-77"}
+    mail, _ = renderer.render(context(options=options), None)
+    assert "Colour: Blue\nSize: L\nPrice" in mail.text
+    assert mail.html.index("Colour: Blue") < mail.html.index("Size: L")
+    assert "0ac3-77" not in mail.text + mail.html
+
+
+def test_facts_stay_on_their_line(renderer: Renderer) -> None:
+    given = context(item_name="Blue\r\nBcc: x\u2028mug\ud800", options={"a\nb": "c\nd"})
+    mail, _ = renderer.render(given, None)
+    assert mail.subject == "Blue Bcc: x mug is back in stock"
+    assert "a b: c d" in mail.text
+    mail.html.encode()
+
+
+@pytest.mark.parametrize(
+    ("price", "currency", "english", "german"),
+    [
+        ("12.50", "EUR", "€12.50", "12,50_€"),
+        ("12.5", "usd", "$12.50", "12,50_$"),
+        ("1299", "GBP", "£1,299", "1299_£"),
+        ("12.50", "CHF", "12.50_CHF", "12,50_CHF"),
+        ("12.50", None, "12.50", "12,50"),
+        ("from 12", "EUR", "from 12_€", "from 12_€"),
+        ("€ 12.50", "EUR", "€ 12.50", "€ 12.50"),
+        ("12.50 CHF each", "CHF", "12.50 CHF each", "12.50 CHF each"),
+        ("9" * 5000, None, "9" * 5000, "9" * 5000),
+    ],
+)
+def test_a_price_is_written_as_its_readers_do(
+    renderer: Renderer, price: str, currency: str | None, english: str, german: str
+) -> None:
+    given = context(price=price, currency=currency)
+    for locale, label, shown in (("en", "Price", english), ("de", "Preis", german)):
+        line = f"{label}: {shown.replace('_', chr(0xA0))}"
+        assert line in renderer.render(given, locale)[0].text.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("asked", "used"),
+    [
+        (None, "en"),
+        ("", "en"),
+        ("en-GB", "en"),
+        ("fr", "en"),
+        ("de", "de"),
+        ("DE_at", "de"),
+        ("de-Latn-CH-1996", "de"),
+        ("deutsch", "en"),
+        ("../../../etc", "en"),
+        ("_base", "en"),
+        ("-" * 100_000, "en"),
+    ],
+)
+def test_the_nearest_language_is_used(renderer: Renderer, asked: str | None, used: str) -> None:
+    mail, locale = renderer.render(context(), asked)
+    assert locale == used
+    assert f'<html lang="{used}"' in mail.html
+
+
+def test_a_language_falls_back_file_by_file(own: Path) -> None:
+    austrian = own / "back_in_stock" / "de_AT"
+    austrian.mkdir()
+    (austrian / "subject.txt").write_text("Griaß di: {{ item_name }}", encoding="utf-8")
+    (own / "back_in_stock" / "de" / "body.txt").unlink()
+    mail, locale = Renderer(own, "Shop").render(context(), "de-at")
+    assert locale == "de_AT"
+    assert mail.subject == "Griaß di: Blue mug"
+    assert "Blue mug is back in stock." in mail.text  # the default, since German has none now
+    assert "Wieder verfügbar" in mail.html
+
+
+def test_a_folder_for_the_default_language_is_told_from_the_default(own: Path) -> None:
+    english = own / "back_in_stock" / "en"
+    english.mkdir()
+    (english / "subject.txt").write_text("It's back: {{ item_name }}")
+    renderer = Renderer(own, "Shop")
+    assert renderer.render(context(), None)[0].subject == "Blue mug is back in stock"
+    assert renderer.render(context(), "en")[0].subject == "It's back: Blue mug"
+
+
+def test_the_same_facts_make_the_same_mail_and_others_another(renderer: Renderer) -> None:
+    first = renderer.render(context(), "de")
+    assert renderer.render(context(), "de") == first
+    assert renderer.render(context(), "en") != first
+    assert renderer.render(context(item_url="https://shop.example/other"), "de") != first
+    assert renderer.render(context(), "de") == first
+
+
+@pytest.mark.parametrize("file", ["subject.txt", "body.txt", "body.html"])
+@pytest.mark.parametrize(
+    ("template", "reason"),
+    [
+        ("\n{{ itm_name }}", "line 2: 'itm_name' is undefined"),
+        ("{{ lipsum }}", "line 1: 'lipsum' is undefined"),
+        ("\n\n{% if %}", "line 3: Expected an expression"),
+        ("{{ 1 / 0 }}", "line 1: ZeroDivisionError: division by zero"),
+        ("{% extends 'no.html' %}", "line 1: 'no.html' not found"),
+        ("{{ 'a' * 300000 }}", f"makes over {SIZE_LIMIT} bytes"),
+        ("{{ 'ä' * 200000 }}", f"makes over {SIZE_LIMIT} bytes"),
+    ],
+)
+def test_a_broken_template_is_named_with_line_and_reason(own: Path, file: str, template: str, reason: str) -> None:
+    (own / "back_in_stock" / file).write_text(template, encoding="utf-8")
+    error = broken(own)
+    assert error.template == f"back_in_stock/{file}"
+    assert error.reason.startswith(reason)
+
+
+def test_an_error_in_a_layout_names_the_layout(own: Path) -> None:
+    layout = own / "_base" / "layout.html"
+    layout.write_text("\n" + layout.read_text().replace("store_name", "shop_name"))
+    error = broken(own)
+    assert error.template == "_base/layout.html"
+    assert re.match(r"line \d+: 'shop_name' is undefined", error.reason)
+    layout.write_text("{% if %}")
+    assert broken(own).template == "_base/layout.html"
+
+
+@pytest.mark.parametrize("file", ["subject.txt", "body.txt", "body.html"])
+def test_a_missing_template_is_named(own: Path, file: str) -> None:
+    (own / "back_in_stock" / file).unlink()
+    assert file in str(broken(own))
+    shutil.rmtree(own)
+    assert broken(own).template == "back_in_stock/subject.txt"
+
+
+def test_a_template_that_is_not_utf8_is_named(own: Path) -> None:
+    (own / "back_in_stock" / "body.txt").write_bytes(b"K\xe4the")
+    error = broken(own)
+    assert error.template == "back_in_stock/body.txt"
+    assert error.reason.startswith("UnicodeDecodeError")
+
+
+def test_an_empty_subject_is_an_error(own: Path) -> None:
+    (own / "back_in_stock" / "subject.txt").write_text(" \n ")
+    assert broken(own).reason == "makes an empty subject"
+
+
+def test_a_subject_of_several_lines_becomes_one(own: Path) -> None:
+    (own / "back_in_stock" / "subject.txt").write_text("a\r\nb\n\n c\u2028d\x85e\n", newline="")
+    assert Renderer(own, "Shop").render(context(), None)[0].subject == "a b c d e"
+
+
+def test_a_broken_language_harms_no_other_and_a_repaired_one_works(own: Path) -> None:
+    subject = own / "back_in_stock" / "de" / "subject.txt"
+    good = subject.read_text(encoding="utf-8")
+    subject.write_text("{% if %}")
+    renderer = Renderer(own, "Shop")
+    with pytest.raises(TemplateBroken, match=r"back_in_stock/de/subject\.txt"):
+        renderer.render(context(), "de")
+    assert renderer.render(context(), "en")[1] == "en"
+    subject.write_text(good, encoding="utf-8")
+    assert renderer.render(context(), "de")[1] == "de"
+
+
+def test_check_names_all_files_and_finds_what_is_seldom_used(own: Path) -> None:
+    assert Renderer(TEMPLATES, "Shop").check() == [
+        "back_in_stock/body.html",
+        "back_in_stock/body.txt",
+        "back_in_stock/de/body.html",
+        "back_in_stock/de/body.txt",
+        "back_in_stock/de/subject.txt",
+        "back_in_stock/subject.txt",
+    ]
+    body = own / "back_in_stock" / "de" / "body.txt"
+    body.write_text("{% if not item_name %}{{ oops }}{% endif %}")
+    with pytest.raises(TemplateBroken, match=r"de/body\.txt: line 1: 'oops' is undefined"):
+        Renderer(own, "Shop").check()
+
+
+@pytest.mark.parametrize("locale", ["en", "de"])
+def test_the_html_is_fit_for_mail_programs(renderer: Renderer, locale: str) -> None:
+    html = renderer.render(context(), locale)[0].html
+    assert len(html.encode()) < 8 * 1024
+    assert max(len(line) for line in html.splitlines()) < 998
+    for needed in ("color-scheme", "prefers-color-scheme:dark", "max-width:600px", "viewport"):
+        assert needed in html
+    for forbidden in ("<script", "<link", "@import", "http://"):
+        assert forbidden not in html
+    assert html.count("<table") == html.count('role="presentation"')
+    assert html.count("<table") == html.count("</table>")

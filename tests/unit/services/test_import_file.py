@@ -1,0 +1,268 @@
+"""Import files: what is taken in, and what one line says about one that isn't."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from io import BytesIO
+
+import pytest
+from email_validator import EmailNotValidError, validate_email
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from worker.domain.catalog import CatalogReference, item_of
+from worker.domain.errors import BadAddress, BadFile
+from worker.services.addresses import checked_address
+from worker.services.import_file import MAX_LINE_BYTES, Rejected, read_requests
+from worker.store.requests import NewRequest
+
+HEADER = "email,catalogItemId,appId,options,itemUrl,locale,createdDate"
+MUG = CatalogReference(item_of("mug-1"))
+JANE = NewRequest("jane@example.com", MUG)
+NOW = datetime(2026, 11, 23, 9, tzinfo=UTC)
+SECRET = "jane.secret@example.com"
+
+
+def read(content: str | bytes, name: str = "requests.csv") -> list[NewRequest | Rejected]:
+    data = content.encode() if isinstance(content, str) else content
+    return list(read_requests(BytesIO(data), name, lambda: NOW))
+
+
+def only(content: str | bytes, name: str = "requests.csv") -> NewRequest | Rejected:
+    [entry] = read(content, name)
+    return entry
+
+
+def reason(line: str | bytes) -> str:
+    data = line.encode() if isinstance(line, str) else line
+    entry = only(f"{HEADER}\n".encode() + data)
+    assert isinstance(entry, Rejected)
+    assert entry.line == 2
+    return entry.reason
+
+
+# CSV
+
+
+def test_columns_may_come_in_any_order_and_optional_ones_be_missing() -> None:
+    assert only("catalogItemId,email\nmug-1,jane@example.com\n") == JANE
+
+
+def test_every_column_is_read() -> None:
+    line = (
+        'jane@example.com,mug-1,app-1,"{""size"":""L"",""n"":1}",https://shop.example/p/1,de,2026-11-23T10:00:00+01:00'
+    )
+    assert only(f"{HEADER}\n{line}\n") == NewRequest(
+        "jane@example.com",
+        CatalogReference(item_of("mug-1", "app-1"), (("n", "1"), ("size", "L"))),
+        "https://shop.example/p/1",
+        "de",
+        datetime(2026, 11, 23, 9, tzinfo=UTC),
+    )
+
+
+@pytest.mark.parametrize("empty", ["", " ", '""'])
+def test_empty_cells_say_nothing(empty: str) -> None:
+    assert only(f"{HEADER}\njane@example.com,mug-1{5 * f',{empty}'}") == JANE
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("delimiter", [",", ";"])
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+def test_spreadsheets_may_write_it_their_way(mark: bytes, delimiter: str, end: str) -> None:
+    lines = [delimiter.join(cells) for cells in (("email", "catalogItemId"), ("jane@example.com", "mug-1"))]
+    assert read(mark + end.join(lines).encode()) == [JANE]
+
+
+def test_empty_lines_are_passed_over_and_counted() -> None:
+    entries = read("email,catalogItemId\n\njane@example.com,mug-1\n\nno address,mug-1\n")
+    assert entries == [JANE, Rejected(5, "email has no @")]
+
+
+@pytest.mark.parametrize(
+    ("header", "problem"),
+    [
+        ("email,catalogItem", r"unknown column 2 \(catalogItem\); the columns may be email, catalogItemId, .*"),
+        ("email", "column catalogItemId is missing"),
+        ("catalogItemId", "column email is missing"),
+        ("email,catalogItemId,email", "column email is there twice"),
+        (f"{SECRET},mug-1", "unknown column 1; .*"),
+        ("", "must be a header with columns of .*"),
+        (b"email,catalogItemId,na\xefve", "is not UTF-8"),
+        ('email,"catalogItemId', "has a quote .*"),
+    ],
+)
+def test_a_wrong_header_stops_the_import_with_one_line(header: str | bytes, problem: str) -> None:
+    data = header.encode() if isinstance(header, str) else header
+    with pytest.raises(BadFile, match=f"^line 1:? {problem}$") as caught:
+        read(data + b"\njane@example.com,mug-1\n")
+    assert SECRET not in str(caught.value)
+
+
+def test_a_csv_file_without_a_line_has_no_header() -> None:
+    with pytest.raises(BadFile, match="line 1 must be a header"):
+        read("")
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (",mug-1,,,,,", "email is missing"),
+        (f"{SECRET},,,,,,", "catalogItemId is missing"),
+        (f"{SECRET}.,mug-1,,,,,", "email is not a valid address"),
+        (f"{SECRET},{'x' * 37},,,,,", "catalogItemId must have 1 to 36 characters"),
+        (f"{SECRET},mug\x01,,,,,", "catalogItemId has a control character"),
+        (f"{SECRET},mug-1,,size,,,", "options is not JSON: Expecting value at character 0"),
+        (f'{SECRET},mug-1,,"[1]",,,', "options must be a JSON object"),
+        (f'{SECRET},mug-1,,"{{""a"":NaN}}",,,', "JSON has NaN or Infinity"),
+        (f"{SECRET},mug-1,,,javascript:alert(1),,", "itemUrl must begin with https:// or http://"),
+        (f"{SECRET},mug-1,,,https://shop.example/\x0bx,,", "itemUrl has a control character, a space or a backslash"),
+        (f"{SECRET},mug-1,,,,german please,", "locale must be a language tag like de or de-AT"),
+        (f"{SECRET},mug-1,,,,,yesterday", "createdDate is not an ISO 8601 time"),
+        (f"{SECRET},mug-1,,,,,2026-11-23T09:00:00", "createdDate has no UTC offset"),
+        (f"{SECRET},mug-1,,,,,0001-01-01T00:00:00+23:00", "createdDate is not an ISO 8601 time"),
+        (f"{SECRET},mug-1,,,,,1969-12-31T23:59:59Z", "createdDate is before 1970"),
+        (f"{SECRET},mug-1,,,,,2026-11-23T10:05:00.000001+01:00", "createdDate is more than 5 minutes in the future"),
+        (f"{SECRET},mug-1,,,,,9999-12-31T23:59:59Z", "createdDate is more than 5 minutes in the future"),
+        (f"{SECRET},mug-1", "has 2 columns, but the header has 7"),
+        (f'"{SECRET},mug-1,,,,,', "has a quote that is not closed on the same line, or not doubled"),
+        (SECRET.encode() + b",mug-\xe9,,,,,", "is not UTF-8"),
+        (f"{SECRET},{'x' * MAX_LINE_BYTES},,,,,", f"is over {MAX_LINE_BYTES} bytes"),
+    ],
+)
+def test_a_bad_line_is_told_by_its_column_and_without_its_value(line: str | bytes, said: str) -> None:
+    assert reason(line) == said
+
+
+def test_a_clock_may_be_five_minutes_ahead_of_ours() -> None:
+    entry = only(f"{HEADER}\njane@example.com,mug-1,,,,,2026-11-23T09:05:00Z\n")
+    assert entry == replace(JANE, created_date=NOW + timedelta(minutes=5))
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        b'"jane@example.com,mug-1',
+        b"jane@example.com,mug-\xe9",
+        b"x" * (3 * MAX_LINE_BYTES),
+        b'"jane@example.com\r',
+        b"\x00",
+    ],
+)
+def test_a_bad_line_hurts_no_other(bad: bytes) -> None:
+    good = b"jane@example.com,mug-1\n"
+    entries = read(b"email,catalogItemId\n" + good + bad + b"\n" + good)
+    assert isinstance(entries[1], Rejected)
+    assert entries[1].line == 3
+    assert [entries[0], entries[2]] == [JANE, JANE]
+
+
+# JSON lines
+
+
+@pytest.mark.parametrize("name", ["requests.jsonl", "requests.NDJSON", "requests.txt"])
+def test_json_lines_are_known_by_the_name_or_the_first_byte(name: str) -> None:
+    line = '{"email": "jane@example.com", "catalogItemId": "mug-1", "options": null, "locale": ""}'
+    assert read(f"{line}\n\n{line}\n", name) == [JANE, JANE]
+
+
+def test_options_of_json_lines_are_objects_or_their_text() -> None:
+    start = '{"email": "jane@example.com", "catalogItemId": "mug-1", "options":'
+    as_object = only(f'{start} {{"options": {{"size": "L"}}}}}}')
+    assert as_object == only(f'{start} "{{\\"size\\": \\"L\\"}}"}}')
+    assert isinstance(as_object, NewRequest)
+    assert as_object.reference == CatalogReference(MUG.item, (("size", "L"),))
+
+
+def test_a_file_of_no_json_lines_is_an_empty_one() -> None:
+    assert read("", "requests.jsonl") == []
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('{"email": "jane.secret@example.com"', "request is not JSON: Expecting ',' delimiter at character 35"),
+        ("[1]", "request must be a JSON object"),
+        ('{"email": 1, "catalogItemId": "mug-1"}', "email must be text"),
+        ('{"email": "jane.secret@example.com", "catalogItemId": 1}', "catalogItemId must be text"),
+        ('{"email": "jane.secret@example.com", "itemURL": ""}', "has an unknown field (itemURL)"),
+        ('{"email": "jane.secret@example.com", "a@b": ""}', "has an unknown field"),
+        ('{"email": "a@example.com", "catalogItemId": "1", "createdDate": 1}', "createdDate must be text"),
+        ('{"email": "a@example.com", "catalogItemId": "1", "options": "\\ud800"}', "options is not JSON: .*"),
+        ('{"email": "\\ud800@example.com", "catalogItemId": "1"}', "email is not a valid address"),
+        ("{" * 10_000, "request is .*"),
+        ('{"email": ' + "1" * 5000 + "}", "request has a number of too many digits"),
+    ],
+)
+def test_a_bad_json_line_is_told_without_its_values(line: str, said: str) -> None:
+    entries = read(f"{{}}\n{line}\n")
+    assert entries[0] == Rejected(1, "email is missing")
+    assert isinstance(entries[1], Rejected)
+    assert entries[1].line == 2
+    assert said.replace(".*", "") in entries[1].reason
+
+
+@given(st.binary(max_size=300), st.sampled_from(["requests.csv", "requests.jsonl"]))
+def test_no_bytes_break_the_import(content: bytes, name: str) -> None:
+    try:
+        entries = read(b"email,catalogItemId\n" + content, name)
+    except BadFile:
+        return
+    assert all(isinstance(entry, NewRequest | Rejected) for entry in entries)
+
+
+# Addresses
+
+ATOM = "abcXYZ019.!#$%&'*+/=?^_`{|}~-\"( "
+DOMAIN = "abcXYZ019.-_é"
+TEXTS = st.one_of(
+    st.emails(),
+    st.from_regex(r"[a-zA-Z0-9.+!=_-]{1,70}@([a-zA-Z0-9-]{1,64}\.){1,4}[a-zA-Z]{2,12}", fullmatch=True),
+    st.builds(
+        "{}@{}.{}".format,
+        st.text(ATOM, min_size=1, max_size=8),
+        st.text(DOMAIN, min_size=1, max_size=8),
+        st.sampled_from(["com", "COM", "test", "Local", "c", "xn--p1ai", "c0m", "example.org"]),
+    ),
+)
+
+
+@given(TEXTS)
+@example(f"{'x' * 64}@example.com")
+@example(f"{'x' * 65}@example.com")
+@example(f"jane@{'x.' * 110}com")
+@example("jane@xn--mnchen-3ya.example.com")
+@example("jane@ab--cd.example")
+@example("Jane@EXAMPLE.com")
+@example("jane@host.localhost")
+@example("jürgen@münchen.example")
+@example("jane@example.com\n")
+def test_the_fast_way_agrees_with_email_validator(text: str) -> None:
+    try:
+        expected = validate_email(text, check_deliverability=False, test_environment=True).normalized
+    except EmailNotValidError:
+        with pytest.raises(BadAddress):
+            checked_address(text)
+    else:
+        assert checked_address(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "jane@example.com\r\nBcc: joe@example.com",
+        "jane@example.com,joe@example.com",
+        "Jane <jane@example.com>",
+        '"jane"@example.com',
+        "jane@[127.0.0.1]",
+        "jane\x00@example.com",
+        "@example.com",
+        "jane@example",
+        "",
+        None,
+        1,
+    ],
+)
+def test_what_is_not_one_plain_address_is_refused_without_repeating_it(text: object) -> None:
+    with pytest.raises(BadAddress) as caught:
+        checked_address(text)
+    assert "jane" not in str(caught.value)

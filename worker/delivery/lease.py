@@ -1,0 +1,114 @@
+"""A worker process's lease: its name in the database, the heartbeat that keeps it, and how far to trust it.
+
+Trust ends at (boot-time clock before the renewal was sent) + lease - margin: the database may have counted from any
+moment after the sending, never before it. The boot-time clock goes on while the machine sleeps.
+"""
+
+import os
+import socket
+import threading
+import time
+from uuid import UUID, uuid4
+
+import structlog
+
+from worker.domain.errors import DatabaseAway, OwnerLost
+from worker.store import owners
+from worker.store.database import Database
+
+log = structlog.get_logger()
+
+
+def boot_time() -> float:
+    """Seconds since the machine was started, sleep included."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+class Lease:
+    """Who we are to the database, and until when it believes that we live.
+
+    `owner` is a new id for each process, and again whenever a lease was lost: what the old one held is not ours.
+    """
+
+    def __init__(self, database: Database, seconds: float) -> None:
+        self._database = database
+        self.seconds = seconds
+        self._margin = min(10.0, seconds / 4)
+        self._lock = threading.Lock()
+        self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        self.owner: UUID = uuid4()
+        self._trusted_until = 0.0
+        self._registered: UUID | None = None
+
+    def is_trusted(self, owner: UUID) -> bool:
+        """Whether mails may be started on what this owner holds."""
+        return owner == self.owner and boot_time() < self._trusted_until
+
+    def renewed(self, owner: UUID, sent_at: float) -> None:
+        """A transaction begun at `sent_at` (boot time, seconds) renewed the lease."""
+        with self._lock:
+            if owner == self.owner:
+                self._trusted_until = max(self._trusted_until, sent_at + self.seconds - self._margin)
+
+    def lost(self, owner: UUID) -> None:
+        """The database let this owner go: a new one begins, and holds nothing."""
+        with self._lock:
+            if owner == self.owner:
+                log.warning("lease.lost", owner=str(owner))
+                self._begin_anew()
+
+    def beat(self) -> None:
+        """One heartbeat; raises DatabaseAway."""
+        owner, sent_at = self.owner, boot_time()
+        try:
+            self.ensure_registered()
+            self._database.write(owners.renew, owner, self.seconds)
+        except OwnerLost:
+            self.lost(owner)
+        else:
+            self.renewed(owner, sent_at)
+
+    def ensure_registered(self) -> None:
+        """Makes the owner known to the database, once; raises DatabaseAway."""
+        owner = self.owner
+        if self._registered == owner:
+            return
+        self._database.write(owners.register, owner, f"{socket.gethostname()}:{os.getpid()}")
+        # Not under the lock while the database takes its time: the event loop wants it too.
+        self._registered = owner
+
+    def sign_off(self) -> None:
+        """Leaves: nobody need wait for this owner's lease to end. Does nothing where the database is away."""
+        try:
+            self._database.write(owners.sign_off, self.owner)
+        except DatabaseAway as away:
+            log.info("lease.kept", reason=str(away))
+
+
+class Heartbeat(threading.Thread):
+    """Renews the lease four times in its length, on a connection of its own, until `stop`."""
+
+    def __init__(self, lease: Lease) -> None:
+        super().__init__(name="heartbeat", daemon=True)
+        self._lease = lease
+        self._stop_event = threading.Event()
+
+    def run(self) -> None:
+        """Beats; a database that is away is said once, and tried again."""
+        away = False
+        while True:
+            try:
+                self._lease.beat()
+                away = False
+            except Exception as error:  # without it all that this process holds would be taken from it
+                if not away:
+                    log.warning("heartbeat.missed", reason=str(error), exc_info=not isinstance(error, DatabaseAway))
+                away = True
+            if self._stop_event.wait(self._lease.seconds / 4):
+                return
+
+    def stop(self) -> None:
+        """Ends the thread after the beat that is under way."""
+        self._stop_event.set()

@@ -1,0 +1,185 @@
+"""Records how mails ended: group commit. While one transaction runs, the next group collects."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import NamedTuple, assert_never
+from uuid import UUID
+
+import structlog
+
+from worker.domain.errors import DatabaseAway
+from worker.domain.outcomes import TEMPLATE_ERROR, Deferred, NotSent, Outcome, Rejected, RelayDown, Reply, Sent, Unknown
+from worker.domain.outcomes import reason as words
+from worker.domain.verdicts import Failed, Later, Told, Untouched, Verdict
+from worker.store.claims import Claim
+from worker.store.recording import Ended, Ends, Try
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
+"""Seconds between tries to commit while the database is away."""
+GIVE_UP_SECONDS = 4.0
+"""How long a stopping process goes on trying."""
+FAULTS_KNOWN = 100
+"""With more template faults than that it begins to repeat itself."""
+
+log = structlog.get_logger()
+
+
+Write = Callable[[Ends], Awaitable[set[UUID]]]
+
+
+class Settled(NamedTuple):
+    """A claim, what became of it, and the outcome it came from (none if no mail was tried)."""
+
+    claim: Claim
+    verdict: Verdict
+    outcome: Outcome | None = None
+
+
+class Recorder:
+    """Takes verdicts as they come and commits them in order, in groups, by `write`.
+
+    Nothing is given up while the database is away, until `stopping`. Belongs to one event loop. `on_commit` is called
+    when there are fewer uncommitted.
+    """
+
+    def __init__(self, write: Write, stopping: asyncio.Event, *, on_commit: Callable[[], object]) -> None:
+        self._write = write
+        self._on_commit = on_commit
+        self._stopping = stopping
+        self._pending: list[Settled] = []
+        self._group: Sequence[Settled] = ()
+        """Those that are being committed."""
+        self._committing: asyncio.Task[None] | None = None
+        self._group_done = asyncio.Event()
+        self._added = self._done = 0
+        self._faults: set[str] = set()
+        """The template faults that the log has already."""
+
+    @property
+    def uncommitted(self) -> int:
+        """How many verdicts wait, or are being committed."""
+        return self._added - self._done
+
+    @property
+    def unrecorded(self) -> list[UUID]:
+        """Whose verdicts wait, or are being committed."""
+        return [settled.claim.id for settled in (*self._group, *self._pending)]
+
+    def add(self, settled: Settled) -> None:
+        """Something to record; it will be in the next transaction."""
+        self._pending.append(settled)
+        self._added += 1
+        if self._committing is None:
+            self._committing = asyncio.create_task(self._commit_all())
+
+    async def flushed(self) -> None:
+        """Waits until all that has been added so far is committed."""
+        goal = self._added
+        while self._done < goal:
+            self._group_done.clear()
+            await self._group_done.wait()
+
+    async def _commit_all(self) -> None:
+        while self._pending:
+            group = self._group = self._pending
+            self._pending = []
+            await self._commit(group)
+            self._group = ()
+            self._done += len(group)
+            self._group_done.set()
+            self._on_commit()
+        self._committing = None
+
+    async def _commit(self, group: Sequence[Settled]) -> None:
+        ends, pause, away_since = _ends(group), FIRST_PAUSE, 0.0
+        while True:
+            try:
+                written = await self._write(ends)
+            except Exception as trouble:  # whatever it is: giving up would tell all of them again
+                away_since = away_since or _said(trouble, len(group))
+                if self._stopping.is_set() and time.monotonic() - away_since > GIVE_UP_SECONDS:
+                    log.error("outcomes.lost", mails=len(group), reason=str(trouble))
+                    return
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, LONGEST_PAUSE)
+            else:
+                if away_since:
+                    log.info("outcomes.caught_up", mails=len(group), seconds=round(time.monotonic() - away_since, 1))
+                self._report(group, written)
+                return
+
+    def _report(self, group: Sequence[Settled], written: set[UUID]) -> None:
+        for claim, verdict, _ in group:
+            if claim.id not in written:
+                log.info("outcome.fenced", request_id=str(claim.id), verdict=type(verdict).__name__)
+            elif isinstance(verdict, Failed):
+                log.warning("mail.failed", request_id=str(claim.id), code=str(verdict.code), reason=verdict.reason)
+            elif isinstance(verdict, Later) and verdict.code == TEMPLATE_ERROR:
+                self._report_fault(claim, verdict.reason)
+            elif isinstance(verdict, Later):
+                log.info(
+                    "mail.deferred",
+                    request_id=str(claim.id),
+                    seconds=round(verdict.delay),
+                    attempts=verdict.tries.attempts,
+                    reason=verdict.reason,
+                )
+
+    def _report_fault(self, claim: Claim, reason: str) -> None:
+        """Once for all mails that it holds: `status` says how many they are."""
+        if reason in self._faults:
+            return
+        if len(self._faults) == FAULTS_KNOWN:
+            self._faults.clear()
+        self._faults.add(reason)
+        log.warning("mails.held", first_request_id=str(claim.id), reason=reason)
+
+
+def _said(trouble: Exception, mails: int) -> float:
+    if isinstance(trouble, DatabaseAway):
+        log.warning("outcomes.waiting", mails=mails, reason=str(trouble))
+    else:
+        log.error("outcomes.waiting", mails=mails, exc_info=trouble)
+    return time.monotonic()
+
+
+def _ends(group: Sequence[Settled]) -> Ends:
+    ends = Ends()
+    for claim, verdict, outcome in group:
+        match verdict:
+            case Told():
+                ends.told.append(claim)
+            case Failed(code, tries, reason):
+                ends.failed.append(Ended(claim, tries, code.value, reason))
+            case Later(delay, tries, code, reason):
+                ends.deferred.append(Ended(claim, tries, code and str(code), reason, delay))
+            case Untouched():
+                ends.released.append(claim)
+            case _:
+                assert_never(verdict)
+        ends.log.extend(_tried(claim, verdict, outcome))
+    return ends
+
+
+def _tried(claim: Claim, verdict: Verdict, outcome: Outcome | None) -> list[Try]:
+    """The line in the attempt log, for a try that did not succeed, or that failed before there was a mail to try."""
+    match outcome:
+        case None if isinstance(verdict, Failed):
+            return [_try(claim, "not made", None, verdict.reason)]
+        case Deferred(_, reply):
+            return [_try(claim, "deferred", reply, "")]
+        case Rejected(_, _, reply, reason):
+            return [_try(claim, "rejected", reply, reason)]
+        case Unknown(reason):
+            return [_try(claim, "unknown", None, reason)]
+        case None | Sent() | RelayDown() | NotSent():
+            return []
+        case _:
+            assert_never(outcome)
+
+
+def _try(claim: Claim, event: str, reply: Reply | None, reason: str) -> Try:
+    if reply is None:
+        return Try(claim, event, None, None, reason)
+    return Try(claim, event, reply.code, reply.enhanced, reason or words(reply))

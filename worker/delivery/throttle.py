@@ -1,0 +1,200 @@
+"""Holds mails back: for the rate that all workers share, and for a relay that finds this process too fast.
+
+Where neither is the case the line does without it. Tokens for a tenth of a second at most are fetched at a time, in a
+thread of their own, and only for mails that are there; what was not used within a tenth of a second is given back with
+the next asking. So in any ten seconds what goes out is at most 1 mail + 2.5 % over the rate, whoever holds tokens.
+
+While Redis is away nothing is sent: the slice ends as ever and releases what it holds, and the next one waits before it
+claims. A limit of one's own meanwhile would have to guess how many others there are, and there is little to gain: the
+bells come from the same Redis, so without it the line stands still after this slice anyway.
+"""
+
+import asyncio
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+from uuid import UUID
+
+import structlog
+
+from worker.delivery.pacing import Tempo
+from worker.domain.errors import RedisAway
+from worker.domain.outcomes import Deferred, RelayDown
+from worker.domain.token_bucket import Grant
+from worker.smtp.mailer import Mail, Source
+from worker.stream.shared_bucket import Tokens
+
+LOT_SECONDS: Final = 0.1
+"""Tokens for so many seconds are fetched at a time, and are good for as long."""
+AWAY_SECONDS: Final = 0.5
+"""How long to wait before Redis is asked again that was away."""
+
+log = structlog.get_logger()
+
+
+class Throttle:
+    """What one process may send now. Belongs to one event loop; `tokens`: the shared limit, if there is one."""
+
+    def __init__(self, tokens: Tokens | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        self.on_tokens: Callable[[], object] = lambda: None
+        """Called when it is time to look again whether mails may go out."""
+        self._tokens = tokens
+        self._tempo = Tempo()
+        self._clock = clock
+        self._held = 0
+        self._good_until = 0.0
+        self._fetching: asyncio.Task[None] | None = None
+        self._is_away = False
+        self._thread = ThreadPoolExecutor(1, "tokens") if tokens else None
+
+    @property
+    def is_on(self) -> bool:
+        """Whether there is any limit now."""
+        return self._tokens is not None or self._tempo.limit(self._clock()) is not None
+
+    # For those who send
+
+    async def admitted(self, stopping: asyncio.Event) -> bool:
+        """Waits until a mail may go out; False: this process shall end.
+
+        To be asked before anything is claimed: so nobody's claim is held for longer than a slice, however low the rate.
+        """
+        ending = asyncio.create_task(stopping.wait())
+        while not (stopping.is_set() or self.allowed()):
+            fetching = self._fetch(1)
+            await asyncio.wait({fetching, ending}, return_when=asyncio.FIRST_COMPLETED)
+            if fetching.done():
+                fetching.result()
+        ending.cancel()
+        return not stopping.is_set()
+
+    def most(self, seconds: float, ready: int) -> int:
+        """How many mails may go out in so many seconds besides those `ready`, roughly: more need not be claimed."""
+        shared = self._tokens.rate if self._tokens else None
+        known = [limit for limit in (shared, self._tempo.limit(self._clock())) if limit is not None]
+        return max(1, self.allowed() + int(min(known) * max(0.0, seconds)) - ready) if known else sys.maxsize
+
+    def allowed(self) -> int:
+        """How many mails may go out now."""
+        return self._held if self._clock() < self._good_until else 0
+
+    def available(self, wanted: int) -> int:
+        """How many of `wanted` mails may go out now. If none may, tokens are fetched, and `on_tokens` tells."""
+        allowed = self.allowed()
+        if wanted and not allowed:
+            self._fetch(wanted)
+        return min(wanted, allowed)
+
+    def spend(self, mails: int) -> None:
+        """So many mails were taken from their source (or, if below 0, put back)."""
+        self._held -= mails
+
+    # For those who hear the relay
+
+    def sent(self, mails: int) -> None:
+        """A slice that ends now has sent so many."""
+        self._tempo.note(mails, self._clock())
+
+    def too_fast(self, request_id: UUID, refused: RelayDown, mails: int, taken: int) -> RelayDown | Deferred:
+        """The relay refuses this one since it finds us too fast. What that means for it.
+
+        `mails`: what its slice has sent; `taken`: how many the relay has taken since this process began.
+        """
+        judged = self._tempo.judged(request_id, refused, taken)
+        if isinstance(judged, RelayDown) and (limit := self._tempo.cut(mails, self._clock())):
+            self._held = 0  # lost to others, too: the relay has heard enough
+            log.warning("relay.too_fast", rate=round(limit, 1), stage=refused.stage.value, reason=refused.reason)
+        return judged
+
+    def close(self) -> None:
+        """Ends the thread, without waiting for it."""
+        if self._thread and self._tokens:
+            self._thread.submit(self._tokens.close)
+            self._thread.shutdown(wait=False)
+
+    # Tokens
+
+    def _fetch(self, wanted: int) -> asyncio.Task[None]:
+        """Asks for tokens, unless that is being done, or it is too early to ask again."""
+        if self._fetching is None:
+            self._fetching = asyncio.create_task(self._fetch_now(wanted))
+        return self._fetching
+
+    async def _fetch_now(self, wanted: int) -> None:
+        try:
+            grant = await self._take(wanted)
+            if grant.mails:
+                self._held, self._good_until = grant.mails, self._clock() + LOT_SECONDS
+                self.on_tokens()
+            await asyncio.sleep(grant.wait)
+        finally:
+            self._fetching = None
+        self.on_tokens()
+
+    async def _take(self, wanted: int) -> Grant:
+        """From the own limit first, since what the shared one gave would be lost to the others."""
+        unused, self._held = self._held, 0
+        self._tempo.give_back(unused)
+        own = self._tempo.take(wanted, self._clock())
+        if self._tokens is None:
+            return own
+        lot = max(1, int(self._tokens.rate * LOT_SECONDS))
+        shared = await self._shared(self._tokens, min(own.mails, lot), unused)
+        self._tempo.give_back(own.mails - shared.mails)
+        return Grant(shared.mails, max(own.wait, shared.wait))
+
+    async def _shared(self, tokens: Tokens, wanted: int, unused: int) -> Grant:
+        if not wanted and not unused:
+            return Grant(0, 0.0)
+        loop = asyncio.get_running_loop()
+        try:
+            grant = await loop.run_in_executor(self._thread, tokens.take, wanted, unused)
+        except RedisAway as away:
+            if not self._is_away:
+                log.warning("rate.unknown", reason=str(away))
+            self._is_away = True
+            return Grant(0, AWAY_SECONDS)
+        self._is_away = False
+        return grant
+
+
+class Throttled:
+    """A source of mails that are held back; a `Source` itself."""
+
+    def __init__(self, source: Source, throttle: Throttle) -> None:
+        self._source = source
+        self._throttle = throttle
+
+    @property
+    def available(self) -> int:
+        """See `Source`."""
+        return self._throttle.available(self._source.available)
+
+    @property
+    def is_over(self) -> bool:
+        """See `Source`."""
+        return self._source.is_over
+
+    def next_now(self) -> Mail | None:
+        """See `Source`."""
+        if not self.available:
+            return None
+        mail = self._source.next_now()
+        if mail is not None:
+            self._throttle.spend(1)
+        return mail
+
+    def put_back(self, mail: Mail) -> None:
+        """See `Source`."""
+        self._throttle.spend(-1)
+        self._source.put_back(mail)
+
+    def may_write(self) -> bool:
+        """See `Source`."""
+        return self._source.may_write()
+
+    def is_wanted(self, mail: Mail) -> bool:
+        """See `Source`."""
+        return self._source.is_wanted(mail)

@@ -1,0 +1,292 @@
+"""Inventory events: from the bytes of a stream entry to a checked value, or a reason why not.
+
+Pure. `event.schema.json` describes the JSON form.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import TypeVar
+
+from worker.domain.catalog import (
+    MAX_STRING_BYTES,
+    UNPRINTABLE,
+    CatalogReference,
+    canonical_options,
+    checked_url,
+    has_control,
+    is_plain,
+    is_too_long,
+    item_of,
+)
+from worker.domain.errors import BadEvent, BadReference, BadUrl
+from worker.domain.event_fields import Raw, object_of, raw_event, scalar_of, text_of
+
+MAX_AHEAD = timedelta(minutes=5)
+"""How far before the entry's own time a publisher's clock may be."""
+
+ORIGINAL_ID = b"originalId"
+"""The field of dead letters, and of what is replayed of them, that names the entry an event came with at first."""
+ENTRY_ID = re.compile(rb"[0-9]{1,15}-[0-9]{1,19}")
+
+Details = dict[str, str | None]
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """What a publisher said of one item, or of one variant of it."""
+
+    entry_id: str
+    event_id: str | None
+    """The publisher's own id, for tracing only."""
+    reference: CatalogReference
+    occurred_at: datetime
+    clamped: bool
+    """It was dated over `MAX_AHEAD` in the future, so `occurred_at` is the entry's time instead."""
+    in_stock: bool | None
+    quantity: int | None
+    details: Mapping[str, str | None]
+    """Of name, price, currency, image_url and url those that were given; None clears the known."""
+    ignored: tuple[str, ...]
+    """The bad parts of an out-of-stock event that were left out: itemUrl, item."""
+    original_id: str | None = None
+    """Of an event that was replayed: the entry it came with at first, whose place it keeps."""
+
+    def is_in_stock(self, minimum: int) -> bool:
+        """Whether there is stock to tell of: as `inStock` says, else at least `minimum` pieces."""
+        return _is_in_stock(self.in_stock, self.quantity, minimum)
+
+    @property
+    def order(self) -> tuple[datetime, tuple[int, int]]:
+        """Events of one item apply in this order, however they arrive."""
+        return self.occurred_at, entry_order(self.original_id or self.entry_id)
+
+
+def decode(entry_id: str, fields: Mapping[bytes, bytes], minimum: int = 1) -> Event:
+    """The event in a stream entry. Fewer than `minimum` pieces are none, and let bad details pass.
+
+    Raises BadEvent with a reason of at most 200 printable characters, which never repeats a value.
+    """
+    original_id, own = original(entry_id, fields)
+    try:
+        return _decoded(entry_id, original_id, raw_event(own), minimum)
+    except BadReference as error:
+        raise BadEvent(str(error)) from None
+
+
+def original(entry_id: str, fields: Mapping[bytes, bytes]) -> tuple[str | None, Mapping[bytes, bytes]]:
+    """The entry that a replayed event came with at first (None: this one), and the event's own fields.
+
+    Only an older entry can be meant. Whatever else a publisher writes there is ignored, as any unknown field is.
+    """
+    named = fields.get(ORIGINAL_ID)
+    if named is None or not ENTRY_ID.fullmatch(named) or entry_order(named.decode()) >= entry_order(entry_id):
+        return None, fields
+    return named.decode(), {name: value for name, value in fields.items() if name != ORIGINAL_ID}
+
+
+def _decoded(entry_id: str, original_id: str | None, raw: Raw, minimum: int) -> Event:
+    reference = _reference(raw)
+    in_stock, quantity = _in_stock(raw), _quantity(raw)
+    if in_stock is None and quantity is None:
+        raise BadEvent("neither quantity nor inStock is given")
+    details, ignored = _details(raw, sold_out=not _is_in_stock(in_stock, quantity, minimum))
+    occurred_at, clamped = _occurred_at(raw, entry_time(original_id or entry_id))
+    return Event(
+        entry_id,
+        _event_id(raw),
+        reference,
+        occurred_at,
+        clamped,
+        in_stock,
+        quantity,
+        details,
+        ignored,
+        original_id,
+    )
+
+
+# --- the parts ---
+
+_Value = TypeVar("_Value")
+
+
+def _reference(raw: Raw) -> CatalogReference:
+    inner = object_of("catalogReference", raw.get("catalogReference")) or {}
+    item_id = _either("catalogItemId", raw, inner, text_of)
+    if item_id is None:
+        raise BadEvent("catalogItemId is missing")
+    item = item_of(item_id, _either("appId", raw, inner, text_of))
+    return CatalogReference(item, canonical_options(_either("options", raw, inner, object_of)))
+
+
+def _either(name: str, outer: Raw, inner: Raw, read: Callable[[str, object], _Value | None]) -> _Value | None:
+    """What stands at top level or in the catalogReference; both is fine if they agree."""
+    above = read(name, outer[name]) if name in outer else None
+    below = read(name, inner[name]) if name in inner else None
+    if above is None or below is None:
+        return below if above is None else above
+    if above != below:
+        raise BadEvent(f"{name} is given twice with different values")
+    return above
+
+
+_YES_NO: Mapping[str | int, bool] = {
+    "true": True,
+    "false": False,
+    "1": True,
+    "0": False,
+    1: True,
+    0: False,
+}
+
+
+def _in_stock(raw: Raw) -> bool | None:
+    value = scalar_of("inStock", raw.get("inStock"))
+    if value is None:
+        return None
+    if isinstance(value, str | int) and value in _YES_NO:
+        return _YES_NO[value]
+    raise BadEvent("inStock must be true, false, 1 or 0")
+
+
+_DIGITS = re.compile("-?[0-9]{1,19}")
+
+
+def _quantity(raw: Raw) -> int | None:
+    value = scalar_of("quantity", raw.get("quantity"))
+    if isinstance(value, str) and _DIGITS.fullmatch(value):
+        value = int(value)
+    if value is None:
+        return None
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise BadEvent("quantity must be an integer or a string of digits")
+    if value.bit_length() > 63:  # what a BIGINT holds
+        raise BadEvent("quantity is out of range")
+    return max(0, value)
+
+
+def _is_in_stock(in_stock: bool | None, quantity: int | None, minimum: int) -> bool:
+    return in_stock if in_stock is not None else quantity is not None and quantity >= minimum
+
+
+def _event_id(raw: Raw) -> str | None:
+    text = text_of("id", raw.get("id")) or None
+    if text is None or is_plain(text):
+        return text
+    if has_control(text):
+        raise BadEvent("id has a control character")
+    return _limited("id", text)
+
+
+def _limited(name: str, text: str) -> str:
+    if is_too_long(text):
+        raise BadEvent(f"{name} is over {MAX_STRING_BYTES} bytes")
+    return text
+
+
+def _occurred_at(raw: Raw, entered_at: datetime) -> tuple[datetime, bool]:
+    text = text_of("occurredAt", raw.get("occurredAt"))
+    if text is None:
+        return entered_at, False
+    occurred_at = _instant(text)
+    ahead = occurred_at - entered_at > MAX_AHEAD
+    return (entered_at, True) if ahead else (occurred_at, False)
+
+
+def _instant(text: str) -> datetime:
+    try:
+        instant = datetime.fromisoformat(text.upper())  # RFC 3339 allows t and z
+        if instant.tzinfo is None:
+            raise BadEvent("occurredAt has no UTC offset")
+        instant = instant.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise BadEvent("occurredAt is not an RFC 3339 time") from None
+    if instant < _EPOCH:  # the zero time of some language: that publisher has no time to give
+        raise BadEvent("occurredAt is before 1970")
+    return instant
+
+
+def entry_time(entry_id: str) -> datetime:
+    """When Redis took the entry in, by its own clock.
+
+    Raises BadEvent if that is past the year 9999, which an id set by hand may be.
+    """
+    return _moment(entry_id.partition("-")[0])
+
+
+@lru_cache(maxsize=64)  # in a flood many entries share a millisecond
+def _moment(milliseconds: str) -> datetime:
+    try:
+        return _EPOCH + timedelta(milliseconds=int(milliseconds))
+    except OverflowError:
+        raise BadEvent("entry id is past the year 9999") from None
+
+
+def entry_order(entry_id: str) -> tuple[int, int]:
+    """A stream entry's id (`milliseconds-sequence`) as something that compares."""
+    milliseconds, _, sequence = entry_id.partition("-")
+    return int(milliseconds), int(sequence or 0)
+
+
+# --- what is only shown ---
+
+
+def _details(raw: Raw, *, sold_out: bool) -> tuple[Details, tuple[str, ...]]:
+    """Bad ones are an error, but not where that would hide that an item is sold out."""
+    details: Details = {}
+    ignored = []
+    for name, read in _READERS:
+        try:
+            if name in raw:
+                details.update(read(raw[name]))
+        except BadEvent:
+            if not sold_out:
+                raise
+            ignored.append(name)
+    return details, tuple(ignored)
+
+
+def _url_detail(value: object) -> Details:
+    return {"url": _url("itemUrl", value)}
+
+
+def _item_details(value: object) -> Details:
+    item = object_of("item", value) or {}
+    details = {key: _label(name, item[key]) for key, name in _LABELS if key in item}
+    if "image" in item:
+        details.update(_image_detail(item["image"]))
+    return details
+
+
+_LABELS = tuple((key, f"item.{key}") for key in ("name", "price", "currency"))
+
+
+def _image_detail(value: object) -> Details:
+    image = object_of("item.image", value)
+    if image is None:
+        return {"image_url": None}
+    return {"image_url": _url("item.image.url", image["url"])} if "url" in image else {}
+
+
+def _label(name: str, value: object) -> str | None:
+    """One line of text; a line break in a product name is no reason to lose its stock."""
+    text = text_of(name, value) or ""
+    if not is_plain(text):
+        text = _limited(name, UNPRINTABLE.sub(" ", text))
+    return text.strip() or None
+
+
+def _url(name: str, value: object) -> str | None:
+    text = text_of(name, value)
+    try:
+        return checked_url(text) if text else None
+    except BadUrl as error:
+        raise BadEvent(f"{name} {error}") from None
+
+
+_READERS = (("itemUrl", _url_detail), ("item", _item_details))

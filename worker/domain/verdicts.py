@@ -1,0 +1,147 @@
+"""What becomes of a request whose mail was tried. Pure."""
+
+from dataclasses import dataclass, replace
+from typing import Final, Literal, TypeAlias, assert_never
+
+from worker.domain.outcomes import (
+    ABOUT_A_MAIL,
+    Deferred,
+    FailureCode,
+    NotSent,
+    Outcome,
+    Rejected,
+    RelayDown,
+    Scope,
+    Sent,
+    Unknown,
+    reason,
+)
+
+_DELAY_LIMIT: Final = 3600.0
+_JITTER: Final = 0.2
+_UNKNOWN_LIMIT: Final = 2
+_STEP_BACK: Final = (5.0, 300.0)
+"""How long, in seconds, a mail waits at which the relay left: the first time, and at most. It is rarely the cause."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tries:
+    """What a request has behind it since it was created or retried."""
+
+    attempts: int = 0
+    unknowns: int = 0
+    policy_refusals: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How often and how soon to try again; `first_delay` in seconds."""
+
+    max_attempts: int
+    first_delay: float
+    on_unknown: Literal["resend", "fail"]
+
+    def delay(self, attempts: int, jitter: float) -> float:
+        """Seconds to wait after `attempts` earlier ones: four times as long each, at most 1 h."""
+        # The exponent's limit only keeps the power within a float.
+        delay = min(self.first_delay * 4.0 ** min(attempts, 32), _DELAY_LIMIT)
+        return delay * (1 + _JITTER * jitter)
+
+
+# The verdicts on a request.
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """The customer has been told: NOTIFICATION_SENT."""
+
+
+@dataclass(frozen=True, slots=True)
+class Later:
+    """Back to RECEIVED, due in `delay` seconds. `code`: what repeating this fails with."""
+
+    delay: float
+    tries: Tries
+    code: str | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """FAILED, until an admin retries it."""
+
+    code: FailureCode
+    tries: Tries
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Untouched:
+    """Back to RECEIVED as if nothing had happened: no try was spent."""
+
+    reason: str
+
+
+TOLD: Final = Told()
+
+Verdict: TypeAlias = Told | Later | Failed | Untouched
+
+
+def is_upset(outcome: Outcome) -> bool:
+    """Whether the relay left, or was unwell, when it was given a mail: perhaps because of it."""
+    if not isinstance(outcome, RelayDown) or outcome.scope is not Scope.RELAY:
+        return False
+    return outcome.stage in ABOUT_A_MAIL and not outcome.is_too_fast
+
+
+def settle(outcome: Outcome, tries: Tries, policy: RetryPolicy, jitter: float, upsets: int = 0) -> Verdict:
+    """What becomes of a request whose `tries` do not count this outcome yet.
+
+    `jitter`: -1 to 1; `upsets`: how often in a row the relay was upset at this mail before.
+    """
+    if isinstance(outcome, Sent):
+        return TOLD
+    spent = replace(tries, attempts=tries.attempts + 1)
+    match outcome:
+        case Deferred():
+            return _settle_deferred(outcome, spent, policy, jitter)
+        case Rejected():
+            return Failed(outcome.code, spent, outcome.reason)
+        case Unknown():
+            return _settle_unknown(outcome, spent, policy, jitter)
+        case RelayDown():
+            return _settle_down(outcome, tries, policy.delay(upsets, jitter), upsets)
+        case NotSent():
+            return Untouched(outcome.reason)
+        case _:
+            assert_never(outcome)
+
+
+def _settle_down(outcome: RelayDown, tries: Tries, delay: float, upsets: int) -> Verdict:
+    """No try is spent; but where a mail was begun it may be what upsets the relay, and must not be first again."""
+    if not is_upset(outcome):
+        return Untouched(outcome.reason)
+    first, longest = _STEP_BACK
+    return Later(min(delay, first * 4.0 ** min(upsets, 8), longest), tries, None, outcome.reason)
+
+
+def _settle_deferred(outcome: Deferred, spent: Tries, policy: RetryPolicy, jitter: float) -> Verdict:
+    why = reason(outcome.reply)
+    if outcome.policy:
+        spent = replace(spent, policy_refusals=spent.policy_refusals + 1)
+        if spent.policy_refusals > 1:
+            return Failed(outcome.code, spent, why)
+    if spent.attempts >= policy.max_attempts:
+        return Failed(FailureCode.RETRIES_EXHAUSTED, spent, why)
+    code = outcome.code if outcome.policy else None
+    return Later(policy.delay(spent.attempts - 1, jitter), spent, code, why)
+
+
+def _settle_unknown(outcome: Unknown, spent: Tries, policy: RetryPolicy, jitter: float) -> Verdict:
+    spent = replace(spent, unknowns=spent.unknowns + 1)
+    # Also when the tries are used up: this customer may have been told, which an admin must know.
+    over = spent.unknowns > _UNKNOWN_LIMIT or spent.attempts >= policy.max_attempts
+    if over or policy.on_unknown == "fail":
+        return Failed(FailureCode.OUTCOME_UNKNOWN, spent, outcome.reason)
+    delay = policy.delay(spent.attempts - 1, jitter)
+    return Later(delay, spent, FailureCode.OUTCOME_UNKNOWN, outcome.reason)

@@ -1,0 +1,284 @@
+"""From the facts about an item to the mail's three texts. The only module that knows Jinja.
+
+A mail is a folder of `subject.txt`, `body.txt` and `body.html`; translations are folders inside it,
+named by language (`de`, `de-AT`), each file falling back to the next less particular one. HTML is
+autoescaped, text is not, and a variable that doesn't exist is an error in both.
+"""
+
+import re
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from itertools import accumulate
+from pathlib import Path
+from traceback import walk_tb
+from typing import Any, Final, cast
+
+from jinja2 import Template, TemplateError, TemplateSyntaxError
+from markupsafe import escape
+
+from worker.domain.errors import TemplateBroken
+from worker.mail.message import Rendered
+from worker.mail.templates import Templates
+
+SIZE_LIMIT: Final = 256 * 1024  # bytes of each text
+PERSONAL: Final = ("item_url",)
+"""The variables that are each recipient's own, named like the fields of MailContext; all others are the item's."""
+BLANK_LIMIT: Final = 2048  # characters that a blank is filled with, at most; no event has a longer URL
+
+_MOST_OCTETS: Final = 5  # that one character takes up in HTML: "&#34;"
+
+_MAIL: Final = "back_in_stock"
+_DEFAULT_LOCALE: Final = "en"  # the language of the files that lie directly in the mail's folder
+_LOCALE_LENGTH: Final = 35  # RFC 5646, section 4.4.1
+_REASON_LENGTH: Final = 300
+
+# Tells the shop's machines which variant it is; means nothing to a customer.
+_OPAQUE_OPTIONS: Final = frozenset({"variantId"})
+# Would break a line, or can't be written in UTF-8.
+_UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
+
+_AMOUNT: Final = re.compile(r"([0-9]{1,15})(?:\.([0-9]{1,4}))?")
+_SYMBOLS: Final = {"EUR": "€", "GBP": "£", "JPY": "¥", "USD": "$"}
+_COMMA_LANGUAGES: Final = frozenset({"da", "de", "es", "fr", "it", "nl", "pl", "pt", "sv"})
+
+
+@dataclass(frozen=True, slots=True)
+class MailContext:
+    """What a mail may say about an item. URLs are checked; texts are as the event had them."""
+
+    item_url: str
+    catalog_item_id: str
+    options: Mapping[str, str]
+    item_name: str | None = None
+    price: str | None = None
+    currency: str | None = None
+    image_url: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Mail:
+    """A mail's templates in one language, compiled."""
+
+    locale: str
+    subject: Template
+    text: Template
+    html: Template
+
+    def render(self, variables: dict[str, Any]) -> Rendered:
+        subject = " ".join(_filled(self.subject, variables).split())
+        if not subject:
+            raise TemplateBroken(str(self.subject.name), "makes an empty subject")
+        return Rendered(subject, _filled(self.text, variables), _filled(self.html, variables))
+
+
+class Renderer:
+    """Renders mails from the templates in a directory. Each language is read once, when first used.
+
+    Several threads may share one.
+    """
+
+    def __init__(self, template_dir: Path, store_name: str) -> None:
+        self.blanks: Final = {name: f"blank-{secrets.token_hex(16)}" for name in PERSONAL}
+        """What `with_blanks` puts in place of values. Nobody can guess it, so nobody's text contains it."""
+        self._store_name = store_name
+        self._plain = Templates(template_dir, escape=False)
+        self._html = Templates(template_dir, escape=True)
+        self._locales = _locales(template_dir / _MAIL)
+        self._mails: dict[str, _Mail] = {}
+        self._takes_blanks: dict[str, bool] = {}
+
+    def render(self, context: MailContext, locale: str | None) -> tuple[Rendered, str]:
+        """The mail in the language nearest to `locale`, and which language that is.
+
+        Raises TemplateBroken.
+        """
+        mail = self._mail(self.nearest(locale))
+        return mail.render(self._variables(context, mail.locale)), mail.locale
+
+    def with_blanks(self, context: MailContext, locale: str | None) -> tuple[Rendered, str] | None:
+        """What `render` makes, with `blanks` in place of PERSONAL's values; None: there is a mail for each value only.
+
+        Of values that `fit_blanks` it makes exactly this, with them in place of the blanks: as they are in the text,
+        `in_html` in the HTML. The subject has no blanks.
+        """
+        key = self.nearest(locale)
+        try:
+            if not self._may_have_blanks(key):
+                return None
+            rendered, used = self.render(replace(context, **cast("dict[str, Any]", self.blanks)), key)
+        except Exception:  # `render` with the values says what is wrong, if that matters to them
+            return None
+        return (rendered, used) if self._has_room(rendered) else None
+
+    def _may_have_blanks(self, key: str) -> bool:
+        if key not in self._takes_blanks:
+            mail = self._mail(key)
+            parts = (self._plain, mail.subject), (self._plain, mail.text), (self._html, mail.html)
+            self._takes_blanks[key] = all(templates.only_prints(str(part.name), PERSONAL) for templates, part in parts)
+        return self._takes_blanks[key]
+
+    def _has_room(self, rendered: Rendered) -> bool:
+        """Whether the subject has no blanks, and no text can get too large whatever they are filled with."""
+        return self._growth(rendered.subject) == 0 and all(
+            _size(text) + self._growth(text) <= SIZE_LIMIT for text in (rendered.text, rendered.html)
+        )
+
+    def _growth(self, text: str) -> int:
+        return sum(text.count(blank) for blank in self.blanks.values()) * BLANK_LIMIT * _MOST_OCTETS
+
+    def check(self) -> list[str]:
+        """Render every language, with much known and with little; the names of the files used.
+
+        Raises TemplateBroken.
+        """
+        used = set[str]()
+        for key in ("", *self._locales):
+            mail = self._mail(key)
+            for sample in _SAMPLES:
+                mail.render(self._variables(sample, mail.locale))
+            used.update(str(part.name) for part in (mail.subject, mail.text, mail.html))
+        return sorted(used)
+
+    def nearest(self, locale: str | None) -> str:
+        """The key of the most particular translation there is; "" for none."""
+        key = _key((locale or "")[:_LOCALE_LENGTH])
+        while key and key not in self._locales:
+            key = key.rpartition("-")[0]
+        return key
+
+    def _mail(self, key: str) -> _Mail:
+        mail = self._mails.get(key)
+        if mail is None:
+            mail = self._mails[key] = self._compiled(key)
+        return mail
+
+    def _compiled(self, key: str) -> _Mail:
+        return _Mail(
+            locale=self._locales.get(key, _DEFAULT_LOCALE),
+            subject=self._template(self._plain, key, "subject.txt"),
+            text=self._template(self._plain, key, "body.txt"),
+            html=self._template(self._html, key, "body.html"),
+        )
+
+    def _template(self, templates: Templates, key: str, file: str) -> Template:
+        prefixes = accumulate(key.split("-"), "{}-{}".format)
+        folders = [self._locales[prefix] for prefix in prefixes if prefix in self._locales]
+        names = [f"{_MAIL}/{folder}/{file}" for folder in reversed(folders)]
+        default = f"{_MAIL}/{file}"
+        try:
+            return templates.select_template([*names, default])
+        except Exception as error:
+            raise _broken(default, error) from error
+
+    def _variables(self, context: MailContext, locale: str) -> dict[str, Any]:
+        return {
+            "item_url": context.item_url,
+            "item_name": _line(context.item_name),
+            "price": _price(_line(context.price), _line(context.currency), locale),
+            "image_url": context.image_url,
+            "options": {
+                _line(name): _line(value) for name, value in context.options.items() if name not in _OPAQUE_OPTIONS
+            },
+            "store_name": self._store_name,
+            "catalog_item_id": context.catalog_item_id,
+            "locale": locale,
+        }
+
+
+def fit_blanks(value: str) -> bool:
+    """Whether `with_blanks` promises anything about this value: it is of one line, and not too long."""
+    return len(value) <= BLANK_LIMIT and value.isprintable()
+
+
+def in_html(value: str) -> str:
+    """`value` as HTML templates print it."""
+    return str(escape(value))
+
+
+_FULL_SAMPLE: Final = MailContext(
+    item_url="https://shop.example/p/mug-1",
+    catalog_item_id="mug-1",
+    options={"Size": "L"},
+    item_name="Blue mug",
+    price="12.50",
+    currency="EUR",
+    image_url="https://shop.example/mug-1.jpg",
+)
+_BARE_SAMPLE: Final = MailContext(_FULL_SAMPLE.item_url, _FULL_SAMPLE.catalog_item_id, {})
+_SAMPLES: Final = (_FULL_SAMPLE, _BARE_SAMPLE)
+
+
+def _locales(mail: Path) -> dict[str, str]:
+    """The translations' folders. A mail without any files shows when it is to be rendered."""
+    folders = mail.iterdir() if mail.is_dir() else ()
+    return {_key(folder.name): folder.name for folder in folders if folder.is_dir()}
+
+
+def _key(locale: str) -> str:
+    return locale.lower().replace("_", "-")
+
+
+def _filled(template: Template, variables: dict[str, Any]) -> str:
+    """What the template makes of the variables. Whatever it raises is the template's fault."""
+    name = str(template.name)
+    try:
+        text = template.render(variables)
+    except Exception as error:
+        root = str(template.filename).removesuffix(name)
+        raise _broken(name, error, root) from error
+    if _size(text) > SIZE_LIMIT:
+        raise TemplateBroken(name, f"makes over {SIZE_LIMIT} bytes")
+    return text
+
+
+def _size(text: str) -> int:
+    return len(text.encode("utf-8", "replace"))
+
+
+def _broken(name: str, error: Exception, root: str = "") -> TemplateBroken:
+    file, line = _place(error, root) or (name, None)
+    kind = "" if isinstance(error, TemplateError) else f"{type(error).__name__}: "
+    reason = " ".join(f"{f'line {line}: ' if line else ''}{kind}{error}".split())
+    return TemplateBroken(file, reason[:_REASON_LENGTH])
+
+
+def _place(error: Exception, root: str) -> tuple[str, int] | None:
+    """The file and line at fault, which may be in a layout. Jinja's tracebacks tell them."""
+    if isinstance(error, TemplateSyntaxError) and error.name:
+        return error.name, error.lineno
+    frames = ((frame.f_code.co_filename, line) for frame, line in walk_tb(error.__traceback__))
+    inside = [(file.removeprefix(root), line) for file, line in frames if root and root in file]
+    return inside[-1] if inside else None
+
+
+def _line(text: str | None) -> str | None:
+    """`text` on one line; None if nothing is left of it."""
+    return " ".join(_UNPRINTABLE.sub(" ", text).split()) or None if text else None
+
+
+def _price(price: str | None, currency: str | None, locale: str) -> str | None:
+    """`12.5`, `EUR` as people of that language write it: "€12.50", "12,50 €".
+
+    Anything but a plain decimal number stays as it is, and is given no currency that it names itself.
+    """
+    if price is None:
+        return None
+    number = _AMOUNT.fullmatch(price)
+    comma = locale.partition("-")[0].lower() in _COMMA_LANGUAGES
+    amount = _amount(*number.groups(), comma=comma) if number else price
+    if currency is None:
+        return amount
+    sign = _SYMBOLS.get(currency.upper(), currency)
+    if not number and (sign in price or currency in price):
+        return price
+    if number and not comma and sign != currency:
+        return f"{sign}{amount}"
+    return f"{amount}\N{NO-BREAK SPACE}{sign}"
+
+
+def _amount(whole: str, cents: str | None, *, comma: bool) -> str:
+    cents = cents.ljust(2, "0") if cents else ""
+    if comma:
+        return f"{int(whole)},{cents}" if cents else whole
+    return f"{int(whole):,}.{cents}" if cents else f"{int(whole):,}"

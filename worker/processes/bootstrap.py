@@ -1,0 +1,100 @@
+"""Puts the program together: settings in, parts out. Nothing here connects to anything."""
+
+import gc
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from config.settings import Settings
+from worker.delivery.lease import Lease
+from worker.delivery.line import Line, Pace
+from worker.delivery.throttle import Throttle
+from worker.domain.errors import BadSetting
+from worker.domain.relays import Mailbox, Relay
+from worker.domain.verdicts import RetryPolicy
+from worker.mail.letter import LetterWriter
+from worker.mail.render import Renderer
+from worker.queue.bell import Bell, celery_app
+from worker.smtp.mailer import Mailer
+from worker.store.database import Database
+from worker.stream.event_stream import Stream
+from worker.stream.shared_bucket import Tokens
+
+GARBAGE = 20_000
+"""So many objects that are not yet freed make Python look for cycles."""
+
+
+def collect_rarely() -> None:
+    """For processes whose objects have no cycles, and go as soon as they are done with.
+
+    To look for some after every 700 new objects took a third of the listener's time.
+    """
+    gc.freeze()
+    gc.set_threshold(GARBAGE)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The parts of the program, each made when it is first asked for."""
+
+    settings: Settings
+
+    @cached_property
+    def database(self) -> Database:
+        """Where requests are."""
+        return Database(self.settings.database_url)
+
+    @cached_property
+    def bell(self) -> Bell:
+        """Rings for workers."""
+        return Bell(celery_app(lambda: self.settings.redis_url))
+
+    @cached_property
+    def stream(self) -> Stream:
+        """Where events come from."""
+        return Stream(self.settings.events_url, self.settings.event_stream)
+
+    @cached_property
+    def renderer(self) -> Renderer:
+        """Makes texts from templates."""
+        return Renderer(self.settings.template_dir, self.settings.store_name)
+
+    @property
+    def relays(self) -> Sequence[Relay]:
+        """The relays, in the order in which they are tried; raises BadSetting where none is named."""
+        if self.settings.smtp is None:
+            raise BadSetting("SMTP_URL is not set: without a relay nothing can be sent")
+        return self.settings.smtp
+
+    @property
+    def sender(self) -> Mailbox:
+        """Whom mails come from; raises BadSetting where nobody is named."""
+        if self.settings.mail_from is None:
+            raise BadSetting("MAIL_FROM is not set: without a sender nothing can be sent")
+        return self.settings.mail_from
+
+    @cached_property
+    def mailer(self) -> Mailer:
+        """The connections to the relays; raises BadSetting where sending is not set up."""
+        return Mailer(
+            *self.relays,
+            sender=self.sender.address,
+            connections=self.settings.smtp_connections,
+            pipelining=self.settings.smtp_pipelining == "auto",
+        )
+
+    def line(self) -> Line:
+        """What a worker process works with. To be called after the fork, in its event loop; raises BadSetting."""
+        settings = self.settings
+        rate = settings.max_send_rate
+        return Line(
+            database=self.database,
+            lease=Lease(self.database, settings.lease_seconds),
+            mailer=self.mailer,
+            letters=LetterWriter(self.renderer, self.sender, settings.item_url_template),
+            bell=self.bell,
+            policy=RetryPolicy(settings.max_attempts, settings.retry_seconds, settings.on_unknown),
+            connections=settings.smtp_connections,
+            pace=Pace(settings.smtp_connections, settings.batch_size),
+            throttle=Throttle(Tokens(settings.redis_url, rate) if rate else None),
+        )

@@ -1,0 +1,224 @@
+"""`stockbell listen`: reads the stream, decodes, commits, rings, acknowledges; in that order.
+
+While one batch is being committed the next one is read and decoded, and no more than that: a batch whose commit fails
+is kept and tried again, and the backlog stays in Redis. Dead letters come from decoding only, never from our own
+troubles.
+"""
+
+import os
+import socket
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from uuid import uuid4
+
+import structlog
+
+from worker.domain.errors import BadEvent, DatabaseAway, RedisAway
+from worker.domain.events import Event, decode
+from worker.processes.bootstrap import Parts, collect_rarely
+from worker.processes.startup import wait_for_database
+from worker.processes.stop import Stop
+from worker.queue.bell import Bell
+from worker.services.intake import Taken, report, ring_for, take_events
+from worker.store.database import Database
+from worker.stream.event_stream import Entry, Stream
+
+PAGE = 125
+"""Entries that are read at once: 8 MB if each is as large as an event may be."""
+BATCH = 2000
+"""Entries, at most, that are dealt with at once: where there is a backlog, a commit to the disk is shared by many."""
+BATCH_BYTES = 2_000_000
+"""After so much no further page is read for a batch, so that huge events need no more memory than small ones."""
+BLOCK_MS = 1000
+TRIM_SECONDS = 1.0
+FIRST_PAUSE, LONGEST_PAUSE = 0.2, 10.0
+"""Seconds between tries while Redis or the database is away."""
+
+log = structlog.get_logger()
+
+
+def run(parts: Parts) -> None:
+    """Listens until SIGTERM or SIGINT."""
+    stop = Stop().listen()
+    settings = parts.settings
+    if not wait_for_database(parts.database, stop):
+        return
+    collect_rarely()
+    stream = Stream(settings.events_url, settings.event_stream, consumer=consumer_name())
+    parts.bell.warm_up()
+    log.info("listener.started", stream=settings.event_stream)
+    Listener(
+        stream,
+        parts.database,
+        parts.bell,
+        minimum=settings.min_quantity,
+        idle_seconds=settings.lease_seconds / 4,
+    ).run(stop)
+    log.info("listener.stopped")
+
+
+def consumer_name() -> str:
+    """A name that no other listener ever had, so that what a dead one held can be told apart."""
+    return f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:8]}"
+
+
+@dataclass(slots=True)
+class Batch:
+    """What was read: events, and entries that nobody can understand, each with the reason."""
+
+    events: list[Event] = field(default_factory=list)
+    dead: list[tuple[Entry, str]] = field(default_factory=list)
+    size: int = 0
+    """octets that were read for it"""
+
+    def __len__(self) -> int:
+        return len(self.events) + len(self.dead)
+
+
+class Listener:
+    """Takes events from the stream to the database.
+
+    Entries that another listener read `idle_seconds` ago and did not acknowledge are taken over: it died, or waits for
+    the database like us; applying an event twice changes nothing.
+    """
+
+    def __init__(
+        self,
+        stream: Stream,
+        database: Database,
+        bell: Bell,
+        *,
+        minimum: int,
+        idle_seconds: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._stream = stream
+        self._database = database
+        self._bell = bell
+        self._minimum = minimum
+        self._idle_seconds = idle_seconds
+        self._clock = clock
+        self._look_for_dead_at = self._trim_at = clock()
+        self._keeper = ThreadPoolExecutor(1, thread_name_prefix="keeper")
+        self._under_way: Future[None] | None = None
+
+    def run(self, stop: Stop) -> None:
+        """Listens until stopped; Redis or a database that is away is waited for, and said once."""
+        patience = Patience(stop, away="redis.away", back="redis.back")
+        with self._keeper:
+            while not stop.is_set():
+                try:
+                    self.turn(stop)
+                    patience.is_over()
+                except RedisAway as away:
+                    patience.wait(str(away))
+
+    def turn(self, stop: Stop) -> None:
+        """Reads a batch (waits up to a second for it), and has it kept once the one before is; raises RedisAway."""
+        batch = self._abandoned() or self._next()
+        try:
+            self._settle()
+        finally:  # whatever became of the one before, this one has been read
+            if batch:
+                self._under_way = self._keeper.submit(self._keep, batch, stop)
+
+    def _settle(self) -> None:
+        """Waits until the batch before is done with, or the process was stopped before it could be."""
+        under_way, self._under_way = self._under_way, None
+        if under_way is not None:
+            under_way.result()
+
+    def _abandoned(self) -> Batch:
+        batch = Batch()
+        if self._clock() < self._look_for_dead_at:
+            return batch
+        self._settle()  # or what has waited long for the database would be taken over from ourselves
+        taken = self._stream.take_over(int(self._idle_seconds * 1000), PAGE)
+        if not taken.entries:
+            self._look_for_dead_at = self._clock() + self._idle_seconds / 2
+        if taken.entries or taken.lost:
+            log.warning("events.taken_over", events=len(taken.entries), deleted_meanwhile=taken.lost)
+        self._decode(taken.entries, batch)
+        return batch
+
+    def _next(self) -> Batch:
+        """What is new: a page, or as many as make a batch if they are there already."""
+        batch = Batch()
+        page = self._stream.read(PAGE, BLOCK_MS)
+        self._decode(page, batch)
+        while len(page) == PAGE and len(batch) <= BATCH - PAGE and batch.size < BATCH_BYTES:
+            page = self._stream.read(PAGE, 0)
+            self._decode(page, batch)
+        return batch
+
+    def _decode(self, entries: Sequence[Entry], batch: Batch) -> None:
+        batch.size += _size(entries)
+        for entry in entries:
+            try:
+                batch.events.append(decode(entry.id, entry.fields, self._minimum))
+            except BadEvent as bad:
+                batch.dead.append((entry, str(bad)))
+                log.warning("event.rejected", entry_id=entry.id, reason=str(bad))
+
+    def _keep(self, batch: Batch, stop: Stop) -> None:
+        """Commits, rings, acknowledges, and puts aside what nobody understands; in the keeper's thread."""
+        if batch.events and not self._take(batch.events, stop):
+            return
+        if batch.dead and (lost := self._stream.bury(batch.dead)):
+            log.error("dead_letters.lost", events=lost, reason="Redis is full")
+        if self._clock() >= self._trim_at:
+            self._stream.trim()
+            self._trim_at = self._clock() + TRIM_SECONDS
+
+    def _take(self, events: Sequence[Event], stop: Stop) -> bool:
+        taken = self._commit(events, stop)
+        if taken is None:
+            return False
+        ring_for(self._bell, taken)
+        report(events, taken)
+        self._stream.ack([event.entry_id for event in events])
+        return True
+
+    def _commit(self, events: Sequence[Event], stop: Stop) -> Taken | None:
+        """Commits for as long as it takes; None if the process was stopped before it could."""
+        patience = Patience(stop, away="database.away", back="database.back")
+        while True:
+            try:
+                taken = take_events(self._database, events, self._minimum)
+            except DatabaseAway as away:
+                if patience.wait(str(away)):
+                    return None
+            else:
+                patience.is_over()
+                return taken
+
+
+def _size(entries: Sequence[Entry]) -> int:
+    return sum(len(name) + len(value) for entry in entries for name, value in entry.fields.items())
+
+
+class Patience:
+    """Waits longer from try to try; says why when it begins to, and that it is over, once each."""
+
+    def __init__(self, stop: Stop, *, away: str, back: str) -> None:
+        """`away`, `back`: the events to log."""
+        self._stop = stop
+        self._away, self._back = away, back
+        self._pause = FIRST_PAUSE
+        self._since: float | None = None
+
+    def wait(self, reason: str) -> bool:
+        """Waits before the next try; True if the process shall end."""
+        if self._since is None:
+            log.warning(self._away, reason=reason)
+            self._since = time.monotonic()
+        pause, self._pause = self._pause, min(2 * self._pause, LONGEST_PAUSE)
+        return self._stop.wait(pause)
+
+    def is_over(self) -> None:
+        """It worked: the next trouble is a new one."""
+        if self._since is not None:
+            log.info(self._back, after_seconds=round(time.monotonic() - self._since, 1))
+        self._pause, self._since = FIRST_PAUSE, None

@@ -1,0 +1,31 @@
+"""What a process waits for before it begins: a database that is there and has the right tables."""
+
+import structlog
+
+from worker.domain.errors import DatabaseAway
+from worker.processes.stop import Stop
+from worker.services.schema_check import check_schema
+from worker.store.database import Database
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0
+"""Seconds between tries to reach the database."""
+
+log = structlog.get_logger()
+
+
+def wait_for_database(database: Database, stop: Stop) -> bool:
+    """Waits until the database is there, saying once that it is not; False if the process shall end meanwhile.
+
+    Raises SchemaOutdated.
+    """
+    pause = FIRST_PAUSE
+    while not stop.is_set():
+        try:
+            check_schema(database)
+            return True
+        except DatabaseAway as away:
+            if pause == FIRST_PAUSE:
+                log.warning("database.away", database=database.where, reason=str(away))
+            stop.wait(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
+    return False

@@ -1,0 +1,89 @@
+"""`stockbell work`: keeps a Celery worker running. If it leaves, for whatever reason, it is started again.
+
+Whatever Redis does, a worker comes back to work without a human hand; Celery has left for good under such troubles
+before, so the last word is ours.
+"""
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from tempfile import TemporaryDirectory
+
+import structlog
+
+from worker.processes.bootstrap import Parts
+from worker.processes.startup import wait_for_database
+from worker.processes.stop import Stop
+
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
+"""Seconds before the worker is started again."""
+STEADY_SECONDS = 60.0
+"""A worker that ran so long was well: the next start comes soon again."""
+PATIENCE_SECONDS = 20.0
+"""How long a worker may take to end once it was asked to."""
+CHECK_SECONDS = 0.2
+PR_SET_PDEATHSIG = 1
+CELERY = """-m celery --quiet --app worker.processes.tasks:app worker --pool prefork --loglevel WARNING
+    --without-gossip --without-mingle --without-heartbeat"""
+
+log = structlog.get_logger()
+
+
+def run(parts: Parts, concurrency: int | None) -> None:
+    """Works until SIGTERM or SIGINT, with so many children (default: one for each processor)."""
+    stop = Stop().listen()
+    _ = parts.relays, parts.sender  # raises BadSetting now, and not in a child
+    if not wait_for_database(parts.database, stop):
+        return
+    children = concurrency or os.cpu_count() or 1
+    pause = FIRST_PAUSE
+    log.info("worker.started", children=children, relay=", ".join(map(str, parts.relays)))
+    while not stop.is_set():
+        started = time.monotonic()
+        code = _work(children, stop)
+        if stop.is_set():
+            break
+        pause = FIRST_PAUSE if time.monotonic() - started > STEADY_SECONDS else pause
+        log.error("worker.exited", code=code, again_in_seconds=pause)
+        stop.wait(pause)
+        pause = min(2 * pause, LONGEST_PAUSE)
+    log.info("worker.stopped")
+
+
+def _work(children: int, stop: Stop) -> int:
+    """Runs one Celery worker until it leaves or we are stopped; returns its exit code."""
+    # However it ends, the files of Celery's pool go with the directory.
+    with TemporaryDirectory(prefix="stockbell-", ignore_cleanup_errors=True) as scratch:
+        return _see_through(_start(children, scratch), stop)
+
+
+def _start(children: int, scratch: str) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen(
+        [sys.executable, *CELERY.split(), "--concurrency", str(children)],
+        env=os.environ | {"TMPDIR": scratch},
+        stdout=subprocess.DEVNULL,  # Celery's chatter; what matters is logged, and logs go to stderr
+        preexec_fn=_between_fork_and_exec,  # noqa: PLW1509  # we have no other thread
+    )
+
+
+def _see_through(worker: "subprocess.Popen[bytes]", stop: Stop) -> int:
+    while worker.poll() is None and not stop.is_set():
+        stop.wait(CHECK_SECONDS)
+    if worker.poll() is None:
+        worker.send_signal(signal.SIGTERM)  # a second one, if our group was signalled, does nothing
+    try:
+        return worker.wait(PATIENCE_SECONDS)
+    except subprocess.TimeoutExpired:
+        log.error("worker.killed", after_seconds=PATIENCE_SECONDS)
+        worker.kill()
+        return worker.wait()
+
+
+def _between_fork_and_exec() -> None:
+    """If the supervisor is killed, the worker ends too (Linux; elsewhere it goes on until it is stopped)."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; we pass it on as SIGTERM
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -1,0 +1,107 @@
+"""The Celery worker: two tasks, a few lines each, and what happens when the pool starts and ends.
+
+The pool is prefork; each child has one event loop, made after the fork and kept for the child's life, so that
+connections to the relay stay open between tasks. `stockbell work` starts it as `worker.processes.tasks:app`.
+"""
+
+import gc
+import os
+from logging import CRITICAL, WARNING, getLogger
+from typing import Any
+from uuid import UUID
+from warnings import filterwarnings
+
+import structlog
+from celery import signals
+from celery.platforms import SecurityWarning
+from celery.worker.consumer import Consumer
+
+from config import logging, settings
+from worker.delivery.breaker import probe
+from worker.delivery.deliver import deliver
+from worker.domain.errors import DatabaseAway
+from worker.processes.bootstrap import Parts
+from worker.processes.pool_child import Child, Lifeline
+from worker.queue.bell import DELIVER, LISTS_PER_BELL, PROBE, celery_app
+from worker.services.ringing import try_to_ring
+
+log = structlog.get_logger()
+app = celery_app(lambda: settings.load().redis_url)
+
+
+class _Process:
+    """What this process has besides Celery: the parent the lifeline, a child of the pool itself."""
+
+    lifeline: Lifeline
+    child: Child
+
+
+_process = _Process()
+
+
+@app.task(name=DELIVER)
+def deliver_task(lists: object = None, *_rest: object) -> None:
+    """A bell rang for these waiting lists."""
+    child = _process.child
+    child.run(deliver(child.line, _ids(lists)))
+
+
+@app.task(name=PROBE)
+def probe_task(*_rest: object) -> None:
+    """The sweep asks whether the relay is back; if it is, everybody who waited for it is rung for."""
+    child = _process.child
+    try:
+        if child.run(probe(child.line)):
+            try_to_ring(child.line.database, child.line.bell)
+    except DatabaseAway as away:  # the next sweep asks again
+        log.warning("probe.failed", reason=str(away))
+
+
+def _ids(lists: object) -> list[UUID]:
+    """The ids in a message. Whoever can write to the broker can send anything: what isn't ours is dropped."""
+    try:
+        if isinstance(lists, list) and len(lists) <= LISTS_PER_BELL:
+            return list(dict.fromkeys(UUID(list_id) for list_id in lists))
+    except (AttributeError, TypeError, ValueError):
+        pass
+    log.warning("bell.rejected", reason="not a list of up to 100 ids")
+    return []
+
+
+@signals.celeryd_init.connect
+@signals.setup_logging.connect
+def _set_up_logging(**_kwargs: Any) -> None:
+    logging.configure(settings.load().log_format)
+    getLogger("celery").setLevel(WARNING)  # a line for every bell would tell nobody anything
+    getLogger(Consumer.__module__).setLevel(CRITICAL)  # ours says it in one line each
+    # It takes JSON only, which root may read too.
+    filterwarnings("ignore", category=SecurityWarning)
+
+
+@signals.worker_init.connect
+def _before_the_pool(**_kwargs: Any) -> None:
+    _process.lifeline = Lifeline()
+    # What is there by now stays, and is shared with the children. Without it there is so little that Python looks
+    # through all of it often: what is left of lost connections, in cycles, would come to 10 MB.
+    gc.freeze()
+
+
+@signals.worker_process_init.connect
+def _in_the_child(**_kwargs: Any) -> None:
+    _process.child = Child(Parts(settings.load()), _process.lifeline)
+
+
+@signals.worker_ready.connect
+def _ready(**_kwargs: Any) -> None:
+    log.info("worker.ready")
+
+
+@signals.worker_shutting_down.connect
+def _ending(**_kwargs: Any) -> None:
+    if _process.lifeline.cut():
+        os._exit(0)  # nothing is left that Celery would have to end
+
+
+@signals.worker_process_shutdown.connect
+def _at_the_end_of_the_child(exitcode: int, **_kwargs: Any) -> None:
+    _process.child.end(exitcode)

@@ -1,0 +1,62 @@
+"""What the errors of a session mean: those of aiosmtplib, of TLS and of the operating system. Pure."""
+
+import ssl
+from collections.abc import Iterator
+from typing import cast
+
+from aiosmtplib import SMTPException, SMTPResponse, SMTPResponseException, SMTPServerDisconnected
+
+from worker.domain.outcomes import RelayDown, Reply, Scope, Stage, judge, one_line
+from worker.domain.relays import Relay
+
+
+class NotOfferedError(Exception):
+    """The relay can't do what its settings ask for."""
+
+
+def relay_down(error: Exception, stage: Stage, relay: Relay) -> RelayDown:
+    """An error at `stage`, about nobody's mail."""
+    if stage is Stage.CONNECT and _has_cause(error, SMTPResponseException, SMTPServerDisconnected):
+        stage = Stage.GREETING  # aiosmtplib connects and reads the greeting in one step
+    if isinstance(error, SMTPResponseException):
+        return refusal(SMTPResponse(error.code, error.message), stage)
+    ours = isinstance(error, NotOfferedError) or _has_cause(error, ssl.SSLCertVerificationError)
+    scope = Scope.CONFIGURATION if ours else Scope.RELAY
+    return RelayDown(scope, stage, one_line(f"{relay}: {words(error)}"))
+
+
+def refusal(response: SMTPResponse, stage: Stage) -> RelayDown:
+    """A reply at `stage`, before RCPT, that is no go-ahead."""
+    # Until RCPT there is nobody else to blame, and `judge` knows it.
+    return cast(RelayDown, judge(stage, Reply(response.code, response.message)))
+
+
+def words(error: Exception) -> str:
+    """What happened, for people: from the innermost cause, which is the most exact."""
+    *_, root = _causes(error)
+    match root:
+        case ssl.SSLCertVerificationError():
+            return f"its certificate is not trusted: {root.verify_message}"
+        case ssl.SSLError():
+            return f"TLS failed (is it the right port and scheme?): {root.reason}"
+        case TimeoutError():
+            return "no answer in time"
+        case SMTPServerDisconnected():
+            return "it closed the connection"
+        case OSError():
+            return root.strerror or str(root)
+        case NotOfferedError() | SMTPException():
+            return str(root)
+        case _:
+            return type(root).__name__
+
+
+def _causes(error: Exception) -> Iterator[Exception]:
+    cause: BaseException | None = error
+    while isinstance(cause, Exception):  # a timeout's own cause is a cancellation, which says nothing
+        yield cause
+        cause = cause.__cause__
+
+
+def _has_cause(error: Exception, *kinds: type[Exception]) -> bool:
+    return any(isinstance(cause, kinds) for cause in _causes(error))

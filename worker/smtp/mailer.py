@@ -1,0 +1,213 @@
+"""Sends mails over pools of kept connections, one for each relay: the door to SMTP.
+
+The connections that are kept are in `smtp_pool`, who uses which of them in `smtp_run`, to which relay new ones go in
+`failover`, and what is said on each in `smtp_session` and `smtp_pipeline`.
+"""
+
+import asyncio
+import ssl
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
+from typing import Final
+
+import structlog
+
+from worker.domain.outcomes import RelayDown, Scope, Stage
+from worker.domain.relays import Relay
+from worker.smtp.failover import Failover, together
+from worker.smtp.pipeline import PipelinedSession
+from worker.smtp.pool import Limits, Pool
+from worker.smtp.rules import Mail, Session, Timeouts
+from worker.smtp.run import Report, Run, Source
+from worker.smtp.session import SmtpSession
+
+__all__ = ["Limits", "Mail", "Mailer", "Report", "Run", "Source", "Timeouts"]
+
+_TIMEOUTS: Final = Timeouts()
+_LIMITS: Final = Limits()
+
+HASTE_SECONDS: Final = 5.0
+"""A relay that has not let us in by then is passed over, if another one comes after it."""
+
+log = structlog.get_logger()
+
+
+class Mailer:
+    """At most `connections` connections to each relay, kept from one run to the next.
+
+    Connections go to the first of `relays` that can be used. Belongs to one event loop. `sender` is the envelope's
+    (MAIL FROM). `pipelining`: where a relay offers it.
+    """
+
+    def __init__(
+        self,
+        *relays: Relay,
+        sender: str,
+        connections: int,
+        timeouts: Timeouts = _TIMEOUTS,
+        limits: Limits = _LIMITS,
+        clock: Callable[[], float] = time.monotonic,
+        tls_context: ssl.SSLContext | None = None,
+        pipelining: bool = True,
+    ) -> None:
+        self.relays: Sequence[Relay] = relays
+        self._sender = sender
+        self._timeouts = timeouts
+        self._pipelining = pipelining
+        # Made once, since loading the trusted certificates takes 20 ms and a megabyte.
+        if tls_context is None and any(relay.security != "plain" for relay in relays):
+            tls_context = ssl.create_default_context()
+        self._tls_context = tls_context
+        self._choice = Failover(len(relays), clock)
+        self._pools = [Pool(partial(self._connect, place), connections, limits, clock) for place in range(len(relays))]
+        self._runs = set[Run]()
+        self._asking = set[asyncio.Task[None]]()
+
+    @property
+    def relay_in_use(self) -> Relay:
+        """The one that has let us in."""
+        return self.relays[self._choice.current]
+
+    @property
+    def has_another(self) -> bool:
+        """Whether there are several relays, and one that was not found down."""
+        return len(self.relays) > 1 and not self._choice.are_all_down
+
+    def start(self, source: Source, report: Report) -> Run:
+        """Begin to send what `source` has; `report` hears of every mail taken from it exactly once."""
+        self._ask_again()
+        run = Run(self._pools, self._choice, source, report)
+        self._runs.add(run)
+        run.done.add_done_callback(lambda _: self._runs.discard(run))
+        run.stir()
+        return run
+
+    async def run(self, source: Source, report: Report) -> RelayDown | None:
+        """`start`, and wait for the end; see `Run.result`."""
+        return await self.start(source, report).result()
+
+    def stir(self) -> None:
+        """More may be written than before."""
+        for run in list(self._runs):
+            run.stir()
+
+    async def finish(self, seconds: float) -> None:
+        """Wait so long for what is still on its way, then break it off: every mail is reported when this returns."""
+        runs = list(self._runs)
+        if runs:
+            await asyncio.wait([run.done for run in runs], timeout=seconds)
+            await asyncio.gather(*(run.cancel() for run in runs))
+
+    async def probe(self, *, mail_from: bool) -> RelayDown | None:
+        """Try the relays in order, without a mail. None: one can be used, and will be.
+
+        With `mail_from` they are also asked whether our sender may send.
+        """
+        troubles: dict[int, RelayDown] = {}
+        for place in range(len(self.relays)):
+            failures = self._choice.failures(place)
+            down = await self.ask(place, mail_from=mail_from)
+            if down is None:
+                self._note_answer(place, failures)
+                return None
+            self._choice.failed(place, down)
+            troubles[place] = down
+        return together(troubles)
+
+    async def ask(self, place: int, *, mail_from: bool) -> RelayDown | None:
+        """Try one relay, by its place in the list, on a connection of its own. None: it can be used."""
+        session = self._session(place)
+        try:
+            down = await self._opened(session, place)
+            if down is None and mail_from:
+                down = await session.check_sender()
+        except asyncio.CancelledError:
+            session.drop()
+            raise
+        await session.quit()
+        return down
+
+    async def close_idle(self) -> None:
+        """Close the connections that have been idle for too long. Never raises."""
+        for pool in self._pools:
+            await pool.close_idle()
+
+    async def close(self) -> None:
+        """Close all connections that no run is using. Never raises."""
+        for asking in self._asking:
+            asking.cancel()
+        if self._asking:
+            await asyncio.wait(self._asking)
+        await asyncio.gather(*(pool.close() for pool in self._pools))
+
+    def _ask_again(self) -> None:
+        """Looks after relays, if it is time to; nobody's mail waits for that."""
+        better, used = self._choice.take_question(), self._choice.order[0]
+        if better is not None and self._pools[better].has_room:
+            self._in_the_background(self._look_after(better))
+        if len(self.relays) > 1 and self._pools[used].is_taken and self._choice.may_ask(used):
+            self._in_the_background(self._look_whether_alive(used))
+
+    def _in_the_background(self, work: Coroutine[None, None, None]) -> None:
+        asking = asyncio.create_task(work)
+        self._asking.add(asking)
+        asking.add_done_callback(self._asking.discard)
+
+    async def _look_after(self, place: int) -> None:
+        """A better relay was down. If it is back there is a connection for the next mail."""
+        down = await self._pools[place].prepare()
+        if down is not None and self._choice.failed(place, down):
+            _log_trouble(down)("relay.still_down", relay=str(self.relays[place]), reason=down.reason)
+
+    async def _look_whether_alive(self, place: int) -> None:
+        """All connections wait for the relay, perhaps for minutes: it may be slow, or its host be gone."""
+        down = await self.ask(place, mail_from=False)
+        if down is not None and down.reply is None:
+            self._choice.failed(place, down)
+            self.stir()
+
+    async def _connect(self, place: int) -> Session | RelayDown:
+        opened, failures = self._session(place), self._choice.failures(place)
+        down = await self._opened(opened, place)
+        if down is not None:
+            return down
+        self._note_answer(place, failures)
+        if self._pipelining and opened.offers_pipelining:
+            return PipelinedSession(opened.give_away(), str(self.relays[place]), self._sender, self._timeouts)
+        return opened
+
+    async def _opened(self, session: SmtpSession, place: int) -> RelayDown | None:
+        if place == len(self.relays) - 1:
+            return await session.open()
+        try:
+            async with asyncio.timeout(HASTE_SECONDS):
+                return await session.open()
+        except TimeoutError:
+            words = f"{self.relays[place]}: it has not let us in within {HASTE_SECONDS:.0f} s"
+            return RelayDown(Scope.RELAY, Stage.CONNECT, words)
+
+    def _note_answer(self, place: int, failures: int) -> None:
+        """Connections go there from now on, if no better relay is known to be up."""
+        before = self._choice.current
+        if not self._choice.answered(place, failures):
+            return
+        if place < before:
+            log.info("relay.back", relay=str(self.relays[place]), instead_of=str(self.relays[before]))
+            return
+        trouble = self._choice.trouble(before)
+        _log_trouble(trouble)(
+            "relay.failed_over",
+            relay=str(self.relays[place]),
+            instead_of=str(self.relays[before]),
+            reason=trouble and trouble.reason,
+        )
+
+    def _session(self, place: int) -> SmtpSession:
+        return SmtpSession(self.relays[place], self._sender, self._timeouts, self._tls_context)
+
+
+def _log_trouble(trouble: RelayDown | None) -> Callable[..., object]:
+    """How loud: what only people can mend is an error."""
+    is_ours = trouble is not None and trouble.scope is Scope.CONFIGURATION
+    return log.error if is_ours else log.warning  # type: ignore[no-any-return]  # structlog's loggers have no types

@@ -1,0 +1,132 @@
+"""The connections to a relay that are kept: from mail to mail, and from one run to the next."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+
+from worker.domain.outcomes import RelayDown
+from worker.smtp.rules import Session
+
+Connect = Callable[[], Awaitable[Session | RelayDown]]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How long a connection is kept: in mails, in seconds since it was opened, in idle seconds.
+
+    Relays close connections too, mostly after five minutes, or some seconds of silence; one that does so after fewer
+    mails says 421, which costs nobody anything.
+    """
+
+    mails: int = 1000
+    age: float = 300.0
+    idle: float = 5.0
+
+
+WIDEN_SECONDS = 5.0
+"""So long after the relay has refused a connection one more is tried, and so on."""
+
+
+@dataclass(slots=True, eq=False)
+class Kept:
+    """A connection, and when (by the pool's clock) it was opened and last used."""
+
+    session: Session
+    opened_at: float
+    used_at: float
+
+
+class Pool:
+    """At most `connections` to one relay, for several users at a time who each say so in `in_use`."""
+
+    def __init__(self, connect: Connect, connections: int, limits: Limits, clock: Callable[[], float]) -> None:
+        self.connections = connections
+        self.in_use = 0
+        self._connect = connect
+        self._limits = limits
+        self._clock = clock
+        self._idle: list[Kept] = []
+        self._width = connections
+        self._narrowed_at = float("-inf")
+
+    @property
+    def width(self) -> int:
+        """How many connections the relay seems to allow."""
+        if self._width == self.connections:
+            return self._width
+        return min(self.connections, self._width + int((self._clock() - self._narrowed_at) / WIDEN_SECONDS))
+
+    @property
+    def size(self) -> int:
+        """How many connections there are, those included that are kept for later."""
+        return self.in_use + len(self._idle)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether there may be one connection more, as far as it is up to us."""
+        return self.size < self.connections
+
+    @property
+    def is_taken(self) -> bool:
+        """Whether all connections that there may be are in use."""
+        return self.in_use >= self.connections
+
+    def narrow(self, width: int) -> None:
+        """The relay has refused a connection while there were so many others."""
+        self._width, self._narrowed_at = max(1, width), self._clock()
+
+    async def take(self) -> Kept | RelayDown:
+        """A connection: an idle one that is still good, or a new one. RelayDown: none is to be had."""
+        while self._idle:
+            kept = self._idle.pop()  # the last used, so that the others can grow old
+            if self._is_good(kept):
+                return kept
+            await kept.session.quit()
+        return await self._open()
+
+    def put_back(self, kept: Kept) -> None:
+        """Somebody has used it; somebody else may, if it is still open."""
+        if kept.session.is_open:
+            kept.used_at = self._clock()
+            self._idle.append(kept)
+
+    async def prepare(self) -> RelayDown | None:
+        """Opens a connection for whoever needs one next. RelayDown: none is to be had."""
+        self.in_use += 1
+        try:
+            kept = await self._open()
+        finally:
+            self.in_use -= 1
+        if isinstance(kept, RelayDown):
+            return kept
+        self.put_back(kept)
+        return None
+
+    def may_go_on(self, kept: Kept) -> bool:
+        """Whether it may be used for one mail more."""
+        return kept.session.mails < self._limits.mails and self._clock() - kept.opened_at < self._limits.age
+
+    async def close_idle(self) -> None:
+        """Close the connections that have been idle for too long. Never raises."""
+        idle = self._idle
+        self._idle = [kept for kept in idle if self._is_good(kept)]
+        await _quit(kept for kept in idle if kept not in self._idle)
+
+    async def close(self) -> None:
+        """Close all connections that nobody is using. Never raises."""
+        idle, self._idle = self._idle, []
+        await _quit(idle)
+
+    async def _open(self) -> Kept | RelayDown:
+        session = await self._connect()
+        if isinstance(session, RelayDown):
+            return session
+        now = self._clock()
+        return Kept(session, opened_at=now, used_at=now)
+
+    def _is_good(self, kept: Kept) -> bool:
+        return kept.session.is_open and self.may_go_on(kept) and self._clock() - kept.used_at < self._limits.idle
+
+
+async def _quit(connections: Iterable[Kept]) -> None:
+    await asyncio.gather(*(kept.session.quit() for kept in connections))

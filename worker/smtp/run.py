@@ -1,0 +1,297 @@
+"""A run: the mails of one source go out over as many connections as they need and may have.
+
+They go to the first relay. Where nobody can be mailed by it, new connections go to the next one, in the same run.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Final, Protocol
+
+from worker.domain.outcomes import Deferred, Outcome, Rejected, RelayDown, Scope, Sent, Stage, Unknown
+from worker.smtp.failover import Failover, together
+from worker.smtp.lane import Lane
+from worker.smtp.pool import Kept, Pool
+from worker.smtp.rules import Mail
+
+Report = Callable[[Mail, Outcome], None]
+
+_FROM_A_WELL_RELAY: Final = (Sent, Deferred, Rejected)
+"""Outcomes that only a relay brings about that is well."""
+
+
+class Source(Protocol):
+    """Where a run's mails come from."""
+
+    @property
+    def available(self) -> int:
+        """How many mails could be taken now."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether there will never be another mail. Whoever changes this, or `available`, stirs the run."""
+
+    def next_now(self) -> Mail | None:
+        """Takes the next mail, if there is one. A connection is ready for it."""
+
+    def put_back(self, mail: Mail) -> None:
+        """This mail was taken, but its connection had ended before the relay heard of it."""
+
+    def may_write(self) -> bool:
+        """Whether the content of a mail may be written now. Whoever changes this stirs the run."""
+
+    def is_wanted(self, mail: Mail) -> bool:
+        """Whether a mail taken from here may still go out. Asked right before its content is written."""
+
+
+class Run:
+    """Sends what `source` has, and reports every mail taken from it exactly once.
+
+    A connection is opened when there is a mail for it, but the mail is taken only when it is open: what waits can be
+    sent by another, or be released. `pools` has the connections to each relay, `choice` says which is to be used.
+    """
+
+    def __init__(self, pools: Sequence[Pool], choice: Failover, source: Source, report: Report) -> None:
+        self.source = source
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """When nothing is on its way, and nothing more will be."""
+        self.goes_on = True
+        self._lanes = [Lane(place, pool) for place, pool in enumerate(pools)]
+        self._choice = choice
+        self._report = report
+        self._workers = set[asyncio.Task[RelayDown | None]]()
+        self._opening = 0
+        """How many of the workers will take a mail as soon as they have a connection."""
+        self._resting: list[Callable[[], None]] = []
+        """Connections that wait for a mail."""
+        self._held: list[Callable[[], None]] = []
+        """Those that have one whose content may not be written yet."""
+        self._error: BaseException | None = None
+        self._has_given_up = False
+        """Whether there may be resting connections to a relay that is not used any more."""
+
+    def stir(self) -> None:
+        """The source may have mails, or lets them be written, or is over."""
+        held, self._held = self._held, []
+        for go_on in held:
+            go_on()
+        if self._has_given_up:
+            self._has_given_up = False
+            self._wake_all()
+        while self._resting and self._may_start():
+            self._resting.pop()()  # the last that rested, so that the others can grow old
+        while self._may_start() and self.source.available > self._opening:
+            lane = self._lane()
+            if lane is None or not lane.may_connect:
+                break
+            self._start(lane)
+        self._end_if_over()
+
+    async def result(self) -> RelayDown | None:
+        """Waits for the end. Returns why nobody can be mailed now, if that is so; raises what source or report raised.
+
+        A cancelled one still reports every mail, then raises CancelledError.
+        """
+        try:
+            await asyncio.shield(self.done)
+        except asyncio.CancelledError:
+            await self.cancel()
+            raise
+        if self._error is not None:
+            raise self._error
+        return self.verdict()
+
+    async def cancel(self) -> None:
+        """Ends all at once: what is on its way is reported as unknown, or as not sent."""
+        self._stop()
+        self._cancel_workers()
+        self._end_if_over()
+        await asyncio.shield(self.done)
+
+    def verdict(self) -> RelayDown | None:
+        """Why nobody can be mailed now, or None: somebody could."""
+        if self.goes_on and any(lane.is_of_use for lane in self._lanes):
+            return None
+        troubles = {lane.place: lane.down for lane in self._lanes if lane.down is not None}
+        return together(troubles) if troubles else None
+
+    # For the sessions: see `Turn`
+
+    def report(self, mail: Mail, outcome: Outcome, lane: Lane) -> None:
+        """Passes on how a mail ended, and takes it into account."""
+        if isinstance(outcome, _FROM_A_WELL_RELAY):
+            lane.worked = True
+            lane.in_a_row = 0
+        elif isinstance(outcome, RelayDown):
+            self._note_down(lane, outcome)
+        elif isinstance(outcome, Unknown):
+            self._note_lost(lane, outcome)
+        self._report(mail, outcome)
+
+    def rest(self, go_on: Callable[[], None], lane: Lane, *, is_amid: bool) -> bool:
+        """See `Turn`."""
+        if is_amid:
+            self._held.append(go_on)
+        elif lane.goes_on and not self.source.is_over:
+            self._resting.append(go_on)
+        else:
+            return False
+        return True
+
+    # The workers, one for each connection
+
+    def _may_start(self) -> bool:
+        return self.goes_on and self.source.available > 0
+
+    def _lane(self) -> Lane | None:
+        """Where new connections go; None: there is no relay left."""
+        return next((lane for place in self._choice.order if (lane := self._lanes[place]).goes_on), None)
+
+    def _start(self, lane: Lane) -> None:
+        self._opening += 1
+        lane.workers += 1
+        lane.pool.in_use += 1
+        worker = asyncio.create_task(self._work(lane))
+        self._workers.add(worker)
+        worker.add_done_callback(partial(self._ended, lane))
+
+    async def _work(self, lane: Lane) -> RelayDown | None:
+        """Uses one connection, and another when that has ended. RelayDown: none was to be had."""
+        while True:
+            try:
+                kept = await lane.pool.take()
+            finally:
+                self._opening -= 1
+            if isinstance(kept, RelayDown):
+                return kept
+            lane.connected = True
+            await self._serve(lane, kept)
+            if not self._may_start() or _is_cancelled() or self._lane() is not lane:
+                return None
+            self._opening += 1
+
+    async def _serve(self, lane: Lane, kept: Kept) -> None:
+        if _is_cancelled():  # and it was lost on the way
+            lane.pool.put_back(kept)
+            return
+        try:
+            unsent = await kept.session.serve(_Turn(self, lane, kept, lane.pool))
+        finally:
+            lane.pool.put_back(kept)
+        if unsent is not None:
+            self.source.put_back(unsent)
+
+    def _ended(self, lane: Lane, worker: asyncio.Task[RelayDown | None]) -> None:
+        self._workers.discard(worker)
+        lane.workers -= 1
+        lane.pool.in_use -= 1
+        error = None if worker.cancelled() else worker.exception()
+        if error is not None:
+            self._error = self._error or error
+            self._stop()
+            self._cancel_workers()
+        elif not worker.cancelled() and (down := worker.result()) is not None:
+            self._note_unconnected(lane, down)
+        self.stir()
+
+    def _stop(self) -> None:
+        self.goes_on = False
+        for lane in self._lanes:
+            lane.goes_on = False
+
+    def _cancel_workers(self) -> None:
+        for worker in self._workers:
+            worker.cancel()
+
+    def _wake_all(self) -> None:
+        resting, self._resting = self._resting, []
+        for go_on in resting:
+            go_on()
+
+    def _end_if_over(self) -> None:
+        if self.goes_on and not self.source.is_over:
+            return
+        self._wake_all()
+        if not self._workers and not self.done.done():
+            self._conclude()
+            self.done.set_result(None)
+
+    def _conclude(self) -> None:
+        """What the next run should know."""
+        for lane in self._lanes:
+            if lane.connected and lane.allowed is not None:
+                lane.pool.narrow(lane.allowed)
+            if lane.worked:
+                self._choice.took_mail(lane.place)
+            elif trouble := lane.took_nothing:
+                self._choice.failed(lane.place, trouble)
+
+    # Relays in trouble
+
+    def _note_down(self, lane: Lane, down: RelayDown) -> None:
+        if lane.goes_on and lane.note_down(down):
+            self._give_up(lane, down)
+
+    def _note_lost(self, lane: Lane, outcome: Unknown) -> None:
+        """Verdicts that don't come are no reason to end a run, but one to go to another relay."""
+        if lane.goes_on and len(self._lanes) > 1:
+            trouble = RelayDown(Scope.RELAY, Stage.DOT, outcome.reason)
+            if lane.note_lost(trouble):
+                self._give_up(lane, trouble)
+
+    def _note_unconnected(self, lane: Lane, down: RelayDown) -> None:
+        """The others may have more luck: relays limit how many connections we may have."""
+        lane.note_unconnected(down)
+        self._note_down(lane, down)
+        if lane.has_no_connection:
+            self._give_up(lane, down)
+
+    def _give_up(self, lane: Lane, down: RelayDown) -> None:
+        """Nobody can be mailed by this relay now. Perhaps by another."""
+        if not lane.goes_on:
+            return
+        lane.goes_on = False
+        self._has_given_up = True
+        if lane.is_only_limited(down, lately=self._choice.took_mail_lately(lane.place)):
+            self._stop()
+            return
+        self._choice.failed(lane.place, down)
+        if self._lane() is None:
+            self._stop()
+
+
+@dataclass(frozen=True, slots=True)
+class _Turn:
+    """A run, as the session sees it that has one connection of it."""
+
+    run: Run
+    lane: Lane
+    kept: Kept
+    pool: Pool
+
+    def next_now(self) -> Mail | None:
+        """Another mail, as long as the run goes on with this relay and the connection may be used."""
+        return self.run.source.next_now() if self.lane.goes_on and self.pool.may_go_on(self.kept) else None
+
+    def rest(self, go_on: Callable[[], None], *, is_amid: bool = False) -> bool:
+        """Whether this connection may hope for more."""
+        return (is_amid or self.pool.may_go_on(self.kept)) and self.run.rest(go_on, self.lane, is_amid=is_amid)
+
+    def may_write(self) -> bool:
+        """See `Source`."""
+        return self.run.source.may_write()
+
+    def is_wanted(self, mail: Mail) -> bool:
+        """See `Source`."""
+        return self.run.source.is_wanted(mail)
+
+    def report(self, mail: Mail, outcome: Outcome) -> None:
+        """See `Run`."""
+        self.run.report(mail, outcome, self.lane)
+
+
+def _is_cancelled() -> bool:
+    """Whether this task was asked to end, even if the CancelledError got lost on its way."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

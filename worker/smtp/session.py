@@ -1,0 +1,290 @@
+"""One connection to the relay: opened, used for one mail after the other, and closed.
+
+This module drives aiosmtplib; `smtp_errors` says what its errors mean. It opens every connection, and speaks plain
+SMTP: one command and one reply at a time. Where the relay can do better, `smtp_pipeline` goes on with the open
+connection. `sendmail` would not do: it has one timeout for everything, and does not tell if the final dot was written
+before a connection broke: the difference of "not sent" and "unknown".
+"""
+
+import asyncio
+import re
+import socket
+import ssl
+from contextlib import suppress
+from functools import cache
+from typing import Final, cast
+
+from aiosmtplib import (
+    SMTP,
+    SMTPException,
+    SMTPResponse,
+    SMTPServerDisconnected,
+)
+
+from worker.domain.outcomes import Outcome, RelayDown, Reply, Stage, Unknown, is_go_ahead, judge, one_line
+from worker.domain.relays import Relay
+from worker.smtp.errors import NotOfferedError, refusal, relay_down, words
+from worker.smtp.rules import (
+    LEAVING,
+    QUIT_TIMEOUT,
+    STOPPED,
+    STOPPED_LATE,
+    UNUSABLE,
+    Mail,
+    Timeouts,
+    Turn,
+    can_be_said,
+    is_last_word,
+)
+
+_HOST_NAME: Final = re.compile(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+")
+
+
+class SmtpSession:
+    """A connection, for one user at a time. Ask `is_open` before each use."""
+
+    def __init__(self, relay: Relay, sender: str, timeouts: Timeouts, tls_context: ssl.SSLContext | None) -> None:
+        self.mails = 0
+        """How many mails it was used for, whatever became of them."""
+        self._relay = relay
+        self._mail_from = f"MAIL FROM:<{sender}>".encode("ascii")
+        self._timeouts = timeouts
+        self._stage: Stage = Stage.CONNECT
+        self._needs_reset = False
+        self._client = SMTP(
+            hostname=relay.host,
+            port=relay.port,
+            use_tls=relay.security == "tls",
+            start_tls=False,  # `_connect` does it, and not only if it is offered
+            tls_context=tls_context,
+            timeout=timeouts.command,
+            local_hostname=_hello_name(),
+        )
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it can be used, as far as is known on this side."""
+        return self._client.is_connected
+
+    @property
+    def offers_pipelining(self) -> bool:
+        """Whether the relay said that it takes commands in groups (RFC 2920)."""
+        return self._client.supports_extension("pipelining")
+
+    async def open(self) -> RelayDown | None:
+        """Connect, encrypt and log in as the relay's settings say. None: ready for mails."""
+        try:
+            await self._connect()
+        except asyncio.CancelledError:
+            self.drop()
+            raise
+        except Exception as error:
+            self.drop()
+            return relay_down(error, self._stage, self._relay)
+        return None
+
+    def give_away(self) -> asyncio.Transport:
+        """Give the open connection away, as it is: encrypted, logged in, and every reply read."""
+        transport = cast(asyncio.Transport, self._client.transport)
+        self._client.transport = None  # or `close`, which makes the client forget all about it, would close it too
+        self._client.close()
+        return transport
+
+    async def serve(self, turn: Turn) -> Mail | None:
+        """Send the mails of `turn` one by one; see `Session`."""
+        while self.is_open:
+            mail = turn.next_now()
+            if mail is None:
+                if not await _rested(turn):
+                    return None
+            elif unsent := await self._send(mail, turn):
+                return unsent
+        return None
+
+    async def _send(self, mail: Mail, turn: Turn) -> Mail | None:
+        try:
+            outcome = await self._try(mail, turn)
+        except BaseException:  # a cancellation, mostly
+            self.drop()
+            turn.report(mail, Unknown(STOPPED_LATE) if self._stage is Stage.DOT else STOPPED)
+            raise
+        if outcome is None:
+            return mail
+        turn.report(mail, outcome)
+        return None
+
+    async def _try(self, mail: Mail, turn: Turn) -> Outcome | None:
+        """Run one mail transaction. None: the relay had left since the last one; nothing was sent."""
+        if not can_be_said(mail.recipient):
+            return UNUSABLE
+        try:
+            return await self._transaction(mail, turn)
+        except Exception as error:
+            self.drop()
+            return self._broken(error)
+        finally:
+            self.mails += 1
+
+    async def check_sender(self) -> RelayDown | None:
+        """Ask whether our sender may send (MAIL FROM, then RSET). None: it may."""
+        try:
+            response = await self._ask(Stage.MAIL, self._mail_from)
+            if not is_go_ahead(Stage.MAIL, response.code):
+                return refusal(response, Stage.MAIL)
+            await self._ask(Stage.MAIL, b"RSET")
+        except Exception as error:
+            return relay_down(error, self._stage, self._relay)
+        return None
+
+    async def quit(self) -> None:
+        """Take leave and close. Waits 2 seconds at most, and hides every error."""
+        transport = self._transport
+        try:
+            with suppress(Exception):
+                async with asyncio.timeout(QUIT_TIMEOUT):
+                    await self._client.quit(timeout=None)
+        finally:
+            self.drop()
+            if transport is not None:  # the client has forgotten it, and with TLS waits long for the relay to close it
+                transport.abort()
+
+    def drop(self) -> None:
+        """Close at once and without a word; what is not on its way yet stays here."""
+        transport = self._transport
+        self._client.close()
+        if transport is not None:
+            transport.abort()
+
+    @property
+    def _transport(self) -> asyncio.WriteTransport | None:
+        return cast("asyncio.WriteTransport | None", self._client.transport)
+
+    async def _connect(self) -> None:
+        # Here and in `quit` the timeouts are asyncio's. aiosmtplib's are made of wait_for, which in
+        # Python 3.11 forgets a cancellation that comes together with what it waits for.
+        async with asyncio.timeout(self._timeouts.connect):
+            await self._client.connect(timeout=None)
+        await self._greet()
+        if self._relay.security == "starttls":
+            await self._encrypt()
+            await self._greet()
+        if self._relay.username is not None and self._relay.password is not None:
+            await self._log_in(self._relay.username, self._relay.password.get_secret_value())
+        self._check_step()
+
+    async def _greet(self) -> None:
+        self._stage = Stage.EHLO
+        async with asyncio.timeout(self._timeouts.command):
+            await self._client.ehlo(timeout=None)
+
+    async def _encrypt(self) -> None:
+        self._stage = Stage.STARTTLS
+        if not self._client.supports_extension("starttls"):
+            raise NotOfferedError("it does not offer STARTTLS; nothing is sent unencrypted")
+        async with asyncio.timeout(self._timeouts.command):
+            await self._client.starttls(timeout=None)
+
+    def _check_step(self) -> None:
+        # What came in one packet with a reply stays in a buffer, for which aiosmtplib has no public name. Each later
+        # reply would be taken for the one after it.
+        if self._client.protocol is not None and self._client.protocol._buffer:
+            raise SMTPException("it said more than it was asked")
+
+    async def _log_in(self, username: str, password: str) -> None:
+        self._stage = Stage.AUTH
+        mechanisms = {
+            "plain": self._client.auth_plain,
+            "login": self._client.auth_login,
+            "cram-md5": self._client.auth_crammd5,
+        }
+        # Only the first: aiosmtplib's own `login` goes on to the next one with a wrong password, and relays lock out
+        # whoever does that.
+        for name, log_in in mechanisms.items():
+            if name in self._client.server_auth_methods:
+                async with asyncio.timeout(self._timeouts.command):
+                    await log_in(username, password, timeout=None)
+                return
+        raise NotOfferedError("it offers no login by PLAIN, LOGIN or CRAM-MD5")
+
+    async def _transaction(self, mail: Mail, turn: Turn) -> Outcome | None:
+        self._stage = Stage.MAIL
+        if self._needs_reset and not await self._reset():
+            return None
+        for stage, command in (
+            (Stage.MAIL, self._mail_from),
+            (Stage.RCPT, f"RCPT TO:<{mail.recipient}>".encode("ascii")),
+            (Stage.DATA, b"DATA"),
+        ):
+            response = await self._ask(stage, command)
+            if not is_go_ahead(stage, response.code):
+                return self._refused(stage, response)
+        while not turn.may_write():
+            await _rested(turn, is_amid=True)
+        if not turn.is_wanted(mail):  # after a 354 there is no way back but to leave
+            self.drop()
+            return STOPPED
+        response = await self._write_content(mail.content)
+        if not is_go_ahead(Stage.DOT, response.code):
+            return self._refused(Stage.DOT, response)
+        return judge(Stage.DOT, Reply(response.code, response.message))
+
+    async def _reset(self) -> bool:
+        response = await self._ask(Stage.MAIL, b"RSET")
+        self._needs_reset = not is_go_ahead(Stage.MAIL, response.code)
+        if self._needs_reset:
+            self.drop()
+        return not self._needs_reset
+
+    async def _ask(self, stage: Stage, command: bytes) -> SMTPResponse:
+        self._stage = stage
+        response = await self._client.execute_command(command)
+        task = asyncio.current_task()
+        # A forgotten cancellation, as in `_connect`. Looking for it is cheaper than a timeout of our own.
+        if task is not None and task.cancelling():
+            raise asyncio.CancelledError
+        return response
+
+    async def _write_content(self, content: bytes) -> SMTPResponse:
+        protocol = self._client.protocol
+        if protocol is None:
+            raise SMTPServerDisconnected("closed after the reply to DATA")
+        protocol.write(content)
+        self._stage = Stage.DOT
+        return await protocol.read_response(timeout=self._timeouts.final)
+
+    def _refused(self, stage: Stage, response: SMTPResponse) -> Outcome | None:
+        # RSET has to wait until the connection is used again: the outcome is known, so report it.
+        self._needs_reset = True
+        if is_last_word(response.code):
+            self.drop()
+        if response.code == LEAVING and self._is_stale(stage):
+            return None
+        return judge(stage, Reply(response.code, response.message))
+
+    def _broken(self, error: Exception) -> Outcome | None:
+        """What an exception in a transaction means; the connection has been dropped."""
+        if isinstance(error, SMTPServerDisconnected) and self._is_stale(self._stage):
+            return None
+        if self._stage is Stage.DOT:
+            return Unknown(one_line(f"no usable reply to the mail: {words(error)}"))
+        return relay_down(error, self._stage, self._relay)
+
+    def _is_stale(self, stage: Stage) -> bool:
+        """Whether a relay that leaves at `stage` has only had enough of this connection."""
+        return stage is Stage.MAIL and self.mails > 0
+
+
+async def _rested(turn: Turn, *, is_amid: bool = False) -> bool:
+    """Waits until there may be a mail again; False if none will come."""
+    rested = asyncio.get_running_loop().create_future()
+    if not turn.rest(lambda: None if rested.done() else rested.set_result(None), is_amid=is_amid):
+        return False
+    await rested
+    return True
+
+
+@cache
+def _hello_name() -> str:
+    """How we introduce ourselves. Not by `getfqdn`, which may wait for a name server."""
+    name = socket.gethostname()
+    return name if _HOST_NAME.fullmatch(name) else "[127.0.0.1]"

@@ -1,0 +1,337 @@
+"""The event stream: the only door to Redis Streams.
+
+Every error of redis is a RedisAway outside, and no command is retried: see `redis_client`.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import redis
+from redis.exceptions import AskError, ClusterCrossSlotError, ClusterError, OutOfMemoryError, ResponseError
+
+from worker.domain.errors import BadSetting
+from worker.stream.dead_letter import Fields, dead_letter
+from worker.stream.redis_client import connect, translated
+
+GROUP = "stockbell"
+DEAD_LETTERS_KEPT = 10_000
+TIMEOUT_SECONDS = 10
+MAX_BLOCK_MS = 5_000
+"""redis-py takes a read that blocks longer than its socket timeout for a dead connection."""
+
+CONSUMER_FORGOTTEN_MS = 3_600_000
+MAX_COUNTED = 10_000
+_PAGE = 500
+_LETTERS_AT_ONCE = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One stream entry, as it was published."""
+
+    id: str
+    fields: Fields
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What `take_over` got: entries, and how many more were deleted before they were done."""
+
+    entries: Sequence[Entry]
+    lost: int
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """How the stream stands. `lag`: entries that nobody has read yet; None: too many to count."""
+
+    length: int
+    lag: int | None
+    pending: int
+    dead_letters: int
+
+
+class Stream:
+    """One event stream, read as `consumer` of our group. Nothing connects before the first call.
+
+    Every method raises RedisAway if Redis can't be reached or won't do it, and BadSetting on a
+    Redis Cluster, where a stream and its dead letters could not be changed in one step.
+    """
+
+    def __init__(self, url: str, name: str, *, consumer: str = "", client: redis.Redis | None = None) -> None:
+        """`consumer` must be unique among living readers. `client` is for tests (protocol 2)."""
+        self.name = name
+        self._dead = f"{name}:dead"
+        self._consumer = consumer
+        self._client = client or connect(url, of=_URL, timeout=TIMEOUT_SECONDS, connect_timeout=5)
+
+    def read(self, count: int, block_ms: int) -> list[Entry]:
+        """Up to `count` new entries; waits at most `block_ms` (up to 5 s) for the first.
+
+        Where the group is missing (first start, or Redis came back empty) it is made at the
+        stream's begin, and nothing is returned this time.
+        """
+        block = min(block_ms, MAX_BLOCK_MS) or None
+        with self._translated():
+            try:
+                return self._read(">", count, block)
+            except ResponseError as error:
+                self._make_missing_group(error)
+                return []
+
+    def _read(self, after: str, count: int, block: int | None = None) -> list[Entry]:
+        reply: Any = self._client.xreadgroup(GROUP, self._consumer, {self.name: after}, count=count, block=block)
+        return [entry for _, entries in reply for entry in _entries(entries)]
+
+    def _make_missing_group(self, error: ResponseError) -> None:
+        """Makes the group if that is what the error says is missing, else raises the error."""
+        if not str(error).startswith(_NO_GROUP):
+            raise error
+        try:
+            self._client.xgroup_create(self.name, GROUP, id="0", mkstream=True)
+        except ResponseError as error:
+            if not str(error).startswith("BUSYGROUP"):  # another listener was faster
+                raise
+
+    def take_over(self, idle_ms: int, count: int) -> Taken:
+        """Up to `count` entries that some consumer read over `idle_ms` ago and didn't acknowledge.
+
+        Those that were deleted meanwhile are acknowledged and counted. Consumers that hold nothing
+        and were not heard of for an hour are forgotten.
+        """
+        with self._translated():
+            try:
+                taken = self._take_over(idle_ms, count)
+                self._forget_consumers()
+                return taken
+            except ResponseError as error:
+                self._make_missing_group(error)
+                return Taken((), 0)
+
+    def _take_over(self, idle_ms: int, count: int) -> Taken:
+        entries: list[Entry] = []
+        lost, cursor = 0, b"0-0"
+        while len(entries) < count:
+            cursor, claimed, *deleted = self._claim(idle_ms, cursor, count - len(entries))
+            entries += _entries(claimed)
+            lost += len(deleted[0]) if deleted else self._drop_deleted(claimed)
+            if cursor == b"0-0":
+                break
+        return Taken(entries, lost)
+
+    def _claim(self, idle_ms: int, cursor: bytes, count: int) -> list[Any]:
+        return self._client.xautoclaim(self.name, GROUP, self._consumer, idle_ms, cursor, count=count)
+
+    def _drop_deleted(self, claimed: Sequence[Any]) -> int:
+        """Redis 6.2 claims deleted entries too, and doesn't tell their ids: they are now ours."""
+        if all(entry_id is not None for entry_id, _ in claimed):
+            return 0
+        dropped, after = 0, "0"
+        while mine := self._read(after, _PAGE):
+            gone = [entry.id for entry in mine if not entry.fields]
+            self._ack(gone)
+            dropped, after = dropped + len(gone), mine[-1].id
+        return dropped
+
+    def _forget_consumers(self) -> None:
+        # Deleting a consumer drops what it holds. Should it wake up and read in this very moment,
+        # it still has those entries in its memory, and stores them before it acknowledges.
+        for consumer in self._client.xinfo_consumers(self.name, GROUP):
+            name = consumer["name"]
+            forgotten = consumer["pending"] == 0 and consumer["idle"] > CONSUMER_FORGOTTEN_MS
+            if forgotten and name != self._consumer.encode():
+                self._client.xgroup_delconsumer(self.name, GROUP, name)
+
+    def ack(self, ids: Sequence[str]) -> None:
+        """These entries are done with."""
+        with self._translated():
+            self._ack(ids)
+
+    def _ack(self, ids: Sequence[str]) -> None:
+        if ids:
+            self._client.xack(self.name, GROUP, *ids)
+
+    def bury(self, letters: Sequence[tuple[Entry, str]]) -> int:
+        """Moves entries that nobody can understand to the dead letters, each with its reason.
+
+        A letter is written and its entry acknowledged in one step: both happen, or neither. A full Redis takes no
+        letter: then the oldest go, half of all at most, and if that is not enough the new ones are not kept. Else
+        they would stay in the stream, and with them all behind them. Returns how many were not kept.
+        """
+        lost = 0
+        with self._translated():
+            for start in range(0, len(letters), _LETTERS_AT_ONCE):
+                lost += self._bury_or_drop(letters[start : start + _LETTERS_AT_ONCE])
+        return lost
+
+    def _bury_or_drop(self, letters: Sequence[tuple[Entry, str]]) -> int:
+        if self._has_buried(letters):
+            return 0
+        self._drop_oldest_letters()
+        if self._has_buried(letters):
+            return 0
+        self._ack([entry.id for entry, _ in letters])
+        return len(letters)
+
+    def _drop_oldest_letters(self) -> None:
+        kept = DEAD_LETTERS_KEPT  # how many there are is nothing that a listener may ask
+        has_dropped = 0
+        while kept and not has_dropped:
+            kept //= 2
+            has_dropped = self._client.xtrim(self._dead, maxlen=kept, approximate=False)
+
+    def _has_buried(self, letters: Sequence[tuple[Entry, str]]) -> bool:
+        """False: Redis is full."""
+        with suppress(OutOfMemoryError), self._client.pipeline(transaction=True) as pipe:
+            for entry, reason in letters:
+                letter: Any = dead_letter(entry.id, entry.fields, reason, datetime.now(UTC))
+                pipe.xadd(self._dead, letter, maxlen=DEAD_LETTERS_KEPT, approximate=True)
+            pipe.xack(self.name, GROUP, *(entry.id for entry, _ in letters))
+            pipe.execute()
+            return True
+        return False
+
+    def trim(self) -> None:
+        """Deletes what every group has read and acknowledged, and nothing else."""
+        with self._translated():
+            groups = self._groups()
+            if groups:
+                done = min((self._first_needed(group) for group in groups), key=_id_order)
+                self._client.xtrim(self.name, minid=done, approximate=False)
+
+    def _first_needed(self, group: Mapping[str, Any]) -> bytes:
+        # What the group reads after XINFO was asked is newer than this.
+        delivered: bytes = group["last-delivered-id"]
+        if not group["pending"]:
+            return delivered
+        pending: Any = self._client.xpending(self.name, group["name"])
+        return min(pending["min"] or delivered, delivered, key=_id_order)
+
+    def _groups(self) -> list[dict[str, Any]]:
+        try:
+            return list(self._client.xinfo_groups(self.name))
+        except ResponseError as error:
+            if "no such key" in str(error):
+                return []
+            raise
+
+    def publish(self, fields: Mapping[str, str]) -> str:
+        """Adds an entry and returns its id. After a RedisAway it may be there all the same."""
+        entry: Any = dict(fields)
+        with self._translated():
+            entry_id: Any = self._client.xadd(self.name, entry)
+        return str(entry_id, "ascii")
+
+    def dead_letters(self, limit: int) -> list[Entry]:
+        """The newest `limit` dead letters (0: all), the newest last."""
+        with self._translated():
+            newest: Any = self._client.xrevrange(self._dead, count=limit or None)
+            return _entries(reversed(newest))
+
+    def dead_letters_in_order(self) -> Iterator[Entry]:
+        """All dead letters that there are now, oldest first; they may be replayed meanwhile."""
+        newest = self.dead_letters(1)
+        after = b"-"
+        while newest:
+            with self._translated():
+                page: Any = self._client.xrange(self._dead, after, newest[0].id, count=_LETTERS_AT_ONCE)
+            if not page:
+                return
+            yield from _entries(page)
+            after = b"(" + page[-1][0]
+
+    def dead_letter(self, letter_id: str) -> Entry | None:
+        """The dead letter of this id, `milliseconds-number`."""
+        with self._translated():
+            found: Any = self._client.xrange(self._dead, letter_id, letter_id)
+            return next(iter(_entries(found)), None)
+
+    def replay(self, letter_id: str, fields: Fields) -> None:
+        """Moves a dead letter back into the stream, with these fields: both happen, or neither."""
+        with self._translated(), self._client.pipeline(transaction=True) as pipe:
+            entry: Any = fields
+            pipe.xadd(self.name, entry)
+            pipe.xdel(self._dead, letter_id)
+            pipe.execute()
+
+    def figures(self) -> Figures:
+        """How many entries there are, unread, in work and dead. Zeros before the first event."""
+        with self._translated():
+            group = next((g for g in self._groups() if g["name"] == GROUP.encode()), None)
+            return Figures(
+                length=self._length(self.name),
+                lag=self._lag(group),
+                pending=group["pending"] if group else 0,
+                dead_letters=self._length(self._dead),
+            )
+
+    def _length(self, name: str) -> int:
+        return int(self._client.xlen(name))
+
+    def _lag(self, group: Mapping[str, Any] | None) -> int | None:
+        if group is None:
+            return self._length(self.name)
+        known: int | None = group.get("lag")  # since 7.0, and not after entries were deleted
+        return self._counted(group["last-delivered-id"]) if known is None else known
+
+    def _counted(self, after: bytes) -> int | None:
+        counted = 0
+        while counted < MAX_COUNTED:
+            page: Any = self._client.xrange(self.name, min=b"(" + after, count=_PAGE)
+            counted += len(page)
+            if len(page) < _PAGE:
+                return counted
+            after = page[-1][0]
+        return None
+
+    def ping(self) -> str:
+        """The server's version, after a round trip to it."""
+        with self._translated():
+            # Allowed to users who may not call INFO; redis-py has no method for it.
+            reply: Any = self._client.execute_command("HELLO")  # type: ignore[no-untyped-call]
+        about = dict(zip(reply[::2], reply[1::2], strict=True))
+        if about.get(b"mode") == b"cluster":
+            raise BadSetting(_NO_CLUSTER)
+        return str(about[b"version"], "ascii")
+
+    def eviction(self) -> str | None:
+        """The `maxmemory-policy`, if a full Redis would drop events for it; None: it would not, or won't say."""
+        with self._translated():
+            try:
+                memory: Any = self._client.info("memory")
+            except ResponseError:  # not every user may ask
+                return None
+        policy = str(memory.get("maxmemory_policy", ""))
+        return policy if policy.startswith("allkeys") and memory.get("maxmemory") else None
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        with translated(self._client, "events"):
+            try:
+                yield
+            except _CLUSTER_ERRORS:
+                raise BadSetting(_NO_CLUSTER) from None
+
+    def close(self) -> None:
+        """Ends the connections. Another call would open one again."""
+        with self._translated():
+            self._client.close()
+
+
+# The second where a reader was waiting (up to 7.0), the third where it never existed.
+_NO_GROUP = ("NOGROUP", "UNBLOCKED", "The XGROUP subcommand requires the key to exist")
+_URL = "the Redis URL of the event stream"
+_NO_CLUSTER = "the event stream can't be on a Redis Cluster: name a single server or its primary"
+_CLUSTER_ERRORS = (ClusterError, ClusterCrossSlotError, AskError)
+
+
+def _entries(pairs: Iterable[tuple[bytes | None, Fields]]) -> list[Entry]:
+    return [Entry(str(entry_id, "ascii"), fields) for entry_id, fields in pairs if entry_id]
+
+
+def _id_order(entry_id: bytes) -> tuple[int, int]:
+    milliseconds, _, sequence = entry_id.partition(b"-")
+    return int(milliseconds), int(sequence)
