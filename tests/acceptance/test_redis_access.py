@@ -21,7 +21,7 @@ from tests.relay import ScriptedRelay, authority
 from worker.domain.errors import RedisAway
 from worker.queue.bell import Bell, celery_app
 from worker.stream.event_stream import Stream
-from worker.stream.shared_bucket import Tokens
+from worker.stream.shared_bucket import SharedBucket
 
 ROOT = Path(__file__).parents[2]
 (EXAMPLE,) = re.findall(r"^```acl\n(.*?)^```", (ROOT / "SECURITY.md").read_text(), re.MULTILINE | re.DOTALL)
@@ -207,7 +207,7 @@ def test_a_stranger_s_certificate_is_refused_wherever_redis_is_needed(
         uses: list[Callable[[], object]] = [
             lambda: Stream(url, STREAM).publish({"quantity": "5"}),
             lambda: Bell(celery_app(lambda: url)).ring([uuid4()]),
-            lambda: Tokens(url, 50.0).take(1),
+            lambda: SharedBucket(url, 50.0).take(1),
         ]
         for use in uses:
             with pytest.raises(RedisAway, match="certificate verify failed"):

@@ -107,7 +107,7 @@ class OneByOne(Box):
 
     def report(self, mail: Mail, outcome: Outcome) -> None:
         super().report(mail, outcome)
-        asyncio.get_running_loop().call_later(0.002, self.run.stir)
+        asyncio.get_running_loop().call_later(0.002, self.run.wake)
 
     async def sent_with(self, mailer: Mailer) -> RelayDown | None:
         self.run = mailer.start(self, self.report)

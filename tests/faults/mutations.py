@@ -268,7 +268,7 @@ MUTATIONS = (
         "failover",
         "a relay takes what is due",
         [
-            Edit("worker/smtp/run.py", "        if self._lane() is None:\n", "        if self._lanes:\n"),
+            Edit("worker/smtp/run.py", "        if self._route() is None:\n", "        if self._routes:\n"),
             Edit(
                 "worker/smtp/failover.py", "standing.is_down, standing.trouble = True,", "_, standing.trouble = True,"
             ),
@@ -320,7 +320,7 @@ MUTATIONS = (
         "the victim of a deadlock is run again",
         "deadlocks",
         "lost",
-        [Edit("worker/store/troubles.py", "        return Contended(words)\n", "        raise error\n")],
+        [Edit("worker/store/errors.py", "        return Contended(words)\n", "        raise error\n")],
     ),
     Mutation(
         "who starts waits for the database",
@@ -340,7 +340,7 @@ MUTATIONS = (
         "have said so",
         [
             Edit(
-                "worker/store/troubles.py",
+                "worker/store/errors.py",
                 '        return DatabaseAway(f"{_file(engine)}: {_why_not_opened(_file(engine)) or words}")',
                 "        raise error",
             )
@@ -377,8 +377,8 @@ MUTATIONS = (
         [
             Edit(
                 "worker/delivery/slice.py",
-                "        claim = self._underway.pop(mail.request_id)\n",
-                "        claim = self._underway.pop(mail.request_id)\n"
+                "        claim = self._in_flight.pop(mail.request_id)\n",
+                "        claim = self._in_flight.pop(mail.request_id)\n"
                 "        self._line.recorder.__dict__.setdefault('mails', []).append(mail.content)\n",
             )
         ],

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from worker.processes.bootstrap import Parts
-    from worker.services.doctor import Finding, Patient
+    from worker.services.doctor import Finding, Installation
     from worker.services.status import Status
 
 WATCH_SECONDS: Final = 1.0
@@ -186,10 +186,10 @@ def _findings() -> "Iterator[Finding]":
     yield from examine(_patient(parts))
 
 
-def _patient(parts: "Parts") -> "Patient":
-    from worker.services.doctor import Patient
+def _patient(parts: "Parts") -> "Installation":
+    from worker.services.doctor import Installation
 
-    return Patient(
+    return Installation(
         parts.database,
         parts.stream,
         parts.bell,

@@ -38,7 +38,7 @@ async def trip(line: Line, trouble: RelayDown, mails: int) -> bool:
             return False
         trouble = asked_again
     await line.mailer.close()
-    if await line.write(breaker.trip, trouble.reason, trouble.scope.value, line.suspicion.times):
+    if await line.write(breaker.trip, trouble.reason, trouble.scope.value, line.streaks.times):
         log.error("breaker.opened", scope=trouble.scope.value, stage=trouble.stage.value, reason=trouble.reason)
         return True
     with suppress(TimeoutError):

@@ -36,7 +36,7 @@ class _Taken(NamedTuple):
     """Until when at all."""
 
 
-class Underway:
+class InFlight:
     """What the connections have. Outlives its slice where the relay takes long to reply."""
 
     def __init__(self, line: Line) -> None:

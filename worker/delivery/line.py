@@ -13,7 +13,7 @@ import structlog
 from worker.delivery.lease import Lease
 from worker.delivery.recorder import Recorder
 from worker.delivery.slice_clock import LOOK_SECONDS
-from worker.delivery.streaks import Suspicion, Upsets
+from worker.delivery.streaks import Aborts, Streaks
 from worker.delivery.throttle import Throttle
 from worker.domain.errors import RedisAway
 from worker.domain.outcomes import RelayDown
@@ -85,8 +85,8 @@ class Line:
     """Set when the process shall end: nothing new is claimed, what is unsent is released."""
     most_uncommitted: int = field(init=False)
     """While more outcomes than this are not committed no mail is started."""
-    suspicion: Suspicion = field(init=False)
-    upsets: Upsets = field(default_factory=Upsets)
+    streaks: Streaks = field(init=False)
+    aborts: Aborts = field(default_factory=Aborts)
     recorder: Recorder = field(init=False)
     written: int = 0
     """How many mails are written, and not replied to."""
@@ -104,8 +104,8 @@ class Line:
     def __post_init__(self) -> None:
         """Suspects nobody yet."""
         self.most_uncommitted = max(50, 4 * self.connections)
-        self.suspicion = Suspicion(self.connections)
-        self.recorder = Recorder(self._record, self.stopping, on_commit=self.mailer.stir)
+        self.streaks = Streaks(self.connections)
+        self.recorder = Recorder(self._record, self.stopping, on_commit=self.mailer.wake)
         # A large claim must not hold up the small commits that the next mails wait for. SQLite has one writer anyway.
         has_one_writer = self.database.dialect == "sqlite"
         self._records = self._sql if has_one_writer else ThreadPoolExecutor(1, "records")

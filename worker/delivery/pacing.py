@@ -22,7 +22,7 @@ _REMEMBERED: Final = 10_000
 
 
 @dataclass(slots=True)
-class Tempo:
+class Pacing:
     """One process's own speed limit, which is there only while the relay finds it too fast.
 
     Halved when it does, at most once a second, and raised by and by when it does not (as TCP does, RFC 5681): every

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from worker.delivery.lease import boot_time
 from worker.delivery.line import Line
-from worker.delivery.slice_clock import Stint
+from worker.delivery.slice_clock import SliceClock
 from worker.domain.errors import DatabaseAway, OwnerLost
 from worker.mail.letter import ItemFacts
 from worker.store import claims
@@ -25,7 +25,7 @@ FIRST_CLAIM = 15
 class Course(Protocol):
     """The slice that claims are made for, as they see it."""
 
-    stint: Stint
+    slice_clock: SliceClock
 
     @property
     def is_over(self) -> bool:
@@ -38,7 +38,7 @@ class Course(Protocol):
     def measure(self) -> None:
         """Tell the line's pace how fast mails go out."""
 
-    def stir(self) -> None:
+    def wake(self) -> None:
         """There is something to take that was not there before."""
 
     def end(self) -> None:
@@ -48,7 +48,7 @@ class Course(Protocol):
         """There may be nothing left to do."""
 
 
-class Supply:
+class Prefetch:
     """The claims of one slice on the waiting lists of one bell."""
 
     def __init__(self, line: Line, list_ids: Sequence[UUID], course: Course) -> None:
@@ -139,7 +139,7 @@ class Supply:
 
     def _claim_size(self, *, first: bool) -> int:
         line, ready = self._line, len(self._ready)
-        seconds = self._course.stint.left
+        seconds = self._course.slice_clock.left
         size = min(line.pace.claim_size(seconds, ready), line.throttle.most(seconds, ready))
         return min(size, FIRST_CLAIM * line.connections) if first else size
 
@@ -162,12 +162,12 @@ class Supply:
                     await self._low.wait()
                     continue
                 course.measure()
-                if self._line.pace.suffices(len(self._ready), course.stint.left):
+                if self._line.pace.suffices(len(self._ready), course.slice_clock.left):
                     self._low_mark = len(self._ready) // 2
                     continue
                 await self._claim(first=False)
                 self._changed.set()
-                course.stir()
+                course.wake()
         finally:
             self._is_claiming = False
             course.end_if_dry()
@@ -185,7 +185,7 @@ class Supply:
             held = await self._noted(self._window)
             self._handed.extend(claim for claim in self._window if claim.id in held)
             self._window = ()
-            course.stir()
+            course.wake()
             course.end_if_dry()
 
     async def _noted(self, window: Sequence[Claim]) -> set[UUID]:

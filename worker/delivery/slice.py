@@ -1,8 +1,8 @@
 """One slice of work on the waiting lists of one bell: claim, render, send, record.
 
 It takes about half a second; then others get their turn, if anybody waits for it. While one claim is being sent the
-next is made (`supply`), and outcomes are committed in groups as they arrive. What a slice could not send it releases.
-What the relay takes long for goes on without it (`underway`).
+next is made (`prefetch`), and outcomes are committed in groups as they arrive. What a slice could not send it releases.
+What the relay takes long for goes on without it (`in_flight`).
 """
 
 import asyncio
@@ -15,11 +15,11 @@ from uuid import UUID
 import structlog
 
 from worker.delivery.breaker import trip
-from worker.delivery.in_flight import Underway
+from worker.delivery.in_flight import InFlight
 from worker.delivery.line import Line
-from worker.delivery.prefetch import Supply
+from worker.delivery.prefetch import Prefetch
 from worker.delivery.recorder import Settled
-from worker.delivery.slice_clock import LOOK_SECONDS, Stint
+from worker.delivery.slice_clock import LOOK_SECONDS, SliceClock
 from worker.delivery.throttle import Throttled
 from worker.domain.outcomes import TEMPLATE_ERROR, Outcome, RelayDown, Unknown
 from worker.domain.verdicts import Failed, Later, Untouched, Verdict, settle
@@ -39,10 +39,10 @@ class Slice:
     """Half a second of work, more while nobody else waits: the source of the mailer, which reports how mails ended."""
 
     def __init__(self, line: Line, list_ids: Sequence[UUID]) -> None:
-        self.stint = Stint()
+        self.slice_clock = SliceClock()
         self._line = line
-        self._supply = Supply(line, list_ids, self)
-        self._underway = Underway(line)
+        self._prefetch = Prefetch(line, list_ids, self)
+        self._in_flight = InFlight(line)
         self._unsent: set[UUID] = set()
         """On which lists the slice released what it could not send."""
         self._over = asyncio.Event()
@@ -54,14 +54,14 @@ class Slice:
 
     async def run(self) -> None:
         """Claims, sends and records until the time is over or the lists are empty; raises DatabaseAway."""
-        if not await self._supply.claim_first():
+        if not await self._prefetch.claim_first():
             return
-        self.stint.begin()
+        self.slice_clock.begin()
         throttle = self._line.throttle
-        throttle.on_tokens = self.stir
+        throttle.on_tokens = self.wake
         self._run = self._line.mailer.start(Throttled(self, throttle) if throttle.is_on else self, self.report)
         self._run.done.add_done_callback(lambda _: self._run_ended())
-        self._looking = asyncio.create_task(self._underway.look_again(self._run.done))
+        self._looking = asyncio.create_task(self._in_flight.look_again(self._run.done))
         side_work = [asyncio.create_task(each) for each in self._side_work()]
         stopping = asyncio.create_task(self._line.stopping.wait())
         stopping.add_done_callback(lambda _: self.end())
@@ -70,7 +70,7 @@ class Slice:
             self._note_pace()
         finally:
             self.end()
-            throttle.sent(self.stint.mails)
+            throttle.sent(self.slice_clock.mails)
             results = await asyncio.gather(*side_work, return_exceptions=True)
             self._release_unsent()
             await self._finish(stopping)
@@ -81,50 +81,50 @@ class Slice:
         _raise_first(results)
 
     def _side_work(self) -> list[Coroutine[Any, Any, None]]:
-        full = self._supply.full
-        return [*self._supply.side_work(), self._ring(full), self._keep_time(own_bells=1 if full else 0)]
+        full = self._prefetch.full
+        return [*self._prefetch.side_work(), self._ring(full), self._keep_time(own_bells=1 if full else 0)]
 
     async def _keep_time(self, *, own_bells: int) -> None:
         """Ends the slice when its time is over; it gets more while it goes on claiming and nobody else waits."""
-        stint, supply, claims_made = self.stint, self._supply, 0
+        slice_clock, prefetch, claims_made = self.slice_clock, self._prefetch, 0
         try:
-            while (left := stint.left) > 0:
+            while (left := slice_clock.left) > 0:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._over.wait(), min(left, LOOK_SECONDS))
                 if self.is_over:
                     return
-                goes_on, claims_made = supply.claims_made > claims_made, supply.claims_made
-                if goes_on and stint.may_go_on and await self._line.is_free(own_bells):
-                    self._line.throttle.sent(stint.prolong())
+                goes_on, claims_made = prefetch.claims_made > claims_made, prefetch.claims_made
+                if goes_on and slice_clock.may_go_on and await self._line.is_free(own_bells):
+                    self._line.throttle.sent(slice_clock.prolong())
         finally:
             self.end()
 
-    # claim: see `Supply`, for which these are
+    # claim: see `Prefetch`, for which these are
 
     @property
     def on_their_way(self) -> int:
         """How many mails the connections have taken and not reported."""
-        return len(self._underway)
+        return len(self._in_flight)
 
     def measure(self) -> None:
         """Tell the line's pace how fast mails go out."""
-        if self.stint.mails:
+        if self.slice_clock.mails:
             self._note_pace()
 
     def _note_pace(self) -> None:
-        self._line.pace.measured(self.stint.mails, self.stint.seconds)
+        self._line.pace.measured(self.slice_clock.mails, self.slice_clock.seconds)
 
-    def stir(self) -> None:
+    def wake(self) -> None:
         """There is something to take that was not there before."""
         # Not at once: it may be in the middle of a callback of one of the connections.
-        asyncio.get_running_loop().call_soon(self._run.stir)
+        asyncio.get_running_loop().call_soon(self._run.wake)
 
     # send
 
     @property
     def available(self) -> int:
         """How many mails could be taken now."""
-        return 0 if self.is_over else min(len(self._supply.waiting), self._line.room)
+        return 0 if self.is_over else min(len(self._prefetch.waiting), self._line.room)
 
     @property
     def is_over(self) -> bool:
@@ -133,19 +133,19 @@ class Slice:
 
     def next_now(self) -> Mail | None:
         """The next mail to send. The connections call this."""
-        line, supply = self._line, self._supply
-        while supply.waiting and not self.is_over and line.room > 0:
-            if not line.lease.is_trusted(supply.owner):
+        line, prefetch = self._line, self._prefetch
+        while prefetch.waiting and not self.is_over and line.room > 0:
+            if not line.lease.is_trusted(prefetch.owner):
                 self.end()
                 break
-            if (mail := self._mail(supply.take())) is not None:
+            if (mail := self._mail(prefetch.take())) is not None:
                 return mail
         self.end_if_dry()
         return None
 
     def put_back(self, mail: Mail) -> None:
         """No connection could be had for it after all."""
-        self._supply.put_back(self._underway.pop(mail.request_id))
+        self._prefetch.put_back(self._in_flight.pop(mail.request_id))
         if self.is_over:
             self._release_unsent()
 
@@ -156,43 +156,43 @@ class Slice:
     def is_wanted(self, mail: Mail) -> bool:
         """Whether a mail may still go out: what was true when it was taken may be so no more. If so it is written."""
         line = self._line
-        if line.stopping.is_set() or not line.lease.is_trusted(self._supply.owner):
+        if line.stopping.is_set() or not line.lease.is_trusted(self._prefetch.owner):
             return False
-        return self._underway.write(mail.request_id)
+        return self._in_flight.write(mail.request_id)
 
     def report(self, mail: Mail, outcome: Outcome) -> None:
         """The mailer says how a mail ended: perhaps long after the slice."""
-        claim = self._underway.pop(mail.request_id)
-        self.stint.mails += 1
+        claim = self._in_flight.pop(mail.request_id)
+        self.slice_clock.mails += 1
         if isinstance(outcome, RelayDown) and outcome.is_too_fast:
             outcome = self._slow_down(claim, outcome)
-        suspicion = self._line.suspicion
-        means = suspicion.judged(outcome)
-        if trouble := suspicion.note(mail.recipient, outcome):
+        streaks = self._line.streaks
+        means = streaks.judged(outcome)
+        if trouble := streaks.note(mail.recipient, outcome):
             self._note(trouble)
             self.end()
-        upsets = self._line.upsets.note(claim.id, means)
-        self._record(claim, settle(means, claim.tries, self._line.policy, random.uniform(-1, 1), upsets), outcome)
-        self._supply.reported()
+        aborts = self._line.aborts.note(claim.id, means)
+        self._record(claim, settle(means, claim.tries, self._line.policy, random.uniform(-1, 1), aborts), outcome)
+        self._prefetch.reported()
         self.end_if_dry()
 
     def _slow_down(self, claim: Claim, refused: RelayDown) -> Outcome:
         """The relay is there, but this process is too fast for it. The next slice knows."""
         self._unsent.add(claim.list_id)
         self.end()
-        return self._line.throttle.too_fast(claim.id, refused, self.stint.mails, self._line.suspicion.taken)
+        return self._line.throttle.too_fast(claim.id, refused, self.slice_clock.mails, self._line.streaks.taken)
 
     # render
 
     def _mail(self, claim: Claim) -> Mail | None:
         try:
-            letter = self._line.letters.write(claim, self._supply.items[claim.list_id])
+            letter = self._line.letters.write(claim, self._prefetch.items[claim.list_id])
         except Exception as error:  # one bad row must not stop the others; nobody fails for our mistakes
             log.exception("mail.not_made", request_id=str(claim.id))
             letter = Held(f"{type(error).__name__} while the mail was made")
         match letter:
             case Mail():
-                self._underway.add(claim, self.stint.ends_at)
+                self._in_flight.add(claim, self.slice_clock.ends_at)
                 return letter
             case Failed():
                 self._record(claim, letter)
@@ -206,7 +206,7 @@ class Slice:
         self._line.recorder.add(Settled(claim, verdict, outcome))
 
     def _release_unsent(self) -> None:
-        for claim in self._supply.leftovers():
+        for claim in self._prefetch.leftovers():
             self._unsent.add(claim.list_id)
             self._record(claim, Untouched("slice over"))
 
@@ -217,13 +217,13 @@ class Slice:
         if self.is_over:
             return
         self._over.set()
-        self._supply.wake()
+        self._prefetch.wake()
         self._release_unsent()
-        self.stir()
+        self.wake()
 
     def end_if_dry(self) -> None:
         """There may be nothing left to do."""
-        if not self._underway and self._supply.is_dry:
+        if not self._in_flight and self._prefetch.is_dry:
             self.end()
 
     def _run_ended(self) -> None:
@@ -232,7 +232,7 @@ class Slice:
 
     def _note(self, trouble: RelayDown | None) -> None:
         if trouble and self._has_left:
-            self._line.late_trouble = trouble, self.stint.mails
+            self._line.late_trouble = trouble, self.slice_clock.mails
         elif trouble:
             self._trouble = trouble
 
@@ -255,14 +255,14 @@ class Slice:
     def _give_up(self) -> None:
         """The mailer broke off, and nobody knows about these."""
         outcome = Unknown("the mailer broke off")
-        for claim in self._underway.pop_all():
+        for claim in self._in_flight.pop_all():
             self._record(claim, settle(outcome, claim.tries, self._line.policy, 0.0), outcome)
 
     async def _hand_on(self) -> None:
         """Somebody has to go on: the probe if the relay is down, else the next task."""
         self._has_left = True
         if trouble := self._trouble:
-            is_open = await trip(self._line, trouble, self.stint.mails)
+            is_open = await trip(self._line, trouble, self.slice_clock.mails)
             if is_open or not trouble.is_too_fast:
                 return
             self._trouble = None

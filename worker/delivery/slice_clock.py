@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 SLICE_SECONDS = 0.5
 """How long a task serves the lists of a bell; then it is somebody else's turn."""
 LOOK_SECONDS = SLICE_SECONDS / 2
-"""How often it is checked whether the stint may be prolonged."""
+"""How often it is checked whether the slice may be prolonged."""
 LONGEST_SECONDS = 5.0
-"""What a prolonged stint comes to at most: a bell that is wrongly taken for our own has to wait no longer."""
+"""What a prolonged slice comes to at most: a bell that is wrongly taken for our own has to wait no longer."""
 
 
 @dataclass(slots=True)
-class Stint:
+class SliceClock:
     """Half a second of work, prolonged for as long as somebody says so. Times are those of `clock`."""
 
     clock: Callable[[], float] = time.monotonic

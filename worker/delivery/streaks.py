@@ -20,18 +20,18 @@ from worker.domain.outcomes import (
     Unknown,
     reason,
 )
-from worker.domain.verdicts import is_upset
+from worker.domain.verdicts import is_abort
 
 REFUSALS_IN_A_ROW = 20
 """So many different recipients refused with no success between: that is not them, it is us."""
 LEAST_UNKNOWNS = 3
 """So many mails without a verdict in a row, or one a connection if those are more: the relay takes nothing."""
-UPSETS_KNOWN = 1_000
+ABORTS_KNOWN = 1_000
 """How many mails are remembered at which the relay left."""
 
 
 @dataclass(slots=True)
-class Suspicion:
+class Streaks:
     """What went wrong in a row since the last mail that was taken. Kept from slice to slice."""
 
     connections: int
@@ -93,7 +93,7 @@ class Suspicion:
 
 
 @dataclass(slots=True)
-class Upsets:
+class Aborts:
     """How often in a row the relay was upset at each mail, as far as this process knows: of the last thousand."""
 
     _times: dict[UUID, int] = field(default_factory=dict)
@@ -101,10 +101,10 @@ class Upsets:
     def note(self, request_id: UUID, outcome: Outcome) -> int:
         """Takes the outcome of a mail into account; returns how often the relay was upset at it before."""
         before = self._times.get(request_id, 0)
-        if is_upset(outcome):
+        if is_abort(outcome):
             self._times.pop(request_id, None)  # it comes last now
             self._times[request_id] = before + 1
-            if len(self._times) > UPSETS_KNOWN:
+            if len(self._times) > ABORTS_KNOWN:
                 del self._times[next(iter(self._times))]
         elif not isinstance(outcome, RelayDown | NotSent):
             self._times.pop(request_id, None)

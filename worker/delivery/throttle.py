@@ -19,12 +19,12 @@ from uuid import UUID
 
 import structlog
 
-from worker.delivery.pacing import Tempo
+from worker.delivery.pacing import Pacing
 from worker.domain.errors import RedisAway
 from worker.domain.outcomes import Deferred, RelayDown
 from worker.domain.token_bucket import Grant
 from worker.smtp.mailer import Mail, Source
-from worker.stream.shared_bucket import Tokens
+from worker.stream.shared_bucket import SharedBucket
 
 LOT_SECONDS: Final = 0.1
 """Tokens for so many seconds are fetched at a time, and are good for as long."""
@@ -37,11 +37,11 @@ log = structlog.get_logger()
 class Throttle:
     """What one process may send now. Belongs to one event loop; `tokens`: the shared limit, if there is one."""
 
-    def __init__(self, tokens: Tokens | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, tokens: SharedBucket | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         self.on_tokens: Callable[[], object] = lambda: None
         """Called when it is time to look again whether mails may go out."""
         self._tokens = tokens
-        self._tempo = Tempo()
+        self._pacing = Pacing()
         self._clock = clock
         self._held = 0
         self._good_until = 0.0
@@ -52,7 +52,7 @@ class Throttle:
     @property
     def is_on(self) -> bool:
         """Whether there is any limit now."""
-        return self._tokens is not None or self._tempo.limit(self._clock()) is not None
+        return self._tokens is not None or self._pacing.limit(self._clock()) is not None
 
     # For those who send
 
@@ -73,7 +73,7 @@ class Throttle:
     def most(self, seconds: float, ready: int) -> int:
         """How many mails may go out in so many seconds besides those `ready`, roughly: more need not be claimed."""
         shared = self._tokens.rate if self._tokens else None
-        known = [limit for limit in (shared, self._tempo.limit(self._clock())) if limit is not None]
+        known = [limit for limit in (shared, self._pacing.limit(self._clock())) if limit is not None]
         return max(1, self.allowed() + int(min(known) * max(0.0, seconds)) - ready) if known else sys.maxsize
 
     def allowed(self) -> int:
@@ -95,15 +95,15 @@ class Throttle:
 
     def sent(self, mails: int) -> None:
         """A slice that ends now has sent so many."""
-        self._tempo.note(mails, self._clock())
+        self._pacing.note(mails, self._clock())
 
     def too_fast(self, request_id: UUID, refused: RelayDown, mails: int, taken: int) -> RelayDown | Deferred:
         """The relay refuses this one since it finds us too fast. What that means for it.
 
         `mails`: what its slice has sent; `taken`: how many the relay has taken since this process began.
         """
-        judged = self._tempo.judged(request_id, refused, taken)
-        if isinstance(judged, RelayDown) and (limit := self._tempo.cut(mails, self._clock())):
+        judged = self._pacing.judged(request_id, refused, taken)
+        if isinstance(judged, RelayDown) and (limit := self._pacing.cut(mails, self._clock())):
             self._held = 0  # lost to others, too: the relay has heard enough
             log.warning("relay.too_fast", rate=round(limit, 1), stage=refused.stage.value, reason=refused.reason)
         return judged
@@ -136,16 +136,16 @@ class Throttle:
     async def _take(self, wanted: int) -> Grant:
         """From the own limit first, since what the shared one gave would be lost to the others."""
         unused, self._held = self._held, 0
-        self._tempo.give_back(unused)
-        own = self._tempo.take(wanted, self._clock())
+        self._pacing.give_back(unused)
+        own = self._pacing.take(wanted, self._clock())
         if self._tokens is None:
             return own
         lot = max(1, int(self._tokens.rate * LOT_SECONDS))
         shared = await self._shared(self._tokens, min(own.mails, lot), unused)
-        self._tempo.give_back(own.mails - shared.mails)
+        self._pacing.give_back(own.mails - shared.mails)
         return Grant(shared.mails, max(own.wait, shared.wait))
 
-    async def _shared(self, tokens: Tokens, wanted: int, unused: int) -> Grant:
+    async def _shared(self, tokens: SharedBucket, wanted: int, unused: int) -> Grant:
         if not wanted and not unused:
             return Grant(0, 0.0)
         loop = asyncio.get_running_loop()

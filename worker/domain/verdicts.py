@@ -87,17 +87,17 @@ TOLD: Final = Told()
 Verdict: TypeAlias = Told | Later | Failed | Untouched
 
 
-def is_upset(outcome: Outcome) -> bool:
+def is_abort(outcome: Outcome) -> bool:
     """Whether the relay left, or was unwell, when it was given a mail: perhaps because of it."""
     if not isinstance(outcome, RelayDown) or outcome.scope is not Scope.RELAY:
         return False
     return outcome.stage in ABOUT_A_MAIL and not outcome.is_too_fast
 
 
-def settle(outcome: Outcome, tries: Tries, policy: RetryPolicy, jitter: float, upsets: int = 0) -> Verdict:
+def settle(outcome: Outcome, tries: Tries, policy: RetryPolicy, jitter: float, aborts: int = 0) -> Verdict:
     """What becomes of a request whose `tries` do not count this outcome yet.
 
-    `jitter`: -1 to 1; `upsets`: how often in a row the relay was upset at this mail before.
+    `jitter`: -1 to 1; `aborts`: how often in a row the relay was upset at this mail before.
     """
     if isinstance(outcome, Sent):
         return TOLD
@@ -110,19 +110,19 @@ def settle(outcome: Outcome, tries: Tries, policy: RetryPolicy, jitter: float, u
         case Unknown():
             return _settle_unknown(outcome, spent, policy, jitter)
         case RelayDown():
-            return _settle_down(outcome, tries, policy.delay(upsets, jitter), upsets)
+            return _settle_down(outcome, tries, policy.delay(aborts, jitter), aborts)
         case NotSent():
             return Untouched(outcome.reason)
         case _:
             assert_never(outcome)
 
 
-def _settle_down(outcome: RelayDown, tries: Tries, delay: float, upsets: int) -> Verdict:
-    """No try is spent; but where a mail was begun it may be what upsets the relay, and must not be first again."""
-    if not is_upset(outcome):
+def _settle_down(outcome: RelayDown, tries: Tries, delay: float, aborts: int) -> Verdict:
+    """No try is spent; but where a mail was begun it may be the cause, and must not be first again."""
+    if not is_abort(outcome):
         return Untouched(outcome.reason)
     first, longest = _STEP_BACK
-    return Later(min(delay, first * 4.0 ** min(upsets, 8), longest), tries, None, outcome.reason)
+    return Later(min(delay, first * 4.0 ** min(aborts, 8), longest), tries, None, outcome.reason)
 
 
 def _settle_deferred(outcome: Deferred, spent: Tries, policy: RetryPolicy, jitter: float) -> Verdict:

@@ -18,7 +18,7 @@ from worker.queue.bell import Bell, celery_app
 from worker.smtp.mailer import Mailer
 from worker.store.database import Database
 from worker.stream.event_stream import Stream
-from worker.stream.shared_bucket import Tokens
+from worker.stream.shared_bucket import SharedBucket
 
 GARBAGE = 20_000
 """So many objects that are not yet freed make Python look for cycles."""
@@ -96,5 +96,5 @@ class Parts:
             policy=RetryPolicy(settings.max_attempts, settings.retry_seconds, settings.on_unknown),
             connections=settings.smtp_connections,
             pace=Pace(settings.smtp_connections, settings.batch_size),
-            throttle=Throttle(Tokens(settings.redis_url, rate) if rate else None),
+            throttle=Throttle(SharedBucket(settings.redis_url, rate) if rate else None),
         )

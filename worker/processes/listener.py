@@ -106,14 +106,14 @@ class Listener:
 
     def run(self, stop: Stop) -> None:
         """Listens until stopped; Redis or a database that is away is waited for, and said once."""
-        patience = Patience(stop, away="redis.away", back="redis.back")
+        backoff = Backoff(stop, away="redis.away", back="redis.back")
         with self._keeper:
             while not stop.is_set():
                 try:
                     self.turn(stop)
-                    patience.is_over()
+                    backoff.is_over()
                 except RedisAway as away:
-                    patience.wait(str(away))
+                    backoff.wait(str(away))
 
     def turn(self, stop: Stop) -> None:
         """Reads a batch (waits up to a second for it), and has it kept once the one before is; raises RedisAway."""
@@ -183,15 +183,15 @@ class Listener:
 
     def _commit(self, events: Sequence[Event], stop: Stop) -> Taken | None:
         """Commits for as long as it takes; None if the process was stopped before it could."""
-        patience = Patience(stop, away="database.away", back="database.back")
+        backoff = Backoff(stop, away="database.away", back="database.back")
         while True:
             try:
                 taken = take_events(self._database, events, self._minimum)
             except DatabaseAway as away:
-                if patience.wait(str(away)):
+                if backoff.wait(str(away)):
                     return None
             else:
-                patience.is_over()
+                backoff.is_over()
                 return taken
 
 
@@ -199,7 +199,7 @@ def _size(entries: Sequence[Entry]) -> int:
     return sum(len(name) + len(value) for entry in entries for name, value in entry.fields.items())
 
 
-class Patience:
+class Backoff:
     """Waits longer from try to try; says why when it begins to, and that it is over, once each."""
 
     def __init__(self, stop: Stop, *, away: str, back: str) -> None:

@@ -34,7 +34,7 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class Patient:
+class Installation:
     """What is looked at. Those that may not be set up are made when it is their turn."""
 
     database: Database
@@ -46,27 +46,31 @@ class Patient:
     mailer: Callable[[], Mailer]
 
 
-def examine(patient: Patient) -> Iterator[Finding]:
+def examine(installation: Installation) -> Iterator[Finding]:
     """Looks at everything, but for what can't be well where something else is not: one cause is one finding."""
     ill = set[str]()
     for name, look in _LOOKS.items():
-        cause = _cause(name, patient)
+        cause = _cause(name, installation)
         is_hopeless = cause in ill
-        findings = [Finding(name, None, f"not checked: see {cause}")] if is_hopeless else _looked(name, look, patient)
+        findings = (
+            [Finding(name, None, f"not checked: see {cause}")] if is_hopeless else _looked(name, look, installation)
+        )
         if not all(finding.is_well for finding in findings):
             ill.add(name)
         yield from findings
 
 
-def _cause(name: str, patient: Patient) -> str | None:
-    if name == "broker" and not patient.is_one_redis:
+def _cause(name: str, installation: Installation) -> str | None:
+    if name == "broker" and not installation.is_one_redis:
         return None
     return _CAUSES.get(name)
 
 
-def _looked(name: str, look: "Callable[[Patient], _Look | list[_Look]]", patient: Patient) -> list[Finding]:
+def _looked(
+    name: str, look: "Callable[[Installation], _Look | list[_Look]]", installation: Installation
+) -> list[Finding]:
     try:
-        seen = look(patient)
+        seen = look(installation)
     except StockbellError as error:
         return [Finding(name, False, str(error))]
     if isinstance(seen, tuple):
@@ -77,47 +81,47 @@ def _looked(name: str, look: "Callable[[Patient], _Look | list[_Look]]", patient
 _Look = tuple[bool, str]
 
 
-def _database(patient: Patient) -> _Look:
-    patient.database.read(schema.state)
-    return True, f"{patient.database.where} answers"
+def _database(installation: Installation) -> _Look:
+    installation.database.read(schema.state)
+    return True, f"{installation.database.where} answers"
 
 
-def _schema(patient: Patient) -> _Look:
-    check_schema(patient.database)
+def _schema(installation: Installation) -> _Look:
+    check_schema(installation.database)
     return True, "is current"
 
 
-def _breaker(patient: Patient) -> _Look:
-    found = patient.database.read(breaker.read)
+def _breaker(installation: Installation) -> _Look:
+    found = installation.database.read(breaker.read)
     if found.state != "open":
         return True, "closed"
     since = f" since {timestamp(found.since)}" if found.since else ""
     return False, f"open{since}, nothing is sent: {found.reason}"
 
 
-def _events(patient: Patient) -> _Look:
+def _events(installation: Installation) -> _Look:
     try:
-        version = patient.stream.ping()
+        version = installation.stream.ping()
         if tuple(map(int, version.split(".")[:2])) < OLDEST_REDIS:
             return False, f"Redis {version}, but 6.2 or newer is needed"
-        patient.stream.figures()  # the keys may be something else than streams
-        if policy := patient.stream.eviction():
+        installation.stream.figures()  # the keys may be something else than streams
+        if policy := installation.stream.eviction():
             return False, f"a full Redis drops events: its maxmemory-policy is {policy}, and must be noeviction"
     except RedisAway as away:
         return False, f"{away}; check REDIS_URL, STOCKBELL_EVENTS_URL and STOCKBELL_EVENT_STREAM"
-    return True, f"Redis {version}, stream {patient.stream.name}"
+    return True, f"Redis {version}, stream {installation.stream.name}"
 
 
-def _broker(patient: Patient) -> _Look:
+def _broker(installation: Installation) -> _Look:
     try:
-        return True, f"bells queued: {patient.bell.queued()}"
+        return True, f"bells queued: {installation.bell.queued()}"
     except RedisAway as away:
         return False, f"{away}; check REDIS_URL"
 
 
-def _smtp(patient: Patient) -> _Look | list[_Look]:
+def _smtp(installation: Installation) -> _Look | list[_Look]:
     """One relay, or each of several: also the one that nobody needs today."""
-    mailer = patient.mailer()
+    mailer = installation.mailer()
     looks = [_relay(mailer, place) for place in range(len(mailer.relays))]
     return looks[0] if len(looks) == 1 else looks
 
@@ -140,12 +144,12 @@ async def _asked(mailer: Mailer, place: int, name: str) -> str | None:
     return None if down is None else down.reason
 
 
-def _templates(patient: Patient) -> _Look:
-    return True, f"all {len(patient.renderer().check())} files render"
+def _templates(installation: Installation) -> _Look:
+    return True, f"all {len(installation.renderer().check())} files render"
 
 
 _CAUSES: Final = {"schema": "database", "breaker": "schema", "broker": "events"}
-_LOOKS: Final[dict[str, Callable[[Patient], _Look | list[_Look]]]] = {
+_LOOKS: Final[dict[str, Callable[[Installation], _Look | list[_Look]]]] = {
     "database": _database,
     "schema": _schema,
     "breaker": _breaker,

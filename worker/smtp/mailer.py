@@ -80,17 +80,17 @@ class Mailer:
         run = Run(self._pools, self._choice, source, report)
         self._runs.add(run)
         run.done.add_done_callback(lambda _: self._runs.discard(run))
-        run.stir()
+        run.wake()
         return run
 
     async def run(self, source: Source, report: Report) -> RelayDown | None:
         """`start`, and wait for the end; see `Run.result`."""
         return await self.start(source, report).result()
 
-    def stir(self) -> None:
+    def wake(self) -> None:
         """More may be written than before."""
         for run in list(self._runs):
-            run.stir()
+            run.wake()
 
     async def finish(self, seconds: float) -> None:
         """Wait so long for what is still on its way, then break it off: every mail is reported when this returns."""
@@ -165,7 +165,7 @@ class Mailer:
         down = await self.ask(place, mail_from=False)
         if down is not None and down.reply is None:
             self._choice.failed(place, down)
-            self.stir()
+            self.wake()
 
     async def _connect(self, place: int) -> Session | RelayDown:
         opened, failures = self._session(place), self._choice.failures(place)

@@ -11,8 +11,8 @@ from typing import Final, Protocol
 
 from worker.domain.outcomes import Deferred, Outcome, Rejected, RelayDown, Scope, Sent, Stage, Unknown
 from worker.smtp.failover import Failover, together
-from worker.smtp.lane import Lane
 from worker.smtp.pool import Kept, Pool
+from worker.smtp.route import Route
 from worker.smtp.rules import Mail
 
 Report = Callable[[Mail, Outcome], None]
@@ -30,7 +30,7 @@ class Source(Protocol):
 
     @property
     def is_over(self) -> bool:
-        """Whether there will never be another mail. Whoever changes this, or `available`, stirs the run."""
+        """Whether there will never be another mail. Whoever changes this, or `available`, wakes the run."""
 
     def next_now(self) -> Mail | None:
         """Takes the next mail, if there is one. A connection is ready for it."""
@@ -39,7 +39,7 @@ class Source(Protocol):
         """This mail was taken, but its connection had ended before the relay heard of it."""
 
     def may_write(self) -> bool:
-        """Whether the content of a mail may be written now. Whoever changes this stirs the run."""
+        """Whether the content of a mail may be written now. Whoever changes this wakes the run."""
 
     def is_wanted(self, mail: Mail) -> bool:
         """Whether a mail taken from here may still go out. Asked right before its content is written."""
@@ -57,7 +57,7 @@ class Run:
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """When nothing is on its way, and nothing more will be."""
         self.goes_on = True
-        self._lanes = [Lane(place, pool) for place, pool in enumerate(pools)]
+        self._routes = [Route(place, pool) for place, pool in enumerate(pools)]
         self._choice = choice
         self._report = report
         self._workers = set[asyncio.Task[RelayDown | None]]()
@@ -71,7 +71,7 @@ class Run:
         self._has_given_up = False
         """Whether there may be resting connections to a relay that is not used any more."""
 
-    def stir(self) -> None:
+    def wake(self) -> None:
         """The source may have mails, or lets them be written, or is over."""
         held, self._held = self._held, []
         for go_on in held:
@@ -82,10 +82,10 @@ class Run:
         while self._resting and self._may_start():
             self._resting.pop()()  # the last that rested, so that the others can grow old
         while self._may_start() and self.source.available > self._opening:
-            lane = self._lane()
-            if lane is None or not lane.may_connect:
+            route = self._route()
+            if route is None or not route.may_connect:
                 break
-            self._start(lane)
+            self._start(route)
         self._end_if_over()
 
     async def result(self) -> RelayDown | None:
@@ -111,29 +111,29 @@ class Run:
 
     def verdict(self) -> RelayDown | None:
         """Why nobody can be mailed now, or None: somebody could."""
-        if self.goes_on and any(lane.is_of_use for lane in self._lanes):
+        if self.goes_on and any(route.is_of_use for route in self._routes):
             return None
-        troubles = {lane.place: lane.down for lane in self._lanes if lane.down is not None}
+        troubles = {route.place: route.down for route in self._routes if route.down is not None}
         return together(troubles) if troubles else None
 
     # For the sessions: see `Turn`
 
-    def report(self, mail: Mail, outcome: Outcome, lane: Lane) -> None:
+    def report(self, mail: Mail, outcome: Outcome, route: Route) -> None:
         """Passes on how a mail ended, and takes it into account."""
         if isinstance(outcome, _FROM_A_WELL_RELAY):
-            lane.worked = True
-            lane.in_a_row = 0
+            route.worked = True
+            route.in_a_row = 0
         elif isinstance(outcome, RelayDown):
-            self._note_down(lane, outcome)
+            self._note_down(route, outcome)
         elif isinstance(outcome, Unknown):
-            self._note_lost(lane, outcome)
+            self._note_lost(route, outcome)
         self._report(mail, outcome)
 
-    def rest(self, go_on: Callable[[], None], lane: Lane, *, is_amid: bool) -> bool:
+    def rest(self, go_on: Callable[[], None], route: Route, *, is_amid: bool) -> bool:
         """See `Turn`."""
         if is_amid:
             self._held.append(go_on)
-        elif lane.goes_on and not self.source.is_over:
+        elif route.goes_on and not self.source.is_over:
             self._resting.append(go_on)
         else:
             return False
@@ -144,61 +144,61 @@ class Run:
     def _may_start(self) -> bool:
         return self.goes_on and self.source.available > 0
 
-    def _lane(self) -> Lane | None:
+    def _route(self) -> Route | None:
         """Where new connections go; None: there is no relay left."""
-        return next((lane for place in self._choice.order if (lane := self._lanes[place]).goes_on), None)
+        return next((route for place in self._choice.order if (route := self._routes[place]).goes_on), None)
 
-    def _start(self, lane: Lane) -> None:
+    def _start(self, route: Route) -> None:
         self._opening += 1
-        lane.workers += 1
-        lane.pool.in_use += 1
-        worker = asyncio.create_task(self._work(lane))
+        route.workers += 1
+        route.pool.in_use += 1
+        worker = asyncio.create_task(self._work(route))
         self._workers.add(worker)
-        worker.add_done_callback(partial(self._ended, lane))
+        worker.add_done_callback(partial(self._ended, route))
 
-    async def _work(self, lane: Lane) -> RelayDown | None:
+    async def _work(self, route: Route) -> RelayDown | None:
         """Uses one connection, and another when that has ended. RelayDown: none was to be had."""
         while True:
             try:
-                kept = await lane.pool.take()
+                kept = await route.pool.take()
             finally:
                 self._opening -= 1
             if isinstance(kept, RelayDown):
                 return kept
-            lane.connected = True
-            await self._serve(lane, kept)
-            if not self._may_start() or _is_cancelled() or self._lane() is not lane:
+            route.connected = True
+            await self._serve(route, kept)
+            if not self._may_start() or _is_cancelled() or self._route() is not route:
                 return None
             self._opening += 1
 
-    async def _serve(self, lane: Lane, kept: Kept) -> None:
+    async def _serve(self, route: Route, kept: Kept) -> None:
         if _is_cancelled():  # and it was lost on the way
-            lane.pool.put_back(kept)
+            route.pool.put_back(kept)
             return
         try:
-            unsent = await kept.session.serve(_Turn(self, lane, kept, lane.pool))
+            unsent = await kept.session.serve(_Turn(self, route, kept, route.pool))
         finally:
-            lane.pool.put_back(kept)
+            route.pool.put_back(kept)
         if unsent is not None:
             self.source.put_back(unsent)
 
-    def _ended(self, lane: Lane, worker: asyncio.Task[RelayDown | None]) -> None:
+    def _ended(self, route: Route, worker: asyncio.Task[RelayDown | None]) -> None:
         self._workers.discard(worker)
-        lane.workers -= 1
-        lane.pool.in_use -= 1
+        route.workers -= 1
+        route.pool.in_use -= 1
         error = None if worker.cancelled() else worker.exception()
         if error is not None:
             self._error = self._error or error
             self._stop()
             self._cancel_workers()
         elif not worker.cancelled() and (down := worker.result()) is not None:
-            self._note_unconnected(lane, down)
-        self.stir()
+            self._note_unconnected(route, down)
+        self.wake()
 
     def _stop(self) -> None:
         self.goes_on = False
-        for lane in self._lanes:
-            lane.goes_on = False
+        for route in self._routes:
+            route.goes_on = False
 
     def _cancel_workers(self) -> None:
         for worker in self._workers:
@@ -219,45 +219,45 @@ class Run:
 
     def _conclude(self) -> None:
         """What the next run should know."""
-        for lane in self._lanes:
-            if lane.connected and lane.allowed is not None:
-                lane.pool.narrow(lane.allowed)
-            if lane.worked:
-                self._choice.took_mail(lane.place)
-            elif trouble := lane.took_nothing:
-                self._choice.failed(lane.place, trouble)
+        for route in self._routes:
+            if route.connected and route.allowed is not None:
+                route.pool.narrow(route.allowed)
+            if route.worked:
+                self._choice.took_mail(route.place)
+            elif trouble := route.took_nothing:
+                self._choice.failed(route.place, trouble)
 
     # Relays in trouble
 
-    def _note_down(self, lane: Lane, down: RelayDown) -> None:
-        if lane.goes_on and lane.note_down(down):
-            self._give_up(lane, down)
+    def _note_down(self, route: Route, down: RelayDown) -> None:
+        if route.goes_on and route.note_down(down):
+            self._give_up(route, down)
 
-    def _note_lost(self, lane: Lane, outcome: Unknown) -> None:
+    def _note_lost(self, route: Route, outcome: Unknown) -> None:
         """Verdicts that don't come are no reason to end a run, but one to go to another relay."""
-        if lane.goes_on and len(self._lanes) > 1:
+        if route.goes_on and len(self._routes) > 1:
             trouble = RelayDown(Scope.RELAY, Stage.DOT, outcome.reason)
-            if lane.note_lost(trouble):
-                self._give_up(lane, trouble)
+            if route.note_lost(trouble):
+                self._give_up(route, trouble)
 
-    def _note_unconnected(self, lane: Lane, down: RelayDown) -> None:
+    def _note_unconnected(self, route: Route, down: RelayDown) -> None:
         """The others may have more luck: relays limit how many connections we may have."""
-        lane.note_unconnected(down)
-        self._note_down(lane, down)
-        if lane.has_no_connection:
-            self._give_up(lane, down)
+        route.note_unconnected(down)
+        self._note_down(route, down)
+        if route.has_no_connection:
+            self._give_up(route, down)
 
-    def _give_up(self, lane: Lane, down: RelayDown) -> None:
+    def _give_up(self, route: Route, down: RelayDown) -> None:
         """Nobody can be mailed by this relay now. Perhaps by another."""
-        if not lane.goes_on:
+        if not route.goes_on:
             return
-        lane.goes_on = False
+        route.goes_on = False
         self._has_given_up = True
-        if lane.is_only_limited(down, lately=self._choice.took_mail_lately(lane.place)):
+        if route.is_only_limited(down, lately=self._choice.took_mail_lately(route.place)):
             self._stop()
             return
-        self._choice.failed(lane.place, down)
-        if self._lane() is None:
+        self._choice.failed(route.place, down)
+        if self._route() is None:
             self._stop()
 
 
@@ -266,17 +266,17 @@ class _Turn:
     """A run, as the session sees it that has one connection of it."""
 
     run: Run
-    lane: Lane
+    route: Route
     kept: Kept
     pool: Pool
 
     def next_now(self) -> Mail | None:
         """Another mail, as long as the run goes on with this relay and the connection may be used."""
-        return self.run.source.next_now() if self.lane.goes_on and self.pool.may_go_on(self.kept) else None
+        return self.run.source.next_now() if self.route.goes_on and self.pool.may_go_on(self.kept) else None
 
     def rest(self, go_on: Callable[[], None], *, is_amid: bool = False) -> bool:
         """Whether this connection may hope for more."""
-        return (is_amid or self.pool.may_go_on(self.kept)) and self.run.rest(go_on, self.lane, is_amid=is_amid)
+        return (is_amid or self.pool.may_go_on(self.kept)) and self.run.rest(go_on, self.route, is_amid=is_amid)
 
     def may_write(self) -> bool:
         """See `Source`."""
@@ -288,7 +288,7 @@ class _Turn:
 
     def report(self, mail: Mail, outcome: Outcome) -> None:
         """See `Run`."""
-        self.run.report(mail, outcome, self.lane)
+        self.run.report(mail, outcome, self.route)
 
 
 def _is_cancelled() -> bool:

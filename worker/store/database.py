@@ -13,8 +13,8 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
 
 from worker.domain.errors import DatabaseAway
+from worker.store.errors import Contended, translated
 from worker.store.sql import sqlite_time
-from worker.store.troubles import Contended, translated
 
 __all__ = ["Connection", "Database"]
 

@@ -1,6 +1,6 @@
 """The rate limit that all workers on all hosts share: a token bucket in Redis, changed by one script.
 
-It goes by the clock of the Redis server alone. What the script does is `tempo.Bucket.take`, where it is explained.
+It goes by the clock of the Redis server alone. What the script does is `pacing.Bucket.take`, where it is explained.
 """
 
 from typing import Any, Final
@@ -33,7 +33,7 @@ return {{taken, tostring(wait)}}
 """
 
 
-class Tokens:
+class SharedBucket:
     """The bucket of one rate (mails per second). Its calls block; nothing connects before the first."""
 
     def __init__(self, url: str, rate: float) -> None:

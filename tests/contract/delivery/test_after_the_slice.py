@@ -12,7 +12,7 @@ from tests.contract.lines import FlakyDatabase, line_of, serve
 from tests.contract.shop import Shop
 from tests.polling import eventually
 from tests.relay import Do, Later, ScriptedRelay
-from worker.delivery import in_flight as underway
+from worker.delivery import in_flight as in_flight
 from worker.delivery import slice as slice_module
 from worker.delivery.deliver import deliver
 from worker.delivery.streaks import REFUSALS_IN_A_ROW
@@ -107,8 +107,8 @@ def test_a_mail_that_waited_too_long_behind_another_is_not_written(
     shop: Shop, server: ScriptedRelay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its claim would be taken away while the relay may still take it."""
-    monkeypatch.setattr(underway, "OLDEST_SECONDS", 0.5)
-    monkeypatch.setattr(underway, "RECHECK_SECONDS", 0.01)
+    monkeypatch.setattr(in_flight, "OLDEST_SECONDS", 0.5)
+    monkeypatch.setattr(in_flight, "RECHECK_SECONDS", 0.01)
     first, second = shop.waiting(2)
     server.script("dot", Do.HOLD)
 
@@ -128,7 +128,7 @@ def test_a_mail_that_waited_too_long_behind_another_is_not_written(
 
 def test_a_verdict_is_in_before_the_claim_is_taken_away() -> None:
     spare = 30
-    assert underway.OLDEST_SECONDS + Timeouts().final + spare < CLAIM_SECONDS
+    assert in_flight.OLDEST_SECONDS + Timeouts().final + spare < CLAIM_SECONDS
 
 
 def test_a_claim_that_was_made_unheard_is_put_back_at_a_stop(shop: Shop, server: ScriptedRelay) -> None:

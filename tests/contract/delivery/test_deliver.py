@@ -23,10 +23,10 @@ from tests.contract.mailing import SENDER
 from tests.contract.shop import CUP, MUG, Shop, ref
 from tests.polling import eventually
 from tests.relay import Accepted, Answer, Do, Later, ScriptedRelay, StageName
-from worker.delivery import in_flight as underway
+from worker.delivery import in_flight as in_flight
 from worker.delivery import lease as lease_module
 from worker.delivery import slice as slice_module
-from worker.delivery import slice_clock as stint_module
+from worker.delivery import slice_clock as clock_module
 from worker.delivery.breaker import probe
 from worker.delivery.deliver import deliver
 from worker.delivery.slice_clock import SLICE_SECONDS
@@ -430,7 +430,7 @@ def test_no_more_fail_of_those_whom_a_relay_refuses_that_takes_our_sender(
             for _ in range(8):
                 await deliver(line, [shop.list_id()])
                 if shop.breaker().state == "open":
-                    found.append(line.suspicion.times)
+                    found.append(line.streaks.times)
                     shop.change("UPDATE relay SET probe_at = stockbell_now(-1)")
                     assert await probe(line)
             assert status_counts(shop).get(FAILED, 0) <= REFUSALS_IN_A_ROW + line.connections
@@ -720,7 +720,7 @@ def test_a_relay_that_is_silent_at_one_mail_holds_up_nobody_else(
 def test_a_slice_goes_on_while_no_bell_is_queued_but_its_own(
     shop: Shop, server: ScriptedRelay, monkeypatch: pytest.MonkeyPatch, queued: int, is_finished: bool
 ) -> None:
-    monkeypatch.setattr(stint_module, "SLICE_SECONDS", 1.0)
+    monkeypatch.setattr(clock_module, "SLICE_SECONDS", 1.0)
     monkeypatch.setattr(slice_module, "LOOK_SECONDS", 0.9)
     shop.waiting(10)
     server.decide = lambda stage, _recipient: Later(0.15) if stage == "dot" else None
@@ -762,8 +762,8 @@ class Looks:
 @pytest.fixture
 def no_late_mails(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is not looked at again may not go out after its slice."""
-    monkeypatch.setattr(underway, "LATE_SECONDS", 0.0)
-    monkeypatch.setattr(underway, "RECHECK_SECONDS", 0.01)
+    monkeypatch.setattr(in_flight, "LATE_SECONDS", 0.0)
+    monkeypatch.setattr(in_flight, "RECHECK_SECONDS", 0.01)
 
 
 def serve_slowly(
@@ -953,7 +953,7 @@ def test_what_a_late_claim_brings_is_handed_over_at_once(
     shop: Shop, server: ScriptedRelay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With nothing on its way there is no report that would say that there is room."""
-    monkeypatch.setattr(stint_module, "SLICE_SECONDS", 60.0)
+    monkeypatch.setattr(clock_module, "SLICE_SECONDS", 60.0)
     shop.waiting(6)
 
     async def run(database: FlakyDatabase) -> None:
@@ -996,7 +996,7 @@ def test_a_database_that_goes_away_at_a_hand_over_fails_nobody(
 def test_no_more_is_sent_than_the_bound_while_commits_hang(
     shop: Shop, server: ScriptedRelay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stint_module, "SLICE_SECONDS", 60.0)
+    monkeypatch.setattr(clock_module, "SLICE_SECONDS", 60.0)
     shop.waiting(90)
     connections = 3
     most_open = 0

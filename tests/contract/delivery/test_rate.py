@@ -14,12 +14,12 @@ from tests.contract.shop import Shop
 from tests.redis_server import RedisServer
 from tests.relay import Answer, Do, ScriptedRelay, StageName
 from worker.delivery import breaker as circuit
-from worker.delivery import pacing as tempo
+from worker.delivery import pacing as pacing
 from worker.delivery.deliver import deliver
 from worker.delivery.throttle import Throttle
 from worker.models import Status
 from worker.store import breaker
-from worker.stream.shared_bucket import Tokens
+from worker.stream.shared_bucket import SharedBucket
 
 SENT, RECEIVED = Status.NOTIFICATION_SENT, Status.RECEIVED
 TOO_FAST = "450 4.7.28 you send too fast"
@@ -35,7 +35,7 @@ def server() -> Iterator[ScriptedRelay]:
 
 @pytest.fixture
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tempo, "CUT_SECONDS", 0.1)
+    monkeypatch.setattr(pacing, "CUT_SECONDS", 0.1)
     monkeypatch.setattr(circuit, "PAUSE_SECONDS", 0.1)
 
 
@@ -58,7 +58,7 @@ def test_a_slice_sends_what_the_rate_allows_and_releases_the_rest(
     shop: Shop, server: ScriptedRelay, redis_server: RedisServer
 ) -> None:
     shop.waiting(5)
-    with closing(Tokens(redis_server.url, SLOW)) as tokens:
+    with closing(SharedBucket(redis_server.url, SLOW)) as tokens:
         serve(shop, server, throttle=Throttle(tokens))
     assert status_counts(shop) == {SENT: 1, RECEIVED: 4}
     assert all(row.claimed_at is None and row.attempts == 0 for row in shop.rows() if row.status == RECEIVED)
@@ -66,7 +66,7 @@ def test_a_slice_sends_what_the_rate_allows_and_releases_the_rest(
 
 def test_no_more_is_claimed_than_the_rate_sends(shop: Shop, server: ScriptedRelay, redis_server: RedisServer) -> None:
     shop.waiting(50)
-    with closing(Tokens(redis_server.url, 4.0)) as tokens:
+    with closing(SharedBucket(redis_server.url, 4.0)) as tokens:
         serve(shop, server, throttle=Throttle(tokens), claim_size=50)
     assert sum(row.claim_no > 0 for row in shop.rows()) <= 8
 
@@ -74,7 +74,7 @@ def test_no_more_is_claimed_than_the_rate_sends(shop: Shop, server: ScriptedRela
 def test_who_may_not_send_claims_nothing(shop: Shop, server: ScriptedRelay, redis_server: RedisServer) -> None:
     shop.waiting(5)
 
-    async def run(tokens: Tokens) -> None:
+    async def run(tokens: SharedBucket) -> None:
         async with line_of(shop, server, throttle=Throttle(tokens)) as line:
             waiting = asyncio.create_task(deliver(line, [shop.list_id()]))
             await asyncio.sleep(0.1)
@@ -82,7 +82,7 @@ def test_who_may_not_send_claims_nothing(shop: Shop, server: ScriptedRelay, redi
             line.stopping.set()
             await waiting
 
-    with closing(Tokens(redis_server.url, SLOW)) as tokens:
+    with closing(SharedBucket(redis_server.url, SLOW)) as tokens:
         assert tokens.take(1).mails == 1
         asyncio.run(run(tokens))
     assert {row.claim_no for row in shop.rows()} == {0}
@@ -95,7 +95,7 @@ def test_while_redis_is_away_nothing_is_claimed_and_then_it_goes_on(
     shop.waiting(5)
     redis_server.kill()
 
-    async def run(tokens: Tokens) -> None:
+    async def run(tokens: SharedBucket) -> None:
         async with line_of(shop, server, throttle=Throttle(tokens)) as line:
             waiting = asyncio.create_task(deliver(line, [shop.list_id()]))
             await asyncio.sleep(0.1)
@@ -104,7 +104,7 @@ def test_while_redis_is_away_nothing_is_claimed_and_then_it_goes_on(
             await waiting
             await serve_until_done(line, shop)
 
-    with closing(Tokens(redis_server.url, 1000.0)) as tokens:
+    with closing(SharedBucket(redis_server.url, 1000.0)) as tokens:
         asyncio.run(run(tokens))
     assert_all_told_at_the_first_try(shop, server, 5)
 
@@ -118,13 +118,13 @@ def test_all_workers_together_keep_to_the_rate(
     taken_at: list[float] = []
     server.on_accept = lambda _: taken_at.append(time.monotonic())
 
-    async def work(stack: AsyncExitStack, tokens: Tokens) -> None:
+    async def work(stack: AsyncExitStack, tokens: SharedBucket) -> None:
         line = await stack.enter_async_context(line_of(shop, server, throttle=Throttle(tokens)))
         await serve_until_done(line, shop)
 
     async def run() -> None:
         async with AsyncExitStack() as stack:
-            everybody = [stack.enter_context(closing(Tokens(redis_server.url, rate))) for _ in range(workers)]
+            everybody = [stack.enter_context(closing(SharedBucket(redis_server.url, rate))) for _ in range(workers)]
             await asyncio.gather(*(work(stack, tokens) for tokens in everybody))
 
     asyncio.run(run())

@@ -268,7 +268,7 @@ async def test_a_first_that_is_only_slow_is_waited_for(
         assert others.taken == []
         first.release()
         assert [await each.result() for each in slow] == [None] * CONNECTIONS
-        mailer.stir()
+        mailer.wake()
         assert await run.result() is None
     assert len(first.accepted) == CONNECTIONS + 30
     assert second.connections == 0

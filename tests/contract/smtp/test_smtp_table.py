@@ -14,7 +14,7 @@ import pytest
 from tests.contract.lines import letters_of, line_of, serve
 from tests.contract.shop import Shop
 from tests.relay import Answer, Do, ScriptedRelay, trusting_context
-from worker.delivery import slice_clock as stint
+from worker.delivery import slice_clock as slice_clock
 from worker.delivery.breaker import probe
 from worker.models import Status
 from worker.smtp import pipeline as smtp_pipeline
@@ -109,7 +109,7 @@ def line() -> dict[str, Any]:
 @pytest.fixture(autouse=True)
 def times(monkeypatch: pytest.MonkeyPatch) -> None:
     """Silence is not borne for long, and a slice ends when all is done, however busy the machine is."""
-    monkeypatch.setattr(stint, "SLICE_SECONDS", 60.0)
+    monkeypatch.setattr(slice_clock, "SLICE_SECONDS", 60.0)
     for module in (smtp_session, smtp_pipeline):
         monkeypatch.setattr(module, "QUIT_TIMEOUT", SOON)
 

@@ -14,7 +14,7 @@ from tests.redis_server import RedisServer
 from worker.domain.errors import RedisAway
 from worker.queue.bell import Bell, celery_app
 from worker.stream.event_stream import Stream
-from worker.stream.shared_bucket import Tokens
+from worker.stream.shared_bucket import SharedBucket
 
 
 class Pair:
@@ -63,7 +63,7 @@ def test_the_stream_goes_on_at_the_new_primary(pair: Pair) -> None:
 
 
 def test_the_rate_is_asked_for_at_the_new_primary(pair: Pair) -> None:
-    with closing(Tokens(pair.url, 1000.0)) as tokens:
+    with closing(SharedBucket(pair.url, 1000.0)) as tokens:
         tokens.take(1)
         pair.fail_over()
         works_at_the_second_try(lambda: tokens.take(1))

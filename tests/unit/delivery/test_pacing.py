@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.delivery.pacing import CUT_SECONDS, FREE_REFUSALS, LIFTED_AT, RECOVERY_SECONDS, SLOWEST, Tempo
+from worker.delivery.pacing import CUT_SECONDS, FREE_REFUSALS, LIFTED_AT, RECOVERY_SECONDS, SLOWEST, Pacing
 from worker.domain.outcomes import Deferred, RelayDown, Reply, Scope, Stage
 from worker.domain.token_bucket import BURST_SECONDS, Bucket
 from worker.domain.verdicts import Later, RetryPolicy, Tries, settle
@@ -72,99 +72,99 @@ def test_a_clock_that_goes_back_gives_nothing() -> None:
 
 
 def test_there_is_no_limit_until_the_relay_asks_for_one() -> None:
-    tempo = Tempo()
-    assert tempo.limit(0.0) is None
-    assert tempo.take(500, 0.0) == (500, 0.0)
+    pacing = Pacing()
+    assert pacing.limit(0.0) is None
+    assert pacing.take(500, 0.0) == (500, 0.0)
 
 
 def test_the_first_cut_is_to_half_of_what_the_last_second_sent() -> None:
-    tempo = Tempo()
-    tempo.note(1000, now=0.0)
-    tempo.note(40, now=5.0)
-    tempo.note(40, now=5.5)
-    assert tempo.cut(20, now=5.9) == 50
-    assert tempo.limit(6.0) == 50
+    pacing = Pacing()
+    pacing.note(1000, now=0.0)
+    pacing.note(40, now=5.0)
+    pacing.note(40, now=5.5)
+    assert pacing.cut(20, now=5.9) == 50
+    assert pacing.limit(6.0) == 50
 
 
 def test_what_is_said_right_after_a_cut_changes_nothing() -> None:
-    tempo = Tempo()
-    assert tempo.cut(100, now=0.0) == 50
-    assert tempo.cut(100, now=CUT_SECONDS / 2) is None
-    assert tempo.cut(100, now=CUT_SECONDS) == 25
+    pacing = Pacing()
+    assert pacing.cut(100, now=0.0) == 50
+    assert pacing.cut(100, now=CUT_SECONDS / 2) is None
+    assert pacing.cut(100, now=CUT_SECONDS) == 25
 
 
 def test_nothing_goes_out_for_a_second_after_a_cut() -> None:
-    tempo = Tempo()
-    tempo.cut(100, now=0.0)
-    grant = tempo.take(1, now=0.0)
+    pacing = Pacing()
+    pacing.cut(100, now=0.0)
+    grant = pacing.take(1, now=0.0)
     assert grant.mails == 0
     assert grant.wait == pytest.approx(CUT_SECONDS + 1 / 50)
-    assert tempo.take(1, now=grant.wait + 1e-6).mails == 1
+    assert pacing.take(1, now=grant.wait + 1e-6).mails == 1
 
 
 @given(st.lists(st.tuples(st.floats(0, 20), st.integers(0, 1000)), max_size=50))
 def test_it_never_falls_below_the_slowest(cuts: list[tuple[float, int]]) -> None:
-    tempo, now = Tempo(), 0.0
+    pacing, now = Pacing(), 0.0
     for pause, mails in cuts:
         now += pause
-        tempo.cut(mails, now)
-        assert (tempo.limit(now) or SLOWEST) >= SLOWEST
+        pacing.cut(mails, now)
+        assert (pacing.limit(now) or SLOWEST) >= SLOWEST
 
 
 def test_it_recovers_by_and_by_and_is_lifted_where_nothing_is_said_any_more() -> None:
-    tempo = Tempo()
-    tempo.cut(100, now=0.0)
+    pacing = Pacing()
+    pacing.cut(100, now=0.0)
     began = CUT_SECONDS
-    assert tempo.limit(began + RECOVERY_SECONDS) == pytest.approx(100)
-    assert tempo.limit(began + 2 * RECOVERY_SECONDS) == pytest.approx(150)
-    assert tempo.limit(began + LIFTED_AT * RECOVERY_SECONDS) is None
+    assert pacing.limit(began + RECOVERY_SECONDS) == pytest.approx(100)
+    assert pacing.limit(began + 2 * RECOVERY_SECONDS) == pytest.approx(150)
+    assert pacing.limit(began + LIFTED_AT * RECOVERY_SECONDS) is None
 
 
 def test_the_slowest_recovers_too() -> None:
-    tempo = Tempo()
-    tempo.cut(0, now=0.0)
-    assert tempo.limit(0.0) == SLOWEST
-    assert tempo.limit(60.0) is None
+    pacing = Pacing()
+    pacing.cut(0, now=0.0)
+    assert pacing.limit(0.0) == SLOWEST
+    assert pacing.limit(60.0) is None
 
 
 def test_what_was_not_used_is_not_lost() -> None:
-    tempo = Tempo()
-    tempo.cut(100, now=0.0)
-    taken = tempo.take(100, now=2.0).mails
+    pacing = Pacing()
+    pacing.cut(100, now=0.0)
+    taken = pacing.take(100, now=2.0).mails
     assert taken == 1 + int(55 * BURST_SECONDS)
-    tempo.give_back(taken)
-    assert tempo.take(100, now=2.0).mails == taken
+    pacing.give_back(taken)
+    assert pacing.take(100, now=2.0).mails == taken
 
 
 # Whose trouble it is
 
 
 def test_a_recipient_that_is_always_too_fast_is_deferred_as_any_other() -> None:
-    tempo, down = Tempo(), refused()
+    pacing, down = Pacing(), refused()
     for taken in range(FREE_REFUSALS):
-        assert tempo.judged(UUID(int=1), down, taken) is down
-    assert tempo.judged(UUID(int=1), down, 9) == Deferred(Stage.RCPT, Reply(450, "4.7.28 too fast"))
-    assert tempo.judged(UUID(int=2), down, 9) is down
+        assert pacing.judged(UUID(int=1), down, taken) is down
+    assert pacing.judged(UUID(int=1), down, 9) == Deferred(Stage.RCPT, Reply(450, "4.7.28 too fast"))
+    assert pacing.judged(UUID(int=2), down, 9) is down
 
 
 def test_where_the_relay_takes_nobody_the_next_one_is_tried_and_no_try_is_spent() -> None:
-    tempo, down = Tempo(), refused()
+    pacing, down = Pacing(), refused()
     for _ in range(FREE_REFUSALS):
-        assert tempo.judged(UUID(int=1), down, 7) is down
+        assert pacing.judged(UUID(int=1), down, 7) is down
     for _ in range(100):
-        again = tempo.judged(UUID(int=1), down, 7)
+        again = pacing.judged(UUID(int=1), down, 7)
         assert isinstance(settle(again, Tries(), RetryPolicy(10, 60, "resend"), 0.0), Later)
         assert isinstance(again, RelayDown)
-    assert isinstance(tempo.judged(UUID(int=1), down, 8), Deferred), "it takes others"
+    assert isinstance(pacing.judged(UUID(int=1), down, 8), Deferred), "it takes others"
 
 
 def test_before_a_recipient_is_named_none_is_to_blame() -> None:
-    tempo, down = Tempo(), refused(Stage.MAIL)
-    assert all(tempo.judged(UUID(int=1), down, taken) is down for taken in range(2 * FREE_REFUSALS))
+    pacing, down = Pacing(), refused(Stage.MAIL)
+    assert all(pacing.judged(UUID(int=1), down, taken) is down for taken in range(2 * FREE_REFUSALS))
 
 
 def test_not_more_are_remembered_than_fit() -> None:
-    tempo, down = Tempo(), refused()
+    pacing, down = Pacing(), refused()
     for number in range(20_000):
-        tempo.judged(UUID(int=number), down, 0)
-    assert len(tempo._refused) == 10_000
+        pacing.judged(UUID(int=number), down, 0)
+    assert len(pacing._refused) == 10_000

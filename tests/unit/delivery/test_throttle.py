@@ -14,7 +14,7 @@ from worker.domain.errors import RedisAway
 from worker.domain.outcomes import RelayDown, Reply, Scope, Stage
 from worker.domain.token_bucket import Grant
 from worker.smtp.mailer import Mail
-from worker.stream.shared_bucket import Tokens
+from worker.stream.shared_bucket import SharedBucket
 
 TOO_FAST = RelayDown(Scope.RELAY, Stage.RCPT, "too fast", Reply(450, "4.7.28 too fast"))
 
@@ -71,7 +71,7 @@ class Box:
 
 
 def throttle_of(tokens: GivenTokens, clock: Clock | None = None) -> Throttle:
-    return Throttle(cast(Tokens, tokens), clock or Clock())
+    return Throttle(cast(SharedBucket, tokens), clock or Clock())
 
 
 async def fetched(throttle: Throttle) -> None:

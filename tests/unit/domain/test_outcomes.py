@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.delivery.streaks import UPSETS_KNOWN, Upsets
+from worker.delivery.streaks import ABORTS_KNOWN, Aborts
 from worker.domain.outcomes import (
     CONNECTING,
     Deferred,
@@ -292,8 +292,8 @@ def test_what_was_not_the_customers_fault_spends_no_try(outcome: Outcome) -> Non
 def test_a_mail_at_which_the_relay_leaves_is_not_the_next_again_and_spends_no_try(stage: Stage) -> None:
     left = RelayDown(Scope.RELAY, stage, "421 bye", Reply(421, "bye"))
     delays = []
-    for upsets in range(6):
-        verdict = settle(left, Tries(2, 1, 0), TRY_AGAIN, 0, upsets)
+    for aborts in range(6):
+        verdict = settle(left, Tries(2, 1, 0), TRY_AGAIN, 0, aborts)
         assert isinstance(verdict, Later)
         assert (verdict.tries, verdict.code, verdict.reason) == (Tries(2, 1, 0), None, "421 bye")
         delays.append(verdict.delay)
@@ -301,15 +301,15 @@ def test_a_mail_at_which_the_relay_leaves_is_not_the_next_again_and_spends_no_tr
 
 
 def test_who_upsets_the_relay_is_remembered_until_something_else_comes_of_it() -> None:
-    upsets, left = Upsets(), RelayDown(Scope.RELAY, Stage.RCPT, "421 bye", Reply(421, "bye"))
-    ids = [uuid4() for _ in range(UPSETS_KNOWN)]
-    assert [upsets.note(ids[0], outcome) for outcome in (left, left, REFUSED, left)] == [0, 1, 2, 0]
-    assert [upsets.note(ids[1], outcome) for outcome in (left, DOWN, NotSent("slice over"), left)] == [0, 1, 1, 1]
+    aborts, left = Aborts(), RelayDown(Scope.RELAY, Stage.RCPT, "421 bye", Reply(421, "bye"))
+    ids = [uuid4() for _ in range(ABORTS_KNOWN)]
+    assert [aborts.note(ids[0], outcome) for outcome in (left, left, REFUSED, left)] == [0, 1, 2, 0]
+    assert [aborts.note(ids[1], outcome) for outcome in (left, DOWN, NotSent("slice over"), left)] == [0, 1, 1, 1]
     for other in ids[2:]:
-        upsets.note(other, left)
-    assert upsets.note(ids[1], left) == 2
-    upsets.note(uuid4(), left)
-    assert upsets.note(ids[0], left) == 0, "the one that was longest ago is forgotten"
+        aborts.note(other, left)
+    assert aborts.note(ids[1], left) == 2
+    aborts.note(uuid4(), left)
+    assert aborts.note(ids[0], left) == 0, "the one that was longest ago is forgotten"
 
 
 @pytest.mark.parametrize(

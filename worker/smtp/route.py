@@ -7,7 +7,7 @@ from worker.smtp.pool import Pool
 
 
 @dataclass(slots=True, eq=False)
-class Lane:
+class Route:
     """What a run has to do with one relay, by its place among them."""
 
     place: int
