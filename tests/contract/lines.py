@@ -18,7 +18,8 @@ from tests.contract.shop import LEASE, MUG, Shop
 from tests.relay import ScriptedRelay
 from worker.delivery.deliver import deliver
 from worker.delivery.lease import Lease
-from worker.delivery.line import Line, Pace
+from worker.delivery.line import Line
+from worker.delivery.slice_clock import Pace
 from worker.delivery.throttle import Throttle
 from worker.domain.catalog import CatalogReference
 from worker.domain.errors import DatabaseAway, RedisAway

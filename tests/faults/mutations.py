@@ -89,7 +89,7 @@ MUTATIONS = (
         "twice for no reason",
         [
             Edit("worker/delivery/lease.py", " and boot_time() < self._trusted_until", ""),
-            Edit("worker/delivery/in_flight.py", "if time.monotonic() > self._taken[request_id].latest", "if False"),
+            Edit("worker/delivery/in_flight.py", "if time.monotonic() > taken.latest", "if False"),
         ],
     ),
     Mutation(
@@ -236,7 +236,11 @@ MUTATIONS = (
         "what waits for a slow relay is looked at again, and may go out",
         "relay-tarpit",
         "lost",
-        [Edit("worker/delivery/in_flight.py", "min(latest, end) if claim.id in wanted else NEVER", "NEVER")],
+        [
+            Edit(
+                "worker/delivery/in_flight.py", "min(latest, taken.end) if taken.claim.id in wanted else NEVER", "NEVER"
+            )
+        ],
     ),
     Mutation(
         "a wrong password is our fault",
@@ -377,8 +381,8 @@ MUTATIONS = (
         [
             Edit(
                 "worker/delivery/slice.py",
-                "        claim = self._in_flight.pop(mail.request_id)\n",
-                "        claim = self._in_flight.pop(mail.request_id)\n"
+                "        claim = self._in_flight.pop(mail)\n",
+                "        claim = self._in_flight.pop(mail)\n"
                 "        self._line.recorder.__dict__.setdefault('mails', []).append(mail.content)\n",
             )
         ],

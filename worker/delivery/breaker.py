@@ -1,4 +1,4 @@
-"""When to stop the line for everybody, and when to go on: the breaker, as a worker process sees it."""
+"""The breaker, as a worker process sees it: when to stop sending for everybody, and when to go on."""
 
 import asyncio
 from contextlib import suppress
@@ -12,9 +12,9 @@ from worker.store import breaker
 PROBE_SECONDS = 60.0
 """How long a probe may take."""
 HOLD_SECONDS = 90.0
-"""How long nobody else probes; longer than a probe may take."""
+"""How long no other process probes. It is longer than a probe may take."""
 PAUSE_SECONDS = 1.0
-"""How long this process steps back where the relay serves others."""
+"""How long this process waits if the relay serves others."""
 
 log = structlog.get_logger()
 
@@ -22,10 +22,10 @@ log = structlog.get_logger()
 async def trip(line: Line, trouble: RelayDown, mails: int) -> bool:
     """Opens the breaker: nobody is claimed until a probe finds that the relay takes mail again. False: it stays closed.
 
-    What only one mail of a slice says is asked again first: one recipient must not stop all others. And where somebody
-    else is being served the relay is not down; it lets no more of us in, so this process steps back for a second. Where
-    only verdicts did not come the mailer has gone to another relay, if there is one. A process that ends has broken off
-    what was on its way, and leaves it to others.
+    If only one mail of a slice met the trouble, the relay is asked again first: one recipient must not stop all others.
+    If the relay serves another process it is not down, it only accepts no more connections, so this process waits for a
+    second. If only replies to mails are missing, the mailer uses another relay, if there is one. A process that stops
+    has broken off its mails itself, so it opens nothing.
     """
     if line.stopping.is_set():
         return False
@@ -47,12 +47,12 @@ async def trip(line: Line, trouble: RelayDown, mails: int) -> bool:
 
 
 async def probe(line: Line) -> bool:
-    """Looks whether the relay takes mail again, if it is time to; True if it does, and the breaker is closed."""
+    """Probes the relay, if it is time to. True: it takes mail again, and the breaker is closed."""
     scope = await line.write(breaker.take_probe, HOLD_SECONDS)
     if scope is None:
         return False
     trouble = await _asked(line, mail_from=scope == Scope.CONFIGURATION)
-    if trouble and line.stopping.is_set():  # it may just not have had the time to answer
+    if trouble and line.stopping.is_set():  # the relay may only have had no time to answer
         await line.write(breaker.give_back_probe)
         return False
     if trouble:
@@ -66,8 +66,8 @@ async def probe(line: Line) -> bool:
 
 
 async def _asked(line: Line, *, mail_from: bool) -> RelayDown | None:
-    """Asks the relay on a connection of its own, for a minute at most, and not longer than this process shall live."""
-    await line.mailer.close()  # with those that are idle it might be one more than the relay allows
+    """Probes the relay on a new connection, for a minute at most and only until this process stops."""
+    await line.mailer.close()  # with idle ones, the probe might be one connection more than the relay allows
     probing = asyncio.create_task(line.mailer.probe(mail_from=mail_from))
     stopping = asyncio.create_task(line.stopping.wait())
     done, _ = await asyncio.wait({probing, stopping}, timeout=PROBE_SECONDS, return_when=asyncio.FIRST_COMPLETED)

@@ -1,4 +1,4 @@
-"""The heart of the line: serves the waiting lists of one bell for a slice, and cleans up where that could not end well.
+"""The heart of the line: serves the waiting lists of one bell for one slice, and cleans up if that failed.
 
 A process holds claims only while a task runs.
 """
@@ -22,7 +22,7 @@ log = structlog.get_logger()
 
 
 async def deliver(line: Line, list_ids: Sequence[UUID]) -> None:
-    """Serves the waiting lists of one bell for one slice. A database that is away ends it: the sweep rings again."""
+    """Serves the waiting lists of one bell for one slice. If the database is away it ends: the sweep rings again."""
     if line.stopping.is_set() or not list_ids:
         return
     try:
@@ -42,13 +42,13 @@ async def deliver(line: Line, list_ids: Sequence[UUID]) -> None:
 
 
 async def _trip_late(line: Line) -> bool:
-    """Opens the breaker if the mails of an earlier slice showed trouble after its end; True if it opened."""
+    """Opens the breaker if mails of an earlier slice met trouble after its end. True: it opened."""
     trouble, line.late_trouble = line.late_trouble, None
     return trouble is not None and await trip(line, *trouble)
 
 
 async def _let_go(line: Line) -> None:
-    """When the database is back: puts back what it may think that we hold. Another bell may not come for long."""
+    """Waits for the database, then releases what this process may still hold. The next bell may be far away."""
     pause = FIRST_PAUSE
     while line.holds_claims:
         try:

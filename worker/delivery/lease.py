@@ -1,7 +1,7 @@
-"""A worker process's lease: its name in the database, the heartbeat that keeps it, and how far to trust it.
+"""The lease of a worker process: its name in the database, the heartbeat that renews it, and how long to trust it.
 
-Trust ends at (boot-time clock before the renewal was sent) + lease - margin: the database may have counted from any
-moment after the sending, never before it. The boot-time clock goes on while the machine sleeps.
+Trust ends at (boot-time clock before the renewal was sent) + lease - margin. The database counts from some moment after
+the sending, never before it. The boot-time clock goes on while the machine sleeps.
 """
 
 import os
@@ -20,14 +20,14 @@ log = structlog.get_logger()
 
 
 def boot_time() -> float:
-    """Seconds since the machine was started, sleep included."""
+    """Seconds since the machine was started, including sleep."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 class Lease:
-    """Who we are to the database, and until when it believes that we live.
+    """Who this process is to the database, and until when the database takes it for alive.
 
-    `owner` is a new id for each process, and again whenever a lease was lost: what the old one held is not ours.
+    `owner` is a new id for each process, and a new one after a lost lease: what the old one held is no longer ours.
     """
 
     def __init__(self, database: Database, seconds: float) -> None:
@@ -43,24 +43,24 @@ class Lease:
         self._registered: UUID | None = None
 
     def is_trusted(self, owner: UUID) -> bool:
-        """Whether mails may be started on what this owner holds."""
+        """Whether mails may be started for claims of this owner."""
         return owner == self.owner and boot_time() < self._trusted_until
 
     def renewed(self, owner: UUID, sent_at: float) -> None:
-        """A transaction begun at `sent_at` (boot time, seconds) renewed the lease."""
+        """A transaction that began at `sent_at` (boot time, seconds) renewed the lease."""
         with self._lock:
             if owner == self.owner:
                 self._trusted_until = max(self._trusted_until, sent_at + self.seconds - self._margin)
 
     def lost(self, owner: UUID) -> None:
-        """The database let this owner go: a new one begins, and holds nothing."""
+        """The database no longer knows this owner: a new one begins and holds nothing."""
         with self._lock:
             if owner == self.owner:
                 log.warning("lease.lost", owner=str(owner))
                 self._begin_anew()
 
     def beat(self) -> None:
-        """One heartbeat; raises DatabaseAway."""
+        """Renews the lease once; raises DatabaseAway."""
         owner, sent_at = self.owner, boot_time()
         try:
             self.ensure_registered()
@@ -71,16 +71,16 @@ class Lease:
             self.renewed(owner, sent_at)
 
     def ensure_registered(self) -> None:
-        """Makes the owner known to the database, once; raises DatabaseAway."""
+        """Registers the owner in the database, once; raises DatabaseAway."""
         owner = self.owner
         if self._registered == owner:
             return
         self._database.write(owners.register, owner, f"{socket.gethostname()}:{os.getpid()}")
-        # Not under the lock while the database takes its time: the event loop wants it too.
+        # Without the lock: the database may be slow, and the event loop needs the lock too.
         self._registered = owner
 
     def sign_off(self) -> None:
-        """Leaves: nobody need wait for this owner's lease to end. Does nothing where the database is away."""
+        """Deletes the owner, so that nobody waits for its lease to end. Does nothing if the database is away."""
         try:
             self._database.write(owners.sign_off, self.owner)
         except DatabaseAway as away:
@@ -88,7 +88,7 @@ class Lease:
 
 
 class Heartbeat(threading.Thread):
-    """Renews the lease four times in its length, on a connection of its own, until `stop`."""
+    """A thread that renews the lease four times per lease, on its own connection, until `stop`."""
 
     def __init__(self, lease: Lease) -> None:
         super().__init__(name="heartbeat", daemon=True)
@@ -96,13 +96,13 @@ class Heartbeat(threading.Thread):
         self._stop_event = threading.Event()
 
     def run(self) -> None:
-        """Beats; a database that is away is said once, and tried again."""
+        """Renews again and again. A database that is away is logged once."""
         away = False
         while True:
             try:
                 self._lease.beat()
                 away = False
-            except Exception as error:  # without it all that this process holds would be taken from it
+            except Exception as error:  # if this thread ended, the process would lose all its claims
                 if not away:
                     log.warning("heartbeat.missed", reason=str(error), exc_info=not isinstance(error, DatabaseAway))
                 away = True
@@ -110,5 +110,5 @@ class Heartbeat(threading.Thread):
                 return
 
     def stop(self) -> None:
-        """Ends the thread after the beat that is under way."""
+        """Ends the thread after the current renewal."""
         self._stop_event.set()

@@ -1,4 +1,4 @@
-"""How fast mails may go out: the arithmetic of a limit, and of slowing down for a relay that asks for it. Pure."""
+"""Pacing: how one process slows down for a relay that asks for it, and speeds up again. Pure."""
 
 from collections import deque
 from dataclasses import dataclass, field, replace
@@ -9,24 +9,24 @@ from worker.domain.outcomes import ABOUT_A_MAIL, Deferred, RelayDown
 from worker.domain.token_bucket import Bucket, Grant
 
 CUT_SECONDS: Final = 1.0
-"""What the relay says so soon after a cut is about what was on its way by then. Nothing is sent for as long either."""
+"""For this long after a cut, complaints are about mails that were already in flight. Nothing is sent meanwhile."""
 SLOWEST: Final = 1.0
-"""Mails per second below which the relay's complaints can't bring us: the breaker is for what takes nothing."""
+"""Mails per second below which complaints do not slow us. The breaker is for a relay that takes nothing."""
 RECOVERY_SECONDS: Final = 10.0
-"""How long it takes from the speed after a cut to the one before."""
+"""How long it takes to get back to the speed before a cut."""
 LIFTED_AT: Final = 8.0
-"""So many times the speed after the last cut, and the relay seems to have no limit any more."""
+"""At this many times the speed after the last cut, the limit is lifted."""
 FREE_REFUSALS: Final = 5
-"""So often one recipient may be found too fast before another one is tried first."""
+"""How often one recipient may be refused for speed before other recipients are tried first."""
 _REMEMBERED: Final = 10_000
 
 
 @dataclass(slots=True)
 class Pacing:
-    """One process's own speed limit, which is there only while the relay finds it too fast.
+    """The speed limit of one process. It exists only while the relay finds the process too fast.
 
-    Halved when it does, at most once a second, and raised by and by when it does not (as TCP does, RFC 5681): every
-    process finds its share by itself.
+    It is halved when the relay complains, at most once a second, and raised step by step when it does not (as TCP does,
+    RFC 5681). So every process finds its share by itself.
     """
 
     _bucket: Bucket | None = None
@@ -34,16 +34,16 @@ class Pacing:
     _cut_at: float = float("-inf")
     _taken: deque[tuple[float, int]] = field(default_factory=deque)
     _refused: dict[UUID, tuple[int, int]] = field(default_factory=dict)
-    """How often a request was, and how many mails the relay had taken when it last was."""
+    """Per request: how often it was refused for speed, and how many mails the relay had taken by the last time."""
 
     def note(self, mails: int, now: float) -> None:
-        """A slice that ends now has sent so many."""
+        """A slice that ends now has sent `mails`."""
         self._taken.append((now, mails))
         while self._taken and self._taken[0][0] <= now - 1:
             self._taken.popleft()
 
     def limit(self, now: float) -> float | None:
-        """Mails per second, or None: as many as can be."""
+        """Mails per second. None: there is no limit."""
         if self._bucket is None:
             return None
         slope = max(self._after_cut / RECOVERY_SECONDS, SLOWEST)
@@ -54,19 +54,19 @@ class Pacing:
         return limit
 
     def take(self, wanted: int, now: float) -> Grant:
-        """As `Bucket.take`."""
+        """Takes up to `wanted` tokens, see `Bucket.take`."""
         limit = self.limit(now)
         if limit is None or self._bucket is None:
             return Grant(wanted, 0.0)
         return self._bucket.take(wanted, limit, now)
 
     def give_back(self, mails: int) -> None:
-        """These were not used."""
+        """Returns tokens that were not used."""
         if self._bucket is not None:
             self._bucket.tokens += mails
 
     def cut(self, mails: int, now: float) -> float | None:
-        """The relay finds us too fast; the slice has sent so many. Returns the new limit, None if it is cut already."""
+        """Halves the speed. The slice has sent `mails`. Returns the new limit; None: it has just been cut."""
         if now < self._cut_at + CUT_SECONDS:
             return None
         before = self.limit(now)
@@ -78,11 +78,11 @@ class Pacing:
         return self._after_cut
 
     def judged(self, request_id: UUID, refused: RelayDown, taken: int) -> RelayDown | Deferred:
-        """What a refusal for speed means: that of one recipient again and again is about that recipient after all.
+        """What a refusal for speed means. If one recipient meets it again and again, it is about that recipient.
 
-        Else the mail that is refused for good by such words would be the first of every claim, and slow down all. But
-        where the relay has taken (of `taken` mails) none since the last time, it is us: another one is tried first,
-        and no try is spent.
+        Otherwise a mail that is always refused with such words would be the first of every claim and slow everybody
+        down. If the relay has taken no mail since the last time (`taken` counts them), it is about us: other mails are
+        tried first, and no try is spent.
         """
         if refused.reply is None or refused.stage not in ABOUT_A_MAIL:
             return refused

@@ -1,4 +1,4 @@
-"""Records how mails ended: group commit. While one transaction runs, the next group collects."""
+"""Records how mails ended, by group commit: while one transaction runs, the next group collects."""
 
 import asyncio
 import time
@@ -11,7 +11,7 @@ import structlog
 from worker.domain.errors import DatabaseAway
 from worker.domain.outcomes import TEMPLATE_ERROR, Deferred, NotSent, Outcome, Rejected, RelayDown, Reply, Sent, Unknown
 from worker.domain.outcomes import reason as words
-from worker.domain.verdicts import Failed, Later, Told, Untouched, Verdict
+from worker.domain.verdicts import TOLD, Failed, Later, Told, Untouched, Verdict
 from worker.store.claims import Claim
 from worker.store.recording import Ended, Ends, Try
 
@@ -20,7 +20,7 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
 GIVE_UP_SECONDS = 4.0
 """How long a stopping process goes on trying."""
 FAULTS_KNOWN = 100
-"""With more template faults than that it begins to repeat itself."""
+"""How many template faults are remembered. After that many, they are logged again."""
 
 log = structlog.get_logger()
 
@@ -29,7 +29,7 @@ Write = Callable[[Ends], Awaitable[set[UUID]]]
 
 
 class Settled(NamedTuple):
-    """A claim, what became of it, and the outcome it came from (none if no mail was tried)."""
+    """A claim, its verdict, and the outcome behind the verdict (None if no mail was tried)."""
 
     claim: Claim
     verdict: Verdict
@@ -39,8 +39,8 @@ class Settled(NamedTuple):
 class Recorder:
     """Takes verdicts as they come and commits them in order, in groups, by `write`.
 
-    Nothing is given up while the database is away, until `stopping`. Belongs to one event loop. `on_commit` is called
-    when there are fewer uncommitted.
+    While the database is away it tries again, until `stopping` is set. Belongs to one event loop. `on_commit` is called
+    after each commit.
     """
 
     def __init__(self, write: Write, stopping: asyncio.Event, *, on_commit: Callable[[], object]) -> None:
@@ -49,32 +49,32 @@ class Recorder:
         self._stopping = stopping
         self._pending: list[Settled] = []
         self._group: Sequence[Settled] = ()
-        """Those that are being committed."""
+        """The verdicts that are being committed."""
         self._committing: asyncio.Task[None] | None = None
         self._group_done = asyncio.Event()
         self._added = self._done = 0
         self._faults: set[str] = set()
-        """The template faults that the log has already."""
+        """The template faults that are logged already."""
 
     @property
     def uncommitted(self) -> int:
-        """How many verdicts wait, or are being committed."""
+        """How many verdicts are not committed yet."""
         return self._added - self._done
 
     @property
     def unrecorded(self) -> list[UUID]:
-        """Whose verdicts wait, or are being committed."""
+        """Ids of the requests whose verdicts are not committed yet."""
         return [settled.claim.id for settled in (*self._group, *self._pending)]
 
     def add(self, settled: Settled) -> None:
-        """Something to record; it will be in the next transaction."""
+        """Adds a verdict to the next transaction."""
         self._pending.append(settled)
         self._added += 1
         if self._committing is None:
             self._committing = asyncio.create_task(self._commit_all())
 
     async def flushed(self) -> None:
-        """Waits until all that has been added so far is committed."""
+        """Waits until everything added so far is committed."""
         goal = self._added
         while self._done < goal:
             self._group_done.clear()
@@ -96,7 +96,7 @@ class Recorder:
         while True:
             try:
                 written = await self._write(ends)
-            except Exception as trouble:  # whatever it is: giving up would tell all of them again
+            except Exception as trouble:  # of any kind: to give up would mail all of them again
                 away_since = away_since or _said(trouble, len(group))
                 if self._stopping.is_set() and time.monotonic() - away_since > GIVE_UP_SECONDS:
                     log.error("outcomes.lost", mails=len(group), reason=str(trouble))
@@ -110,7 +110,10 @@ class Recorder:
                 return
 
     def _report(self, group: Sequence[Settled], written: set[UUID]) -> None:
+        is_whole = len(written) == len(group)
         for claim, verdict, _ in group:
+            if is_whole and verdict is TOLD:  # as nearly all are
+                continue
             if claim.id not in written:
                 log.info("outcome.fenced", request_id=str(claim.id), verdict=type(verdict).__name__)
             elif isinstance(verdict, Failed):
@@ -127,7 +130,7 @@ class Recorder:
                 )
 
     def _report_fault(self, claim: Claim, reason: str) -> None:
-        """Once for all mails that it holds: `status` says how many they are."""
+        """Logs a fault once for all mails that it holds. `status` says how many they are."""
         if reason in self._faults:
             return
         if len(self._faults) == FAULTS_KNOWN:
@@ -147,6 +150,9 @@ def _said(trouble: Exception, mails: int) -> float:
 def _ends(group: Sequence[Settled]) -> Ends:
     ends = Ends()
     for claim, verdict, outcome in group:
+        if verdict is TOLD:  # nearly all are
+            ends.told.append(claim)
+            continue
         match verdict:
             case Told():
                 ends.told.append(claim)
@@ -163,7 +169,7 @@ def _ends(group: Sequence[Settled]) -> Ends:
 
 
 def _tried(claim: Claim, verdict: Verdict, outcome: Outcome | None) -> list[Try]:
-    """The line in the attempt log, for a try that did not succeed, or that failed before there was a mail to try."""
+    """The line in the attempt log, for a try that failed or a mail that could not be made."""
     match outcome:
         case None if isinstance(verdict, Failed):
             return [_try(claim, "not made", None, verdict.reason)]

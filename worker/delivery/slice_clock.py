@@ -1,24 +1,29 @@
-"""How long a slice works, and how many mails went out lately. Pure."""
+"""The time of a slice: when it ends, how many mails ended in it, and how many requests are worth claiming for it."""
 
+import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 SLICE_SECONDS = 0.5
-"""How long a task serves the lists of a bell; then it is somebody else's turn."""
+"""How long a task serves the lists of a bell. Then it is another bell's turn."""
 LOOK_SECONDS = SLICE_SECONDS / 2
-"""How often it is checked whether the slice may be prolonged."""
+"""How often a slice checks whether it may be prolonged."""
 LONGEST_SECONDS = 5.0
-"""What a prolonged slice comes to at most: a bell that is wrongly taken for our own has to wait no longer."""
+"""How long a prolonged slice is at most. A bell that was mistaken for our own waits no longer than this."""
+RATE_IS_FRESH = 1.0
+"""For how many seconds a measured rate says how much to claim."""
 
 
 @dataclass(slots=True)
 class SliceClock:
-    """Half a second of work, prolonged for as long as somebody says so. Times are those of `clock`."""
+    """Half a second, prolonged while the caller says so, or ended early. Times are those of `clock`, in seconds."""
 
     clock: Callable[[], float] = time.monotonic
     mails: int = 0
-    """How many were reported: in the half second before the last prolongation, and since."""
+    """How many mails were reported in the half second before the last prolongation, and since then."""
+    over: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the slice is over: no more mails are taken."""
     ends_at: float = field(init=False)
     _began: float = field(init=False)
     _latest: float = field(init=False)
@@ -29,11 +34,16 @@ class SliceClock:
         self.begin()
 
     def begin(self) -> None:
-        """The time runs from now on."""
+        """Starts the half second now."""
         self._began = self.clock()
         self._looked = self._began, 0
         self._latest = self._began + LONGEST_SECONDS
         self.ends_at = self._began + SLICE_SECONDS
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no more mails are taken in this slice."""
+        return self.over.is_set()
 
     @property
     def seconds(self) -> float:
@@ -47,14 +57,45 @@ class SliceClock:
 
     @property
     def may_go_on(self) -> bool:
-        """Whether it has not been prolonged for too long."""
+        """Whether another half second stays within LONGEST_SECONDS."""
         return self.clock() + SLICE_SECONDS <= self._latest
 
     def prolong(self) -> int:
-        """Half a second more, from now on. Returns how many mails count no more in `mails`: they were too long ago."""
+        """Adds half a second from now on. Returns how many mails `mails` no longer counts, because they are too old."""
         self._began, past = self._looked
         self.mails -= past
         now = self.clock()
         self._looked = now, self.mails
         self.ends_at = now + SLICE_SECONDS
         return past
+
+
+@dataclass(slots=True)
+class Pace:
+    """How many requests to claim at a time: what the last second's rate sends in the time that is left."""
+
+    least: int
+    """the number of connections"""
+    most: int
+    """the batch size"""
+    clock: Callable[[], float] = time.monotonic
+    _rate: float = 0.0
+    _measured_at: float = float("-inf")
+
+    def measured(self, mails: int, seconds: float) -> None:
+        """So many mails ended in so many seconds of work."""
+        if seconds > 0:
+            self._rate, self._measured_at = mails / seconds, self.clock()
+
+    def suffices(self, ready: int, seconds: float) -> bool:
+        """Whether `ready` mails are as many as can be sent in `seconds`."""
+        return self._is_fresh and ready > 0 and ready >= self._rate * seconds
+
+    def claim_size(self, seconds: float, ready: int = 0) -> int:
+        """How many to claim for `seconds` of work if `ready` are claimed already."""
+        wanted = int(self._rate * seconds) - ready if self._is_fresh else 0
+        return min(self.most, max(self.least, wanted))
+
+    @property
+    def _is_fresh(self) -> bool:
+        return self.clock() - self._measured_at <= RATE_IS_FRESH

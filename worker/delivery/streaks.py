@@ -1,7 +1,7 @@
-"""When many mails in a row go wrong, the cause is the relay or us; when one always does, it is that mail. Pure.
+"""Runs of failures: when many mails in a row fail, the cause is the relay or us; when one always does, it is that mail.
 
-A relay that refuses us as such may take our sender all the same, so that a probe closes the breaker. Until it has taken
-a mail again its refusals are about us: they fail nobody.
+A relay that refuses us as such may still accept our sender, so that a probe closes the breaker. Until it has taken a
+mail again, its refusals are about us: they fail nobody.
 """
 
 from dataclasses import dataclass, field
@@ -15,7 +15,6 @@ from worker.domain.outcomes import (
     RelayDown,
     Reply,
     Scope,
-    Sent,
     Stage,
     Unknown,
     reason,
@@ -23,33 +22,60 @@ from worker.domain.outcomes import (
 from worker.domain.verdicts import is_abort
 
 REFUSALS_IN_A_ROW = 20
-"""So many different recipients refused with no success between: that is not them, it is us."""
+"""So many different recipients refused without a success between them: the cause is not the recipients, but us."""
 LEAST_UNKNOWNS = 3
-"""So many mails without a verdict in a row, or one a connection if those are more: the relay takes nothing."""
+"""So many mails without a reply in a row (or one per connection, if those are more): the relay takes nothing."""
 ABORTS_KNOWN = 1_000
-"""How many mails are remembered at which the relay left."""
+"""For how many mails it is remembered that the relay aborted the session at them."""
+
+
+@dataclass(slots=True)
+class Aborts:
+    """How often in a row the relay aborted the session at each mail, as far as this process knows."""
+
+    _times: dict[UUID, int] = field(default_factory=dict)
+
+    def note(self, request_id: UUID, outcome: Outcome) -> int:
+        """Takes the outcome of a mail into account; returns how often the relay aborted at it before."""
+        before = self._times.get(request_id, 0)
+        if is_abort(outcome):
+            self._times.pop(request_id, None)  # so that it is the newest entry
+            self._times[request_id] = before + 1
+            if len(self._times) > ABORTS_KNOWN:
+                del self._times[next(iter(self._times))]
+        elif not isinstance(outcome, RelayDown | NotSent):
+            self.forget(request_id)
+        return before
+
+    def forget(self, request_id: UUID) -> None:
+        """The relay has dealt with this mail."""
+        if self._times:
+            self._times.pop(request_id, None)
 
 
 @dataclass(slots=True)
 class Streaks:
-    """What went wrong in a row since the last mail that was taken. Kept from slice to slice."""
+    """The failures in a row since the relay last took a mail. Kept from slice to slice."""
 
     connections: int
     taken: int = 0
     """How many mails the relay has taken."""
     times: int = 0
-    """How often it was us since the last mail that was taken."""
+    """How often a streak blamed us since the relay last took a mail."""
+    aborts: Aborts = field(default_factory=Aborts)
     _refused: set[str] = field(default_factory=set)
     _unknowns: int = 0
 
+    def took(self, request_id: UUID) -> None:
+        """The relay has taken a mail: every streak ends."""
+        self.taken += 1
+        self.aborts.forget(request_id)
+        if self._refused or self._unknowns or self.times:
+            self._forget()
+            self.times = 0
+
     def note(self, recipient: str, outcome: Outcome) -> RelayDown | None:
-        """Takes the outcome of a mail into account; returns the trouble if there is more to it than this mail."""
-        if isinstance(outcome, Sent):
-            self.taken += 1
-            if self._refused or self._unknowns or self.times:
-                self._forget()
-                self.times = 0
-            return None
+        """Takes an outcome other than Sent into account; returns the trouble if it is about more than this mail."""
         match outcome:
             case Rejected(_, stage, _, words):
                 return self._note_refusal(recipient, stage, words)
@@ -60,9 +86,9 @@ class Streaks:
         return None
 
     def judged(self, outcome: Outcome) -> Outcome:
-        """What an outcome means for its mail: while the refusals are about us it is put back, and its turn comes later.
+        """What an outcome means for its mail. While refusals are about us, the mail is put back for later.
 
-        No try is spent. It is as if the relay had been upset, and who is refused next is somebody else.
+        No try is spent. The refusal counts as if the relay had aborted the session, so other mails are tried first.
         """
         match outcome if self.times else None:
             case Rejected(_, stage, Reply() as reply, words):
@@ -90,22 +116,3 @@ class Streaks:
     def _forget(self) -> None:
         self._refused.clear()
         self._unknowns = 0
-
-
-@dataclass(slots=True)
-class Aborts:
-    """How often in a row the relay was upset at each mail, as far as this process knows: of the last thousand."""
-
-    _times: dict[UUID, int] = field(default_factory=dict)
-
-    def note(self, request_id: UUID, outcome: Outcome) -> int:
-        """Takes the outcome of a mail into account; returns how often the relay was upset at it before."""
-        before = self._times.get(request_id, 0)
-        if is_abort(outcome):
-            self._times.pop(request_id, None)  # it comes last now
-            self._times[request_id] = before + 1
-            if len(self._times) > ABORTS_KNOWN:
-                del self._times[next(iter(self._times))]
-        elif not isinstance(outcome, RelayDown | NotSent):
-            self._times.pop(request_id, None)
-        return before

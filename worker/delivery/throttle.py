@@ -1,12 +1,12 @@
-"""Holds mails back: for the rate that all workers share, and for a relay that finds this process too fast.
+"""Limits how fast mails go out: by the rate that all workers share, and for a relay that finds this process too fast.
 
-Where neither is the case the line does without it. Tokens for a tenth of a second at most are fetched at a time, in a
-thread of their own, and only for mails that are there; what was not used within a tenth of a second is given back with
-the next asking. So in any ten seconds what goes out is at most 1 mail + 2.5 % over the rate, whoever holds tokens.
+If there is no limit, the line does without it. Tokens for at most a tenth of a second are fetched at a time, in their
+own thread, and only for mails that are there. Tokens that were not used within a tenth of a second are given back with
+the next request. So in any ten seconds at most 1 mail + 2.5 % more than the rate goes out, whoever holds tokens.
 
-While Redis is away nothing is sent: the slice ends as ever and releases what it holds, and the next one waits before it
-claims. A limit of one's own meanwhile would have to guess how many others there are, and there is little to gain: the
-bells come from the same Redis, so without it the line stands still after this slice anyway.
+While Redis is away nothing is sent. The slice ends as usual and releases what it holds, and the next one waits before
+it claims. A local limit would have to guess how many other workers there are, and would gain little: the bells come
+from the same Redis, so the line stands still after this slice anyway.
 """
 
 import asyncio
@@ -27,19 +27,19 @@ from worker.smtp.mailer import Mail, Source
 from worker.stream.shared_bucket import SharedBucket
 
 LOT_SECONDS: Final = 0.1
-"""Tokens for so many seconds are fetched at a time, and are good for as long."""
+"""Tokens for this many seconds are fetched at a time. They are valid for as long."""
 AWAY_SECONDS: Final = 0.5
-"""How long to wait before Redis is asked again that was away."""
+"""How long to wait before a Redis that was away is asked again."""
 
 log = structlog.get_logger()
 
 
 class Throttle:
-    """What one process may send now. Belongs to one event loop; `tokens`: the shared limit, if there is one."""
+    """What one process may send now. Belongs to one event loop. `tokens` is the shared limit, if there is one."""
 
     def __init__(self, tokens: SharedBucket | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         self.on_tokens: Callable[[], object] = lambda: None
-        """Called when it is time to look again whether mails may go out."""
+        """Called when mails may go out again."""
         self._tokens = tokens
         self._pacing = Pacing()
         self._clock = clock
@@ -54,12 +54,12 @@ class Throttle:
         """Whether there is any limit now."""
         return self._tokens is not None or self._pacing.limit(self._clock()) is not None
 
-    # For those who send
+    # For the slice and the mailer
 
     async def admitted(self, stopping: asyncio.Event) -> bool:
-        """Waits until a mail may go out; False: this process shall end.
+        """Waits until a mail may go out. False: this process shall end.
 
-        To be asked before anything is claimed: so nobody's claim is held for longer than a slice, however low the rate.
+        It is asked before anything is claimed, so no claim is held for longer than a slice, however low the rate is.
         """
         ending = asyncio.create_task(stopping.wait())
         while not (stopping.is_set() or self.allowed()):
@@ -71,7 +71,7 @@ class Throttle:
         return not stopping.is_set()
 
     def most(self, seconds: float, ready: int) -> int:
-        """How many mails may go out in so many seconds besides those `ready`, roughly: more need not be claimed."""
+        """About how many mails besides those `ready` may go out in `seconds`: more need not be claimed."""
         shared = self._tokens.rate if self._tokens else None
         known = [limit for limit in (shared, self._pacing.limit(self._clock())) if limit is not None]
         return max(1, self.allowed() + int(min(known) * max(0.0, seconds)) - ready) if known else sys.maxsize
@@ -81,30 +81,30 @@ class Throttle:
         return self._held if self._clock() < self._good_until else 0
 
     def available(self, wanted: int) -> int:
-        """How many of `wanted` mails may go out now. If none may, tokens are fetched, and `on_tokens` tells."""
+        """How many of `wanted` mails may go out now. If none may, tokens are fetched, and `on_tokens` is called."""
         allowed = self.allowed()
         if wanted and not allowed:
             self._fetch(wanted)
         return min(wanted, allowed)
 
     def spend(self, mails: int) -> None:
-        """So many mails were taken from their source (or, if below 0, put back)."""
+        """`mails` were taken from their source (or put back, if below 0)."""
         self._held -= mails
 
-    # For those who hear the relay
+    # For what the relay says
 
     def sent(self, mails: int) -> None:
-        """A slice that ends now has sent so many."""
+        """A slice that ends now has sent `mails`."""
         self._pacing.note(mails, self._clock())
 
     def too_fast(self, request_id: UUID, refused: RelayDown, mails: int, taken: int) -> RelayDown | Deferred:
-        """The relay refuses this one since it finds us too fast. What that means for it.
+        """What it means for a mail that the relay refused it because this process is too fast.
 
-        `mails`: what its slice has sent; `taken`: how many the relay has taken since this process began.
+        `mails`: how many its slice has sent. `taken`: how many the relay has taken since this process began.
         """
         judged = self._pacing.judged(request_id, refused, taken)
         if isinstance(judged, RelayDown) and (limit := self._pacing.cut(mails, self._clock())):
-            self._held = 0  # lost to others, too: the relay has heard enough
+            self._held = 0  # not given back to others either: the relay wants less
             log.warning("relay.too_fast", rate=round(limit, 1), stage=refused.stage.value, reason=refused.reason)
         return judged
 
@@ -117,7 +117,7 @@ class Throttle:
     # Tokens
 
     def _fetch(self, wanted: int) -> asyncio.Task[None]:
-        """Asks for tokens, unless that is being done, or it is too early to ask again."""
+        """Asks for tokens, unless that is being done or it is too early to ask again."""
         if self._fetching is None:
             self._fetching = asyncio.create_task(self._fetch_now(wanted))
         return self._fetching
@@ -134,7 +134,7 @@ class Throttle:
         self.on_tokens()
 
     async def _take(self, wanted: int) -> Grant:
-        """From the own limit first, since what the shared one gave would be lost to the others."""
+        """Takes from the process's own limit first: tokens of the shared one would be lost to other processes."""
         unused, self._held = self._held, 0
         self._pacing.give_back(unused)
         own = self._pacing.take(wanted, self._clock())
@@ -161,7 +161,7 @@ class Throttle:
 
 
 class Throttled:
-    """A source of mails that are held back; a `Source` itself."""
+    """A `Source` whose mails wait for the throttle."""
 
     def __init__(self, source: Source, throttle: Throttle) -> None:
         self._source = source

@@ -4,13 +4,13 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 BURST_SECONDS: Final = 0.15
-"""What was not used is kept for so long: it bridges the time between two slices, and is 1.5 % of ten seconds."""
+"""Unused tokens are kept for this long. It bridges the time between two slices and is 1.5 % of ten seconds."""
 TICK_SECONDS: Final = 0.05
-"""What has to be waited for comes in lots of so long, where that is more than one mail."""
+"""Tokens that a caller has to wait for come in lots of this many seconds, if that is more than one mail."""
 
 
 class Grant(NamedTuple):
-    """So many mails may go out now; it is worth asking for more in `wait` seconds."""
+    """`mails` may go out now. More can be asked for in `wait` seconds."""
 
     mails: int
     wait: float
@@ -18,13 +18,13 @@ class Grant(NamedTuple):
 
 @dataclass(slots=True)
 class Bucket:
-    """A token bucket, as the one in Redis is (see `tokens`): a mail takes one, and `rate` come back every second."""
+    """A token bucket, like the one in Redis (`stream.shared_bucket`): a mail takes one, `rate` return per second."""
 
     at: float
     tokens: float = 1.0
 
     def take(self, wanted: int, rate: float, now: float, back: int = 0) -> Grant:
-        """Up to `wanted` tokens, after `back` unused ones are given back."""
+        """Takes up to `wanted` tokens, after `back` unused ones are given back. `now` is in seconds."""
         most = 1 + rate * BURST_SECONDS
         self.tokens = min(most, self.tokens + max(0.0, now - self.at) * rate + back)
         self.at = max(self.at, now)

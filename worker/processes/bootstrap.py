@@ -7,7 +7,8 @@ from functools import cached_property
 
 from config.settings import Settings
 from worker.delivery.lease import Lease
-from worker.delivery.line import Line, Pace
+from worker.delivery.line import Line
+from worker.delivery.slice_clock import Pace
 from worker.delivery.throttle import Throttle
 from worker.domain.errors import BadSetting
 from worker.domain.relays import Mailbox, Relay
@@ -21,13 +22,13 @@ from worker.stream.event_stream import Stream
 from worker.stream.shared_bucket import SharedBucket
 
 GARBAGE = 20_000
-"""So many objects that are not yet freed make Python look for cycles."""
+"""Python looks for cycles when this many new objects are not freed."""
 
 
 def collect_rarely() -> None:
-    """For processes whose objects have no cycles, and go as soon as they are done with.
+    """For processes whose objects have no cycles and are freed as soon as they are no longer used.
 
-    To look for some after every 700 new objects took a third of the listener's time.
+    To look for cycles after every 700 new objects took a third of the listener's time.
     """
     gc.freeze()
     gc.set_threshold(GARBAGE)
@@ -61,21 +62,21 @@ class Parts:
 
     @property
     def relays(self) -> Sequence[Relay]:
-        """The relays, in the order in which they are tried; raises BadSetting where none is named."""
+        """The relays, in the order in which they are tried; raises BadSetting if none is set."""
         if self.settings.smtp is None:
             raise BadSetting("SMTP_URL is not set: without a relay nothing can be sent")
         return self.settings.smtp
 
     @property
     def sender(self) -> Mailbox:
-        """Whom mails come from; raises BadSetting where nobody is named."""
+        """The sender of all mails; raises BadSetting if none is set."""
         if self.settings.mail_from is None:
             raise BadSetting("MAIL_FROM is not set: without a sender nothing can be sent")
         return self.settings.mail_from
 
     @cached_property
     def mailer(self) -> Mailer:
-        """The connections to the relays; raises BadSetting where sending is not set up."""
+        """The connections to the relays; raises BadSetting if relay or sender is not set."""
         return Mailer(
             *self.relays,
             sender=self.sender.address,
@@ -84,7 +85,7 @@ class Parts:
         )
 
     def line(self) -> Line:
-        """What a worker process works with. To be called after the fork, in its event loop; raises BadSetting."""
+        """One worker process. Call this after the fork, in the process's event loop; raises BadSetting."""
         settings = self.settings
         rate = settings.max_send_rate
         return Line(

@@ -1,8 +1,8 @@
-"""`stockbell listen`: reads the stream, decodes, commits, rings, acknowledges; in that order.
+"""`stockbell listen`: reads the stream, decodes, commits, rings and acknowledges, in that order.
 
-While one batch is being committed the next one is read and decoded, and no more than that: a batch whose commit fails
+While one batch is being committed the next one is read and decoded, and no more than that. A batch whose commit fails
 is kept and tried again, and the backlog stays in Redis. Dead letters come from decoding only, never from our own
-troubles.
+failures.
 """
 
 import os
@@ -26,11 +26,11 @@ from worker.store.database import Database
 from worker.stream.event_stream import Entry, Stream
 
 PAGE = 125
-"""Entries that are read at once: 8 MB if each is as large as an event may be."""
+"""How many entries are read at once: 8 MB if each is as large as an event may be."""
 BATCH = 2000
-"""Entries, at most, that are dealt with at once: where there is a backlog, a commit to the disk is shared by many."""
+"""How many entries a batch has at most. With a backlog, many events share one commit to the disk."""
 BATCH_BYTES = 2_000_000
-"""After so much no further page is read for a batch, so that huge events need no more memory than small ones."""
+"""A batch of this size reads no further page, so that huge events need no more memory than small ones."""
 BLOCK_MS = 1000
 TRIM_SECONDS = 1.0
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 10.0
@@ -60,18 +60,18 @@ def run(parts: Parts) -> None:
 
 
 def consumer_name() -> str:
-    """A name that no other listener ever had, so that what a dead one held can be told apart."""
+    """A name that no other listener ever had, so that entries of a dead listener can be recognised."""
     return f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:8]}"
 
 
 @dataclass(slots=True)
 class Batch:
-    """What was read: events, and entries that nobody can understand, each with the reason."""
+    """What was read: events, and entries that could not be decoded, each with the reason."""
 
     events: list[Event] = field(default_factory=list)
     dead: list[tuple[Entry, str]] = field(default_factory=list)
     size: int = 0
-    """octets that were read for it"""
+    """how many bytes were read for it"""
 
     def __len__(self) -> int:
         return len(self.events) + len(self.dead)
@@ -80,8 +80,8 @@ class Batch:
 class Listener:
     """Takes events from the stream to the database.
 
-    Entries that another listener read `idle_seconds` ago and did not acknowledge are taken over: it died, or waits for
-    the database like us; applying an event twice changes nothing.
+    Entries that another listener read over `idle_seconds` ago and did not acknowledge are taken over. That listener is
+    dead, or it waits for the database as we do. To apply an event twice changes nothing.
     """
 
     def __init__(
@@ -105,7 +105,7 @@ class Listener:
         self._under_way: Future[None] | None = None
 
     def run(self, stop: Stop) -> None:
-        """Listens until stopped; Redis or a database that is away is waited for, and said once."""
+        """Listens until stopped. It waits for Redis or a database that is away, and logs that once."""
         backoff = Backoff(stop, away="redis.away", back="redis.back")
         with self._keeper:
             while not stop.is_set():
@@ -116,16 +116,16 @@ class Listener:
                     backoff.wait(str(away))
 
     def turn(self, stop: Stop) -> None:
-        """Reads a batch (waits up to a second for it), and has it kept once the one before is; raises RedisAway."""
+        """Reads a batch (waits up to a second for it) and stores it once the one before is stored; raises RedisAway."""
         batch = self._abandoned() or self._next()
         try:
             self._settle()
-        finally:  # whatever became of the one before, this one has been read
+        finally:  # even if that failed: this batch has been read
             if batch:
                 self._under_way = self._keeper.submit(self._keep, batch, stop)
 
     def _settle(self) -> None:
-        """Waits until the batch before is done with, or the process was stopped before it could be."""
+        """Waits until the batch before is dealt with, or the process is stopped."""
         under_way, self._under_way = self._under_way, None
         if under_way is not None:
             under_way.result()
@@ -134,7 +134,7 @@ class Listener:
         batch = Batch()
         if self._clock() < self._look_for_dead_at:
             return batch
-        self._settle()  # or what has waited long for the database would be taken over from ourselves
+        self._settle()  # or we would take over our own batch if it has waited long for the database
         taken = self._stream.take_over(int(self._idle_seconds * 1000), PAGE)
         if not taken.entries:
             self._look_for_dead_at = self._clock() + self._idle_seconds / 2
@@ -144,7 +144,7 @@ class Listener:
         return batch
 
     def _next(self) -> Batch:
-        """What is new: a page, or as many as make a batch if they are there already."""
+        """New entries: one page, or a whole batch if they are there already."""
         batch = Batch()
         page = self._stream.read(PAGE, BLOCK_MS)
         self._decode(page, batch)
@@ -163,7 +163,7 @@ class Listener:
                 log.warning("event.rejected", entry_id=entry.id, reason=str(bad))
 
     def _keep(self, batch: Batch, stop: Stop) -> None:
-        """Commits, rings, acknowledges, and puts aside what nobody understands; in the keeper's thread."""
+        """Commits, rings, acknowledges, and moves what can't be decoded to the dead letters. In the keeper's thread."""
         if batch.events and not self._take(batch.events, stop):
             return
         if batch.dead and (lost := self._stream.bury(batch.dead)):
@@ -182,7 +182,7 @@ class Listener:
         return True
 
     def _commit(self, events: Sequence[Event], stop: Stop) -> Taken | None:
-        """Commits for as long as it takes; None if the process was stopped before it could."""
+        """Commits, and tries again until that works. None: the process was stopped before."""
         backoff = Backoff(stop, away="database.away", back="database.back")
         while True:
             try:
@@ -200,17 +200,17 @@ def _size(entries: Sequence[Entry]) -> int:
 
 
 class Backoff:
-    """Waits longer from try to try; says why when it begins to, and that it is over, once each."""
+    """Waits longer from try to try. Logs the reason once, and once that it is over."""
 
     def __init__(self, stop: Stop, *, away: str, back: str) -> None:
-        """`away`, `back`: the events to log."""
+        """`away` and `back` are the log events."""
         self._stop = stop
         self._away, self._back = away, back
         self._pause = FIRST_PAUSE
         self._since: float | None = None
 
     def wait(self, reason: str) -> bool:
-        """Waits before the next try; True if the process shall end."""
+        """Waits before the next try. True: the process shall end."""
         if self._since is None:
             log.warning(self._away, reason=reason)
             self._since = time.monotonic()
@@ -218,7 +218,7 @@ class Backoff:
         return self._stop.wait(pause)
 
     def is_over(self) -> None:
-        """It worked: the next trouble is a new one."""
+        """A try worked: the next failure is a new one."""
         if self._since is not None:
             log.info(self._back, after_seconds=round(time.monotonic() - self._since, 1))
         self._pause, self._since = FIRST_PAUSE, None

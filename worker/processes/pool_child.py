@@ -1,10 +1,10 @@
 """A child of the worker's pool: an event loop in a thread, a heartbeat, and a way to learn that it shall end.
 
-Supervisors signal whole groups, and Celery ends its children itself, so children ignore SIGTERM and SIGINT. They hear
-of the end through the *lifeline*, a pipe whose writing end only the parent holds: when the parent stops, or dies in
-whatever way, the pipe ends. Children then end by themselves as soon as their task is done, and the parent knows by a
-second pipe when the last is gone. Celery's own way takes naps of half a second and a second: 2 to 3 s for nothing, and
-more than the 5 s that supervisors allow where replies are waited for.
+Supervisors signal whole groups, and Celery ends its children itself, so children ignore SIGTERM and SIGINT. They learn
+of the end through the *lifeline*, a pipe whose writing end only the parent holds. When the parent stops or dies, the
+pipe ends. Children then end by themselves as soon as their task is done, and a second pipe tells the parent when the
+last one is gone. Celery's own way sleeps for half a second and a second. That costs 2 to 3 s, and more than the 5 s
+that supervisors allow if replies are awaited.
 """
 
 import asyncio
@@ -30,16 +30,16 @@ T = TypeVar("T")
 IDLE_CHECK_SECONDS = 2.0
 SWITCH_SECONDS = 0.0002
 CLOSE_SECONDS = 0.4
-"""How long a child that ends may take to say goodbye to relay and database."""
+"""How long a child that ends may take to close its connections to relay and database."""
 PATIENCE_SECONDS = 15.0
-"""How long the last task and its recording may take: what a child holds that ends before it is rescued later."""
+"""How long the last task and its recording may take. After that the child exits, and its claims are rescued."""
 PR_SET_PDEATHSIG = 1
 
 log = structlog.get_logger()
 
 
 class Lifeline:
-    """Two pipes between the pool's parent and its children, by which each side learns that the other has ended.
+    """Two pipes between the pool's parent and its children. Each side learns from one that the other has ended.
 
     Made before the fork.
     """
@@ -50,8 +50,8 @@ class Lifeline:
         self._is_cut = False
 
     def cut(self) -> bool:
-        """In the parent: tells all children to end, and waits until they have. False: that is being done already."""
-        if self._is_cut:  # a second signal came in the middle of this
+        """In the parent: tells all children to end and waits for them. False: that is being done already."""
+        if self._is_cut:  # a second signal came meanwhile
             return False
         self._is_cut = True
         os.close(self._parent_writing)
@@ -60,7 +60,7 @@ class Lifeline:
         return True
 
     def hold(self) -> None:
-        """In a child: from now on the parent waits for it."""
+        """In a child: the parent waits for this child from now on."""
         os.close(self._parent_writing)
         os.close(self._children_reading)
 
@@ -75,7 +75,7 @@ def _wait_for_end(reading: int) -> None:
 
 
 def _outlive_the_parent() -> None:
-    """Celery has the kernel kill us with our parent: mails on their way would be sent again. We have the lifeline."""
+    """Undoes Celery's order to kill us with our parent: mails in flight would be sent again. We have the lifeline."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, 0)
 
@@ -88,7 +88,7 @@ class Child:
             signal.signal(number, signal.SIG_IGN)
         lifeline.hold()
         _outlive_the_parent()
-        # With Python's own 5 ms the SQL thread waits that long for the loop at every reply of the database.
+        # With Python's default of 5 ms the SQL thread waits that long for the loop at each reply of the database.
         sys.setswitchinterval(SWITCH_SECONDS)
         collect_rarely()
         self._lifeline = lifeline
@@ -106,11 +106,11 @@ class Child:
         with self._at_work:
             result = self._start(work).result()
         if self.line.stopping.is_set():
-            threading.Event().wait()  # `end` is under way, and there may be no parent any more to report to
+            threading.Event().wait()  # `end` is running, and the parent may be gone
         return result
 
     def end(self, code: int) -> NoReturn:
-        """Ends this process when its task is done and its outcomes are recorded, and soon in any case."""
+        """Ends this process when its task is done and its outcomes are recorded, or after PATIENCE_SECONDS."""
         try:
             self._finish(time.monotonic() + PATIENCE_SECONDS)
             self._say_goodbye()

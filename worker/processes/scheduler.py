@@ -23,36 +23,36 @@ def run(parts: Parts) -> None:
     log.info("scheduler.started", every_seconds=settings.sweep_seconds)
     sweeper = Sweeper(parts.database, parts.bell, lease=settings.lease_seconds, interval=settings.sweep_seconds)
     repeated = Repeated(stop, settings.sweep_seconds)
-    # A Redis that is there and does not answer holds a ring up for many seconds: rescue must not wait for it.
+    # A Redis that accepts connections and does not answer delays a ring for many seconds. Rescue must not wait for it.
     threading.Thread(target=repeated.run, args=(sweeper.ring,), daemon=True).start()
     repeated.run(sweeper.put_in_line)
     log.info("scheduler.stopped")
 
 
 class Repeated:
-    """What is done every so many seconds until stopped. A database that is away is said once for all of it."""
+    """Runs work every few seconds until stopped. A database that is away is logged once for all work."""
 
     def __init__(self, stop: Stop, seconds: float) -> None:
         self._stop = stop
         self._seconds = seconds
         self._failing: set[Callable[[], None]] = set()
-        """What the database was away for, the last time."""
+        """The work whose last run found the database away."""
         self._lock = threading.Lock()
 
     def run(self, work: Callable[[], None]) -> None:
-        """Works now, and again and again."""
+        """Runs `work` now, and again every `seconds`."""
         while not self._stop.is_set():
             self.once(work)
             self._stop.wait(self._seconds)
 
     def once(self, work: Callable[[], None]) -> None:
-        """Works; says what went wrong, and raises nothing."""
+        """Runs `work` once. Logs what went wrong and raises nothing."""
         try:
             work()
             self._works(work)
         except DatabaseAway as away:
             self._fails(work, str(away))
-        except Exception:  # the sweep is what everybody relies on
+        except Exception:  # the sweep must go on: everything else relies on it
             log.exception("sweep.failed")
 
     def _fails(self, work: Callable[[], None], reason: str) -> None:

@@ -14,7 +14,7 @@ log = structlog.get_logger()
 
 
 def wait_for_database(database: Database, stop: Stop) -> bool:
-    """Waits until the database is there, saying once that it is not; False if the process shall end meanwhile.
+    """Waits until the database is there, and logs once that it is not. False: the process shall end.
 
     Raises SchemaOutdated.
     """

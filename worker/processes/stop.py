@@ -1,4 +1,4 @@
-"""How a process learns that it shall end: SIGTERM or SIGINT, once or many times."""
+"""How a process learns that it shall end: by SIGTERM or SIGINT, once or many times."""
 
 import os
 import select
@@ -18,7 +18,7 @@ class Stop:
         return self._is_set
 
     def listen(self) -> "Stop":
-        """Installs the signal handlers; to be called in the main thread."""
+        """Installs the signal handlers. Call this in the main thread."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._handle)
         return self
@@ -30,7 +30,7 @@ class Stop:
             os.write(self._writing, b".")
 
     def wait(self, seconds: float) -> bool:
-        """Waits so long at most; True if the process shall end."""
+        """Waits for at most `seconds`. True: the process shall end."""
         if not self._is_set:
             select.select([self._reading], [], [], seconds)
         return self._is_set

@@ -1,7 +1,7 @@
-"""`stockbell work`: keeps a Celery worker running. If it leaves, for whatever reason, it is started again.
+"""`stockbell work`: keeps a Celery worker running. If the worker exits, for any reason, it is started again.
 
-Whatever Redis does, a worker comes back to work without a human hand; Celery has left for good under such troubles
-before, so the last word is ours.
+Whatever Redis does, a worker comes back without a human hand. Celery was seen to exit for good when Redis was in
+trouble, so this process starts it again.
 """
 
 import ctypes
@@ -21,12 +21,12 @@ from worker.processes.stop import Stop
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
 """Seconds before the worker is started again."""
 STEADY_SECONDS = 60.0
-"""A worker that ran so long was well: the next start comes soon again."""
+"""After a worker ran for this long, the next pause is the first one again."""
 PATIENCE_SECONDS = 20.0
-"""How long a worker may take to end once it was asked to."""
+"""How long a worker may take to end after it was asked to."""
 CHECK_SECONDS = 0.2
 PR_SET_PDEATHSIG = 1
-CELERY = """-m celery --quiet --app worker.processes.tasks:app worker --pool prefork --loglevel WARNING
+CELERY = """-m celery --quiet --app worker.tasks:app worker --pool prefork --loglevel WARNING
     --without-gossip --without-mingle --without-heartbeat"""
 
 log = structlog.get_logger()
@@ -35,7 +35,7 @@ log = structlog.get_logger()
 def run(parts: Parts, concurrency: int | None) -> None:
     """Works until SIGTERM or SIGINT, with so many children (default: one for each processor)."""
     stop = Stop().listen()
-    _ = parts.relays, parts.sender  # raises BadSetting now, and not in a child
+    _ = parts.relays, parts.sender  # raises BadSetting here rather than in a child
     if not wait_for_database(parts.database, stop):
         return
     children = concurrency or os.cpu_count() or 1
@@ -54,8 +54,8 @@ def run(parts: Parts, concurrency: int | None) -> None:
 
 
 def _work(children: int, stop: Stop) -> int:
-    """Runs one Celery worker until it leaves or we are stopped; returns its exit code."""
-    # However it ends, the files of Celery's pool go with the directory.
+    """Runs one Celery worker until it exits or we are stopped; returns its exit code."""
+    # The files of Celery's pool are deleted with the directory, however the worker ends.
     with TemporaryDirectory(prefix="stockbell-", ignore_cleanup_errors=True) as scratch:
         return _see_through(_start(children, scratch), stop)
 
@@ -64,7 +64,7 @@ def _start(children: int, scratch: str) -> "subprocess.Popen[bytes]":
     return subprocess.Popen(
         [sys.executable, *CELERY.split(), "--concurrency", str(children)],
         env=os.environ | {"TMPDIR": scratch},
-        stdout=subprocess.DEVNULL,  # Celery's chatter; what matters is logged, and logs go to stderr
+        stdout=subprocess.DEVNULL,  # Celery's banner; logs go to stderr
         preexec_fn=_between_fork_and_exec,  # noqa: PLW1509  # we have no other thread
     )
 
@@ -73,7 +73,7 @@ def _see_through(worker: "subprocess.Popen[bytes]", stop: Stop) -> int:
     while worker.poll() is None and not stop.is_set():
         stop.wait(CHECK_SECONDS)
     if worker.poll() is None:
-        worker.send_signal(signal.SIGTERM)  # a second one, if our group was signalled, does nothing
+        worker.send_signal(signal.SIGTERM)  # a second SIGTERM, if the group was signalled, does nothing
     try:
         return worker.wait(PATIENCE_SECONDS)
     except subprocess.TimeoutExpired:
@@ -83,7 +83,7 @@ def _see_through(worker: "subprocess.Popen[bytes]", stop: Stop) -> int:
 
 
 def _between_fork_and_exec() -> None:
-    """If the supervisor is killed, the worker ends too (Linux; elsewhere it goes on until it is stopped)."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; we pass it on as SIGTERM
+    """If the supervisor is killed, the worker ends too (on Linux; elsewhere it goes on until it is stopped)."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; we pass it on as SIGTERM
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

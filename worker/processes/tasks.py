@@ -1,7 +1,7 @@
-"""The Celery worker: two tasks, a few lines each, and what happens when the pool starts and ends.
+"""The Celery worker: two tasks of a few lines each, and what happens when the pool starts and ends.
 
-The pool is prefork; each child has one event loop, made after the fork and kept for the child's life, so that
-connections to the relay stay open between tasks. `stockbell work` starts it as `worker.processes.tasks:app`.
+The pool is prefork. Each child has one event loop, made after the fork and kept for the child's life, so that
+connections to the relay stay open between tasks. `stockbell work` starts it as `worker.tasks:app`.
 """
 
 import gc
@@ -30,7 +30,7 @@ app = celery_app(lambda: settings.load().redis_url)
 
 
 class _Process:
-    """What this process has besides Celery: the parent the lifeline, a child of the pool itself."""
+    """What this process has besides Celery: the parent has the lifeline, and a child of the pool has `Child`."""
 
     lifeline: Lifeline
     child: Child
@@ -48,7 +48,7 @@ def deliver_task(lists: object = None, *_rest: object) -> None:
 
 @app.task(name=PROBE)
 def probe_task(*_rest: object) -> None:
-    """The sweep asks whether the relay is back; if it is, everybody who waited for it is rung for."""
+    """The sweep asks whether the relay is back. If it is, bells ring for all lists that wait."""
     child = _process.child
     try:
         if child.run(probe(child.line)):
@@ -58,7 +58,7 @@ def probe_task(*_rest: object) -> None:
 
 
 def _ids(lists: object) -> list[UUID]:
-    """The ids in a message. Whoever can write to the broker can send anything: what isn't ours is dropped."""
+    """The ids in a message. Anybody who can write to the broker can send anything, so other messages are dropped."""
     try:
         if isinstance(lists, list) and len(lists) <= LISTS_PER_BELL:
             return list(dict.fromkeys(UUID(list_id) for list_id in lists))
@@ -72,17 +72,17 @@ def _ids(lists: object) -> list[UUID]:
 @signals.setup_logging.connect
 def _set_up_logging(**_kwargs: Any) -> None:
     logging.configure(settings.load().log_format)
-    getLogger("celery").setLevel(WARNING)  # a line for every bell would tell nobody anything
-    getLogger(Consumer.__module__).setLevel(CRITICAL)  # ours says it in one line each
-    # It takes JSON only, which root may read too.
+    getLogger("celery").setLevel(WARNING)  # a line for every bell helps nobody
+    getLogger(Consumer.__module__).setLevel(CRITICAL)  # `queue.consumer` logs these in one line each
+    # It warns of running as root with pickle. We accept JSON only.
     filterwarnings("ignore", category=SecurityWarning)
 
 
 @signals.worker_init.connect
 def _before_the_pool(**_kwargs: Any) -> None:
     _process.lifeline = Lifeline()
-    # What is there by now stays, and is shared with the children. Without it there is so little that Python looks
-    # through all of it often: what is left of lost connections, in cycles, would come to 10 MB.
+    # These objects stay and are shared with the children. Without them the heap is small, so Python collects it often;
+    # otherwise cycles left by lost connections would add up to 10 MB.
     gc.freeze()
 
 
@@ -99,7 +99,7 @@ def _ready(**_kwargs: Any) -> None:
 @signals.worker_shutting_down.connect
 def _ending(**_kwargs: Any) -> None:
     if _process.lifeline.cut():
-        os._exit(0)  # nothing is left that Celery would have to end
+        os._exit(0)  # Celery has nothing left to end
 
 
 @signals.worker_process_shutdown.connect

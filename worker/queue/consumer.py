@@ -25,7 +25,7 @@ class BadBell(ValueError):
 
 
 class Consumer(consumer.Consumer):  # type: ignore[misc]  # Celery has no types
-    """See above. Celery's own lines are several for each try, so its logger is silenced (`worker.tasks`)."""
+    """See above. Celery's own lines are several for each try, so its logger is silenced (`processes.tasks`)."""
 
     _is_away = False
 

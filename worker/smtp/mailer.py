@@ -1,7 +1,7 @@
-"""Sends mails over pools of kept connections, one for each relay: the door to SMTP.
+"""Sends mails over pools of connections, one pool for each relay. This is the room's front.
 
-The connections that are kept are in `smtp_pool`, who uses which of them in `smtp_run`, to which relay new ones go in
-`failover`, and what is said on each in `smtp_session` and `smtp_pipeline`.
+`pool` keeps connections, `run` uses them, `failover` chooses the relay for new ones, and `session` and `pipeline` speak
+SMTP.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ _TIMEOUTS: Final = Timeouts()
 _LIMITS: Final = Limits()
 
 HASTE_SECONDS: Final = 5.0
-"""A relay that has not let us in by then is passed over, if another one comes after it."""
+"""Seconds a relay may take to accept a connection before the next relay is tried."""
 
 log = structlog.get_logger()
 
@@ -36,8 +36,8 @@ log = structlog.get_logger()
 class Mailer:
     """At most `connections` connections to each relay, kept from one run to the next.
 
-    Connections go to the first of `relays` that can be used. Belongs to one event loop. `sender` is the envelope's
-    (MAIL FROM). `pipelining`: where a relay offers it.
+    Connections go to the first of `relays` that can be used. Belongs to one event loop. `sender` is the envelope sender
+    (MAIL FROM). `pipelining`: whether to use it if a relay offers it.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Mailer:
         self._sender = sender
         self._timeouts = timeouts
         self._pipelining = pipelining
-        # Made once, since loading the trusted certificates takes 20 ms and a megabyte.
+        # Made once: loading the trusted certificates takes 20 ms and a megabyte.
         if tls_context is None and any(relay.security != "plain" for relay in relays):
             tls_context = ssl.create_default_context()
         self._tls_context = tls_context
@@ -66,16 +66,16 @@ class Mailer:
 
     @property
     def relay_in_use(self) -> Relay:
-        """The one that has let us in."""
+        """The relay that last accepted a connection."""
         return self.relays[self._choice.current]
 
     @property
     def has_another(self) -> bool:
-        """Whether there are several relays, and one that was not found down."""
+        """Whether there are several relays and at least one was not found down."""
         return len(self.relays) > 1 and not self._choice.are_all_down
 
     def start(self, source: Source, report: Report) -> Run:
-        """Begin to send what `source` has; `report` hears of every mail taken from it exactly once."""
+        """Begins to send what `source` has. `report` hears of every mail taken from it exactly once."""
         self._ask_again()
         run = Run(self._pools, self._choice, source, report)
         self._runs.add(run)
@@ -84,25 +84,25 @@ class Mailer:
         return run
 
     async def run(self, source: Source, report: Report) -> RelayDown | None:
-        """`start`, and wait for the end; see `Run.result`."""
+        """Like `start`, and waits for the end; see `Run.result`."""
         return await self.start(source, report).result()
 
     def wake(self) -> None:
-        """More may be written than before."""
+        """More mails may be written than before."""
         for run in list(self._runs):
             run.wake()
 
     async def finish(self, seconds: float) -> None:
-        """Wait so long for what is still on its way, then break it off: every mail is reported when this returns."""
+        """Waits for mails in flight, then breaks them off. Every mail is reported when this returns."""
         runs = list(self._runs)
         if runs:
             await asyncio.wait([run.done for run in runs], timeout=seconds)
             await asyncio.gather(*(run.cancel() for run in runs))
 
     async def probe(self, *, mail_from: bool) -> RelayDown | None:
-        """Try the relays in order, without a mail. None: one can be used, and will be.
+        """Tries the relays in order, without a mail. None: one can be used, and will be.
 
-        With `mail_from` they are also asked whether our sender may send.
+        With `mail_from`, each is also asked whether it accepts our sender.
         """
         troubles: dict[int, RelayDown] = {}
         for place in range(len(self.relays)):
@@ -116,7 +116,7 @@ class Mailer:
         return together(troubles)
 
     async def ask(self, place: int, *, mail_from: bool) -> RelayDown | None:
-        """Try one relay, by its place in the list, on a connection of its own. None: it can be used."""
+        """Tries one relay, by its place in the list, on a new connection. None: it can be used."""
         session = self._session(place)
         try:
             down = await self._opened(session, place)
@@ -129,12 +129,12 @@ class Mailer:
         return down
 
     async def close_idle(self) -> None:
-        """Close the connections that have been idle for too long. Never raises."""
+        """Closes connections that have been idle for too long. Never raises."""
         for pool in self._pools:
             await pool.close_idle()
 
     async def close(self) -> None:
-        """Close all connections that no run is using. Never raises."""
+        """Closes all connections that no run is using. Never raises."""
         for asking in self._asking:
             asking.cancel()
         if self._asking:
@@ -142,7 +142,7 @@ class Mailer:
         await asyncio.gather(*(pool.close() for pool in self._pools))
 
     def _ask_again(self) -> None:
-        """Looks after relays, if it is time to; nobody's mail waits for that."""
+        """Checks relays in the background, if it is time to. No mail waits for that."""
         better, used = self._choice.take_question(), self._choice.order[0]
         if better is not None and self._pools[better].has_room:
             self._in_the_background(self._look_after(better))
@@ -155,13 +155,13 @@ class Mailer:
         asking.add_done_callback(self._asking.discard)
 
     async def _look_after(self, place: int) -> None:
-        """A better relay was down. If it is back there is a connection for the next mail."""
+        """A relay earlier in the list was down. If it is back, the next mail finds a connection to it."""
         down = await self._pools[place].prepare()
         if down is not None and self._choice.failed(place, down):
             _log_trouble(down)("relay.still_down", relay=str(self.relays[place]), reason=down.reason)
 
     async def _look_whether_alive(self, place: int) -> None:
-        """All connections wait for the relay, perhaps for minutes: it may be slow, or its host be gone."""
+        """All connections wait for the relay, perhaps for minutes. It may be slow, or its host may be gone."""
         down = await self.ask(place, mail_from=False)
         if down is not None and down.reply is None:
             self._choice.failed(place, down)
@@ -184,11 +184,11 @@ class Mailer:
             async with asyncio.timeout(HASTE_SECONDS):
                 return await session.open()
         except TimeoutError:
-            words = f"{self.relays[place]}: it has not let us in within {HASTE_SECONDS:.0f} s"
+            words = f"{self.relays[place]}: no connection was accepted within {HASTE_SECONDS:.0f} s"
             return RelayDown(Scope.RELAY, Stage.CONNECT, words)
 
     def _note_answer(self, place: int, failures: int) -> None:
-        """Connections go there from now on, if no better relay is known to be up."""
+        """New connections go there from now on, unless an earlier relay of the list is known to work."""
         before = self._choice.current
         if not self._choice.answered(place, failures):
             return
@@ -208,6 +208,6 @@ class Mailer:
 
 
 def _log_trouble(trouble: RelayDown | None) -> Callable[..., object]:
-    """How loud: what only people can mend is an error."""
+    """The log method for this trouble: what only a person can mend is an error."""
     is_ours = trouble is not None and trouble.scope is Scope.CONFIGURATION
     return log.error if is_ours else log.warning  # type: ignore[no-any-return]  # structlog's loggers have no types

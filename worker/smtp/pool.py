@@ -1,4 +1,4 @@
-"""The connections to a relay that are kept: from mail to mail, and from one run to the next."""
+"""Connections to a relay that are kept from mail to mail and from one run to the next."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
@@ -14,8 +14,8 @@ Connect = Callable[[], Awaitable[Session | RelayDown]]
 class Limits:
     """How long a connection is kept: in mails, in seconds since it was opened, in idle seconds.
 
-    Relays close connections too, mostly after five minutes, or some seconds of silence; one that does so after fewer
-    mails says 421, which costs nobody anything.
+    Relays close connections too, mostly after five minutes or after some seconds of silence. A relay that closes one
+    after fewer mails says 421, which costs no request a try.
     """
 
     mails: int = 1000
@@ -24,12 +24,12 @@ class Limits:
 
 
 WIDEN_SECONDS = 5.0
-"""So long after the relay has refused a connection one more is tried, and so on."""
+"""Seconds after a refused connection until one more is tried, and so on."""
 
 
 @dataclass(slots=True, eq=False)
 class Kept:
-    """A connection, and when (by the pool's clock) it was opened and last used."""
+    """A connection, with the times (of the pool's clock) when it was opened and last used."""
 
     session: Session
     opened_at: float
@@ -37,7 +37,7 @@ class Kept:
 
 
 class Pool:
-    """At most `connections` to one relay, for several users at a time who each say so in `in_use`."""
+    """At most `connections` to one relay, for several users at a time. Each user counts itself in `in_use`."""
 
     def __init__(self, connect: Connect, connections: int, limits: Limits, clock: Callable[[], float]) -> None:
         self.connections = connections
@@ -58,40 +58,40 @@ class Pool:
 
     @property
     def size(self) -> int:
-        """How many connections there are, those included that are kept for later."""
+        """How many connections there are, including idle ones."""
         return self.in_use + len(self._idle)
 
     @property
     def has_room(self) -> bool:
-        """Whether there may be one connection more, as far as it is up to us."""
+        """Whether our own limit allows one more connection."""
         return self.size < self.connections
 
     @property
     def is_taken(self) -> bool:
-        """Whether all connections that there may be are in use."""
+        """Whether all allowed connections are in use."""
         return self.in_use >= self.connections
 
     def narrow(self, width: int) -> None:
-        """The relay has refused a connection while there were so many others."""
+        """The relay refused a connection while there were `width` others."""
         self._width, self._narrowed_at = max(1, width), self._clock()
 
     async def take(self) -> Kept | RelayDown:
-        """A connection: an idle one that is still good, or a new one. RelayDown: none is to be had."""
+        """An idle connection that is still good, or a new one. RelayDown: none could be opened."""
         while self._idle:
-            kept = self._idle.pop()  # the last used, so that the others can grow old
+            kept = self._idle.pop()  # the one used last, so that the others can expire
             if self._is_good(kept):
                 return kept
             await kept.session.quit()
         return await self._open()
 
     def put_back(self, kept: Kept) -> None:
-        """Somebody has used it; somebody else may, if it is still open."""
+        """Returns a connection after use. If it is still open it becomes idle."""
         if kept.session.is_open:
             kept.used_at = self._clock()
             self._idle.append(kept)
 
     async def prepare(self) -> RelayDown | None:
-        """Opens a connection for whoever needs one next. RelayDown: none is to be had."""
+        """Opens a connection for the next user. RelayDown: none could be opened."""
         self.in_use += 1
         try:
             kept = await self._open()
@@ -103,17 +103,17 @@ class Pool:
         return None
 
     def may_go_on(self, kept: Kept) -> bool:
-        """Whether it may be used for one mail more."""
+        """Whether the connection may be used for one more mail."""
         return kept.session.mails < self._limits.mails and self._clock() - kept.opened_at < self._limits.age
 
     async def close_idle(self) -> None:
-        """Close the connections that have been idle for too long. Never raises."""
+        """Closes connections that have been idle for too long. Never raises."""
         idle = self._idle
         self._idle = [kept for kept in idle if self._is_good(kept)]
         await _quit(kept for kept in idle if kept not in self._idle)
 
     async def close(self) -> None:
-        """Close all connections that nobody is using. Never raises."""
+        """Closes all idle connections. Never raises."""
         idle, self._idle = self._idle, []
         await _quit(idle)
 

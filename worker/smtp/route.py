@@ -1,4 +1,4 @@
-"""What a run has to do with one relay: its connections to it, and what it has heard there."""
+"""One relay in a run: the run's connections to it, and what the run heard from it."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from worker.smtp.pool import Pool
 
 @dataclass(slots=True, eq=False)
 class Route:
-    """What a run has to do with one relay, by its place among them."""
+    """One relay in a run, `place` in the list of relays."""
 
     place: int
     pool: Pool
@@ -17,31 +17,31 @@ class Route:
     in_a_row: int = 0
     unconnected: int = 0
     allowed: int | None = None
-    """How many connections there were when the relay refused to take one more."""
+    """How many connections there were when the relay refused one more."""
     connected: bool = False
     worked: bool = False
     down: RelayDown | None = None
     lost: RelayDown | None = None
-    """Why the last verdict did not come, if one did not."""
+    """Why the last reply to a mail did not come, if one did not."""
 
     @property
     def may_connect(self) -> bool:
-        """Whether there may be one connection more."""
-        # What others hold counts too: a connection may wait for its relay long after its run.
+        """Whether one more connection may be opened."""
+        # Connections of other runs count too: one may wait for its relay long after its run.
         pool = self.pool
         most = pool.width if self.allowed is None else min(pool.width, self.allowed)
         return pool.in_use < most and self.workers < pool.connections - self.unconnected
 
     @property
     def is_of_use(self) -> bool:
-        """Whether somebody could be mailed, as far as is known."""
+        """Whether this relay can mail somebody, as far as is known."""
         if self.worked:
             return True
         return self.goes_on and (self.down is None or (self.connected and self.down.stage in CONNECTING))
 
     @property
     def took_nothing(self) -> RelayDown | None:
-        """For the end: why no mail was taken by a relay that had let us in, if that is so."""
+        """At the end of a run: why the relay accepted connections and took no mail. None: that was not so."""
         trouble = self.lost or self.down
         if self.worked or not self.goes_on or trouble is None:
             return None
@@ -49,17 +49,17 @@ class Route:
 
     @property
     def has_no_connection(self) -> bool:
-        """Whether none was to be had, now that one was refused."""
+        """Whether no connection is left after one was refused."""
         return self.unconnected >= self.pool.connections or self.workers == 0
 
     def note_down(self, down: RelayDown) -> bool:
-        """Takes a trouble into account; True if it is one too many."""
+        """Takes trouble into account. True: it is one time too many."""
         self.down = down
         self.in_a_row += 1
         return down.scope is Scope.CONFIGURATION or self.in_a_row >= self.pool.connections
 
     def note_lost(self, down: RelayDown) -> bool:
-        """Takes a verdict into account that did not come; True if it is one too many."""
+        """Takes a missing reply into account. True: it is one time too many."""
         self.lost = down
         self.in_a_row += 1
         if self.in_a_row < self.pool.connections:
@@ -68,13 +68,16 @@ class Route:
         return True
 
     def note_unconnected(self, down: RelayDown) -> None:
-        """A connection was refused, and is not in use any more."""
+        """A connection was refused and is no longer in use."""
         self.unconnected += 1
         if _is_for_now(down):
             self.allowed = self.pool.size
 
     def is_only_limited(self, down: RelayDown, *, lately: bool) -> bool:
-        """Whether the relay is well, but wants less of us: no reason to go to another. `lately` it has taken mails."""
+        """Whether the relay works but wants fewer connections or mails, so that no other relay is needed.
+
+        `lately`: whether it took mails a moment ago.
+        """
         if down.stage not in CONNECTING:
             return down.is_too_fast
         has_others = self.pool.in_use > self.workers  # of earlier runs

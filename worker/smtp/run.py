@@ -1,11 +1,10 @@
-"""A run: the mails of one source go out over as many connections as they need and may have.
+"""A run sends the mails of one source over as many connections as they need and are allowed.
 
-They go to the first relay. Where nobody can be mailed by it, new connections go to the next one, in the same run.
+Connections go to the first relay. If that relay can mail nobody, new connections of the same run go to the next one.
 """
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Final, Protocol
 
@@ -13,16 +12,16 @@ from worker.domain.outcomes import Deferred, Outcome, Rejected, RelayDown, Scope
 from worker.smtp.failover import Failover, together
 from worker.smtp.pool import Kept, Pool
 from worker.smtp.route import Route
-from worker.smtp.rules import Mail
+from worker.smtp.rules import Mail, Turn
 
 Report = Callable[[Mail, Outcome], None]
 
 _FROM_A_WELL_RELAY: Final = (Sent, Deferred, Rejected)
-"""Outcomes that only a relay brings about that is well."""
+"""Only a relay that works brings about these outcomes."""
 
 
 class Source(Protocol):
-    """Where a run's mails come from."""
+    """Where the mails of a run come from."""
 
     @property
     def available(self) -> int:
@@ -36,7 +35,7 @@ class Source(Protocol):
         """Takes the next mail, if there is one. A connection is ready for it."""
 
     def put_back(self, mail: Mail) -> None:
-        """This mail was taken, but its connection had ended before the relay heard of it."""
+        """Returns a mail that was taken: its connection ended before the relay heard of it."""
 
     def may_write(self) -> bool:
         """Whether the content of a mail may be written now. Whoever changes this wakes the run."""
@@ -48,31 +47,32 @@ class Source(Protocol):
 class Run:
     """Sends what `source` has, and reports every mail taken from it exactly once.
 
-    A connection is opened when there is a mail for it, but the mail is taken only when it is open: what waits can be
-    sent by another, or be released. `pools` has the connections to each relay, `choice` says which is to be used.
+    A connection is opened when there is a mail for it. The mail is taken only when the connection is open, so until
+    then another connection can send it, or it can be released. `pools` has the connections to each relay, and `choice`
+    says which relay to use.
     """
 
     def __init__(self, pools: Sequence[Pool], choice: Failover, source: Source, report: Report) -> None:
         self.source = source
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        """When nothing is on its way, and nothing more will be."""
+        """Done when no mail is in flight and none will be."""
         self.goes_on = True
         self._routes = [Route(place, pool) for place, pool in enumerate(pools)]
         self._choice = choice
         self._report = report
         self._workers = set[asyncio.Task[RelayDown | None]]()
         self._opening = 0
-        """How many of the workers will take a mail as soon as they have a connection."""
+        """How many workers will take a mail as soon as they have a connection."""
         self._resting: list[Callable[[], None]] = []
-        """Connections that wait for a mail."""
+        """Called to wake the connections that wait for a mail."""
         self._held: list[Callable[[], None]] = []
-        """Those that have one whose content may not be written yet."""
+        """Called to wake the connections that have a mail whose content may not be written yet."""
         self._error: BaseException | None = None
         self._has_given_up = False
-        """Whether there may be resting connections to a relay that is not used any more."""
+        """Whether connections may rest that lead to a relay which is no longer used."""
 
     def wake(self) -> None:
-        """The source may have mails, or lets them be written, or is over."""
+        """Looks again: the source may have mails, may let them be written, or may be over."""
         held, self._held = self._held, []
         for go_on in held:
             go_on()
@@ -80,7 +80,7 @@ class Run:
             self._has_given_up = False
             self._wake_all()
         while self._resting and self._may_start():
-            self._resting.pop()()  # the last that rested, so that the others can grow old
+            self._resting.pop()()  # the one used last, so that the others can expire
         while self._may_start() and self.source.available > self._opening:
             route = self._route()
             if route is None or not route.may_connect:
@@ -89,9 +89,9 @@ class Run:
         self._end_if_over()
 
     async def result(self) -> RelayDown | None:
-        """Waits for the end. Returns why nobody can be mailed now, if that is so; raises what source or report raised.
+        """Waits for the end. Returns the reason if nobody can be mailed now; raises what source or report raised.
 
-        A cancelled one still reports every mail, then raises CancelledError.
+        If it is cancelled, every mail is still reported, and then CancelledError is raised.
         """
         try:
             await asyncio.shield(self.done)
@@ -103,23 +103,38 @@ class Run:
         return self.verdict()
 
     async def cancel(self) -> None:
-        """Ends all at once: what is on its way is reported as unknown, or as not sent."""
+        """Ends the run now. Mails in flight are reported as Unknown or NotSent."""
         self._stop()
         self._cancel_workers()
         self._end_if_over()
         await asyncio.shield(self.done)
 
     def verdict(self) -> RelayDown | None:
-        """Why nobody can be mailed now, or None: somebody could."""
+        """Why nobody can be mailed now. None: somebody can."""
         if self.goes_on and any(route.is_of_use for route in self._routes):
             return None
         troubles = {route.place: route.down for route in self._routes if route.down is not None}
         return together(troubles) if troubles else None
 
-    # For the sessions: see `Turn`
+    # What the sessions call: see `Turn`
 
-    def report(self, mail: Mail, outcome: Outcome, route: Route) -> None:
-        """Passes on how a mail ended, and takes it into account."""
+    def _turn(self, route: Route, kept: Kept) -> Turn:
+        source, may_go_on = self.source, partial(route.pool.may_go_on, kept)
+
+        def next_now() -> Mail | None:
+            """A mail, as long as the run uses this relay and the connection may be used."""
+            return source.next_now() if route.goes_on and may_go_on() else None
+
+        def rest(go_on: Callable[[], None], *, is_amid: bool = False) -> bool:
+            return (is_amid or may_go_on()) and self._rest(go_on, route, is_amid=is_amid)
+
+        def report(mail: Mail, outcome: Outcome) -> None:
+            self._take_into_account(outcome, route)
+            self._report(mail, outcome)
+
+        return Turn(next_now, rest, source.may_write, source.is_wanted, report)
+
+    def _take_into_account(self, outcome: Outcome, route: Route) -> None:
         if isinstance(outcome, _FROM_A_WELL_RELAY):
             route.worked = True
             route.in_a_row = 0
@@ -127,10 +142,8 @@ class Run:
             self._note_down(route, outcome)
         elif isinstance(outcome, Unknown):
             self._note_lost(route, outcome)
-        self._report(mail, outcome)
 
-    def rest(self, go_on: Callable[[], None], route: Route, *, is_amid: bool) -> bool:
-        """See `Turn`."""
+    def _rest(self, go_on: Callable[[], None], route: Route, *, is_amid: bool) -> bool:
         if is_amid:
             self._held.append(go_on)
         elif route.goes_on and not self.source.is_over:
@@ -145,7 +158,7 @@ class Run:
         return self.goes_on and self.source.available > 0
 
     def _route(self) -> Route | None:
-        """Where new connections go; None: there is no relay left."""
+        """Where new connections go. None: no relay is left."""
         return next((route for place in self._choice.order if (route := self._routes[place]).goes_on), None)
 
     def _start(self, route: Route) -> None:
@@ -157,7 +170,7 @@ class Run:
         worker.add_done_callback(partial(self._ended, route))
 
     async def _work(self, route: Route) -> RelayDown | None:
-        """Uses one connection, and another when that has ended. RelayDown: none was to be had."""
+        """Uses one connection, then another when that one has ended. RelayDown: no connection could be opened."""
         while True:
             try:
                 kept = await route.pool.take()
@@ -172,11 +185,11 @@ class Run:
             self._opening += 1
 
     async def _serve(self, route: Route, kept: Kept) -> None:
-        if _is_cancelled():  # and it was lost on the way
+        if _is_cancelled():  # but the CancelledError was lost
             route.pool.put_back(kept)
             return
         try:
-            unsent = await kept.session.serve(_Turn(self, route, kept, route.pool))
+            unsent = await kept.session.serve(self._turn(route, kept))
         finally:
             route.pool.put_back(kept)
         if unsent is not None:
@@ -218,7 +231,7 @@ class Run:
             self.done.set_result(None)
 
     def _conclude(self) -> None:
-        """What the next run should know."""
+        """Tells pools and failover what the next run should know."""
         for route in self._routes:
             if route.connected and route.allowed is not None:
                 route.pool.narrow(route.allowed)
@@ -234,21 +247,21 @@ class Run:
             self._give_up(route, down)
 
     def _note_lost(self, route: Route, outcome: Unknown) -> None:
-        """Verdicts that don't come are no reason to end a run, but one to go to another relay."""
+        """Missing replies do not end a run, but they are a reason to use another relay."""
         if route.goes_on and len(self._routes) > 1:
             trouble = RelayDown(Scope.RELAY, Stage.DOT, outcome.reason)
             if route.note_lost(trouble):
                 self._give_up(route, trouble)
 
     def _note_unconnected(self, route: Route, down: RelayDown) -> None:
-        """The others may have more luck: relays limit how many connections we may have."""
+        """Other connections may go on: relays limit how many connections we may have."""
         route.note_unconnected(down)
         self._note_down(route, down)
         if route.has_no_connection:
             self._give_up(route, down)
 
     def _give_up(self, route: Route, down: RelayDown) -> None:
-        """Nobody can be mailed by this relay now. Perhaps by another."""
+        """This relay can mail nobody now. Another one may."""
         if not route.goes_on:
             return
         route.goes_on = False
@@ -261,37 +274,7 @@ class Run:
             self._stop()
 
 
-@dataclass(frozen=True, slots=True)
-class _Turn:
-    """A run, as the session sees it that has one connection of it."""
-
-    run: Run
-    route: Route
-    kept: Kept
-    pool: Pool
-
-    def next_now(self) -> Mail | None:
-        """Another mail, as long as the run goes on with this relay and the connection may be used."""
-        return self.run.source.next_now() if self.route.goes_on and self.pool.may_go_on(self.kept) else None
-
-    def rest(self, go_on: Callable[[], None], *, is_amid: bool = False) -> bool:
-        """Whether this connection may hope for more."""
-        return (is_amid or self.pool.may_go_on(self.kept)) and self.run.rest(go_on, self.route, is_amid=is_amid)
-
-    def may_write(self) -> bool:
-        """See `Source`."""
-        return self.run.source.may_write()
-
-    def is_wanted(self, mail: Mail) -> bool:
-        """See `Source`."""
-        return self.run.source.is_wanted(mail)
-
-    def report(self, mail: Mail, outcome: Outcome) -> None:
-        """See `Run`."""
-        self.run.report(mail, outcome, self.route)
-
-
 def _is_cancelled() -> bool:
-    """Whether this task was asked to end, even if the CancelledError got lost on its way."""
+    """Whether this task was cancelled, even if the CancelledError was lost."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0

@@ -28,7 +28,7 @@ SOON = 0.8
 @pytest.fixture(autouse=True)
 def no_stragglers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits for replies when the slice is over."""
-    monkeypatch.setattr(slice_module, "STRAGGLER_SECONDS", 0.0)
+    monkeypatch.setattr(slice_module, "REPLY_SECONDS", 0.0)
 
 
 @pytest.fixture

@@ -693,7 +693,7 @@ def test_a_relay_that_is_silent_at_one_mail_holds_up_nobody_else(
     shop: Shop, server: ScriptedRelay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And the claim of that mail is kept, whatever later slices put back."""
-    monkeypatch.setattr(slice_module, "STRAGGLER_SECONDS", 0.05)
+    monkeypatch.setattr(slice_module, "REPLY_SECONDS", 0.05)
     slow, *others = shop.waiting(5)
     server.script("dot", Do.HOLD, recipient=shop.row(slow).email)
 

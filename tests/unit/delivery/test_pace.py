@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.clock import Clock
-from worker.delivery.line import Pace
+from worker.delivery.slice_clock import Pace
 
 
 def pace(clock: Clock | None = None) -> Pace:

@@ -8,7 +8,7 @@ import pytest
 
 from worker.domain.outcomes import FailureCode, NotSent, Outcome, Rejected, RelayDown, Scope, Sent, Stage, Unknown
 from worker.smtp.exchange import Exchange
-from worker.smtp.rules import Mail
+from worker.smtp.rules import Mail, Turn
 
 ENVELOPE = "MAIL FROM:<shop@shop.example>\r\nRCPT TO:<{}@example.com>\r\nDATA\r\n"
 GO_AHEADS = [(250, b"2.1.0 ok"), (250, b"2.1.5 ok"), (354, b"go ahead"), (250, b"2.0.0 ok")]
@@ -21,7 +21,7 @@ def mail(name: str) -> Mail:
 
 @dataclass
 class Desk:
-    """A turn with a few mails more, and notes on what was reported."""
+    """A turn's source with a few mails more, and notes on what was reported."""
 
     waiting: list[Mail] = field(default_factory=list)
     is_full: bool = False
@@ -44,6 +44,10 @@ class Desk:
         assert mail.recipient[0] not in self.outcomes
         self.outcomes[mail.recipient[0]] = outcome
 
+    @property
+    def turn(self) -> Turn:
+        return Turn(self.next_now, self.rest, self.may_write, self.is_wanted, self.report)
+
 
 class Talk:
     """An exchange of mails a, b, ...: what is heard in one packet goes in, what is written is kept."""
@@ -58,12 +62,12 @@ class Talk:
     def hear(self, *replies: tuple[int, bytes]) -> None:
         for code, text in replies:
             if not self.exchange.is_over:
-                self.exchange.hear(code, text, self.desk)
+                self.exchange.hear(code, text, self.desk.turn)
         self.write()
 
     def write(self) -> None:
         if not self.exchange.is_over and not self.exchange.is_asking:
-            data = self.exchange.next_bytes(self.desk, ahead=self.ahead)
+            data = self.exchange.next_bytes(self.desk.turn, ahead=self.ahead)
             if data:
                 self.written.append(data.decode())
 
@@ -125,7 +129,7 @@ def test_the_end_at_each_position(
     if ending == "421":
         talk.hear(LEAVING)
     else:
-        talk.exchange.break_off("it is " + ending, talk.desk, has_left=ending == "left")
+        talk.exchange.break_off("it is " + ending, talk.desk.turn, has_left=ending == "left")
         # Only with 421 does it say that the mail was not taken.
         outcome_a, outcome_b = (Unknown if position == 3 else outcome_a), (Unknown if position == 7 else outcome_b)
         if position == 4 and ending != "left":
@@ -251,17 +255,17 @@ def test_a_relay_that_leaves_while_content_may_not_be_written_is_not_to_blame() 
     talk = Talk("a")
     talk.desk.is_full = True
     talk.hear(*GO_AHEADS[:3])
-    talk.exchange.break_off("it closed the connection", talk.desk, has_left=True)
+    talk.exchange.break_off("it closed the connection", talk.desk.turn, has_left=True)
     assert talk.kind("a") is NotSent
 
 
 def test_an_unusable_recipient_is_never_said_and_holds_up_nobody() -> None:
     desk = Desk([Mail(UUID(int=2), "a", b""), mail("b"), Mail(UUID(int=1), "c@x>\r\nRSET", b""), mail("d")])
     exchange = Exchange("relay.example:25", "shop@shop.example")
-    assert exchange.next_bytes(desk, ahead=True).decode() == ENVELOPE.format("b")
+    assert exchange.next_bytes(desk.turn, ahead=True).decode() == ENVELOPE.format("b")
     for code, text in GO_AHEADS[:3]:
-        exchange.hear(code, text, desk)
-    assert exchange.next_bytes(desk, ahead=True).decode() == "Mail b\r\n.\r\n" + ENVELOPE.format("d")
+        exchange.hear(code, text, desk.turn)
+    assert exchange.next_bytes(desk.turn, ahead=True).decode() == "Mail b\r\n.\r\n" + ENVELOPE.format("d")
     assert {name: outcome.code for name, outcome in desk.outcomes.items() if isinstance(outcome, Rejected)} == {
         "a": FailureCode.INVALID_ADDRESS,
         "c": FailureCode.INVALID_ADDRESS,
