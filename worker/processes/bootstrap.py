@@ -1,25 +1,26 @@
-"""Puts the program together: settings in, parts out. Nothing here connects to anything."""
+"""Puts the program together: settings in, parts out. Nothing here connects to anything.
+
+A part is imported when it is first asked for. Each library takes a tenth of a second or more to load, and no process
+needs all of them: the listener sends no mail, and a list of requests needs no Celery.
+"""
 
 import gc
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from config.settings import Settings
-from worker.delivery.lease import Lease
-from worker.delivery.line import Line
-from worker.delivery.slice_clock import Pace
-from worker.delivery.throttle import Throttle
 from worker.domain.errors import BadSetting
 from worker.domain.relays import Mailbox, Relay
-from worker.domain.verdicts import RetryPolicy
-from worker.mail.letter import LetterWriter
-from worker.mail.render import Renderer
-from worker.queue.bell import Bell, celery_app
-from worker.smtp.mailer import Mailer
-from worker.store.database import Database
-from worker.stream.event_stream import Stream
-from worker.stream.shared_bucket import SharedBucket
+
+if TYPE_CHECKING:
+    from worker.delivery.line import Line
+    from worker.mail.render import Renderer
+    from worker.queue.bell import Bell
+    from worker.smtp.mailer import Mailer
+    from worker.store.database import Database
+    from worker.stream.event_stream import Stream
 
 GARBAGE = 20_000
 """Python looks for cycles when this many new objects are not freed."""
@@ -41,23 +42,31 @@ class Parts:
     settings: Settings
 
     @cached_property
-    def database(self) -> Database:
+    def database(self) -> "Database":
         """Where requests are."""
+        from worker.store.database import Database
+
         return Database(self.settings.database_url)
 
     @cached_property
-    def bell(self) -> Bell:
+    def bell(self) -> "Bell":
         """Rings for workers."""
+        from worker.queue.bell import Bell, celery_app
+
         return Bell(celery_app(lambda: self.settings.redis_url))
 
     @cached_property
-    def stream(self) -> Stream:
+    def stream(self) -> "Stream":
         """Where events come from."""
+        from worker.stream.event_stream import Stream
+
         return Stream(self.settings.events_url, self.settings.event_stream)
 
     @cached_property
-    def renderer(self) -> Renderer:
+    def renderer(self) -> "Renderer":
         """Makes texts from templates."""
+        from worker.mail.render import Renderer
+
         return Renderer(self.settings.template_dir, self.settings.store_name)
 
     @property
@@ -75,8 +84,10 @@ class Parts:
         return self.settings.mail_from
 
     @cached_property
-    def mailer(self) -> Mailer:
+    def mailer(self) -> "Mailer":
         """The connections to the relays; raises BadSetting if relay or sender is not set."""
+        from worker.smtp.mailer import Mailer
+
         return Mailer(
             *self.relays,
             sender=self.sender.address,
@@ -84,8 +95,16 @@ class Parts:
             pipelining=self.settings.smtp_pipelining == "auto",
         )
 
-    def line(self) -> Line:
+    def line(self) -> "Line":
         """One worker process. Call this after the fork, in the process's event loop; raises BadSetting."""
+        from worker.delivery.lease import Lease
+        from worker.delivery.line import Line
+        from worker.delivery.slice_clock import Pace
+        from worker.delivery.throttle import Throttle
+        from worker.domain.verdicts import RetryPolicy
+        from worker.mail.letter import LetterWriter
+        from worker.stream.shared_bucket import SharedBucket
+
         settings = self.settings
         rate = settings.max_send_rate
         return Line(
