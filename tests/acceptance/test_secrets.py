@@ -19,7 +19,7 @@ from tests.relay import ScriptedRelay
 
 ONE_AFTER_THE_OTHER = """
 import json, os, sys
-import celery.app.task, kombu.transport.redis, worker.bootstrap, worker.cli, worker.migrations  # once for all
+import celery.app.task, kombu.transport.redis, worker.processes.bootstrap, worker.cli, worker.migrations  # once for all
 from config.start import main
 for command in json.loads(sys.argv[1]):
     if os.fork() == 0:
