@@ -345,7 +345,7 @@ MUTATIONS = (
         [
             Edit(
                 "worker/store/errors.py",
-                '        return DatabaseAway(f"{_file(engine)}: {_why_not_opened(_file(engine)) or words}")',
+                '        return DatabaseAway(f"{_file(engine)}: {_open_problem(_file(engine)) or words}")',
                 "        raise error",
             )
         ],

@@ -1,7 +1,8 @@
-"""The door to SQL: one module per concern, functions that take a transaction and change rows.
+"""All SQL. Each module has one concern; its functions take a transaction and read or change rows.
 
-`database` opens transactions, `sql` speaks both dialects, `errors` says what their errors mean; `lists` knows who may
-be told, and rings; `stock` applies events; `requests` creates and reads; `owners` are those who hold claims; `claims`
-makes claims and gives them back; `recording` writes how they end; `sweep` rescues; `breaker` and `pauses` stop the
-line; `admin` has the verbs of people; `figures` counts; `schema` compares versions.
+`database` opens transactions, `sql` holds statements for both dialects, and `errors` translates database errors.
+`lists` selects the requests that may be sent and rings bells. `stock` applies events. `requests` creates and reads
+requests. `owners` keeps the heartbeats of the processes that hold claims. `claims` makes and releases claims, and
+`recording` writes their outcomes. `sweep` rescues claims. `breaker` and `pauses` stop sending. `admin` has the commands
+for admins. `figures` counts, and `schema` compares versions.
 """

@@ -1,4 +1,4 @@
-"""What people do to requests: retry, report, mark as sent. Each verb says why it refused what it refused."""
+"""The changes that admins make to requests: retry, report, mark as sent. Each gives a reason for every refusal."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -57,19 +57,19 @@ _NEED_FORCE = {
 }
 
 Key = tuple[UUID, UUID]
-"""(contact, waiting list): only one request of a key may be unresolved."""
+"""(contact, waiting list). At most one request per key may be unresolved."""
 
 
 @dataclass(slots=True)
 class Changed:
-    """What a verb did: how many requests it changed, on which lists, and whom it refused and why."""
+    """The result of a verb: the ids of the changed requests, their waiting lists, and a reason for each refused id."""
 
     ids: list[UUID] = field(default_factory=list)
     lists: set[UUID] = field(default_factory=set)
     refused: dict[UUID, str] = field(default_factory=dict)
 
     def add(self, other: "Changed") -> None:
-        """Adds what another chunk did."""
+        """Adds the result of another chunk."""
         self.ids += other.ids
         self.lists |= other.lists
         self.refused |= other.refused
@@ -84,10 +84,11 @@ def retry(
     dry_run: bool = False,
     taken: dict[Key, UUID] | None = None,
 ) -> Changed:
-    """FAILED -> RECEIVED; with `ordered` they are sent whatever the stock.
+    """Moves FAILED requests to RECEIVED. With `ordered` they are sent whatever the stock is.
 
-    Those who may have been told already, or don't want to be told, need `force`. Per person and waiting list only the
-    oldest is taken, and none while another one is unresolved. `taken` is what earlier chunks of a dry run took.
+    OUTCOME_UNKNOWN (the mail may have arrived) and SUPPRESSED (the contact wants no mail) need `force`. Only the oldest
+    request per key is retried, and none if the key has an unresolved request. A dry run passes `taken` from one chunk
+    to the next: it maps each key to the request that is retried for it.
     """
     rows = _load(c, ids)
     unresolved = _unresolved(c, rows.values())
@@ -106,17 +107,17 @@ def retry(
 
 
 def report(c: Connection, ids: Sequence[UUID]) -> Changed:
-    """Orders these RECEIVED requests to be told now, whatever the stock (Wix: Report Items Back In Stock)."""
+    """Marks RECEIVED requests to be sent now, whatever the stock is (Wix: Report Items Back In Stock)."""
     return _change(c, ids, _load(c, ids), _unless(Status.RECEIVED), _REPORT)
 
 
 def mark_sent(c: Connection, ids: Sequence[UUID]) -> Changed:
-    """RECEIVED, FAILED -> NOTIFICATION_SENT with autoNotified false (Wix: Mark As Notification Sent)."""
+    """Moves RECEIVED and FAILED requests to NOTIFICATION_SENT, autoNotified false (Wix: Mark As Notification Sent)."""
     return _change(c, ids, _load(c, ids), _unless(Status.RECEIVED, Status.FAILED), _MARK)
 
 
 def item(c: Connection, which: Item) -> Row[Any] | None:
-    """What is known of an item; None if nobody ever named it."""
+    """Returns the details of an item, or None if no request and no event has named it."""
     return next(iter(_ITEM(c, app=which.app_id, item=which.catalog_item_id)), None)
 
 

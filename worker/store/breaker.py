@@ -1,4 +1,4 @@
-"""The breaker: stops the line for everybody while the relay takes no mail, or refuses us as such."""
+"""The circuit breaker. While it is open nothing is sent: the relay is down, or it refuses our account or sender."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -8,13 +8,13 @@ from sqlalchemy import Connection
 from worker.store.sql import Sql
 
 PROBE_PAUSES = (1.0, 30.0)
-"""The first pause between probes and the longest; in between it grows with the time the breaker has been open."""
+"""Seconds between probes: the shortest and the longest pause. The pause grows while the breaker stays open."""
 
 MOST_AHEAD = 120.0
-"""So many seconds at most lies the next probe ahead, also while somebody holds the right to it."""
+"""The next probe is never more than this many seconds ahead, even while a process holds the right to probe."""
 
 LATELY_SECONDS = 5.0
-"""A relay that took mail so lately is not down, whatever one process says."""
+"""The relay counts as up for this many seconds after it took a mail, even if one process reports it as down."""
 
 _READ = Sql("SELECT state, since, reason, scope FROM relay WHERE id = 1", since="time")
 _OPEN = Sql(
@@ -28,7 +28,7 @@ _CLOSE = Sql(
     """UPDATE relay SET state = 'closed', since = stockbell_now(0), reason = NULL, scope = NULL, probe_at = NULL
     WHERE id = 1 AND state = 'open'"""
 )
-# A time further ahead than any is set was set by a clock that has been set back since.
+# `probe_at` is never set further ahead than this. If it is, the clock was set back afterwards, and the probe is due.
 _DUE = "id = 1 AND state = 'open' AND (probe_at <= stockbell_now(0) OR probe_at > stockbell_now(:ahead))"
 _IS_DUE = Sql(f"SELECT 1 FROM relay WHERE {_DUE}")
 _TAKE_PROBE = Sql(f"UPDATE relay SET probe_at = stockbell_now(:hold) WHERE {_DUE} RETURNING scope")
@@ -42,7 +42,7 @@ _AGE = Sql("SELECT since, reason, stockbell_now(0) AS now FROM relay WHERE id = 
 
 @dataclass(frozen=True, slots=True)
 class Breaker:
-    """`closed` is the good state: mail flows."""
+    """The state of the breaker. `closed` is the good state: mail is sent."""
 
     state: str
     since: datetime | None
@@ -51,15 +51,15 @@ class Breaker:
 
 
 def read(c: Connection) -> Breaker:
-    """The breaker as it is."""
+    """Returns the current state of the breaker."""
     row = _READ(c)[0]
     return Breaker(row.state, row.since, row.reason, row.scope)
 
 
 def trip(c: Connection, reason: str, scope: str, times: int = 0) -> bool:
-    """Closed -> open; False if it was open already, or if the relay took somebody's mail just now.
+    """Opens the breaker. Returns False if it was open already, or if the relay took a mail a moment ago.
 
-    `times`: how often a probe closed it in vain; the first one now comes the later for it.
+    `times` is how often a probe closed the breaker and it had to open again. The first probe comes later for each.
     """
     shortest, longest = PROBE_PAUSES
     first = min(longest, shortest * 4.0 ** min(times, 8))
@@ -67,35 +67,38 @@ def trip(c: Connection, reason: str, scope: str, times: int = 0) -> bool:
 
 
 def note_sign_of_life(c: Connection) -> None:
-    """The relay has taken a mail."""
+    """Records that the relay took a mail."""
     _WORKS(c)
 
 
 def close(c: Connection) -> bool:
-    """Open -> closed; False if it was closed already."""
+    """Closes the breaker. Returns False if it was closed already."""
     return _CLOSE.count(c) > 0
 
 
 def probe_is_due(c: Connection) -> bool:
-    """Whether somebody should look if the relay is back."""
+    """Whether it is time to test if the relay is back."""
     return bool(_IS_DUE(c, ahead=MOST_AHEAD))
 
 
 def take_probe(c: Connection, hold: float) -> str | None:
-    """The right to probe, for one process at a time (`hold` seconds); returns the scope to probe, None if not due."""
+    """Takes the right to probe for `hold` seconds. Only one process has it at a time.
+
+    Returns the scope to probe, or None if no probe is due.
+    """
     rows = _TAKE_PROBE(c, hold=hold, ahead=MOST_AHEAD)
     return rows[0].scope if rows else None
 
 
 def give_back_probe(c: Connection) -> None:
-    """Who had the right to probe did not use it: somebody else may, at once."""
+    """Gives the unused right to probe back, so that another process may probe at once."""
     _GIVE_BACK_PROBE(c)
 
 
 def still_down(c: Connection, reason: str, scope: str) -> bool:
-    """The probe failed: the next one comes after a quarter of the time that the breaker has been open.
+    """Records a failed probe. The next pause is a quarter of the time that the breaker has been open.
 
-    True if it is for another reason than before.
+    Returns True if the reason is not the same as before.
     """
     before = _AGE(c)[0]
     shortest, longest = PROBE_PAUSES

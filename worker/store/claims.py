@@ -1,4 +1,4 @@
-"""Claims: made, handed over, given back. Whatever is written to a claimed row is fenced by owner and claim number."""
+"""Makes and releases claims. Every write to a claimed row is fenced: it names the owner and the claim number."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,23 +13,21 @@ from worker.store import lists, owners
 from worker.store.sql import Sql
 
 SUSPECT_AT = 2
-"""Rescued this often, a request is claimed alone: it may be what kills its workers."""
+"""After this many rescues a request is claimed alone, because it may be the cause of the worker crashes."""
 
 _NO_TRIES = Tries()
 _COLUMNS = "id, waiting_list_id, claim_no, email, item_url, locale, attempts, unknowns, policy_refusals, created_date"
-_TAKE = """status = 'PROCESSING', owner = :owner, claim_no = r.claim_no + 1, claimed_at = stockbell_now(0),
+_SET_CLAIMED = """status = 'PROCESSING', owner = :owner, claim_no = r.claim_no + 1, claimed_at = stockbell_now(0),
     handed_at = NULL"""
-
-
-_USUAL = "r.rescues < :suspect_at"
+_NOT_SUSPECT = "r.rescues < :suspect_at"
 _SUSPECT = "r.rescues >= :suspect_at"
 _COLUMN_TYPES = {"id": "uuid", "waiting_list_id": "uuid", "created_date": "time"}
 
 
 def _postgresql_claim(rescued: str, limit: str) -> Sql:
-    # One arm per index. The locking select must be materialized: planned as a nested loop it would run, and lock, again
-    # for every row of the outer table (FACTS 5.1). And the picked are an array: joined with them, the planner takes
-    # them for so many that it reads the whole table.
+    # Each arm uses one index. The locking select must be materialized: in a nested loop it would run and lock again for
+    # every row of the outer table (FACTS 5.1). The picked ids are an array: for a join the planner expects so many rows
+    # that it reads the whole table.
     def arm(condition: str) -> str:
         return f"""SELECT r.id AS picked_id FROM ready AS w CROSS JOIN LATERAL (
             SELECT r.id FROM request AS r WHERE r.waiting_list_id = w.id AND {condition} AND {rescued}
@@ -42,16 +40,17 @@ def _postgresql_claim(rescued: str, limit: str) -> Sql:
         ordered AS MATERIALIZED ({arm(lists.ORDERED)}),
         woken AS MATERIALIZED ({arm(lists.WOKEN)}),
         picked AS MATERIALIZED (SELECT picked_id FROM ordered UNION ALL SELECT picked_id FROM woken {limit})
-        UPDATE request AS r SET {_TAKE} WHERE r.id = ANY(ARRAY(SELECT picked_id FROM picked)) RETURNING {_COLUMNS}""",
+        UPDATE request AS r SET {_SET_CLAIMED} WHERE r.id = ANY(ARRAY(SELECT picked_id FROM picked))
+        RETURNING {_COLUMNS}""",
         **_COLUMN_TYPES,
     )
 
 
 def _sqlite_claims(rescued: str) -> tuple[Sql, ...]:
-    # SQLite has no LATERAL, and needs none: the statements are calls in this process.
+    # SQLite has no LATERAL. One statement per list costs little there, since it needs no round trip.
     return tuple(
         Sql(
-            f"""UPDATE request AS r SET {_TAKE} WHERE r.id IN (
+            f"""UPDATE request AS r SET {_SET_CLAIMED} WHERE r.id IN (
                 SELECT r.id FROM request AS r JOIN waiting_list AS w ON w.id = r.waiting_list_id
                 WHERE w.id = :list_id AND {lists.SENDING} AND {condition} AND {rescued}
                 ORDER BY r.created_date LIMIT :each) RETURNING {_COLUMNS}""",
@@ -61,7 +60,7 @@ def _sqlite_claims(rescued: str) -> tuple[Sql, ...]:
     )
 
 
-_CLAIM, _SQLITE_CLAIMS = _postgresql_claim(_USUAL, ""), _sqlite_claims(_USUAL)
+_CLAIM, _SQLITE_CLAIMS = _postgresql_claim(_NOT_SUSPECT, ""), _sqlite_claims(_NOT_SUSPECT)
 _CLAIM_SUSPECT, _SQLITE_SUSPECTS = _postgresql_claim(_SUSPECT, "LIMIT 1"), _sqlite_claims(_SUSPECT)
 
 _ITEMS = Sql(
@@ -70,10 +69,10 @@ _ITEMS = Sql(
     id="uuid",
 )
 
-# The fence: what an update of claimed rows says, here and in `recording`.
+# The fence: the conditions for every update of claimed rows, here and in `recording`.
 CLAIMS = "ROWS(request_id uuid, no int, owner uuid)"
-# Found by their key and nothing else: `|| ''` hides the status from the partial indexes, which the planner takes for
-# small, and which are full of dead entries just when there is much to do.
+# Rows must be found by the primary key. `|| ''` keeps the planner from using the partial indexes on status: it thinks
+# that they are small, but under load they are full of dead entries.
 BY_KEY = "r.id IN ROWS(request_id uuid) AND r.id = rows.request_id AND r.claim_no = rows.no"
 OWNED = "r.status || '' = 'PROCESSING' AND r.owner = rows.owner"
 MINE = f"{BY_KEY} AND {OWNED}"
@@ -87,7 +86,7 @@ _STILL_WANTED = Sql(
     WHERE {MINE} AND NOT {lists.PAUSED} AND (({lists.IS_WOKEN}) OR {lists.IS_ORDERED})""",
     id="uuid",
 )
-# Those that were handed over may have been told: they are left to `rescue`, which fails them.
+# Requests that were handed over may have been sent. They are left to `rescue`, which ends them as FAILED.
 _RELEASE_ALL = Sql(
     f"""UPDATE request SET status = 'RECEIVED', {LET_GO}
     WHERE status = 'PROCESSING' AND owner = :owner AND handed_at IS NULL AND NOT id IN ROWS(request_id uuid)"""
@@ -96,7 +95,7 @@ _RELEASE_ALL = Sql(
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A request that this process may send now."""
+    """A claimed request, which this process may send now."""
 
     id: UUID
     claim_no: int
@@ -110,21 +109,21 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """What one claim got, oldest first, and on which lists there may be more."""
+    """The requests of one claim, oldest first, and the lists that may have more (`full`)."""
 
     claims: Sequence[Claim]
     full: Sequence[UUID]
     items: Mapping[UUID, Any]
-    """per list: its options, and the item's details"""
+    """the options and item details of each list"""
     is_suspect: bool = False
-    """It is one that may have killed its workers: nothing else may be held beside it."""
+    """The claim is one request that may have crashed its workers. The process must hold no other claim beside it."""
 
 
 def claim(c: Connection, owner: UUID, lease: float, list_ids: Sequence[UUID], most: int, *, first: bool) -> Claimed:
-    """Claims about `most` requests of these lists, each list's oldest first: an equal share of each, at least one.
+    """Claims about `most` requests: an equal share of each list, at least one, the oldest first.
 
-    `first` says that a task begins with these lists: their bells are taken, and where nobody else is in line, a
-    request that was rescued before is claimed, alone. Raises OwnerLost.
+    `first` is True for the first claim of a task. It clears the bells of these lists; and if no other request is due,
+    it claims one suspect request alone. Raises OwnerLost.
     """
     owners.renew(c, owner, lease)
     if first:
@@ -170,22 +169,22 @@ def _items(c: Connection, list_ids: Iterable[UUID]) -> dict[UUID, Any]:
 
 
 def hand_over(c: Connection, claims: Sequence[Claim]) -> set[UUID]:
-    """Notes that the bytes of these mails are about to be written; returns whose claim still holds."""
+    """Records that these mails are about to be written to the relay. Returns the ids whose claim still holds."""
     return fenced(c, _HAND_OVER, claims)
 
 
 def still_wanted(c: Connection, claims: Sequence[Claim]) -> set[UUID]:
-    """Of these claims: those that hold, and would be made again now, but for the breaker."""
+    """Returns the ids whose claim still holds and which could be claimed again now. Ignores the breaker."""
     return fenced(c, _STILL_WANTED, claims)
 
 
 def release_all(c: Connection, owner: UUID, but: Sequence[UUID] = ()) -> int:
-    """Releases whatever this owner still holds, but for these requests."""
+    """Releases all requests that this owner still holds, except those in `but`. Returns how many."""
     return _RELEASE_ALL.count(c, owner=owner, rows=[{"request_id": request_id} for request_id in but])
 
 
 def fenced(c: Connection, statement: Sql, claims: Sequence[Claim]) -> set[UUID]:
-    """Runs a statement on these claims; returns the ids of those that it was allowed to."""
+    """Runs a fenced statement on these claims. Returns the ids of the rows that it changed or found."""
     if not claims:
         return set()
     rows = [{"request_id": claim_.id, "no": claim_.claim_no, "owner": claim_.owner} for claim_ in claims]

@@ -1,4 +1,4 @@
-"""Connections and transactions, on PostgreSQL and SQLite. What is said in them: see `sql`."""
+"""Connections and transactions on PostgreSQL and SQLite. For statements see `sql`."""
 
 import random
 import sqlite3
@@ -22,54 +22,57 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _UTC = "-c timezone=UTC"
-# Who stalls between two statements, or whose host has vanished, must not keep its locks for longer than others wait.
+# A process that hangs between two statements, or whose host is gone, must lose its locks before others stop waiting.
 _LIMITS = "-c lock_timeout=10s -c statement_timeout=60s -c idle_in_transaction_session_timeout=8s"
 
 TRIES = 5
-"""How often a transaction that lost against another one is run."""
+"""How often a transaction is run if it conflicts with others."""
 PAUSE = 0.02
-"""Seconds, doubled each time. Without it, the loser may take its lock back before the winner has woken up."""
+"""Seconds before a transaction is run again, doubled each time.
+
+Without a pause the loser may take its lock back before the winner wakes up.
+"""
 
 
 class Database:
-    """One database, PostgreSQL or SQLite. Connects when first used; safe to share between threads.
+    """One PostgreSQL or SQLite database. Connects at the first use. Threads may share it.
 
-    Functions that take a `Connection` first are run by `write` and `read`, each in one transaction.
+    `write` and `read` run functions whose first parameter is a `Connection`, each in one transaction.
     """
 
     def __init__(self, url: str, *, connections: int = 3, is_patient: bool = False) -> None:
-        """`is_patient`: no limit on how long a statement runs, or waits, or the next one is waited for (PostgreSQL)."""
+        """With `is_patient` PostgreSQL sets no time limit on statements, on locks and on idle transactions."""
         self._engine = _engine(url, connections, _UTC if is_patient else f"{_UTC} {_LIMITS}")
         self.dialect = self._engine.dialect.name
-        self._kept: dict[int, Connection] = {}
-        """Per thread: what `write_at_once` uses."""
-        self._at_once = self._engine.begin if self.dialect == "sqlite" else self._keep
+        self._autocommit: dict[int, Connection] = {}
+        """The connection of each thread that uses `write_at_once`."""
+        self._begin_at_once = self._engine.begin if self.dialect == "sqlite" else self._begin_autocommit
 
     @property
     def where(self) -> str:
-        """Which database this is, for people: no user, no password."""
+        """The database for messages to people, without user and password."""
         url = self._engine.url
         return f"{self.dialect} {url.host or ''}{f':{url.port}' if url.port else ''}/{url.database}".replace(" /", " ")
 
     def write(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Runs `work` in one transaction that may write, again if it was the victim of a deadlock.
+        """Runs `work` in one transaction that may write. Runs it again if it conflicts with another transaction.
 
         Raises:
-            DatabaseAway: it can't be reached, or gave up on us.
-            SchemaOutdated: a table is missing.
-            BadSetting: the file is no SQLite database, or a damaged one; the URL has an unknown option.
+            DatabaseAway: the database can't be reached, ended the connection, or reported conflicts too often.
+            SchemaOutdated: a table or column is missing.
+            BadSetting: the file is not an SQLite database, or it is damaged; or the URL has an unknown option.
         """
         return self._run(self._engine.begin, work, *args, **kwargs)
 
     def write_at_once(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """As `write`, for work that is one statement: on PostgreSQL one round trip, without BEGIN and COMMIT.
+        """Like `write`, but `work` must be one statement. On PostgreSQL this saves the round trips of BEGIN and COMMIT.
 
-        Each thread that uses it keeps a connection of its own.
+        Each thread that calls this keeps its own connection.
         """
-        return self._run(self._at_once, work, *args, **kwargs)
+        return self._run(self._begin_at_once, work, *args, **kwargs)
 
     def read(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Runs `work` in one transaction that only reads; raises as `write`."""
+        """Runs `work` in one read-only transaction. Raises the same errors as `write`."""
         return self._run(self._engine.execution_options(reads_only=True).begin, work, *args, **kwargs)
 
     def _run(
@@ -79,21 +82,21 @@ class Database:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
-        for lost in range(TRIES):
+        for conflicts in range(TRIES):
             try:
                 with translated(self._engine), begin() as connection:
                     return work(connection, *args, **kwargs)
-            except Contended as against:
-                if lost == TRIES - 1:
-                    raise DatabaseAway(str(against)) from against
-            time.sleep(random.uniform(0.5, 1) * PAUSE * 2**lost)
+            except Contended as conflict:
+                if conflicts == TRIES - 1:
+                    raise DatabaseAway(str(conflict)) from conflict
+            time.sleep(random.uniform(0.5, 1) * PAUSE * 2**conflicts)
         raise AssertionError("unreachable")
 
     @contextmanager
-    def _keep(self) -> Iterator[Connection]:
-        """This thread's connection in autocommit mode; a new one after an error."""
+    def _begin_autocommit(self) -> Iterator[Connection]:
+        """Yields this thread's connection in autocommit mode. After an error the next call opens a new one."""
         thread = threading.get_ident()
-        connection = self._kept.pop(thread, None)
+        connection = self._autocommit.pop(thread, None)
         if connection is None:
             connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
         try:
@@ -101,12 +104,12 @@ class Database:
         except BaseException:
             connection.close()
             raise
-        self._kept[thread] = connection
+        self._autocommit[thread] = connection
 
     def close(self) -> None:
-        """Closes all connections. Nobody may be using one."""
-        while self._kept:
-            self._kept.popitem()[1].close()
+        """Closes all connections. No other thread may be using one."""
+        while self._autocommit:
+            self._autocommit.popitem()[1].close()
         self._engine.dispose()
 
 
@@ -119,12 +122,12 @@ def _engine(url: str, connections: int, options: str) -> Engine:
     return create_engine(
         url,
         pool_size=connections,
-        hide_parameters=True,  # they hold addresses, and errors are logged
+        hide_parameters=True,  # errors are logged, and the parameters contain addresses
         connect_args={
             "connect_timeout": 5,
             "application_name": "stockbell",
             "options": options,
-            # A host that vanished without a word is found out in 25 s, not in two hours.
+            # Notices a dead server within 25 s. The system's defaults take two hours.
             "keepalives_idle": 10,
             "keepalives_interval": 5,
             "keepalives_count": 3,
@@ -145,7 +148,7 @@ def _sqlite_now(seconds: float) -> str:
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    # A transaction that reads first and writes later is refused at once when another one wrote meanwhile,
-    # whatever the timeout says; one that takes the write lock first waits its turn.
+    # SQLite refuses a transaction that reads first and writes later if another one wrote in between, and ignores the
+    # timeout. BEGIN IMMEDIATE takes the write lock first, and waits for it.
     reads_only = connection.get_execution_options().get("reads_only", False)
     connection.exec_driver_sql("BEGIN" if reads_only else "BEGIN IMMEDIATE")

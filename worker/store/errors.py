@@ -1,4 +1,7 @@
-"""What the database's errors mean to us, as a table would say it: away, not migrated, wrong setting, or try again."""
+"""Translates database errors: the database is away, not migrated or wrongly set up, or the transaction can be retried.
+
+The SQLSTATE codes are those of PostgreSQL's manual, appendix A.
+"""
 
 import os
 import sqlite3
@@ -11,50 +14,50 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, Operation
 
 from worker.domain.errors import BadSetting, DatabaseAway, SchemaOutdated
 
-_SPOILT = {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT}
+_CORRUPT = {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT}
 
 
 class Contended(Exception):
-    """The transaction lost against another one and was rolled back: it may simply be run again."""
+    """The transaction conflicted with another one and was rolled back. It can be run again."""
 
 
 @contextmanager
 def translated(engine: Engine) -> Iterator[None]:
-    """Raises what `Database.write` says, and Contended."""
+    """Translates database errors into the errors of `Database.write`, and Contended."""
     try:
         yield
     except (OperationalError, InterfaceError) as error:
         if str(getattr(error.orig, "sqlstate", None)).startswith("54"):
-            raise  # something is too large for it, and will be the next time too
-        raise _meaning(error, engine) from error
+            raise  # a program limit of PostgreSQL: a retry would fail too
+        raise _translate(error, engine) from error
     except IntegrityError as error:
         if getattr(error.orig, "sqlstate", None) == "23505":
-            # Unique when we looked, and no more: somebody was faster. The next try sees what they did.
+            # Another transaction inserted the same key first. The next try sees its row.
             raise Contended(_first_line(error)) from error
         raise
     except ProgrammingError as error:
         if getattr(error.orig, "sqlstate", None) in {"42P01", "42703"}:
             raise SchemaOutdated("the database is not migrated: run `stockbell migrate`") from error
-        if error.statement is None:  # there was no server to ask yet
+        if error.statement is None:  # psycopg refused the URL before it connected
             raise BadSetting(f"DATABASE_URL can't be used: {_first_line(error)}") from error
         raise
     except DBAPIError as error:
-        if getattr(error.orig, "sqlite_errorcode", 0) & 0xFF in _SPOILT:
+        if getattr(error.orig, "sqlite_errorcode", 0) & 0xFF in _CORRUPT:
             raise BadSetting(f"DATABASE_URL can't be used: {_file(engine)}: {_first_line(error)}") from error
-        # A server that only reads is one that another has taken over from, or that is not ready yet.
+        # A read-only server is a standby: another server took over, or this one is not ready yet.
         if error.connection_invalidated or getattr(error.orig, "sqlstate", None) == "25006":
             raise DatabaseAway(_first_line(error)) from error
         raise
 
 
-def _meaning(error: DBAPIError, engine: Engine) -> Exception:
+def _translate(error: DBAPIError, engine: Engine) -> Exception:
     words = _first_line(error)
     if "no such table" in words or "no such column" in words:
         return SchemaOutdated("the database is not migrated: run `stockbell migrate`")
     if getattr(error.orig, "sqlstate", None) in {"40P01", "40001"} or "database is locked" in words:
         return Contended(words)
     if engine.dialect.name == "sqlite":
-        return DatabaseAway(f"{_file(engine)}: {_why_not_opened(_file(engine)) or words}")
+        return DatabaseAway(f"{_file(engine)}: {_open_problem(_file(engine)) or words}")
     return DatabaseAway(words)
 
 
@@ -66,8 +69,8 @@ def _file(engine: Engine) -> Path:
     return Path(engine.url.database or "")
 
 
-def _why_not_opened(file: Path) -> str | None:
-    """What SQLite does not say: it only knows "unable to open database file"."""
+def _open_problem(file: Path) -> str | None:
+    """Returns why the file can't be opened. SQLite only says "unable to open database file"."""
     try:
         if file.is_dir():
             return "is a directory"

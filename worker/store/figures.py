@@ -11,7 +11,8 @@ from worker.store.sql import Sql
 from worker.store.sweep import CLAIM_SECONDS, GONE
 
 _BY_STATUS = Sql("SELECT status, count(*) AS n FROM request GROUP BY status")
-# Since when the oldest request has been due: since its order, or since its list was woken or it signed up.
+# The time since which the oldest request is due: when an admin ordered it, or else the later one of the wake-up of its
+# list and the sign-up.
 _OLDEST_DUE = Sql(
     f"""SELECT min(CASE WHEN r.ordered_at IS NOT NULL THEN r.ordered_at
         WHEN coalesce(w.woken_at, w.last_in_stock_at) > r.created_date THEN coalesce(w.woken_at, w.last_in_stock_at)
@@ -34,18 +35,18 @@ _HELD = Sql(
 
 @dataclass(frozen=True, slots=True)
 class RequestFigures:
-    """How the requests stand."""
+    """Counts of requests, claims and workers."""
 
     by_status: dict[str, int]
     oldest_due_seconds: float | None
     overdue_claims: int
     workers: int
     held: dict[str, int]
-    """how many wait because their mail can't be made, by the reason; most first"""
+    """for each reason why mails can't be rendered: how many requests wait because of it, most first"""
 
 
 def read(c: Connection, lease: float) -> RequestFigures:
-    """Counts everything; `lease` (seconds) tells who counts as alive."""
+    """Reads all counts. A worker counts as alive if its heartbeat is younger than `lease` (seconds)."""
     counts = {status.value: 0 for status in Status} | {row.status: row.n for row in _BY_STATUS(c)}
     due = _OLDEST_DUE(c)[0]
     return RequestFigures(

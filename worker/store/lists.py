@@ -1,7 +1,8 @@
-"""Waiting lists: who may be told now, and the bells that say so.
+"""Waiting lists: the requests that may be sent now, and the bells that wake the workers for them.
 
-A request may be claimed where `SENDING` holds, and `WOKEN` or `ORDERED`: the words that claim, sweep, listener and
-status share, over the aliases `r` (request) and `w` (its waiting list). Each has an index of its own.
+A request may be claimed where `SENDING` holds and either `WOKEN` or `ORDERED`. Claim, sweep, listener and status share
+these SQL conditions. Their aliases are `r` (request) and `w` (its waiting list). `WOKEN` and `ORDERED` have one partial
+index each.
 """
 
 from collections.abc import Iterable, Sequence
@@ -25,12 +26,12 @@ PAUSED = """EXISTS (SELECT 1 FROM pause AS p WHERE p.item_id IS NULL
 RELAY_UP = "NOT EXISTS (SELECT 1 FROM relay WHERE state = 'open')"
 SENDING = f"{RELAY_UP} AND NOT {PAUSED}"
 DUE = f"NOT {PAUSED} AND (({WOKEN}) OR ({ORDERED}))"
-"""It may be claimed, or might if the relay took mail: what a monitor has to hear of."""
+"""The request could be claimed if the relay took mail. Monitoring counts these requests."""
 
 BELL_SECONDS = 30.0
-"""How long a rung bell counts as on its way."""
+"""A bell counts as queued for this many seconds after it was rung."""
 AHEAD_SECONDS = 1.0
-"""A bell from later than that was dated by a clock that has been set back, and counts no more."""
+"""A bell dated further than this in the future is ignored: the database's clock was set back after it was rung."""
 
 _WITH_WORK = f"""SELECT w.id FROM waiting_list AS w
     WHERE {SENDING} AND (w.in_stock AND EXISTS (SELECT 1 FROM request AS r WHERE r.waiting_list_id = w.id AND {WOKEN})
@@ -95,31 +96,32 @@ _UNKNOWN = Levels({})
 
 
 def with_work(c: Connection, lists: Iterable[UUID] | None = None) -> list[UUID]:
-    """The waiting lists (of these, or of all) on which somebody may be claimed now."""
+    """Returns those of these waiting lists (None: of all) that have a request that may be claimed now."""
     found = _ALL_WITH_WORK(c) if lists is None else _SOME_WITH_WORK(c, rows=_ids(lists))
     return [row.id for row in found]
 
 
 def ring(c: Connection, lists: Iterable[UUID], *, recent: float = BELL_SECONDS) -> list[UUID]:
-    """The door to the queue: marks the bells of these lists as rung and returns those that were not already.
+    """Marks the bells of these lists as rung, and returns the lists whose bell was not rung already.
 
-    Only what is returned may be published. `recent` (seconds) is how long an earlier bell counts; 0 rings anyway.
+    Callers may publish bells only for the returned lists. An earlier bell counts for `recent` seconds; with 0 every
+    bell is rung.
     """
     return [row.id for row in _RING(c, rows=_ids(lists), recent=recent, ahead=AHEAD_SECONDS)]
 
 
 def take_bells(c: Connection, lists: Iterable[UUID]) -> None:
-    """A task begins to serve these lists: from now on they may be rung again."""
+    """Clears the bells of these lists when a task starts to serve them. From now on they may be rung again."""
     _TAKE_BELLS(c, rows=_ids(lists))
 
 
 def drained(c: Connection, lists: Iterable[UUID]) -> None:
-    """A claim found the end of these lists: nobody on them is due any more."""
+    """Clears `woken_at` of these lists, because a claim found that no more of their requests are due."""
     _DRAINED(c, rows=_ids(lists))
 
 
 def find_or_add(c: Connection, references: Iterable[CatalogReference]) -> dict[CatalogReference, UUID]:
-    """The waiting list of each reference; a new one learns from the stock rows whether it can be served."""
+    """Returns the waiting list of each reference. Adds missing lists, with their stock as the stock rows have it."""
     wanted = set(references)
     found = _find(c, wanted)
     missing = sorted(wanted - found.keys())
@@ -130,7 +132,7 @@ def find_or_add(c: Connection, references: Iterable[CatalogReference]) -> dict[C
 
 
 def lock_items(c: Connection, items: Iterable[Item]) -> dict[Item, UUID]:
-    """Makes these items if need be, and locks them in key order for this transaction."""
+    """Adds the missing items, and locks all of them in key order until the transaction ends."""
     ordered = sorted(set(items))
     rows = [{"n": n, "id": uuid7(), "app": item.app_id, "item": item.catalog_item_id} for n, item in enumerate(ordered)]
     locked = _LOCK_ITEMS(c, rows=rows)
@@ -141,7 +143,7 @@ def lock_items(c: Connection, items: Iterable[Item]) -> dict[Item, UUID]:
 
 
 def levels(c: Connection, items: Iterable[UUID]) -> dict[UUID, dict[Options, Level]]:
-    """What events said of these items."""
+    """Returns the stock levels of these items, as events reported them."""
     known: dict[UUID, dict[Options, Level]] = {}
     for row in _LEVELS(c, rows=[{"item_id": item} for item in items]):
         level = Level(
@@ -161,7 +163,7 @@ def _find(c: Connection, wanted: set[CatalogReference]) -> dict[CatalogReference
 
 
 def _add(c: Connection, missing: Sequence[CatalogReference]) -> None:
-    # The lock makes us wait for a batch of events about these items, and it for us: no event is missed.
+    # The lock keeps a batch of events about these items and this transaction apart, so no event is missed.
     items = lock_items(c, (reference.item for reference in missing))
     known = {item: Levels(rows) for item, rows in levels(c, items.values()).items()}
     rows = []

@@ -1,4 +1,4 @@
-"""Who holds claims: each worker process is an owner, and its heartbeat a row."""
+"""Owners of claims. Each worker process is one owner, with one heartbeat row."""
 
 from uuid import UUID
 
@@ -24,21 +24,21 @@ _FORGET = Sql(
 
 
 def register(c: Connection, owner: UUID, host: str) -> None:
-    """A new owner begins its first lease."""
+    """Registers a new owner. Its first lease starts now."""
     _REGISTER(c, owner=owner, host=host)
 
 
 def renew(c: Connection, owner: UUID, lease: float) -> None:
-    """The owner lives: its lease (seconds) begins anew. Raises OwnerLost if it had ended."""
+    """Renews the owner's lease (seconds). Raises OwnerLost if the lease has ended already."""
     if not _SEEN.count(c, owner=owner, lease=lease):
         raise OwnerLost("the lease ended")
 
 
 def sign_off(c: Connection, owner: UUID) -> None:
-    """The owner leaves, unless it still holds something."""
+    """Removes the owner, unless it still holds claims."""
     _SIGN_OFF(c, owner=owner)
 
 
 def forget(c: Connection, older_than: float) -> int:
-    """Removes the heartbeats of processes that are long gone (seconds) and hold nothing."""
+    """Removes owners that were last seen more than `older_than` seconds ago and hold no claims. Returns how many."""
     return _FORGET.count(c, forget=older_than)

@@ -1,4 +1,4 @@
-"""Pause and resume: sending stops for everything or for an item; the waiting lists are kept."""
+"""Pause and resume. A pause stops sending for everything or for one item. The waiting lists are kept."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,36 +32,35 @@ _READ = Sql(
 
 @dataclass(frozen=True, slots=True)
 class Paused:
-    """What is paused: everything, and which items."""
+    """The current pauses: whether everything is paused, and the paused items."""
 
     everything: bool
     items: Sequence[str]
 
 
 def pause(c: Connection, reference: CatalogReference | None) -> bool:
-    """Stops sending for an item (None: for all); False if it was paused already.
+    """Pauses sending for an item (None: for all). Returns False if it was paused already.
 
-    Without options the item stops with all its variants, with options that variant alone. It may be an item that
-    nobody knows yet.
+    Without options all variants of the item are paused, with options only that variant. The item may be unknown.
     """
     item, options = _item(c, reference)
     return _PAUSE.count(c, key=_key(item, options), item_id=item, options=options) > 0
 
 
 def resume(c: Connection, reference: CatalogReference | None) -> bool:
-    """Takes back what `pause` did with the same reference; False if there was nothing to take back."""
+    """Ends the pause that has the same reference. Returns False if there is none."""
     key = ALL if reference is None else _known_key(c, reference)
     return key is not None and _RESUME.count(c, key=key) > 0
 
 
 def is_known(c: Connection, reference: CatalogReference) -> bool:
-    """Whether anybody ever waited for this item (with options: this very variant), or an event told of it."""
+    """Whether a request or an event has ever named this item. With options: exactly this variant."""
     item = _find(c, reference)
     return item is not None and bool(_KNOWN(c, item_id=item, options=options_text(reference.options)))
 
 
 def wider(c: Connection, reference: CatalogReference) -> str | None:
-    """What else stops this item or variant, for people: a pause of everything, or of the whole item."""
+    """Returns the wider pause that also stops this item or variant, as text: of everything, or of the whole item."""
     if _IS_PAUSED(c, key=ALL):
         return "everything"
     whole = _known_key(c, CatalogReference(reference.item)) if reference.options else None
@@ -69,12 +68,12 @@ def wider(c: Connection, reference: CatalogReference) -> str | None:
 
 
 def read(c: Connection) -> Paused:
-    """What is paused now."""
+    """Returns the current pauses."""
     rows = _READ(c)
-    return Paused(any(row.key == ALL for row in rows), [_words(row) for row in rows if row.key != ALL])
+    return Paused(any(row.key == ALL for row in rows), [_item_text(row) for row in rows if row.key != ALL])
 
 
-def _words(row: Row[Any]) -> str:
+def _item_text(row: Row[Any]) -> str:
     options = "" if row.options == "{}" else f" {row.options}"
     app = "" if row.app_id == WIX_STORES else f" (app {row.app_id})"
     return f"{row.catalog_item_id}{options}{app}"

@@ -1,4 +1,4 @@
-"""How claims end: told, failed, deferred or released, a batch at a time, with the attempt log."""
+"""Records the outcomes of claims in batches: sent, failed, deferred or released. Also writes the attempt log."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from worker.store import breaker
 from worker.store.claims import BY_KEY, CLAIMS, LET_GO, MINE, OWNED, Claim, fenced
 from worker.store.sql import Sql
 
-# A late answer may still find its row rescued but not claimed again: recording it saves a second mail.
+# A late reply may find that its row was rescued but not claimed again. Recording it then avoids a second mail.
 _TOLD = Sql(
     f"""UPDATE request AS r SET status = 'NOTIFICATION_SENT', auto_notified = true, notified_date = stockbell_now(0),
         not_before = NULL, failure_code = NULL, failure_reason = NULL, {LET_GO}
@@ -46,7 +46,7 @@ _LOG = Sql(
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """Of `failed` or `deferred`: which claim, the tries it has spent, why, and if deferred how long to wait."""
+    """A claim that failed or was deferred: its spent attempts, the code and reason, and the delay if deferred."""
 
     claim: Claim
     tries: Tries
@@ -58,27 +58,27 @@ class Ended:
 
 @dataclass(slots=True)
 class Ends:
-    """How a batch of claims ended: what `record` writes in one transaction."""
+    """The outcomes of a batch of claims. `record` writes them in one transaction."""
 
     told: list[Claim] = field(default_factory=list)
     """PROCESSING -> NOTIFICATION_SENT"""
     failed: list[Ended] = field(default_factory=list)
     """PROCESSING -> FAILED"""
     deferred: list[Ended] = field(default_factory=list)
-    """PROCESSING -> RECEIVED, to be tried again after a delay"""
+    """PROCESSING -> RECEIVED, tried again after a delay"""
     released: list[Claim] = field(default_factory=list)
-    """PROCESSING -> RECEIVED as if it had never been claimed"""
+    """PROCESSING -> RECEIVED, no attempt spent"""
     log: list["Try"] = field(default_factory=list)
 
     @property
     def is_one_statement(self) -> bool:
-        """Whether `record` is one statement, and needs no transaction around it."""
+        """Whether `record` runs only one statement, so that it needs no explicit transaction."""
         return sum(map(bool, (self.told, self.failed, self.deferred, self.released, self.log))) == 1
 
 
 @dataclass(frozen=True, slots=True)
 class Try:
-    """A line of the attempt log."""
+    """An entry of the attempt log."""
 
     claim: Claim
     event: str
@@ -88,10 +88,10 @@ class Try:
 
 
 def record(c: Connection, ends: Ends, *, is_sign_of_life: bool = False) -> set[UUID]:
-    """Writes how a batch of claims ended, and the attempt log of it; returns the ids that were written.
+    """Writes the outcomes of a batch of claims and its attempt log. Returns the ids of the changed rows.
 
-    What is missing from the result was fenced off: its row was rescued, deleted or is another owner's by now.
-    `is_sign_of_life`: notes that the relay works.
+    An id that is missing in the result was fenced off: its row was rescued, was deleted, or has another owner now.
+    With `is_sign_of_life` it also records that the relay took mail.
     """
     written = (
         fenced(c, _TOLD, ends.told)

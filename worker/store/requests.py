@@ -1,4 +1,4 @@
-"""Requests as storefronts and admins see them: created, imported, deleted, read."""
+"""Creates, imports, deletes and reads requests, for storefronts and admins."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -30,7 +30,7 @@ WAITING: ColumnElement[str] = literal_column(
         WHEN NOT ({lists.RELAY_UP}) THEN 'relayDown'
         ELSE 'queued' END"""
 )
-"""Why a RECEIVED request is not being sent right now; null for the others."""
+"""SQL for the reason why a RECEIVED request is not being sent now. NULL for other states."""
 
 _NOW = Sql("SELECT stockbell_now(0) AS now", now="time")
 _ADD_CONTACTS = Sql(
@@ -55,7 +55,7 @@ _UNRESOLVED_OF = Sql(
 
 @dataclass(frozen=True, slots=True)
 class NewRequest:
-    """A wish to be told, checked and canonical; `created_date` only if it was made elsewhere, and is imported."""
+    """A new request, validated and canonical. `created_date` is given only for imports."""
 
     email: str = field(repr=False)
     reference: CatalogReference
@@ -66,28 +66,29 @@ class NewRequest:
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which requests: every part that is given must hold."""
+    """Selects requests. Every condition that is given must hold."""
 
     status: Status | None = None
     lists: Sequence[UUID] | None = None
     email: str | None = None
     failure_code: str | None = None
     failed_since: datetime | None = None
-    """by the last try that did not succeed; by the sign-up where there was none (no link, no usable address)"""
+    """the time of the last failed attempt; without an attempt (no link, no usable address) the sign-up's time"""
     ids: Sequence[UUID] | None = None
 
 
 def create(c: Connection, new: Sequence[NewRequest]) -> list[UUID]:
-    """Adds requests and returns the ids of those added, in no order; one whose like is unresolved is left out.
+    """Adds requests and returns the ids of the added ones, in no order.
 
-    Of several alike the oldest is added. One with a date is added only once, whatever became of it: its id is made of
-    what it is. Not of the address itself, which could be guessed from an id in a log.
+    A request is skipped if an unresolved one has the same contact and waiting list. Of several equal requests the
+    oldest is added. A request with a date is added only once, even if it has ended since: its id is derived from its
+    date, contact and waiting list. The address is not used, since it could be guessed from an id in a log.
     """
     waiting = lists.find_or_add(c, (request.reference for request in new))
     now = _NOW(c)[0].now
     contacts = _contacts(c, {request.email.lower() for request in new}, now)
-    # Sign-ups of one batch keep their order: each is a microsecond younger than the one before. None is younger than
-    # now, whatever the clock of another shop said, or the next event would not wake it.
+    # Sign-ups of one batch keep their order: each is one microsecond later than the one before. None is later than now,
+    # whatever the clock of another shop said, because the next event would not wake it.
     rows = [
         _row(
             request,
@@ -114,9 +115,9 @@ def _row(request: NewRequest, list_id: UUID, contact_id: UUID, latest: datetime)
 
 
 def _contacts(c: Connection, addresses: Iterable[str], now: datetime) -> dict[str, UUID]:
-    """The contact of each of these normalised addresses; made if need be.
+    """Returns the contact of each normalised address. Adds missing contacts.
 
-    They are looked up by themselves: a join with a thousand rows is reason enough to read a table of half a million.
+    Contacts are looked up in their own query: for a join with a thousand rows the planner would read the whole table.
     """
     contacts = {address: uuid7() for address in sorted(addresses)}
     rows = [{"id": id_, "address": address} for address, id_ in contacts.items()]
@@ -126,22 +127,22 @@ def _contacts(c: Connection, addresses: Iterable[str], now: datetime) -> dict[st
 
 
 def unresolved(c: Connection, email: str, reference: CatalogReference) -> UUID | None:
-    """The request of this person for this (item, options) that still waits, if there is one."""
+    """Returns the unresolved request of this address for this item and options, or None."""
     waiting = lists.find_or_add(c, [reference])[reference]
     found = _UNRESOLVED_OF(c, address=email.lower(), list_id=waiting)
     return found[0].id if found else None
 
 
 def remove(c: Connection, request_id: UUID) -> bool:
-    """Deletes a request and its attempts, in any state; False if there is none."""
+    """Deletes a request and its attempts, in any state. Returns False if there is no such request."""
     c.execute(delete(Attempt).where(col(Attempt.request_id) == request_id))
     return c.execute(delete(Request).where(col(Request.id) == request_id)).rowcount > 0
 
 
 def find(c: Connection, which: Filter, limit: int = 0, *, newest_first: bool = False) -> Iterator[Row[Any]]:
-    """The matching requests with their catalog reference, oldest first; `limit` 0 means all.
+    """Yields the matching requests with their catalog reference, oldest first. `limit` 0 means all.
 
-    Rows are streamed, and whoever reads them may take any time over it.
+    Rows are streamed. The caller may take any time to read them.
     """
     if c.dialect.name == "postgresql":
         c.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
@@ -151,13 +152,13 @@ def find(c: Connection, which: Filter, limit: int = 0, *, newest_first: bool = F
 
 
 def attempts(c: Connection, request_id: UUID) -> Sequence[Row[Any]]:
-    """The tries for a request that did not succeed, oldest first."""
+    """Returns the failed attempts of a request, oldest first."""
     query = select(Attempt).where(col(Attempt.request_id) == request_id).order_by(col(Attempt.at), col(Attempt.id))
     return c.execute(query).all()
 
 
 def lists_of(c: Connection, item: Item, options: Options = ()) -> list[UUID]:
-    """The waiting lists of an item; with options only those that have them."""
+    """Returns the waiting lists of an item. With options: only the lists whose options include them."""
     query = select(col(W.id), col(W.options)).join(I, col(I.id) == col(W.item_id)).where(*_is_item(item))
     return [row.id for row in c.execute(query) if set(options) <= set(options_from_text(row.options))]
 
@@ -180,7 +181,7 @@ def _matching(which: Filter) -> Select[*tuple[Any, ...]]:
 
 def _conditions(which: Filter) -> Iterator[ColumnElement[bool]]:
     if which.status:
-        # A literal, as the partial indexes have it.
+        # The partial indexes are used only if the status is a literal.
         yield literal_column(f"r.status = '{which.status.value}'", Boolean())
     if which.lists is not None:
         yield col(R.waiting_list_id).in_(which.lists)

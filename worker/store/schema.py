@@ -1,4 +1,4 @@
-"""Whether the database's tables are those that this program knows."""
+"""Compares the schema of the database with the one that this program expects."""
 
 from enum import StrEnum
 
@@ -11,7 +11,7 @@ _REVISION = Sql("SELECT version_num FROM alembic_version")
 
 
 class SchemaState(StrEnum):
-    """How the database's schema compares with this program's."""
+    """The schema of the database, compared with this program's."""
 
     MISSING = "missing"
     OLDER = "older"
@@ -20,7 +20,7 @@ class SchemaState(StrEnum):
 
 
 def revision(c: Connection) -> str | None:
-    """The schema revision of the database; None if it was never migrated."""
+    """Returns the schema revision of the database, or None if it was never migrated."""
     if not inspect(c).has_table("alembic_version"):
         return None
     rows = _REVISION(c)
@@ -28,7 +28,7 @@ def revision(c: Connection) -> str | None:
 
 
 def state(c: Connection) -> SchemaState:
-    """Compares; revisions are numbers with leading zeros, so they sort."""
+    """Compares the revisions. They are numbers with leading zeros, so they sort as text."""
     found = revision(c)
     if found is None:
         return SchemaState.MISSING

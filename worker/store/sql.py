@@ -1,7 +1,7 @@
-"""The two SQL dialects: statements are written once, in PostgreSQL's words, as `Sql`.
+"""SQL for both dialects. Each statement is written once, in PostgreSQL's dialect, as `Sql`.
 
-On SQLite row locks are left out (a transaction that writes begins with BEGIN IMMEDIATE and is alone), and `ROWS(...)`
-are JSON there and arrays here.
+For SQLite row locks are removed: a transaction that writes begins with BEGIN IMMEDIATE, so no other one writes.
+`ROWS(...)` becomes JSON on SQLite, and arrays on PostgreSQL.
 """
 
 import json
@@ -29,10 +29,10 @@ LOCKS = re.compile(r"FOR (NO KEY )?UPDATE( OF \w+)?( SKIP LOCKED)?")
 class Sql:
     """A statement for both dialects.
 
-    `ROWS(id uuid, n int)` is a table made of the parameter `rows`, a sequence of mappings: one statement and one
-    parameter a column, however many rows; `IN ROWS(id uuid)` are the values of one column of it.
-    `stockbell_now(seconds)` is the database's clock plus so many seconds.
-    `returns` names the result columns that need a type on SQLite: uuid, time or bool.
+    `ROWS(id uuid, n int)` is a table made from the parameter `rows`, a sequence of mappings. Any number of rows needs
+    one statement, with one parameter per column. `IN ROWS(id uuid)` uses the values of one column.
+    `stockbell_now(seconds)` is the database's clock plus that many seconds.
+    `returns` maps result columns to their type, where SQLite needs one: uuid, time or bool.
     """
 
     def __init__(self, words: str, **returns: str) -> None:
@@ -43,7 +43,7 @@ class Sql:
         self._columns = {name: _ARRAYS.get(kind, _array) for name, kind in columns}
 
     def __call__(self, c: Connection, **params: object) -> Sequence[Any]:
-        """Runs it and returns its rows (none if it returns none)."""
+        """Runs the statement and returns its rows, if it has any."""
         if c.dialect.name == "sqlite":
             result = self._run_on_sqlite(c, params)
             return result.all() if result.returns_rows else []
@@ -51,7 +51,7 @@ class Sql:
         return cursor.fetchall() if cursor.description else []
 
     def count(self, c: Connection, **params: object) -> int:
-        """Runs it and returns how many rows it changed."""
+        """Runs the statement and returns how many rows it changed."""
         is_sqlite = c.dialect.name == "sqlite"
         return (self._run_on_sqlite(c, params) if is_sqlite else self._run_on_postgresql(c, params)).rowcount
 
@@ -63,8 +63,8 @@ class Sql:
         return c.execute(self._sqlite, bound)
 
     def _run_on_postgresql(self, c: Connection, params: dict[str, Any]) -> psycopg.Cursor[Any]:
-        # psycopg itself, within SQLAlchemy's transaction: a statement of words alone is compiled and its rows are
-        # wrapped for nothing, which costs as much as all the rest of a small one.
+        # Calls psycopg directly, within SQLAlchemy's transaction. SQLAlchemy would compile the text and wrap the rows,
+        # which doubles the cost of a small statement.
         rows: Sequence[Mapping[str, Any]] = params.pop("rows", ())
         for name, array in self._columns.items():
             params[f"rows_{name}"] = array([row[name] for row in rows])
@@ -75,7 +75,7 @@ class Sql:
         except psycopg.Error as error:
             if connection.closed:
                 c.invalidate(error)
-            # As SQLAlchemy would raise it. Without the parameters: they hold addresses.
+            # The error that SQLAlchemy would raise, but without the parameters, which contain addresses.
             raise DBAPIError.instance(
                 self._postgresql,
                 None,
@@ -88,8 +88,8 @@ class Sql:
 
 
 def _for_postgresql(words: str) -> str:
-    # As an array whose length the planner does not know it is taken for a few values, and an index is used. It would
-    # take many for a reason to rather read all of a table.
+    # The planner does not know the length of this array, expects few values and uses an index. If it expected many, it
+    # would read the whole table.
     in_rows = r"= ANY(ARRAY(SELECT \1 FROM ROWS(\1 \2)))"
     return ROWS.sub(_postgresql_rows, IN_ROWS.sub(in_rows, words))
 
@@ -99,7 +99,7 @@ def _for_sqlite(words: str) -> str:
 
 
 def _postgresql_rows(found: re.Match[str]) -> str:
-    # One array a column costs the server two thirds of what one JSON text with a name at every value does, and us half.
+    # One array per column costs the server two thirds, and this process half, of one JSON text that repeats the names.
     columns = [column.split() for column in found[1].split(",")]
     arrays = ", ".join(f"CAST(:rows_{name} AS {kind}[])" for name, kind in columns)
     return f"unnest({arrays}) AS rows({', '.join(name for name, _ in columns)})"
@@ -112,14 +112,15 @@ def _sqlite_rows(found: re.Match[str]) -> str:
 
 
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
-# An escape of JSON that PostgreSQL's arrays don't know; after an escaped backslash it may be none, which does no harm.
+# A JSON escape that PostgreSQL's arrays don't have. It also matches after an escaped backslash, which is harmless.
 _FOREIGN_ESCAPE = re.compile(r'\\[^"\\]')
 
 
 def _array(values: Sequence[object]) -> str:
-    """An array in PostgreSQL's text form, of texts, numbers, truth values and None.
+    """Encodes texts, numbers, booleans and None as an array in PostgreSQL's text format.
 
-    It is written as JSON writes a list, which is done in C: both quote and escape alike, but for control characters.
+    The JSON encoder does the work because it is written in C. Both formats quote and escape alike, except for control
+    characters.
     """
     encoded = _encode(values)
     if _FOREIGN_ESCAPE.search(encoded):
@@ -153,6 +154,6 @@ def _sqlite_value(value: object) -> object:
 
 
 def sqlite_time(value: datetime) -> str:
-    """A time as SQLite keeps it: text that sorts."""
-    # `strftime` would not fill up years of less than four digits.
+    """Formats a time as sortable text for SQLite."""
+    # `strftime` does not pad years of fewer than four digits.
     return value.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")

@@ -1,4 +1,4 @@
-"""Applies a batch of inventory events: stock, item details, waiting lists; one transaction."""
+"""Applies a batch of inventory events to stock, item details and waiting lists, in one transaction."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,8 +17,8 @@ from worker.store import lists
 from worker.store.sql import Sql
 
 _NOW = Sql("SELECT stockbell_now(0) AS now", now="time")
-# Items are locked in the order of `n`: the order of their keys, as everywhere (`lists.lock_items`). What is read along
-# with a lock is what the transaction before left.
+# Items are locked in the order of `n`, which is key order, as in `lists.lock_items`. The columns that are read with the
+# lock are as the previous transaction left them.
 _LOCK = Sql(
     """SELECT rows.n, i.id, i.name, i.price, i.currency, i.image_url, i.url, i.out_at, i.out_entry FROM item AS i
     JOIN ROWS(n int, app text, item text) ON i.app_id = rows.app AND i.catalog_item_id = rows.item
@@ -77,17 +77,17 @@ _DETAILS = (
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """What a batch did."""
+    """The result of a batch."""
 
     woken: Mapping[Item, Sequence[UUID]]
-    """per item: its waiting lists that are in stock and that an in-stock event concerned"""
+    """the waiting lists of each item that are in stock and were the subject of an in-stock event"""
     stale: Collection[str]
-    """the entry ids of events that were dropped because something newer, or the same, was known"""
+    """the entry ids of events that were dropped because the same or a newer event was known"""
 
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """An item's row: its id, what comes of it, and what it said before."""
+    """An item's row: its id, the state after the events, and the details and `out` from before."""
 
     id: UUID
     state: ItemStock
@@ -96,20 +96,20 @@ class _Row:
 
 
 def apply(c: Connection, events: Sequence[Event], minimum: int) -> Applied:
-    """Applies events in their own order, whatever order they came in; repeating it changes nothing.
+    """Applies events by their own order, not by the order of arrival. Applying them again changes nothing.
 
-    `minimum` is how many pieces count as in stock.
+    A quantity of at least `minimum` counts as in stock.
     """
     groups = stock.by_item(events)
     known = _lock(c, groups)
     new = {item: _Row(uuid7(), ItemStock(), {}, None) for item in groups if item not in known}
     now = _now(c)
     _apply(groups, new, minimum, now)
-    # What nobody knew can't have waiting lists nor levels: it is written once, as it is after its events.
+    # A new item has no waiting lists and no levels, so it is written once, with its state after the events.
     if new and (late := _add(c, new)):
         known |= late
         new = {item: row for item, row in new.items() if item not in late}
-        now = _now(c)  # Those who came first may have written times later than ours.
+        now = _now(c)  # The transactions that added these items may have written later times than the first `now`.
     _load_levels(c, known.values())
     _apply(groups, known, minimum, now)
     _save(c, known.values())
@@ -125,7 +125,7 @@ def _now(c: Connection) -> datetime:
 
 
 def _lock(c: Connection, items: Iterable[Item]) -> dict[Item, _Row]:
-    """Those of these items (in key order) that there are, locked."""
+    """Locks those of these items (in key order) that exist, and returns them."""
     wanted = list(items)
     rows = [{"n": n, "app": item.app_id, "item": item.catalog_item_id} for n, item in enumerate(wanted)]
     return {wanted[row.n]: _row(row) for row in _LOCK(c, rows=rows)} if rows else {}
@@ -144,7 +144,7 @@ def _row(row: Any) -> _Row:
 
 
 def _said(state: ItemStock) -> dict[str, object]:
-    """What an item's own row is to say."""
+    """Returns the columns to write for an item."""
     out_at, out_entry = (state.out[0], _entry_id(state.out)) if state.out else (None, None)
     details = {column: state.details.get(name) for column, name in _DETAILS}
     return {**details, "new_out_at": out_at, "new_out_entry": out_entry}
@@ -156,7 +156,7 @@ def _apply(groups: Mapping[Item, Sequence[Event]], rows: Mapping[Item, _Row], mi
 
 
 def _add(c: Connection, new: Mapping[Item, _Row]) -> dict[Item, _Row]:
-    """Adds these items; returns those that somebody else added in between, locked."""
+    """Adds these items. Locks and returns those that another transaction added in the meantime."""
     keys = [{"item_id": row.id, "app": item.app_id, "item": item.catalog_item_id} for item, row in new.items()]
     rows = [key | _said(row.state) for key, row in zip(keys, new.values(), strict=True)]
     if _ADD_ITEMS.count(c, rows=rows) == len(rows):
@@ -171,7 +171,7 @@ def _load_levels(c: Connection, rows: Collection[_Row]) -> None:
 
 
 def _save(c: Connection, rows: Iterable[_Row]) -> None:
-    """Writes what items say; most events repeat what is known of name, price and so on, and those write nothing."""
+    """Writes the items that changed. Most events repeat the known name, price and so on, and change nothing."""
     changed = [
         {"item_id": row.id, **_said(row.state)}
         for row in rows
@@ -201,7 +201,7 @@ def _level_row(item: UUID, about: Options, state: ItemStock) -> dict[str, object
 
 
 def _save_lists(c: Connection, changed: Mapping[UUID, ItemStock], now: datetime) -> dict[UUID, list[UUID]]:
-    """Brings the waiting lists up to date; returns those concerned by an in-stock event, per item."""
+    """Updates the waiting lists. Returns for each item the lists that are in stock and had an in-stock event."""
     if not changed:
         return {}
     rows, concerned = [], dict[UUID, list[UUID]]()

@@ -1,4 +1,4 @@
-"""What a sweep does to requests: rescue what dead workers held, put in line what is due again."""
+"""The changes that a sweep makes: it rescues the claims of dead workers and makes deferred requests due again."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,14 +10,14 @@ from worker.models import uuid7
 from worker.store.sql import Sql
 
 MOST_RESCUES = 5
-"""A request rescued more often than this ends FAILED: it may be what kills its workers."""
+"""After this many rescues the next one ends the request as FAILED: it may be the cause of the worker crashes."""
 MOST_ROWS = 5000
-"""How many rows one sweep moves at most, so that it stays short."""
+"""One sweep moves at most this many rows, so that it stays short."""
 CLAIM_SECONDS = 900.0
-"""No claim is older than this, whoever holds it."""
+"""The age at which a claim is rescued even if its owner is alive."""
 
-# A heartbeat that is yet to come: the clock was set back since. Whoever lives has dated it anew before `stamp` lets
-# anybody be rescued.
+# A heartbeat in the future means that the clock was set back. Every live owner renews its heartbeat before `stamp`
+# allows a rescue.
 GONE = """(o.id IS NULL OR NOT o.seen_at BETWEEN stockbell_now(-:lease) AND stockbell_now(:lease)
     OR r.claimed_at < stockbell_now(-:claim_seconds))"""
 
@@ -28,9 +28,8 @@ _STAMP = Sql(
         swept_at = stockbell_now(0) WHERE id = 1
     RETURNING CASE WHEN rescue_from <= stockbell_now(0) THEN 1 ELSE 0 END AS may_rescue"""
 )
-# Whose owner is gone is looked for without a lock, and what is locked then has to be the claim that was seen. In one
-# step PostgreSQL would look again at a row that somebody claimed meanwhile, but with its owner from before, and find
-# that it has none.
+# The rows are found without a lock, and then locked only if they still have the same claim. In one step PostgreSQL
+# would check a row again that was claimed in the meantime, but join it with the old owner, and rescue a live claim.
 _RESCUE = Sql(
     f"""WITH seen AS MATERIALIZED (
         SELECT r.id AS request_id, r.claim_no AS no FROM request AS r LEFT JOIN owner AS o ON o.id = r.owner
@@ -64,26 +63,26 @@ _PUT_IN_LINE = Sql(
 
 @dataclass(frozen=True, slots=True)
 class Rescued:
-    """How many claims were taken from workers that are gone, and how many of them ended FAILED for it."""
+    """How many rescued requests wait again, and the ids of those that ended as FAILED."""
 
     back_in_line: int
     failed: Sequence[UUID]
 
 
 def stamp(c: Connection, lease: float, fresh: float) -> bool:
-    """Notes that a sweep runs; True if it may rescue.
+    """Records that a sweep runs. Returns True if it may rescue.
 
-    If the last sweep is older than `fresh` (seconds), the database may have been away, and then every owner looks
-    dead: rescue waits for one `lease` (seconds) from now. So it does if the clock was set back.
+    If the last sweep is older than `fresh` (seconds), the database may have been away, and every owner looks dead.
+    Rescue then waits for one `lease` (seconds). It also waits if the clock was set back.
     """
     rows = _STAMP(c, lease=lease, fresh=fresh)
     return bool(rows and rows[0].may_rescue)
 
 
 def rescue(c: Connection, lease: float) -> Rescued:
-    """PROCESSING -> RECEIVED where the owner has not been seen for a lease (seconds), or the claim is too old.
+    """Moves requests from PROCESSING to RECEIVED if their owner was not seen for a lease (seconds) or the claim is old.
 
-    FAILED, OUTCOME_UNKNOWN, if that came too often, or the mail may have been handed over.
+    They end as FAILED, OUTCOME_UNKNOWN, if they were rescued too often, or if the mail may have been handed over.
     """
     rows = _RESCUE(c, lease=lease, claim_seconds=CLAIM_SECONDS, most=MOST_ROWS, most_rescues=MOST_RESCUES)
     if rows:
@@ -93,5 +92,5 @@ def rescue(c: Connection, lease: float) -> Rescued:
 
 
 def put_in_line(c: Connection) -> int:
-    """Requests whose back-off is over wait in line again; returns how many."""
+    """Makes requests due whose backoff is over. Returns how many."""
     return len(_PUT_IN_LINE(c, most=MOST_ROWS))
