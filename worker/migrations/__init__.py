@@ -1,7 +1,7 @@
-"""Brings the database to the newest schema. Only `stockbell migrate` does so; nothing else imports this.
+"""Migrates the database to the newest schema. Only `stockbell migrate` does this; nothing else imports this package.
 
-A revision expands (new tables, nullable columns, indexes) and never takes away what the version before it uses,
-so that a rolling restart needs no pause; what is no longer used goes in a later revision.
+A revision only expands the schema (new tables, nullable columns, indexes). It never removes what the version before it
+uses, so a rolling restart needs no pause. A later revision removes what is no longer used.
 """
 
 import random
@@ -20,20 +20,19 @@ from worker.models import SCHEMA
 from worker.store.database import Database
 
 _LOCK = 0x570CBE11
-"""The advisory lock of PostgreSQL that lets one migration run at a time ("STOCBELL")."""
+"""The PostgreSQL advisory lock that lets only one migration run at a time ("STOCBELL")."""
 LOCK_MS = 100
-"""How long a migration waits for one table: far less than PostgreSQL waits until it looks for a deadlock."""
+"""Milliseconds that a migration waits for the table locks. PostgreSQL looks for deadlocks only after a longer wait."""
 PAUSE = 0.5
-"""Seconds until it tries again; meanwhile those who work get on."""
+"""Seconds until the next try for the locks. In between the other processes continue to work."""
 
 log = structlog.get_logger()
 
 
 def migrate(url: str) -> tuple[str | None, str | None]:
-    """Migrates the database at `url`; returns the revisions before and after. Safe to run at once from anywhere.
+    """Migrates the database at `url`. Returns the revisions before and after (None: no schema).
 
-    One that a newer program has migrated is left as it is: the older one can work with it.
-
+    Several migrations may run at the same time. A newer schema is left as it is, since this program can work with it.
     Raises DatabaseAway.
     """
     database = Database(url, is_patient=True)
@@ -45,7 +44,7 @@ def migrate(url: str) -> tuple[str | None, str | None]:
 
 def _upgrade(c: Connection) -> tuple[str | None, str | None]:
     if c.dialect.name == "postgresql":
-        # SQLite needs no lock: a transaction that writes is alone.
+        # SQLite needs no such lock: only one transaction writes at a time.
         c.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
     before = MigrationContext.configure(c).get_current_revision()
     if before is not None and before >= SCHEMA:
@@ -60,13 +59,13 @@ def _upgrade(c: Connection) -> tuple[str | None, str | None]:
 
 
 def _lock_tables(c: Connection) -> None:
-    """All at once, and before anything is changed: nobody who works then waits for us while we wait for them.
+    """Locks all tables at once before anything is changed, so that no deadlock with working processes is possible.
 
-    Whoever waits for a table that is long in use bars it for everybody who comes after, so we don't wait long.
+    Each try is short: while it waits for a table in use, all later users of that table wait behind it.
     """
-    there = set(inspect(c).get_table_names())
-    tables = ", ".join(table.name for table in SQLModel.metadata.sorted_tables if table.name in there)
-    has_said = False
+    existing = set(inspect(c).get_table_names())
+    tables = ", ".join(table.name for table in SQLModel.metadata.sorted_tables if table.name in existing)
+    is_logged = False
     c.execute(text(f"SET LOCAL lock_timeout = {LOCK_MS}"))
     while tables:
         try:
@@ -76,8 +75,8 @@ def _lock_tables(c: Connection) -> None:
         except OperationalError as error:
             if getattr(error.orig, "sqlstate", None) != "55P03":
                 raise
-        if not has_said:
+        if not is_logged:
             log.info("migration.waits", reason="the tables are in use")
-        has_said = True
+        is_logged = True
         time.sleep(random.uniform(0.5, 1) * PAUSE)
     c.execute(text("SET LOCAL lock_timeout = 0"))

@@ -1,4 +1,4 @@
-"""Alembic's entry: runs the revisions on the connection that `migrate` hands over."""
+"""Alembic's entry point. Runs the revisions on the connection that `migrate` passes in."""
 
 from alembic import context
 from sqlmodel import SQLModel

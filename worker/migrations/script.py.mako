@@ -12,5 +12,5 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Expands the schema; the version before this one goes on working with it."""
+    """Expands the schema. The previous version of the program still works with it."""
     ${upgrades if upgrades else "pass"}

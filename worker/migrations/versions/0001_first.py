@@ -1,4 +1,4 @@
-"""The first schema: requests and who waits, stock and items, owners, breaker, pauses, attempts."""
+"""The first schema: requests, contacts, waiting lists, stock, items, owners, breaker, pauses, attempts."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,7 +10,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Makes every table."""
+    """Creates all tables."""
     _tables()
     op.execute("INSERT INTO relay (id, state) VALUES (1, 'closed')")
     op.execute("INSERT INTO sweep (id) VALUES (1)")
@@ -19,12 +19,12 @@ def upgrade() -> None:
 
 
 def _postgresql() -> None:
-    # STABLE, or no index would serve a comparison with it. SQLite gets the same function at every connect.
+    # STABLE lets comparisons with this function use an index. SQLite gets the same function at every connect.
     op.execute(
         """CREATE FUNCTION stockbell_now(seconds double precision) RETURNS timestamptz LANGUAGE sql STABLE
         AS $$ SELECT statement_timestamp() + make_interval(secs => seconds) $$"""
     )
-    # Every request is updated twice in its life and then never again.
+    # Most requests are updated twice and then never again.
     op.execute("ALTER TABLE request SET (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.02)")
     op.execute("ALTER TABLE owner SET (fillfactor = 50)")
     op.execute("ALTER TABLE waiting_list SET (fillfactor = 70)")
