@@ -11,6 +11,7 @@ import pytest
 
 from tests.acceptance.stockbell import Stockbell, children, descendants, is_alive, told_exactly_once
 from tests.polling import eventually
+from tests.proxy import HOST
 from tests.redis_server import RedisServer
 from tests.relay import Do
 from worker.queue.bell import Bell, celery_app
@@ -121,6 +122,38 @@ def test_that_redis_is_away_and_back_is_said_once_each(
     worker.terminate()
     assert worker.wait(60) == 0
     assert list(temporary.iterdir()) == []
+
+
+def test_a_redis_that_only_reads_is_away_until_it_is_a_primary_again(
+    stockbell: Stockbell, redis_server: RedisServer
+) -> None:
+    told = stockbell.waiting("mug-1", 1)
+    with redis_server.client() as client:
+        worker = stockbell.start("work", "-c", "1")
+        ready(stockbell)
+        (celery,) = children(worker.pid)
+        client.replicaof(HOST, "1")  # while it waits in BRPOP
+        eventually(lambda: count(stockbell, "redis.away") == 1, until="it says so")
+        late = stockbell.start("work", "-c", "1")  # the other begins with a replica
+        eventually(lambda: count(stockbell, "redis.away") == 2, until="the other says so too")
+        client.replicaof("NO", "ONE")
+        eventually(lambda: count(stockbell, "redis.back") == 2, until="both listen")
+        client.replicaof(HOST, "1")
+        eventually(lambda: count(stockbell, "redis.away") == 4, until="they say so each time")
+        late.terminate()
+        assert late.wait(60) == 0
+        client.replicaof("NO", "ONE")
+        eventually(lambda: count(stockbell, "redis.back") == 3, until="the other listens")
+    stockbell.start("listen")
+    stockbell.publish(catalogItemId="mug-1", quantity=5)
+    stockbell.until(NOTIFICATION_SENT=1)
+    assert told_exactly_once(stockbell.mails(), told)
+    assert children(worker.pid) == [celery], "it never left"
+    reasons = {line["reason"] for line in logged(stockbell) if line["event"] == "redis.away"}
+    assert {reason.split()[0] for reason in reasons} == {"UNBLOCKED", "You"}, "amid BRPOP, and at the start"
+    assert "You can't write against a read only replica." in reasons
+    assert count(stockbell, "worker.exited") == 0
+    assert "Traceback" not in stockbell.logs()
 
 
 def test_what_is_no_bell_is_dropped_with_one_line_and_stops_nothing(

@@ -46,6 +46,8 @@ def _configuration(broker_url: str) -> dict[str, Any]:
         },
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
+        # What Redis refuses ends no worker: after a fail-over the old primary lets us in, and only reads.
+        "broker_channel_error_retry": True,
         "task_default_queue": QUEUE,
         "task_acks_late": False,
         "task_ignore_result": True,

@@ -4,6 +4,7 @@ Whoever can write to the broker can send anything. So of a message nothing is ta
 arguments: no ETA that would keep it in memory, no time limit, no callbacks.
 """
 
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 from uuid import uuid4
@@ -17,6 +18,9 @@ from worker.queue.bell import DELIVER, PROBE
 FIRST_PAUSE, LONGER_BY, LONGEST_PAUSE = 1, 1, 5
 """Seconds between tries to reach Redis."""
 
+_IN_PIPELINE = "of pipeline caused error: "
+"""redis-py puts the whole command before what Redis said, and with it kombu's control characters."""
+
 log = structlog.get_logger()
 
 
@@ -28,6 +32,9 @@ class Consumer(consumer.Consumer):  # type: ignore[misc]  # Celery has no types
     """See above. Celery's own lines are several for each try, so its logger is silenced (`processes.tasks`)."""
 
     _is_away = False
+    _pause = 0
+    """Seconds before the next try, where Redis lets us in and refuses us: that is no trouble of `ensure_connected`."""
+    _listens_since: float | None = None
 
     def ensure_connected(self, connection: Any) -> Any:
         """Tries for as long as it takes."""
@@ -46,9 +53,10 @@ class Consumer(consumer.Consumer):  # type: ignore[misc]  # Celery has no types
         self._away(exc)
 
     def on_connection_error_after_connected(self, exc: Exception) -> None:
-        """Redis was lost."""
+        """Redis was lost, or refuses us: a primary has become a replica, say. Both end with a new connection."""
         self._away(exc)
         super().on_connection_error_after_connected(exc)
+        self._wait()
 
     def on_ready(self) -> None:
         """Listens, for the first time or again."""
@@ -56,6 +64,17 @@ class Consumer(consumer.Consumer):  # type: ignore[misc]  # Celery has no types
         if self._is_away:
             log.info("redis.back")
         self._is_away = False
+        self._listens_since = time.monotonic()
+
+    def _wait(self) -> None:
+        """Connects at once after it has listened for some time, later and later where it is refused again and again."""
+        since, self._listens_since = self._listens_since, None
+        if since is not None and time.monotonic() - since > LONGEST_PAUSE:
+            self._pause = 0
+        for _ in range(self._pause):
+            maybe_shutdown()
+            time.sleep(1)
+        self._pause = min(self._pause + LONGER_BY, LONGEST_PAUSE)
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], None]:
         """What is done with a message."""
@@ -75,7 +94,7 @@ class Consumer(consumer.Consumer):  # type: ignore[misc]  # Celery has no types
 
     def _away(self, error: Exception) -> None:
         if not self._is_away:
-            log.warning("redis.away", reason=str(error))
+            log.warning("redis.away", reason=str(error).rpartition(_IN_PIPELINE)[2])
         self._is_away = True
 
 

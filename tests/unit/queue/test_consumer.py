@@ -1,13 +1,20 @@
-"""What the consumer lets through: a bell, and of a message nothing but a bell."""
+"""What the consumer lets through, a bell and of a message nothing but a bell; and a Redis that refuses it."""
 
 import json
+from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from celery.bootsteps import CLOSE, RUN
+from celery.worker import consumer as celery_consumer
 from kombu.message import Message
+from redis.exceptions import ReadOnlyError, ResponseError
+from structlog.testing import capture_logs
 
-from worker.queue.bell import DELIVER, PROBE
-from worker.queue.consumer import BadBell, reduce_to_bell
+from worker.queue import consumer as consumer_module
+from worker.queue.bell import DELIVER, PROBE, celery_app
+from worker.queue.consumer import BadBell, Consumer, reduce_to_bell
 
 NOTHING_FOLLOWS = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
 
@@ -71,3 +78,115 @@ def test_a_message_without_headers_is_refused() -> None:
     bare.headers = None
     with pytest.raises(BadBell):
         reduce_to_bell(bare)
+
+
+# A Redis that lets us in and refuses us
+
+READ_ONLY = ReadOnlyError(
+    "Command # 1 (SADD a\x06) of pipeline caused error: You can't write against a read only replica."
+)
+UNBLOCKED = ResponseError("UNBLOCKED force unblock from blocking operation, instance state changed")
+
+
+class Clock:
+    """Tells what was slept."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+class Rounds:
+    """A blueprint that does one thing after the other each time it is started, and then ends."""
+
+    def __init__(self, *rounds: Callable[[], object]) -> None:
+        self.state = RUN
+        self.restarts = 0
+        self._rounds = list(rounds)
+
+    def start(self, _consumer: Any) -> None:
+        if not self._rounds:
+            self.state = CLOSE
+            return
+        self._rounds.pop(0)()
+
+    def restart(self, _consumer: Any) -> None:
+        self.restarts += 1
+
+
+class Refused(Consumer):
+    """A consumer without a worker around it."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.app = celery_app(lambda: "redis://127.0.0.1:1/0")
+        connection = self.app.connection_for_read()
+        self.connection_errors, self.channel_errors = connection.connection_errors, connection.channel_errors
+        self._restart_state = SimpleNamespace(step=lambda: None)
+        self.hub = None
+        self.connection = "there is one"
+        self.restart_count, self.first_connection_attempt = 0, False
+        self.clock = clock
+        self.begun: list[float] = []
+
+    def goes_through(self, *rounds: Callable[[], object]) -> list[str]:
+        """The events that were logged."""
+        self.blueprint = Rounds(*(lambda each=each: self._begin(each) for each in rounds))
+        with capture_logs() as logs:
+            self.start()
+        assert self.blueprint.restarts == len(rounds)
+        return [line["event"] for line in logs]
+
+    def _begin(self, work: Callable[[], object]) -> None:
+        self.begun.append(self.clock.now)
+        work()
+
+    def refuses(self) -> None:
+        raise READ_ONLY
+
+    def listens(self, seconds: float) -> None:
+        self.on_ready()
+        self.clock.now += seconds
+        raise UNBLOCKED
+
+
+@pytest.fixture
+def refused(monkeypatch: pytest.MonkeyPatch) -> Refused:
+    """Its own clock, and Celery's own loop around connections."""
+    clock = Clock()
+    monkeypatch.setattr(consumer_module, "time", clock)
+    for name in ("on_ready", "on_close", "on_connection_error_after_connected"):  # what they do needs a worker
+        monkeypatch.setattr(celery_consumer.Consumer, name, lambda *_: None)
+    return Refused(clock)
+
+
+def test_a_primary_that_becomes_a_replica_is_away_and_back(refused: Refused) -> None:
+    events = refused.goes_through(
+        lambda: refused.listens(60), refused.refuses, refused.refuses, lambda: refused.listens(60)
+    )
+    assert events == ["redis.away", "redis.back", "redis.away"]
+
+
+def test_who_is_refused_again_and_again_asks_less_and_less_often(refused: Refused) -> None:
+    assert refused.goes_through(*[refused.refuses] * 9) == ["redis.away"]
+    assert refused.begun == [0, 0, 1, 3, 6, 10, 15, 20, 25]
+
+
+def test_a_connection_that_served_for_long_is_made_anew_at_once(refused: Refused) -> None:
+    refused.goes_through(*[refused.refuses] * 3, lambda: refused.listens(60), refused.refuses)
+    assert refused.begun == [0, 0, 1, 3, 63]
+
+
+def test_one_that_breaks_as_soon_as_it_listens_is_not_tried_at_full_speed(refused: Refused) -> None:
+    refused.goes_through(*[lambda: refused.listens(0)] * 5)
+    assert refused.begun == [0, 0, 1, 3, 6]
+
+
+def test_of_a_refusal_what_redis_said_is_logged(refused: Refused) -> None:
+    with capture_logs() as logs:
+        refused.on_connection_error_before_connected(READ_ONLY)
+    assert logs[0]["reason"] == "You can't write against a read only replica."
