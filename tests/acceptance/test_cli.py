@@ -125,6 +125,21 @@ def test_dead_letters_are_replayed_or_refused(program: Stockbell, redis_server: 
     assert "no such dead letter" in program.run("dead-letters", "replay", good.decode()).stderr
 
 
+def test_dead_letters_are_dropped_or_refused(program: Stockbell, redis_server: RedisServer) -> None:
+    with redis_server.client() as client:
+        kept, first, *_ = (client.xadd("inventory:events:dead", {"reason": "x"}) for _ in range(4))
+        answer = program.run("dead-letters", "drop", first.decode(), "1-0", "--json")
+        assert (answer.returncode, json.loads(answer.stdout)) == (
+            1,
+            {"changed": 1, "refused": [{"id": "1-0", "reason": "no such dead letter"}]},
+        )
+        assert client.xrange("inventory:events:dead", count=1)[0][0] == kept
+        assert refused(program.run("dead-letters", "drop", "1-0")) == "refused 1-0: no such dead letter"
+        assert done(program.run("dead-letters", "drop", "--all")) == "dropped: 3\n"
+        assert done(program.run("dead-letters", "drop", "--all")) == "dropped: 0\n"
+        assert client.xlen("inventory:events:dead") == 0
+
+
 def test_pause_and_resume_say_what_they_did(alone: Stockbell) -> None:
     done(alone.run("requests", "create", "jane@example.com", "mug-1", "--option", "size=L"))
     variant = ("--item", "mug-1", "--option", "size=L")

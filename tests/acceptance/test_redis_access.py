@@ -92,6 +92,7 @@ def test_the_whole_line_works_with_the_rights_of_security_md(locked: Stockbell, 
     assert "replayed: 1, refused: 1" in locked.run("dead-letters", "replay", "--all").stdout
     eventually(lambda: locked.mails()[told[0]] == 1)
     assert locked.status()["events"]["deadLetters"] == 1
+    done(locked.run("dead-letters", "drop", "--all"))
     done(locked.run("report", "--item", "mug-1"))
     done(locked.run("doctor"))
     assert denied(locked_redis) == []

@@ -30,7 +30,13 @@ for command in json.loads(sys.argv[1]):
 SOMEBODY = "00000000-0000-7000-8000-000000000000"
 COMMANDS = [
     *("migrate", "doctor", "status", "pause", "resume", "import requests.csv", "publish mug-1 --quantity 5"),
-    *("dead-letters list", "dead-letters replay --all", "send-test me@shop.example", "preview mug-1"),
+    *(
+        "dead-letters list",
+        "dead-letters replay --all",
+        "dead-letters drop --all",
+        "send-test me@shop.example",
+        "preview mug-1",
+    ),
     *("report --item mug-1", f"retry {SOMEBODY}", f"mark-sent {SOMEBODY}", f"requests show {SOMEBODY}"),
 ]
 ABOUT_PEOPLE = [f"requests create jane@{DOMAIN} mug-1", "requests list --json"]

@@ -17,12 +17,15 @@ if TYPE_CHECKING:
 FIELDS_SHOWN = 200
 """characters of an event that nobody understood; all of it is in the JSON"""
 
+LetterIds = Annotated[list[str] | None, typer.Argument(metavar="ID", help="Ids of dead letters, as listed.")]
+AllLetters = Annotated[bool, typer.Option("--all", help="All dead letters.")]
+
 
 def add_to(app: typer.Typer) -> None:
     """Adds the commands of this module."""
     add_commands(app, {"publish": publish}, panel="Events")
     letters = add_group(app, "dead-letters", "Events that could not be understood.", panel="Events")
-    add_commands(letters, {"list": list_dead_letters, "replay": replay})
+    add_commands(letters, {"list": list_dead_letters, "replay": replay, "drop": drop})
 
 
 def publish(
@@ -75,11 +78,7 @@ def list_dead_letters(
             say(_printable("{}  {}  {}  (entry {})  {}".format(*said, fields)))
 
 
-def replay(
-    ids: Annotated[list[str] | None, typer.Argument(metavar="ID", help="Ids of dead letters, as listed.")] = None,
-    everything: Annotated[bool, typer.Option("--all", help="All dead letters.")] = False,
-    as_json: Json = False,
-) -> None:
+def replay(ids: LetterIds = None, everything: AllLetters = False, as_json: Json = False) -> None:
     """Put dead letters back into the event stream, once they can be understood.
 
     That is after an upgrade that understands more. An event keeps the time it came in at first: whatever was told of
@@ -91,6 +90,20 @@ def replay(
     parts = session.parts()
     done = replay(parts.stream, ids, parts.settings.min_quantity)
     say_changed(done.changed, done.refused, "replayed", as_json=as_json)
+
+
+def drop(ids: LetterIds = None, everything: AllLetters = False, as_json: Json = False) -> None:
+    """Delete dead letters for good, as ids or all there are.
+
+    What is dropped can't be replayed. Nothing else changes: an event that could not be understood was never applied.
+
+    [bold]Example:[/bold]  stockbell dead-letters drop 1795500000000-0
+    """
+    from worker.services.replaying import drop
+
+    arguments.check_choice(ids, filtered=everything, hint="--all")
+    done = drop(session.parts().stream, ids)
+    say_changed(done.changed, done.refused, "dropped", as_json=as_json)
 
 
 def _letter_json(letter: "Entry") -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""Puts dead letters back into the stream, once this program understands them."""
+"""Puts dead letters back into the stream, once this program understands them, or drops them for good."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -10,28 +10,29 @@ from worker.stream.dead_letter import OURS, Fields
 from worker.stream.event_stream import Entry, Stream
 
 NO_SUCH_LETTER: Final = "no such dead letter"
+_AT_ONCE: Final = 100
 
 
 @dataclass(slots=True)
-class Replayed:
-    """How many letters went back into the stream, and why the others did not."""
+class Done:
+    """How many letters went back into the stream, or were dropped, and why the others were not."""
 
     changed: int = 0
     refused: dict[str, str] = field(default_factory=dict)
 
 
-def replay(stream: Stream, letter_ids: Iterable[str] | None, minimum: int = 1) -> Replayed:
+def replay(stream: Stream, letter_ids: Iterable[str] | None, minimum: int = 1) -> Done:
     """Replays these dead letters (None: all there are, oldest first). Raises RedisAway. `minimum`: see `decode`.
 
     An event keeps its place among the others about its item: that of the entry it came with.
     """
-    done = Replayed()
+    done = Done()
     if letter_ids is None:
         for letter in stream.dead_letters_in_order():
             _replay(stream, letter, minimum, done)
         return done
     for letter_id in dict.fromkeys(letter_ids):
-        found = stream.dead_letter(letter_id) if ENTRY_ID.fullmatch(letter_id.encode()) else None
+        found = stream.dead_letter(letter_id) if _is_id(letter_id) else None
         if found is None:
             done.refused[letter_id] = NO_SUCH_LETTER
         else:
@@ -39,12 +40,30 @@ def replay(stream: Stream, letter_ids: Iterable[str] | None, minimum: int = 1) -
     return done
 
 
-def _replay(stream: Stream, letter: Entry, minimum: int, done: Replayed) -> None:
+def _replay(stream: Stream, letter: Entry, minimum: int, done: Done) -> None:
     try:
         stream.replay(letter.id, event_of(letter.fields, minimum))
         done.changed += 1
     except BadEvent as bad:
         done.refused[letter.id] = str(bad)
+
+
+def drop(stream: Stream, letter_ids: Iterable[str] | None) -> Done:
+    """Deletes these dead letters (None: all there are now), whatever is in them. Raises RedisAway."""
+    if letter_ids is None:
+        found = [letter.id for letter in stream.dead_letters_in_order()]
+        return Done(sum(stream.drop(found[start : start + _AT_ONCE]) for start in range(0, len(found), _AT_ONCE)))
+    done = Done()
+    for letter_id in dict.fromkeys(letter_ids):
+        if _is_id(letter_id) and stream.drop([letter_id]):
+            done.changed += 1
+        else:
+            done.refused[letter_id] = NO_SUCH_LETTER
+    return done
+
+
+def _is_id(letter_id: str) -> bool:
+    return ENTRY_ID.fullmatch(letter_id.encode()) is not None
 
 
 def event_of(letter: Fields, minimum: int = 1) -> Fields:

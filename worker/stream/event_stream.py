@@ -257,6 +257,11 @@ class Stream:
             pipe.xdel(self._dead, letter_id)
             pipe.execute()
 
+    def drop(self, letter_ids: Sequence[str]) -> int:
+        """Deletes dead letters (one at least) for good; returns how many of these there were."""
+        with self._translated():
+            return int(self._client.xdel(self._dead, *letter_ids))
+
     def figures(self) -> Figures:
         """How many entries there are, unread, in work and dead. Zeros before the first event."""
         with self._translated():

@@ -57,6 +57,7 @@ COMMANDS = {
     "resume": ["--item", "--app-id", "--option"],
     "dead-letters list": ["--limit", "--json"],
     "dead-letters replay": ["--all", "--json"],
+    "dead-letters drop": ["--all", "--json"],
     "doctor": ["--json"],
 }
 
@@ -110,6 +111,8 @@ def test_the_version_is_that_of_the_package() -> None:
         "send-test me@shop.example --option size=L",
         "dead-letters replay",
         "dead-letters replay 1-0 --all",
+        "dead-letters drop",
+        "dead-letters drop 1-0 --all",
         "work -c 0",
         "import",
         "no-such-command",

@@ -1,4 +1,4 @@
-"""Dead letters that go back into the stream, on a Redis made of Python: as they were, and where they were."""
+"""Dead letters, on a Redis made of Python: they go back into the stream, as they were and where they were, or go."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -10,7 +10,7 @@ import pytest
 
 from worker.domain.errors import BadEvent
 from worker.domain.events import decode
-from worker.services.replaying import NO_SUCH_LETTER, event_of, replay
+from worker.services.replaying import NO_SUCH_LETTER, drop, event_of, replay
 from worker.stream.dead_letter import dead_letter
 from worker.stream.event_stream import Stream
 
@@ -137,3 +137,19 @@ def test_what_is_no_id_is_no_letter(client: Any, stream: Stream, letter_id: str)
 
 def test_nothing_dead_is_nothing_to_replay(stream: Stream) -> None:
     assert replay(stream, None).changed == 0
+
+
+def test_what_is_dropped_is_gone_and_the_rest_stays(client: Any, stream: Stream) -> None:
+    good, bad, other = buried(client, GOOD, BAD, GOOD)
+    done = drop(stream, [bad, bad, good, "x-y"])
+    assert (done.changed, done.refused) == (2, {"x-y": NO_SUCH_LETTER})
+    assert [entry_id.decode() for entry_id, _ in client.xrange(DEAD)] == [other]
+    assert drop(stream, [bad]).refused == {bad: NO_SUCH_LETTER}
+    assert client.xlen(EVENTS) == 0
+
+
+@pytest.mark.parametrize("count", [0, 1, 250])
+def test_all_letters_are_dropped(client: Any, stream: Stream, count: int) -> None:
+    buried(client, *[BAD] * count)
+    done = drop(stream, None)
+    assert (done.changed, done.refused, client.xlen(DEAD)) == (count, {}, 0)
