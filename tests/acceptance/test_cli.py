@@ -3,8 +3,10 @@
 import json
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from tests.acceptance.stockbell import Stockbell, done, refused
+from tests.contract.shop import shop_at
 from tests.redis_server import RedisServer
 
 UNKNOWN = "01900000-0000-7000-8000-000000000000"
@@ -44,6 +46,22 @@ def test_a_request_is_created_shown_listed_ordered_marked_and_deleted(program: S
     none = program.run("requests", "list", "--limit", "0")
     assert (len(done(none).splitlines()), none.stderr) == (1, "")
     assert refused(program.run("requests", "show", request)) == f"no such request: {request}"
+
+
+def test_a_report_of_an_item_names_who_is_being_told_and_exits_with_1(alone: Stockbell) -> None:
+    held, waiting = (
+        json.loads(done(alone.run("requests", "create", f"{name}@example.com", "mug-1")))["id"]
+        for name in ("jane", "joe")
+    )
+    with shop_at(alone.environment["DATABASE_URL"]) as shop:
+        shop.change("UPDATE request SET status = 'PROCESSING' WHERE id = :id", id=UUID(held))
+    answer = alone.run("report", "--item", "mug-1", "--json")
+    assert answer.returncode == 1
+    assert json.loads(answer.stdout) == {"changed": 1, "refused": [{"id": held, "reason": "being sent"}]}
+    again = alone.run("report", "--item", "mug-1")
+    assert f"refused {held}: being sent" in again.stderr
+    assert (again.returncode, again.stdout) == (1, "to be told now: 1, refused: 1\n")
+    assert [row["id"] for row in alone.requests("--status", "received")] == [waiting]
 
 
 def test_bad_lines_of_an_import_are_named_and_the_good_ones_kept(program: Stockbell, tmp_path: Path) -> None:

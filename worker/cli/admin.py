@@ -96,11 +96,11 @@ def report(
 ) -> None:
     """Tell those who wait now, whatever the stock (Wix: Report Items Back In Stock).
 
-    Takes either --item, for all who wait for it, or ids. What is paused stays paused.
+    Takes either --item, for all who wait for it, or ids. What is paused stays paused, and who is being told already
+    is refused.
 
     [bold]Example:[/bold]  stockbell report --item mug-1 --option size=L
     """
-    from worker.models import Status
     from worker.services.verbs import waiting_lists
     from worker.store.requests import Filter
 
@@ -110,7 +110,7 @@ def report(
     parts = session.ready_parts()
     which: Sequence[UUID] | Filter = known
     if not ids:
-        which = Filter(status=Status.RECEIVED, lists=waiting_lists(parts.database, reference))
+        which = Filter(is_unresolved=True, lists=waiting_lists(parts.database, reference))
     say_summary(_verbs(parts).report(which), "to be told now", malformed, as_json=as_json)
 
 

@@ -12,10 +12,10 @@ from sqlalchemy.sql.elements import ColumnElement
 from sqlmodel import col
 
 from worker.domain.catalog import CatalogReference, Item, Options, options_from_text
-from worker.models import Attempt, Contact, Request, Status, WaitingList, uuid7, uuid7_of
+from worker.models import UNRESOLVED, Attempt, Contact, Request, Status, WaitingList, uuid7, uuid7_of
 from worker.models import Item as ItemRow
 from worker.store import lists
-from worker.store.sql import Sql
+from worker.store.sql import Sql, is_one_of
 
 R = aliased(Request, name="r")
 W = aliased(WaitingList, name="w")
@@ -69,6 +69,8 @@ class Filter:
     """Selects requests. Every condition that is given must hold."""
 
     status: Status | None = None
+    is_unresolved: bool = False
+    """those that are being sent, too: who waits, or is about to be told"""
     lists: Sequence[UUID] | None = None
     email: str | None = None
     failure_code: str | None = None
@@ -147,7 +149,7 @@ def find(c: Connection, which: Filter, limit: int = 0, *, newest_first: bool = F
     if c.dialect.name == "postgresql":
         c.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
     order = (col(R.created_date), col(R.id)) if not newest_first else (col(R.created_date).desc(), col(R.id).desc())
-    query = _matching(which).order_by(*order).limit(limit or None)
+    query = _matching(which, c.dialect.name).order_by(*order).limit(limit or None)
     yield from c.execute(query, execution_options={"yield_per": 1000})
 
 
@@ -163,7 +165,7 @@ def lists_of(c: Connection, item: Item, options: Options = ()) -> list[UUID]:
     return [row.id for row in c.execute(query) if set(options) <= set(options_from_text(row.options))]
 
 
-def _matching(which: Filter) -> Select[*tuple[Any, ...]]:
+def _matching(which: Filter, dialect: str) -> Select[*tuple[Any, ...]]:
     return (
         select(
             R,
@@ -175,16 +177,18 @@ def _matching(which: Filter) -> Select[*tuple[Any, ...]]:
         )
         .join(W, col(W.id) == col(R.waiting_list_id))
         .join(I, col(I.id) == col(W.item_id))
-        .where(*_conditions(which))
+        .where(*_conditions(which, dialect))
     )
 
 
-def _conditions(which: Filter) -> Iterator[ColumnElement[bool]]:
+def _conditions(which: Filter, dialect: str) -> Iterator[ColumnElement[bool]]:
     if which.status:
         # The partial indexes are used only if the status is a literal.
         yield literal_column(f"r.status = '{which.status.value}'", Boolean())
+    if which.is_unresolved:
+        yield literal_column(f"r.{UNRESOLVED}", Boolean())
     if which.lists is not None:
-        yield col(R.waiting_list_id).in_(which.lists)
+        yield is_one_of("r.waiting_list_id", which.lists, dialect)
     if which.email:
         yield col(R.contact_id).in_(select(col(Contact.id)).where(col(Contact.address) == which.email.lower()))
     if which.failure_code:
@@ -192,7 +196,7 @@ def _conditions(which: Filter) -> Iterator[ColumnElement[bool]]:
     if which.failed_since:
         yield _failed_at() >= which.failed_since
     if which.ids is not None:
-        yield col(R.id).in_(which.ids)
+        yield is_one_of("r.id", which.ids, dialect)
 
 
 def _failed_at() -> ColumnElement[datetime]:

@@ -425,13 +425,65 @@ def test_only_the_oldest_of_one_customer_is_retried(
 def test_a_report_orders_those_who_wait_but_a_pause_wins(shop: Shop, admin: Verbs, bell: RecordingBell) -> None:
     one, two = shop.sign_up_many(2)
     shop.write(pauses.pause, MUG)
-    which = Filter(status=Status.RECEIVED, lists=waiting_lists(shop.database, MUG))
+    which = Filter(is_unresolved=True, lists=waiting_lists(shop.database, MUG))
     assert admin.report(which).changed == 2
     assert {shop.waiting_for(one), shop.waiting_for(two)} == {"paused"}
     assert bell.rung == []
     assert admin.resume(MUG)
     assert {shop.waiting_for(one), shop.waiting_for(two)} == {"queued"}
     assert bell.rung == [shop.list_id()]
+
+
+def test_a_report_of_an_item_names_those_who_are_being_told(shop: Shop, admin: Verbs) -> None:
+    _, [held] = shop.claimed()
+    [waiting] = shop.sign_up_many(1)
+    shop.sign_up(CUP)
+    done = admin.report(Filter(is_unresolved=True, lists=waiting_lists(shop.database, MUG)))
+    assert (done.changed, done.refused) == (1, {held.id: "being sent"})
+    assert [row.id for row in shop.rows() if row.ordered_at] == [waiting]
+
+
+MANY = 40_000
+"""As many parameters are too many for SQLite, which takes 32,766; twice as many are for PostgreSQL (65,535)."""
+
+
+@pytest.fixture
+def many_lists(shop: Shop) -> Sequence[UUID]:
+    """An item with very many variants, each waited for; one of the requests has failed."""
+    first = shop.sign_up(ref(variantId="0"))
+    rows = [{"id": uuid4(), "options": f'{{"variantId":"{number}"}}'} for number in range(1, MANY)]
+    shop.change(
+        """INSERT INTO waiting_list (id, item_id, options, in_stock)
+        SELECT rows.id, w.item_id, rows.options, false FROM ROWS(id uuid, options text) CROSS JOIN waiting_list AS w""",
+        rows=rows,
+    )
+    words = "UPDATE request SET status = 'FAILED', waiting_list_id = :last WHERE id = :id"
+    shop.change(words, last=rows[-1]["id"], id=first)
+    found = waiting_lists(shop.database, MUG)
+    assert found is not None
+    assert len(found) == MANY
+    return found
+
+
+def test_verbs_and_lists_of_an_item_work_with_very_many_waiting_lists(
+    shop: Shop, admin: Verbs, many_lists: Sequence[UUID]
+) -> None:
+    twice = [*many_lists, *many_lists]
+    [request] = [row.id for row in shop.rows()]
+    failed, unresolved = Filter(status=Status.FAILED, lists=twice), Filter(is_unresolved=True, lists=twice)
+    shown: list[UUID] = []
+    assert requests.each(shop.database, failed, 0, lambda row: shown.append(row.id)) == 1
+    assert admin.would_retry(failed, force=False, show=lambda row: shown.append(row.id)).changed == 1
+    assert admin.retry(failed, ordered=False, force=False).changed == 1
+    assert admin.report(unresolved).changed == 1
+    assert shown == [request, request]
+    assert (admin.pause(MUG), admin.resume(MUG)) == (True, True)
+
+
+def test_requests_are_found_by_very_many_ids(shop: Shop) -> None:
+    request = shop.sign_up()
+    which = Filter(ids=[request, *(uuid4() for _ in range(70_000))])
+    assert requests.each(shop.database, which, 0, lambda _row: None) == 1
 
 
 @pytest.mark.parametrize("verb", ["retry", "report", "mark_sent"])
