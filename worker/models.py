@@ -1,7 +1,7 @@
-"""The tables. The row is the truth; everything in Redis can be lost without losing a mail.
+"""The tables. The rows are the only source of truth; losing everything in Redis loses no mail.
 
-One class a table, in the order in which the line fills them. What each state means and who moves it on is said
-at `Status`; the statements that do so are in `store`. Times are the database's clock, UTC, in microseconds.
+There is one class per table, in the order in which they are filled. `Status` documents the states and their
+transitions; the statements are in `store`. Times come from the database's clock, in UTC with microseconds.
 """
 
 import os
@@ -27,29 +27,29 @@ from sqlalchemy import Enum as SqlEnum
 from sqlmodel import Field, SQLModel
 
 SCHEMA = "0001"
-"""The newest schema revision; the program works with exactly this one (see `migrations`)."""
+"""The schema revision that this program works with (see `migrations`)."""
 
 _EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
 
 UNRESOLVED = "status IN ('RECEIVED', 'PROCESSING')"
-"""The requests that still wait for an answer, as SQL (literals, or partial indexes would not be used)."""
+"""The SQL condition for unresolved requests. It has literals, because partial indexes are not used with parameters."""
 
 
 class Status(StrEnum):
-    """The life of a request, in the words of Wix's Back In Stock Notification Request."""
+    """The states of a request, named as in Wix's Back In Stock Notification Request."""
 
     RECEIVED = "RECEIVED"
-    """Waits. `claim` moves it on when its item is in stock; `mark` may end it."""
+    """Waiting. `claim` takes it when its item is in stock; `mark` may end it."""
     PROCESSING = "PROCESSING"
-    """A worker holds it. `record`, `defer` and `release` move it on; `rescue` if the worker is gone."""
+    """Claimed by a worker. `record`, `defer` and `release` end this state, or `rescue` if the worker is gone."""
     NOTIFICATION_SENT = "NOTIFICATION_SENT"
-    """The relay took the mail, or an admin said it went out by other means. Final."""
+    """The relay accepted the mail, or an admin marked it as sent by other means. Final."""
     FAILED = "FAILED"
-    """Nobody will be told, for the reason kept with it. Only an admin's `retry` or `mark` moves it on."""
+    """No mail will be sent; the reason is stored. Only an admin's `retry` or `mark` ends this state."""
 
 
 class BreakerState(StrEnum):
-    """Whether the relay takes mail: `closed` is the good state, as in an electric circuit."""
+    """The state of the circuit breaker. `closed` means that mail is sent, as in an electric circuit."""
 
     CLOSED = "closed"
     OPEN = "open"
@@ -62,48 +62,48 @@ class UtcDateTime(TypeDecorator[datetime]):
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Refuses naive times: they mean something else on every machine."""
+        """Converts a time to UTC. Raises ValueError for naive times, because their meaning depends on the machine."""
         if value is None:
             return None
         if value.tzinfo is None:
-            raise ValueError("a time needs its zone")
+            raise ValueError("a time needs a time zone")
         return value.astimezone(UTC)
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """SQLite forgets the zone; we know that it is UTC."""
+        """Adds the UTC zone, which SQLite does not store."""
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
 def uuid7() -> UUID:
-    """A new id that sorts by its time of birth (RFC 9562, section 5.7)."""
+    """Returns a new id that sorts by its creation time (UUIDv7, RFC 9562, section 5.7)."""
     return _uuid7(time.time_ns() // 1_000_000, os.urandom(10))
 
 
 def uuid7_of(at: datetime, *ids: UUID) -> UUID:
-    """The same id for the same time and ids, always: a `uuid7` of then (from 1970 on), with a hash for its chance."""
+    """Returns a UUIDv7 for the time `at` (from 1970 on). Equal arguments give equal ids: a hash is the random part."""
     microseconds = (at - _EPOCH) // _MICROSECOND
     named = b"".join([microseconds.to_bytes(8, "big", signed=True), *(id_.bytes for id_ in ids)])
     return _uuid7(max(0, microseconds // 1000), blake2b(named, digest_size=10).digest())
 
 
-def _uuid7(milliseconds: int, chance: bytes) -> UUID:
-    value = (milliseconds << 80) | (0x7 << 76) | int.from_bytes(chance, "big") >> 4
+def _uuid7(milliseconds: int, random: bytes) -> UUID:
+    value = (milliseconds << 80) | (0x7 << 76) | int.from_bytes(random, "big") >> 4
     return UUID(int=value & ~(0x3 << 62) | (0x2 << 62))
 
 
 class Contact(SQLModel, table=True):
-    """Somebody who wants to be told: one row per normalised address, made with the first request."""
+    """A customer: one row per normalised address, inserted with the first request."""
 
     id: UUID = Field(default_factory=uuid7, primary_key=True)
     address: str = Field(unique=True)
-    """The address in lower case: two spellings of it are one person."""
+    """The address in lower case, so that two spellings are one customer."""
     created_date: datetime = Field(sa_type=UtcDateTime)
 
 
 class Item(SQLModel, table=True):
-    """A catalog item and what events said of it, merged key by key."""
+    """A catalog item with its details from events, merged key by key."""
 
     __table_args__ = (UniqueConstraint("app_id", "catalog_item_id"),)
     id: UUID = Field(default_factory=uuid7, primary_key=True)
@@ -115,12 +115,12 @@ class Item(SQLModel, table=True):
     image_url: str | None = None
     url: str | None = None
     out_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
-    """When the whole item last went out of stock; variant events older than this (with `out_entry`) are stale."""
+    """When the whole item last went out of stock. Variant events before (`out_at`, `out_entry`) are stale."""
     out_entry: str | None = None
 
 
 class Stock(SQLModel, table=True):
-    """What the newest event said of one (item, options); options `{}` is the item as a whole."""
+    """The stock level from the newest event for one (item, options). Options `{}` mean the whole item."""
 
     item_id: UUID = Field(primary_key=True, foreign_key="item.id")
     options: str = Field(primary_key=True)
@@ -133,7 +133,7 @@ class Stock(SQLModel, table=True):
 
 
 class WaitingList(SQLModel, table=True):
-    """Those who wait for one (item, options). A bell rings for a list, never for a request."""
+    """The waiting list of one (item, options). A bell is for a list, never for a request."""
 
     __tablename__: ClassVar[str] = "waiting_list"
     __table_args__ = (UniqueConstraint("item_id", "options"),)
@@ -142,15 +142,15 @@ class WaitingList(SQLModel, table=True):
     options: str
     in_stock: bool = False
     last_in_stock_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
-    """When the last in-stock event for this list was applied: it wakes the requests that are older."""
+    """When the last in-stock event for this list was applied. It wakes the requests that are older."""
     woken_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
-    """Since when somebody here may be due: set by an in-stock event, cleared when a claim finds the end of the list."""
+    """Since when requests of this list may be due. Set by an in-stock event, cleared when a claim reaches the end."""
     bell_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
-    """When a bell was put into the queue for this list; null again once a task has taken it."""
+    """When a bell for this list was queued. Null again once a task has taken the bell."""
 
 
 class Request(SQLModel, table=True):
-    """One customer's wish to be told, as in Wix eCommerce's Back In Stock Notification Request."""
+    """One customer's request for a notification, as in Wix eCommerce's Back In Stock Notification Request."""
 
     id: UUID = Field(default_factory=uuid7, primary_key=True)
     waiting_list_id: UUID = Field(foreign_key="waiting_list.id")
@@ -166,17 +166,17 @@ class Request(SQLModel, table=True):
     created_date: datetime = Field(sa_type=UtcDateTime)
     notified_date: datetime | None = Field(default=None, sa_type=UtcDateTime)
     ordered_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
-    """When an admin said: send this one whatever the stock."""
+    """When an admin ordered this request to be sent whatever the stock."""
     not_before: datetime | None = Field(default=None, sa_type=UtcDateTime)
-    """Backing off until then; the sweep sets it to null when it is due."""
+    """The end of the backoff. The sweep sets it to null when it has passed."""
     claim_no: int = 0
-    """Raised by every claim, never lowered: with `owner` it is the fence around late writes."""
+    """Raised by every claim, never lowered. With `owner` it is the fencing token against late writes."""
     owner: UUID | None = None
     claimed_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     handed_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
-    """With ON_UNKNOWN=fail: committed before the mail's bytes are written, so that nobody is told twice."""
+    """With ON_UNKNOWN=fail, committed before the mail's bytes are written, so that no mail is sent twice."""
     attempts: int = 0
-    """Tries that were spent: the relay answered and did not take the mail, or its answer was lost."""
+    """Attempts spent: the relay refused the mail, or its reply was lost."""
     unknowns: int = 0
     policy_refusals: int = 0
     rescues: int = 0
@@ -214,22 +214,22 @@ class Request(SQLModel, table=True):
 
 
 class Attempt(SQLModel, table=True):
-    """One try that did not succeed. The log of a request; `retry` doesn't erase it."""
+    """One attempt that did not succeed. `retry` keeps these rows as the history of the request."""
 
     id: UUID = Field(default_factory=uuid7, primary_key=True)
     request_id: UUID = Field(foreign_key="request.id", index=True, ondelete="CASCADE")
     at: datetime = Field(sa_type=UtcDateTime)
     owner: UUID | None = None
     event: str
-    """What became of the try: deferred, rejected, unknown, rescued, or not made (there could be no mail at all)."""
+    """How the attempt ended: deferred, rejected, unknown, rescued, or not made (no mail could be composed)."""
     smtp_code: int | None = None
     enhanced_code: str | None = None
     reply: str | None = None
-    """The relay's words, or ours, with addresses masked."""
+    """The relay's reply or our own reason, with addresses masked."""
 
 
 class Owner(SQLModel, table=True):
-    """The heartbeat of one worker process. Rows claimed by an owner not seen for a lease are rescued."""
+    """The heartbeat of one worker process. Requests claimed by an owner that was not seen for a lease are rescued."""
 
     id: UUID = Field(primary_key=True)
     seen_at: datetime = Field(sa_type=UtcDateTime)
@@ -238,7 +238,7 @@ class Owner(SQLModel, table=True):
 
 
 class Relay(SQLModel, table=True):
-    """The breaker: one row. While it is open nobody is claimed and nothing rings."""
+    """The circuit breaker, in one row. While it is open, nothing is claimed and no bell is sent."""
 
     __table_args__ = (CheckConstraint("id = 1"),)
     id: int = Field(default=1, primary_key=True)
@@ -254,14 +254,14 @@ class Relay(SQLModel, table=True):
     since: datetime | None = Field(default=None, sa_type=UtcDateTime)
     reason: str | None = None
     scope: str | None = Field(default=None, sa_type=String)
-    """`configuration` if the relay refused us as such: the probe then tries MAIL FROM too."""
+    """`configuration` if the relay refused our login or sender. The probe then tries MAIL FROM too."""
     probe_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     worked_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
-    """When the relay last took a mail, to a few seconds."""
+    """When the relay last accepted a mail, accurate to a few seconds."""
 
 
 class Pause(SQLModel, table=True):
-    """Sending stops for everything (`all`), an item, or one waiting list of it; the list is kept."""
+    """A stop of sending for everything (`all`), an item, or one of its waiting lists. Waiting requests are kept."""
 
     key: str = Field(primary_key=True)
     item_id: UUID | None = Field(default=None, foreign_key="item.id")
@@ -270,7 +270,7 @@ class Pause(SQLModel, table=True):
 
 
 class Sweep(SQLModel, table=True):
-    """When the last sweep ran, and from when on it may rescue: one row."""
+    """When the last sweep ran, and from when on sweeps may rescue. One row."""
 
     __table_args__ = (CheckConstraint("id = 1"),)
     id: int = Field(default=1, primary_key=True)

@@ -1,7 +1,7 @@
-"""The values and rules of the program, without any outside library of ours: pure functions, with the clock passed in.
+"""The values and rules of the program: pure functions with the clock passed in.
 
-Events and their fields, catalog references, what counts as in stock, how a try to send can end, what becomes of the
-request then, addresses of relays, the token bucket, and the errors that cross the program. Imports nothing of ours.
+Contains events and their fields, catalog references, stock rules, outcomes of one attempt, verdicts on requests, relay
+addresses, the token bucket, and the shared errors. Imports no other room of this program.
 """
 
 __all__ = [

@@ -1,7 +1,6 @@
-"""What a customer waits for: an item, its options, and the page where it is sold.
+"""Catalog references: an item, its options, and the URL of its product page.
 
-Everything from outside is brought to one canonical form here, so that the rest of the program only
-compares plain values.
+This module converts input to one canonical form. The rest of the program only compares plain values.
 """
 
 import ipaddress
@@ -17,7 +16,7 @@ import idna
 from worker.domain.errors import BadReference, BadUrl
 
 WIX_STORES = "215238eb-22a5-4c36-9e7b-e7c08025e04e"
-"""The catalog that is meant where no appId is given."""
+"""The default appId."""
 
 _WIX_STORES_IDS = frozenset({WIX_STORES, "1380b703-ce81-ff05-f115-39571d94dfcd"})
 _NO_VARIANT = "00000000-0000-0000-0000-000000000000"
@@ -26,18 +25,18 @@ MAX_ID_CHARACTERS = 36
 MAX_OPTIONS = 64
 MAX_STRING_BYTES = 2048
 MAX_OPTIONS_BYTES = 2000
-"""Options are part of a key, and PostgreSQL's index entries end at 2,704 bytes."""
+"""Options are part of a key, and a PostgreSQL index entry has at most 2,704 bytes."""
 
-# C0, DEL and C1, line and paragraph separators, and lone surrogates (no database can store those).
+# C0, DEL and C1, line and paragraph separators, and lone surrogates (which no database can store).
 UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 Options = tuple[tuple[str, str], ...]
-"""Canonical options: (name, value) pairs, sorted; `()` is none."""
+"""Canonical options: sorted (name, value) pairs. `()` means no options."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Item:
-    """One item of one catalog. Made by `item_of`."""
+    """One item of one catalog. Create it with `item_of`."""
 
     app_id: str
     catalog_item_id: str
@@ -45,31 +44,31 @@ class Item:
 
 @dataclass(frozen=True, slots=True, order=True)
 class CatalogReference:
-    """A whole item (no options), or the variants of it that have these options."""
+    """A whole item (no options), or those of its variants that have these options."""
 
     item: Item
     options: Options = ()
 
 
 def is_plain(text: str) -> bool:
-    """Whether a glance tells that a text is neither `has_control` nor `is_too_long`; most are."""
+    """A cheap first check: if true, neither `has_control` nor `is_too_long` holds. It is true for most texts."""
     return text.isprintable() and len(text) * 4 <= MAX_STRING_BYTES
 
 
 def has_control(text: str) -> bool:
-    """Whether a text has characters that no id and no line of a mail may have."""
+    """Whether a text contains characters that are forbidden in ids and in the lines of a mail."""
     return UNPRINTABLE.search(text) is not None
 
 
 def is_too_long(text: str) -> bool:
-    """Whether a text, which must not be `has_control`, takes over 2 KB."""
+    """Whether a text is longer than 2,048 bytes in UTF-8. Check `has_control` first: surrogates can't be encoded."""
     return len(text.encode()) > MAX_STRING_BYTES
 
 
 def item_of(catalog_item_id: object, app_id: object = None) -> Item:
-    """The item that these ids name; no app id means Wix Stores, whose two ids are one catalog.
+    """Returns the item with these ids. The default app is Wix Stores, whose two app ids are one catalog.
 
-    Raises BadReference unless both are texts of 1 to 36 characters without control characters.
+    Raises BadReference unless both ids are texts of 1 to 36 characters without control characters.
     """
     item_id = _checked_id("catalogItemId", catalog_item_id)
     if app_id is None or app_id == WIX_STORES:
@@ -89,10 +88,10 @@ def _checked_id(name: str, value: object) -> str:
 
 
 def canonical_options(raw: object) -> Options:
-    """Options as they are compared: sorted, values as text, Wix's nested `options` flattened.
+    """Returns options in the form in which they are compared: sorted, as text, Wix's nested `options` flattened.
 
-    Empty values, the all-zero variantId and customTextFields say nothing about stock: dropped.
-    Raises BadReference for anything but a mapping (or None) of names to text, numbers or booleans.
+    Drops empty values, the all-zero variantId and customTextFields, because they say nothing about stock.
+    Raises BadReference for anything but None or a mapping of names to text, numbers or booleans.
     """
     if raw is None:
         return ()
@@ -118,13 +117,13 @@ def _entries(raw: object) -> list[tuple[str, object]]:
 
 
 def _mapping(raw: object) -> Mapping[str, object]:
-    if not isinstance(raw, (dict, Mapping)):  # dict first: nearly always it, and much faster
+    if not isinstance(raw, (dict, Mapping)):  # dict first: it is the usual case and much faster to check
         raise BadReference("options must be an object")
     return raw
 
 
 def _option_text(name: object, value: object) -> str:
-    """The value as text; empty if it says nothing."""
+    """Returns the value as text, or "" if it says nothing about stock."""
     if not isinstance(name, str) or not name:
         raise BadReference("options has an entry without a name")
     if name == "customTextFields":
@@ -160,25 +159,25 @@ _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 def options_text(options: Options) -> str:
-    """Options as the database holds them: compact JSON, the same text for the same options."""
+    """Returns options as stored in the database: compact JSON. Equal options give equal text."""
     return _encode(dict(options)) if options else "{}"
 
 
 def options_from_text(text: str) -> Options:
-    """The opposite of `options_text`."""
+    """The inverse of `options_text`."""
     return () if text == "{}" else tuple(sorted(json.loads(text).items()))
 
 
-# RFC 3986, appendix B, cut down to what a mail may link to. Unlike `urllib.parse.urlsplit`, which
-# drops line breaks, it deletes nothing.
+# RFC 3986, appendix B, restricted to http and https. Unlike `urllib.parse.urlsplit`, it does not silently delete line
+# breaks.
 _URL = re.compile(r"(https?)://([^/?#]*)(.*)", re.IGNORECASE)
 _AUTHORITY = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^:\[\]]+)(?::([0-9]{1,5}))?")
 _LABEL = "[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 _ASCII_HOST = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?")
-# A backslash is a slash to browsers: `https://shop.example\@evil.example`.
+# Browsers read a backslash as a slash: `https://shop.example\@evil.example`.
 _FORBIDDEN = re.compile(r"[\s\\]")
 _KEPT = "/?#[]@!$&'()*+,;=:%~"
-# What `_rebuilt` would give back as it is: nearly every URL, found at a tenth of the cost.
+# URLs that `_rebuilt` would return unchanged. Nearly all URLs match, at a tenth of the cost.
 _PLAIN_HOST = "(?=[^/?#]{1,63}(?:[/?#]|$))[a-z0-9]+(?:[.-][a-z0-9]+)*"
 _PLAIN_REST = rf"(?:[/?#][\w.\-{re.escape(_KEPT)}]*)?"
 _PLAIN_URL = re.compile(f"https?://{_PLAIN_HOST}{_PLAIN_REST}", re.ASCII)
@@ -186,10 +185,10 @@ MAX_HOST_CHARACTERS = 253
 
 
 def checked_url(raw: object) -> str:
-    """An http or https URL fit for a mail: rebuilt, ASCII only, host as A-labels, at most 2 KB.
+    """Returns an http or https URL that is safe in a mail: ASCII only, host as A-labels, at most 2,048 bytes.
 
-    Raises BadUrl for any other scheme, control characters, spaces, a user name, or a host that
-    mixes alphabets (it may look like another's). The text never repeats the URL.
+    Raises BadUrl for other schemes, control characters, spaces, backslashes, a user name, or a host that mixes
+    alphabets (it may imitate another host). The error text never contains the URL.
     """
     if not isinstance(raw, str):
         raise BadUrl("must be text")
@@ -245,7 +244,7 @@ def _checked_ipv6(host: str) -> str:
 
 
 def _a_labels(host: str) -> str:
-    """An international host name in ASCII (RFC 5891, with the mapping of UTS 46)."""
+    """Returns an internationalised host name as A-labels (RFC 5891, with the mapping of UTS 46)."""
     try:
         ascii_host = idna.encode(host, uts46=True).decode("ascii")
         labels = idna.decode(ascii_host).split(".")
@@ -260,7 +259,7 @@ _EAST_ASIAN = frozenset({"CJK", "HIRAGANA", "KATAKANA", "HANGUL", "BOPOMOFO"})
 
 
 def _mixes_scripts(label: str) -> bool:
-    """UTS 39 "highly restrictive": one alphabet a label, or Latin with the East Asian ones."""
+    """Whether a label breaks the "highly restrictive" level of UTS 39: one alphabet, or Latin with East Asian ones."""
     letters = (letter for letter in label if unicodedata.category(letter) in {"Ll", "Lo"})
     scripts = {unicodedata.name(letter, "?").split()[0].partition("-")[0] for letter in letters}
     alphabets = scripts - _EAST_ASIAN

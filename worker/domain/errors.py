@@ -1,60 +1,60 @@
-"""The errors that cross the program. Those that are caught where they arise are defined there.
+"""Errors that are raised in one room and handled in another. Local errors are defined where they are used.
 
-The doors (`store`, `stream`, `tokens`, `bell`, `render`) translate their library's errors into these, so that nobody
-else needs to know which library is behind them.
+The modules that wrap an outside library (`store`, `stream`, `queue`, `mail`) translate its errors into these. Other
+modules do not depend on the library.
 """
 
 
 class StockbellError(Exception):
-    """The root of all. Its text is one line that can be shown to a user as it is."""
+    """Base class of all errors here. The text is one line that can be shown to users unchanged."""
 
 
 class BadSetting(StockbellError):
-    """A setting is wrong, missing or unknown. Names the setting, never its value."""
+    """A setting is wrong, missing or unknown. The text names the setting and never contains its value."""
 
 
 class BadReference(StockbellError):
-    """A catalog reference (item id, app id, options) can't be understood."""
+    """A catalog reference (item id, app id, options) is invalid."""
 
 
 class BadUrl(StockbellError):
-    """A URL that may not go into a mail."""
+    """A URL is not allowed in a mail."""
 
 
 class BadAddress(StockbellError):
-    """An e-mail address that we can't send to."""
+    """An e-mail address can't be used for sending."""
 
 
 class BadEvent(StockbellError):
-    """A stream entry that can't be understood; the text says why. It becomes a dead letter."""
+    """A stream entry can't be decoded. The text says why. The entry becomes a dead letter."""
 
 
 class BadFile(StockbellError):
-    """An import file that can't be read at all (single bad lines are only reported)."""
+    """An import file can't be read. Single bad lines do not raise this; they are reported."""
 
 
 class Refused(StockbellError):
-    """A verb that the request's state doesn't allow."""
+    """The request's state does not allow this action."""
 
 
 class RedisAway(StockbellError):
-    """Redis can't be reached or doesn't answer. Trying again later may help."""
+    """Redis can't be reached or does not answer. A later retry may succeed."""
 
 
 class DatabaseAway(StockbellError):
-    """The database can't be reached, or gave up on us (locked, shut down). Trying again later may help."""
+    """The database can't be reached, is locked, or was shut down. A later retry may succeed."""
 
 
 class SchemaOutdated(StockbellError):
-    """The database's tables are older than this program, or not there yet."""
+    """The database schema is older than this program, or missing."""
 
 
 class OwnerLost(StockbellError):
-    """This process's lease ended: it owns nothing any more and must begin anew."""
+    """The lease of this process ended. It owns no claims any more and needs a new owner id."""
 
 
 class TemplateBroken(StockbellError):
-    """A mail template can't be rendered. Our fault, never the customer's."""
+    """A mail template can't be rendered. No request may fail because of it."""
 
     def __init__(self, template: str, reason: str) -> None:
         super().__init__(f"template {template}: {reason}")

@@ -1,7 +1,7 @@
-"""The two forms of an event read as one: JSON in a field `event`, or flat fields.
+"""Reads both forms of an event: JSON in one field `event`, or flat fields.
 
-Values of flat fields stay bytes until they are read: a bad one only hurts where it is needed.
-Every reader raises BadEvent with the field's name and what is wrong with it, never with its value.
+Values of flat fields stay bytes until they are read, so a bad value matters only if it is needed.
+Every reader raises BadEvent. Its text has the field's name and the problem, never the value.
 """
 
 import json
@@ -14,7 +14,7 @@ MAX_EVENT_BYTES = 64 * 1024
 MAX_DEPTH = 16
 
 Raw = Mapping[str, object]
-"""An event's parts by name: bytes are a flat field, not read yet; anything else comes from JSON."""
+"""The parts of an event by name. Bytes are an undecoded flat field; other values come from JSON."""
 
 _REFERENCE_FIELDS = ("catalogReference", "catalogItemId", "appId", "options")
 _OTHER_FIELDS = ("id", "occurredAt", "quantity", "inStock", "itemUrl", "item")
@@ -22,23 +22,23 @@ _FLAT = {name.encode(): name for name in _REFERENCE_FIELDS + _OTHER_FIELDS}
 
 
 def is_too_large(fields: Mapping[bytes, bytes]) -> bool:
-    """Whether the names, or the values, are over 64 KiB."""
+    """Whether the names, or the values, have more than 64 KiB together."""
     return max(sum(map(len, fields)), sum(map(len, fields.values()))) > MAX_EVENT_BYTES
 
 
 def raw_event(fields: Mapping[bytes, bytes]) -> Raw:
-    """The parts of the event in a stream entry; `event`, if it is there, wins over flat fields."""
+    """Returns the parts of the event in a stream entry. The field `event`, if present, wins over flat fields."""
     if is_too_large(fields):
         raise BadEvent(f"event is over {MAX_EVENT_BYTES} bytes")
     event = fields.get(b"event")
     if event is not None:
         return object_of("event", event) or {}
-    # An empty flat field is a publisher's way to write null.
+    # A flat field can't hold null; publishers write an empty value instead.
     return {_FLAT[key]: value or None for key, value in fields.items() if key in _FLAT}
 
 
 def text_of(name: str, value: object) -> str | None:
-    """A text, or None for null."""
+    """Returns a text, or None for null."""
     if value is None or isinstance(value, str):
         return value
     if isinstance(value, bytes):
@@ -47,7 +47,7 @@ def text_of(name: str, value: object) -> str | None:
 
 
 def object_of(name: str, value: object) -> Mapping[str, object] | None:
-    """A JSON object, or None for null."""
+    """Returns a JSON object, or None for null."""
     if isinstance(value, bytes):
         value = _json(name, _utf8(name, value))
     if isinstance(value, dict) or value is None:
@@ -56,7 +56,7 @@ def object_of(name: str, value: object) -> Mapping[str, object] | None:
 
 
 def scalar_of(name: str, value: object) -> object:
-    """A text, number or boolean (or anything else that JSON has: the caller looks)."""
+    """Returns a flat field as text, and a JSON value unchanged. The caller checks its type."""
     return _utf8(name, value) if isinstance(value, bytes) else value
 
 
@@ -74,9 +74,9 @@ def _json(name: str, text: str) -> object:
         raise BadEvent(f"{name} is nested over {MAX_DEPTH} levels") from None
     except json.JSONDecodeError as error:
         raise BadEvent(f"{name} is not JSON: {error.msg} at character {error.pos}") from None
-    except ValueError:  # Python's limit on digits
+    except ValueError:  # Python limits the digits of an integer
         raise BadEvent(f"{name} has a number of too many digits") from None
-    # No more brackets than levels, no need to look: that is nearly every event.
+    # Most events have fewer brackets than MAX_DEPTH, so they need no deeper check.
     if text.count("{") + text.count("[") > MAX_DEPTH and _is_deeper(value, MAX_DEPTH):
         raise BadEvent(f"{name} is nested over {MAX_DEPTH} levels")
     return value

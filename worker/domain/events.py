@@ -1,6 +1,6 @@
-"""Inventory events: from the bytes of a stream entry to a checked value, or a reason why not.
+"""Inventory events: decodes the bytes of a stream entry into a checked value, or gives the reason why it can't.
 
-Pure. `event.schema.json` describes the JSON form.
+Pure. `event.schema.json` describes the JSON form for publishers.
 """
 
 import re
@@ -25,10 +25,10 @@ from worker.domain.errors import BadEvent, BadReference, BadUrl
 from worker.domain.event_fields import Raw, object_of, raw_event, scalar_of, text_of
 
 MAX_AHEAD = timedelta(minutes=5)
-"""How far before the entry's own time a publisher's clock may be."""
+"""The most that `occurredAt` may be later than the time of the stream entry."""
 
 ORIGINAL_ID = b"originalId"
-"""The field of dead letters, and of what is replayed of them, that names the entry an event came with at first."""
+"""The field of dead letters and of replayed entries that holds the id of the event's first entry."""
 ENTRY_ID = re.compile(rb"[0-9]{1,15}-[0-9]{1,19}")
 
 Details = dict[str, str | None]
@@ -38,38 +38,38 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """What a publisher said of one item, or of one variant of it."""
+    """One inventory event about an item or about one of its variants."""
 
     entry_id: str
     event_id: str | None
-    """The publisher's own id, for tracing only."""
+    """The publisher's id, for tracing only."""
     reference: CatalogReference
     occurred_at: datetime
     clamped: bool
-    """It was dated over `MAX_AHEAD` in the future, so `occurred_at` is the entry's time instead."""
+    """Whether the event was dated more than `MAX_AHEAD` after its entry. `occurred_at` is then the entry's time."""
     in_stock: bool | None
     quantity: int | None
     details: Mapping[str, str | None]
-    """Of name, price, currency, image_url and url those that were given; None clears the known."""
+    """Those of name, price, currency, image_url and url that were given. None clears the stored value."""
     ignored: tuple[str, ...]
-    """The bad parts of an out-of-stock event that were left out: itemUrl, item."""
+    """The invalid parts (itemUrl, item) of an out-of-stock event, which were left out."""
     original_id: str | None = None
-    """Of an event that was replayed: the entry it came with at first, whose place it keeps."""
+    """For a replayed event: the id of its first entry, which still decides its order."""
 
     def is_in_stock(self, minimum: int) -> bool:
-        """Whether there is stock to tell of: as `inStock` says, else at least `minimum` pieces."""
+        """Whether the event reports stock: the value of `inStock` if given, else at least `minimum` pieces."""
         return _is_in_stock(self.in_stock, self.quantity, minimum)
 
     @property
     def order(self) -> tuple[datetime, tuple[int, int]]:
-        """Events of one item apply in this order, however they arrive."""
+        """The sort key of events of one item, independent of their order of arrival."""
         return self.occurred_at, entry_order(self.original_id or self.entry_id)
 
 
 def decode(entry_id: str, fields: Mapping[bytes, bytes], minimum: int = 1) -> Event:
-    """The event in a stream entry. Fewer than `minimum` pieces are none, and let bad details pass.
+    """Decodes the event of a stream entry. Fewer than `minimum` pieces mean sold out; bad details are then ignored.
 
-    Raises BadEvent with a reason of at most 200 printable characters, which never repeats a value.
+    Raises BadEvent with a reason of at most 200 printable characters, which never contains a value.
     """
     original_id, own = original(entry_id, fields)
     try:
@@ -79,9 +79,9 @@ def decode(entry_id: str, fields: Mapping[bytes, bytes], minimum: int = 1) -> Ev
 
 
 def original(entry_id: str, fields: Mapping[bytes, bytes]) -> tuple[str | None, Mapping[bytes, bytes]]:
-    """The entry that a replayed event came with at first (None: this one), and the event's own fields.
+    """Returns the id of a replayed event's first entry (None if it was not replayed), and the event's own fields.
 
-    Only an older entry can be meant. Whatever else a publisher writes there is ignored, as any unknown field is.
+    The first entry must be older than this one. Any other value of the field is ignored, like an unknown field.
     """
     named = fields.get(ORIGINAL_ID)
     if named is None or not ENTRY_ID.fullmatch(named) or entry_order(named.decode()) >= entry_order(entry_id):
@@ -110,7 +110,7 @@ def _decoded(entry_id: str, original_id: str | None, raw: Raw, minimum: int) -> 
     )
 
 
-# --- the parts ---
+# --- stock fields ---
 
 _Value = TypeVar("_Value")
 
@@ -125,7 +125,7 @@ def _reference(raw: Raw) -> CatalogReference:
 
 
 def _either(name: str, outer: Raw, inner: Raw, read: Callable[[str, object], _Value | None]) -> _Value | None:
-    """What stands at top level or in the catalogReference; both is fine if they agree."""
+    """Returns a field from the top level or the catalogReference. Both may have it if the values are equal."""
     above = read(name, outer[name]) if name in outer else None
     below = read(name, inner[name]) if name in inner else None
     if above is None or below is None:
@@ -165,7 +165,7 @@ def _quantity(raw: Raw) -> int | None:
         return None
     if not isinstance(value, int) or isinstance(value, bool):
         raise BadEvent("quantity must be an integer or a string of digits")
-    if value.bit_length() > 63:  # what a BIGINT holds
+    if value.bit_length() > 63:  # the range of BIGINT
         raise BadEvent("quantity is out of range")
     return max(0, value)
 
@@ -206,20 +206,20 @@ def _instant(text: str) -> datetime:
         instant = instant.astimezone(UTC)
     except (ValueError, OverflowError):
         raise BadEvent("occurredAt is not an RFC 3339 time") from None
-    if instant < _EPOCH:  # the zero time of some language: that publisher has no time to give
+    if instant < _EPOCH:  # some languages write a missing time as their zero time
         raise BadEvent("occurredAt is before 1970")
     return instant
 
 
 def entry_time(entry_id: str) -> datetime:
-    """When Redis took the entry in, by its own clock.
+    """Returns the time when the entry was added, by the clock of Redis.
 
-    Raises BadEvent if that is past the year 9999, which an id set by hand may be.
+    Raises BadEvent if it is past the year 9999, which is possible for an id that was set by hand.
     """
     return _moment(entry_id.partition("-")[0])
 
 
-@lru_cache(maxsize=64)  # in a flood many entries share a millisecond
+@lru_cache(maxsize=64)  # under load many entries share a millisecond
 def _moment(milliseconds: str) -> datetime:
     try:
         return _EPOCH + timedelta(milliseconds=int(milliseconds))
@@ -228,16 +228,16 @@ def _moment(milliseconds: str) -> datetime:
 
 
 def entry_order(entry_id: str) -> tuple[int, int]:
-    """A stream entry's id (`milliseconds-sequence`) as something that compares."""
+    """Returns a stream entry's id (`milliseconds-sequence`) as a sort key."""
     milliseconds, _, sequence = entry_id.partition("-")
     return int(milliseconds), int(sequence or 0)
 
 
-# --- what is only shown ---
+# --- details shown in the mail ---
 
 
 def _details(raw: Raw, *, sold_out: bool) -> tuple[Details, tuple[str, ...]]:
-    """Bad ones are an error, but not where that would hide that an item is sold out."""
+    """Returns the details and the names of ignored ones. Bad details raise BadEvent unless the event says sold out."""
     details: Details = {}
     ignored = []
     for name, read in _READERS:
@@ -274,7 +274,7 @@ def _image_detail(value: object) -> Details:
 
 
 def _label(name: str, value: object) -> str | None:
-    """One line of text; a line break in a product name is no reason to lose its stock."""
+    """Returns a text as one line. A line break in a product name must not reject its stock event."""
     text = text_of(name, value) or ""
     if not is_plain(text):
         text = _limited(name, UNPRINTABLE.sub(" ", text))

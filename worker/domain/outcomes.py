@@ -1,9 +1,8 @@
-"""How one try to send a mail can end.
+"""Outcomes: how one attempt to send a mail can end.
 
-Pure. `judge` reads a relay's reply by scope first (the relay, our configuration, this message, this
-recipient) and only then by class: one wrong password must not fail ten thousand customers. What
-becomes of the request is said in `verdicts`. Sources: RFC 5321 sections 4.2 and 4.5.3.1.10, RFC 3463, and
-Postfix (src/smtp/smtp_trouble.c).
+Pure. `judge` classifies a relay's reply first by scope (the relay, our configuration, this message, this recipient) and
+then by class: one wrong password must not fail ten thousand customers. `verdicts` decides what happens to the request.
+Sources: RFC 5321 sections 4.2 and 4.5.3.1.10, RFC 3463, and Postfix (src/smtp/smtp_trouble.c).
 """
 
 import re
@@ -15,23 +14,23 @@ from typing import Final, TypeAlias
 _REASON_LIMIT: Final = 300
 
 _ENHANCED: Final = re.compile(r"([245])\.([0-9]{1,3})\.([0-9]{1,3})\b")
-# Controls, line and direction marks, and halves of surrogate pairs, which no database takes.
+# Control characters, line and direction marks, and lone surrogates (which no database can store).
 _UNPRINTABLE: Final = re.compile(r"[\x00-\x20\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]+")
-# Looked for only where a word begins, which keeps it linear in the length of the text.
+# Matches only at the start of a word. This keeps the search linear in the length of the text.
 _ADDRESS: Final = re.compile(r"(?<![^\s<>()\[\]\"',;:])[^\s<>()\[\]\"',;:@]*@[^\s<>()\[\]\"',;:]*")
-# What relays say to who sends too much, whether by the second or by the connection; a greylist says some of it too.
+# Words of relays for too many mails per second or per connection. Greylisting replies use some of them too.
 _TOO_FAST: Final = re.compile(
     r"(?!.*gr[ea]ylist).*(\brate\b|\btoo (many|much|fast|quick)|throttl|slow(ing)? down|(sending|connection) limit)",
     re.IGNORECASE | re.DOTALL,
 )
-# The mailbox, and how many recipients one message may have: not about us.
+# Codes about the mailbox (4.2.x) and the number of recipients (4.5.3). They are not about our rate.
 _NOT_ABOUT_SPEED: Final = re.compile(r"4\.(2\..*|5\.3)")
-# Sendmail's way: `550 5.1.1 <jane.doe>... User unknown`.
+# Sendmail writes `550 5.1.1 <jane.doe>... User unknown`.
 _BRACKETED: Final = re.compile(r"<[^<>\s\[\]*]+>")
 
 
 class Stage(StrEnum):
-    """Where in the SMTP session something happened."""
+    """The step of the SMTP session at which something happened."""
 
     CONNECT = auto()
     GREETING = auto()
@@ -49,14 +48,14 @@ CONNECTING: Final = frozenset({Stage.CONNECT, Stage.GREETING, Stage.EHLO, Stage.
 
 
 class Scope(StrEnum):
-    """Whose fault it is when nobody can be mailed: the relay's, or our settings'."""
+    """The cause when no mail can be sent: the relay, or our configuration."""
 
     RELAY = auto()
     CONFIGURATION = auto()
 
 
 class FailureCode(StrEnum):
-    """Why a request is FAILED; part of the contract with admins."""
+    """Why a request is FAILED. The codes are part of the public contract."""
 
     RECIPIENT_REJECTED = "RECIPIENT_REJECTED"
     MESSAGE_REJECTED = "MESSAGE_REJECTED"
@@ -69,25 +68,25 @@ class FailureCode(StrEnum):
 
 
 TEMPLATE_ERROR: Final = "TEMPLATE_ERROR"
-"""Not a way to end: the code of RECEIVED requests that wait because their mail can't be made, which is our fault."""
+"""The code of RECEIVED requests whose mail can't be rendered. It never ends a request, because it is our fault."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What the relay said: the three-digit code, and its text without it (lines joined by LF)."""
+    """A relay's reply: the three-digit code, and the text after it (lines joined by LF)."""
 
     code: int
     text: str
 
     @property
     def enhanced(self) -> str | None:
-        """The enhanced status code (RFC 3463), unless it contradicts the three-digit one."""
+        """The enhanced status code (RFC 3463), or None if it is missing or contradicts the three-digit code."""
         match = _ENHANCED.match(self.text)
         return match[0] if match and int(match[1]) == self.code // 100 else None
 
     @property
     def is_too_fast(self) -> bool:
-        """Whether the relay wants us to slow down: by its words, or by codes that are used for nothing else."""
+        """Whether the relay asks for a lower rate, by its words or by codes that have no other use."""
         if self.code // 100 != 4 or _NOT_ABOUT_SPEED.fullmatch(self.enhanced or ""):
             return False
         if self.enhanced == "4.7.28" or (self.code == 421 and self.enhanced == "4.7.0"):
@@ -95,19 +94,19 @@ class Reply:
         return bool(_TOO_FAST.match(self.text))
 
 
-# The outcomes of one try.
+# The outcomes of one attempt.
 
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """The relay has taken the mail and is responsible for it (RFC 5321 section 4.2.5)."""
+    """The relay accepted the mail and is now responsible for it (RFC 5321 section 4.2.5)."""
 
     reply: Reply
 
 
 @dataclass(frozen=True, slots=True)
 class Deferred:
-    """Refused for now. `policy`: only once more, and then rejected with `code`."""
+    """A transient refusal. With `policy`, the mail is tried once more; a second refusal fails it with `code`."""
 
     stage: Stage
     reply: Reply
@@ -117,7 +116,7 @@ class Deferred:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """Refused for good, because of this recipient or this message."""
+    """A permanent refusal of this recipient or this message."""
 
     code: FailureCode
     stage: Stage
@@ -127,14 +126,14 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """The whole mail was written, and no usable reply came: it may have been taken or not."""
+    """The whole mail was written, but no usable reply came. The relay may have accepted it or not."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class RelayDown:
-    """Nobody can be mailed now, and it is not the customers' fault. This mail was not taken."""
+    """No mail can be sent now, for a reason that is not about the customer. This mail was not accepted."""
 
     scope: Scope
     stage: Stage
@@ -143,13 +142,13 @@ class RelayDown:
 
     @property
     def is_too_fast(self) -> bool:
-        """Whether it is only that the relay wants us to slow down."""
+        """Whether the relay only asks for a lower rate."""
         return self.reply is not None and self.reply.is_too_fast
 
 
 @dataclass(frozen=True, slots=True)
 class NotSent:
-    """We stopped before the mail was sent. It was certainly not taken."""
+    """Sending stopped before the mail was written. The relay certainly did not accept it."""
 
     reason: str
 
@@ -158,21 +157,21 @@ Outcome: TypeAlias = Sent | Deferred | Rejected | Unknown | RelayDown | NotSent
 
 
 def mask_addresses(text: str) -> str:
-    """`text` with everything that looks like an e-mail address, or half of one, made unreadable."""
+    """Returns `text` with everything masked that looks like an e-mail address or a part of one."""
     return _BRACKETED.sub("<***>", _ADDRESS.sub("***@***", text))
 
 
 def one_line(text: str) -> str:
-    """`text` as it may be stored and shown: one printable line, no addresses, 300 characters."""
+    """Returns `text` as one printable line of at most 300 characters with addresses masked, safe to store and show."""
     return mask_addresses(_UNPRINTABLE.sub(" ", text).strip())[:_REASON_LIMIT]
 
 
 def reason(reply: Reply) -> str:
-    """The relay's words as a failure reason: "550 5.1.1 no such user"."""
+    """Returns the reply as a failure reason: "550 5.1.1 no such user"."""
     return one_line(f"{reply.code} {reply.text}")
 
 
-# What a reply means.
+# The classification of replies.
 
 _Meaning: TypeAlias = Callable[[Stage, Reply], Outcome]
 
@@ -207,17 +206,17 @@ def _rejected(code: FailureCode) -> _Meaning:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One row: at these stages, codes that match (and enhanced codes, if given) mean this."""
+    """One row of the table: the outcome for replies at these stages whose code and enhanced code (if given) match."""
 
     stages: frozenset[Stage]
     code: str
     enhanced: str | None
     means: _Meaning
     too_fast: bool = False
-    """only of replies that ask us to slow down"""
+    """Whether the row is only for replies that ask for a lower rate."""
 
     def matches(self, stage: Stage, reply: Reply) -> bool:
-        """Whether this row is about the reply."""
+        """Whether this row applies to the reply."""
         if stage not in self.stages or not re.fullmatch(self.code, str(reply.code)):
             return False
         if self.too_fast and not reply.is_too_fast:
@@ -232,7 +231,7 @@ _CONTENT: Final = frozenset({Stage.DATA, Stage.DOT})
 _SENDER: Final = frozenset({Stage.AUTH, Stage.MAIL})
 _EARLY: Final = CONNECTING | {Stage.MAIL}
 ABOUT_A_MAIL: Final = _RCPT | _CONTENT
-"""Before these stages nobody's mail has been named."""
+"""The stages at which a reply can be about one recipient or message."""
 
 _RECIPIENT: Final = FailureCode.RECIPIENT_REJECTED
 _MESSAGE: Final = FailureCode.MESSAGE_REJECTED
@@ -243,8 +242,8 @@ RULES: Final = (
     #    at          code       enhanced           means
     Rule(_DOT,       r"2..",    None,              _sent),
     Rule(_ANY,       r"421",    None,              _relay_down),
-    Rule(_ANY,       r"53[08]", None,              _configuration),  # log in first; encrypt first
-    Rule(_ANY,       r"[45]..", r"..1\.[78]",      _configuration),  # our sender's address
+    Rule(_ANY,       r"53[08]", None,              _configuration),  # login or encryption required
+    Rule(_ANY,       r"[45]..", r"..1\.[78]",      _configuration),  # our sender address
     Rule(_SENDER,    r"5..",    None,              _configuration),
     Rule(_EARLY,     r"[45]..", None,              _relay_down),
     Rule(_RCPT,      r"5..",    r"5\.7\..*",       _deferred_once(_RECIPIENT)),
@@ -254,21 +253,21 @@ RULES: Final = (
     Rule(ABOUT_A_MAIL,      r"5..",    r"5\.2\.2",        _deferred),       # mailbox full
     Rule(_RCPT,      r"552",    None,              _deferred),
     Rule(ABOUT_A_MAIL,      r"5..",    r"5\.[12]\..*",    _rejected(_RECIPIENT)),
-    Rule(_RCPT,      r"501",    None,              _rejected(_RECIPIENT)),  # its syntax
+    Rule(_RCPT,      r"501",    None,              _rejected(_RECIPIENT)),  # syntax of the address
     Rule(ABOUT_A_MAIL,      r"50[0-4]", None,             _rejected(_MESSAGE)),
     Rule(_RCPT,      r"5..",    None,              _rejected(_RECIPIENT)),
     Rule(_CONTENT,   r"5..",    None,              _rejected(_MESSAGE)),
-    Rule(_DOT,       r".*",     None,              _unknown),        # no reply that SMTP knows
+    Rule(_DOT,       r".*",     None,              _unknown),        # not a valid SMTP reply
     Rule(_ANY,       r".*",     None,              _relay_down),
 )
 # fmt: on
 
 
 def is_go_ahead(stage: Stage, code: int) -> bool:
-    """Whether the session goes on: 354 to DATA, 2xx to everything else (RFC 5321 section 4.3.2)."""
+    """Whether the code is a success: 354 for DATA, 2xx for all other stages (RFC 5321 section 4.3.2)."""
     return code == 354 if stage is Stage.DATA else code // 100 == 2
 
 
 def judge(stage: Stage, reply: Reply) -> Outcome:
-    """What a reply means that ends a try: any to the dot, any but a go-ahead before it."""
+    """Returns the outcome for a reply that ends an attempt: any reply to the final dot, any refusal before it."""
     return next(rule.means(stage, reply) for rule in RULES if rule.matches(stage, reply))

@@ -1,7 +1,7 @@
-"""Where mail goes out and whom it comes from: the values behind SMTP_URL and MAIL_FROM.
+"""Relays and the sender: the parsed values of SMTP_URL and MAIL_FROM.
 
-Pure, and free of `config`, so that the mailer and the message can use them. The texts of the errors
-never contain the value they are about: it may hold a password.
+Pure and independent of `config`, so that `smtp` and `mail` can use them. Error texts never contain the value, because
+it may hold a password.
 """
 
 import re
@@ -35,10 +35,10 @@ _NAME_LIMIT: Final = 200
 
 @dataclass(frozen=True, slots=True)
 class Relay:
-    """The SMTP server that takes our mail.
+    """The SMTP server that mail is handed to.
 
     `plain` never encrypts, `starttls` requires STARTTLS (RFC 3207), `tls` encrypts from the first
-    byte (RFC 8314). Raises ValueError for a password that would leave this machine in clear text.
+    byte (RFC 8314). Raises ValueError if a password would leave this machine unencrypted.
     """
 
     host: str
@@ -55,13 +55,13 @@ class Relay:
             )
 
     def __str__(self) -> str:
-        """As a URL without credentials, for people to read."""
+        """The URL without credentials, for logs and error texts."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{_SCHEMES[self.security]}://{host}:{self.port}"
 
     @property
     def is_loopback(self) -> bool:
-        """Whether what we send to it stays on this machine."""
+        """Whether the relay is on this machine."""
         if self.host.lower().rstrip(".") == "localhost":
             return True
         try:
@@ -72,22 +72,22 @@ class Relay:
 
 @dataclass(frozen=True, slots=True)
 class Mailbox:
-    """A sender: the name that people see (may be empty) and an ASCII address (RFC 5322 mailbox)."""
+    """A sender: a display name (may be empty) and an ASCII address (RFC 5322 mailbox)."""
 
     name: str
     address: str
 
     @property
     def domain(self) -> str:
-        """What stands after the @, as an A-label."""
+        """The domain of the address, as an A-label."""
         return self.address.rpartition("@")[2]
 
 
 def parse_relays(urls: str) -> tuple[Relay, ...]:
-    """Read one relay or several, separated by commas, in the order in which they are to be tried.
+    """Parses one relay, or several separated by commas, in the order in which they are tried.
 
-    Spaces around commas are allowed; a comma in a password is written as %2C. Raises ValueError, which tells the number
-    of the relay that is wrong.
+    Spaces around commas are allowed. A comma in a password is written as %2C. Raises ValueError, whose text has the
+    number of the wrong relay.
     """
     parts = urls.split(",")
     if len(parts) == 1:
@@ -95,7 +95,7 @@ def parse_relays(urls: str) -> tuple[Relay, ...]:
     relays = tuple(_numbered(number, part.strip(" ")) for number, part in enumerate(parts, 1))
     for number, relay in enumerate(relays, 1):
         if str(relay) in map(str, relays[: number - 1]):
-            raise ValueError(f"{_place(number)} names a server that is in the list before")
+            raise ValueError(f"{_place(number)} names a server that is already in the list")
     return relays
 
 
@@ -111,9 +111,9 @@ def _place(number: int) -> str:
 
 
 def parse_relay(url: str) -> Relay:
-    """Read `smtp://`, `smtp+starttls://` or `smtps://` followed by `user:password@host:port`.
+    """Parses `smtp://`, `smtp+starttls://` or `smtps://` followed by `user:password@host:port`.
 
-    User and password are percent-decoded; the port defaults to 25, 587 and 465. Raises ValueError.
+    User and password are percent-decoded. The default ports are 25, 587 and 465. Raises ValueError.
     """
     parts = _split(url)
     security = _SECURITY.get(parts.scheme)
@@ -135,7 +135,7 @@ def _split(url: str) -> SplitResult:
         if parts.port != 0:
             return parts
     except ValueError:
-        pass  # its text has the value in it
+        pass  # its text contains the value
     raise ValueError(f"must be {_FORM} with a port from 1 to 65535 (percent-encode / ? # @ : in a password)")
 
 
@@ -183,9 +183,9 @@ def _a_label(host: str) -> str:
 
 
 def parse_mailbox(text: str) -> Mailbox:
-    """Read `Shop <no-reply@shop.example>`, `"Shop, Inc." <...>` or a bare address.
+    """Parses `Shop <no-reply@shop.example>`, `"Shop, Inc." <...>` or a bare address.
 
-    The domain becomes an A-label; the part before the @ must be ASCII. Raises ValueError.
+    The domain is converted to A-labels; the local part must be ASCII. Raises ValueError.
     """
     if _has_control(text):
         raise ValueError("must not contain control characters")
@@ -204,7 +204,7 @@ def _name(name: str) -> str:
 
 def _address(address: str) -> str:
     try:
-        # test_environment allows the reserved .test domain, which can do no harm in a sender.
+        # test_environment allows the reserved .test domain, which is harmless in a sender.
         valid = validate_email(address, check_deliverability=False, allow_smtputf8=False, test_environment=True)
     except EmailNotValidError:
         raise ValueError("must be an address, like Shop <no-reply@shop.example>") from None

@@ -1,7 +1,7 @@
-"""What events mean for stock, and for those who wait. Pure: rows in, rows out; the clock is passed in.
+"""Applies events to stock rows, and decides which waiting lists have stock. Pure; the clock is passed in.
 
-The rules are DESIGN section 3's. An event without options speaks about the item as a whole, one with options about
-that variant; a variant row *matches* a waiting list whose options are a subset of its own.
+The rules follow DESIGN.md, section 3. An event without options is about the whole item, one with options about that
+variant. A variant row *matches* a waiting list if the options of the list are a subset of the row's options.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -13,14 +13,14 @@ from worker.domain.catalog import Item, Options
 from worker.domain.events import Event
 
 Order = tuple[datetime, tuple[int, int]]
-"""When something happened: (time, entry id in the stream). Later wins."""
+"""The order of events: (time, stream entry id). The later event wins."""
 
 WHOLE_ITEM: Options = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """What the newest event said of one variant (or of the whole item)."""
+    """The stock level that the newest event reported for one variant or for the whole item."""
 
     in_stock: bool
     order: Order
@@ -29,20 +29,20 @@ class Level:
 
 
 BLOCK = 1024
-"""Rows whose bits make one number: what few of them have takes no more than this, however many rows there are."""
+"""Rows per bit set. It limits the size of the bit set of an option that only a few rows have."""
 _NEVER = datetime.min.replace(tzinfo=UTC)
 
 
 class Levels:
-    """What is known of one item, laid out once for all who wait for it: no list has to look at each row.
+    """An index over the stock rows of one item, built once and used for all its waiting lists.
 
-    An item may have thousands of rows, and as many waiting lists. So a set of rows is a number with a bit for each, and
-    of each option it is known which rows have it.
+    An item may have thousands of rows and thousands of waiting lists. So a set of rows is an integer with one bit per
+    row, and there is one such bit set per option. No lookup has to visit each row.
     """
 
     def __init__(self, levels: Mapping[Options, Level], came_in: Collection[Options] = ()) -> None:
-        """`came_in`: what the in-stock events that were just applied were about."""
-        # In the order in which they were last in stock: of those that decide, the highest bit tells when.
+        """`came_in` has the options of the in-stock events that were just applied."""
+        # Sorted by the time they were last in stock: the highest bit of a set gives the latest time.
         rows = sorted(levels.items(), key=_last_in_stock)
         self._times = [level.last_in_stock_at for _, level in rows]
         self._in_stock = self._came_in = self._item = 0
@@ -53,20 +53,20 @@ class Levels:
         self._blocks = [(first, *_having(rows[first : first + BLOCK])) for first in range(0, len(rows), BLOCK)]
 
     def available(self, wanted: Options) -> bool:
-        """Whether somebody who waits for these options can buy now."""
+        """Whether an item with these options is in stock."""
         return bool(self._governing(wanted) & self._in_stock)
 
     def last_in_stock_at(self, wanted: Options) -> datetime | None:
-        """When the last in-stock event that concerns these options was applied."""
+        """Returns the time when the last in-stock event for these options was applied."""
         governing = self._governing(wanted)
         return self._times[governing.bit_length() - 1] if governing else None
 
     def woken(self, wanted: Options) -> bool:
-        """Whether one of the events that brought something in decides anything for a waiting list."""
+        """Whether one of the in-stock events that were just applied counts for a waiting list with these options."""
         return bool(self._governing(wanted) & self._came_in)
 
     def _governing(self, wanted: Options) -> int:
-        """The rows that decide for a waiting list: the variants that match it, or else the item's own row."""
+        """Returns the rows that decide for a waiting list: the matching variants, or else the row of the whole item."""
         matching = 0
         for first, variants, having in self._blocks:
             rows = variants
@@ -81,7 +81,7 @@ def _last_in_stock(row: tuple[Options, Level]) -> datetime:
 
 
 def _having(rows: Iterable[tuple[Options, Level]]) -> tuple[int, dict[tuple[str, str], int]]:
-    """Which of these rows are variants, and per option which have it."""
+    """Returns the bit set of the rows that are variants, and one bit set per option."""
     variants, having = 0, dict[tuple[str, str], int]()
     for place, (about, _) in enumerate(rows):
         for option in about:
@@ -92,22 +92,22 @@ def _having(rows: Iterable[tuple[Options, Level]]) -> tuple[int, dict[tuple[str,
 
 @dataclass(slots=True)
 class ItemStock:
-    """One item while events are applied to it: what is stored, and what has changed."""
+    """The stored stock of one item while events are applied to it, and the changes to store."""
 
     levels: dict[Options, Level] = field(default_factory=dict)
     out: Order | None = None
     details: dict[str, str | None] = field(default_factory=dict)
     came_in: set[Options] = field(default_factory=set)
-    """What the applied in-stock events were about."""
+    """The options of the in-stock events that were applied."""
     touched: set[Options] = field(default_factory=set)
-    """Rows that changed and have to be stored."""
+    """Options of the rows that changed and must be stored."""
     stale: list[Event] = field(default_factory=list)
-    """Events that were dropped because something newer, or the same, is known."""
+    """Events that were dropped because a newer or the same event is known."""
 
     def apply(self, events: Iterable[Event], *, minimum: int, now: datetime) -> None:
-        """Applies one batch's events of this item, oldest first; what is older than what we know wakes nobody.
+        """Applies one batch of events of this item, oldest first. Events older than the stored level wake nobody.
 
-        In whatever order and batches the same events come, the levels end the same.
+        The final levels do not depend on the order or the batches in which events arrive.
         """
         known_out = self.out
         for event in sorted(events, key=_order):
@@ -140,8 +140,8 @@ class ItemStock:
             self.out = order
 
     def _apply_late(self, event: Event, order: Order, in_stock: bool) -> None:
-        # A variant sold out with its item is known to exist all the same, and an item that came back in since was
-        # out for the variants of that time.
+        # A late event still proves that its variant exists. A late item-level "out" still applies to older variants,
+        # even if the item has come back in stock since.
         about = event.reference.options
         known = self.levels.get(about)
         if about == WHOLE_ITEM:
@@ -152,7 +152,7 @@ class ItemStock:
             self.touched.add(about)
 
     def _everything_out(self, order: Order) -> None:
-        # Once for the batch's last one: there may be as many as it has events.
+        # Called once per batch, for its last item-level "out": each event of the batch may be one.
         self.touched.add(WHOLE_ITEM)
         for options, level in self.levels.items():
             if level.in_stock and level.order < order:
@@ -164,7 +164,7 @@ _order = attrgetter("order")
 
 
 def by_item(events: Sequence[Event]) -> dict[Item, list[Event]]:
-    """Events grouped by item, in key order: the order in which rows are locked."""
+    """Groups events by item. The groups are in key order, which is the order in which rows are locked."""
     groups: dict[Item, list[Event]] = {}
     for event in events:
         groups.setdefault(event.reference.item, []).append(event)

@@ -1,4 +1,4 @@
-"""What becomes of a request whose mail was tried. Pure."""
+"""Verdicts: what happens to a request after an attempt to send its mail. Pure."""
 
 from dataclasses import dataclass, replace
 from typing import Final, Literal, TypeAlias, assert_never
@@ -20,13 +20,13 @@ from worker.domain.outcomes import (
 _DELAY_LIMIT: Final = 3600.0
 _JITTER: Final = 0.2
 _UNKNOWN_LIMIT: Final = 2
-_STEP_BACK: Final = (5.0, 300.0)
-"""How long, in seconds, a mail waits at which the relay left: the first time, and at most. It is rarely the cause."""
+_ABORT_DELAYS: Final = (5.0, 300.0)
+"""Delays in seconds for a mail during which the relay left: the first and the longest. The mail is rarely the cause."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tries:
-    """What a request has behind it since it was created or retried."""
+    """Counters of a request since it was created or retried."""
 
     attempts: int = 0
     unknowns: int = 0
@@ -35,15 +35,18 @@ class Tries:
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How often and how soon to try again; `first_delay` in seconds."""
+    """The number of attempts and the delays between them. `first_delay` is in seconds."""
 
     max_attempts: int
     first_delay: float
     on_unknown: Literal["resend", "fail"]
 
     def delay(self, attempts: int, jitter: float) -> float:
-        """Seconds to wait after `attempts` earlier ones: four times as long each, at most 1 h."""
-        # The exponent's limit only keeps the power within a float.
+        """Returns the delay in seconds after `attempts` earlier delays: four times as long each time, at most 1 h.
+
+        `jitter` is between -1 and 1.
+        """
+        # The limit on the exponent only prevents a float overflow.
         delay = min(self.first_delay * 4.0 ** min(attempts, 32), _DELAY_LIMIT)
         return delay * (1 + _JITTER * jitter)
 
@@ -53,12 +56,12 @@ class RetryPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """The customer has been told: NOTIFICATION_SENT."""
+    """The relay accepted the mail: NOTIFICATION_SENT."""
 
 
 @dataclass(frozen=True, slots=True)
 class Later:
-    """Back to RECEIVED, due in `delay` seconds. `code`: what repeating this fails with."""
+    """Back to RECEIVED, due in `delay` seconds. `code` is the failure code if the same outcome repeats."""
 
     delay: float
     tries: Tries
@@ -77,7 +80,7 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Untouched:
-    """Back to RECEIVED as if nothing had happened: no try was spent."""
+    """Back to RECEIVED unchanged. No attempt was spent."""
 
     reason: str
 
@@ -88,16 +91,16 @@ Verdict: TypeAlias = Told | Later | Failed | Untouched
 
 
 def is_abort(outcome: Outcome) -> bool:
-    """Whether the relay left, or was unwell, when it was given a mail: perhaps because of it."""
+    """Whether the relay failed during a mail transaction. The mail may be the cause."""
     if not isinstance(outcome, RelayDown) or outcome.scope is not Scope.RELAY:
         return False
     return outcome.stage in ABOUT_A_MAIL and not outcome.is_too_fast
 
 
 def settle(outcome: Outcome, tries: Tries, policy: RetryPolicy, jitter: float, aborts: int = 0) -> Verdict:
-    """What becomes of a request whose `tries` do not count this outcome yet.
+    """Returns the verdict on a request. `tries` do not include this outcome yet.
 
-    `jitter`: -1 to 1; `aborts`: how often in a row the relay was upset at this mail before.
+    `jitter` is between -1 and 1. `aborts` is how often in a row this mail ended with `is_abort` before.
     """
     if isinstance(outcome, Sent):
         return TOLD
@@ -118,10 +121,10 @@ def settle(outcome: Outcome, tries: Tries, policy: RetryPolicy, jitter: float, a
 
 
 def _settle_down(outcome: RelayDown, tries: Tries, delay: float, aborts: int) -> Verdict:
-    """No try is spent; but where a mail was begun it may be the cause, and must not be first again."""
+    """Spends no attempt. If a transaction was begun, the mail may be the cause and must not be tried first again."""
     if not is_abort(outcome):
         return Untouched(outcome.reason)
-    first, longest = _STEP_BACK
+    first, longest = _ABORT_DELAYS
     return Later(min(delay, first * 4.0 ** min(aborts, 8), longest), tries, None, outcome.reason)
 
 
@@ -139,7 +142,7 @@ def _settle_deferred(outcome: Deferred, spent: Tries, policy: RetryPolicy, jitte
 
 def _settle_unknown(outcome: Unknown, spent: Tries, policy: RetryPolicy, jitter: float) -> Verdict:
     spent = replace(spent, unknowns=spent.unknowns + 1)
-    # Also when the tries are used up: this customer may have been told, which an admin must know.
+    # OUTCOME_UNKNOWN wins over RETRIES_EXHAUSTED: an admin must know that the customer may have got the mail.
     over = spent.unknowns > _UNKNOWN_LIMIT or spent.attempts >= policy.max_attempts
     if over or policy.on_unknown == "fail":
         return Failed(FailureCode.OUTCOME_UNKNOWN, spent, outcome.reason)

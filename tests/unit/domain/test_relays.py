@@ -127,7 +127,7 @@ def test_one_relay_is_a_list_too() -> None:
         ("smtps://a.example,smtps://hunter2@b.example", 2, "both a user and a password"),
         ("smtps://u:hun,ter2@mail.example", 1, "port from 1 to 65535"),
         ("smtps://a.example,\tsmtps://b.example", 2, "spaces or control characters"),
-        ("smtps://a.example,smtps://b.example,smtps://u:hunter2@A.example:465/", 3, "in the list before"),
+        ("smtps://a.example,smtps://b.example,smtps://u:hunter2@A.example:465/", 3, "already in the list"),
     ],
 )
 def test_a_wrong_relay_of_several_is_told_by_its_number(urls: str, number: int, reason: str) -> None:
