@@ -1,4 +1,4 @@
-"""One customer's mail: from a claim to the bytes that the relay gets, or the reason why there is none."""
+"""One customer's mail: from a claim to the bytes for the relay, or the reason why there is none."""
 
 import time
 from collections.abc import Callable, Hashable, Mapping
@@ -20,11 +20,11 @@ from worker.smtp.mailer import Mail
 from worker.store.claims import Claim
 
 LETTERS: Final = 256
-"""How many are kept. A bell names at most 100 lists, mostly in few languages; a letter takes about 15 kB."""
+"""The number of letters kept. A bell names at most 100 lists, mostly in few languages. A letter takes about 15 kB."""
 
 
 class ItemFacts(Hashable, Protocol):
-    """What a mail may say of an item: a row of `Claimed.items`. Equal facts make the same mail."""
+    """The facts about an item that a mail may show: a row of `Claimed.items`. Equal facts make the same mail."""
 
     catalog_item_id: str
     options: str
@@ -37,13 +37,13 @@ class ItemFacts(Hashable, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """The mail can't be made, and that is our fault: the request waits until the template is mended."""
+    """The mail can't be rendered, which is our fault. The request waits until the template is repaired."""
 
     reason: str
 
 
 class LetterWriter:
-    """Writes mails; one for each process. `clock` tells seconds since 1970. Raises BadSetting for its sender."""
+    """Writes mails. One instance per process; `clock` returns Unix time. Raises BadSetting for an invalid sender."""
 
     def __init__(
         self,
@@ -57,12 +57,12 @@ class LetterWriter:
         self._domain = _domain(sender)
         self._item_url_template = item_url_template
         self._clock = clock
-        self._dated = (0, "")
+        self._date_cache = (0, "")
         self._letter = lru_cache(LETTERS)(self._new_letter)
         self._last: tuple[ItemFacts, str | None, _Letter] | None = None
 
     def write(self, claim: Claim, item: ItemFacts) -> Mail | Failed | Held:
-        """The mail for this claim."""
+        """Returns the mail for this claim, the verdict if it can never be sent, or `Held` if a template is broken."""
         letter = self._letter_for(item, claim.locale)
         url = claim.item_url or letter.item_url
         if url is None:
@@ -77,24 +77,24 @@ class LetterWriter:
             return Held(str(error))
 
     def _letter_for(self, item: ItemFacts, locale: str | None) -> "_Letter":
-        # Those who wait for one item come in a row; to look the facts up by their values takes as long as all the rest.
+        # Claims for one item come in a row. A cache lookup hashes the facts, which takes as long as everything else.
         if self._last is None or self._last[0] is not item or self._last[1] != locale:
             self._last = item, locale, self._letter(item, self._renderer.nearest(locale))
         return self._last[2]
 
     def _new_letter(self, item: ItemFacts, locale: str) -> "_Letter":
-        return _Letter(self._renderer, self._sender, item, item.url or self._made_up_url(item), locale)
+        return _Letter(self._renderer, self._sender, item, item.url or self._url_from_template(item), locale)
 
-    def _made_up_url(self, item: ItemFacts) -> str | None:
+    def _url_from_template(self, item: ItemFacts) -> str | None:
         if self._item_url_template is None:
             return None
         return self._item_url_template.replace("{catalogItemId}", quote(item.catalog_item_id, safe=""))
 
     def _date(self) -> str:
         second = int(self._clock())
-        if self._dated[0] != second:
-            self._dated = second, format_datetime(datetime.fromtimestamp(second, UTC))
-        return self._dated[1]
+        if self._date_cache[0] != second:
+            self._date_cache = second, format_datetime(datetime.fromtimestamp(second, UTC))
+        return self._date_cache[1]
 
 
 def _domain(sender: Mailbox) -> str:
@@ -105,14 +105,14 @@ def _domain(sender: Mailbox) -> str:
 
 
 class _Letter:
-    """What those who wait for one item get, in one language.
+    """The mail about one item in one language, without its recipient.
 
-    Nothing is rendered until it has to be: a template that is broken matters only to requests that are right.
+    Rendering is delayed until it is needed: a broken template must not hide that a request itself is invalid.
     """
 
     def __init__(self, renderer: Renderer, sender: Mailbox, item: ItemFacts, item_url: str | None, locale: str) -> None:
         self.item_url = item_url
-        """For those whose request has none of its own."""
+        """The URL for requests that have none, if known."""
         self._renderer = renderer
         self._sender = sender
         self._item = item
@@ -120,28 +120,28 @@ class _Letter:
         self._last: tuple[str, bytes] | None = None
 
     def remainder(self, url: str) -> bytes:
-        """All of a mail but its head, as it follows DATA; raises TemplateBroken."""
+        """Returns all of the mail except its head, dot-stuffed for DATA. Raises TemplateBroken."""
         if self._last is None or self._last[0] != url:
-            self._last = url, self._made_for(url)
+            self._last = url, self._remainder_for(url)
         return self._last[1]
 
-    def _made_for(self, url: str) -> bytes:
-        # A form takes as long to make as one mail in full, and mostly one mail is enough: all get the same URL.
+    def _remainder_for(self, url: str) -> bytes:
+        # A form costs as much as one full rendering. Mostly one rendering is enough, because all get the same URL.
         is_first = self._last is None
         if is_first or not fit_blanks(url) or self._form is None:
-            return self._in_full(url)
+            return self._fully_rendered(url)
         return self._form.filled((url,), (in_html(url),))
 
     @cached_property
     def _form(self) -> Form | None:
-        """None: the templates do more with the URL than to print it."""
+        """None if the templates do more with the URL than print it."""
         found = self._renderer.with_blanks(self._context(""), self._locale)
         if found is None:
             return None
         rendered, locale = found
         return Form(rendered, tuple(self._renderer.blanks.values()), sender=self._sender, locale=locale)
 
-    def _in_full(self, url: str) -> bytes:
+    def _fully_rendered(self, url: str) -> bytes:
         rendered, locale = self._renderer.render(self._context(url), self._locale)
         return dot_stuffed(remainder(rendered, sender=self._sender, locale=locale))
 

@@ -1,11 +1,11 @@
-"""One mail: from its rendered parts to the bytes that the relay is given.
+"""Composes one message: from its rendered parts to the bytes for the relay.
 
-A message is its `head`, which is one recipient's own, and its `remainder`, which all who get the same texts share. A
-`Form` makes the remainder for texts that are the same but for a few values.
+A message is a `head`, which is different for each recipient, and a `remainder`, which all recipients of the same texts
+share. A `Form` makes the remainder for texts that differ in a few values only.
 
-Pure. Composed by hand, as RFC 5322 and 2045 to 2047 say: an `EmailMessage` takes a millisecond, and
-on Python 3.11.7 it lets an encoded line break through as a header of its own (CVE-2024-6923). The
-tests read every message back with the standard library's parser.
+Pure. Messages are composed without `EmailMessage`, following RFC 5322 and 2045 to 2047: an `EmailMessage` takes a
+millisecond, and on Python 3.11.7 it allows header injection by an encoded line break (CVE-2024-6923). The tests parse
+every message with the standard library.
 """
 
 import re
@@ -22,7 +22,7 @@ import idna
 from worker.domain.errors import BadAddress
 from worker.domain.relays import Mailbox
 
-# RFC 5321 section 4.5.3.1: octets of a local part, and of a path without its brackets.
+# RFC 5321 section 4.5.3.1: the most octets of a local part, and of a path without its brackets.
 _LOCAL_LIMIT: Final = 64
 _ADDRESS_LIMIT: Final = 254
 
@@ -30,33 +30,33 @@ _ATOM: Final = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
 _LABEL: Final = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _ADDRESS: Final = re.compile(rf"{_ATOM}(?:\.{_ATOM})*@{_LABEL}(?:\.{_LABEL})*")
 
-# What may not stand in a header: C0 and C1 controls, line separators, halves of surrogate pairs.
+# Forbidden in a header: C0 and C1 controls, line separators, lone surrogates.
 _UNSAFE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
 _LINE: Final = re.compile(r"[^\n]*\n")
 _LINE_END: Final = re.compile(rb"\r\n|\r|\n")
 _LANGUAGE: Final = re.compile(r"[A-Za-z]{2,8}(?:-[A-Za-z0-9]{1,8}){0,4}")
 _UNDETERMINED: Final = "und"
 
-# "=_" can't occur in quoted-printable text (RFC 2045 section 6.7), so no part can contain this, even if whoever wrote
-# it knows it. Nor has it to differ from mail to mail: no mail of ours has another one in it.
+# "=_" can't occur in quoted-printable text (RFC 2045 section 6.7), so no part can contain this boundary, not even on
+# purpose. It may be the same in all mails, because no mail contains another one.
 _BOUNDARY: Final = "=_stockbell"
 
 _FINAL_DOT: Final = b".\r\n"
 
-# Longer text is folded, for which it has to be encoded: "Subject: " and this are within 78 columns.
+# Longer text is encoded, because only encoded words are folded here. "Subject: " and this stay within 78 columns.
 _PLAIN_LIMIT: Final = 66
-# 39 octets make an encoded word of 64 characters, which still fits behind "Subject: " (RFC 2047
-# section 2: at most 76 on a line).
+# 39 octets make an encoded word of 64 characters, which fits on the line of "Subject: " (RFC 2047 section 2: at most
+# 76 characters).
 _WORD_OCTETS: Final = 39
 
 
 Address = NewType("Address", str)
-"""An address that `envelope_address` made: it can't say anything else in a header, or to the relay."""
+"""An address from `envelope_address`. It can't inject anything into a header or an SMTP command."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """What a template makes: a subject of one line, and the same news as text and as HTML."""
+    """The result of rendering: a subject of one line, and the body as text and as HTML."""
 
     subject: str
     text: str
@@ -64,10 +64,10 @@ class Rendered:
 
 
 def envelope_address(email: str) -> Address:
-    """`email` as SMTP takes it: ASCII, its domain as an A-label (IDNA, UTS 46).
+    """Returns `email` in the form for SMTP: ASCII, with the domain as A-labels (IDNA, UTS 46).
 
-    Quoted local parts and address literals are refused, and so is what could be read as an encoded
-    word. Raises BadAddress, whose text does not contain the address.
+    Raises BadAddress for invalid addresses, quoted local parts, address literals, and local parts that could be read as
+    an encoded word. The error text does not contain the address.
     """
     local, at, domain = email.rpartition("@")
     if not local.isascii():
@@ -83,28 +83,28 @@ def envelope_address(email: str) -> Address:
 def _a_label(domain: str) -> str:
     try:
         return idna.encode(domain, uts46=True).decode("ascii")
-    except UnicodeError:  # idna's own errors are of this kind too
+    except UnicodeError:  # the base class of idna's errors
         raise BadAddress("the domain is not a valid internationalised name") from None
 
 
 def message_id(request_id: UUID, domain: str) -> str:
-    """The Message-ID, the same for every try, so that receivers can drop a repeated mail."""
+    """Returns the Message-ID. It is the same for every attempt, so that receivers can drop a repeated mail."""
     return f"<{request_id}@{domain}>"
 
 
 def head(recipient: Address, request_id: UUID, domain: str, date: str) -> bytes:
-    """The message's first lines. `domain` is the sender's, and `date` as `email.utils.format_datetime` writes it.
+    """Returns the recipient's header lines. `domain` is the sender's; `date` is from `email.utils.format_datetime`.
 
-    None of them begins with a dot, so there is nothing to stuff.
+    No line begins with a dot, so dot-stuffing is not needed.
     """
     return f"To: {recipient}\r\nMessage-ID: {message_id(request_id, domain)}\r\nDate: {date}\r\n".encode("ascii")
 
 
 def remainder(rendered: Rendered, *, sender: Mailbox, locale: str) -> bytes:
-    """The rest of the message, all lines ended by CRLF; not yet dot-stuffed (RFC 5321 section 4.5.2).
+    """Returns the rest of the message. All lines end in CRLF; they are not dot-stuffed (RFC 5321 section 4.5.2).
 
-    The same arguments give the same bytes. `locale` is a BCP 47 tag, and "und" is written for what is not. Raises
-    BadAddress for a sender that is none.
+    Equal arguments give equal bytes. `locale` is a BCP 47 tag; "und" replaces an invalid one. Raises BadAddress for an
+    invalid sender.
     """
     return b"".join(
         (
@@ -119,17 +119,18 @@ def remainder(rendered: Rendered, *, sender: Mailbox, locale: str) -> bytes:
 
 
 class Form:
-    """The remainder of messages whose texts differ in a few values only: encoded and dot-stuffed but for those lines.
+    """The remainder of messages whose texts differ in a few values only. All other lines are encoded in advance.
 
-    `blanks` stand for the values in the text and the HTML of `rendered`, whose subject has none. Quoted-printable looks
-    at one line at a time (RFC 2045 section 6.7), and so does dot-stuffing; hence the lines around need no second look.
+    `blanks` are the placeholders of the values in the text and the HTML of `rendered`; the subject has none.
+    Quoted-printable encodes each line on its own (RFC 2045 section 6.7), and so does dot-stuffing. So only lines with
+    placeholders are encoded for each message.
     """
 
     def __init__(self, rendered: Rendered, blanks: Sequence[str], *, sender: Mailbox, locale: str) -> None:
         self._blanks = blanks
         self._chunks: list[bytes] = []
-        self._open: list[tuple[int, str, bool]] = []
-        """Where in `_chunks` lines with blanks belong, those lines, and whether they are HTML."""
+        self._lines_with_blanks: list[tuple[int, str, bool]] = []
+        """For each group of lines with placeholders: its index in `_chunks`, its text, and whether it is HTML."""
         self._add(_shared_head(rendered.subject, sender, locale) + _TEXT_HEAD)
         self._add_text(rendered.text, is_html=False)
         self._add(_HTML_HEAD)
@@ -138,17 +139,17 @@ class Form:
         self._chunks.append(_FINAL_DOT)
 
     def filled(self, text_values: Sequence[str], html_values: Sequence[str]) -> bytes:
-        """What `dot_stuffed(remainder(...))` makes of the texts with these values, none with a line end, in order.
+        """Returns what `dot_stuffed(remainder(...))` returns for the texts with these values in the order of `blanks`.
 
-        The HTML gets values of its own, which are escaped.
+        No value may contain a line end. `html_values` must be escaped for HTML.
         """
         chunks = self._chunks.copy()
-        for place, lines, is_html in self._open:
-            filled = self._with(html_values if is_html else text_values, lines)
+        for place, lines, is_html in self._lines_with_blanks:
+            filled = self._with_values(html_values if is_html else text_values, lines)
             chunks[place] = _stuffed(_quoted_printable(filled))
         return b"".join(chunks)
 
-    def _with(self, values: Sequence[str], lines: str) -> str:
+    def _with_values(self, values: Sequence[str], lines: str) -> str:
         for blank, value in zip(self._blanks, values, strict=True):
             lines = lines.replace(blank, value)
         return lines
@@ -159,7 +160,7 @@ class Form:
     def _add_text(self, text: str, *, is_html: bool) -> None:
         for has_blanks, lines in groupby(_LINE.findall(_lines(text)), self._has_blanks):
             if has_blanks:
-                self._open.append((len(self._chunks), "".join(lines), is_html))
+                self._lines_with_blanks.append((len(self._chunks), "".join(lines), is_html))
                 self._chunks.append(b"")
             else:
                 self._add(_quoted_printable("".join(lines)))
@@ -169,10 +170,10 @@ class Form:
 
 
 def dot_stuffed(content: bytes) -> bytes:
-    """`content` as it follows DATA, final dot included (RFC 5321 section 4.5.2).
+    """Returns `content` as it follows DATA, with the final dot (RFC 5321 section 4.5.2).
 
-    Lines end in CRLF and nothing else: a relay that takes a bare CR or LF for the end of a line
-    could be made to see a final dot, and commands behind it, within a mail (CVE-2023-51764).
+    Converts all line ends to CRLF. Some relays accept a bare CR or LF as a line end; such a relay could read a final
+    dot, and commands after it, inside a mail (CVE-2023-51764).
     """
     ends = content.count(b"\r\n")
     if content.count(b"\n") != ends or content.count(b"\r") != ends:
@@ -215,24 +216,24 @@ _END: Final = f"--{_BOUNDARY}--\r\n".encode("ascii")
 
 
 def _lines(text: str) -> str:
-    """`text` with lines that all end in LF. The last one's end belongs to the boundary that follows."""
+    """Returns `text` with LF line ends. The end of the last line belongs to the boundary that follows (RFC 2046)."""
     lines = text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
     return f"{lines}\n"
 
 
 def _quoted_printable(lines: str) -> bytes:
-    # b2a_qp looks at the first line's end to decide how to write all others, its soft ones too.
+    # b2a_qp writes its soft line breaks like the first line end that it finds.
     return b2a_qp(lines.replace("\n", "\r\n").encode("utf-8", "replace"))
 
 
 def sender_domain(sender: Mailbox) -> str:
-    """What stands behind the @ in our Message-IDs. Raises BadAddress."""
+    """Returns the domain for Message-IDs. Raises BadAddress for an invalid sender."""
     return _author(sender)[1]
 
 
 @lru_cache(maxsize=16)
 def _author(sender: Mailbox) -> tuple[str, str]:
-    """The value of From, and the sender's domain."""
+    """Returns the value of From and the sender's domain."""
     address = envelope_address(sender.address)
     return f"{_phrase(sender.name)}<{address}>", address.rpartition("@")[2]
 
@@ -257,12 +258,12 @@ def _cleaned(value: str) -> str:
 
 
 def _is_plain(value: str) -> bool:
-    # What looks like an encoded word is encoded itself, so that no reader decodes it.
+    # Text that looks like an encoded word is encoded, so that no mail program decodes it.
     return value.isascii() and len(value) <= _PLAIN_LIMIT and "=?" not in value
 
 
 def _encoded(value: str) -> str:
-    """`value` as encoded words, one a line, each of whole characters (RFC 2047 section 5)."""
+    """Returns `value` as encoded words, one per line, each of whole characters (RFC 2047 section 5)."""
     octets = value.encode("utf-8")
     words = []
     start = 0

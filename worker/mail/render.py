@@ -1,8 +1,8 @@
-"""From the facts about an item to the mail's three texts. The only module that knows Jinja.
+"""Renders the facts about an item into the subject, text and HTML of a mail. Uses Jinja.
 
-A mail is a folder of `subject.txt`, `body.txt` and `body.html`; translations are folders inside it,
-named by language (`de`, `de-AT`), each file falling back to the next less particular one. HTML is
-autoescaped, text is not, and a variable that doesn't exist is an error in both.
+A mail is a folder of `subject.txt`, `body.txt` and `body.html`. Translations are folders inside it, named by language
+(`de`, `de-AT`). A missing file falls back to the next less specific language. HTML is autoescaped, text is not. An
+unknown variable is an error in both.
 """
 
 import re
@@ -23,19 +23,19 @@ from worker.mail.templates import Templates
 
 SIZE_LIMIT: Final = 256 * 1024  # bytes of each text
 PERSONAL: Final = ("item_url",)
-"""The variables that are each recipient's own, named like the fields of MailContext; all others are the item's."""
-BLANK_LIMIT: Final = 2048  # characters that a blank is filled with, at most; no event has a longer URL
+"""The fields of MailContext that differ per recipient. All other variables are the same for one item."""
+BLANK_LIMIT: Final = 2048  # the most characters of a value for a placeholder; URLs in events are not longer
 
-_MOST_OCTETS: Final = 5  # that one character takes up in HTML: "&#34;"
+_MOST_OCTETS: Final = 5  # the most octets of one ASCII character in HTML: "&#34;"
 
 _MAIL: Final = "back_in_stock"
-_DEFAULT_LOCALE: Final = "en"  # the language of the files that lie directly in the mail's folder
+_DEFAULT_LOCALE: Final = "en"  # the language of the files directly in the mail's folder
 _LOCALE_LENGTH: Final = 35  # RFC 5646, section 4.4.1
 _REASON_LENGTH: Final = 300
 
-# Tells the shop's machines which variant it is; means nothing to a customer.
+# Ids that mean nothing to a customer.
 _OPAQUE_OPTIONS: Final = frozenset({"variantId"})
-# Would break a line, or can't be written in UTF-8.
+# Characters that break a line or can't be encoded in UTF-8.
 _UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
 
 _AMOUNT: Final = re.compile(r"([0-9]{1,15})(?:\.([0-9]{1,4}))?")
@@ -45,7 +45,7 @@ _COMMA_LANGUAGES: Final = frozenset({"da", "de", "es", "fr", "it", "nl", "pl", "
 
 @dataclass(frozen=True, slots=True)
 class MailContext:
-    """What a mail may say about an item. URLs are checked; texts are as the event had them."""
+    """The values that templates may show. URLs are checked; texts are unchanged from the event."""
 
     item_url: str
     catalog_item_id: str
@@ -58,7 +58,7 @@ class MailContext:
 
 @dataclass(frozen=True, slots=True)
 class _Mail:
-    """A mail's templates in one language, compiled."""
+    """The compiled templates of a mail in one language."""
 
     locale: str
     subject: Template
@@ -66,21 +66,21 @@ class _Mail:
     html: Template
 
     def render(self, variables: dict[str, Any]) -> Rendered:
-        subject = " ".join(_filled(self.subject, variables).split())
+        subject = " ".join(_rendered_part(self.subject, variables).split())
         if not subject:
             raise TemplateBroken(str(self.subject.name), "makes an empty subject")
-        return Rendered(subject, _filled(self.text, variables), _filled(self.html, variables))
+        return Rendered(subject, _rendered_part(self.text, variables), _rendered_part(self.html, variables))
 
 
 class Renderer:
-    """Renders mails from the templates in a directory. Each language is read once, when first used.
+    """Renders mails from the templates in a directory. Each language is read once, when it is first used.
 
-    Several threads may share one.
+    Thread-safe.
     """
 
     def __init__(self, template_dir: Path, store_name: str) -> None:
         self.blanks: Final = {name: f"blank-{secrets.token_hex(16)}" for name in PERSONAL}
-        """What `with_blanks` puts in place of values. Nobody can guess it, so nobody's text contains it."""
+        """The placeholders that `with_blanks` uses. They are random, so that no text can contain them on purpose."""
         self._store_name = store_name
         self._plain = Templates(template_dir, escape=False)
         self._html = Templates(template_dir, escape=True)
@@ -89,7 +89,7 @@ class Renderer:
         self._takes_blanks: dict[str, bool] = {}
 
     def render(self, context: MailContext, locale: str | None) -> tuple[Rendered, str]:
-        """The mail in the language nearest to `locale`, and which language that is.
+        """Returns the mail in the language nearest to `locale`, and that language.
 
         Raises TemplateBroken.
         """
@@ -97,17 +97,17 @@ class Renderer:
         return mail.render(self._variables(context, mail.locale)), mail.locale
 
     def with_blanks(self, context: MailContext, locale: str | None) -> tuple[Rendered, str] | None:
-        """What `render` makes, with `blanks` in place of PERSONAL's values; None: there is a mail for each value only.
+        """Returns what `render` returns, with the placeholders `blanks` for the values of PERSONAL.
 
-        Of values that `fit_blanks` it makes exactly this, with them in place of the blanks: as they are in the text,
-        `in_html` in the HTML. The subject has no blanks.
+        The result is valid for all values that `fit_blanks`: replace each placeholder by the plain value in the text,
+        and by `in_html` of it in the HTML. The subject has none. Returns None if each value needs a full rendering.
         """
         key = self.nearest(locale)
         try:
             if not self._may_have_blanks(key):
                 return None
             rendered, used = self.render(replace(context, **cast("dict[str, Any]", self.blanks)), key)
-        except Exception:  # `render` with the values says what is wrong, if that matters to them
+        except Exception:  # `render` with real values reports the error, if they are affected
             return None
         return (rendered, used) if self._has_room(rendered) else None
 
@@ -119,7 +119,7 @@ class Renderer:
         return self._takes_blanks[key]
 
     def _has_room(self, rendered: Rendered) -> bool:
-        """Whether the subject has no blanks, and no text can get too large whatever they are filled with."""
+        """Whether the subject has no placeholders, and no text can get too large for any value."""
         return self._growth(rendered.subject) == 0 and all(
             _size(text) + self._growth(text) <= SIZE_LIMIT for text in (rendered.text, rendered.html)
         )
@@ -128,7 +128,7 @@ class Renderer:
         return sum(text.count(blank) for blank in self.blanks.values()) * BLANK_LIMIT * _MOST_OCTETS
 
     def check(self) -> list[str]:
-        """Render every language, with much known and with little; the names of the files used.
+        """Renders every language with full and with minimal sample data. Returns the names of the files used.
 
         Raises TemplateBroken.
         """
@@ -141,7 +141,7 @@ class Renderer:
         return sorted(used)
 
     def nearest(self, locale: str | None) -> str:
-        """The key of the most particular translation there is; "" for none."""
+        """Returns the key of the most specific translation that exists, or "" for none."""
         key = _key((locale or "")[:_LOCALE_LENGTH])
         while key and key not in self._locales:
             key = key.rpartition("-")[0]
@@ -169,7 +169,7 @@ class Renderer:
         try:
             return templates.select_template([*names, default])
         except Exception as error:
-            raise _broken(default, error) from error
+            raise _template_broken(default, error) from error
 
     def _variables(self, context: MailContext, locale: str) -> dict[str, Any]:
         return {
@@ -187,12 +187,12 @@ class Renderer:
 
 
 def fit_blanks(value: str) -> bool:
-    """Whether `with_blanks` promises anything about this value: it is of one line, and not too long."""
+    """Whether `with_blanks` is valid for this value: it has one line and is not too long."""
     return len(value) <= BLANK_LIMIT and value.isprintable()
 
 
 def in_html(value: str) -> str:
-    """`value` as HTML templates print it."""
+    """Returns `value` as HTML templates print it."""
     return str(escape(value))
 
 
@@ -210,7 +210,7 @@ _SAMPLES: Final = (_FULL_SAMPLE, _BARE_SAMPLE)
 
 
 def _locales(mail: Path) -> dict[str, str]:
-    """The translations' folders. A mail without any files shows when it is to be rendered."""
+    """Returns the folders of translations by key. A missing mail folder raises an error later, when it is rendered."""
     folders = mail.iterdir() if mail.is_dir() else ()
     return {_key(folder.name): folder.name for folder in folders if folder.is_dir()}
 
@@ -219,14 +219,14 @@ def _key(locale: str) -> str:
     return locale.lower().replace("_", "-")
 
 
-def _filled(template: Template, variables: dict[str, Any]) -> str:
-    """What the template makes of the variables. Whatever it raises is the template's fault."""
+def _rendered_part(template: Template, variables: dict[str, Any]) -> str:
+    """Renders one template. Raises TemplateBroken for every error."""
     name = str(template.name)
     try:
         text = template.render(variables)
     except Exception as error:
         root = str(template.filename).removesuffix(name)
-        raise _broken(name, error, root) from error
+        raise _template_broken(name, error, root) from error
     if _size(text) > SIZE_LIMIT:
         raise TemplateBroken(name, f"makes over {SIZE_LIMIT} bytes")
     return text
@@ -236,7 +236,7 @@ def _size(text: str) -> int:
     return len(text.encode("utf-8", "replace"))
 
 
-def _broken(name: str, error: Exception, root: str = "") -> TemplateBroken:
+def _template_broken(name: str, error: Exception, root: str = "") -> TemplateBroken:
     file, line = _place(error, root) or (name, None)
     kind = "" if isinstance(error, TemplateError) else f"{type(error).__name__}: "
     reason = " ".join(f"{f'line {line}: ' if line else ''}{kind}{error}".split())
@@ -244,7 +244,7 @@ def _broken(name: str, error: Exception, root: str = "") -> TemplateBroken:
 
 
 def _place(error: Exception, root: str) -> tuple[str, int] | None:
-    """The file and line at fault, which may be in a layout. Jinja's tracebacks tell them."""
+    """Returns the file and line of the error, which may be in a layout. They come from Jinja's traceback."""
     if isinstance(error, TemplateSyntaxError) and error.name:
         return error.name, error.lineno
     frames = ((frame.f_code.co_filename, line) for frame, line in walk_tb(error.__traceback__))
@@ -253,14 +253,14 @@ def _place(error: Exception, root: str) -> tuple[str, int] | None:
 
 
 def _line(text: str | None) -> str | None:
-    """`text` on one line; None if nothing is left of it."""
+    """Returns `text` on one line, or None if nothing is left."""
     return " ".join(_UNPRINTABLE.sub(" ", text).split()) or None if text else None
 
 
 def _price(price: str | None, currency: str | None, locale: str) -> str | None:
-    """`12.5`, `EUR` as people of that language write it: "€12.50", "12,50 €".
+    """Formats `12.5`, `EUR` for the language of `locale`: "€12.50", "12,50 €".
 
-    Anything but a plain decimal number stays as it is, and is given no currency that it names itself.
+    A price that is not a plain decimal number stays unchanged. It gets no currency if it already contains it.
     """
     if price is None:
         return None

@@ -1,8 +1,8 @@
-"""Template files: read once, and whether one may be rendered once for everybody, with blanks for recipients' values.
+"""Template files, and whether a template may be rendered once for all recipients with placeholders for their values.
 
-It may if it does nothing with those variables but print them: `{{ item_url }}`. Then its output is the same but for the
-printed values, whatever they are. A filter, a condition or a macro could make anything of a value, so what isn't
-certain counts as no. The proof is by syntax, since a rendering shows only what a template does with one value.
+It may if it only prints those variables: `{{ item_url }}`. Then its output for other values differs in the printed
+values only. A filter, a condition or a macro could change a value in any way, so every uncertain case counts as no.
+The check reads the syntax tree, because a rendering shows only what a template does with one value.
 """
 
 from collections.abc import Callable, Container
@@ -12,59 +12,59 @@ from typing import Final
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-# With these a template has what it printed as a value: its blocks' and their parents' text.
+# Names that give a template its printed output as a value: the text of its blocks and of their parents.
 _PRINTED: Final = frozenset({"self", "super"})
 
 
 class Templates(ImmutableSandboxedEnvironment):
-    """A directory's templates, compiled; `escape`: HTML. Each file is read when it is first used, and only then.
+    """The compiled templates of a directory. `escape` is for HTML. Each file is read once, when it is first used.
 
-    Whoever may write templates writes the shop's mails, and gets no more by it: no way leads from one to Python.
+    Templates run in a sandbox: the right to write templates does not give access to Python.
     """
 
     def __init__(self, template_dir: Path, *, escape: bool) -> None:
         self._files = _Files(template_dir)
         super().__init__(
             loader=self._files,
-            cache_size=-1,  # as many as there are files
+            cache_size=-1,  # unlimited: the number of files is small
             autoescape=escape,
             undefined=StrictUndefined,
             auto_reload=False,
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        # Jinja's own (`lipsum`, `cycler`) have no use in a mail, and they are copied for every text, which costs as
-        # much as filling in a subject.
+        # Jinja's default globals (`lipsum`, `cycler`) are useless in a mail. Each rendering copies them, which costs as
+        # much as rendering a subject.
         self.globals.clear()
 
     def only_prints(self, name: str, variables: Container[str]) -> bool:
-        """Whether a template, with what it extends and includes, does nothing with `variables` but print them.
+        """Whether a template, with all that it extends and includes, only prints `variables`.
 
-        Raises what Jinja raises for a template that is missing or broken.
+        Raises Jinja's errors for a missing or broken template.
         """
-        return _Proof(variables, self._tree).holds(self._tree(name))
+        return _PrintOnlyCheck(variables, self._tree).holds(self._tree(name))
 
     def _tree(self, name: str) -> nodes.Template:
-        self.get_template(name)  # which reads it, unless it has been read
+        self.get_template(name)  # fills `sources`
         return self.parse(self._files.sources[name], name)
 
 
 class _Files(FileSystemLoader):
-    """Remembers what it read, so that a template can be looked at as it was compiled."""
+    """Keeps the sources, so that the check reads the same text that was compiled."""
 
     def __init__(self, template_dir: Path) -> None:
         super().__init__(template_dir)
         self.sources: dict[str, str] = {}
 
     def get_source(self, environment: Environment, template: str) -> tuple[str, str, Callable[[], bool]]:
-        """What is in that file, where it lies, and whether it is still so."""
+        """Returns the source, its path, and a function that tells whether the source is current."""
         source, path, is_current = super().get_source(environment, template)
         self.sources[template] = source
         return source, path, is_current
 
 
-class _Proof:
-    """That templates do nothing with some variables but print them."""
+class _PrintOnlyCheck:
+    """Checks that templates only print some variables."""
 
     def __init__(self, variables: Container[str], tree: Callable[[str], nodes.Template]) -> None:
         self._variables = variables
@@ -72,16 +72,16 @@ class _Proof:
         self._seen: set[str] = set()
 
     def holds(self, node: nodes.Node) -> bool:
-        """Whether it holds for a statement that stands where what it prints goes straight to the output."""
+        """Whether a node only prints the variables. The output of the node must go to the output of the template."""
         match node:
             case nodes.Output():
-                return all(_is_plain(child) or self._is_ignorant(child) for child in node.nodes)
+                return all(_is_plain(child) or self._has_no_access(child) for child in node.nodes)
             case nodes.Extends(template=named) | nodes.Include(template=named):
                 return self._holds_in(named)
             case nodes.Template() | nodes.Block() | nodes.If() | nodes.With() | nodes.For(recursive=False):
                 return all(map(self.holds, node.iter_child_nodes()))
             case _:
-                return self._is_ignorant(node)
+                return self._has_no_access(node)
 
     def _holds_in(self, named: nodes.Expr) -> bool:
         if not isinstance(named, nodes.Const):
@@ -91,11 +91,11 @@ class _Proof:
         self._seen.add(named.value)
         return self.holds(self._tree(named.value))
 
-    def _is_ignorant(self, node: nodes.Node) -> bool:
-        """Whether neither a variable's value nor anything that it is printed in can be had here."""
-        return not (self._knows(node) or any(map(self._knows, node.find_all(nodes.Node))))
+    def _has_no_access(self, node: nodes.Node) -> bool:
+        """Whether a node can access neither the variables nor any output that contains them."""
+        return not (self._has_access(node) or any(map(self._has_access, node.find_all(nodes.Node))))
 
-    def _knows(self, node: nodes.Node) -> bool:
+    def _has_access(self, node: nodes.Node) -> bool:
         match node:
             case nodes.Name(name=name):
                 return name in self._variables or name in _PRINTED
@@ -106,7 +106,7 @@ class _Proof:
 
 
 def _is_plain(node: nodes.Node) -> bool:
-    """Whether a printed expression is a variable by itself, or the parent block's text by itself."""
+    """Whether a printed expression is just a variable, or just the parent block's text."""
     match node:
         case nodes.Name():
             return True
