@@ -1,7 +1,7 @@
-"""The door to Redis for data: the stream of inventory events, its dead letters, and the rate that workers share.
+"""The data in Redis: the stream of inventory events, its dead letters, and the rate limit that workers share.
 
-In: entries that publishers added. Out: entries as bytes, to be decoded by `domain.events`, and acknowledged when they
-are committed. Every error of redis becomes RedisAway here. May import domain.
+Input: entries from publishers. Output: entries as bytes. `domain.events` decodes them; they are acknowledged after the
+commit. Errors of redis-py become RedisAway here. May import domain.
 """
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""What is kept of an event that nobody could understand. Pure."""
+"""Dead letters: what is kept of events that can't be decoded. Pure."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -11,14 +11,14 @@ TRUNCATED_BYTES = 2048
 Fields = Mapping[bytes, bytes]
 
 OURS = frozenset({ORIGINAL_ID, b"reason", b"receivedAt", b"truncated"})
-"""The fields of a letter that are not the event's."""
+"""The fields of a dead letter that this program adds."""
 
 
 def dead_letter(entry_id: str, fields: Fields, reason: str, now: datetime) -> dict[bytes, bytes]:
-    """An entry for the dead letters: the event's own fields, and why and when it was put aside.
+    """Returns the fields of a dead letter: the event's own fields, the reason, the time, and the original entry id.
 
-    Of an event over 64 KiB only the first 2 KiB are kept. Its fields can't take the place of ours. One that was
-    replayed keeps the entry it came with at first.
+    Only the first 2 KiB of an event over 64 KiB are kept. Fields of the event can't override the added fields. A
+    replayed event keeps the id of its first entry.
     """
     original_id, own = original(entry_id, fields)
     received = now.isoformat(timespec="milliseconds").replace("+00:00", "Z")
@@ -33,7 +33,7 @@ def dead_letter(entry_id: str, fields: Fields, reason: str, now: datetime) -> di
 
 
 def _beginning(fields: Fields, size: int) -> Fields:
-    """The first `size` bytes of names and values."""
+    """Returns the first `size` bytes of names and values."""
     kept: dict[bytes, bytes] = {}
     for name, value in fields.items():
         if size <= 0:

@@ -1,6 +1,6 @@
-"""The event stream: the only door to Redis Streams.
+"""The event stream: the only module that uses Redis Streams.
 
-Every error of redis is a RedisAway outside, and no command is retried: see `redis_client`.
+Errors of redis-py become RedisAway. No command is retried: see `redis_client`.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -20,7 +20,7 @@ GROUP = "stockbell"
 DEAD_LETTERS_KEPT = 10_000
 TIMEOUT_SECONDS = 10
 MAX_BLOCK_MS = 5_000
-"""redis-py takes a read that blocks longer than its socket timeout for a dead connection."""
+"""The longest blocking read. Redis-py treats a read that blocks longer than its socket timeout as a dead connection."""
 
 CONSUMER_FORGOTTEN_MS = 3_600_000
 MAX_COUNTED = 10_000
@@ -38,7 +38,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What `take_over` got: entries, and how many more were deleted before they were done."""
+    """The result of `take_over`: entries, and the number of entries that were deleted before they were acknowledged."""
 
     entries: Sequence[Entry]
     lost: int
@@ -46,7 +46,7 @@ class Taken:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """How the stream stands. `lag`: entries that nobody has read yet; None: too many to count."""
+    """The state of the stream. `lag` is the number of unread entries, or None if there are too many to count."""
 
     length: int
     lag: int | None
@@ -55,10 +55,10 @@ class Figures:
 
 
 class Stream:
-    """One event stream, read as `consumer` of our group. Nothing connects before the first call.
+    """One event stream, read as `consumer` of the group `stockbell`. It connects with the first call.
 
-    Every method raises RedisAway if Redis can't be reached or won't do it, and BadSetting on a
-    Redis Cluster, where a stream and its dead letters could not be changed in one step.
+    Every method raises RedisAway if Redis can't be reached or refuses the command. It raises BadSetting on a Redis
+    Cluster, where a stream and its dead letters can't be changed in one transaction.
     """
 
     def __init__(self, url: str, name: str, *, consumer: str = "", client: redis.Redis | None = None) -> None:
@@ -69,10 +69,10 @@ class Stream:
         self._client = client or connect(url, of=_URL, timeout=TIMEOUT_SECONDS, connect_timeout=5)
 
     def read(self, count: int, block_ms: int) -> list[Entry]:
-        """Up to `count` new entries; waits at most `block_ms` (up to 5 s) for the first.
+        """Returns up to `count` new entries. Waits at most `block_ms` milliseconds (up to 5,000) for the first one.
 
-        Where the group is missing (first start, or Redis came back empty) it is made at the
-        stream's begin, and nothing is returned this time.
+        If the group is missing (first start, or Redis lost its data), it is created at the beginning of the stream, and
+        this call returns nothing.
         """
         block = min(block_ms, MAX_BLOCK_MS) or None
         with self._translated():
@@ -87,20 +87,20 @@ class Stream:
         return [entry for _, entries in reply for entry in _entries(entries)]
 
     def _make_missing_group(self, error: ResponseError) -> None:
-        """Makes the group if that is what the error says is missing, else raises the error."""
+        """Creates the group if the error says that it is missing. Raises the error otherwise."""
         if not str(error).startswith(_NO_GROUP):
             raise error
         try:
             self._client.xgroup_create(self.name, GROUP, id="0", mkstream=True)
         except ResponseError as error:
-            if not str(error).startswith("BUSYGROUP"):  # another listener was faster
+            if not str(error).startswith("BUSYGROUP"):  # another listener created it first
                 raise
 
     def take_over(self, idle_ms: int, count: int) -> Taken:
-        """Up to `count` entries that some consumer read over `idle_ms` ago and didn't acknowledge.
+        """Claims up to `count` entries that were read more than `idle_ms` milliseconds ago and not acknowledged.
 
-        Those that were deleted meanwhile are acknowledged and counted. Consumers that hold nothing
-        and were not heard of for an hour are forgotten.
+        Entries that were deleted meanwhile are acknowledged and counted. Consumers that hold no entries and were idle
+        for an hour are deleted.
         """
         with self._translated():
             try:
@@ -126,7 +126,7 @@ class Stream:
         return self._client.xautoclaim(self.name, GROUP, self._consumer, idle_ms, cursor, count=count)
 
     def _drop_deleted(self, claimed: Sequence[Any]) -> int:
-        """Redis 6.2 claims deleted entries too, and doesn't tell their ids: they are now ours."""
+        """Acknowledges deleted entries on Redis 6.2, which claims them without their ids. Returns their number."""
         if all(entry_id is not None for entry_id, _ in claimed):
             return 0
         dropped, after = 0, "0"
@@ -137,8 +137,8 @@ class Stream:
         return dropped
 
     def _forget_consumers(self) -> None:
-        # Deleting a consumer drops what it holds. Should it wake up and read in this very moment,
-        # it still has those entries in its memory, and stores them before it acknowledges.
+        # Deleting a consumer drops its pending entries. If it reads new entries at this moment, it still has them in
+        # memory, and commits them before it acknowledges.
         for consumer in self._client.xinfo_consumers(self.name, GROUP):
             name = consumer["name"]
             forgotten = consumer["pending"] == 0 and consumer["idle"] > CONSUMER_FORGOTTEN_MS
@@ -146,7 +146,7 @@ class Stream:
                 self._client.xgroup_delconsumer(self.name, GROUP, name)
 
     def ack(self, ids: Sequence[str]) -> None:
-        """These entries are done with."""
+        """Acknowledges these entries."""
         with self._translated():
             self._ack(ids)
 
@@ -155,11 +155,11 @@ class Stream:
             self._client.xack(self.name, GROUP, *ids)
 
     def bury(self, letters: Sequence[tuple[Entry, str]]) -> int:
-        """Moves entries that nobody can understand to the dead letters, each with its reason.
+        """Moves undecodable entries to the dead letters, each with its reason. Returns how many letters were not kept.
 
-        A letter is written and its entry acknowledged in one step: both happen, or neither. A full Redis takes no
-        letter: then the oldest go, half of all at most, and if that is not enough the new ones are not kept. Else
-        they would stay in the stream, and with them all behind them. Returns how many were not kept.
+        A letter is added and its entry acknowledged in one transaction. If Redis is out of memory, the oldest letters
+        are deleted, starting with half of the limit. If there is still no room, the new letters are not kept:
+        otherwise their entries would stay in the stream and block the entries after them.
         """
         lost = 0
         with self._translated():
@@ -168,23 +168,23 @@ class Stream:
         return lost
 
     def _bury_or_drop(self, letters: Sequence[tuple[Entry, str]]) -> int:
-        if self._has_buried(letters):
+        if self._try_to_bury(letters):
             return 0
         self._drop_oldest_letters()
-        if self._has_buried(letters):
+        if self._try_to_bury(letters):
             return 0
         self._ack([entry.id for entry, _ in letters])
         return len(letters)
 
     def _drop_oldest_letters(self) -> None:
-        kept = DEAD_LETTERS_KEPT  # how many there are is nothing that a listener may ask
+        kept = DEAD_LETTERS_KEPT  # a listener has no permission to ask for the real number
         has_dropped = 0
         while kept and not has_dropped:
             kept //= 2
             has_dropped = self._client.xtrim(self._dead, maxlen=kept, approximate=False)
 
-    def _has_buried(self, letters: Sequence[tuple[Entry, str]]) -> bool:
-        """False: Redis is full."""
+    def _try_to_bury(self, letters: Sequence[tuple[Entry, str]]) -> bool:
+        """Moves the entries. Returns False if Redis is out of memory."""
         with suppress(OutOfMemoryError), self._client.pipeline(transaction=True) as pipe:
             for entry, reason in letters:
                 letter: Any = dead_letter(entry.id, entry.fields, reason, datetime.now(UTC))
@@ -195,7 +195,7 @@ class Stream:
         return False
 
     def trim(self) -> None:
-        """Deletes what every group has read and acknowledged, and nothing else."""
+        """Deletes the entries that every group has read and acknowledged."""
         with self._translated():
             groups = self._groups()
             if groups:
@@ -203,7 +203,7 @@ class Stream:
                 self._client.xtrim(self.name, minid=done, approximate=False)
 
     def _first_needed(self, group: Mapping[str, Any]) -> bytes:
-        # What the group reads after XINFO was asked is newer than this.
+        # Entries that the group reads after XINFO are newer than this.
         delivered: bytes = group["last-delivered-id"]
         if not group["pending"]:
             return delivered
@@ -219,20 +219,20 @@ class Stream:
             raise
 
     def publish(self, fields: Mapping[str, str]) -> str:
-        """Adds an entry and returns its id. After a RedisAway it may be there all the same."""
+        """Adds an entry and returns its id. The entry may exist even if RedisAway is raised."""
         entry: Any = dict(fields)
         with self._translated():
             entry_id: Any = self._client.xadd(self.name, entry)
         return str(entry_id, "ascii")
 
     def dead_letters(self, limit: int) -> list[Entry]:
-        """The newest `limit` dead letters (0: all), the newest last."""
+        """Returns the newest `limit` dead letters (0 means all), oldest first."""
         with self._translated():
             newest: Any = self._client.xrevrange(self._dead, count=limit or None)
             return _entries(reversed(newest))
 
     def dead_letters_in_order(self) -> Iterator[Entry]:
-        """All dead letters that there are now, oldest first; they may be replayed meanwhile."""
+        """Yields all dead letters that exist now, oldest first. They may be replayed during the iteration."""
         newest = self.dead_letters(1)
         after = b"-"
         while newest:
@@ -244,13 +244,13 @@ class Stream:
             after = b"(" + page[-1][0]
 
     def dead_letter(self, letter_id: str) -> Entry | None:
-        """The dead letter of this id, `milliseconds-number`."""
+        """Returns the dead letter with this id (`milliseconds-sequence`), or None."""
         with self._translated():
             found: Any = self._client.xrange(self._dead, letter_id, letter_id)
             return next(iter(_entries(found)), None)
 
     def replay(self, letter_id: str, fields: Fields) -> None:
-        """Moves a dead letter back into the stream, with these fields: both happen, or neither."""
+        """Moves a dead letter back to the stream with these fields, in one transaction."""
         with self._translated(), self._client.pipeline(transaction=True) as pipe:
             entry: Any = fields
             pipe.xadd(self.name, entry)
@@ -263,7 +263,7 @@ class Stream:
             return int(self._client.xdel(self._dead, *letter_ids))
 
     def figures(self) -> Figures:
-        """How many entries there are, unread, in work and dead. Zeros before the first event."""
+        """Returns the numbers of all, unread, pending and dead entries. They are 0 before the first event."""
         with self._translated():
             group = next((g for g in self._groups() if g["name"] == GROUP.encode()), None)
             return Figures(
@@ -279,7 +279,7 @@ class Stream:
     def _lag(self, group: Mapping[str, Any] | None) -> int | None:
         if group is None:
             return self._length(self.name)
-        known: int | None = group.get("lag")  # since 7.0, and not after entries were deleted
+        known: int | None = group.get("lag")  # missing before Redis 7.0; null after entries were deleted
         return self._counted(group["last-delivered-id"]) if known is None else known
 
     def _counted(self, after: bytes) -> int | None:
@@ -293,9 +293,9 @@ class Stream:
         return None
 
     def ping(self) -> str:
-        """The server's version, after a round trip to it."""
+        """Makes a round trip to the server and returns its version."""
         with self._translated():
-            # Allowed to users who may not call INFO; redis-py has no method for it.
+            # HELLO needs fewer permissions than INFO; redis-py has no method for it.
             reply: Any = self._client.execute_command("HELLO")  # type: ignore[no-untyped-call]
         about = dict(zip(reply[::2], reply[1::2], strict=True))
         if about.get(b"mode") == b"cluster":
@@ -303,11 +303,11 @@ class Stream:
         return str(about[b"version"], "ascii")
 
     def eviction(self) -> str | None:
-        """The `maxmemory-policy`, if a full Redis would drop events for it; None: it would not, or won't say."""
+        """Returns the `maxmemory-policy` if it can evict events, or None if it can't or is unknown."""
         with self._translated():
             try:
                 memory: Any = self._client.info("memory")
-            except ResponseError:  # not every user may ask
+            except ResponseError:  # the user may lack the permission
                 return None
         policy = str(memory.get("maxmemory_policy", ""))
         return policy if policy.startswith("allkeys") and memory.get("maxmemory") else None
@@ -321,12 +321,12 @@ class Stream:
                 raise BadSetting(_NO_CLUSTER) from None
 
     def close(self) -> None:
-        """Ends the connections. Another call would open one again."""
+        """Closes the connections. A later call would open one again."""
         with self._translated():
             self._client.close()
 
 
-# The second where a reader was waiting (up to 7.0), the third where it never existed.
+# The second comes if the group disappears during a blocking read (up to 7.0), the third if the stream never existed.
 _NO_GROUP = ("NOGROUP", "UNBLOCKED", "The XGROUP subcommand requires the key to exist")
 _URL = "the Redis URL of the event stream"
 _NO_CLUSTER = "the event stream can't be on a Redis Cluster: name a single server or its primary"

@@ -1,7 +1,7 @@
-"""What the doors to Redis share: how they connect, and what an error means.
+"""Redis connections and the translation of their errors.
 
-No command is retried here: an XADD whose reply was lost would make a second entry, and who calls knows better how long
-to wait.
+No command is retried here: a retried XADD whose reply was lost would add a second entry, and the caller knows better
+how long to wait.
 """
 
 from collections.abc import Iterator, Mapping
@@ -15,17 +15,20 @@ from redis.retry import Retry
 from worker.domain.errors import BadSetting, RedisAway
 
 _OPTIONS: Mapping[str, Any] = {
-    # Something has to be asked for at once: with TLS the server's session tickets come before the answer, and redis-py
-    # gives a connection up that has something to read before the first question.
+    # The client name is set so that every connection starts with a command. With TLS, the server's session tickets
+    # arrive before the first reply, and redis-py drops a connection that has data to read before the first command.
     "client_name": "stockbell",
-    "driver_info": None,  # a user with few rights may not tell more of itself (CLIENT SETINFO)
-    "protocol": 2,  # one shape of replies from every server and version
+    "driver_info": None,  # a restricted user may lack the permission for CLIENT SETINFO
+    "protocol": 2,  # replies have the same shape on every server and version
     "health_check_interval": 30,
 }
 
 
 def connect(url: str, *, of: str, timeout: float, connect_timeout: float) -> redis.Redis:
-    """A client that connects with its first command. Timeouts in seconds; `of` says whose URL it is in BadSetting."""
+    """Returns a client that connects with its first command. Timeouts are in seconds.
+
+    Raises BadSetting for an invalid URL; `of` names the setting in the error text.
+    """
     try:
         return redis.Redis.from_url(
             url,
@@ -34,17 +37,17 @@ def connect(url: str, *, of: str, timeout: float, connect_timeout: float) -> red
             socket_connect_timeout=connect_timeout,
             **_OPTIONS,
         )
-    except ValueError:  # its text may repeat the password
+    except ValueError:  # its text may contain the password
         raise BadSetting(f"{of} can't be understood") from None
 
 
 @contextmanager
 def translated(client: redis.Redis, what: str) -> Iterator[None]:
-    """Every error of redis is a RedisAway outside; `what` it was used for."""
+    """Raises RedisAway for every error of redis-py. `what` names the use of Redis in the error text."""
     try:
         yield
     except (redis.RedisError, OSError) as error:
-        # A primary that has become a replica answers for ever, and refuses: the next command connects anew.
+        # A primary that became a replica keeps the connection but refuses writes. The next command must reconnect.
         client.connection_pool.disconnect(inuse_connections=False)
         text = " ".join(str(error).split())[:200].rstrip(".")
         raise RedisAway(f"Redis ({what}): {text or type(error).__name__}") from error

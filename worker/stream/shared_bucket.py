@@ -1,6 +1,6 @@
-"""The rate limit that all workers on all hosts share: a token bucket in Redis, changed by one script.
+"""The rate limit that all workers on all hosts share: a token bucket in Redis, changed by one Lua script.
 
-It goes by the clock of the Redis server alone. What the script does is `pacing.Bucket.take`, where it is explained.
+It uses only the clock of the Redis server. The script does the same as `domain.token_bucket.Bucket.take`.
 """
 
 from typing import Any, Final
@@ -10,9 +10,9 @@ from worker.stream.redis_client import connect, translated
 
 KEY: Final = "stockbell:rate"
 TIMEOUT_SECONDS: Final = 1
-"""A stopping process waits for it."""
+"""Short, because a stopping process waits for a running call."""
 
-# A key that nobody asked for in a minute would be full by now, or begins with one mail as all do.
+# The key expires after a minute without use. By then the bucket would be full; a new one starts with one token.
 _SCRIPT: Final = f"""
 local time = redis.call('TIME')
 local now = time[1] + time[2] / 1000000
@@ -34,7 +34,7 @@ return {{taken, tostring(wait)}}
 
 
 class SharedBucket:
-    """The bucket of one rate (mails per second). Its calls block; nothing connects before the first."""
+    """The bucket for one rate (mails per second). Calls block. It connects with the first call."""
 
     def __init__(self, url: str, rate: float) -> None:
         self.rate = rate
@@ -42,14 +42,14 @@ class SharedBucket:
         self._script = self._client.register_script(_SCRIPT)
 
     def take(self, wanted: int, back: int = 0) -> Grant:
-        """Up to `wanted` tokens, after `back` unused ones are given back; raises RedisAway.
+        """Returns `back` unused tokens to the bucket, then takes up to `wanted`. Raises RedisAway.
 
-        If the reply is lost so are the tokens: too few mails rather than too many.
+        If the reply is lost, the tokens are lost too. The rate then is too low rather than too high.
         """
         with translated(self._client, "rate"):
             reply: Any = self._script(keys=[KEY], args=[self.rate, wanted, back])
         return Grant(int(reply[0]), float(reply[1]))
 
     def close(self) -> None:
-        """Ends the connections."""
+        """Closes the connections."""
         self._client.close()
