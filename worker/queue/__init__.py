@@ -1,7 +1,7 @@
-"""The door to Celery: bells that ring for waiting lists, and the worker's side that hears them.
+"""The Celery queue: bells for waiting lists, and the consumer side of the worker.
 
-In: ids of waiting lists. Out: Celery messages that carry these ids and nothing else. A message may be lost: the sweep
-rings again. `bell` is for those who ring, `consumer` and `transport` adapt Celery and kombu. May import domain.
+Input: ids of waiting lists. Output: Celery messages that contain only these ids. A message may be lost, because the
+sweep rings again. `bell` sends messages; `consumer` and `transport` adapt Celery and kombu. May import domain.
 """
 
 __all__ = [

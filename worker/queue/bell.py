@@ -1,8 +1,8 @@
-"""The door to Celery for those who ring: a message is a doorbell, it carries ids of waiting lists and nothing else.
+"""Sends bells: Celery messages that contain ids of waiting lists and nothing else.
 
 Losing every message loses nothing (`sweep` rings again), so there are no retries, results, countdowns or late
-acknowledgements. `ack_emulation` is off because with it a worker was seen to leave for good when Redis died under load
-(kombu restores what a closed channel had not acknowledged, and stumbles).
+acknowledgements. `ack_emulation` is off: with it, a worker exited for good when Redis died under load, because kombu
+failed while it restored unacknowledged messages of a closed channel.
 """
 
 import ssl
@@ -24,7 +24,7 @@ LISTS_PER_BELL = 100
 
 
 def celery_app(broker_url: Callable[[], str]) -> Celery:
-    """The Celery app. The broker's URL is asked for when something first connects, not before."""
+    """Returns the Celery app. It calls `broker_url` at the first connection, not before."""
     app = Celery("stockbell", set_as_current=False)
     app.add_defaults(lambda: _configuration(broker_url()))
     return app
@@ -34,7 +34,7 @@ def _configuration(broker_url: str) -> dict[str, Any]:
     return {
         "broker_url": broker_url,
         "broker_transport": "worker.queue.transport:Transport",
-        # Without it kombu takes any certificate.
+        # Without this, kombu accepts any certificate.
         "broker_use_ssl": {"ssl_cert_reqs": ssl.CERT_REQUIRED} if broker_url.startswith("rediss://") else None,
         "broker_transport_options": {
             "ack_emulation": False,
@@ -57,13 +57,14 @@ def _configuration(broker_url: str) -> dict[str, Any]:
         "result_serializer": "json",
         "accept_content": ["json"],
         "worker_consumer": "worker.queue.consumer:Consumer",
-        # A bell is taken when a child is free for it: meanwhile it is there for other workers.
+        # A bell is taken only when a child is free. Until then other workers can take it.
         "worker_prefetch_multiplier": 1,
         "worker_disable_prefetch": True,
-        # Nothing is acknowledged late, so nothing is cancelled. False is warned about whenever Redis goes away.
+        # This cancels only tasks with late acknowledgement, and there are none. With False, Celery logs a warning
+        # whenever Redis goes away.
         "worker_cancel_long_running_tasks_on_connection_loss": True,
         "worker_send_task_events": False,
-        # Else whoever can publish in Redis could shut workers down, or have them listen to nobody any more.
+        # With remote control, anyone who can publish in Redis could shut workers down or stop them consuming.
         "worker_enable_remote_control": False,
         "worker_hijack_root_logger": False,
         "worker_redirect_stdouts": False,
@@ -72,28 +73,28 @@ def _configuration(broker_url: str) -> dict[str, Any]:
 
 
 class Bell:
-    """Rings for waiting lists, and looks how many bells nobody has answered yet."""
+    """Sends bells for waiting lists, and counts the queued ones."""
 
     def __init__(self, app: Celery) -> None:
         self._app = app
 
     def ring(self, lists: Sequence[UUID]) -> None:
-        """Puts bells into the queue for lists that `store.lists.ring` let through; raises RedisAway."""
+        """Queues bells for lists that `store.lists.ring` returned. Raises RedisAway."""
         for start in range(0, len(lists), LISTS_PER_BELL):
             self._send(DELIVER, [str(list_id) for list_id in lists[start : start + LISTS_PER_BELL]])
 
     def ring_probe(self) -> None:
-        """Asks a worker to look whether the relay is back; raises RedisAway."""
+        """Asks a worker to probe the relay. Raises RedisAway."""
         self._send(PROBE)
 
     def queued(self) -> int:
-        """How many bells are in the queue; raises RedisAway."""
+        """Returns the number of bells in the queue. Raises RedisAway."""
         with self._connection() as connection:
             channel = connection.default_channel
-            return int(channel._size(QUEUE))  # queue_declare would make a queue to count it
+            return int(channel._size(QUEUE))  # queue_declare would also create the queue
 
     def warm_up(self) -> None:
-        """Connects, so that the first bell need not wait for it. A Redis that is away will be found out then."""
+        """Connects, so that the first bell is not delayed. Ignores RedisAway: the first bell will raise it."""
         with suppress(RedisAway):
             self.queued()
 

@@ -1,7 +1,7 @@
-"""Celery's consumer, which says once that Redis is away and once that it is back, and drops what is no bell.
+"""Celery's consumer. It logs once that Redis is away and once that it is back, and drops messages that are not bells.
 
-Whoever can write to the broker can send anything. So of a message nothing is taken but the task's name and its
-arguments: no ETA that would keep it in memory, no time limit, no callbacks.
+Anyone who can write to the broker can send anything. So only the task's name and its arguments are used from a message:
+no ETA that would keep it in memory, no time limit, no callbacks.
 """
 
 import time
@@ -16,7 +16,7 @@ from celery.worker.state import maybe_shutdown
 from worker.queue.bell import DELIVER, PROBE
 
 FIRST_PAUSE, LONGER_BY, LONGEST_PAUSE = 1, 1, 5
-"""Seconds between tries to reach Redis."""
+"""Seconds between attempts to reach Redis: the first pause, the increment, and the longest pause."""
 
 _IN_PIPELINE = "of pipeline caused error: "
 """redis-py puts the whole command before what Redis said, and with it kombu's control characters."""
@@ -25,19 +25,19 @@ log = structlog.get_logger()
 
 
 class BadBell(ValueError):
-    """A message that is not one of ours; the text says why."""
+    """A message is not a bell. The text says why."""
 
 
 class Consumer(consumer.Consumer):  # type: ignore[misc]  # Celery has no types
-    """See above. Celery's own lines are several for each try, so its logger is silenced (`processes.tasks`)."""
+    """See above. Celery itself logs several lines per attempt, so its logger is silenced (`processes.tasks`)."""
 
     _is_away = False
     _pause = 0
-    """Seconds before the next try, where Redis lets us in and refuses us: that is no trouble of `ensure_connected`."""
+    """Seconds to wait before connecting anew to a Redis that accepts the connection and refuses commands."""
     _listens_since: float | None = None
 
     def ensure_connected(self, connection: Any) -> Any:
-        """Tries for as long as it takes."""
+        """Retries until Redis can be reached."""
         connected = connection.ensure_connection(
             lambda error, _pause: self._away(error),
             interval_start=FIRST_PAUSE,
@@ -49,17 +49,17 @@ class Consumer(consumer.Consumer):  # type: ignore[misc]  # Celery has no types
         return connected
 
     def on_connection_error_before_connected(self, exc: Exception) -> None:
-        """Redis was lost before a connection was ready."""
+        """Logs that Redis was lost before a connection was ready."""
         self._away(exc)
 
     def on_connection_error_after_connected(self, exc: Exception) -> None:
-        """Redis was lost, or refuses us: a primary has become a replica, say. Both end with a new connection."""
+        """Redis was lost, or it refuses us, for example since it became a replica. In both cases we connect anew."""
         self._away(exc)
         super().on_connection_error_after_connected(exc)
         self._wait()
 
     def on_ready(self) -> None:
-        """Listens, for the first time or again."""
+        """Logs that Redis is back, if it was away."""
         super().on_ready()
         if self._is_away:
             log.info("redis.back")
@@ -67,7 +67,7 @@ class Consumer(consumer.Consumer):  # type: ignore[misc]  # Celery has no types
         self._listens_since = time.monotonic()
 
     def _wait(self) -> None:
-        """Connects at once after it has listened for some time, later and later where it is refused again and again."""
+        """Waits before the next attempt: not at all after some time of listening, longer after each refusal in a row."""
         since, self._listens_since = self._listens_since, None
         if since is not None and time.monotonic() - since > LONGEST_PAUSE:
             self._pause = 0
@@ -77,14 +77,14 @@ class Consumer(consumer.Consumer):  # type: ignore[misc]  # Celery has no types
         self._pause = min(self._pause + LONGER_BY, LONGEST_PAUSE)
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], None]:
-        """What is done with a message."""
+        """Returns the message handler. It drops and logs messages that are not bells."""
         handle = super().create_task_handler(*args, **kwargs)
 
         def handle_bell(message: Any) -> None:
             try:
                 reduce_to_bell(message)
-            except Exception as error:  # nothing that somebody sends may stop the worker
-                reason = str(error) if isinstance(error, BadBell) else f"no message: {type(error).__name__}"
+            except Exception as error:  # no message may stop the worker
+                reason = str(error) if isinstance(error, BadBell) else f"not a message: {type(error).__name__}"
                 log.warning("bell.rejected", reason=reason)
                 message.ack()
             else:
@@ -99,21 +99,21 @@ class Consumer(consumer.Consumer):  # type: ignore[misc]  # Celery has no types
 
 
 def reduce_to_bell(message: Any) -> None:
-    """Leaves of a kombu message's headers only what a bell has; raises BadBell, and whatever kombu does at decoding."""
+    """Removes all that a bell does not need from a kombu message. Raises BadBell, and kombu's decoding errors."""
     headers = message.headers
     if not isinstance(headers, Mapping) or headers.get("task") not in (DELIVER, PROBE):
-        raise BadBell("not one of our tasks")
+        raise BadBell("not a task of Stockbell")
     if headers.get("eta") or headers.get("expires"):
-        raise BadBell("a bell is for now")
+        raise BadBell("a bell has no ETA or expiry")
     if not _is_plain(message.payload):
-        raise BadBell("not a task's arguments")
+        raise BadBell("not the arguments of a task")
     message.headers = {"lang": "py", "task": headers["task"], "id": str(uuid4())}
     message.properties = {}
     message.delivery_info = {}
 
 
 def _is_plain(payload: object) -> bool:
-    """Whether it is what Celery makes of a call with positional arguments, and nothing that shall follow."""
+    """Whether a payload is a Celery call with positional arguments only, and without callbacks or chains."""
     match payload:
         case [list(), {**names}, {**then}]:
             return not names and not any(then.values())

@@ -1,6 +1,6 @@
-"""Kombu's transport over Redis without what a doorbell doesn't need: nothing is restored, and nothing stops it.
+"""Kombu's Redis transport, adapted for bells: messages are not restored, and no message stops the worker.
 
-Used by its path (`broker_transport`), by those who ring and by those who listen.
+The setting `broker_transport` names it by its path. Senders and workers use it.
 """
 
 from queue import Empty
@@ -13,40 +13,40 @@ log = structlog.get_logger()
 
 
 class Channel(redis.Channel):
-    """One that drops what is no message."""
+    """A channel that drops what is not a message."""
 
-    # Else a closing channel puts bells back that nobody answered, or dumps them into a file where Redis is gone.
+    # With restore, a closing channel requeues unacknowledged bells, or dumps them to a file if Redis is away.
     do_restore = False
 
     def _connparams(self, asynchronous: bool = False) -> Any:
-        """Connections as those of `stream`."""
+        """Returns the same connection options as `stream.redis_client`."""
         usual = super()._connparams(asynchronous)  # type: ignore[no-untyped-call]
         return {**usual, "client_name": "stockbell", "driver_info": None, "protocol": 2}
 
     def _brpop_read(self, **options: Any) -> Any:
-        """Takes one message; what can't be decoded is gone from the queue already."""
+        """Takes one message. A message that can't be decoded is logged; it has already left the queue."""
         try:
             return super()._brpop_read(**options)  # type: ignore[no-untyped-call]  # kombu has few types
         except Exception as error:
             if self._closing or self._is_trouble(error):
                 raise
-            log.warning("bell.rejected", reason=f"no message: {type(error).__name__}")
+            log.warning("bell.rejected", reason=f"not a message: {type(error).__name__}")
             return None
 
     def _is_trouble(self, error: Exception) -> bool:
-        """Whether it comes from Redis. To kombu a KeyError does too, but a message may lack a key."""
+        """Whether the error comes from Redis. Kombu lists KeyError too, but here it means a bad message."""
         known = (Empty, *self.connection.connection_errors, *self.connection.channel_errors)
         return isinstance(error, known) and not isinstance(error, KeyError)
 
 
 class Transport(redis.Transport):
-    """Kombu's, with such channels, of which a worker keeps one."""
+    """Kombu's transport with the channels above. A worker keeps only the newest transport in its event loop."""
 
     Channel = Channel
     _last: ClassVar["tuple[Any, Any, set[Any]] | None"] = None
 
     def register_with_event_loop(self, connection: Any, loop: Any) -> None:
-        """A worker that lost Redis comes with a new transport: the loop would run the old one's timers for ever."""
+        """Removes the previous transport from the loop. Otherwise the loop would run its timers after a reconnect."""
         if Transport._last is not None:
             _let_go(*Transport._last)
         before = set(loop.on_tick)
@@ -55,7 +55,7 @@ class Transport(redis.Transport):
 
 
 def _let_go(loop: Any, cycle: Any, ticks: set[Any]) -> None:
-    """Takes back what a transport gave to the loop, and with it an epoll and 10 KB."""
+    """Removes a transport's callbacks and timers from the loop. This frees an epoll descriptor and 10 KB."""
     loop.on_tick.difference_update(ticks)
     for name, timer in vars(cycle).items():
         if name.endswith("_tref") and timer is not None:
