@@ -26,7 +26,7 @@ from sqlalchemy import (
 from sqlalchemy import Enum as SqlEnum
 from sqlmodel import Field, SQLModel
 
-SCHEMA = "0001"
+SCHEMA = "0002"
 """The schema revision that this program works with (see `migrations`)."""
 
 _EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
@@ -117,6 +117,8 @@ class Item(SQLModel, table=True):
     out_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     """When the whole item last went out of stock. Variant events before (`out_at`, `out_entry`) are stale."""
     out_entry: str | None = None
+    details_at: str | None = None
+    """The event that last set each detail, as `store.stock` writes it. A detail without one is older than any event."""
 
 
 class Stock(SQLModel, table=True):

@@ -97,6 +97,8 @@ class ItemStock:
     levels: dict[Options, Level] = field(default_factory=dict)
     out: Order | None = None
     details: dict[str, str | None] = field(default_factory=dict)
+    details_at: dict[str, Order] = field(default_factory=dict)
+    """The event that last set each detail. A detail that is missing here is older than every event."""
     came_in: set[Options] = field(default_factory=set)
     """The options of the in-stock events that were applied."""
     touched: set[Options] = field(default_factory=set)
@@ -107,11 +109,14 @@ class ItemStock:
     def apply(self, events: Iterable[Event], *, minimum: int, now: datetime) -> None:
         """Applies one batch of events of this item, oldest first. Events older than the stored level wake nobody.
 
-        The final levels do not depend on the order or the batches in which events arrive.
+        The final levels and details do not depend on the order or the batches in which events arrive. Details belong to
+        the item, whatever variant an event is about: an event that is stale for its variant may have the newest price.
         """
         known_out = self.out
         for event in sorted(events, key=_order):
             in_stock, order = event.is_in_stock(minimum), event.order
+            if event.details:
+                self._learn(event.details, order)
             if self._is_stale(event, order):
                 self.stale.append(event)
                 self._apply_late(event, order, in_stock)
@@ -119,6 +124,12 @@ class ItemStock:
                 self._apply(event, order, in_stock, now)
         if self.out is not None and self.out != known_out:
             self._everything_out(self.out)
+
+    def _learn(self, details: Mapping[str, str | None], order: Order) -> None:
+        for name, value in details.items():
+            known = self.details_at.get(name)
+            if known is None or known < order:
+                self.details[name], self.details_at[name] = value, order
 
     def _is_stale(self, event: Event, order: Order) -> bool:
         about = event.reference.options
@@ -133,7 +144,6 @@ class ItemStock:
         told_before = known.last_in_stock_at if known else None
         self.levels[about] = Level(in_stock, order, event.quantity, now if in_stock else told_before)
         self.touched.add(about)
-        self.details.update(event.details)
         if in_stock:
             self.came_in.add(about)
         elif about == WHOLE_ITEM:

@@ -67,7 +67,7 @@ class Consumer(consumer.Consumer):  # type: ignore[misc]  # Celery has no types
         self._listens_since = time.monotonic()
 
     def _wait(self) -> None:
-        """Waits before the next attempt: not at all after some time of listening, longer after each refusal in a row."""
+        """Waits before the next attempt: not after some time of listening, and longer after each refusal in a row."""
         since, self._listens_since = self._listens_since, None
         if since is not None and time.monotonic() - since > LONGEST_PAUSE:
             self._pause = 0

@@ -20,17 +20,20 @@ _NOW = Sql("SELECT stockbell_now(0) AS now", now="time")
 # Items are locked in the order of `n`, which is key order, as in `lists.lock_items`. The columns that are read with the
 # lock are as the previous transaction left them.
 _LOCK = Sql(
-    """SELECT rows.n, i.id, i.name, i.price, i.currency, i.image_url, i.url, i.out_at, i.out_entry FROM item AS i
+    """SELECT rows.n, i.id, i.name, i.price, i.currency, i.image_url, i.url, i.out_at, i.out_entry,
+        i.details_at FROM item AS i
     JOIN ROWS(n int, app text, item text) ON i.app_id = rows.app AND i.catalog_item_id = rows.item
     ORDER BY rows.n FOR NO KEY UPDATE OF i""",
     id="uuid",
     out_at="time",
 )
 _ADD_ITEMS = Sql(
-    """INSERT INTO item (id, app_id, catalog_item_id, name, price, currency, image_url, url, out_at, out_entry)
-    SELECT item_id, app, item, new_name, new_price, new_currency, new_image, new_url, new_out_at, new_out_entry
+    """INSERT INTO item (id, app_id, catalog_item_id, name, price, currency, image_url, url, out_at, out_entry,
+        details_at)
+    SELECT item_id, app, item, new_name, new_price, new_currency, new_image, new_url, new_out_at, new_out_entry,
+        new_details_at
     FROM ROWS(item_id uuid, app text, item text, new_name text, new_price text, new_currency text, new_image text,
-        new_url text, new_out_at timestamptz, new_out_entry text)
+        new_url text, new_out_at timestamptz, new_out_entry text, new_details_at text)
     WHERE true ON CONFLICT DO NOTHING"""
 )
 _WAITING = Sql(
@@ -42,9 +45,10 @@ _WAITING = Sql(
 )
 _SAVE_ITEMS = Sql(
     """UPDATE item SET name = rows.new_name, price = rows.new_price, currency = rows.new_currency,
-        image_url = rows.new_image, url = rows.new_url, out_at = rows.new_out_at, out_entry = rows.new_out_entry
+        image_url = rows.new_image, url = rows.new_url, out_at = rows.new_out_at, out_entry = rows.new_out_entry,
+        details_at = rows.new_details_at
     FROM ROWS(item_id uuid, new_name text, new_price text, new_currency text, new_image text, new_url text,
-        new_out_at timestamptz, new_out_entry text)
+        new_out_at timestamptz, new_out_entry text, new_details_at text)
     WHERE id = rows.item_id"""
 )
 _SAVE_LEVELS = Sql(
@@ -93,6 +97,17 @@ class _Row:
     state: ItemStock
     details: Mapping[str, str | None]
     out: Order | None
+    details_at: str | None
+    """as it is stored: read only where an event has details"""
+
+    def apply(self, events: Sequence[Event], minimum: int, now: datetime) -> None:
+        if self.details_at and any(event.details for event in events):
+            self.state.details_at.update(_orders(self.details_at))
+        self.state.apply(events, minimum=minimum, now=now)
+
+    @property
+    def new_details_at(self) -> str | None:
+        return _orders_text(self.state.details_at) if self.state.details_at else self.details_at
 
 
 def apply(c: Connection, events: Sequence[Event], minimum: int) -> Applied:
@@ -102,7 +117,7 @@ def apply(c: Connection, events: Sequence[Event], minimum: int) -> Applied:
     """
     groups = stock.by_item(events)
     known = _lock(c, groups)
-    new = {item: _Row(uuid7(), ItemStock(), {}, None) for item in groups if item not in known}
+    new = {item: _Row(uuid7(), ItemStock(), {}, None, None) for item in groups if item not in known}
     now = _now(c)
     _apply(groups, new, minimum, now)
     # A new item has no waiting lists and no levels, so it is written once, with its state after the events.
@@ -140,25 +155,26 @@ def _row(row: Any) -> _Row:
         "image_url": row.image_url,
         "url": row.url,
     }
-    return _Row(row.id, ItemStock(out=out, details=details.copy()), details, out)
+    return _Row(row.id, ItemStock(out=out, details=details.copy()), details, out, row.details_at)
 
 
-def _said(state: ItemStock) -> dict[str, object]:
+def _said(row: _Row) -> dict[str, object]:
     """Returns the columns to write for an item."""
+    state = row.state
     out_at, out_entry = (state.out[0], _entry_id(state.out)) if state.out else (None, None)
     details = {column: state.details.get(name) for column, name in _DETAILS}
-    return {**details, "new_out_at": out_at, "new_out_entry": out_entry}
+    return {**details, "new_out_at": out_at, "new_out_entry": out_entry, "new_details_at": row.new_details_at}
 
 
 def _apply(groups: Mapping[Item, Sequence[Event]], rows: Mapping[Item, _Row], minimum: int, now: datetime) -> None:
     for item, row in rows.items():
-        row.state.apply(groups[item], minimum=minimum, now=now)
+        row.apply(groups[item], minimum, now)
 
 
 def _add(c: Connection, new: Mapping[Item, _Row]) -> dict[Item, _Row]:
     """Adds these items. Locks and returns those that another transaction added in the meantime."""
     keys = [{"item_id": row.id, "app": item.app_id, "item": item.catalog_item_id} for item, row in new.items()]
-    rows = [key | _said(row.state) for key, row in zip(keys, new.values(), strict=True)]
+    rows = [key | _said(row) for key, row in zip(keys, new.values(), strict=True)]
     if _ADD_ITEMS.count(c, rows=rows) == len(rows):
         return {}
     return {item: row for item, row in _lock(c, new).items() if row.id != new[item].id}
@@ -171,11 +187,14 @@ def _load_levels(c: Connection, rows: Collection[_Row]) -> None:
 
 
 def _save(c: Connection, rows: Iterable[_Row]) -> None:
-    """Writes the items that changed. Most events repeat the known name, price and so on, and change nothing."""
+    """Writes the items that changed.
+
+    An event that repeats the known name, price and so on counts as a change: an older event may still arrive.
+    """
     changed = [
-        {"item_id": row.id, **_said(row.state)}
+        {"item_id": row.id, **_said(row)}
         for row in rows
-        if row.state.details != row.details or row.state.out != row.out
+        if row.state.out != row.out or row.state.details != row.details or row.new_details_at != row.details_at
     ]
     if changed:
         _SAVE_ITEMS(c, rows=changed)
@@ -228,3 +247,21 @@ def _waiting(c: Connection, items: Iterable[UUID]) -> dict[UUID, dict[Options, t
 def _entry_id(order: Order) -> str:
     milliseconds, sequence = order[1]
     return f"{milliseconds}-{sequence}"
+
+
+def _orders_text(orders: Mapping[str, Order]) -> str:
+    """Which event said each detail: per event its time, its entry and the names. Mostly one said them all."""
+    names: dict[Order, list[str]] = {}
+    for name in sorted(orders):
+        names.setdefault(orders[name], []).append(name)
+    return ";".join(
+        f"{order[0].isoformat()} {_entry_id(order)} {' '.join(said)}" for order, said in sorted(names.items())
+    )
+
+
+def _orders(stored: str) -> dict[str, Order]:
+    orders: dict[str, Order] = {}
+    for said in stored.split(";"):
+        time, entry, *names = said.split(" ")
+        orders |= dict.fromkeys(names, (datetime.fromisoformat(time), entry_order(entry)))
+    return orders

@@ -97,6 +97,14 @@ class ItemModel:
         return any(event.order <= earlier.order for earlier in (same + outs if about else same))
 
     @property
+    def details(self) -> dict[str, str | None]:
+        """Each as the newest event that named it said, whatever that was about."""
+        said: dict[str, str | None] = {}
+        for event in sorted(self.events, key=lambda event: event.order):
+            said |= event.details
+        return said
+
+    @property
     def variants(self) -> frozenset[Options]:
         return frozenset(event.reference.options for event in self.events if event.reference.options)
 

@@ -5,9 +5,11 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import psycopg
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
@@ -18,7 +20,7 @@ from sqlmodel import SQLModel
 
 import worker.migrations
 from tests.bench.servers import plain
-from tests.contract.shop import Shop, shop_at
+from tests.contract.shop import LONG_AGO, MUG, Shop, shop_at
 from tests.polling import eventually
 from worker.domain.errors import DatabaseAway, SchemaOutdated
 from worker.migrations import migrate
@@ -171,6 +173,28 @@ def test_a_migration_that_breaks_off_leaves_nothing(
 def test_a_database_that_is_not_there_is_away() -> None:
     with pytest.raises(DatabaseAway):
         migrate("postgresql+psycopg://nobody@127.0.0.1:1/nothing")
+
+
+# From one revision to the next
+
+
+def test_items_from_before_0002_keep_their_details_until_an_event_names_others(
+    any_empty_database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upgrade = command.upgrade
+    with monkeypatch.context() as patch:
+        patch.setattr("worker.migrations.command.upgrade", lambda config, _to: upgrade(config, "0001"))
+        migrate(any_empty_database_url)
+    with shop_at(any_empty_database_url) as shop:
+        item = {"id": uuid4(), "app": MUG.item.app_id, "item": MUG.item.catalog_item_id}
+        insert = "INSERT INTO item (id, app_id, catalog_item_id, name, price) VALUES (:id, :app, :item, 'Mug', '1')"
+        shop.change(insert, **item)
+        assert migrate(any_empty_database_url) == ("0001", SCHEMA)
+        shop.tell(MUG, price="2", at=LONG_AGO)
+        assert [tuple(row) for row in shop.ask("SELECT name, price FROM item")] == [("Mug", "2")]
+        # An older program goes on, and does not know the column.
+        shop.change(insert, **item | {"id": uuid4(), "item": "cup-1"})
+        shop.change("UPDATE item SET name = 'Cup' WHERE catalog_item_id = 'cup-1'")
 
 
 # Where a database stands

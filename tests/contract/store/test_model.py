@@ -29,7 +29,7 @@ from tests.contract.store.model import FAILED, MINIMUM, PROCESSING, RECEIVED, He
 from tests.examples import examples
 from worker.domain.catalog import CatalogReference, item_of
 from worker.domain.errors import OwnerLost
-from worker.domain.events import Event
+from worker.domain.events import Details, Event
 from worker.domain.stock import by_item
 from worker.domain.verdicts import Tries
 from worker.models import Attempt, Status
@@ -44,6 +44,11 @@ ABOUT: Final = (*WANTED, ref(color="blue", size="L"), CatalogReference(item_of("
 EMAILS: Final = ("ann@example.com", "Ann@example.com", "bob@example.com", "eve@example.com")
 CODES: Final = ("RECIPIENT_REJECTED", "OUTCOME_UNKNOWN", "SUPPRESSED")
 ENDS: Final = ("told", "failed", "deferred", "released")
+
+DETAILS: Final = ("name", "price")
+
+Told = tuple[CatalogReference, bool | None, int | None, int, Details]
+"""What an event says: about what, in stock, quantity, how many seconds from now, and details."""
 
 Place = st.integers(0, 30)
 """Which one of what there is; counted round and round."""
@@ -133,13 +138,14 @@ class StoreMachine(RuleBasedStateMachine):
                 st.sampled_from([True, True, False, None]),
                 st.none() | st.integers(0, 3),
                 st.integers(-4, 2),
+                st.dictionaries(st.sampled_from(DETAILS), st.sampled_from([None, "one", "two"]), max_size=2),
             ),
             min_size=1,
             max_size=4,
         ),
         again=st.lists(Place, max_size=2),
     )
-    def tell(self, batch: list[tuple[CatalogReference, bool | None, int | None, int]], again: list[int]) -> None:
+    def tell(self, batch: list[Told], again: list[int]) -> None:
         """Events in any order, some of them for the second time."""
         self.model.tick += 1
         new = [self._event(*one) for one in batch]
@@ -162,14 +168,17 @@ class StoreMachine(RuleBasedStateMachine):
         self.breaker(is_open=False)
         self.backoff_ends()
         self.put_in_line()
-        self.tell([(reference, True, None, 3) for reference in ABOUT], [])
+        self.tell([(reference, True, None, 3, {}) for reference in ABOUT], [])
 
     @rule(reference=st.sampled_from(ABOUT))
     def sell_out(self, reference: CatalogReference) -> None:
-        self.tell([(reference, False, None, 3)], [])
+        self.tell([(reference, False, None, 3, {})], [])
 
-    def _event(self, reference: CatalogReference, in_stock: bool | None, quantity: int | None, at: int) -> Event:
+    def _event(
+        self, reference: CatalogReference, in_stock: bool | None, quantity: int | None, at: int, details: Details
+    ) -> Event:
         event = self.shop.event(reference, at=LONG_AGO + timedelta(seconds=self.model.tick + at))
+        event = replace(event, details=details)
         return replace(event, in_stock=in_stock, quantity=0 if in_stock is None and quantity is None else quantity)
 
     # what workers do
@@ -469,6 +478,7 @@ class StoreMachine(RuleBasedStateMachine):
             reasons = self.model.waits_for(self.model.wishes[row.id])
             assert row.waiting in reasons if reasons else row.waiting is None
         self._check_keys(rows)
+        self._check_details(c)
         self._check_figures(c)
         self._check_claimable(c, rows)
 
@@ -477,6 +487,12 @@ class StoreMachine(RuleBasedStateMachine):
             (row.contact_id, row.waiting_list_id) for row in rows if row.status in (RECEIVED, PROCESSING)
         )
         assert set(unresolved.values()) <= {1}
+
+    def _check_details(self, c: Connection) -> None:
+        for item, expected in self.model.items.items():
+            row = admin.item(c, item)
+            seen = {name: getattr(row, name, None) for name in DETAILS}
+            assert seen == {name: expected.details.get(name) for name in DETAILS}
 
     def _check_figures(self, c: Connection) -> None:
         found = figures.read(c, LEASE)

@@ -35,7 +35,12 @@ def levels(shop: Shop) -> dict[tuple[str, str], Row[Any]]:
 
 
 def item_row(shop: Shop) -> Row[Any]:
-    return shop.database.read(lambda c: c.execute(select(ItemRow)).one())
+    (row,) = _items(shop)
+    return row
+
+
+def _items(shop: Shop) -> Sequence[Row[Any]]:
+    return shop.database.read(lambda c: c.execute(select(ItemRow)).all())
 
 
 def apply(shop: Shop, *events: Event, minimum: int = 1) -> stock.Applied:
@@ -68,6 +73,32 @@ def test_details_merge_over_batches_and_null_clears(shop: Shop) -> None:
     shop.tell(price=None, image_url="https://shop.example/mug.png")
     item = item_row(shop)
     assert (item.name, item.price, item.image_url) == ("Mug", None, "https://shop.example/mug.png")
+
+
+def test_details_end_the_same_in_whatever_order_events_are_committed(shop: Shop) -> None:
+    outcomes = set()
+    for number, order in enumerate(permutations(range(4))):
+        red, mug = ref(f"mug-{number}", color="red"), ref(f"mug-{number}")
+        events = [
+            shop.event(red, **at(1), name="Old", url="https://shop.example/old"),
+            shop.event(mug, **at(2), name="Mug", price="1"),
+            shop.event(red, **at(3), name="Mug"),
+            shop.event(mug, **at(4), in_stock=False, price="2", currency=None),
+        ]
+        for place in order:
+            apply(shop, events[place])
+            apply(shop, shop.event(red, **at(0)))
+        (row,) = (row for row in _items(shop) if row.catalog_item_id == f"mug-{number}")
+        outcomes.add((row.name, row.price, row.currency, row.url))
+    assert outcomes == {("Mug", "2", None, "https://shop.example/old")}
+
+
+def test_details_from_before_their_time_was_kept_are_older_than_every_event(shop: Shop) -> None:
+    shop.tell(name="Mug", price="1", **at(9))
+    shop.change("UPDATE item SET details_at = NULL")
+    shop.tell(RED, name="Cup", **at(1))
+    shop.tell(RED, in_stock=False, name="Old", **at(0))
+    assert (item_row(shop).name, item_row(shop).price) == ("Cup", "1")
 
 
 def test_the_largest_quantity_is_kept(shop: Shop) -> None:

@@ -2,6 +2,7 @@
 
 import tracemalloc
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import combinations, count, islice
 
@@ -62,7 +63,7 @@ def after(*batches: Sequence[Event], now: datetime = NOON) -> ItemStock:
     """The item as the last of these batches leaves it; what earlier ones changed and woke is forgotten."""
     stock = ItemStock()
     for batch in batches:
-        stock = ItemStock(dict(stock.levels), stock.out, dict(stock.details))
+        stock = ItemStock(dict(stock.levels), stock.out, dict(stock.details), dict(stock.details_at))
         stock.apply(batch, minimum=1, now=now)
     return stock
 
@@ -218,13 +219,16 @@ def test_an_option_of_one_row_takes_no_more_memory_however_many_rows_there_are()
 
 # Order: whatever way the same events come, the rows end the same
 
+some_details = st.dictionaries(
+    st.sampled_from(["name", "price", "url"]), st.none() | st.sampled_from(["one", "two", "three"]), max_size=2
+)
 happenings = st.lists(
-    st.tuples(options, st.booleans(), st.integers(0, 4)),
+    st.tuples(options, st.booleans(), st.integers(0, 4), some_details),
     max_size=8,
 ).map(
     lambda drafts: [
-        event(about, in_stock=is_in, quantity=number, minute=minute, entry=number)
-        for number, (about, is_in, minute) in enumerate(drafts)
+        replace(event(about, in_stock=is_in, quantity=number, minute=minute, entry=number), details=details)
+        for number, (about, is_in, minute, details) in enumerate(drafts)
     ]
 )
 
@@ -271,11 +275,28 @@ def test_the_same_events_end_in_the_same_rows_in_whatever_order_and_batches(
     assert stock.out == max(outs, default=None)
 
 
+OLD, NEW = event(RED_L, in_stock=True, minute=1, name="Old"), event(BLUE_L, in_stock=True, minute=2, name="New")
+PRICE, LATE = event(ANY, in_stock=True, minute=3, price="1"), event(ANY, in_stock=True, minute=1, name="Late")
+
+
+@given(deliveries())
+@example(([OLD, NEW], [[NEW], [OLD]]))
+@example(([PRICE, LATE], [[PRICE], [LATE]]))
+def test_the_same_events_end_in_the_same_details_in_whatever_order_and_batches(
+    delivery: tuple[list[Event], list[list[Event]]],
+) -> None:
+    events, batches = delivery
+    details: dict[str, str | None] = {}
+    for happened in sorted(events, key=lambda happened: happened.order):
+        details |= happened.details
+    assert after(*batches).details == details
+
+
 @given(deliveries())
 def test_whatever_changed_is_stored(delivery: tuple[list[Event], list[list[Event]]]) -> None:
     before = ItemStock()
     for batch in delivery[1]:
-        stock = ItemStock(dict(before.levels), before.out, dict(before.details))
+        stock = ItemStock(dict(before.levels), before.out, dict(before.details), dict(before.details_at))
         stock.apply(batch, minimum=1, now=NOON)
         changed = {about for about, row in stock.levels.items() if row != before.levels.get(about)}
         assert changed <= stock.touched <= stock.levels.keys()
@@ -289,9 +310,10 @@ def test_repeating_everything_changes_nothing_and_wakes_nobody(
     delivery: tuple[list[Event], list[list[Event]]],
 ) -> None:
     once = after(*delivery[1])
-    twice = ItemStock(dict(once.levels), once.out)
+    twice = ItemStock(dict(once.levels), once.out, dict(once.details), dict(once.details_at))
     twice.apply(delivery[0], minimum=1, now=NOON + timedelta(hours=1))
-    assert (twice.levels, twice.out) == (once.levels, once.out)
+    assert twice.levels == once.levels
+    assert (twice.out, twice.details, twice.details_at) == (once.out, once.details, once.details_at)
     assert not twice.touched
     assert not twice.came_in
     assert twice.stale == sorted(delivery[0], key=lambda happened: happened.order)
@@ -418,6 +440,20 @@ def test_details_merge_key_by_key_where_absent_keeps_and_null_clears() -> None:
         [event(ANY, in_stock=True, minute=2, price="9.90", url=None)],
     )
     assert stock.details == {"name": "Mug", "price": "9.90", "url": None}
+
+
+def test_an_older_event_about_another_variant_overwrites_no_details() -> None:
+    assert after([NEW], [OLD]).details == {"name": "New"}
+
+
+def test_an_event_that_is_stale_for_its_variant_still_tells_the_newest_details() -> None:
+    stock = after([went(RED_L, 5)], [event(RED_L, in_stock=True, minute=4, name="Mug")])
+    assert len(stock.stale) == 1
+    assert stock.details == {"name": "Mug"}
+
+
+def test_a_newer_price_shields_no_older_name() -> None:
+    assert after([PRICE], [LATE]).details == {"price": "1", "name": "Late"}
 
 
 def test_a_stale_event_changes_no_details() -> None:
