@@ -1,5 +1,5 @@
-"""What the entry points do: each service joins the doors (stream, store, queue, smtp) into one deed.
+"""The use cases behind the entry points. Each service combines stream, store, queue and smtp for one operation.
 
-In: the parts that `processes.bootstrap` made, and values from a command or an event. Out: values to show, or an error
-of `domain.errors`. May import delivery, mail, the doors, domain.
+A service takes the parts that `processes.bootstrap` built, and values from a command or an event. It returns values to
+show, or raises an error of `domain.errors`. It may import delivery, mail, stream, store, queue, smtp and domain.
 """

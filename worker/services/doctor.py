@@ -1,4 +1,4 @@
-"""Looks at everything that Stockbell stands on, one thing after the other."""
+"""Checks everything that Stockbell depends on, one part after the other."""
 
 import asyncio
 from collections.abc import Callable, Iterator
@@ -17,37 +17,37 @@ from worker.stream.event_stream import Stream
 
 OLDEST_REDIS: Final = (6, 2)
 SMTP_SECONDS: Final = 5.0
-"""A relay that has not let us in by then is none to work with, though a worker would wait for longer."""
+"""Seconds that a relay may take until the login is complete. A worker would wait longer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a look at one thing showed; `is_well` is None where it could not be looked at."""
+    """The result of one check. `is_well` is None if the part could not be checked."""
 
     name: str
     is_well: bool | None
     text: str
 
     def as_json(self) -> dict[str, object]:
-        """The finding as programs read it."""
+        """Returns the finding as JSON, for programs."""
         return {"name": self.name, "ok": self.is_well, "text": self.text}
 
 
 @dataclass(frozen=True, slots=True)
 class Installation:
-    """What is looked at. Those that may not be set up are made when it is their turn."""
+    """The parts to check. Parts that may lack settings are functions, so that they are made only when checked."""
 
     database: Database
     stream: Stream
     bell: Bell
     is_one_redis: bool
-    """Whether events and bells are on the same server."""
+    """Whether events and bells use the same Redis."""
     renderer: Callable[[], Renderer]
     mailer: Callable[[], Mailer]
 
 
 def examine(installation: Installation) -> Iterator[Finding]:
-    """Looks at everything, but for what can't be well where something else is not: one cause is one finding."""
+    """Yields one finding per check. A part that depends on a failed part is not checked, so each cause shows once."""
     ill = set[str]()
     for name, look in _LOOKS.items():
         cause = _cause(name, installation)
@@ -104,7 +104,7 @@ def _events(installation: Installation) -> _Look:
         version = installation.stream.ping()
         if tuple(map(int, version.split(".")[:2])) < OLDEST_REDIS:
             return False, f"Redis {version}, but 6.2 or newer is needed"
-        installation.stream.figures()  # the keys may be something else than streams
+        installation.stream.figures()  # fails if the keys are not streams
         if policy := installation.stream.eviction():
             return False, f"a full Redis drops events: its maxmemory-policy is {policy}, and must be noeviction"
     except RedisAway as away:
@@ -120,7 +120,7 @@ def _broker(installation: Installation) -> _Look:
 
 
 def _smtp(installation: Installation) -> _Look | list[_Look]:
-    """One relay, or each of several: also the one that nobody needs today."""
+    """Checks every relay, also those that are only a fallback."""
     mailer = installation.mailer()
     looks = [_relay(mailer, place) for place in range(len(mailer.relays))]
     return looks[0] if len(looks) == 1 else looks
@@ -130,7 +130,7 @@ def _relay(mailer: Mailer, place: int) -> _Look:
     name = "the relay" if len(mailer.relays) == 1 else str(mailer.relays[place])
     down = asyncio.run(_asked(mailer, place, name))
     if down is None:
-        return True, f"{name} lets us in and takes mail from our sender"
+        return True, f"{name} accepts connections, and mail from MAIL_FROM"
     named = down if name in down or len(mailer.relays) == 1 else f"{name}: {down}"
     return False, f"{named}; check SMTP_URL and MAIL_FROM"
 
@@ -140,7 +140,7 @@ async def _asked(mailer: Mailer, place: int, name: str) -> str | None:
         async with asyncio.timeout(SMTP_SECONDS):
             down = await mailer.ask(place, mail_from=True)
     except TimeoutError:
-        return f"{name} has not let us in within {SMTP_SECONDS:.0f} s"
+        return f"{name} did not accept the connection within {SMTP_SECONDS:.0f} s"
     return None if down is None else down.reason
 
 

@@ -1,7 +1,7 @@
-"""Import files: CSV or JSON lines, one request a line, read in constant memory.
+"""Reads import files in constant memory: CSV or JSON lines, with one request per line.
 
-A line that can't be taken in becomes a `Rejected` and hurts no other line. Its reason never repeats
-a value, since that may be a customer's address.
+A bad line becomes a `Rejected` and does not affect other lines. The reason never repeats a value, since the value may
+be a customer's address.
 """
 
 import csv
@@ -33,12 +33,12 @@ JSONL_SUFFIXES: Final = (".jsonl", ".ndjson")
 MAX_LINE_BYTES: Final = 64 * 1024
 
 MAX_AHEAD: Final = timedelta(minutes=5)
-"""How far another clock may be before ours."""
+"""How far a createdDate may be in the future, since clocks differ."""
 
 _BOM: Final = b"\xef\xbb\xbf"
-# A column's name that may be repeated: anything else may be a customer's data.
+# A column name that is safe to show in an error. Any other text may be a customer's data.
 _NAME: Final = re.compile("[A-Za-z][A-Za-z_ ]{0,29}")
-# BCP 47 without its finer points, or with Java's underscores.
+# A simplified BCP 47 language tag, also with underscores as in Java.
 _LOCALE: Final = re.compile("[A-Za-z]{2,8}(?:[-_][A-Za-z0-9]{1,8}){0,3}")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -49,14 +49,14 @@ _Clock = Callable[[], datetime]
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """A line that is not taken in, and why. The first line is number 1."""
+    """A line that was not imported, and the reason. Lines count from 1."""
 
     line: int
     reason: str
 
 
 class _Bad(Exception):
-    """A line that can't be understood; the text says why."""
+    """The line is not valid. The text gives the reason."""
 
 
 def _now() -> datetime:
@@ -64,9 +64,9 @@ def _now() -> datetime:
 
 
 def read_requests(file: BinaryIO, name: str, clock: _Clock = _now) -> Iterator[NewRequest | Rejected]:
-    """The requests in a file, in its order. JSON lines are known by `name` or by their first byte.
+    """Yields the requests of a file, in order. JSON lines are recognised by the file's name or first byte.
 
-    Raises BadFile for a CSV file whose header is missing or wrong.
+    Raises BadFile if the header of a CSV file is missing or wrong.
     """
     lines = _lines(file)
     first = next(lines, (1, b""))[1].removeprefix(_BOM)
@@ -76,7 +76,7 @@ def read_requests(file: BinaryIO, name: str, clock: _Clock = _now) -> Iterator[N
 
 
 def checked_locale(raw: object) -> str | None:
-    """A language tag like `de` or `de-AT`; None for none. Raises BadReference."""
+    """Returns a language tag like `de` or `de-AT`, or None if there is none. Raises BadReference."""
     if raw is None or raw == "":
         return None
     if isinstance(raw, str) and _LOCALE.fullmatch(raw):
@@ -85,7 +85,7 @@ def checked_locale(raw: object) -> str | None:
 
 
 def _lines(file: BinaryIO) -> Iterator[_Line]:
-    """Every line and its number; of one that is too long its beginning."""
+    """Yields every line with its number. A line that is too long is cut."""
     number = 0
     while line := file.readline(MAX_LINE_BYTES + 2):
         number += 1
@@ -109,7 +109,7 @@ def _requests(
             yield Rejected(number, str(bad))
 
 
-# --- from a line to its fields ---
+# --- parse a line into fields ---
 
 
 def _json_fields(line: bytes) -> _Fields:
@@ -121,8 +121,8 @@ def _json_fields(line: bytes) -> _Fields:
 
 
 def _csv_reader(header: bytes) -> Callable[[bytes], _Fields]:
-    """How to read the lines under this header."""
-    # As spreadsheets write it where the comma is for decimals.
+    """Returns a function that reads the lines below this header."""
+    # Spreadsheets write semicolons in locales where the comma is the decimal separator.
     delimiter = ";" if header.count(b";") > header.count(b",") else ","
     columns = _columns(header, delimiter)
 
@@ -165,7 +165,7 @@ def _decoded(line: bytes) -> str:
 
 
 def _cells(line: str, delimiter: str) -> Sequence[str]:
-    """The cells of one line. A quote that is not closed must not swallow the lines below it."""
+    """Returns the cells of one line. Lines are parsed one by one, so that an open quote affects no other line."""
     if '"' not in line:
         return [cell.strip(" \t") for cell in line.split(delimiter)]
     try:
@@ -175,7 +175,7 @@ def _cells(line: str, delimiter: str) -> Sequence[str]:
     return [cell.strip(" \t") for cell in cells]
 
 
-# --- from its fields to a request ---
+# --- make a request from fields ---
 
 
 def _request(fields: _Fields, clock: _Clock) -> NewRequest:
@@ -197,7 +197,7 @@ def _reference(fields: _Fields) -> CatalogReference:
         raise _Bad("catalogItemId is missing")
     options = fields.get("options")
     if isinstance(item_id, str) and isinstance(app_id, str | None) and isinstance(options, str | None):
-        # One that is mostly blanks and custom texts is not kept: ten thousand of 60 KB would fill the memory.
+        # Long options are not cached: ten thousand texts of 60 KB would fill the memory.
         read = _known_reference if len(options or "") <= MAX_OPTIONS_BYTES else _read_reference
         return read(item_id, app_id or None, options or None)
     return CatalogReference(item_of(item_id, app_id), canonical_options(options))
@@ -235,6 +235,6 @@ def _created_date(raw: object, clock: _Clock) -> datetime | None:
         raise _Bad("createdDate is not an ISO 8601 time") from None
     if created < _EPOCH:
         raise _Bad("createdDate is before 1970")
-    if created > clock() + MAX_AHEAD:  # no event would be after it, and so nobody would ever be told
+    if created > clock() + MAX_AHEAD:  # no event would be later than this, so the mail would never be sent
         raise _Bad("createdDate is more than 5 minutes in the future")
     return created

@@ -1,4 +1,4 @@
-"""Takes many requests in, a thousand a transaction."""
+"""Imports many requests, a thousand per transaction."""
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,11 +15,11 @@ BATCH = 1000
 
 @dataclass(slots=True)
 class Imported:
-    """What became of a file's lines."""
+    """Counts of an import's lines."""
 
     created: int = 0
     duplicate: int = 0
-    """left out, since their like is unresolved (or stands further up in the file), or they were imported before"""
+    """skipped: an equal request is unresolved or stands earlier in the file, or the line was imported before"""
     rejected: int = 0
 
 
@@ -28,9 +28,9 @@ def import_requests(
     entries: Iterable[NewRequest | Rejected],
     refuse: Callable[[Rejected], None],
 ) -> Imported:
-    """Commits the good ones batch by batch, and hands the others to `refuse` as they are met.
+    """Commits the valid requests in batches, and calls `refuse` with each rejected line.
 
-    Raises DatabaseAway; what was committed before stays, and is a duplicate when tried again.
+    Raises DatabaseAway. Batches that were committed stay, and count as duplicates when the file is imported again.
     """
     done = Imported()
 
@@ -38,7 +38,7 @@ def import_requests(
         done.rejected += 1
         refuse(line)
 
-    # While one batch is being committed, the next is read.
+    # The next batch is read while one is committed.
     under_way: Future[None] | None = None
     with ThreadPoolExecutor(1) as committer:
         for batch in _batches(entries, refused):

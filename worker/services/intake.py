@@ -1,4 +1,4 @@
-"""Takes a batch of decoded events in: commits stock, waiting lists and bells, rings, and says what became of it."""
+"""Handles a batch of decoded events: commits stock, waiting lists and bells, rings the bells, and logs the result."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,30 +14,33 @@ from worker.store import lists, stock
 from worker.store.database import Connection, Database
 
 EACH_HAS_A_LINE = 20
-"""Up to so many events in a batch are logged one by one. In a flood only those that woke somebody are."""
+"""A batch of up to this many events has a log line per event. In a larger batch only events that woke a list have one.
+
+This keeps the log short when many events come at once.
+"""
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What became of a batch."""
+    """The result of a batch."""
 
     woken: Mapping[str, int]
-    """by entry id: on how many waiting lists an event found somebody who may be told now"""
+    """by entry id: the number of waiting lists with requests that may be sent because of the event"""
     stale: Collection[str]
-    """entry ids of events older than what was known, or repeated"""
+    """entry ids of events that were repeated, or older than a known event"""
     rung: Sequence[UUID]
-    """the waiting lists to ring for"""
+    """the waiting lists to ring bells for"""
 
 
 def take_events(database: Database, events: Sequence[Event], minimum: int) -> Taken:
-    """Commits what the events say; `minimum` pieces count as in stock. Raises DatabaseAway."""
+    """Commits the events. A quantity of at least `minimum` counts as in stock. Raises DatabaseAway."""
     return database.write(_apply, events, minimum)
 
 
 def ring_for(bell: Bell, taken: Taken) -> None:
-    """Rings for those whom a batch woke. A bell that Redis doesn't take is rung by the next sweep."""
+    """Rings the bells of the lists that a batch woke. If Redis is away, the next sweep rings them."""
     if not taken.rung:
         return
     try:
@@ -47,9 +50,9 @@ def ring_for(bell: Bell, taken: Taken) -> None:
 
 
 def report(events: Sequence[Event], taken: Taken) -> None:
-    """Logs what became of each event; of many only those that woke somebody, and how many others there were."""
+    """Logs the result of each event. For a large batch it logs the events that woke a list, and the counts."""
     each = len(events) <= EACH_HAS_A_LINE
-    say = log.bind()  # once, since the logger that a module has looks for its settings at every call
+    say = log.bind()  # bound once: a module's logger looks up its configuration at every call
     for event in events:
         lists_woken = taken.woken.get(event.entry_id, 0)
         if event.entry_id in taken.stale:
@@ -62,7 +65,7 @@ def report(events: Sequence[Event], taken: Taken) -> None:
                 event_id=event.event_id,
                 catalog_item_id=_item_id(event),
                 woke_lists=lists_woken,
-                **_oddities(event),
+                **_corrections(event),
             )
     if not each:
         say.info("events.taken", **_counts(events, taken))
@@ -72,7 +75,7 @@ def _item_id(event: Event) -> str:
     return event.reference.item.catalog_item_id
 
 
-def _oddities(event: Event) -> dict[str, object]:
+def _corrections(event: Event) -> dict[str, object]:
     return ({"clamped": True} if event.clamped else {}) | ({"ignored": event.ignored} if event.ignored else {})
 
 
@@ -90,7 +93,7 @@ def _apply(c: Connection, events: Sequence[Event], minimum: int) -> Taken:
     applied = stock.apply(c, events, minimum)
     concerned = [list_id for list_ids in applied.woken.values() for list_id in list_ids]
     waiting = set(lists.with_work(c, concerned)) if concerned else set[UUID]()
-    # In the same transaction: it ends on the disk once, and a bell that counts as rung is one for stock that is there.
+    # Bells are marked in the same transaction. So there is one commit, and no bell is marked without its stock.
     rung = lists.ring(c, waiting) if waiting else []
     woken = {item: len(waiting.intersection(list_ids)) for item, list_ids in applied.woken.items()}
     return Taken(_by_event(events, minimum, woken, applied.stale), applied.stale, rung)
@@ -99,7 +102,7 @@ def _apply(c: Connection, events: Sequence[Event], minimum: int) -> Taken:
 def _by_event(
     events: Sequence[Event], minimum: int, woken: Mapping[Item, int], stale: Collection[str]
 ) -> dict[str, int]:
-    """How many lists each event woke: of several in-stock events about an item the newest speaks for all."""
+    """Returns how many lists each event woke. Of several in-stock events about one item only the newest counts."""
     newest: dict[Item, Event] = {}
     for event in events:
         item = event.reference.item

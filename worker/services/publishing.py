@@ -1,4 +1,4 @@
-"""Publishes an inventory event, as a stock system would."""
+"""Publishes an inventory event, like a stock system."""
 
 import json
 import time
@@ -12,7 +12,7 @@ from worker.stream.event_stream import Stream
 
 @dataclass(frozen=True, slots=True)
 class NewEvent:
-    """What to say about an item; None says nothing, an empty text clears what was said before."""
+    """An event about an item. None leaves a value out. An empty text clears the value that earlier events set."""
 
     reference: CatalogReference
     quantity: int | None = None
@@ -24,7 +24,7 @@ class NewEvent:
     item_url: str | None = None
 
     def fields(self) -> dict[str, str]:
-        """The event as fields of a stream entry."""
+        """Returns the fields of the stream entry."""
         item = self.reference.item
         fields = {
             "catalogItemId": item.catalog_item_id,
@@ -45,9 +45,11 @@ class NewEvent:
 
 
 def publish(stream: Stream, event: NewEvent) -> str:
-    """Adds the event and returns its entry's id. Raises BadEvent, and publishes nothing then.
+    """Publishes the event and returns the id of its entry.
 
-    Raises RedisAway; the entry may be there all the same.
+    Raises:
+        BadEvent: the event is not valid, and was not published.
+        RedisAway: the event may have been published.
     """
     fields = event.fields()
     decode(_entry_id_now(), {name.encode(): value.encode() for name, value in fields.items()})

@@ -1,4 +1,4 @@
-"""Puts dead letters back into the stream, once this program understands them, or drops them for good."""
+"""Puts dead letters back into the stream if this version can decode them, or drops them for good."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -15,16 +15,16 @@ _AT_ONCE: Final = 100
 
 @dataclass(slots=True)
 class Done:
-    """How many letters went back into the stream, or were dropped, and why the others were not."""
+    """How many dead letters were replayed or dropped, and the reason for each one that was refused."""
 
     changed: int = 0
     refused: dict[str, str] = field(default_factory=dict)
 
 
 def replay(stream: Stream, letter_ids: Iterable[str] | None, minimum: int = 1) -> Done:
-    """Replays these dead letters (None: all there are, oldest first). Raises RedisAway. `minimum`: see `decode`.
+    """Replays these dead letters (None: all, oldest first). Raises RedisAway. For `minimum` see `decode`.
 
-    An event keeps its place among the others about its item: that of the entry it came with.
+    An event keeps the place of its original entry in the order of events about its item.
     """
     done = Done()
     if letter_ids is None:
@@ -67,9 +67,9 @@ def _is_id(letter_id: str) -> bool:
 
 
 def event_of(letter: Fields, minimum: int = 1) -> Fields:
-    """The event in a dead letter as it was, naming the entry it came with; raises BadEvent if it can't be understood.
+    """Returns the event of a dead letter with the id of its original entry. Raises BadEvent if it can't be decoded.
 
-    Nothing is rewritten: what is a byte longer, or reads otherwise, might die again.
+    The fields are not rewritten: a longer or different text might become a dead letter again.
     """
     original_id = letter.get(ORIGINAL_ID, b"")
     if not ENTRY_ID.fullmatch(original_id):

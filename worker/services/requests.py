@@ -1,4 +1,4 @@
-"""Single requests: created, deleted, looked at."""
+"""Creates, deletes and shows single requests, and lists many."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -11,7 +11,7 @@ from worker.store.requests import Filter, NewRequest
 
 
 def create(database: Database, new: NewRequest) -> tuple[bool, UUID]:
-    """Adds a sign-up of today: True and its id; or False and the id of its like that is unresolved.
+    """Adds a request. Returns True and its id, or False and the id of the equal request that is unresolved.
 
     Raises DatabaseAway.
     """
@@ -19,13 +19,13 @@ def create(database: Database, new: NewRequest) -> tuple[bool, UUID]:
 
 
 def delete(database: Database, request_id: UUID) -> None:
-    """Deletes a request, in any state. Raises Refused if there is none, DatabaseAway."""
+    """Deletes a request in any state. Raises Refused if there is no such request, and DatabaseAway."""
     if not database.write(requests.remove, request_id):
         raise Refused(f"no such request: {request_id}")
 
 
 def show(database: Database, request_id: UUID) -> tuple[Any, Sequence[Any]]:
-    """A request and its attempt log. Raises Refused if there is none, DatabaseAway."""
+    """Returns a request and its attempt log. Raises Refused if there is no such request, and DatabaseAway."""
     found = database.read(_show, request_id)
     if found is None:
         raise Refused(f"no such request: {request_id}")
@@ -33,9 +33,9 @@ def show(database: Database, request_id: UUID) -> tuple[Any, Sequence[Any]]:
 
 
 def each(database: Database, which: Filter, limit: int, show: Callable[[Any], None]) -> int:
-    """Hands the matching requests to `show`, oldest first; returns how many. `limit` 0 means all.
+    """Calls `show` with each matching request, oldest first. Returns how many there were. `limit` 0 means all.
 
-    They are read as they are shown, so that there may be any number of them. Raises DatabaseAway.
+    Requests are streamed, so there may be any number of them. Raises DatabaseAway.
     """
     return database.read(_each, which, limit, show)
 
@@ -46,7 +46,7 @@ def _create(c: Connection, new: NewRequest) -> tuple[bool, UUID]:
             return True, added[0]
         if found := requests.unresolved(c, new.email, new.reference):
             return False, found
-        # It was resolved between the two statements.
+        # The equal request was resolved between the two statements: try again.
 
 
 def _show(c: Connection, request_id: UUID) -> tuple[Any, Sequence[Any]] | None:

@@ -1,4 +1,4 @@
-"""Rings for the waiting lists on which somebody may be told now."""
+"""Rings bells for the waiting lists that have requests to send."""
 
 from collections.abc import Iterable, Sequence
 from uuid import UUID
@@ -21,19 +21,19 @@ def ring_waiting(
     *,
     recent: float = BELL_SECONDS,
 ) -> int:
-    """Rings for those of these lists (None: of all) that have somebody to tell; returns how many bells went out.
+    """Rings for those of these lists (None: of all) that have requests to send. Returns how many lists were rung for.
 
-    A bell rung less than `recent` seconds ago is still on its way. Raises DatabaseAway, RedisAway; bells that are
-    lost to Redis are rung again by the next sweep.
+    A bell that was rung less than `recent` seconds ago counts as queued. Raises DatabaseAway, and RedisAway; the next
+    sweep rings the lost bells again.
     """
-    rung = database.write(_let_through, None if list_ids is None else list(list_ids), recent)
+    rung = database.write(_mark_rung, None if list_ids is None else list(list_ids), recent)
     if rung:
         bell.ring(rung)
     return len(rung)
 
 
 def try_to_ring(database: Database, bell: Bell, list_ids: Iterable[UUID] | None = None) -> int:
-    """`ring_waiting`, for those who need not know whether Redis is there. Raises DatabaseAway."""
+    """Like `ring_waiting`, but only logs that Redis is away. Raises DatabaseAway."""
     try:
         return ring_waiting(database, bell, list_ids)
     except RedisAway as away:
@@ -41,6 +41,6 @@ def try_to_ring(database: Database, bell: Bell, list_ids: Iterable[UUID] | None 
         return 0
 
 
-def _let_through(c: Connection, list_ids: Sequence[UUID] | None, recent: float) -> list[UUID]:
+def _mark_rung(c: Connection, list_ids: Sequence[UUID] | None, recent: float) -> list[UUID]:
     waiting = lists.with_work(c, list_ids)
     return lists.ring(c, waiting, recent=recent) if waiting else []

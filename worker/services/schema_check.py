@@ -1,4 +1,4 @@
-"""Whether the database has the tables that this program works with."""
+"""Checks that the database has the schema that this program needs."""
 
 import structlog
 
@@ -11,7 +11,7 @@ log = structlog.get_logger()
 
 
 def check_schema(database: Database) -> None:
-    """Raises SchemaOutdated unless the tables are those that this program knows (newer ones are only warned about)."""
+    """Raises SchemaOutdated if the schema is missing or older than this program. Logs a warning if it is newer."""
     match database.read(schema.state):
         case SchemaState.MISSING:
             raise SchemaOutdated(f"the database ({database.where}) has no tables yet: run `stockbell migrate`")

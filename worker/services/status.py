@@ -1,4 +1,4 @@
-"""How the line stands, in figures."""
+"""The figures of `stockbell status`."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -14,12 +14,12 @@ from worker.store.pauses import Paused
 from worker.stream.event_stream import Figures, Stream
 
 DUE_SECONDS = 60.0
-"""A request that is due longer than this should have been sent."""
+"""The `--check` option reports requests that have been due for longer than this many seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """What `stockbell status` shows. Parts that only Redis knows are None if it is away."""
+    """The figures that `stockbell status` shows. Those that come from Redis are None if it is away."""
 
     requests: RequestFigures
     events: Figures | None
@@ -30,7 +30,7 @@ class Status:
 
     @property
     def troubles(self) -> list[str]:
-        """What somebody has to look at: requests due for too long, overdue claims, mails that can't be made."""
+        """The problems that need attention: requests due for too long, overdue claims, mails that can't be rendered."""
         found = self.requests
         oldest = found.oldest_due_seconds
         troubles = {
@@ -41,7 +41,7 @@ class Status:
         return [words for words, holds in troubles.items() if holds]
 
     def as_json(self) -> dict[str, Any]:
-        """The figures under the names that scripts rely on."""
+        """Returns the figures as JSON, with the names that scripts rely on."""
         events = self.events
         return {
             "requests": self.requests.by_status,
@@ -67,7 +67,7 @@ class Status:
 
 
 def read_status(database: Database, stream: Stream, bell: Bell, lease: float) -> Status:
-    """Looks at everything; `lease` (seconds) tells which workers live. Raises DatabaseAway."""
+    """Reads all figures. Workers whose heartbeat is younger than `lease` (seconds) are alive. Raises DatabaseAway."""
     requests, breaker_, paused = database.read(_read, lease)
     events, bells, trouble = None, None, None
     try:

@@ -1,4 +1,4 @@
-"""The sweep: rescues, puts in line what is due, and rings for it. To rescue it needs neither Redis nor a worker."""
+"""The sweep: rescues claims, makes deferred requests due, and rings bells. Rescue needs neither Redis nor a worker."""
 
 import structlog
 
@@ -11,29 +11,29 @@ from worker.store.database import Database
 from worker.store.lists import BELL_SECONDS
 
 FORGET_LEASES = 60
-"""A process not seen for so many leases is forgotten, if it holds nothing."""
+"""An owner that was not seen for this many leases is removed if it holds no claims."""
 
 log = structlog.get_logger()
 
 
 class Sweeper:
-    """Sweeps every now and then; two of them do no harm. Lease and interval in seconds."""
+    """Runs sweeps. Several may run at the same time. `lease` and `interval` are in seconds."""
 
     def __init__(self, database: Database, bell: Bell, *, lease: float, interval: float) -> None:
         self._database = database
         self._bell = bell
         self._lease = lease
-        # Heartbeats are believed only if somebody has swept, and so the database has been there, lately.
+        # A recent sweep shows that the database was reachable, so that missing heartbeats mean dead owners.
         self._fresh = max(lease / 2, 2 * interval)
         self._redis_is_away = False
 
     def sweep(self) -> None:
-        """One whole sweep; raises DatabaseAway."""
+        """Runs one full sweep. Raises DatabaseAway."""
         self.put_in_line()
         self.ring()
 
     def put_in_line(self) -> None:
-        """The half of a sweep that needs only the database: rescues, and puts in line what is due."""
+        """Runs the part of a sweep that needs only the database: rescues claims and makes deferred requests due."""
         self._rescue()
         due = self._database.write(sweep.put_in_line)
         if due:
@@ -41,7 +41,7 @@ class Sweeper:
         self._database.write(owners.forget, FORGET_LEASES * self._lease)
 
     def ring(self) -> None:
-        """The other half. Redis being away is logged once; finding it out may take ten seconds."""
+        """Runs the part that needs Redis. If Redis is away, the call may take ten seconds; this is logged only once."""
         try:
             self._ring()
             self._redis_is_away = False
@@ -60,11 +60,11 @@ class Sweeper:
             log.warning("mail.failed", request_id=str(request_id), code="OUTCOME_UNKNOWN")
 
     def _ring(self) -> None:
-        # If the queue is empty, bells that were rung lately are answered or lost: ring again for what is left.
+        # If the queue is empty, all recent bells were answered or lost, so ring again for what is left.
         queued = self._bell.queued()
         if not queued and self._database.read(breaker.probe_is_due):
             self._bell.ring_probe()
-        # If it is long, a bell takes its time to get through: ringing again meanwhile would only make it longer.
+        # If the queue is long, a bell waits in it for a while. Ringing again would only make the queue longer.
         recent = BELL_SECONDS + SLICE_SECONDS * queued if queued else 0.0
         rung = ring_waiting(self._database, self._bell, recent=recent)
         if rung:

@@ -1,4 +1,4 @@
-"""The mail as a customer would get it, without a customer: to look at, or to send to oneself."""
+"""Makes the mail that a customer would get, for `preview` and `send-test`."""
 
 import asyncio
 from dataclasses import dataclass
@@ -17,12 +17,12 @@ from worker.store.claims import Claim
 from worker.store.database import Database
 
 SECONDS: Final = 60.0
-"""How long a test mail may take."""
+"""Seconds that sending a test mail may take."""
 
 
-@dataclass(slots=True, unsafe_hash=True)  # not frozen: `ItemFacts` is about rows, which have no read-only columns
+@dataclass(slots=True, unsafe_hash=True)  # not frozen: the protocol `ItemFacts` has writable attributes, as rows have
 class Facts:
-    """What the mail says of the item."""
+    """The item's details for the mail."""
 
     catalog_item_id: str
     options: str
@@ -37,7 +37,7 @@ SAMPLE: Final = Facts("stockbell-test", "{}", name="Stockbell's test mail", url=
 
 
 def facts_of(database: Database, reference: CatalogReference) -> Facts:
-    """What events told of an item; of one that nobody knows only its id. Raises DatabaseAway."""
+    """Returns the item details that events reported. An unknown item has only its id. Raises DatabaseAway."""
     options = options_text(reference.options)
     row = database.read(admin.item, reference.item)
     if row is None:
@@ -46,7 +46,7 @@ def facts_of(database: Database, reference: CatalogReference) -> Facts:
 
 
 def write(writer: LetterWriter, facts: Facts, address: str, *, item_url: str | None, locale: str | None) -> Mail:
-    """The mail, under an id of its own. Raises Refused if it can't be made, with the reason."""
+    """Writes a mail with a new id. Raises Refused, with the reason, if it can't be made."""
     claim = Claim(uuid7(), 0, uuid7(), uuid7(), address, item_url, locale, Tries())
     match writer.write(claim, facts):
         case Failed(FailureCode.MISSING_ITEM_URL, _, reason):
@@ -60,12 +60,12 @@ def write(writer: LetterWriter, facts: Facts, address: str, *, item_url: str | N
 
 
 def message(mail: Mail) -> bytes:
-    """The whole message as it arrives: without what only the way there needs (RFC 5321 section 4.5.2)."""
+    """Returns the message as it arrives, without SMTP's dot-stuffing and end mark (RFC 5321, section 4.5.2)."""
     return mail.content.removesuffix(b".\r\n").replace(b"\r\n..", b"\r\n.")
 
 
 def texts(mail: Mail) -> tuple[str, str]:
-    """A mail's text and its HTML, as a mail program shows them."""
+    """Returns a mail's plain text and its HTML, decoded."""
     parsed = message_from_bytes(message(mail), policy=policy.default)
     bodies = (parsed.get_body((kind,)) for kind in ("plain", "html"))
     text, html = (str(body.get_content()) if body else "" for body in bodies)
@@ -73,29 +73,29 @@ def texts(mail: Mail) -> tuple[str, str]:
 
 
 def send(mailer: Mailer, mail: Mail) -> Outcome:
-    """Sends one mail at once, and tells how it ended. Nothing is recorded."""
+    """Sends one mail now and returns its outcome. Records nothing."""
     return asyncio.run(_send(mailer, mail))
 
 
 async def _send(mailer: Mailer, mail: Mail) -> Outcome:
-    only = _Only(mail)
+    source = _SingleMail(mail)
     down: RelayDown | None = None
     try:
         async with asyncio.timeout(SECONDS):
             for _ in mailer.relays:
-                only = _Only(mail)
-                down = await mailer.run(only, only.report)
-                if not isinstance(only.outcome, RelayDown):  # the next relay may take what this one would not
+                source = _SingleMail(mail)
+                down = await mailer.run(source, source.report)
+                if not isinstance(source.outcome, RelayDown):  # otherwise the next relay may take the mail
                     break
-    except TimeoutError:  # if the mail was on its way, that is reported all the same
+    except TimeoutError:  # a mail that was being sent has an outcome all the same
         pass
     finally:
         await mailer.close()
-    return only.outcome or down or NotSent("the relay has not let us in in time")
+    return source.outcome or down or NotSent("the relay did not accept the connection in time")
 
 
-class _Only:
-    """A source of one mail."""
+class _SingleMail:
+    """A `Source` of one mail."""
 
     def __init__(self, mail: Mail) -> None:
         self._unsent = [mail]

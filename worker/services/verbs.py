@@ -1,4 +1,4 @@
-"""What admins do to many requests at once, in chunks, and to whom sending stops and goes on."""
+"""The commands for admins: changes to many requests, in chunks, and pause and resume."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -16,41 +16,40 @@ from worker.store.database import Connection, Database
 from worker.store.requests import Filter
 
 CHUNK = 1000
-"""requests a transaction"""
+"""requests per transaction"""
 
 Verb = Callable[[Connection, Sequence[UUID]], Changed]
 Show = Callable[[Any], None]
-"""takes a request (a row of `store.requests.find`) that a dry run would change"""
+"""shows a request (a row of `store.requests.find`) that a dry run would change"""
 
 
 @dataclass(slots=True)
 class Summary:
-    """What a verb did to many."""
+    """The result of a verb on many requests."""
 
     changed: int = 0
     lists: set[UUID] = field(default_factory=set)
-    """the waiting lists of those that were changed"""
+    """the waiting lists of the changed requests"""
     refused: dict[UUID, str] = field(default_factory=dict)
-    """why the others were not"""
+    """the reason for each request that was not changed"""
 
 
 @dataclass(frozen=True, slots=True)
 class Verbs:
-    """The verbs of admins, for requests named by id or found by a filter.
+    """The verbs for admins, on requests named by id or selected by a filter.
 
-    All of them raise DatabaseAway. A Redis that is away only makes changed requests wait for the
-    next sweep.
+    All of them raise DatabaseAway. If Redis is away, changed requests wait for the next sweep.
     """
 
     database: Database
     bell: Bell
 
     def retry(self, which: Sequence[UUID] | Filter, *, ordered: bool, force: bool) -> Summary:
-        """FAILED -> RECEIVED; with `ordered` they are sent whatever the stock."""
+        """Moves FAILED requests to RECEIVED. With `ordered` they are sent whatever the stock is."""
         return self._rung(self._each(which, partial(admin.retry, ordered=ordered, force=force)))
 
     def would_retry(self, which: Sequence[UUID] | Filter, *, force: bool, show: Show) -> Summary:
-        """What `retry` would do. Changes nothing, and shows whom it would change."""
+        """Returns what `retry` would do, and shows the requests that it would change. Changes nothing."""
         taken: dict[Key, UUID] = {}
 
         def verb(c: Connection, ids: Sequence[UUID]) -> Changed:
@@ -62,30 +61,30 @@ class Verbs:
         return self._each(which, verb)
 
     def report(self, which: Sequence[UUID] | Filter) -> Summary:
-        """Orders RECEIVED requests to be told now, whatever the stock."""
+        """Marks RECEIVED requests to be sent now, whatever the stock is."""
         return self._rung(self._each(which, admin.report))
 
     def mark_sent(self, which: Sequence[UUID]) -> Summary:
-        """RECEIVED, FAILED -> NOTIFICATION_SENT: the mail went out by other means."""
+        """Moves RECEIVED and FAILED requests to NOTIFICATION_SENT, for mails that were sent by other means."""
         return self._each(which, admin.mark_sent)
 
     def pause(self, reference: CatalogReference | None) -> bool:
-        """Stops sending for an item (None: everything); False if it was paused already."""
+        """Pauses sending for an item (None: everything). Returns False if it was paused already."""
         return self.database.write(pauses.pause, reference)
 
     def resume(self, reference: CatalogReference | None) -> bool:
-        """Lets sending go on where `pause` stopped it; False if it was not paused."""
+        """Ends the pause with this reference. Returns False if there is none."""
         resumed = self.database.write(pauses.resume, reference)
         if resumed:
             try_to_ring(self.database, self.bell, waiting_lists(self.database, reference))
         return resumed
 
     def still_stopped_by(self, reference: CatalogReference) -> str | None:
-        """The wider pause that goes on when the one of this item or variant is taken back; for people."""
+        """Returns, as text, the wider pause that still stops this item or variant; None if there is none."""
         return self.database.read(pauses.wider, reference)
 
     def is_known(self, reference: CatalogReference) -> bool:
-        """Whether anybody ever waited for this item or variant, or an event told of it."""
+        """Whether a request or an event has ever named this item or variant."""
         return self.database.read(pauses.is_known, reference)
 
     def _rung(self, done: Summary) -> Summary:
@@ -96,7 +95,7 @@ class Verbs:
     def _each(self, which: Sequence[UUID] | Filter, verb: Verb) -> Summary:
         done = Summary()
         if isinstance(which, Filter):
-            # Read on one connection while the other one writes: no list of a million ids.
+            # One connection reads while another one writes, so a million ids need no list in memory.
             self.database.read(self._found, which, verb, done)
         else:
             self._in_chunks(dict.fromkeys(which), verb, done)
@@ -114,7 +113,7 @@ class Verbs:
 
 
 def waiting_lists(database: Database, reference: CatalogReference | None) -> Sequence[UUID] | None:
-    """The waiting lists of an item that have these options; None (which is all) where no item is named."""
+    """Returns the waiting lists of an item that include these options, or None (all lists) without a reference."""
     if reference is None:
         return None
     return database.read(requests.lists_of, reference.item, reference.options)

@@ -1,4 +1,4 @@
-"""Requests in Wix's words, as JSON: camelCase, times in ISO 8601 UTC with milliseconds."""
+"""Requests as JSON with the names of Wix: camelCase, and times in ISO 8601 UTC with milliseconds."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -9,12 +9,12 @@ from worker.models import Status
 
 
 def timestamp(at: datetime) -> str:
-    """As Wix writes times: `2026-11-23T09:00:00.000Z`."""
+    """Formats a time as Wix does: `2026-11-23T09:00:00.000Z`."""
     return f"{at.astimezone(UTC).replace(tzinfo=None).isoformat(timespec='milliseconds')}Z"
 
 
 def request_json(row: Any) -> dict[str, object]:
-    """A request (a row of `store.requests.find`). What Wix leaves out until it is set is left out."""
+    """Returns a request (a row of `store.requests.find`) as JSON. Leaves out unset fields, as Wix does."""
     found: dict[str, object] = {
         "id": str(row.id),
         "catalogReference": _reference_json(row),
@@ -42,7 +42,7 @@ def _waiting_json(row: Any) -> dict[str, object]:
 
 
 def attempts_json(rows: Sequence[Any]) -> list[dict[str, object]]:
-    """The attempt log (rows of `store.requests.attempts`)."""
+    """Returns the attempt log (rows of `store.requests.attempts`) as JSON."""
     return [
         {
             "at": timestamp(row.at),
