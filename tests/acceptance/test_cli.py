@@ -163,9 +163,9 @@ def test_pause_and_resume_say_what_they_did(alone: Stockbell) -> None:
     variant = ("--item", "mug-1", "--option", "size=L")
     assert done(alone.run("pause", *variant)) == "mug-1 size=L: paused\n"
     assert done(alone.run("pause", *variant)) == "mug-1 size=L: was paused already\n"
-    assert done(alone.run("pause", "--item", "cup-1")).startswith("cup-1: paused; no such item known yet")
+    assert done(alone.run("pause", "--item", "cup-1")).startswith("cup-1: paused; the item is not known yet")
     unknown = json.loads(done(alone.run("pause", "--item", "cup-2", "--json")))
     assert unknown == {"changed": 1, "refused": [], "known": False}
     assert done(alone.run("resume", "--item", "mug-1")) == "mug-1: was not paused\n"
     done(alone.run("pause"))
-    assert done(alone.run("resume", *variant)) == "mug-1 size=L: resumed; everything is paused, though\n"
+    assert done(alone.run("resume", *variant)) == "mug-1 size=L: resumed; but everything is still paused\n"

@@ -1,7 +1,7 @@
-"""The command line: one module per group of commands, each command a few lines over a service.
+"""The command line. Each module has one group of commands; each command is a few lines that call a service.
 
-What a command needs is imported in its function, so that `stockbell --help` is there at once. Data goes to stdout,
-everything else to stderr. Exit codes: 0 done, 1 something was refused or failed, 2 usage.
+Commands import what they need inside their function, so that `stockbell --help` is fast. Data goes to stdout,
+everything else to stderr. Exit codes: 0 done, 1 something was refused or failed, 2 wrong usage.
 """
 
 import errno
@@ -18,12 +18,13 @@ from worker.domain.errors import StockbellError
 FAILED: Final = 1
 _FULL: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
-_HELP = """Tells customers that an item they waited for is back in stock.
+_HELP = """Send a mail to customers when an item that they wait for is back in stock.
 
-Stock systems publish events to Redis; Stockbell finds who waits for the item, mails them once, and records it. \
-Settings come from the environment or a file .env; `stockbell doctor` checks them.
+Stock systems publish events to Redis. Stockbell finds the customers who wait for the item, sends each of them one \
+mail, and records the result. Settings come from the environment or from a file .env; `stockbell doctor` checks them.
 
-[bold]To begin:[/bold] stockbell migrate, then stockbell import requests.csv, then listen, work and schedule.
+[bold]First steps:[/bold] run `stockbell migrate`, then `stockbell import requests.csv`, then start `listen`, `work` \
+and `schedule`.
 """
 
 app = typer.Typer(
@@ -40,13 +41,13 @@ for group in (processes, requests, events, admin, mails, ops):
 
 
 def main() -> None:
-    """Runs the command that the process was started with, and ends the process."""
+    """Runs the command of this process, and ends the process."""
     try:
         _refuse_undecodable(sys.argv)
         app()
     except StockbellError as error:
         _end(f"stockbell: {error}", FAILED)
-    except SystemExit as end:  # an interrupt too, see `config.start`
+    except SystemExit as end:  # also after an interrupt, see `config.start`
         _end(None, end.code)
     except OSError as error:
         if error.errno not in _FULL:
@@ -63,7 +64,7 @@ def _refuse_undecodable(arguments: list[str]) -> None:
 
 
 def _end(message: str | None, code: str | int | None) -> None:
-    """Ends the process; whoever reads our output may have gone before us, or have no more room for it."""
+    """Ends the process. The reader of the output may have closed it, or the disk may be full."""
     try:
         if message:
             print(message, file=sys.stderr)
@@ -75,7 +76,7 @@ def _end(message: str | None, code: str | int | None) -> None:
 
 
 def _end_unwritten(error: OSError) -> None:
-    # What is still in the buffer would fail once more when Python ends.
+    # Python writes the rest of the buffer when it ends, and that would fail again.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     if error.errno != errno.EPIPE:
         with suppress(OSError):

@@ -1,4 +1,4 @@
-"""What admins do to many requests at once: `retry`, `report`, `mark-sent`, `pause`, `resume`."""
+"""Commands for admins that act on many requests: `retry`, `report`, `mark-sent`, `pause`, `resume`."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
@@ -21,7 +21,7 @@ def add_to(app: typer.Typer) -> None:
     add_commands(
         app,
         {"retry": retry, "report": report, "mark-sent": mark_sent, "pause": pause, "resume": resume},
-        panel="What admins do",
+        panel="Admin",
     )
 
 
@@ -30,22 +30,23 @@ def retry(
     item: ItemOption = None,
     app_id: AppId = None,
     option: Option = None,
-    reason: Annotated[str | None, typer.Option(metavar="CODE", help="Only with this failure code.")] = None,
-    since: Annotated[str | None, typer.Option(metavar="TIME", help="Only failed since then (ISO 8601).")] = None,
-    everything: Annotated[bool, typer.Option("--all", help="All that FAILED.")] = False,
+    reason: Annotated[str | None, typer.Option(metavar="CODE", help="Only requests with this failure code.")] = None,
+    since: Annotated[str | None, typer.Option(metavar="TIME", help="Only failed since this time (ISO 8601).")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="All FAILED requests.")] = False,
     even_if_sold_out: Annotated[
-        bool, typer.Option("--even-if-sold-out", help="Send whatever the stock, as for ids.")
+        bool, typer.Option("--even-if-sold-out", help="Send even if the item is sold out, as for ids.")
     ] = False,
     force: Annotated[
-        bool, typer.Option("--force", help="Also OUTCOME_UNKNOWN, who may have been told already, and SUPPRESSED.")
+        bool, typer.Option("--force", help="Also OUTCOME_UNKNOWN (the mail may have arrived) and SUPPRESSED.")
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Change nothing; show who would be retried.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Change nothing, show what would change.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Try FAILED requests again.
+    """Retry FAILED requests.
 
-    By id they are sent whatever the stock. By --item, --reason, --since or --all they wait again, and are sent once
-    the item is in stock. --since goes by the last try, also of what could not be tried (no link, no usable address).
+    Requests named by ID are sent even if the item is sold out. Requests selected by --item, --reason, --since or --all
+    wait again until the item is in stock. --since compares with the time of the last attempt; for requests without an
+    attempt (no link, no usable address) it compares with the time of the sign-up.
 
     [bold]Example:[/bold]  stockbell retry --reason RETRIES_EXHAUSTED --since 2026-11-23 --dry-run
     """
@@ -68,7 +69,7 @@ def retry(
         _dry_run(parts, which, malformed, force=force, as_json=as_json)
         return
     done = _verbs(parts).retry(which, ordered=bool(ids) or even_if_sold_out, force=force)
-    say_summary(done, "to be tried again", malformed, as_json=as_json)
+    say_summary(done, "will be retried", malformed, as_json=as_json)
 
 
 def _dry_run(parts: "Parts", which: Any, malformed: list[str], *, force: bool, as_json: bool) -> None:
@@ -84,7 +85,7 @@ def _dry_run(parts: "Parts", which: Any, malformed: list[str], *, force: bool, a
         say(list_header())
     done = _verbs(parts).would_retry(which, force=force, show=show)
     more = {"dryRun": True, "ids": shown} if as_json else {}
-    say_summary(done, "would be tried again", malformed, as_json=as_json, more=more)
+    say_summary(done, "would be retried", malformed, as_json=as_json, more=more)
 
 
 def report(
@@ -94,10 +95,10 @@ def report(
     option: Option = None,
     as_json: Json = False,
 ) -> None:
-    """Tell those who wait now, whatever the stock (Wix: Report Items Back In Stock).
+    """Send waiting requests now, even if the item is sold out (Wix: Report Items Back In Stock).
 
-    Takes either --item, for all who wait for it, or ids. What is paused stays paused, and who is being told already
-    is refused.
+    Give either --item, for all requests that wait for the item, or ids. Pauses still apply. Requests that are being
+    sent are refused.
 
     [bold]Example:[/bold]  stockbell report --item mug-1 --option size=L
     """
@@ -111,24 +112,24 @@ def report(
     which: Sequence[UUID] | Filter = known
     if not ids:
         which = Filter(is_unresolved=True, lists=waiting_lists(parts.database, reference))
-    say_summary(_verbs(parts).report(which), "to be told now", malformed, as_json=as_json)
+    say_summary(_verbs(parts).report(which), "will be sent now", malformed, as_json=as_json)
 
 
 def mark_sent(
     ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Ids of requests.", show_default=False)],
     as_json: Json = False,
 ) -> None:
-    """Mark requests as told by other means (Wix: Mark As Notification Sent)."""
+    """Mark requests as sent, because the customer was told by other means (Wix: Mark As Notification Sent)."""
     known, malformed = _ids(ids)
     done = _verbs(session.ready_parts()).mark_sent(known)
     say_summary(done, "marked as sent", malformed, as_json=as_json)
 
 
 def pause(item: ItemOption = None, app_id: AppId = None, option: Option = None, as_json: Json = False) -> None:
-    """Stop sending, for everything or for one item. Requests are kept, and still come in.
+    """Stop sending, for everything or for one item. Requests are kept, and new ones are accepted.
 
-    Takes effect within a second. Without --option an item stops with all its variants, with --option that variant
-    alone. An item that nobody knows yet can be paused too.
+    Takes effect within a second. Without --option all variants of the item are paused, with --option only that
+    variant. An unknown item can be paused too.
 
     [bold]Example:[/bold]  stockbell pause --item mug-1
     """
@@ -136,7 +137,7 @@ def pause(item: ItemOption = None, app_id: AppId = None, option: Option = None, 
     verbs = _verbs(session.ready_parts())
     changed = verbs.pause(reference)
     is_known = reference is None or verbs.is_known(reference)
-    note = "" if is_known else "; no such item known yet, it will apply when it appears"
+    note = "" if is_known else "; the item is not known yet, the pause will apply when it appears"
     if as_json:
         say_json({"changed": int(changed), "refused": [], "known": is_known})
     else:
@@ -144,7 +145,7 @@ def pause(item: ItemOption = None, app_id: AppId = None, option: Option = None, 
 
 
 def resume(item: ItemOption = None, app_id: AppId = None, option: Option = None, as_json: Json = False) -> None:
-    """Let sending go on: takes back what `pause` did with the same --item and --option."""
+    """Start sending again: end the pause that has the same --item and --option."""
     reference = arguments.optional_reference(item, app_id, option)
     verbs = _verbs(session.ready_parts())
     changed = verbs.resume(reference)
@@ -152,7 +153,7 @@ def resume(item: ItemOption = None, app_id: AppId = None, option: Option = None,
     if as_json:
         say_json({"changed": int(changed), "refused": []})
     else:
-        note = f"; {wider} is paused, though" if wider else ""
+        note = f"; but {wider} is still paused" if wider else ""
         say(f"{reference_text(reference)}: {'resumed' if changed else 'was not paused'}{note}")
 
 
@@ -163,6 +164,6 @@ def _verbs(parts: "Parts") -> "Verbs":
 
 
 def _ids(texts: list[str] | None) -> tuple[list[UUID], list[str]]:
-    """Those that can be ids, and those that can't."""
+    """Returns the valid ids, and the texts that are not ids."""
     found = {text: arguments.request_id(text) for text in texts or ()}
     return [id_ for id_ in found.values() if id_], [text for text, id_ in found.items() if not id_]

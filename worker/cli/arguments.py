@@ -1,4 +1,4 @@
-"""Arguments and options that several commands have, and how their texts are read."""
+"""Arguments and options that several commands share, and the parsing of their values."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -12,10 +12,10 @@ from worker.domain.errors import BadReference, BadUrl
 
 ItemArgument = Annotated[str, typer.Argument(metavar="ITEM", help="The catalog item's id.", show_default=False)]
 ItemOption = Annotated[str | None, typer.Option("--item", metavar="ITEM", help="Only this catalog item.")]
-AppId = Annotated[str | None, typer.Option("--app-id", help="The item's catalog app; without it Wix Stores.")]
+AppId = Annotated[str | None, typer.Option("--app-id", help="The id of the item's catalog app. Default: Wix Stores.")]
 Option = Annotated[
     list[str] | None,
-    typer.Option("--option", metavar="NAME=VALUE", help="An option of the item, like size=L. Repeatable."),
+    typer.Option("--option", metavar="NAME=VALUE", help="An option of the item, like size=L. May be repeated."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 IdArgument = Annotated[str, typer.Argument(metavar="ID", help="The request's id.", show_default=False)]
@@ -23,12 +23,12 @@ IdArguments = Annotated[list[str] | None, typer.Argument(metavar="ID", help="Ids
 
 
 def reference_of(item: str, app_id: str | None, options: Sequence[str] | None) -> CatalogReference:
-    """What ITEM, --app-id and --option name together; raises BadReference."""
+    """Returns the reference that ITEM, --app-id and --option name. Raises BadReference."""
     return CatalogReference(item_of(item, app_id), _options(options or ()))
 
 
 def optional_reference(item: str | None, app_id: str | None, options: Sequence[str] | None) -> CatalogReference | None:
-    """The same where --item may be left out."""
+    """Like `reference_of`, for commands where --item is optional."""
     if item is not None:
         return reference_of(item, app_id, options)
     if app_id or options:
@@ -43,18 +43,18 @@ def _options(texts: Sequence[str]) -> Options:
             raise typer.BadParameter("--option must be NAME=VALUE, like size=L")
     options = {name: value for name, _, value in pairs}
     if len(options) < len(pairs):
-        raise BadReference("options name one option twice")
+        raise BadReference("--option names the same option twice")
     return canonical_options(options)
 
 
 def check_choice(ids: Sequence[str] | None, *, filtered: bool, hint: str) -> None:
-    """Ids or a filter, and not both."""
+    """Raises BadParameter unless there are either ids or a filter, but not both."""
     if bool(ids) == filtered:
         raise typer.BadParameter(f"give either ids or a filter ({hint})")
 
 
 def request_id(text: str) -> UUID | None:
-    """An id as it was typed; None if it can't be one."""
+    """Parses an id. Returns None if the text is not an id."""
     try:
         return UUID(text)
     except ValueError:
@@ -62,7 +62,7 @@ def request_id(text: str) -> UUID | None:
 
 
 def item_url(text: str | None) -> str | None:
-    """The page of an item, fit for a mail; raises BadUrl."""
+    """Returns an item's URL, checked for use in a mail. Raises BadUrl."""
     try:
         return checked_url(text) if text else None
     except BadUrl as bad:
@@ -70,7 +70,7 @@ def item_url(text: str | None) -> str | None:
 
 
 def time_of(text: str | None) -> datetime | None:
-    """A time as people type it: ISO 8601, or a date alone; UTC where nothing else is said."""
+    """Parses an ISO 8601 time or date. Without a UTC offset it is UTC. Raises BadParameter."""
     if text is None:
         return None
     try:
@@ -81,7 +81,7 @@ def time_of(text: str | None) -> datetime | None:
 
 
 def reason_of(text: str | None) -> str | None:
-    """A failure code in whatever case it was typed."""
+    """Returns a failure code in upper case. Raises BadParameter if there is no such code."""
     from worker.domain.outcomes import TEMPLATE_ERROR, FailureCode
 
     if text is None:

@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 
 
 FIELDS_SHOWN = 200
-"""characters of an event that nobody understood; all of it is in the JSON"""
+"""characters of a dead letter's fields in the plain list; the JSON has all of them"""
 
-LetterIds = Annotated[list[str] | None, typer.Argument(metavar="ID", help="Ids of dead letters, as listed.")]
+LetterIds = Annotated[list[str] | None, typer.Argument(metavar="ID", help="Ids of dead letters, from the list.")]
 AllLetters = Annotated[bool, typer.Option("--all", help="All dead letters.")]
 
 
 def add_to(app: typer.Typer) -> None:
     """Adds the commands of this module."""
     add_commands(app, {"publish": publish}, panel="Events")
-    letters = add_group(app, "dead-letters", "Events that could not be understood.", panel="Events")
+    letters = add_group(app, "dead-letters", "List, replay and drop events that could not be decoded.", panel="Events")
     add_commands(letters, {"list": list_dead_letters, "replay": replay, "drop": drop})
 
 
@@ -32,21 +32,21 @@ def publish(
     item: ItemArgument,
     app_id: AppId = None,
     option: Option = None,
-    quantity: Annotated[int | None, typer.Option(help="How many are in stock.")] = None,
+    quantity: Annotated[int | None, typer.Option(help="The quantity in stock.")] = None,
     in_stock: Annotated[
-        bool | None, typer.Option("--in-stock/--out-of-stock", help="In stock or not; beats --quantity.")
+        bool | None, typer.Option("--in-stock/--out-of-stock", help="In stock or not. Overrides --quantity.")
     ] = None,
     name: Annotated[str | None, typer.Option(help="The item's name, for the mail.")] = None,
     price: Annotated[str | None, typer.Option(help="Its price, like 12.50.")] = None,
     currency: Annotated[str | None, typer.Option(help="The price's currency, like EUR.")] = None,
-    image_url: Annotated[str | None, typer.Option(help="A picture of it.")] = None,
-    item_url: Annotated[str | None, typer.Option(help="Its page, for the link in the mail.")] = None,
+    image_url: Annotated[str | None, typer.Option(help="The URL of its picture.")] = None,
+    item_url: Annotated[str | None, typer.Option(help="The URL of its page, for the link in the mail.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Publish an inventory event, as a stock system would; prints the entry's id.
+    """Publish an inventory event, like a stock system, and print the id of its stream entry.
 
-    Needs --quantity, --in-stock or --out-of-stock, and no database. With --option it is about that variant, else about
-    the whole item. An empty name, price, currency or URL clears what earlier events said.
+    Needs --quantity, --in-stock or --out-of-stock. Needs no database. With --option the event is about that variant,
+    without it about the whole item. An empty name, price, currency or URL clears the value of earlier events.
 
     [bold]Example:[/bold]  stockbell publish mug-1 --quantity 5 --name "Blue mug" --item-url https://shop.example/p/mug-1
     """
@@ -64,10 +64,10 @@ def publish(
 
 
 def list_dead_letters(
-    limit: Annotated[int, typer.Option(min=0, help="The newest so many; 0 for all.")] = 100,
+    limit: Annotated[int, typer.Option(min=0, help="Show only this many, the newest. 0: all.")] = 100,
     as_json: Json = False,
 ) -> None:
-    """List dead letters, the newest last, with the reason and the event's own fields."""
+    """List dead letters with their reason and the fields of the event. The newest comes last."""
     for letter in session.parts().stream.dead_letters(limit):
         found = _letter_json(letter)
         if as_json:
@@ -79,10 +79,10 @@ def list_dead_letters(
 
 
 def replay(ids: LetterIds = None, everything: AllLetters = False, as_json: Json = False) -> None:
-    """Put dead letters back into the event stream, once they can be understood.
+    """Put dead letters back into the event stream, for example after an upgrade that can decode them.
 
-    That is after an upgrade that understands more. An event keeps the time it came in at first: whatever was told of
-    its item since then wins. What still can't be understood is refused, with the reason, and stays where it is.
+    An event keeps the time of its original entry, so newer events about the item still win. A dead letter that still
+    can't be decoded is refused with the reason, and stays in the list.
     """
     from worker.services.replaying import replay
 
@@ -117,5 +117,5 @@ def _text(value: bytes) -> str:
 
 
 def _printable(text: str) -> str:
-    """Whoever may write to Redis must not steer the admin's terminal."""
+    """Replaces control characters, so that an event can't control the admin's terminal."""
     return "".join(sign if sign.isprintable() else "?" for sign in text)

@@ -1,4 +1,4 @@
-"""The mail itself, tried out: `preview` and `send-test`."""
+"""Commands that show and test the mail: `preview` and `send-test`."""
 
 import re
 from pathlib import Path
@@ -23,7 +23,7 @@ NOBODY, SHOP = "customer@shop.example", "no-reply@shop.example"
 
 About = Annotated[str | None, typer.Option("--item", metavar="ITEM", help="The mail is about this catalog item.")]
 Locale = Annotated[str | None, typer.Option(help="The language of the mail, like de or de-AT.")]
-ItemUrl = Annotated[str | None, typer.Option(help="The item's page, where events and settings name none.")]
+ItemUrl = Annotated[str | None, typer.Option(help="The URL of the item's page, if events and settings have none.")]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -37,12 +37,12 @@ def preview(
     option: Option = None,
     item_url: ItemUrl = None,
     locale: Locale = None,
-    folder: Annotated[Path, typer.Option("--folder", help="Where to write the files; made if need be.")] = Path(),
+    folder: Annotated[Path, typer.Option("--folder", help="Where to write the files. Created if missing.")] = Path(),
     as_json: Json = False,
 ) -> None:
-    """Write the mail about ITEM to files: its HTML, its text, and the whole message (.eml).
+    """Write the mail about ITEM to files: its HTML, its plain text, and the whole message (.eml).
 
-    With what events told of the item so far. Prints where the files are. Sends nothing, and needs no relay.
+    Uses the details that events have reported. Prints the paths of the files. Sends nothing, and needs no relay.
 
     [bold]Example:[/bold]  stockbell preview mug-1 --locale de --folder mails
     """
@@ -55,7 +55,7 @@ def preview(
     parts = session.ready_parts()
     facts = trying.facts_of(parts.database, reference)
     if facts == trying.Facts(facts.catalog_item_id, facts.options):
-        complain("no event has told this item's name, price, picture or link yet: the mail knows its id only")
+        complain("no event has named this item's name, price, picture or link yet: the mail shows only its id")
     writer = _writer(parts, parts.settings.mail_from or Mailbox("", SHOP))
     mail = trying.write(writer, facts, NOBODY, item_url=url, locale=language)
     stem = "-".join(["preview", item, *([language] if language else [])])
@@ -91,9 +91,10 @@ def send_test(
     locale: Locale = None,
     as_json: Json = False,
 ) -> None:
-    """Send a real mail to ADDRESS through the relay (the first that can be used), and print what it said.
+    """Send a real mail to ADDRESS through the first relay that works, and print the relay's reply.
 
-    About a sample, or with --item about an item as events told of it. Nothing is recorded, and no request is made.
+    The mail is about a sample item; with --item it is about that item, with the details that events have reported.
+    Nothing is recorded, and no request is created.
 
     [bold]Example:[/bold]  stockbell send-test me@shop.example
     """
@@ -108,7 +109,7 @@ def send_test(
     facts = trying.facts_of(parts.database, reference) if reference else trying.SAMPLE
     mail = trying.write(_writer(parts, parts.sender), facts, recipient, item_url=url, locale=language)
     outcome = trying.send(mailer, mail)
-    # Of one relay people know which it was.
+    # With only one relay its name says nothing new.
     _say_outcome(outcome, relay=str(mailer.relay_in_use) if len(mailer.relays) > 1 else None, as_json=as_json)
 
 
@@ -122,7 +123,7 @@ def _say_outcome(outcome: "Outcome", *, relay: str | None, as_json: bool) -> Non
     elif is_sent:
         say(f"{relay}: {words}" if relay else words)
     else:
-        complain(f"stockbell: {'not sent' if is_sent is False else 'nobody knows if it was sent'}: {words}")
+        complain(f"stockbell: {'not sent' if is_sent is False else 'it is unknown whether the mail was sent'}: {words}")
     if not is_sent:
         raise typer.Exit(1)
 

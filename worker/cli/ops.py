@@ -1,4 +1,4 @@
-"""How it goes: `status` and `doctor`."""
+"""Monitoring commands: `status` and `doctor`."""
 
 import sys
 import time
@@ -29,7 +29,7 @@ WATCH_SECONDS: Final = 1.0
 def add_to(app: typer.Typer) -> None:
     """Adds the commands of this module."""
     app.callback()(stockbell)
-    add_commands(app, {"status": status, "doctor": doctor}, panel="How it goes")
+    add_commands(app, {"status": status, "doctor": doctor}, panel="Monitoring")
 
 
 def _say_version(wanted: bool) -> None:
@@ -45,7 +45,7 @@ def stockbell(
         bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """What can be said without a command; its help is that of the app."""
+    """Options without a command. The help text is that of the app."""
 
 
 def status(
@@ -56,14 +56,14 @@ def status(
             "--check", help="Exit with 1 if somebody due waits over 60 s, claims are overdue, or mails can't be made."
         ),
     ] = False,
-    watch: Annotated[bool, typer.Option("--watch", help="Show it again every second, until Ctrl-C.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Update it every second, until Ctrl-C.")] = False,
 ) -> None:
-    """Show how requests, events, workers and the relay stand.
+    """Show the state of requests, events, workers and the relay.
 
     [bold]Example:[/bold]  stockbell status --check || echo "Stockbell is stuck"
     """
     if watch and check:
-        raise typer.BadParameter("--check looks once, --watch goes on: give one of them")
+        raise typer.BadParameter("--check and --watch can't be used together")
     parts = session.ready_parts()
     if watch:
         _watch(parts, as_json=as_json)
@@ -90,7 +90,7 @@ def _say_status(found: "Status", *, as_json: bool) -> None:
 
 
 def _watch(parts: "Parts", *, as_json: bool) -> NoReturn:
-    """Shows it again and again, on a terminal in place. Ends by Ctrl-C."""
+    """Shows the status every second, on a terminal in place. Ends at Ctrl-C."""
     console = _console()
     if as_json or not console.is_terminal:
         _repeat(lambda: _say_status(_read(parts), as_json=as_json), complain)
@@ -106,7 +106,7 @@ def _repeat(show: "Callable[[], None]", say_trouble: "Callable[[str], None]") ->
     while True:
         try:
             show()
-        except DatabaseAway as away:  # it may come back
+        except DatabaseAway as away:  # the database may come back
             say_trouble(f"stockbell: {away}")
         sys.stdout.flush()
         time.sleep(WATCH_SECONDS)
@@ -135,7 +135,7 @@ def _lines(found: "Status") -> dict[str, str]:
     paused = ["everything"] * found.paused.everything + list(found.paused.items)
     return {
         **{name: f"{count:,}" for name, count in counts.by_status.items()},
-        "oldest due": "nobody is" if oldest is None else f"for {oldest:.1f} s",
+        "oldest due": "none" if oldest is None else f"for {oldest:.1f} s",
         "overdue claims": f"{counts.overdue_claims:,}",
         "held by a template": "\n".join(f"{count:,}: {reason}" for reason, count in counts.held.items()) or "0",
         "workers": f"{counts.workers:,}",
@@ -143,7 +143,7 @@ def _lines(found: "Status") -> dict[str, str]:
         "paused": ", ".join(paused) or "nothing",
         "events": "Redis is away"
         if events is None
-        else f"{_count(events.lag)} unread, {events.pending:,} in work, {events.dead_letters:,} dead",
+        else f"{_count(events.lag)} unread, {events.pending:,} pending, {events.dead_letters:,} dead letters",
         "bells queued": "Redis is away" if found.bells is None else f"{found.bells:,}",
     }
 
@@ -153,14 +153,14 @@ def _since(at: "datetime | None") -> str:
 
 
 def _count(lag: int | None) -> str:
-    return "very many" if lag is None else f"{lag:,}"
+    return "an unknown number" if lag is None else f"{lag:,}"
 
 
 def doctor(as_json: Json = False) -> None:
-    """Check settings, database, Redis, the login at each relay, and templates: one line each.
+    """Check settings, database, Redis, the login at each relay, and templates. Prints one line for each.
 
-    Sends no mail. Exits with 1 if anything is wrong, and says what to do about it. What can't be well for the same
-    reason is not checked (-).
+    Sends no mail. If a check fails, its line says what to do, and the exit code is 1. A check that depends on a failed
+    one is skipped (-).
     """
     findings: list[Finding] = []
     for finding in _findings():
@@ -182,7 +182,7 @@ def _findings() -> "Iterator[Finding]":
     except BadSetting as bad:
         yield Finding("settings", is_well=False, text=str(bad))
         return
-    yield Finding("settings", is_well=True, text="understood")
+    yield Finding("settings", is_well=True, text="valid")
     yield from examine(_patient(parts))
 
 

@@ -1,4 +1,4 @@
-"""How commands print: data on stdout, the rest on stderr."""
+"""The output of commands: data on stdout, everything else on stderr."""
 
 import json
 import sys
@@ -17,23 +17,23 @@ LINE = "{:<36}  {:<20}  {:<30}  {:<36}  {}"
 
 
 def say(text: str) -> None:
-    """A line of what was asked for."""
+    """Prints a line of data."""
     print(text)
 
 
 def complain(text: str) -> None:
-    """A line about what is wrong."""
+    """Prints a line about a problem."""
     print(text, file=sys.stderr)
 
 
 def say_json(value: object, *, pretty: bool = False) -> None:
-    """JSON on one line, or (`pretty`) for people to read. Where not every sign can be written it is in ASCII."""
+    """Prints JSON on one line, or indented if `pretty`. Escapes non-ASCII characters if stdout is not UTF-8."""
     is_ascii = sys.stdout.encoding.lower() not in ("utf-8", "utf8")
     print(json.dumps(value, ensure_ascii=is_ascii, indent=2 if pretty else None))
 
 
 def say_pairs(pairs: Mapping[str, object]) -> None:
-    """Names and values below each other; values that are not there are left out."""
+    """Prints one name and value per line. Leaves out values that are None."""
     given = {name: value for name, value in pairs.items() if value is not None}
     width = max(map(len, given), default=0) + 2
     for name, value in given.items():
@@ -48,7 +48,7 @@ def say_summary(
     as_json: bool,
     more: Mapping[str, object] | None = None,
 ) -> None:
-    """What a verb did to many; exits with 1 if any was refused. `malformed` can't be ids at all."""
+    """Prints the result of a verb. Exits with 1 if any id was refused. `malformed` are texts that are not ids."""
     refused = dict.fromkeys(malformed, NO_SUCH_REQUEST)
     refused |= {str(id_): reason for id_, reason in done.refused.items()}
     say_changed(done.changed, refused, what, as_json=as_json, more=more)
@@ -62,7 +62,7 @@ def say_changed(
     as_json: bool,
     more: Mapping[str, object] | None = None,
 ) -> None:
-    """How many were changed, and who was refused and why; exits with 1 if any was."""
+    """Prints how many were changed, and each refused id with its reason. Exits with 1 if any was refused."""
     if as_json:
         reasons = [{"id": id_, "reason": reason} for id_, reason in refused.items()]
         say_json({"changed": changed, "refused": reasons, **(more or {})})
@@ -75,32 +75,32 @@ def say_changed(
 
 
 def list_header() -> str:
-    """The first line above `list_line`s."""
+    """Returns the header above the lines of `list_line`."""
     return LINE.format("ID", "CREATED", "STATUS", "ITEM", "EMAIL")
 
 
 def list_line(row: Any) -> str:
-    """A request on one line."""
+    """Returns a request as one line."""
     why = row.waiting or row.failure_code or ""
     created = row.created_date.strftime("%Y-%m-%d %H:%M:%S")
     return LINE.format(str(row.id), created, f"{row.status.value} {why}".strip(), item_text(row), row.email)
 
 
 def attempt_line(attempt: Mapping[str, object]) -> str:
-    """A try that did not succeed. The relay's words mostly begin with its codes."""
+    """Returns a failed attempt as one line. Most replies begin with the codes, which are then not repeated."""
     codes = [str(attempt[name]) for name in ("smtpCode", "enhancedCode") if attempt[name]]
     reply = str(attempt["reply"] or "")
-    unsaid = [] if codes and reply.startswith(codes[0]) else codes
-    return "  ".join(["", str(attempt["at"]), str(attempt["event"]), " ".join([*unsaid, reply])]).rstrip()
+    missing = [] if codes and reply.startswith(codes[0]) else codes
+    return "  ".join(["", str(attempt["at"]), str(attempt["event"]), " ".join([*missing, reply])]).rstrip()
 
 
 def item_text(row: Any) -> str:
-    """The item with its options, as people write it."""
+    """Returns an item with its options as text."""
     return _with_options(row.catalog_item_id, options_from_text(row.options))
 
 
 def reference_text(reference: CatalogReference | None) -> str:
-    """What a command was asked to work on."""
+    """Returns the subject of a command as text: an item with its options and app, or everything."""
     if reference is None:
         return "everything"
     app = reference.item.app_id

@@ -1,4 +1,4 @@
-"""The processes (`listen`, `work`, `schedule`), and what makes them run: `migrate`, `demo`."""
+"""Commands that run the processes (`listen`, `work`, `schedule`), and `migrate` and `demo`."""
 
 from logging import WARNING, getLogger
 from typing import Annotated
@@ -12,14 +12,14 @@ from worker.cli.output import say
 
 def add_to(app: typer.Typer) -> None:
     """Adds the commands of this module."""
-    add_commands(app, {"demo": demo, "migrate": migrate}, panel="Begin here")
+    add_commands(app, {"demo": demo, "migrate": migrate}, panel="Getting started")
     add_commands(app, {"listen": listen, "work": work, "schedule": schedule}, panel="Processes")
 
 
 def demo() -> None:
-    """Show the whole line with sample data: its own Redis, database and mail inbox.
+    """Run everything with sample data, on the demo's own Redis, database and mail inbox.
 
-    Needs nothing installed, and leaves nothing running behind.
+    You need to install nothing else. All processes end with the demo.
     """
     from worker import demo
 
@@ -27,9 +27,9 @@ def demo() -> None:
 
 
 def migrate() -> None:
-    """Bring the database (DATABASE_URL) to the newest schema.
+    """Migrate the database (DATABASE_URL) to the newest schema.
 
-    Safe to run at any time, and from several machines at once. Nothing else changes the schema.
+    This is safe at any time, and from several machines at once. No other command changes the schema.
     """
     from config import logging, settings
     from worker.migrations import migrate
@@ -42,9 +42,9 @@ def migrate() -> None:
 
 
 def listen() -> None:
-    """Run a listener: takes inventory events in from Redis, and rings for the workers.
+    """Run a listener. It reads inventory events from Redis and notifies the workers.
 
-    Ends by SIGTERM or Ctrl-C. Any number may run, on any number of machines.
+    Ends at SIGTERM or Ctrl-C. You can run any number of listeners, on any number of machines.
     """
     from worker.processes import listener
 
@@ -54,13 +54,13 @@ def listen() -> None:
 def work(
     concurrency: Annotated[
         int | None,
-        typer.Option("--concurrency", "-c", min=1, help="Child processes that send; without it one a processor."),
+        typer.Option("--concurrency", "-c", min=1, help="Number of child processes that send. Default: one per CPU."),
     ] = None,
 ) -> None:
-    """Run a worker: sends the mails. Needs SMTP_URL and MAIL_FROM.
+    """Run a worker. It sends the mails. Needs SMTP_URL and MAIL_FROM.
 
-    Every child keeps up to STOCKBELL_SMTP_CONNECTIONS connections to the relay. Ends by SIGTERM or Ctrl-C; what is not
-    sent by then stays for others. Any number may run, on any number of machines.
+    Every child process keeps up to STOCKBELL_SMTP_CONNECTIONS connections to the relay. Ends at SIGTERM or Ctrl-C; the
+    other workers send the remaining mails. You can run any number of workers, on any number of machines.
 
     [bold]Example:[/bold]  stockbell work -c 4
     """
@@ -70,9 +70,9 @@ def work(
 
 
 def schedule() -> None:
-    """Run a scheduler: every few seconds puts what is due in line, and rescues what dead workers held.
+    """Run a scheduler. Every few seconds it starts due retries and frees the requests of dead workers.
 
-    One has to run; more do no harm. Ends by SIGTERM or Ctrl-C.
+    At least one must run; more are harmless. Ends at SIGTERM or Ctrl-C.
     """
     from worker.processes import scheduler
 

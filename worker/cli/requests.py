@@ -1,4 +1,4 @@
-"""Requests in, out and shown: `import` and `requests ...`."""
+"""Commands on requests: `import` and `requests ...`."""
 
 import sys
 from contextlib import nullcontext
@@ -38,7 +38,7 @@ StatusName = Literal["RECEIVED", "PROCESSING", "NOTIFICATION_SENT", "FAILED"]
 def add_to(app: typer.Typer) -> None:
     """Adds the commands of this module."""
     add_commands(app, {"import": import_}, panel="Requests")
-    group = add_group(app, "requests", "Create, delete and look at single requests.", panel="Requests")
+    group = add_group(app, "requests", "Create, delete, show and list requests.", panel="Requests")
     add_commands(group, {"create": create, "delete": delete, "show": show, "list": list_})
 
 
@@ -48,12 +48,12 @@ def import_(
 ) -> None:
     """Import requests from a CSV or JSONL file.
 
-    Columns (JSONL: fields): [bold]email, catalogItemId[/bold], appId, options, itemUrl, locale, createdDate. A CSV
-    file needs a header with these names, and is separated by commas or semicolons. options is a JSON object,
-    createdDate an ISO 8601 time with offset (default: now).
+    Required columns (JSONL: fields): [bold]email, catalogItemId[/bold]. Optional: appId, options, itemUrl, locale,
+    createdDate. A CSV file needs a header with these names; commas or semicolons separate the columns. options is a
+    JSON object. createdDate is an ISO 8601 time with UTC offset (default: now).
 
-    Bad lines are named on stderr and hurt no others. Whoever waits for an item already is a duplicate, so that a file
-    can be imported again. Any number of lines.
+    Each bad line is reported on stderr with its number; the other lines are imported. A customer who already waits for
+    the item counts as a duplicate, so a file can be imported again. A file may have any number of lines.
 
     [bold]Example:[/bold]  stockbell import requests.csv
     """
@@ -85,17 +85,17 @@ def _refuse(line: "Rejected") -> None:
 
 
 def create(
-    email: Annotated[str, typer.Argument(metavar="EMAIL", help="Who wants to be told.", show_default=False)],
+    email: Annotated[str, typer.Argument(metavar="EMAIL", help="The customer's address.", show_default=False)],
     item: ItemArgument,
     app_id: AppId = None,
     option: Option = None,
-    item_url: Annotated[str | None, typer.Option(help="The item's page, for the link in the mail.")] = None,
+    item_url: Annotated[str | None, typer.Option(help="The URL of the item's page, for the link in the mail.")] = None,
     locale: Annotated[str | None, typer.Option(help="The language of the mail, like de or de-AT.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Create a request: tell EMAIL when ITEM is back in stock.
+    """Create a request: send EMAIL a mail when ITEM is back in stock.
 
-    Prints the request. If this address waits for the item already, prints that request's id, and exits with 1.
+    Prints the request. If this address already waits for the item, it prints that request's id and exits with 1.
 
     [bold]Example:[/bold]  stockbell requests create jane@example.com mug-1 --option size=L
     """
@@ -116,7 +116,7 @@ def create(
     if is_new:
         say_json(request_json(requests.show(database, request_id)[0]), pretty=not as_json)
         return
-    complain("stockbell: this address waits for this item already")
+    complain("stockbell: this address already waits for this item")
     if as_json:
         say_json({"id": str(request_id), "duplicate": True})
     else:
@@ -125,9 +125,9 @@ def create(
 
 
 def delete(request: IdArgument, as_json: Json = False) -> None:
-    """Delete a request and its history, in any state.
+    """Delete a request and its attempt log, in any state.
 
-    One that is being sent just now may still be told.
+    If the request is being sent at this moment, the customer may still get the mail.
     """
     from worker.services import requests
 
@@ -146,7 +146,7 @@ def delete(request: IdArgument, as_json: Json = False) -> None:
 
 
 def show(request: IdArgument, as_json: Json = False) -> None:
-    """Show a request, why it waits, and every try that did not succeed."""
+    """Show a request, the reason why it waits, and all failed attempts."""
     from worker.services import requests
     from worker.services.wire import attempts_json, request_json
 
@@ -161,19 +161,19 @@ def show(request: IdArgument, as_json: Json = False) -> None:
 
 
 def list_(
-    status: Annotated[StatusName | None, typer.Option(case_sensitive=False, help="Only in this state.")] = None,
+    status: Annotated[StatusName | None, typer.Option(case_sensitive=False, help="Only with this status.")] = None,
     item: ItemOption = None,
     app_id: AppId = None,
     option: Option = None,
-    email: Annotated[str | None, typer.Option(help="Only of this address.")] = None,
-    reason: Annotated[str | None, typer.Option(metavar="CODE", help="Only with this failure code.")] = None,
-    limit: Annotated[int, typer.Option(min=0, help="How many at most; 0 for all.")] = 100,
+    email: Annotated[str | None, typer.Option(help="Only requests of this address.")] = None,
+    reason: Annotated[str | None, typer.Option(metavar="CODE", help="Only requests with this failure code.")] = None,
+    limit: Annotated[int, typer.Option(min=0, help="Show at most this many. 0: all.")] = 100,
     as_json: Json = False,
 ) -> None:
     """List requests, oldest first.
 
-    With --json one object a line. Of RECEIVED requests `waiting` says what they wait for: noStock, soldOut, paused,
-    backoff, relayDown, or queued.
+    --json prints one object per line. For RECEIVED requests `waiting` is the reason why they wait: noStock, soldOut,
+    paused, backoff, relayDown or queued.
 
     [bold]Example:[/bold]  stockbell requests list --status FAILED --reason RECIPIENT_REJECTED --limit 0
     """
@@ -200,7 +200,7 @@ def list_(
     say(list_header())
     shown = requests.each(database, which, limit, lambda row: say(list_line(row)))
     if shown and shown == limit:
-        complain(f"(the oldest {limit}; --limit 0 shows all)")
+        complain(f"(showing the oldest {limit}; --limit 0 shows all)")
 
 
 def _id(text: str) -> UUID:

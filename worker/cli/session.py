@@ -1,4 +1,4 @@
-"""What every command begins with: settings, logs, parts, and a database that has the right tables."""
+"""The start of every command: loads the settings, sets up logging, builds the parts, checks the schema."""
 
 from typing import TYPE_CHECKING
 
@@ -7,7 +7,7 @@ if TYPE_CHECKING:
 
 
 def parts() -> "Parts":
-    """The program's parts. Raises BadSetting."""
+    """Returns the program's parts. Raises BadSetting."""
     from config import logging, settings
 
     found = settings.load()
@@ -18,7 +18,7 @@ def parts() -> "Parts":
 
 
 def ready_parts() -> "Parts":
-    """The same for commands on the database. Raises DatabaseAway, SchemaOutdated."""
+    """Like `parts`, for commands that need the database. Raises also DatabaseAway and SchemaOutdated."""
     from worker.services.schema_check import check_schema
 
     ready = parts()

@@ -52,8 +52,8 @@ _ITEM = Sql(
 
 BEING_SENT = "being sent"
 _NEED_FORCE = {
-    FailureCode.OUTCOME_UNKNOWN.value: "may have been told already",
-    FailureCode.SUPPRESSED.value: "does not want to be told",
+    FailureCode.OUTCOME_UNKNOWN.value: "the customer may have got the mail already",
+    FailureCode.SUPPRESSED.value: "the customer wants no mail",
 }
 
 Key = tuple[UUID, UUID]
