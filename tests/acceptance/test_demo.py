@@ -57,7 +57,7 @@ def test_the_demo_plays_to_its_end_and_its_books_balance(demo: subprocess.Popen[
     said, _ = demo.communicate(timeout=180)
     assert demo.returncode == 0, said
     told = len(mails(tmp_path))
-    assert f"{told} mails in the inbox = {told} rows NOTIFICATION_SENT" in said
+    assert f"{told} mails in the inbox = {told} requests NOTIFICATION_SENT" in said
     assert "WRONG" not in said
     assert "back in stock" in (tmp_path / "demo-out" / "first-mail.html").read_text()
     assert not_private(tmp_path / "demo-out") == []

@@ -1,4 +1,4 @@
-"""`stockbell demo`: the whole line with sample data, on real parts that it brings along. Start reading at `play`."""
+"""`stockbell demo`: runs all of Stockbell with sample data, on real servers that it starts. Start reading at `play`."""
 
 import signal
 import sys
@@ -7,11 +7,11 @@ from worker.domain.errors import StockbellError
 from worker.processes.stop import Stop
 
 INTERRUPTED = 130
-"""The exit code of what was stopped by Ctrl-C."""
+"""The exit code after Ctrl-C."""
 
 
 def run() -> int:
-    """Plays the demo; 0 if the books balance, 1 if they don't or it can't be played, 130 if it was stopped."""
+    """Runs the demo. Returns 0 if all checks pass, 1 if a check fails or the demo can't run, 130 if it was stopped."""
     stop = Stop().listen()
     signal.signal(signal.SIGHUP, lambda _number, _frame: stop.set())  # the terminal was closed
     try:
@@ -31,7 +31,7 @@ def _play(stop: Stop) -> int:
     try:
         return 0 if play(stop, Screen()) else 1
     except Interrupted:
-        print("Stopped; no process is left behind.", file=sys.stderr)
+        print("Stopped. All processes have ended.", file=sys.stderr)
         return INTERRUPTED
 
 

@@ -1,4 +1,4 @@
-"""The demo's books: how every request stands, and whether all of it adds up."""
+"""Reads the state of every request in the demo, and checks that all figures agree."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,7 +25,7 @@ EXAMPLES_SHOWN = 3
 
 
 def read(database: Database) -> list[Request]:
-    """How all requests stand right now. Raises DatabaseAway."""
+    """Reads the current state of all requests. Raises DatabaseAway."""
     return database.read(_read)
 
 
@@ -45,7 +45,7 @@ def _read(c: Connection) -> list[Request]:
 
 
 def is_quiet(requests: Sequence[Request]) -> bool:
-    """Whether nobody is to be told any more unless something happens."""
+    """Whether no more mail will be sent until something happens."""
     return all(
         request.ending in {NO_STOCK, SOLD_OUT} or request.ending.status in {Status.NOTIFICATION_SENT, Status.FAILED}
         for request in requests
@@ -53,7 +53,7 @@ def is_quiet(requests: Sequence[Request]) -> bool:
 
 
 def by_status(requests: Sequence[Request]) -> tuple[int, int, int]:
-    """How many were told, how many failed, and how many wait (or are just being sent)."""
+    """Returns how many requests were told, how many failed, and how many wait or are being sent."""
     counts = Counter(request.ending.status for request in requests)
     told, failed = counts[Status.NOTIFICATION_SENT], counts[Status.FAILED]
     return told, failed, len(requests) - told - failed
@@ -61,40 +61,40 @@ def by_status(requests: Sequence[Request]) -> tuple[int, int, int]:
 
 @dataclass(slots=True)
 class Facts:
-    """What happened, from all who saw it."""
+    """What happened in the demo, as reported by commands, database, inbox and Redis."""
 
     imported: int = 0
-    """what `stockbell import` said"""
+    """the count that `stockbell import` printed"""
     requests: Sequence[Request] = ()
     """the rows at the end"""
     first_round: Sequence[Request] = ()
-    """the rows before the failed were retried"""
+    """the rows before the failed requests were retried"""
     retried: int = 0
-    """what `stockbell retry` said"""
+    """the count that `stockbell retry` printed"""
     arrived_in_first_round: int = 0
-    """how many mails the inbox had taken before that"""
+    """how many mails the inbox had accepted before the retry"""
     arrived: Sequence[Arrival] = ()
-    """the mails that the inbox took"""
+    """the mails that the inbox accepted"""
     deferred: Sequence[str] = ()
-    """the recipients it refused for a while"""
+    """the recipients that the inbox refused temporarily"""
     published: dict[str, float] = field(default_factory=dict)
-    """per item: when its first good event was published (monotonic time)"""
+    """for each item: when its first valid event was published (monotonic time)"""
     published_late: float = 0.0
-    """when the event came that met no queue (monotonic time)"""
+    """when the late event was published, while the queue was empty (monotonic time)"""
     dead_letters: Sequence[str] = ()
-    """the reasons of all of them"""
+    """the reason of each dead letter"""
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """Something that must hold, and what is wrong if it doesn't."""
+    """A condition that must hold, and the errors that were found."""
 
     says: str
     wrong: Sequence[str]
 
 
 def check(facts: Facts) -> list[Check]:
-    """All that must hold at the end."""
+    """Runs all checks at the end of the demo."""
     told, failed, waiting = by_status(facts.requests)
     stopped, told_of_console = _of_console(facts.requests)
     return [
@@ -102,25 +102,25 @@ def check(facts: Facts) -> list[Check]:
             f"{facts.imported:,} imported = {told:,} told + {failed:,} failed + {waiting:,} waiting",
             list(_unless(told + failed + waiting == facts.imported, f"the database has {len(facts.requests):,}")),
         ),
-        Check("each of them ended as it should, for the reason it should", _endings(facts.requests, at_the_end=True)),
+        Check("every request has the expected status and reason", _endings(facts.requests, at_the_end=True)),
         Check(
-            f"{len(facts.arrived):,} mails in the inbox = {told:,} rows NOTIFICATION_SENT, nobody told twice",
+            f"{len(facts.arrived):,} mails in the inbox = {told:,} requests NOTIFICATION_SENT, no customer told twice",
             list(_mails(facts)),
         ),
-        Check(f"{len(facts.deferred)} refused for a while were told at a later try", list(_deferred(facts))),
+        Check(f"{len(facts.deferred)} temporary refusals, all told at a later attempt", list(_deferred(facts))),
         Check(
-            f"{facts.retried} failed were retried",
+            f"{facts.retried} failed requests were retried",
             [
                 *_endings(facts.first_round, at_the_end=False),
-                *_unless(facts.retried == by_status(facts.first_round)[1], "not all that had failed"),
+                *_unless(facts.retried == by_status(facts.first_round)[1], "not all failed requests were retried"),
             ],
         ),
         Check(
-            f"the console sold out in the middle: {told_of_console} told, {stopped} not",
-            list(_unless(bool(stopped and told_of_console), "that is not the middle")),
+            f"the console sold out while mails were sent: {told_of_console} told, {stopped} not",
+            list(_unless(bool(stopped and told_of_console), "both figures should be above 0")),
         ),
         Check(
-            "the poisonous event is a dead letter, and nothing else is",
+            "the invalid event is the only dead letter",
             list(_unless(len(facts.dead_letters) == 1, f"there are {len(facts.dead_letters)} dead letters")),
         ),
     ]
@@ -132,7 +132,7 @@ def _unless(holds: bool, wrong: str) -> Iterator[str]:
 
 
 def _endings(requests: Sequence[Request], *, at_the_end: bool) -> list[str]:
-    """Those that ended otherwise than the story says, some examples of each kind."""
+    """Describes the requests with an unexpected ending, with some examples of each kind."""
     wrong: dict[str, list[str]] = {}
     for request in requests:
         wanted = endings(request, at_the_end=at_the_end)
@@ -173,7 +173,7 @@ def _deferred(facts: Facts) -> Iterator[str]:
 
 
 def _of_console(requests: Sequence[Request]) -> tuple[int, int]:
-    """How many of those who wait for the console were not told, and how many were."""
+    """Returns how many requests for the console were not told because it sold out, and how many were told."""
     of_console = [request.ending for request in requests if request.item == CONSOLE]
     return of_console.count(SOLD_OUT), of_console.count(TOLD)
 

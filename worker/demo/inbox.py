@@ -1,4 +1,4 @@
-"""An SMTP inbox: takes every mail for a short while, refuses some, and keeps what it took as .eml files."""
+"""An SMTP inbox for the demo. It accepts mails at a limited rate, refuses some, and stores the others as .eml files."""
 
 import asyncio
 import logging
@@ -18,7 +18,7 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 from worker.demo.story import BUSY, CLOSED, MOVING
 
 MAILS_PER_SECOND: Final = 90.0
-"""What it takes at most, so that people can watch."""
+"""The highest rate that the inbox accepts. It is limited so that people can watch."""
 
 _HOST: Final = "127.0.0.1"
 _MESSAGE_ID: Final = re.compile(rb"^Message-ID: <([0-9a-f-]{36})@", re.MULTILINE | re.IGNORECASE)
@@ -26,7 +26,7 @@ _MESSAGE_ID: Final = re.compile(rb"^Message-ID: <([0-9a-f-]{36})@", re.MULTILINE
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """A mail that was taken; `at` is monotonic time."""
+    """An accepted mail. `at` is monotonic time."""
 
     request_id: UUID
     recipient: str
@@ -35,33 +35,33 @@ class Arrival:
 
 
 class Inbox:
-    """Listens on a port of its own, in a thread of its own, from `start` to `stop`."""
+    """Listens on a free port, in its own thread, from `start` to `stop`."""
 
     def __init__(self, mails: Path, log: Path) -> None:
-        """`mails` is the directory for the .eml files; `log` gets what goes wrong in here."""
+        """`mails` is the directory for the .eml files. `log` is the file for warnings and errors."""
         self._mails = mails
         self._socket = socket.create_server((_HOST, 0))
         self.port: int = self._socket.getsockname()[1]
         self.arrived: list[Arrival] = []
         self.deferred: list[str] = []
-        """The recipients that were refused for a while."""
+        """The recipients that were refused temporarily."""
         self.refused: list[str] = []
-        """The recipients that were refused for good, once for each try."""
+        """The recipients that were refused permanently, one entry per attempt."""
         self.knows_moved = False
-        """Whether the mailboxes that moved are there again."""
+        """Whether the mailboxes that moved are accepted again."""
         self._free_at = 0.0
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="inbox", daemon=True)
         _log_to(log)
 
     def start(self) -> None:
-        """Begins to answer; until then connections wait."""
+        """Starts to answer. Connections wait until then."""
         self._thread.start()
         serving = self._loop.create_server(self._session, sock=self._socket)
         asyncio.run_coroutine_threadsafe(serving, self._loop).result()
 
     def stop(self) -> None:
-        """Takes no more mail."""
+        """Stops the inbox. It accepts no more mail."""
         if self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()
@@ -70,10 +70,10 @@ class Inbox:
     def _session(self) -> SMTP:
         return SMTP(self, hostname="inbox.example", ident="Stockbell demo", loop=self._loop)
 
-    async def handle_RCPT(  # noqa: N802  # aiosmtpd looks for methods of these names
+    async def handle_RCPT(  # noqa: N802  # aiosmtpd requires this name
         self, _server: SMTP, _session: Session, envelope: Envelope, address: str, _options: list[str]
     ) -> str:
-        """Says whether it knows the recipient."""
+        """Accepts or refuses the recipient."""
         domain = address.rpartition("@")[2]
         if domain == CLOSED or (domain == MOVING and not self.knows_moved):
             self.refused.append(address)
@@ -85,7 +85,7 @@ class Inbox:
         return "250 2.1.5 OK"
 
     async def handle_DATA(self, _server: SMTP, _session: Session, envelope: Envelope) -> str:  # noqa: N802
-        """Takes the mail, when it is its turn."""
+        """Accepts the mail when it is its turn."""
         await self._turn()
         content = envelope.original_content or b""
         found = _MESSAGE_ID.search(content)
@@ -95,7 +95,7 @@ class Inbox:
         return "250 2.0.0 taken"
 
     async def _turn(self) -> None:
-        """However many connections there are: one mail after the other, and not too fast."""
+        """Waits, so that all connections together stay within `MAILS_PER_SECOND`."""
         now = self._loop.time()
         turn = max(now, self._free_at)
         self._free_at = turn + 1 / MAILS_PER_SECOND
@@ -109,14 +109,14 @@ class Inbox:
 
 
 def html_of(mail: Path) -> str:
-    """The HTML part of a mail."""
+    """Returns the HTML part of a mail."""
     message = message_from_bytes(mail.read_bytes(), EmailMessage, policy=policy.default)
     body = message.get_body(("html",))
     return str(body.get_content()) if body else ""
 
 
 def _log_to(file: Path) -> None:
-    log = logging.getLogger("mail.log")  # aiosmtpd's
+    log = logging.getLogger("mail.log")  # the logger of aiosmtpd
     log.propagate = False
     log.handlers = [logging.FileHandler(file, delay=True)]
     log.setLevel(logging.WARNING)

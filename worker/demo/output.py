@@ -1,4 +1,4 @@
-"""Where the demo leaves what people may want to look at, and how an earlier demo's output is cleared away."""
+"""The output directory of the demo. It also removes the output of an earlier demo."""
 
 import fcntl
 import shutil
@@ -16,46 +16,46 @@ _FILES: Final = "first-mail.html", "stockbell.db", "stockbell.db-wal"
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """The directory of one demo. Another demo can't take it while this one runs."""
+    """The output directory of one demo. It is locked against other demos while this one runs."""
 
     directory: Path
     lock: TextIOWrapper
 
     @property
     def mails(self) -> Path:
-        """The mails that the inbox took."""
+        """The directory of the accepted mails."""
         return self.directory / "mails"
 
     @property
     def logs(self) -> Path:
-        """One log for each process."""
+        """The directory of the logs, one per process."""
         return self.directory / "logs"
 
     @property
     def first_mail(self) -> Path:
-        """The first mail's HTML part."""
+        """The file with the first mail's HTML."""
         return self.directory / "first-mail.html"
 
     @property
     def database(self) -> Path:
-        """The database as it was at the end."""
+        """The file with the final database."""
         return self.directory / "stockbell.db"
 
     def keep(self, directory: Path) -> None:
-        """Keeps the database that is in `directory`; nobody may be using it."""
+        """Copies the database from `directory`. No process may be using it."""
         for file in directory.glob(f"{self.database.name}*"):
             if file.name in _FILES:
                 shutil.copy(file, self.directory)
 
     @property
     def shown(self) -> str:
-        """The directory as people would type it."""
+        """The directory as a user would type it."""
         here = Path.cwd()
         return str(self.directory.relative_to(here) if self.directory.is_relative_to(here) else self.directory)
 
 
 def prepare() -> Output:
-    """An empty output directory: `demo-out` here, or a temporary one where that isn't ours to use."""
+    """Returns an empty output directory: `./demo-out`, or a temporary one if the demo may not use that."""
     wanted = Path.cwd() / NAME
     lock = _taken(wanted)
     if lock is None:
@@ -69,7 +69,7 @@ def prepare() -> Output:
 
 
 def _taken(directory: Path) -> TextIOWrapper | None:
-    """Takes and clears a directory; None if somebody else made it, or another demo is using it."""
+    """Locks and clears a directory. Returns None if no demo made it, or if another demo is using it."""
     mark = directory / _MARK
     try:
         directory.mkdir(exist_ok=True)
@@ -92,7 +92,7 @@ def _is_empty(directory: Path) -> bool:
 
 
 def _clear(directory: Path) -> None:
-    """Removes what an earlier demo wrote, and nothing else."""
+    """Removes the files of an earlier demo, and nothing else."""
     for name in _DIRECTORIES:
         if (directory / name).exists():
             shutil.rmtree(directory / name)  # refuses symbolic links

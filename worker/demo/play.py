@@ -1,4 +1,4 @@
-"""The play itself, from an empty directory to balanced books."""
+"""The steps of the demo, from an empty directory to the final checks."""
 
 import json
 import tempfile
@@ -26,15 +26,15 @@ from worker.stream.event_stream import Stream
 
 SAMPLE: Final = Path(__file__).parent / "requests.csv"
 QUIET_SECONDS: Final = 120.0
-"""How long a round of mails may take."""
+"""Seconds that a round of mails may take."""
 LOOK_SECONDS: Final = 0.3
-"""How often the rows are read for the bars."""
+"""Seconds between two reads of the rows for the progress bars."""
 
 
 def play(stop: Stop, screen: Screen) -> bool:
-    """Plays it all; False if the books don't balance.
+    """Runs the demo. Returns False if a check fails.
 
-    Raises Interrupted if it was stopped, and CantGoOn, RedisAway or DatabaseAway where it can't be played.
+    Raises Interrupted if it was stopped, and CantGoOn, RedisAway or DatabaseAway if it can't run.
     """
     output = prepare()
     with tempfile.TemporaryDirectory(prefix="stockbell-demo-", ignore_cleanup_errors=True) as directory:
@@ -52,20 +52,20 @@ def _perform(processes: Processes, output: Output, screen: Screen) -> Facts:
     try:
         with processes:
             try:
-                screen.title("Stockbell: 1,000 customers wait for six items. Ctrl-C ends this at any time.")
+                screen.title("Stockbell demo: 1,000 customers wait for six items. Press Ctrl-C to stop.")
                 return Play(processes, inbox, output, screen, start_redis(processes)).play()
             except Interrupted:
-                screen.say("Stopping everything ...")
+                screen.say("Stopping all processes ...")
                 raise
             except RedisAway:
-                processes.check()  # says it better, if that is why
+                processes.check()  # has the better message if Redis has ended
                 raise
     finally:
         inbox.stop()
 
 
 class Play:
-    """One performance."""
+    """One run of the demo."""
 
     def __init__(self, processes: Processes, inbox: Inbox, output: Output, screen: Screen, redis: RedisServer) -> None:
         self._processes = processes
@@ -83,54 +83,54 @@ class Play:
         self._has_sold_out = False
 
     def play(self) -> Facts:
-        """Act by act; raises Interrupted, CantGoOn, RedisAway, DatabaseAway."""
+        """Runs all steps and returns what happened. Raises Interrupted, CantGoOn, RedisAway, DatabaseAway."""
         try:
-            self._set_the_stage()
-            self._start_the_line()
+            self._prepare()
+            self._start_processes()
             with self._screen:
                 self._deliver()
                 self._retry()
-            self._close_the_books()
+            self._collect_facts()
         finally:
             self._stream.close()
             self._database.close()
         return self._facts
 
-    def _set_the_stage(self) -> None:
+    def _prepare(self) -> None:
         screen, processes = self._screen, self._processes
-        # What Celery's pool leaves behind when the machine is slow to end it goes with our own directory.
+        # Celery's pool may leave files behind if it ends slowly. In our own directory they are removed with it.
         temporary = {"TMPDIR": str(processes.cwd)}
         processes.env = environment(self._database_url, self._redis.url, self._inbox.port) | temporary
-        screen.say(f"Redis {self._redis.version}, SQLite and an SMTP inbox; all output goes to {self._output.shown}/")
+        screen.say(f"Uses Redis {self._redis.version}, SQLite and an SMTP inbox. Output is in {self._output.shown}/")
         screen.command("stockbell migrate")
         processes.run("migrate", ["stockbell", "migrate"])
         screen.command(f"stockbell import {SAMPLE.name}")
-        said = json.loads(processes.run("import", ["stockbell", "import", str(SAMPLE), "--json"]).splitlines()[-1])
-        self._facts.imported = said["created"]
-        screen.say(f"{said['created']:,} requests taken in, {said['duplicate']} duplicates left out")
+        result = json.loads(processes.run("import", ["stockbell", "import", str(SAMPLE), "--json"]).splitlines()[-1])
+        self._facts.imported = result["created"]
+        screen.say(f"{result['created']:,} requests imported, {result['duplicate']} duplicates skipped")
 
-    def _start_the_line(self) -> None:
+    def _start_processes(self) -> None:
         for name, command in procfile():
             self._screen.command(" ".join(command))
             self._processes.start(name, command)
         self._inbox.start()
-        self._processes.wait(self._is_ready, START_SECONDS, "all processes to be ready")
+        self._processes.wait(self._is_ready, START_SECONDS, "all processes to start")
         for event in story.opening():
             self._stream.publish(event.fields)
-        self._processes.wait(self._is_heard, START_SECONDS, "the listener to take in events")
+        self._processes.wait(self._is_heard, START_SECONDS, "the listener to handle the events")
         self._console = {request.id for request in books.read(self._database) if request.item == story.CONSOLE}
-        self._screen.say("ready: everything is sold out, and everybody waits")
+        self._screen.say("Ready: all items are sold out, and all customers wait.")
 
     def _is_ready(self) -> bool:
         return all(process.has_said(READY.get(process.name, "")) for process in self._processes.running)
 
     def _deliver(self) -> None:
-        self._screen.title("Events come in")
+        self._screen.title("Stock events arrive")
         for event in story.deliveries(datetime.now(UTC)):
             published_at = self._publish(event)
             if event.wakes:
                 self._facts.published.setdefault(event.item, published_at)
-        self._screen.title("And mails go out")
+        self._screen.title("Mails are sent")
         self._until_quiet()
         self._facts.first_round = books.read(self._database)
         self._facts.arrived_in_first_round = len(self._inbox.arrived)
@@ -139,7 +139,7 @@ class Play:
         self._until_quiet()
 
     def _publish(self, event: Event) -> float:
-        """Publishes an event, and returns when (monotonic time)."""
+        """Publishes an event. Returns the time before (monotonic)."""
         published_at = time.monotonic()
         self._stream.publish(event.fields)
         self._screen.event(event.item, event.says)
@@ -147,26 +147,26 @@ class Play:
 
     def _retry(self) -> None:
         screen = self._screen
-        screen.title("An admin looks into the failures")
+        screen.title("An admin fixes the failures and retries")
         failed = [request for request in self._facts.first_round if request.ending.status == Status.FAILED]
         for reason, count in Counter(f"{request.ending.reason} {request.detail}" for request in failed).items():
-            screen.say(f"{count} {reason}")
+            screen.say(f"{count} failed: {reason}")
         for reason in self._dead_letters():
             screen.say(f"1 dead letter: {reason}")
-        self._put_right()
+        self._fix_causes()
         screen.command("stockbell retry --all")
-        said = json.loads(self._processes.run("retry", ["stockbell", "retry", "--all", "--json"]).splitlines()[-1])
-        self._facts.retried = said["changed"]
-        screen.say(f"{said['changed']} wait again")
+        result = json.loads(self._processes.run("retry", ["stockbell", "retry", "--all", "--json"]).splitlines()[-1])
+        self._facts.retried = result["changed"]
+        screen.say(f"{result['changed']} requests wait again")
         self._until_quiet()
 
-    def _put_right(self) -> None:
+    def _fix_causes(self) -> None:
         self._inbox.knows_moved = True
-        self._screen.say("some mailboxes had only moved: the inbox knows them now")
+        self._screen.say("some mailboxes had only moved: the inbox accepts them now")
         self._publish(story.lamp_gets_its_link())
-        self._processes.wait(self._is_heard, START_SECONDS, "the listener to take in an event")
+        self._processes.wait(self._is_heard, START_SECONDS, "the listener to handle an event")
 
-    def _close_the_books(self) -> None:
+    def _collect_facts(self) -> None:
         facts = self._facts
         facts.requests = books.read(self._database)
         facts.arrived = list(self._inbox.arrived)
@@ -185,14 +185,14 @@ class Play:
         if now - self._looked_at < LOOK_SECONDS:
             return False
         self._looked_at = now
-        # In this order: what was heard before we look has changed the rows that we see.
+        # The order matters: only events that were handled before the read are certain to be in the rows.
         is_heard = self._is_heard()
         requests = books.read(self._database)
         self._screen.show(requests)
         return is_heard and self._has_sold_out and books.is_quiet(requests)
 
     def _is_heard(self) -> bool:
-        """Whether the listener has taken in all events."""
+        """Whether the listener has handled all events."""
         stream = self._stream.figures()
         return stream.lag == 0 and stream.pending == 0
 

@@ -1,6 +1,6 @@
-"""The demo's processes: each in a group of its own, its output in a file, none left behind.
+"""The processes of the demo. Each has its own process group and a log file, and all end with the demo.
 
-Nothing here ends a process by name: a group is signalled by the id of the process that leads it.
+Groups are signalled by the id of their leader. No process is ended by its name.
 """
 
 import ctypes
@@ -24,25 +24,25 @@ T = TypeVar("T")
 PROCFILE: Final = Path(__file__).resolve().parents[2] / "Procfile"
 LINES_SHOWN: Final = 8
 PATIENCE_SECONDS: Final = 15.0
-"""How long a group may take to end once it was asked to."""
+"""Seconds that a group may take to end after SIGTERM. Then it is killed."""
 _CHECK_SECONDS: Final = 0.05
 _PR_SET_PDEATHSIG: Final = 1
 _LIBC: Final = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 class CantGoOn(StockbellError):
-    """The demo can't be played to its end; the text says why, on one line or more."""
+    """The demo can't continue. The text says why, on one or more lines."""
 
 
 class Interrupted(StockbellError):
-    """Somebody asked the demo to end."""
+    """The user stopped the demo."""
 
 
 class Process:
-    """One program, leading a process group of its own."""
+    """A program that leads its own process group."""
 
     def __init__(self, name: str, command: Sequence[str], log: Path, *, cwd: Path, env: Mapping[str, str]) -> None:
-        """Starts it; raises CantGoOn where there is no such program."""
+        """Starts the program. Raises CantGoOn if it can't be started."""
         self.name = name
         self.log = log
         try:
@@ -55,25 +55,25 @@ class Process:
                     stdout=output,
                     stderr=subprocess.STDOUT,
                     start_new_session=True,
-                    preexec_fn=_follow_the_parent,  # noqa: PLW1509  # see there
+                    preexec_fn=_end_with_parent,  # noqa: PLW1509  # safe, see its docstring
                 )
         except OSError as error:
-            raise CantGoOn(f"{shlex.join(command)} can't be started: {error.strerror}") from None
+            raise CantGoOn(f"can't start {shlex.join(command)}: {error.strerror}") from None
 
     def code(self) -> int | None:
-        """Its exit code; None while it runs."""
+        """Returns the exit code, or None while the program runs."""
         return self._popen.poll()
 
     def has_said(self, words: str) -> bool:
-        """Whether its output has these words."""
+        """Whether the output contains these words."""
         return words in self.log.read_text(encoding="utf-8", errors="replace")
 
     def last_words(self) -> str:
-        """The end of its output."""
+        """Returns the last lines of the output."""
         return "\n".join(self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-LINES_SHOWN:])
 
     def is_gone(self) -> bool:
-        """Whether nothing is left of its group."""
+        """Whether all processes of the group have ended."""
         if self._popen.poll() is None:
             return False
         try:
@@ -83,15 +83,15 @@ class Process:
         return False
 
     def signal(self, number: signal.Signals) -> None:
-        """Signals its whole group."""
+        """Sends a signal to the whole group."""
         with suppress(ProcessLookupError):
             os.killpg(self._popen.pid, number)
 
 
-def _follow_the_parent() -> None:
-    """Between fork and exec: should the demo be killed, this process is asked to end (Linux).
+def _end_with_parent() -> None:
+    """Runs between fork and exec. On Linux the process then gets SIGTERM if the demo is killed.
 
-    One call into a library that is loaded already: no lock that another thread could hold.
+    It makes one call into a loaded library, and needs no lock that another thread could hold.
     """
     if _LIBC is not None:
         _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
@@ -99,7 +99,7 @@ def _follow_the_parent() -> None:
 
 @dataclass(slots=True)
 class Processes:
-    """All processes of one demo, in the order of their start. A context manager: none outlives it."""
+    """All processes of one demo, in the order of their start. A context manager that ends all of them."""
 
     logs: Path
     cwd: Path
@@ -114,13 +114,13 @@ class Processes:
         self.end()
 
     def start(self, name: str, command: Sequence[str]) -> Process:
-        """Starts one more. Its output goes to a file of its name."""
+        """Starts a process. Its output goes to a log file with its name."""
         process = Process(name, command, self.logs / f"{name}.log", cwd=self.cwd, env=self.env)
         self.running.append(process)
         return process
 
     def run(self, name: str, command: Sequence[str]) -> str:
-        """Runs a command to its end and returns its output. Raises CantGoOn if it fails, and Interrupted."""
+        """Runs a command and returns its output. Raises CantGoOn if it fails, and Interrupted."""
         process = self.start(name, command)
         self.wait(lambda: process.code() is not None, 60.0, f"`{shlex.join(command)}` to end", but=process)
         self.running.remove(process)
@@ -129,11 +129,11 @@ class Processes:
         return process.log.read_text(encoding="utf-8")
 
     def wait(self, until: Callable[[], T], seconds: float, what: str, *, but: Process | None = None) -> T:
-        """Calls `until` until it is true, and returns its value.
+        """Calls `until` until its value is true, and returns the value.
 
         Raises:
-            Interrupted: somebody asked the demo to end.
-            CantGoOn: a process (`but` this one) died, or it took too long.
+            Interrupted: the user stopped the demo.
+            CantGoOn: a process other than `but` ended, or it took too long.
         """
         deadline = time.monotonic() + seconds
         while not (value := until()):
@@ -141,18 +141,19 @@ class Processes:
                 raise Interrupted("stopped")
             self.check(but)
             if time.monotonic() > deadline:
-                raise CantGoOn(f"waited {seconds:.0f} s in vain for {what}; the logs may say why: {self.logs}")
+                raise CantGoOn(f"waited {seconds:.0f} s for {what}, but it did not happen; see the logs in {self.logs}")
         return value
 
     def check(self, but: Process | None = None) -> None:
-        """Raises CantGoOn if a process ended that should not."""
+        """Raises CantGoOn if a process other than `but` has ended."""
         for process in self.running:
             code = process.code()
             if process is not but and code is not None:
-                raise CantGoOn(f"{process.name} died ({_meaning(code)}); its last words:\n{process.last_words()}")
+                how = _exit_text(code)
+                raise CantGoOn(f"{process.name} ended unexpectedly ({how}); its last lines:\n{process.last_words()}")
 
     def end(self) -> None:
-        """Ends all of them: the last first, since the others need what came before them."""
+        """Ends all processes. The first one, Redis, ends last because the others need it."""
         while self.running:
             first, *others = self.running
             group, self.running = (others, [first]) if others else ([first], [])
@@ -170,12 +171,12 @@ def _end(group: Sequence[Process]) -> None:
             time.sleep(_CHECK_SECONDS)
 
 
-def _meaning(code: int) -> str:
+def _exit_text(code: int) -> str:
     return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
 
 
 def procfile() -> Iterator[tuple[str, list[str]]]:
-    """Name and command of each of the Procfile's processes. Raises CantGoOn where there is none."""
+    """Yields the name and the command of each process in the Procfile. Raises CantGoOn if there is no Procfile."""
     try:
         lines = PROCFILE.read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -183,5 +184,5 @@ def procfile() -> Iterator[tuple[str, list[str]]]:
     for line in lines:
         name, colon, command = line.partition(":")
         if colon and not line.startswith("#"):
-            # `exec` is for the shell of a process manager, so that it signals the process itself.
+            # `exec` is for process managers that use a shell, so that their signals reach the process itself.
             yield name.strip(), shlex.split(command.strip().removeprefix("exec "))

@@ -1,4 +1,4 @@
-"""The demo's last words: what ended how and why, how fast it went, whether the books balance, and where to look."""
+"""The demo's final report: results and reasons, speed, checks, and where the output is."""
 
 import sysconfig
 from collections import Counter
@@ -23,20 +23,20 @@ _TEXTS: Final = {"Item", "Ended", "Reason"}
 
 
 def report(screen: Screen, facts: Facts, checks: Sequence[Check], output: Output) -> None:
-    """Says it all."""
-    screen.title("What became of the requests")
+    """Prints the report."""
+    screen.title("Results")
     screen.console.print(Padding.indent(_items(facts), 2))
-    screen.title("Why")
+    screen.title("Reasons")
     screen.console.print(Padding.indent(_reasons(facts), 2))
-    screen.title("How fast")
+    screen.title("Speed")
     for line in _speed(facts):
         screen.say(line)
-    screen.title("Do the books balance?")
+    screen.title("Checks")
     for check in checks:
         screen.say(f"{'WRONG' if check.wrong else 'ok   '} {check.says}", "bold red" if check.wrong else "")
         for wrong in check.wrong:
             screen.say(f"      {wrong}", "red")
-    screen.title("Where to look")
+    screen.title("Output")
     for place in _places(facts, output):
         screen.console.print(place, soft_wrap=True)
 
@@ -49,7 +49,7 @@ def _table(*columns: str) -> Table:
 
 
 def _items(facts: Facts) -> Table:
-    table = _table("Item", "Asked", "Told", "Failed", "Waiting", "First mail after")
+    table = _table("Item", "Requests", "Told", "Failed", "Waiting", "First mail after")
     for item, name in ITEMS.items():
         of_item = [request for request in facts.requests if request.item == item]
         told, failed, waiting = by_status(of_item)
@@ -94,8 +94,8 @@ def _told(facts: Facts) -> Counter[str]:
         if request.id in failed_first:
             return "after an admin's retry"
         if request.email in facts.deferred:
-            return "at a later try, after 450 4.2.1 mailbox is busy"
-        return "at the first try"
+            return "at a later attempt, after 450 4.2.1 mailbox is busy"
+        return "at the first attempt"
 
     return Counter(sorted((how(request) for request in facts.requests if request.ending == TOLD), reverse=True))
 
@@ -106,13 +106,13 @@ def _word(ending: Ending) -> str:
 
 def _speed(facts: Facts) -> Iterator[str]:
     late = _arrivals(facts, {request.id for request in facts.requests if request.size == SIZE_LATE})
-    yield f"{_milliseconds(facts.published_late, late)} from an event to its first mail, when all is quiet"
-    limit = f"this inbox takes {MAILS_PER_SECOND:.0f} at most, for you to watch"
-    yield f"{_mails_a_second(facts):.0f} mails a second ({limit})"
+    yield f"{_milliseconds(facts.published_late, late)} from an event to its first mail, while nothing else is sent"
+    limit = f"the inbox accepts at most {MAILS_PER_SECOND:.0f}, so that you can watch"
+    yield f"{_mails_per_second(facts):.0f} mails per second ({limit})"
 
 
-def _mails_a_second(facts: Facts) -> float:
-    """While it was busy: without the last few, who waited for another try."""
+def _mails_per_second(facts: Facts) -> float:
+    """Returns the rate while the inbox was busy. The last 5 % are left out, since they had to wait for a retry."""
     times = sorted(arrival.at for arrival in facts.arrived)
     bulk = times[: facts.arrived_in_first_round * 95 // 100]
     return (len(bulk) - 1) / (bulk[-1] - bulk[0]) if len(bulk) > 1 else 0.0
@@ -121,9 +121,9 @@ def _mails_a_second(facts: Facts) -> float:
 def _places(facts: Facts, output: Output) -> Iterator[Text]:
     for name, what in (
         ("mails/", f"all {len(facts.arrived):,} mails, as .eml files for any mail program"),
-        ("first-mail.html", "the first of them, for a browser"),
-        ("logs/", "what each process said"),
-        ("stockbell.db", "the database, for commands like this one:"),
+        ("first-mail.html", "the first mail, for a browser"),
+        ("logs/", "the log of each process"),
+        ("stockbell.db", "the database; read it with commands like this one:"),
     ):
         yield Text(f"  {output.shown}/{name:<16}", style="cyan").append(f" {what}", style="default")
     database = f"DATABASE_URL=sqlite:///{output.shown}/{output.database.name}"
@@ -131,6 +131,6 @@ def _places(facts: Facts, output: Output) -> Iterator[Text]:
 
 
 def _stockbell() -> str:
-    """The program as people here would type it."""
+    """Returns the program's path as a user would type it here."""
     program = Path(sysconfig.get_path("scripts")) / "stockbell"
     return str(program.relative_to(Path.cwd())) if program.is_relative_to(Path.cwd()) else str(program)

