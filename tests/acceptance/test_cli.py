@@ -60,7 +60,7 @@ def test_a_report_of_an_item_names_who_is_being_told_and_exits_with_1(alone: Sto
     assert json.loads(answer.stdout) == {"changed": 1, "refused": [{"id": held, "reason": "being sent"}]}
     again = alone.run("report", "--item", "mug-1")
     assert f"refused {held}: being sent" in again.stderr
-    assert (again.returncode, again.stdout) == (1, "to be told now: 1, refused: 1\n")
+    assert (again.returncode, again.stdout) == (1, "will be sent now: 1, refused: 1\n")
     assert [row["id"] for row in alone.requests("--status", "received")] == [waiting]
 
 

@@ -96,6 +96,24 @@ def test_the_doctor_names_one_cause_once(program: Stockbell, tmp_path: Path) -> 
     assert {check["name"] for check in found["checks"] if check["ok"] is None} == {"schema", "breaker"}
 
 
+def test_who_only_looks_makes_no_database(alone: Stockbell, tmp_path: Path) -> None:
+    home = tmp_path / "new"
+    home.mkdir()
+    alone.environment["DATABASE_URL"] = f"sqlite:///{home}/missing.db"
+    doctor = json.loads(alone.run("doctor", "--json").stdout)["checks"]
+    assert {
+        "name": "database",
+        "ok": False,
+        "text": f"there is no file {home}/missing.db yet: run `stockbell migrate`",
+    } in doctor
+    assert {check["name"] for check in doctor if check["ok"] is None} >= {"schema", "breaker"}
+    for command in (("status",), ("requests", "list"), ("listen",), ("schedule",)):
+        assert "missing.db yet: run `stockbell migrate`" in refused(alone.run(*command))
+    assert list(home.iterdir()) == []
+    done(alone.run("migrate"))
+    assert (home / "missing.db").exists()
+
+
 def test_the_doctor_waits_5_seconds_for_a_relay_that_never_greets(program: Stockbell, relay: ScriptedRelay) -> None:
     relay.script("greeting", Do.SILENCE, always=True)
     answer = program.run("doctor")

@@ -93,9 +93,9 @@ def replay(ids: LetterIds = None, everything: AllLetters = False, as_json: Json 
 
 
 def drop(ids: LetterIds = None, everything: AllLetters = False, as_json: Json = False) -> None:
-    """Delete dead letters for good, as ids or all there are.
+    """Delete dead letters for good, by id or all of them.
 
-    What is dropped can't be replayed. Nothing else changes: an event that could not be understood was never applied.
+    A dropped letter can't be replayed. Nothing else changes: an event that could not be decoded was never applied.
 
     [bold]Example:[/bold]  stockbell dead-letters drop 1795500000000-0
     """

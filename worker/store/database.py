@@ -12,8 +12,8 @@ from typing import Concatenate, ParamSpec, TypeVar
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
 
-from worker.domain.errors import DatabaseAway
-from worker.store.errors import Contended, translated
+from worker.domain.errors import DatabaseAway, SchemaOutdated
+from worker.store.errors import Contended, missing_file, translated
 from worker.store.sql import sqlite_time
 
 __all__ = ["Connection", "Database"]
@@ -72,7 +72,9 @@ class Database:
         return self._run(self._begin_at_once, work, *args, **kwargs)
 
     def read(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Runs `work` in one read-only transaction. Raises the same errors as `write`."""
+        """Runs `work` in one read-only transaction. Raises the same errors as `write`. Creates no SQLite file."""
+        if file := missing_file(self._engine):
+            raise SchemaOutdated(f"there is no file {file} yet: run `stockbell migrate`")
         return self._run(self._engine.execution_options(reads_only=True).begin, work, *args, **kwargs)
 
     def _run(

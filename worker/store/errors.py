@@ -69,6 +69,13 @@ def _file(engine: Engine) -> Path:
     return Path(engine.url.database or "")
 
 
+def missing_file(engine: Engine) -> Path | None:
+    """Returns the SQLite file that does not exist and that SQLite would create. None: it exists, or can't be created."""
+    file = _file(engine)
+    can_be_made = engine.dialect.name == "sqlite" and _open_problem(file) is None
+    return file if can_be_made and not file.exists() else None
+
+
 def _open_problem(file: Path) -> str | None:
     """Returns why the file can't be opened. SQLite only says "unable to open database file"."""
     try:

@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 
 from tests.contract.shop import Shop, shop_at, somebody_waits
 from tests.polling import eventually
-from worker.domain.errors import BadSetting, DatabaseAway
+from worker.domain.errors import BadSetting, DatabaseAway, SchemaOutdated
 from worker.models import Owner
 from worker.store import requests
 from worker.store.requests import Filter
@@ -215,3 +215,10 @@ def test_an_option_that_postgresql_does_not_know_is_a_bad_setting() -> None:
         with pytest.raises(BadSetting, match=r'DATABASE_URL .*"colour"') as told:
             shop.relay()
         assert "hunter2" not in str(told.value)
+
+
+def test_who_only_reads_makes_no_file(tmp_path: Path) -> None:
+    looks_in = pytest.raises(SchemaOutdated, match=r"no file .*missing\.db yet: run `stockbell migrate`")
+    with shop_at(f"sqlite:///{tmp_path}/missing.db") as shop, looks_in:
+        shop.database.read(requests.find, Filter())
+    assert list(tmp_path.iterdir()) == []

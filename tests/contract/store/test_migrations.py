@@ -202,7 +202,7 @@ def test_items_from_before_0002_keep_their_details_until_an_event_names_others(
 
 def test_a_database_without_tables_is_told_to_be_migrated(any_empty_database_url: str) -> None:
     with shop_at(any_empty_database_url) as shop:
-        assert shop.database.read(schema.state) == SchemaState.MISSING
+        assert shop.database.write(schema.state) == SchemaState.MISSING  # who writes makes SQLite's file
         with pytest.raises(SchemaOutdated, match="no tables yet: run `stockbell migrate`"):
             check_schema(shop.database)
         with pytest.raises(SchemaOutdated, match="run `stockbell migrate`"):
