@@ -19,7 +19,8 @@ class Imported:
 
     created: int = 0
     duplicate: int = 0
-    """skipped: an equal request is unresolved or stands earlier in the file, or the line was imported before"""
+    """skipped: an equal request is unresolved or stands in the file too, or the line was imported before. Of equal
+    requests the oldest createdDate counts"""
     rejected: int = 0
 
 

@@ -70,7 +70,7 @@ def _file(engine: Engine) -> Path:
 
 
 def missing_file(engine: Engine) -> Path | None:
-    """Returns the SQLite file that does not exist and that SQLite would create. None: it exists, or can't be created."""
+    """Returns the SQLite file that is missing and that SQLite would create. None: it is there or can't be created."""
     file = _file(engine)
     can_be_made = engine.dialect.name == "sqlite" and _open_problem(file) is None
     return file if can_be_made and not file.exists() else None

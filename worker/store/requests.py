@@ -46,11 +46,25 @@ _ADD_REQUESTS = Sql(
     WHERE true ORDER BY created ON CONFLICT DO NOTHING RETURNING id""",
     id="uuid",
 )
+# A line whose own request is there, in whatever state, was imported before. The contacts are named twice so that the
+# planner takes them for few, and uses the index of what is unresolved.
+_MAKE_OLDER = Sql(
+    """WITH older AS MATERIALIZED (
+        SELECT r.id AS request_id, rows.created
+        FROM ROWS(id uuid, list_id uuid, contact_id uuid, created timestamptz) CROSS JOIN request AS r
+        WHERE r.contact_id IN ROWS(contact_id uuid) AND r.contact_id = rows.contact_id
+          AND r.waiting_list_id = rows.list_id AND r.status IN ('RECEIVED', 'PROCESSING') AND r.status = 'RECEIVED'
+          AND r.created_date > rows.created AND NOT EXISTS (SELECT 1 FROM request AS same WHERE same.id = rows.id)
+        ORDER BY r.id FOR NO KEY UPDATE OF r)
+    UPDATE request SET created_date = older.created FROM older WHERE id = older.request_id"""
+)
 _UNRESOLVED_OF = Sql(
     """SELECT r.id FROM request AS r JOIN contact AS c ON c.id = r.contact_id
     WHERE c.address = :address AND r.waiting_list_id = :list_id AND r.status IN ('RECEIVED', 'PROCESSING')""",
     id="uuid",
 )
+
+_KEY_AND_DATE = ("id", "list_id", "contact_id", "created")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +98,8 @@ def create(c: Connection, new: Sequence[NewRequest]) -> list[UUID]:
 
     A request is skipped if an unresolved one has the same contact and waiting list. Of several equal requests the
     oldest is added. A request with a date is added only once, even if it has ended since: its id is derived from its
-    date, contact and waiting list. The address is not used, since it could be guessed from an id in a log.
+    date, contact and waiting list. The address is not used, since it could be guessed from an id in a log. If a skipped
+    request is older than the equal one that waits, that one takes its date: it may be due now.
     """
     waiting = lists.find_or_add(c, (request.reference for request in new))
     now = _NOW(c)[0].now
@@ -100,7 +115,17 @@ def create(c: Connection, new: Sequence[NewRequest]) -> list[UUID]:
         )
         for place, request in enumerate(sorted(new, key=lambda request: request.created_date or now))
     ]
-    return [row.id for row in _ADD_REQUESTS(c, rows=rows)]
+    added = [row.id for row in _ADD_REQUESTS(c, rows=rows)]
+    if len(added) < len(rows):
+        _make_older(c, [row for row in rows if row["is_dated"]])
+    return added
+
+
+def _make_older(c: Connection, dated: Sequence[dict[str, object]]) -> None:
+    """Of these (oldest first) the oldest of each person and list counts for what waits there, if that is younger."""
+    oldest = {(row["contact_id"], row["list_id"]): row for row in reversed(dated)}
+    if oldest:
+        _MAKE_OLDER(c, rows=[{name: row[name] for name in _KEY_AND_DATE} for row in oldest.values()])
 
 
 def _row(request: NewRequest, list_id: UUID, contact_id: UUID, latest: datetime) -> dict[str, object]:
@@ -113,6 +138,7 @@ def _row(request: NewRequest, list_id: UUID, contact_id: UUID, latest: datetime)
         "item_url": request.item_url,
         "locale": request.locale,
         "created": min(date, latest) if date else latest,
+        "is_dated": date is not None,
     }
 
 

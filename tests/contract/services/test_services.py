@@ -4,6 +4,8 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from io import BytesIO
+from itertools import permutations
+from typing import Any
 from uuid import RFC_4122, UUID, uuid4
 
 import pytest
@@ -147,6 +149,67 @@ def test_an_import_with_dates_changes_nothing_when_repeated(
     before = shop.rows()
     assert import_lines(shop, *again)[0] == Imported(duplicate=5)
     assert shop.rows() == before
+
+
+DATED = "email,catalogItemId,createdDate"
+
+
+def jane(year: int | str) -> str:
+    return f"jane@example.com,mug-1,{year}-01-01T00:00:00Z" if year else "jane@example.com,mug-1,"
+
+
+@pytest.mark.parametrize("batch", [1, 2, 1000])
+@pytest.mark.parametrize("years", [*permutations([2019, 2020, 2021]), (2021, "", 2019), ("", 2019, 2021)])
+def test_of_duplicates_the_oldest_date_counts_in_whatever_order_and_batches_they_come(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, batch: int, years: tuple[int | str, ...]
+) -> None:
+    monkeypatch.setattr(importing, "BATCH", batch)
+    lines = DATED, *map(jane, years)
+    assert import_lines(shop, *lines)[0] == Imported(created=1, duplicate=2)
+    assert [row.created_date.year for row in shop.rows()] == [2019]
+    before = shop.rows()
+    assert import_lines(shop, *lines)[0].created == 0
+    assert import_lines(shop, DATED, jane(""))[0] == Imported(duplicate=1)
+    assert shop.rows() == before
+
+
+def test_an_older_date_makes_who_signed_up_after_the_event_due_and_keeps_the_rest(shop: Shop) -> None:
+    shop.tell(MUG)
+    request = shop.sign_up(MUG, "Jane@example.com", item_url="https://shop.example/p/1", locale="de")
+    before = shop.row(request)
+    assert shop.waiting_for(request) == "noStock"
+    assert shop.with_work() == set()
+    assert import_lines(shop, DATED, jane(2019))[0] == Imported(duplicate=1)
+    assert shop.waiting_for(request) == "queued"
+    assert shop.with_work() == {shop.list_id(MUG)}
+    after = shop.row(request)
+    assert after.created_date == datetime(2019, 1, 1, tzinfo=UTC)
+    assert after == (*(after.created_date if name == "created_date" else value for name, value in pairs(before)),)
+    found = read_status(shop.database, StandingStream(), RecordingBell(), 60).as_json()
+    assert 0 <= found["oldestDueSeconds"] < 60  # since it could first be sent, not since its date
+    assert [claim.id for claim in shop.claim(shop.owner()).claims] == [request]
+
+
+def pairs(row: Any) -> Iterator[tuple[str, object]]:
+    return zip(row._fields, row, strict=True)
+
+
+@pytest.mark.parametrize("status", ["PROCESSING", "NOTIFICATION_SENT", "FAILED"])
+def test_an_older_date_changes_nobody_who_does_not_wait(shop: Shop, status: str) -> None:
+    request = shop.sign_up(MUG, "jane@example.com")
+    shop.change("UPDATE request SET status = :status", status=status)
+    before = shop.row(request)
+    import_lines(shop, DATED, jane(2019))
+    assert shop.row(request) == before
+
+
+def test_who_was_told_and_waits_again_is_not_made_older_by_the_line_that_was_told(shop: Shop) -> None:
+    import_lines(shop, DATED, jane(2020))
+    shop.change("UPDATE request SET status = 'NOTIFICATION_SENT'")
+    again = shop.sign_up(MUG, "jane@example.com")
+    before = shop.row(again)
+    assert import_lines(shop, DATED, jane(2020))[0] == Imported(duplicate=1)
+    assert shop.row(again) == before
 
 
 def test_nobody_is_told_again_when_an_import_is_repeated(shop: Shop) -> None:

@@ -33,6 +33,8 @@ class Wish:
     email: str
     reference: CatalogReference
     created: float
+    imported: float
+    """The date that it came with; an older one may have come since."""
     status: Status = RECEIVED
     auto_notified: bool | None = None
     ordered: bool = False

@@ -5,7 +5,7 @@ After each step the database holds what the model holds, and claim, sweep and st
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Final
@@ -97,12 +97,27 @@ class StoreMachine(RuleBasedStateMachine):
         wanted = [(self._new(place, *one), self._created(place, *one)) for place, one in enumerate(new)]
         added = self.shop.write(requests.create, [request for request, _ in wanted])
         rows = {(row.email, row.waiting_list_id): row for row in self.shop.rows() if row.id in added}
+        known = self._known()
         for request, created in sorted(wanted, key=lambda pair: pair[1]):
             key = request.email.lower(), request.reference
-            if self.model.unresolved(key) is None and (key, created) not in self._known():
+            if self.model.unresolved(key) is None and (key, created) not in known:
                 row = rows.pop((request.email, self._list(request.reference)))
-                self.model.wishes[row.id] = Wish(row.id, request.email, request.reference, created)
+                self.model.wishes[row.id] = Wish(row.id, request.email, request.reference, created, created)
+                known.add((key, created))
         assert not rows
+        self._make_older(wanted, known)
+
+    def _make_older(self, wanted: Sequence[tuple[NewRequest, float]], known: Collection[tuple[Key, float]]) -> None:
+        """Of imported lines that are alike the oldest counts for who waits, unless it was imported before."""
+        oldest: dict[Key, float] = {}
+        for request, created in wanted:
+            if request.created_date:
+                key = request.email.lower(), request.reference
+                oldest[key] = min(created, oldest.get(key, created))
+        for key, created in oldest.items():
+            wish = self.model.unresolved(key)
+            if wish and wish.status is RECEIVED and (key, created) not in known:
+                wish.created = min(wish.created, created)
 
     def _new(self, place: int, email: str, reference: CatalogReference, age: str) -> NewRequest:
         created = {
@@ -124,7 +139,7 @@ class StoreMachine(RuleBasedStateMachine):
         return 10 * EMAILS.index(email.lower()) + WANTED.index(reference)
 
     def _known(self) -> set[tuple[Key, float]]:
-        return {(wish.key, wish.created) for wish in self.model.wishes.values()}
+        return {(wish.key, wish.imported) for wish in self.model.wishes.values()}
 
     def _list(self, reference: CatalogReference) -> UUID:
         if reference not in self.list_ids:
