@@ -273,9 +273,7 @@ MUTATIONS = (
         "a relay takes what is due",
         [
             Edit("worker/smtp/run.py", "        if self._route() is None:\n", "        if self._routes:\n"),
-            Edit(
-                "worker/smtp/failover.py", "standing.is_down, standing.trouble = True,", "_, standing.trouble = True,"
-            ),
+            Edit("worker/smtp/failover.py", "relay.is_down, relay.trouble = True,", "_, relay.trouble = True,"),
         ],
     ),
     Mutation(

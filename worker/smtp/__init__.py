@@ -1,8 +1,8 @@
-"""The door to the relays: mails in, one outcome for each mail out.
+"""The SMTP connections to the relays. Input: mails. Output: one outcome for each mail.
 
-`mailer` keeps the connections and starts runs; a `run` spreads the mails of one source over connections; a connection
-is a `session` (a command and its reply at a time) or a `pipeline` (RFC 2920). `rules` has what both keep to. May import
-domain.
+`mailer` keeps the connections and starts runs. A `run` distributes the mails of one source over connections. A
+connection is a `session` (one command and reply at a time) or a `pipeline` (RFC 2920). `rules` has the common rules.
+May import domain.
 """
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""What the errors of a session mean: those of aiosmtplib, of TLS and of the operating system. Pure."""
+"""Translates the errors of a session: those of aiosmtplib, TLS and the operating system. Pure."""
 
 import ssl
 from collections.abc import Iterator
@@ -11,11 +11,11 @@ from worker.domain.relays import Relay
 
 
 class NotOfferedError(Exception):
-    """The relay can't do what its settings ask for."""
+    """The relay does not offer what its settings require."""
 
 
 def relay_down(error: Exception, stage: Stage, relay: Relay) -> RelayDown:
-    """An error at `stage`, about nobody's mail."""
+    """Returns the outcome of an error at `stage` that is not about a mail."""
     if stage is Stage.CONNECT and _has_cause(error, SMTPResponseException, SMTPServerDisconnected):
         stage = Stage.GREETING  # aiosmtplib connects and reads the greeting in one step
     if isinstance(error, SMTPResponseException):
@@ -26,13 +26,13 @@ def relay_down(error: Exception, stage: Stage, relay: Relay) -> RelayDown:
 
 
 def refusal(response: SMTPResponse, stage: Stage) -> RelayDown:
-    """A reply at `stage`, before RCPT, that is no go-ahead."""
-    # Until RCPT there is nobody else to blame, and `judge` knows it.
+    """Returns the outcome of a refusal at `stage`, which must be before RCPT."""
+    # Before RCPT, `judge` always returns RelayDown.
     return cast(RelayDown, judge(stage, Reply(response.code, response.message)))
 
 
 def words(error: Exception) -> str:
-    """What happened, for people: from the innermost cause, which is the most exact."""
+    """Describes an error for people, by its innermost cause, which is the most exact."""
     *_, root = _causes(error)
     match root:
         case ssl.SSLCertVerificationError():
@@ -53,7 +53,7 @@ def words(error: Exception) -> str:
 
 def _causes(error: Exception) -> Iterator[Exception]:
     cause: BaseException | None = error
-    while isinstance(cause, Exception):  # a timeout's own cause is a cancellation, which says nothing
+    while isinstance(cause, Exception):  # the cause of a timeout is a cancellation, which is not an Exception
         yield cause
         cause = cause.__cause__
 

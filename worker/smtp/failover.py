@@ -1,7 +1,7 @@
-"""Which of several relays new connections go to: the first that is not known to be down. Pure, the clock is passed in.
+"""Chooses the relay for new connections: the first that is not known to be down. Pure; the clock is passed in.
 
-A relay is found down by those who want to use it. It is asked again after a pause, which grows with the time that it
-has taken no mail, as that of the breaker's probe does; and by one connection, so that nobody's mail waits for it.
+A relay is marked as down when using it fails. It is probed again after a pause, which grows with the time since the
+trouble began, like the pause of the breaker's probe. Only one connection probes, so that no mail waits for it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -11,72 +11,72 @@ from typing import Final
 from worker.domain.outcomes import RelayDown, one_line
 
 PAUSES: Final = (1.0, 30.0)
-"""Seconds until a relay that was found down is asked again: the first pause and the longest."""
+"""Seconds until a relay that is down is probed again: the first pause and the longest."""
 HOLD_SECONDS: Final = 10.0
-"""How long nobody else asks it meanwhile; longer than that may take."""
+"""Seconds during which nobody else probes the relay."""
 LATELY_SECONDS: Final = 5.0
-"""A relay that took mail so lately, and has others of our connections, is not down if it refuses one more."""
+"""Seconds. A relay that took mail within this time and has open connections is not down if it refuses one more."""
 
 
 @dataclass(slots=True)
-class _Standing:
-    """What is known of one relay."""
+class _RelayState:
+    """The known state of one relay."""
 
     is_down: bool = False
     trouble: RelayDown | None = None
-    """Why it is down, or was the last time."""
+    """Why it is down, or was down the last time."""
     since: float | None = None
-    """Since when it has been in trouble: until it takes a mail again."""
+    """When the trouble began. None again once the relay accepts a mail."""
     failures: int = 0
     ask_at: float = 0.0
     took_at: float = float("-inf")
 
 
 class Failover:
-    """The choice of one process. Relays are named by their place in the list."""
+    """The choice of the relay for one process. Relays are identified by their index in the list."""
 
     def __init__(self, relays: int, clock: Callable[[], float]) -> None:
         self.order: Sequence[int] = range(relays)
-        """Whom to try one after the other: those not known to be down, then the others."""
+        """The order in which relays are tried: first those not known to be down, then the others."""
         self.current = 0
-        """Who has let us in, the last time that this changed."""
-        self._standings = [_Standing() for _ in range(relays)]
+        """The relay in use: it changes when another relay becomes the first choice and accepts a connection."""
+        self._relays = [_RelayState() for _ in range(relays)]
         self._clock = clock
 
     @property
     def are_all_down(self) -> bool:
-        """Whether none is left that was not found down."""
-        return all(standing.is_down for standing in self._standings)
+        """Whether every relay is down."""
+        return all(relay.is_down for relay in self._relays)
 
     def trouble(self, place: int) -> RelayDown | None:
-        """Why a relay is down, or was the last time."""
-        return self._standings[place].trouble
+        """Returns why a relay is down, or was down the last time."""
+        return self._relays[place].trouble
 
     def failures(self, place: int) -> int:
-        """How often a relay was found down; to be asked before a connection is tried, for `answered`."""
-        return self._standings[place].failures
+        """Returns how often a relay was found down. Call it before connecting, and pass the result to `answered`."""
+        return self._relays[place].failures
 
     def failed(self, place: int, trouble: RelayDown) -> bool:
-        """Nobody can be mailed by this one now. True if that is for another reason than before."""
-        standing, now = self._standings[place], self._clock()
-        if standing.since is None:
-            standing.since = now
+        """Marks a relay as down. Returns True if the reason differs from the last one."""
+        relay, now = self._relays[place], self._clock()
+        if relay.since is None:
+            relay.since = now
         shortest, longest = PAUSES
-        standing.ask_at = now + min(longest, max(shortest, (now - standing.since) / 4))
-        is_news = standing.trouble is None or standing.trouble.reason != trouble.reason
-        standing.is_down, standing.trouble = True, trouble
-        standing.failures += 1
+        relay.ask_at = now + min(longest, max(shortest, (now - relay.since) / 4))
+        is_news = relay.trouble is None or relay.trouble.reason != trouble.reason
+        relay.is_down, relay.trouble = True, trouble
+        relay.failures += 1
         self._sort()
         return is_news
 
     def answered(self, place: int, failures: int) -> bool:
-        """It has let us in, where it was asked after so many `failures`: what was found out meanwhile is newer.
+        """Marks a relay as up after a successful connection. Returns True if it becomes the relay in use.
 
-        True: from now on connections go there, and did not before.
+        `failures` is its count before the connection began. Does nothing if it failed since: that is newer.
         """
-        if self._standings[place].failures != failures:
+        if self._relays[place].failures != failures:
             return False
-        self._standings[place].is_down = False
+        self._relays[place].is_down = False
         self._sort()
         has_changed = place == self.order[0] != self.current
         if has_changed:
@@ -84,35 +84,35 @@ class Failover:
         return has_changed
 
     def took_mail(self, place: int) -> None:
-        """It has taken mails, or refused them for what they are: what was before is forgotten."""
-        standing = self._standings[place]
-        standing.took_at = self._clock()
-        if not standing.is_down:
-            standing.since = None
+        """Records that the relay accepted mails, or refused them for their own sake. This ends its trouble."""
+        relay = self._relays[place]
+        relay.took_at = self._clock()
+        if not relay.is_down:
+            relay.since = None
 
     def took_mail_lately(self, place: int) -> bool:
-        """Whether it has, a moment ago."""
-        return self._clock() - self._standings[place].took_at < LATELY_SECONDS
+        """Whether `took_mail` was called within LATELY_SECONDS."""
+        return self._clock() - self._relays[place].took_at < LATELY_SECONDS
 
     def take_question(self) -> int | None:
-        """The right to ask a relay whether it is back that comes before the one in use; None: it is not time to."""
+        """Returns a relay before the one in use that the caller should probe now, or None if no probe is due."""
         return next((place for place in range(self.order[0]) if self.may_ask(place)), None)
 
     def may_ask(self, place: int) -> bool:
-        """Whether it is time to ask a relay how it is; if so, it is the caller who shall."""
-        standing, now = self._standings[place], self._clock()
-        is_due = standing.ask_at <= now
+        """Whether a probe of the relay is due. If so, it is reserved for the caller for HOLD_SECONDS."""
+        relay, now = self._relays[place], self._clock()
+        is_due = relay.ask_at <= now
         if is_due:
-            standing.ask_at = now + HOLD_SECONDS
+            relay.ask_at = now + HOLD_SECONDS
         return is_due
 
     def _sort(self) -> None:
-        # Stable: each group stays in the order of the list.
-        self.order = sorted(range(len(self._standings)), key=lambda place: self._standings[place].is_down)
+        # The sort is stable: each group stays in the order of the list.
+        self.order = sorted(range(len(self._relays)), key=lambda place: self._relays[place].is_down)
 
 
 def together(troubles: Mapping[int, RelayDown]) -> RelayDown:
-    """Several relays' troubles, by their places, as one: the last, in the words of all."""
+    """Combines the troubles of several relays, by index, into the last one, with the reasons of all."""
     *_, last = troubles.values()
     if len(troubles) == 1:
         return last

@@ -1,7 +1,6 @@
-"""A connection on which each mail takes one round trip: the transport, its timer, and its user. See `smtp_exchange`.
+"""A pipelined connection, on which each mail takes one round trip: its transport and timer. See `exchange`.
 
-Everything happens in the callbacks of the transport, which report mails and take new ones by themselves: no task is
-woken for a mail, and no timer made.
+The callbacks of the transport report mails and take new ones directly. So no mail wakes a task or creates a timer.
 """
 
 import asyncio
@@ -14,8 +13,8 @@ from worker.smtp.replies import ReplyReader
 from worker.smtp.rules import QUIT_TIMEOUT, Mail, Timeouts, Turn
 
 _SLOW: Final = 0.5
-"""Seconds to a verdict from which on no mail is given ahead: another connection may have it sooner, and a round trip
-matters little. It is also how long a mail is held that nobody can call back."""
+"""Seconds. If a verdict takes longer, no mail is taken ahead: another connection may send it sooner, and a round trip
+matters little. It is also how long a mail is held that can't be called back."""
 
 P = ParamSpec("P")
 
@@ -23,7 +22,7 @@ P = ParamSpec("P")
 def _guarded(
     callback: Callable[Concatenate["PipelinedSession", P], None],
 ) -> Callable[Concatenate["PipelinedSession", P], None]:
-    """For what the event loop calls: an error, of a `Turn` or of ours, is raised by `serve`, not lost in the loop."""
+    """Decorates callbacks of the event loop: `serve` raises their errors, which would otherwise be lost in the loop."""
 
     def guarded(session: "PipelinedSession", /, *args: P.args, **kwargs: P.kwargs) -> None:
         try:
@@ -35,9 +34,9 @@ def _guarded(
 
 
 class PipelinedSession(asyncio.Protocol):
-    """Goes on with a connection that `SmtpSession` has opened; a `Session`.
+    """A `Session` that takes over a connection from `SmtpSession`.
 
-    Belongs to the running event loop. `relay` is its name for people.
+    It belongs to the running event loop. `relay` is the relay's name for error texts.
     """
 
     def __init__(self, transport: asyncio.Transport, relay: str, sender: str, timeouts: Timeouts) -> None:
@@ -48,43 +47,43 @@ class PipelinedSession(asyncio.Protocol):
         self._exchange = Exchange(relay, sender)
         self._is_paused = False
         self._turn: Turn | None = None
-        """Whose mails are being sent; none while idle."""
+        """The source of the mails being sent. None while idle."""
         self._is_resting = False
-        """Whether it waits for that turn to have a mail again."""
+        """Whether it waits until the turn has a mail again."""
         self._is_done = self._loop.create_future()
         """Done when `serve` or `quit` may return."""
         self._error: Exception | None = None
         self._is_quick = True
-        """Whether the last verdict on a mail came soon."""
+        """Whether the last verdict on a mail came within _SLOW seconds."""
         self._asked_at = self._deadline = 0.0
         self._timer: asyncio.TimerHandle | None = None
         transport.set_protocol(self)
 
     @property
     def mails(self) -> int:
-        """How many mails it was used for, whatever became of them."""
+        """The number of mails tried on this connection, with any outcome."""
         return self._exchange.mails
 
     @property
     def is_open(self) -> bool:
-        """Whether it can be used, as far as is known on this side."""
+        """Whether the connection is open, as far as this side knows."""
         return not self._exchange.is_over and not self._transport.is_closing()
 
     async def serve(self, turn: Turn) -> Mail | None:
-        """Send the mails of `turn`, one round trip each; see `Session`."""
+        """Sends the mails of `turn`, one round trip each; see `Session`."""
         self._turn, self._is_done = turn, self._loop.create_future()
         self._wake()
         try:
             await self._is_done
         except asyncio.CancelledError:
-            self._give_up(turn)
+            self._abort(turn)
             raise
         if self._error is not None:
             raise self._error
         return self._exchange.unsent()
 
     async def quit(self) -> None:
-        """Take leave and close. Waits 2 seconds at most, and hides every error."""
+        """Sends QUIT and closes the connection. Waits at most 2 seconds and ignores every error."""
         try:
             if self.is_open:
                 self._is_done = self._loop.create_future()
@@ -96,28 +95,28 @@ class PipelinedSession(asyncio.Protocol):
             self.drop()
 
     def drop(self) -> None:
-        """Close at once and without a word; what is not on its way yet stays here."""
+        """Closes at once without QUIT. Discards data that is not written yet."""
         self._exchange.is_over = True
         self._transport.abort()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
-    # What the event loop calls
+    # Callbacks of the event loop
 
     @_guarded
     def _wake(self) -> None:
-        """There may be a mail, or it is known that none will come."""
+        """Continues: the turn may have a mail or may write again, or no mail will come."""
         self._is_resting = False
         if self._turn is not None:
-            self._go_on(self._turn)
+            self._advance(self._turn)
 
     @_guarded
     def data_received(self, data: bytes) -> None:
-        """Take in replies: one, several, or a part of one."""
+        """Processes received bytes: one reply, several, or a part of one."""
         turn, exchange = self._turn, self._exchange
         if turn is None:
-            self._end()  # nobody has asked it, but for leave
+            self._end()  # the reply to QUIT, or unexpected data
             return
         replies = self._replies.feed(data)
         if replies and exchange.awaits_verdict:
@@ -129,46 +128,46 @@ class PipelinedSession(asyncio.Protocol):
             if self._replies.garbage:
                 exchange.break_off(self._replies.garbage, turn)
             elif self._replies.is_amid and not exchange.is_asking:
-                exchange.break_off("it said more than it was asked", turn)
+                exchange.break_off("it sent more replies than it got commands", turn)
         if replies or exchange.is_over:
-            # Only now that everything has been looked at: to write a mail because of a 354 with something behind it
-            # would be to take that something for the reply to the mail.
-            self._go_on(turn)
+            # Write only after all replies in this packet have been read. If something follows a 354, it would be
+            # mistaken for the reply to the mail.
+            self._advance(turn)
 
     @_guarded
     def connection_lost(self, error: Exception | None) -> None:
-        """The relay has left, or the network failed."""
+        """Ends the exchange: the relay closed the connection, or the network failed."""
         if self._turn is not None and not self._exchange.is_over:
             words = error.strerror if isinstance(error, OSError) else None
             self._exchange.break_off(words or "it closed the connection", self._turn, has_left=True)
         self._end()
 
     def pause_writing(self) -> None:
-        """More is waiting to go out than the transport likes to keep: nothing is added to it."""
+        """Stops writing while the transport's buffer is full."""
         self._is_paused = True
 
     @_guarded
     def resume_writing(self) -> None:
-        """The transport has room again."""
+        """Continues once the transport's buffer has room again."""
         self._is_paused = False
         if self._turn is not None:
-            self._go_on(self._turn)
+            self._advance(self._turn)
 
     @_guarded
-    def _look_at_the_clock(self) -> None:
+    def _check_deadline(self) -> None:
         self._timer = None
         turn = self._turn
         if turn is None or self._is_resting:
-            return  # the next question winds it up again
+            return  # the next command starts the timer again
         remaining = self._deadline - self._loop.time()
         if remaining > 0:
-            self._wind_up(remaining)
+            self._start_timer(remaining)
         else:
             self._exchange.break_off("no answer in time", turn)
             self._end()
 
-    def _go_on(self, turn: Turn) -> None:
-        """Write what is next, unless something is still to be heard before."""
+    def _advance(self, turn: Turn) -> None:
+        """Writes the next bytes, unless a reply is due first."""
         exchange = self._exchange
         if not (exchange.is_over or exchange.is_asking or self._is_paused):
             if self._transport.is_closing():
@@ -183,23 +182,23 @@ class PipelinedSession(asyncio.Protocol):
         if exchange.is_over:
             self._end()
         else:
-            self._keep_time()
+            self._set_deadline()
 
-    # Time
+    # Timeouts
 
-    def _keep_time(self) -> None:
-        """The relay has until then to say the next thing, and to end it."""
-        patience = self._timeouts.final if self._exchange.awaits_verdict else self._timeouts.command
+    def _set_deadline(self) -> None:
+        """Sets the deadline for the next complete reply."""
+        timeout = self._timeouts.final if self._exchange.awaits_verdict else self._timeouts.command
         self._asked_at = self._loop.time()
-        self._deadline = self._asked_at + patience
+        self._deadline = self._asked_at + timeout
         if self._timer is None:
-            self._wind_up(patience)
+            self._start_timer(timeout)
 
-    def _wind_up(self, seconds: float) -> None:
-        # One timer, which finds that the deadline has moved on, is cheaper than one for each reply. It never sleeps
-        # longer than the shorter patience, or it would oversleep a deadline that is set meanwhile.
+    def _start_timer(self, seconds: float) -> None:
+        # One timer that checks a moving deadline is cheaper than a timer for each reply. It never sleeps longer than
+        # the shorter timeout, so that it can't miss a deadline that is set meanwhile.
         delay = min(seconds, self._timeouts.command, self._timeouts.final)
-        self._timer = self._loop.call_later(delay, self._look_at_the_clock)
+        self._timer = self._loop.call_later(delay, self._check_deadline)
 
     # Endings
 
@@ -212,8 +211,8 @@ class PipelinedSession(asyncio.Protocol):
         if not self._is_done.done():
             self._is_done.set_result(None)
 
-    def _give_up(self, turn: Turn) -> None:
-        """End in the middle: whoever gave us mails hears about each, also if an earlier report fails."""
+    def _abort(self, turn: Turn) -> None:
+        """Closes in the middle of an exchange. Reports every leftover mail, even if an earlier report fails."""
         self._turn = None
         self.drop()
         with ExitStack() as stack:
@@ -223,6 +222,6 @@ class PipelinedSession(asyncio.Protocol):
     def _fail(self, error: Exception) -> None:
         self._error = error
         if self._turn is not None:
-            with suppress(Exception):  # reports may fail again; it is the first error that gets raised
-                self._give_up(self._turn)
+            with suppress(Exception):  # reports may fail again; the first error is the one to raise
+                self._abort(self._turn)
         self._end()

@@ -1,30 +1,30 @@
-"""A relay's replies, read from bytes as they come: cut anywhere, or several at once (RFC 5321 section 4.2)."""
+"""Parses SMTP replies from bytes that may be split anywhere or hold several replies (RFC 5321 section 4.2)."""
 
 from typing import Final
 
 REPLY_LIMIT: Final = 32 * 1024
-"""Octets of one reply, as aiosmtplib has it too: a relay can't fill our memory."""
+"""The most octets of one reply, so that a relay can't fill the memory. aiosmtplib has the same limit."""
 
 
 class ReplyReader:
-    """Bytes in, replies out: each a three-digit code, and the raw text behind it (lines joined by LF)."""
+    """Reads bytes and returns replies: a three-digit code, and the raw text after it (lines joined by LF)."""
 
     __slots__ = ("_lines", "_rest", "_size", "garbage")
 
     def __init__(self) -> None:
         self.garbage: str | None = None
-        """What was wrong, once something came that is no reply. Nothing after it can be trusted."""
+        """The error text once invalid data came, else None. No data after it can be trusted."""
         self._rest = b""
         self._lines: list[bytes] = []
         self._size = 0
 
     @property
     def is_amid(self) -> bool:
-        """Whether a reply has begun and not ended."""
+        """Whether a reply is incomplete."""
         return bool(self._rest or self._lines)
 
     def feed(self, data: bytes) -> list[tuple[int, bytes]]:
-        """The replies that `data` completes, up to the first that is none."""
+        """Returns the replies that `data` completes, up to the first invalid one."""
         *lines, self._rest = (self._rest + data).split(b"\n")
         replies = []
         for line in lines:
@@ -32,7 +32,7 @@ class ReplyReader:
             if not code.isdigit() or len(code) < 3 or len(line) > REPLY_LIMIT:
                 self._refuse(line)
                 break
-            if line[3:4] != b"-" and not self._lines:  # a reply of one line, as nearly all are
+            if line[3:4] != b"-" and not self._lines:  # most replies have one line
                 replies.append((int(code), line[4:]))
             elif reply := self._ended_by(line):
                 replies.append(reply)
@@ -43,7 +43,7 @@ class ReplyReader:
         return replies
 
     def _ended_by(self, line: bytes) -> tuple[int, bytes] | None:
-        """One more line of a longer reply; the whole of it, if this was the last."""
+        """Adds a line to a multi-line reply. Returns the reply if this line is its last."""
         self._lines.append(line)
         self._size += len(line)
         if line[:3] != self._lines[0][:3]:
@@ -59,4 +59,4 @@ class ReplyReader:
 
     def _refuse(self, line: bytes) -> None:
         shown = line[:200].decode("utf-8", "backslashreplace")
-        self.garbage = "its reply is too long" if len(line) > REPLY_LIMIT else f"it sent what is no reply: {shown}"
+        self.garbage = "its reply is too long" if len(line) > REPLY_LIMIT else f"it sent an invalid reply: {shown}"

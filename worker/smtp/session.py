@@ -1,9 +1,9 @@
-"""One connection to the relay: opened, used for one mail after the other, and closed.
+"""One connection to the relay, used for one mail after the other.
 
-This module drives aiosmtplib; `smtp_errors` says what its errors mean. It opens every connection, and speaks plain
-SMTP: one command and one reply at a time. Where the relay can do better, `smtp_pipeline` goes on with the open
-connection. `sendmail` would not do: it has one timeout for everything, and does not tell if the final dot was written
-before a connection broke: the difference of "not sent" and "unknown".
+This module uses aiosmtplib; `errors` translates its exceptions. It opens every connection and sends mails by plain
+SMTP: one command and one reply at a time. If the relay offers pipelining, `pipeline` takes over the open connection.
+aiosmtplib's `sendmail` is not used: it has one timeout for everything, and does not tell whether the final dot was
+written before the connection broke. That decides between "not sent" and "unknown".
 """
 
 import asyncio
@@ -41,11 +41,11 @@ _HOST_NAME: Final = re.compile(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+")
 
 
 class SmtpSession:
-    """A connection, for one user at a time. Ask `is_open` before each use."""
+    """A connection for one user at a time. Check `is_open` before each use."""
 
     def __init__(self, relay: Relay, sender: str, timeouts: Timeouts, tls_context: ssl.SSLContext | None) -> None:
         self.mails = 0
-        """How many mails it was used for, whatever became of them."""
+        """The number of mails tried on this connection, with any outcome."""
         self._relay = relay
         self._mail_from = f"MAIL FROM:<{sender}>".encode("ascii")
         self._timeouts = timeouts
@@ -55,24 +55,24 @@ class SmtpSession:
             hostname=relay.host,
             port=relay.port,
             use_tls=relay.security == "tls",
-            start_tls=False,  # `_connect` does it, and not only if it is offered
+            start_tls=False,  # `_connect` does it, and fails if STARTTLS is not offered
             tls_context=tls_context,
             timeout=timeouts.command,
-            local_hostname=_hello_name(),
+            local_hostname=_ehlo_name(),
         )
 
     @property
     def is_open(self) -> bool:
-        """Whether it can be used, as far as is known on this side."""
+        """Whether the connection is open, as far as this side knows."""
         return self._client.is_connected
 
     @property
     def offers_pipelining(self) -> bool:
-        """Whether the relay said that it takes commands in groups (RFC 2920)."""
+        """Whether the relay offers PIPELINING (RFC 2920)."""
         return self._client.supports_extension("pipelining")
 
     async def open(self) -> RelayDown | None:
-        """Connect, encrypt and log in as the relay's settings say. None: ready for mails."""
+        """Connects, encrypts and logs in according to the relay's settings. Returns None if ready for mails."""
         try:
             await self._connect()
         except asyncio.CancelledError:
@@ -84,18 +84,18 @@ class SmtpSession:
         return None
 
     def give_away(self) -> asyncio.Transport:
-        """Give the open connection away, as it is: encrypted, logged in, and every reply read."""
+        """Detaches and returns the open transport: encrypted, logged in, and with every reply read."""
         transport = cast(asyncio.Transport, self._client.transport)
-        self._client.transport = None  # or `close`, which makes the client forget all about it, would close it too
+        self._client.transport = None  # otherwise `close`, which resets the client, would close the transport too
         self._client.close()
         return transport
 
     async def serve(self, turn: Turn) -> Mail | None:
-        """Send the mails of `turn` one by one; see `Session`."""
+        """Sends the mails of `turn` one by one; see `Session`."""
         while self.is_open:
             mail = turn.next_now()
             if mail is None:
-                if not await _rested(turn):
+                if not await _wait_for_turn(turn):
                     return None
             elif unsent := await self._send(mail, turn):
                 return unsent
@@ -104,7 +104,7 @@ class SmtpSession:
     async def _send(self, mail: Mail, turn: Turn) -> Mail | None:
         try:
             outcome = await self._try(mail, turn)
-        except BaseException:  # a cancellation, mostly
+        except BaseException:  # usually a cancellation
             self.drop()
             turn.report(mail, Unknown(STOPPED_LATE) if self._stage is Stage.DOT else STOPPED)
             raise
@@ -114,30 +114,30 @@ class SmtpSession:
         return None
 
     async def _try(self, mail: Mail, turn: Turn) -> Outcome | None:
-        """Run one mail transaction. None: the relay had left since the last one; nothing was sent."""
+        """Runs one mail transaction. Returns None if the relay closed the connection before it; nothing was sent."""
         if not can_be_said(mail.recipient):
             return UNUSABLE
         try:
             return await self._transaction(mail, turn)
         except Exception as error:
             self.drop()
-            return self._broken(error)
+            return self._outcome_of_error(error)
         finally:
             self.mails += 1
 
     async def check_sender(self) -> RelayDown | None:
-        """Ask whether our sender may send (MAIL FROM, then RSET). None: it may."""
+        """Checks that the relay accepts our sender (MAIL FROM, then RSET). Returns None if it does."""
         try:
-            response = await self._ask(Stage.MAIL, self._mail_from)
+            response = await self._command(Stage.MAIL, self._mail_from)
             if not is_go_ahead(Stage.MAIL, response.code):
                 return refusal(response, Stage.MAIL)
-            await self._ask(Stage.MAIL, b"RSET")
+            await self._command(Stage.MAIL, b"RSET")
         except Exception as error:
             return relay_down(error, self._stage, self._relay)
         return None
 
     async def quit(self) -> None:
-        """Take leave and close. Waits 2 seconds at most, and hides every error."""
+        """Sends QUIT and closes the connection. Waits at most 2 seconds and ignores every error."""
         transport = self._transport
         try:
             with suppress(Exception):
@@ -145,11 +145,11 @@ class SmtpSession:
                     await self._client.quit(timeout=None)
         finally:
             self.drop()
-            if transport is not None:  # the client has forgotten it, and with TLS waits long for the relay to close it
+            if transport is not None:  # with TLS, the client's close waits long for the relay
                 transport.abort()
 
     def drop(self) -> None:
-        """Close at once and without a word; what is not on its way yet stays here."""
+        """Closes at once without QUIT. Discards data that is not written yet."""
         transport = self._transport
         self._client.close()
         if transport is not None:
@@ -160,19 +160,19 @@ class SmtpSession:
         return cast("asyncio.WriteTransport | None", self._client.transport)
 
     async def _connect(self) -> None:
-        # Here and in `quit` the timeouts are asyncio's. aiosmtplib's are made of wait_for, which in
-        # Python 3.11 forgets a cancellation that comes together with what it waits for.
+        # Here and in `quit`, asyncio.timeout is used. aiosmtplib uses wait_for, which in Python 3.11 loses a
+        # cancellation that arrives together with the awaited result.
         async with asyncio.timeout(self._timeouts.connect):
             await self._client.connect(timeout=None)
-        await self._greet()
+        await self._ehlo()
         if self._relay.security == "starttls":
             await self._encrypt()
-            await self._greet()
+            await self._ehlo()
         if self._relay.username is not None and self._relay.password is not None:
             await self._log_in(self._relay.username, self._relay.password.get_secret_value())
-        self._check_step()
+        self._check_no_extra_reply()
 
-    async def _greet(self) -> None:
+    async def _ehlo(self) -> None:
         self._stage = Stage.EHLO
         async with asyncio.timeout(self._timeouts.command):
             await self._client.ehlo(timeout=None)
@@ -184,11 +184,11 @@ class SmtpSession:
         async with asyncio.timeout(self._timeouts.command):
             await self._client.starttls(timeout=None)
 
-    def _check_step(self) -> None:
-        # What came in one packet with a reply stays in a buffer, for which aiosmtplib has no public name. Each later
-        # reply would be taken for the one after it.
+    def _check_no_extra_reply(self) -> None:
+        # Extra data in the packet of a reply stays in a buffer, for which aiosmtplib has no public name. Every later
+        # reply would then be matched to the wrong command.
         if self._client.protocol is not None and self._client.protocol._buffer:
-            raise SMTPException("it said more than it was asked")
+            raise SMTPException("it sent more replies than it got commands")
 
     async def _log_in(self, username: str, password: str) -> None:
         self._stage = Stage.AUTH
@@ -197,8 +197,8 @@ class SmtpSession:
             "login": self._client.auth_login,
             "cram-md5": self._client.auth_crammd5,
         }
-        # Only the first: aiosmtplib's own `login` goes on to the next one with a wrong password, and relays lock out
-        # whoever does that.
+        # Only the first offered mechanism is tried. aiosmtplib's own `login` repeats a wrong password with the next
+        # one, and relays lock accounts after repeated failures.
         for name, log_in in mechanisms.items():
             if name in self._client.server_auth_methods:
                 async with asyncio.timeout(self._timeouts.command):
@@ -215,12 +215,12 @@ class SmtpSession:
             (Stage.RCPT, f"RCPT TO:<{mail.recipient}>".encode("ascii")),
             (Stage.DATA, b"DATA"),
         ):
-            response = await self._ask(stage, command)
+            response = await self._command(stage, command)
             if not is_go_ahead(stage, response.code):
                 return self._refused(stage, response)
         while not turn.may_write():
-            await _rested(turn, is_amid=True)
-        if not turn.is_wanted(mail):  # after a 354 there is no way back but to leave
+            await _wait_for_turn(turn, is_amid=True)
+        if not turn.is_wanted(mail):  # after a 354, only closing the connection ends the transaction without a mail
             self.drop()
             return STOPPED
         response = await self._write_content(mail.content)
@@ -229,17 +229,17 @@ class SmtpSession:
         return judge(Stage.DOT, Reply(response.code, response.message))
 
     async def _reset(self) -> bool:
-        response = await self._ask(Stage.MAIL, b"RSET")
+        response = await self._command(Stage.MAIL, b"RSET")
         self._needs_reset = not is_go_ahead(Stage.MAIL, response.code)
         if self._needs_reset:
             self.drop()
         return not self._needs_reset
 
-    async def _ask(self, stage: Stage, command: bytes) -> SMTPResponse:
+    async def _command(self, stage: Stage, command: bytes) -> SMTPResponse:
         self._stage = stage
         response = await self._client.execute_command(command)
         task = asyncio.current_task()
-        # A forgotten cancellation, as in `_connect`. Looking for it is cheaper than a timeout of our own.
+        # A lost cancellation, as in `_connect`. This check is cheaper than another asyncio.timeout.
         if task is not None and task.cancelling():
             raise asyncio.CancelledError
         return response
@@ -253,7 +253,7 @@ class SmtpSession:
         return await protocol.read_response(timeout=self._timeouts.final)
 
     def _refused(self, stage: Stage, response: SMTPResponse) -> Outcome | None:
-        # RSET has to wait until the connection is used again: the outcome is known, so report it.
+        # RSET is sent at the next use of the connection, so that the known outcome is reported without delay.
         self._needs_reset = True
         if is_last_word(response.code):
             self.drop()
@@ -261,8 +261,8 @@ class SmtpSession:
             return None
         return judge(stage, Reply(response.code, response.message))
 
-    def _broken(self, error: Exception) -> Outcome | None:
-        """What an exception in a transaction means; the connection has been dropped."""
+    def _outcome_of_error(self, error: Exception) -> Outcome | None:
+        """Returns the outcome of an exception in a transaction, or None as `_try`. The connection is closed."""
         if isinstance(error, SMTPServerDisconnected) and self._is_stale(self._stage):
             return None
         if self._stage is Stage.DOT:
@@ -270,12 +270,12 @@ class SmtpSession:
         return relay_down(error, self._stage, self._relay)
 
     def _is_stale(self, stage: Stage) -> bool:
-        """Whether a relay that leaves at `stage` has only had enough of this connection."""
+        """Whether a relay that closes at `stage` has only ended a used connection."""
         return stage is Stage.MAIL and self.mails > 0
 
 
-async def _rested(turn: Turn, *, is_amid: bool = False) -> bool:
-    """Waits until there may be a mail again; False if none will come."""
+async def _wait_for_turn(turn: Turn, *, is_amid: bool = False) -> bool:
+    """Waits until the turn may have a mail or may write again. Returns False if no mail will come."""
     rested = asyncio.get_running_loop().create_future()
     if not turn.rest(lambda: None if rested.done() else rested.set_result(None), is_amid=is_amid):
         return False
@@ -284,7 +284,7 @@ async def _rested(turn: Turn, *, is_amid: bool = False) -> bool:
 
 
 @cache
-def _hello_name() -> str:
-    """How we introduce ourselves. Not by `getfqdn`, which may wait for a name server."""
+def _ehlo_name() -> str:
+    """Returns the name for EHLO. `getfqdn` is not used, because it may wait for a name server."""
     name = socket.gethostname()
     return name if _HOST_NAME.fullmatch(name) else "[127.0.0.1]"
