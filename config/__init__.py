@@ -1,1 +1,1 @@
-"""Settings and logging: read once, where a process is put together."""
+"""Settings, logging and start-up. Settings are read once, where a process is put together."""

@@ -1,7 +1,7 @@
-"""How every process logs: structlog to stderr, one line an event, nothing in it that is secret.
+"""Logging of every process: structlog to stderr, one line per event, without secrets.
 
-Other libraries' records (logging, warnings) go the same way. Whatever looks like an e-mail address
-or like credentials in a URL is masked in every text, so that a library's error can't betray them.
+Records of other libraries (logging, warnings) are written the same way. Everything that looks like an e-mail address or
+like credentials in a URL is masked in every text, so that errors of libraries can't leak them.
 """
 
 import logging
@@ -14,8 +14,8 @@ from typing import Final, Literal, TextIO, cast
 if "rich" in sys.modules:
     import structlog
 else:
-    # structlog imports rich merely because it is installed: 5 MB and 0.1 s in every worker, for a
-    # style of traceback that we don't use.
+    # structlog imports rich if it is installed. That costs 5 MB and 0.1 s in every worker, for a traceback style that
+    # is not used.
     sys.modules["rich"] = None  # type: ignore[assignment]  # makes `import rich` fail
     import structlog
 
@@ -25,25 +25,24 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 
 LogFormat = Literal["console", "json"]
 
-# Two lines a doorbell that tell nothing: our own events say what was done.
-_TOO_CHATTY: Final = ("celery.app.trace", "celery.worker.strategy")
+# Celery logs two lines per bell, which repeat what our own events say.
+_REDUNDANT_LOGGERS: Final = ("celery.app.trace", "celery.worker.strategy")
 
-# Looked for only where a word begins, and bounded: linear in the length of a hostile text.
+# Matches only at the start of a word, with bounded lengths. This keeps the search linear even for a hostile text.
 _SECRET: Final = re.compile(
     r"(?P<scheme>(?<![a-z0-9+.-])[a-z][a-z0-9+.-]{0,20}://)[^\s\"'<>]{0,1000}@"
     r"|(?<![\w!#$%&'*+/=?^`{|}~.-])[\w!#$%&'*+/=?^`{|}~.-]+@[^\s\"'<>()\[\]{},;:|=@]+",
     re.IGNORECASE,
 )
-# The marks of direction too, with which a line shows something else than it says, and halves of surrogate pairs, with
-# which it could not be written at all.
+# This includes direction marks, which can disguise a line, and lone surrogates, which can't be written.
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _MULTI_LINE: Final = ("exception", "stack")
 
 
 def configure(log_format: LogFormat | None) -> None:
-    """Send all logging of this process to stderr, at info and above.
+    """Sends all logging of this process at info and above to stderr.
 
-    None means `console` on a terminal and `json` elsewhere. Calling it again replaces the first.
+    None means `console` on a terminal and `json` elsewhere. A later call replaces the configuration.
     """
     stream = sys.stderr
     as_json = log_format == "json" or (log_format is None and not stream.isatty())
@@ -51,13 +50,13 @@ def configure(log_format: LogFormat | None) -> None:
     structlog.configure(
         processors=[structlog.contextvars.merge_contextvars, *_COMMON, *render],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.WriteLoggerFactory(cast(TextIO, _Unfailing(stream))),
+        logger_factory=structlog.WriteLoggerFactory(cast(TextIO, _ErrorIgnoringStream(stream))),
     )
     _route_stdlib(stream, render)
 
 
 def mask(text: str) -> str:
-    """`text` without e-mail addresses and without the credentials in URLs."""
+    """Returns `text` with e-mail addresses and the credentials in URLs masked."""
     return _SECRET.sub(_masked, text) if "@" in text else text
 
 
@@ -66,8 +65,8 @@ def _masked(match: re.Match[str]) -> str:
     return f"{scheme}***@" if scheme else "***@***"
 
 
-class _Unfailing:
-    """A stream whose trouble (full disk, closed pipe) is not ours: no mail waits for a log line."""
+class _ErrorIgnoringStream:
+    """A stream that ignores write errors (full disk, closed pipe), so that logging never stops a mail."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -86,7 +85,7 @@ def _mask_all(_logger: WrappedLogger, _name: str, event: EventDict) -> EventDict
 
 
 def _clean(value: object) -> object:
-    """The value made of plain types only, since a renderer would write others by their repr."""
+    """Returns the value as plain types with masked texts. A renderer would write other types by their repr."""
     match value:
         case str():
             return mask(value)
@@ -100,13 +99,13 @@ def _clean(value: object) -> object:
             return mask(str(value))
 
 
-def _first_things_first(_logger: WrappedLogger, _name: str, event: EventDict) -> EventDict:
+def _order_keys(_logger: WrappedLogger, _name: str, event: EventDict) -> EventDict:
     first = {key: event[key] for key in ("timestamp", "level", "event") if key in event}
     return first | dict(event)
 
 
-def _no_control_characters(_logger: WrappedLogger, _name: str, event: EventDict) -> EventDict:
-    """A text from outside must not begin a line of its own, nor steer the terminal."""
+def _escape_control_characters(_logger: WrappedLogger, _name: str, event: EventDict) -> EventDict:
+    """Escapes control characters: text from outside must not start a new line or control the terminal."""
     return {
         key: _CONTROL.sub(_escaped_but_newline if key in _MULTI_LINE else _escaped, value)
         if isinstance(value, str)
@@ -124,12 +123,12 @@ def _escaped_but_newline(match: re.Match[str]) -> str:
 
 
 def _json() -> list[Processor]:
-    return [_mask_all, _first_things_first, structlog.processors.JSONRenderer()]
+    return [_mask_all, _order_keys, structlog.processors.JSONRenderer()]
 
 
 def _console(stream: TextIO) -> list[Processor]:
     renderer = structlog.dev.ConsoleRenderer(colors=stream.isatty(), exception_formatter=structlog.dev.plain_traceback)
-    return [_mask_all, _no_control_characters, renderer]
+    return [_mask_all, _escape_control_characters, renderer]
 
 
 _COMMON: Final[list[Processor]] = [
@@ -152,8 +151,8 @@ def _route_stdlib(stream: TextIO, render: list[Processor]) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(logging.INFO)
-    for name in _TOO_CHATTY:
+    for name in _REDUNDANT_LOGGERS:
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.captureWarnings(capture=True)
-    # When a record can't be formatted, logging would dump it raw.
+    # Otherwise logging prints a record that can't be formatted, without masking.
     logging.raiseExceptions = False

@@ -1,6 +1,6 @@
-"""Every setting, read once where a process is put together (DESIGN.md, section 4).
+"""All settings, read once where a process is put together (DESIGN.md, section 4).
 
-A wrong or unknown setting stops the process with one line that names it and never shows its value.
+A wrong or unknown setting stops the process with one line that names the setting and never shows its value.
 """
 
 import os
@@ -38,8 +38,8 @@ _OTHER_NAMES: Final = {
 }
 
 _ITEM_ID: Final = "{catalogItemId}"
-_STAND_IN: Final = "x-catalog-item-id-x"
-_PLAINER: Final = {
+_SAMPLE_ID: Final = "x-catalog-item-id-x"
+_PLAIN_MESSAGES: Final = {
     "int_parsing": "must be a whole number",
     "int_parsing_size": "must be a whole number",
     "int_from_float": "must be a whole number",
@@ -48,7 +48,7 @@ _PLAINER: Final = {
 
 
 def variable(field: str) -> str:
-    """The environment variable that sets a field of Settings."""
+    """Returns the environment variable for a field of Settings."""
     return _OTHER_NAMES.get(field, _PREFIX + field.upper())
 
 
@@ -74,18 +74,18 @@ def _database_url(url: str) -> str:
 
 def _redis_url(url: str) -> str:
     if not url.startswith(("redis://", "rediss://")):
-        raise ValueError("must begin with redis:// or rediss:// (a cluster won't do)")
+        raise ValueError("must begin with redis:// or rediss:// (a cluster is not supported)")
     if "," in url or ";" in url:
         raise ValueError("must be one server (in a password write , as %2C and ; as %3B)")
     _check_server(url)
-    # The library takes 0 for what is no number, and so another database than was meant.
+    # redis-py silently uses database 0 if the path is not a number.
     if not re.fullmatch(r"/?|/[0-9]{1,5}", urlsplit(url).path):
-        raise ValueError("must be redis://host:port/number: after the / comes a database's number")
+        raise ValueError("must be redis://host:port/number: the part after the / is a database number")
     return url
 
 
 def _check_server(url: str) -> None:
-    # Here, since the libraries' own errors quote the value.
+    # Checked here, because the errors of the libraries contain the value.
     try:
         valid = urlsplit(url).port != 0
     except ValueError:
@@ -101,15 +101,15 @@ def _stream_name(name: str) -> str:
 
 
 def _item_url_template(template: str) -> str:
-    """The template as a URL fit for a mail, with its placeholder still in it."""
+    """Returns the template as a checked URL that still contains its placeholder."""
     before, placeholder, after = template.partition(_ITEM_ID)
     if not placeholder or set("{}") & set(before + after):
         raise ValueError(f"must contain {_ITEM_ID} once, and no other braces")
     try:
-        url = checked_url(f"{before}{_STAND_IN}{after}")
+        url = checked_url(f"{before}{_SAMPLE_ID}{after}")
     except BadUrl as error:
         raise ValueError(str(error)) from None
-    return url.replace(_STAND_IN, _ITEM_ID)
+    return url.replace(_SAMPLE_ID, _ITEM_ID)
 
 
 def _directory(path: Path) -> Path:
@@ -139,9 +139,9 @@ Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class Settings(BaseSettings):
-    """All settings, validated and frozen. `.env.example` says what each is for.
+    """All settings, validated and frozen. `.env.example` describes each of them.
 
-    Keywords win over the environment. Only `load` reads a `.env` file.
+    Keyword arguments win over the environment. Only `load` reads a `.env` file.
     """
 
     model_config = SettingsConfigDict(
@@ -151,7 +151,8 @@ class Settings(BaseSettings):
         validate_by_name=True,
         validate_by_alias=True,
         case_sensitive=True,
-        # Fields may be given by name too, which must not open `redis_url` to the environment.
+        # `validate_by_name` allows field names as keywords. Without a prefix, the environment could also set
+        # `redis_url` by its field name.
         env_prefix=_PREFIX,
         env_ignore_empty=True,
         env_file_encoding="utf-8",
@@ -170,7 +171,7 @@ class Settings(BaseSettings):
     event_stream: Annotated[Text, AfterValidator(_stream_name)] = "inventory:events"
     batch_size: int = Field(default=500, ge=1, le=10_000)
     smtp_connections: int = Field(default=10, ge=1, le=1_000)
-    # A shorter one ends while a busy machine, or a database that is slow for once, keeps a heartbeat waiting.
+    # A shorter lease could end while a busy machine or a slow database delays a heartbeat.
     lease_seconds: Annotated[Seconds, Field(ge=5)] = 60
     sweep_seconds: Seconds = 5
     max_attempts: int = Field(default=10, ge=1, le=1_000)
@@ -186,20 +187,20 @@ class Settings(BaseSettings):
 
 
 def load(env_file: Path = ENV_FILE) -> Settings:
-    """The settings of this process, from the environment and `env_file` (which need not exist).
+    """Returns the settings of this process, from the environment and `env_file` (which may be missing).
 
-    Raises BadSetting with one line about the first thing that is wrong.
+    Raises BadSetting with one line about the first error.
     """
     _refuse_unknown(os.environ, "the environment")
     _refuse_unknown(_names_in(env_file), env_file.name)
     try:
         return Settings(_env_file=env_file)
     except ValidationError as error:
-        raise BadSetting(_line(error.errors()[0])) from None
+        raise BadSetting(_error_line(error.errors()[0])) from None
 
 
 def _names_in(env_file: Path) -> Iterator[str]:
-    # python-dotenv passes over lines that it can't read; we don't.
+    # python-dotenv silently skips lines that it can't parse; here they are errors.
     try:
         text = env_file.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -225,10 +226,10 @@ def _refuse_unknown(names: Iterable[str], where: str) -> None:
             raise BadSetting(f"{name} in {where} is not a setting{hint}")
 
 
-def _line(error: ErrorDetails) -> str:
-    """One validation error as "NAME must be ...", without its value."""
+def _error_line(error: ErrorDetails) -> str:
+    """Returns one validation error as "NAME must be ...", without the value."""
     field = str(error["loc"][0])
     name = variable(field) if field in Settings.model_fields else field
     own = error.get("ctx", {}).get("error", error["msg"])
-    reason = _PLAINER.get(error["type"], str(own))
+    reason = _PLAIN_MESSAGES.get(error["type"], str(own))
     return f"{name} {re.sub(r'^(Input|String) should ', 'must ', reason)}"

@@ -1,6 +1,6 @@
-"""How the program begins: what a signal does until a command answers it, and only then all that a command needs.
+"""The start of the program: handles signals first, and only then imports what a command needs.
 
-Loading the libraries takes a second or two, on a busy machine more, and a supervisor may change its mind at any time.
+Importing the libraries takes a second or two, or more on a busy machine. A supervisor may send a signal at any time.
 """
 
 import os
@@ -12,14 +12,14 @@ from types import FrameType
 from typing import Final, NoReturn
 
 PROCESSES: Final = frozenset({"listen", "work", "schedule"})
-"""The commands that run until they are stopped: a signal is their ordinary end."""
+"""The commands that run until they are stopped. A signal is their normal end."""
 INTERRUPTED: Final = 128 + signal.SIGINT
 PRIVATE: Final = 0o077
-"""Databases, mails and logs hold customers' addresses: what we make is for nobody but our user."""
+"""The umask. Databases, mails and logs contain customers' addresses, so only our user may access new files."""
 
 
 def main() -> None:
-    """`stockbell`: runs the command that the process was started with, and ends the process."""
+    """The entry point of `stockbell`: runs the command of this process and exits."""
     os.umask(PRIVATE)
     open_streams()
     answer_signals(sys.argv[1:])
@@ -28,14 +28,14 @@ def main() -> None:
     try:
         main()
     finally:
-        if signal.getsignal(signal.SIGINT) is _interrupt:  # Python complains about one while it cleans up
+        if signal.getsignal(signal.SIGINT) is _interrupt:  # a signal during Python's exit would print a traceback
             signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def open_streams() -> None:
-    """A standard stream that is closed is one that nobody listens to, not a trouble; nor are signs that one can't show.
+    """Opens closed standard streams on the null device, and escapes characters that stdout can't encode.
 
-    Else the next file or socket would get its number, and what is written there.
+    Otherwise the next file or socket would get the number of the closed stream, and the output written to it.
     """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
@@ -47,20 +47,20 @@ def open_streams() -> None:
 
 
 def answer_signals(arguments: list[str]) -> None:
-    """Makes a signal end the process without a traceback, until `Stop` takes over."""
+    """Makes signals end the process without a traceback, until `Stop` takes over."""
     if PROCESSES.intersection(arguments[:1]):
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, _leave)
+            signal.signal(number, _exit_at_once)
     elif signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, _interrupt)
 
 
-def _leave(_number: int, _frame: FrameType | None) -> NoReturn:
-    """Nothing has begun that would have to be ended."""
+def _exit_at_once(_number: int, _frame: FrameType | None) -> NoReturn:
+    """Exits at once: nothing has been started that needs an orderly end."""
     os._exit(0)
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
-    """Ends a command from where it is. Should that take long, the second Ctrl-C ends it for sure."""
+    """Ends a command by SystemExit. If that takes too long, a second Ctrl-C kills the process."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     raise SystemExit(INTERRUPTED)
