@@ -14,6 +14,7 @@ from typing import Any
 import redis
 from sqlalchemy import text
 
+from tests.acceptance.prompt import prompt
 from tests.polling import eventually
 from tests.redis_server import RedisServer
 from tests.relay import ScriptedRelay
@@ -88,17 +89,8 @@ class Stockbell:
         self._database.close()
 
     def run(self, *command: str, text: str | None = None) -> subprocess.CompletedProcess[str]:
-        """Runs a command to its end."""
-        return subprocess.run(
-            [sys.executable, "-m", "worker", *command],
-            env=self.environment,
-            cwd=self._directory,
-            capture_output=True,
-            text=True,
-            input=text,
-            timeout=60,
-            check=False,
-        )
+        """Runs a command to its end, in a process that was loaded before."""
+        return prompt().run(*command, environment=self.environment, directory=self._directory, text=text)
 
     def waiting(self, item: str, count: int) -> list[str]:
         """Creates so many requests for an item; returns their addresses."""
