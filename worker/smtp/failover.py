@@ -13,7 +13,7 @@ from worker.domain.outcomes import RelayDown, one_line
 PAUSES: Final = (1.0, 30.0)
 """Seconds until a relay that is down is probed again: the first pause and the longest."""
 HOLD_SECONDS: Final = 10.0
-"""Seconds during which nobody else probes the relay."""
+"""Seconds during which nobody else probes the relay. Longer than a probe may take."""
 LATELY_SECONDS: Final = 5.0
 """Seconds. A relay that took mail within this time and has open connections is not down if it refuses one more."""
 

@@ -158,8 +158,8 @@ class Stream:
         """Moves undecodable entries to the dead letters, each with its reason. Returns how many letters were not kept.
 
         A letter is added and its entry acknowledged in one transaction. If Redis is out of memory, the oldest letters
-        are deleted, starting with half of the limit. If there is still no room, the new letters are not kept:
-        otherwise their entries would stay in the stream and block the entries after them.
+        are deleted, at most half of all. If there is still no room, the new letters are not kept: otherwise their
+        entries would stay in the stream and block the entries after them.
         """
         lost = 0
         with self._translated():
