@@ -13,17 +13,19 @@ import pytest
 import redis
 
 from tests.acceptance.stockbell import NOBODY_THERE, Stockbell, done, refused
+from tests.polling import eventually
 from tests.relay import Do, ScriptedRelay
 
 
-def test_the_status_shows_a_pause_and_exits_with_0_without_redis(alone: Stockbell) -> None:
+def test_the_status_shows_a_pause_and_that_redis_is_away(alone: Stockbell) -> None:
     done(alone.run("pause", "--item", "mug-1"))
     done(alone.run("pause"))
-    answer = alone.run("status", "--json", "--check")
+    answer = alone.run("status", "--json")
     found = json.loads(done(answer))
     assert found["paused"] == {"all": True, "items": ["mug-1"]}
     assert found["events"]["lag"] is None
     assert "Redis (events): " in refused(answer, code=0)
+    assert "Redis (events): " in refused(alone.run("status", "--json", "--check"))
     assert "everything, mug-1" in done(alone.run("status"))
 
 
@@ -55,7 +57,8 @@ def test_a_bad_setting_is_named_and_not_shown(alone: Stockbell) -> None:
 def test_the_doctor_finds_everything_well(program: Stockbell) -> None:
     lines = done(program.run("doctor")).splitlines()
     assert [line.split()[:2] for line in lines] == [
-        ["ok", name] for name in ("settings", "database", "schema", "breaker", "events", "broker", "smtp", "templates")
+        ["ok", name]
+        for name in ("settings", "database", "schema", "breaker", "events", "listener", "broker", "smtp", "templates")
     ]
 
 
@@ -84,6 +87,19 @@ def test_the_doctor_sees_a_key_that_is_no_stream(program: Stockbell, key: str) -
     answer = program.run("doctor")
     assert answer.returncode == 1
     assert "FAIL  events      Redis (events): WRONGTYPE" in answer.stdout
+
+
+def test_that_nobody_reads_the_events_is_said_until_somebody_does(program: Stockbell) -> None:
+    done(program.run("status", "--check"))
+    program.publish(catalogItemId="mug-1", quantity=5)
+    answer = program.run("status", "--json", "--check")
+    assert json.loads(answer.stdout)["events"]["unattended"] is True
+    assert refused(answer) == "events wait and nobody reads them: run `stockbell listen`"
+    assert "NOBODY READS THEM" in done(program.run("status"))
+    assert "FAIL  listener    events wait and nobody reads them" in program.run("doctor").stdout
+    program.start("listen")
+    eventually(lambda: program.run("status", "--check").returncode == 0)
+    assert program.status()["events"]["unattended"] is False
 
 
 def test_the_doctor_names_one_cause_once(program: Stockbell, tmp_path: Path) -> None:

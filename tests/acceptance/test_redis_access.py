@@ -159,6 +159,19 @@ def test_a_listener_may_also_do_what_it_seldom_does(asked_redis: RedisServer) ->
         listener.xtrim(STREAM, minid="0-1", approximate=False)
 
 
+def test_an_admin_sees_whether_anybody_listens(asked_redis: RedisServer) -> None:
+    stream = f"{STREAM}:unread"
+    older = "~* -@all +hello +client|setname +select +xinfo|groups +xlen +xrange"
+    with asked_redis.client() as client:
+        client.execute_command("ACL", "SETUSER", "older", "on", ">OLDER_PASSWORD", *older.split())
+        client.execute_command("ACL", "SETUSER", "admin", f"~{stream}", f"~{stream}:dead")
+        client.xgroup_create(stream, "stockbell", mkstream=True)
+        client.xadd(stream, {"event": "{}"})
+    for user, sees_it in (("admin", True), ("older", False)):
+        with closing(Stream(url_of(asked_redis, user), stream)) as events:
+            assert events.figures().unattended is sees_it, user
+
+
 def test_nobody_is_let_in_without_a_name(asked_redis: RedisServer) -> None:
     with closing(socket.create_connection((HOST, asked_redis.port), 30)) as nobody:
         nobody.sendall(b"PING\r\n")

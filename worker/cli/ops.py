@@ -13,7 +13,7 @@ from worker.cli.output import complain, say, say_json
 from worker.domain.errors import BadSetting, DatabaseAway
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from datetime import datetime
 
     from rich.console import Console
@@ -53,7 +53,9 @@ def status(
     check: Annotated[
         bool,
         typer.Option(
-            "--check", help="Exit with 1 if somebody due waits over 60 s, claims are overdue, or mails can't be made."
+            "--check",
+            help="Exit with 1 if somebody due waits over 60 s, claims are overdue, mails can't be made, "
+            "nobody reads the events, or Redis is away.",
         ),
     ] = False,
     watch: Annotated[bool, typer.Option("--watch", help="Update it every second, until Ctrl-C.")] = False,
@@ -68,9 +70,9 @@ def status(
     if watch:
         _watch(parts, as_json=as_json)
     found = _read(parts)
-    _say_status(found, as_json=as_json)
+    _say_figures(found, as_json=as_json)
+    _say_troubles(found.troubles if check else found.redis_troubles)
     if check and found.troubles:
-        complain(f"stockbell: {'; '.join(found.troubles)}")
         raise typer.Exit(1)
 
 
@@ -80,26 +82,35 @@ def _read(parts: "Parts") -> "Status":
     return read_status(parts.database, parts.stream, parts.bell, parts.settings.lease_seconds)
 
 
-def _say_status(found: "Status", *, as_json: bool) -> None:
+def _say_figures(found: "Status", *, as_json: bool) -> None:
     if as_json:
         say_json(found.as_json())
     else:
         _console().print(_table(found))
-    if found.redis_trouble:
-        complain(f"stockbell: {found.redis_trouble}")
+
+
+def _say_troubles(troubles: "Sequence[str]") -> None:
+    if troubles:
+        complain(f"stockbell: {'; '.join(troubles)}")
 
 
 def _watch(parts: "Parts", *, as_json: bool) -> NoReturn:
     """Shows the status every second, on a terminal in place. Ends at Ctrl-C."""
     console = _console()
     if as_json or not console.is_terminal:
-        _repeat(lambda: _say_status(_read(parts), as_json=as_json), complain)
+        _repeat(lambda: _say_once(parts, as_json=as_json), complain)
     from rich.live import Live
 
     with Live(console=console, auto_refresh=False) as live:
         _repeat(
             lambda: live.update(_table(_read(parts)), refresh=True), lambda trouble: live.update(trouble, refresh=True)
         )
+
+
+def _say_once(parts: "Parts", *, as_json: bool) -> None:
+    found = _read(parts)
+    _say_figures(found, as_json=as_json)
+    _say_troubles(found.redis_troubles)
 
 
 def _repeat(show: "Callable[[], None]", say_trouble: "Callable[[str], None]") -> NoReturn:
@@ -143,7 +154,8 @@ def _lines(found: "Status") -> dict[str, str]:
         "paused": ", ".join(paused) or "nothing",
         "events": "Redis is away"
         if events is None
-        else f"{_count(events.lag)} unread, {events.pending:,} pending, {events.dead_letters:,} dead letters",
+        else f"{_count(events.lag)} unread, {events.pending:,} pending, {events.dead_letters:,} dead letters"
+        + ("; NOBODY READS THEM" if events.unattended else ""),
         "bells queued": "Redis is away" if found.bells is None else f"{found.bells:,}",
     }
 

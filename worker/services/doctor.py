@@ -9,6 +9,7 @@ from worker.domain.errors import RedisAway, StockbellError
 from worker.mail.render import Renderer
 from worker.queue.bell import Bell
 from worker.services.schema_check import check_schema
+from worker.services.status import NOBODY_READS
 from worker.services.wire import timestamp
 from worker.smtp.mailer import Mailer
 from worker.store import breaker, schema
@@ -112,6 +113,12 @@ def _events(installation: Installation) -> _Look:
     return True, f"Redis {version}, stream {installation.stream.name}"
 
 
+def _listener(installation: Installation) -> _Look:
+    if installation.stream.figures().unattended:
+        return False, NOBODY_READS
+    return True, "no event waits for one that is not there"
+
+
 def _broker(installation: Installation) -> _Look:
     try:
         return True, f"bells queued: {installation.bell.queued()}"
@@ -148,12 +155,13 @@ def _templates(installation: Installation) -> _Look:
     return True, f"all {len(installation.renderer().check())} files render"
 
 
-_CAUSES: Final = {"schema": "database", "breaker": "schema", "broker": "events"}
+_CAUSES: Final = {"schema": "database", "breaker": "schema", "listener": "events", "broker": "events"}
 _LOOKS: Final[dict[str, Callable[[Installation], _Look | list[_Look]]]] = {
     "database": _database,
     "schema": _schema,
     "breaker": _breaker,
     "events": _events,
+    "listener": _listener,
     "broker": _broker,
     "smtp": _smtp,
     "templates": _templates,

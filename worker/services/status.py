@@ -16,6 +16,8 @@ from worker.stream.event_stream import Figures, Stream
 DUE_SECONDS = 60.0
 """The `--check` option reports requests that have been due for longer than this many seconds."""
 
+NOBODY_READS = "events wait and nobody reads them: run `stockbell listen`"
+
 
 @dataclass(frozen=True, slots=True)
 class Status:
@@ -30,15 +32,21 @@ class Status:
 
     @property
     def troubles(self) -> list[str]:
-        """The problems that need attention: requests due for too long, overdue claims, mails that can't be rendered."""
+        """The problems that need attention: late requests, overdue claims, held mails, unread events, no Redis."""
         found = self.requests
         oldest = found.oldest_due_seconds
         troubles = {
             f"requests are due for over {DUE_SECONDS:.0f} s": oldest is not None and oldest > DUE_SECONDS,
             f"claims are overdue: {found.overdue_claims}": found.overdue_claims > 0,
             f"requests are held, their mail can't be made: {sum(found.held.values())}": bool(found.held),
+            NOBODY_READS: self.events is not None and self.events.unattended,
         }
-        return [words for words, holds in troubles.items() if holds]
+        return [words for words, holds in troubles.items() if holds] + self.redis_troubles
+
+    @property
+    def redis_troubles(self) -> list[str]:
+        """That Redis is away, and why."""
+        return [self.redis_trouble] if self.redis_trouble else []
 
     def as_json(self) -> dict[str, Any]:
         """Returns the figures as JSON, with the names that scripts rely on."""
@@ -50,6 +58,7 @@ class Status:
                 "lag": events and events.lag,
                 "pending": events and events.pending,
                 "deadLetters": events and events.dead_letters,
+                "unattended": events and events.unattended,
             },
             "queue": {"bells": self.bells},
             "oldestDueSeconds": self.requests.oldest_due_seconds,

@@ -5,12 +5,19 @@ Errors of redis-py become RedisAway. No command is retried: see `redis_client`.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 import redis
-from redis.exceptions import AskError, ClusterCrossSlotError, ClusterError, OutOfMemoryError, ResponseError
+from redis.exceptions import (
+    AskError,
+    ClusterCrossSlotError,
+    ClusterError,
+    NoPermissionError,
+    OutOfMemoryError,
+    ResponseError,
+)
 
 from worker.domain.errors import BadSetting
 from worker.stream.dead_letter import Fields, dead_letter
@@ -23,6 +30,13 @@ MAX_BLOCK_MS = 5_000
 """The longest blocking read. Redis-py treats a read that blocks longer than its socket timeout as a dead connection."""
 
 CONSUMER_FORGOTTEN_MS = 3_600_000
+LISTENER_QUIET_MS = 90_000
+"""A living listener that has something to read is heard of within this time.
+
+It reads every second. With a batch in hand it waits for the database first: up to 60 s for one statement, and 10 s until
+the next try. After a longer silence nobody reads, whatever the reason is.
+"""
+
 MAX_COUNTED = 10_000
 _PAGE = 500
 _LETTERS_AT_ONCE = 100
@@ -46,12 +60,16 @@ class Taken:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """The state of the stream. `lag` is the number of unread entries, or None if there are too many to count."""
+    """The state of the stream. `lag` is the number of unread entries, or None if there are too many to count.
+
+    `unattended`: entries wait, and no listener was heard of for 90 s.
+    """
 
     length: int
     lag: int | None
     pending: int
     dead_letters: int
+    unattended: bool = field(default=False, compare=False)
 
 
 class Stream:
@@ -271,7 +289,24 @@ class Stream:
                 lag=self._lag(group),
                 pending=group["pending"] if group else 0,
                 dead_letters=self._length(self._dead),
+                unattended=self._is_unattended(group),
             )
+
+    def _is_unattended(self, group: Mapping[str, Any] | None) -> bool:
+        if group is None:  # no listener has ever been there
+            return self._length(self.name) > 0
+        # Up to 7.0 a read that finds nothing leaves `idle` as it was, so it tells only where something waits. Nor can
+        # the lag be believed there: after a foreign trim it never goes away.
+        if not (group["pending"] or self._has_unread(group["last-delivered-id"])):
+            return False
+        try:
+            consumers = self._client.xinfo_consumers(self.name, GROUP)
+        except NoPermissionError:  # a user from before this was asked
+            return False
+        return all(consumer["idle"] > LISTENER_QUIET_MS for consumer in consumers)
+
+    def _has_unread(self, after: bytes) -> bool:
+        return bool(self._client.xrange(self.name, min=b"(" + after, count=1))
 
     def _length(self, name: str) -> int:
         return int(self._client.xlen(name))

@@ -391,6 +391,32 @@ def test_figures_follow_the_entries(listener: Stream) -> None:
     assert listener.figures() == Figures(length=5, lag=2, pending=0, dead_letters=0)
 
 
+def test_events_are_unattended_while_they_wait_and_no_listener_was_heard_of(
+    listener: Stream, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not listener.figures().unattended, "nothing waits"
+    sent = published(listener, 2)
+    listener.read(1, NO_WAIT)
+    assert not listener.figures().unattended, "it has just read"
+    monkeypatch.setattr(stream_module, "LISTENER_QUIET_MS", -1)
+    assert listener.figures().unattended, "one is unread, one in work"
+    listener.read(1, NO_WAIT)
+    assert listener.figures().unattended, "both are in work"
+    listener.ack(sent)
+    assert not listener.figures().unattended, "nothing waits any more"
+    client.xgroup_destroy(EVENTS, stream_module.GROUP)
+    assert listener.figures().unattended, "no listener has been there"
+
+
+def test_a_listener_without_events_is_no_trouble_though_redis_takes_what_was_trimmed_for_unread(
+    listener: Stream, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream_module, "LISTENER_QUIET_MS", -1)
+    published(listener, 5)
+    client.xtrim(EVENTS, maxlen=0, approximate=False)
+    assert not listener.figures().unattended
+
+
 def test_the_lag_is_counted_where_redis_does_not_know_it(
     listener: Stream, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
