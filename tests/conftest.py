@@ -48,6 +48,27 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         shutil.rmtree(config.stash[RUN])
 
 
+SLOW = ("tests/faults/test_scenarios.py", "tests/acceptance/")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Let each xdist worker begin with its share of the slow tests and end with quick ones.
+
+    Each is given one slice of the list, and whoever is done takes from the end of another's.
+    """
+    workers: int = getattr(config, "workerinput", {}).get("workercount", 0)
+    if workers:
+        slow = [item for name in SLOW for item in items if item.nodeid.startswith(name)]
+        others = [item for item in items if not item.nodeid.startswith(SLOW)]
+        shares = [slow[number::workers] + _slice(others, number, workers) for number in range(workers)]
+        items[:] = [item for share in shares for item in share]
+
+
+def _slice(items: list[pytest.Item], number: int, count: int) -> list[pytest.Item]:
+    """One of `count` slices: neighbours share what is made once for their module."""
+    return items[len(items) * number // count : len(items) * (number + 1) // count]
+
+
 @contextmanager
 def _postgres_url(run: Path) -> Iterator[str]:
     if given := os.environ.get("TEST_DATABASE_URL"):

@@ -63,6 +63,7 @@ class Proxy:
     async def _end(self) -> None:
         self._server.close()
         await tasks.end(self._tasks)
+        await tasks.end(asyncio.all_tasks() - {asyncio.current_task()})  # those amid a TLS handshake are asyncio's
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = self._loop.create_task(self._serve(reader, writer))

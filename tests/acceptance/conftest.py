@@ -28,14 +28,6 @@ def stockbell(
 
 
 @pytest.fixture
-def any_stockbell(
-    any_database_url: str, redis_server: RedisServer, relay: ScriptedRelay, tmp_path: Path
-) -> Iterator[Stockbell]:
-    """The program, once on each kind of database."""
-    yield from running(any_database_url, redis_server, relay, tmp_path)
-
-
-@pytest.fixture
 def program(sqlite_url: str, redis_server: RedisServer, relay: ScriptedRelay, tmp_path: Path) -> Iterator[Stockbell]:
     """The program on SQLite, nothing started yet."""
     yield from running(sqlite_url, redis_server, relay, tmp_path)

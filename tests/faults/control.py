@@ -6,13 +6,13 @@ ITEMS = 4
 
 
 def run(world: World) -> Result:
-    """Each is told once, nobody fails, nobody is rescued, and nothing is complained about."""
+    """With two of every process each is told once, nobody fails, nobody is rescued, and nothing is complained about."""
     mails = world.size(400, 20_000)
     with world.trial("nothing") as trial:
         items = [f"mug-{number}" for number in range(ITEMS)]
         for item in items:
             trial.waiting(item, mails // ITEMS)
-        trial.start(scheduler=2)
+        trial.start(listener=2, worker=2, scheduler=2)
         trial.broke("nothing")
         trial.publish(*items, *items)
         trial.settle()
