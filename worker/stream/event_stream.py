@@ -33,7 +33,7 @@ CONSUMER_FORGOTTEN_MS = 3_600_000
 LISTENER_QUIET_MS = 90_000
 """A living listener that has something to read is heard of within this time.
 
-It reads every second. With a batch in hand it waits for the database first: up to 60 s for one statement, and 10 s until
+It reads every second. With a batch in hand it first waits for the database: up to 60 s for a statement, and 10 s until
 the next try. After a longer silence nobody reads, whatever the reason is.
 """
 
