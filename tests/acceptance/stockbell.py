@@ -92,6 +92,18 @@ class Stockbell:
         """Runs a command to its end, in a process that was loaded before."""
         return prompt().run(*command, environment=self.environment, directory=self._directory, text=text)
 
+    def run_anew(self, *command: str) -> subprocess.CompletedProcess[str]:
+        """The same in a process of its own: for another program than the tests' own, which PYTHONPATH names."""
+        return subprocess.run(
+            [sys.executable, "-m", "worker", *command],
+            env=self.environment,
+            cwd=self._directory,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
     def waiting(self, item: str, count: int) -> list[str]:
         """Creates so many requests for an item; returns their addresses."""
         addresses = [f"{item}-{number}@customer.example" for number in range(count)]

@@ -115,6 +115,6 @@ def _migrate(trial: Trial, release: Path, mails: int) -> None:
 
 def _check_the_old_one(trial: Trial) -> None:
     """It says that the schema is newer, and works."""
-    answer = trial.system.run("status", "--json")
+    answer = trial.system.run_anew("status", "--json")
     trial.expect_that(answer.returncode == 0, f"`status` ended with {answer.returncode}")
     trial.expect_that("schema.newer" in answer.stderr, "`status` said nothing about a newer schema")
