@@ -51,6 +51,11 @@ _SAVE_ITEMS = Sql(
         new_out_at timestamptz, new_out_entry text, new_details_at text)
     WHERE id = rows.item_id"""
 )
+# What is new of most items is only which event said the same again.
+_SAVE_ORDERS = Sql(
+    """UPDATE item SET details_at = rows.new_details_at FROM ROWS(item_id uuid, new_details_at text)
+    WHERE id = rows.item_id"""
+)
 _SAVE_LEVELS = Sql(
     """INSERT INTO stock (item_id, options, in_stock, quantity, occurred_at, entry_id, last_in_stock_at)
     SELECT item_id, options, in_stock, quantity, occurred_at, entry_id, seen FROM ROWS(item_id uuid, options text,
@@ -105,7 +110,6 @@ class _Row:
             self.state.details_at.update(_orders(self.details_at))
         self.state.apply(events, minimum=minimum, now=now)
 
-    @property
     def new_details_at(self) -> str | None:
         return _orders_text(self.state.details_at) if self.state.details_at else self.details_at
 
@@ -163,7 +167,7 @@ def _said(row: _Row) -> dict[str, object]:
     state = row.state
     out_at, out_entry = (state.out[0], _entry_id(state.out)) if state.out else (None, None)
     details = {column: state.details.get(name) for column, name in _DETAILS}
-    return {**details, "new_out_at": out_at, "new_out_entry": out_entry, "new_details_at": row.new_details_at}
+    return {**details, "new_out_at": out_at, "new_out_entry": out_entry, "new_details_at": row.new_details_at()}
 
 
 def _apply(groups: Mapping[Item, Sequence[Event]], rows: Mapping[Item, _Row], minimum: int, now: datetime) -> None:
@@ -191,13 +195,16 @@ def _save(c: Connection, rows: Iterable[_Row]) -> None:
 
     An event that repeats the known name, price and so on counts as a change: an older event may still arrive.
     """
-    changed = [
-        {"item_id": row.id, **_said(row)}
-        for row in rows
-        if row.state.out != row.out or row.state.details != row.details or row.new_details_at != row.details_at
-    ]
+    changed, repeated = [], []
+    for row in rows:
+        if row.state.out != row.out or row.state.details != row.details:
+            changed.append({"item_id": row.id, **_said(row)})
+        elif (details_at := row.new_details_at()) != row.details_at:
+            repeated.append({"item_id": row.id, "new_details_at": details_at})
     if changed:
         _SAVE_ITEMS(c, rows=changed)
+    if repeated:
+        _SAVE_ORDERS(c, rows=repeated)
 
 
 def _save_levels(c: Connection, rows: Iterable[_Row]) -> None:
@@ -254,9 +261,7 @@ def _orders_text(orders: Mapping[str, Order]) -> str:
     names: dict[Order, list[str]] = {}
     for name in sorted(orders):
         names.setdefault(orders[name], []).append(name)
-    return ";".join(
-        f"{order[0].isoformat()} {_entry_id(order)} {' '.join(said)}" for order, said in sorted(names.items())
-    )
+    return ";".join([f"{order[0].isoformat()} {_entry_id(order)} {' '.join(names[order])}" for order in sorted(names)])
 
 
 def _orders(stored: str) -> dict[str, Order]:

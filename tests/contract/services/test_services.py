@@ -1,5 +1,6 @@
 """What the command line's commands do to the database, whichever it is. Redis plays no part, but for being away."""
 
+import sqlite3
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -9,6 +10,7 @@ from typing import Any
 from uuid import RFC_4122, UUID, uuid4
 
 import pytest
+from sqlalchemy import Pool, event
 
 from tests.contract.shop import CUP, LONG_AGO, MUG, Shop, ref
 from worker.domain.errors import DatabaseAway, RedisAway, Refused, SchemaOutdated
@@ -511,7 +513,20 @@ MANY = 40_000
 
 
 @pytest.fixture
-def many_lists(shop: Shop) -> Sequence[UUID]:
+def usual_sqlite() -> Iterator[None]:
+    """SQLite takes as many parameters as it does by default; some systems let it take more."""
+
+    def limit(connection: object, *_: object) -> None:
+        if isinstance(connection, sqlite3.Connection):
+            connection.setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, 32_766)
+
+    event.listen(Pool, "connect", limit)
+    yield
+    event.remove(Pool, "connect", limit)
+
+
+@pytest.fixture
+def many_lists(usual_sqlite: None, shop: Shop) -> Sequence[UUID]:
     """An item with very many variants, each waited for; one of the requests has failed."""
     first = shop.sign_up(ref(variantId="0"))
     rows = [{"id": uuid4(), "options": f'{{"variantId":"{number}"}}'} for number in range(1, MANY)]
@@ -543,7 +558,7 @@ def test_verbs_and_lists_of_an_item_work_with_very_many_waiting_lists(
     assert (admin.pause(MUG), admin.resume(MUG)) == (True, True)
 
 
-def test_requests_are_found_by_very_many_ids(shop: Shop) -> None:
+def test_requests_are_found_by_very_many_ids(usual_sqlite: None, shop: Shop) -> None:
     request = shop.sign_up()
     which = Filter(ids=[request, *(uuid4() for _ in range(70_000))])
     assert requests.each(shop.database, which, 0, lambda _row: None) == 1
