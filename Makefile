@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test check bench faults mutations audit run lock
+.PHONY: help setup demo test test-fast check bench faults mutations audit run lock
 
 BIN := .venv/bin
 ARGS ?=
@@ -17,7 +17,7 @@ PYTHON = $(shell for python in python3.12 python3.11 python3; do \
 SERVED := (platform.system(), platform.machine()) == ("Linux", "x86_64") and sys.version_info < (3, 13)
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: .venv/installed ## build .venv with all dependencies; other targets do it when needed
 
@@ -26,6 +26,10 @@ demo: setup ## run everything with sample data, its own Redis and a mail inbox
 
 test: setup ## run all tests, or some: ARGS="-k listener"
 	@$(BIN)/python -m pytest --quiet --numprocesses $(JOBS) --dist worksteal $(ARGS)
+
+test-fast: setup ## run the tests that need no server, in under half a minute
+	@$(BIN)/python -m pytest --quiet --numprocesses $(JOBS) --dist worksteal tests/unit -m "not hypothesis" \
+	  --ignore tests/unit/test_fuzzing.py $(ARGS)
 
 check: setup ## check format, lint, types and import contracts
 	@$(BIN)/ruff format --check --quiet

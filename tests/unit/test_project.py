@@ -23,7 +23,7 @@ PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
 MACHINE_PATH = re.compile(r"(?<![\w.*)}])/(?:root|work|tmp|home/\w+|Users/\w+|opt/\w+)(?:/\w|\b)")
 # Git may be missing where the tests run, so the project's files are known by name.
 FILES = (
-    *("*.toml", "*.md", "*.lock", "Makefile", "Procfile", "LICENSE"),
+    *("*.toml", "*.md", "docs/**/*.md", "*.lock", "Makefile", "Procfile", "LICENSE"),
     *(".env.example", ".editorconfig", ".gitignore", ".ci/*"),
     *("config/**/*", "worker/**/*", "templates/**/*", "tests/**/*"),
 )
