@@ -3,7 +3,7 @@
 The rooms, in the order of the data: `processes` are what ops start; `services` what they do; `stream` is where events
 come from, `store` where requests are, `queue` how workers are rung for; `delivery` claims, sends and records; `mail`
 makes one customer's mail; `smtp` hands it to a relay; `domain` has the values and rules. People use `cli` and `demo`.
-Start reading at `delivery.deliver`.
+Start reading at `delivery.deliver`. `docs/glossary.md` explains the words, and `docs/architecture.md` the design.
 """
 
 import sys

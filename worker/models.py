@@ -1,7 +1,8 @@
 """The tables. The rows are the only source of truth; losing everything in Redis loses no mail.
 
 There is one class per table, in the order in which they are filled. `Status` documents the states and their
-transitions; the statements are in `store`. Times come from the database's clock, in UTC with microseconds.
+transitions; the statements are in `store`. Times come from the database's clock, in UTC with microseconds. See
+*waiting list* in `docs/glossary.md`.
 """
 
 import os

@@ -74,3 +74,15 @@ def test_each_setting_that_is_named_is_one(page: Path) -> None:
 def test_each_make_target_that_is_named_is_one(page: Path) -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert set(re.findall(r"(?:^\$ |`|^)make ([a-z-]+)", page.read_text(), re.MULTILINE)) <= targets
+
+
+def test_each_idea_that_is_ours_is_linked_from_the_code_that_begins_it() -> None:
+    glossary = (ROOT / "docs/glossary.md").read_text()
+    linked = {
+        name
+        for path in (ROOT / "worker").rglob("*.py")
+        for names in re.findall(r"See\s+([^.]*?) in\s+`docs/glossary.md`", path.read_text())
+        for name in re.findall(r"\*([^*]+)\*", names)
+    }
+    assert {"bell", "waiting list", "lease", "fence", "breaker", "slice"} <= linked
+    assert all(re.search(rf"^\| {name}\b", glossary, re.MULTILINE) for name in linked)

@@ -1,4 +1,7 @@
-"""The breaker, as a worker process sees it: when to stop sending for everybody, and when to go on."""
+"""The breaker, as a worker process sees it: when to stop sending for everybody, and when to go on.
+
+See *breaker* and *probe* in `docs/glossary.md`.
+"""
 
 import asyncio
 from contextlib import suppress

@@ -1,7 +1,8 @@
 """The lease of a worker process: its name in the database, the heartbeat that renews it, and how long to trust it.
 
 Trust ends at (boot-time clock before the renewal was sent) + lease - margin. The database counts from some moment after
-the sending, never before it. The boot-time clock goes on while the machine sleeps.
+the sending, never before it. The boot-time clock goes on while the machine sleeps. See *lease* and *owner* in
+`docs/glossary.md`.
 """
 
 import os

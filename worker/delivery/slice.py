@@ -2,7 +2,7 @@
 
 A slice takes about half a second. Then other bells get their turn, if any are queued. While one claim is being sent the
 next one is made (`prefetch`), and outcomes are committed in groups as they arrive. The slice releases what it could not
-send. Mails for which the relay takes long stay in flight without it (`in_flight`).
+send. Mails for which the relay takes long stay in flight without it (`in_flight`). See *slice* in `docs/glossary.md`.
 """
 
 import asyncio

@@ -2,7 +2,7 @@
 
 Losing every message loses nothing (`sweep` rings again), so there are no retries, results, countdowns or late
 acknowledgements. `ack_emulation` is off: with it, a worker exited for good when Redis died under load, because kombu
-failed while it restored unacknowledged messages of a closed channel.
+failed while it restored unacknowledged messages of a closed channel. See *bell* in `docs/glossary.md`.
 """
 
 import ssl

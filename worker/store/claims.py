@@ -1,4 +1,7 @@
-"""Makes and releases claims. Every write to a claimed row is fenced: it names the owner and the claim number."""
+"""Makes and releases claims. Every write to a claimed row is fenced: it names the owner and the claim number.
+
+See *claim* and *fence* in `docs/glossary.md`.
+"""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
