@@ -119,7 +119,7 @@ class Item(SQLModel, table=True):
     """When the whole item last went out of stock. Variant events before (`out_at`, `out_entry`) are stale."""
     out_entry: str | None = None
     details_at: str | None = None
-    """The event that last set each detail, as `store.stock` writes it. A detail without one is older than any event."""
+    """The event that last set each detail, as `store.stock` writes it, where no row of `stock` tells it."""
 
 
 class Stock(SQLModel, table=True):
@@ -133,6 +133,8 @@ class Stock(SQLModel, table=True):
     entry_id: str
     last_in_stock_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     """When the last in-stock event for this row was applied."""
+    details: str | None = None
+    """The names of the item's details that the event gave, separated by blanks."""
 
 
 class WaitingList(SQLModel, table=True):

@@ -26,6 +26,8 @@ class Level:
     order: Order
     quantity: int | None = None
     last_in_stock_at: datetime | None = None
+    details: frozenset[str] = frozenset()
+    """The names of the details that this event gave. So it is known without another write which event set them."""
 
 
 BLOCK = 1024
@@ -98,7 +100,7 @@ class ItemStock:
     out: Order | None = None
     details: dict[str, str | None] = field(default_factory=dict)
     details_at: dict[str, Order] = field(default_factory=dict)
-    """The event that last set each detail. A detail that is missing here is older than every event."""
+    """The event that last set each detail, where no level tells it. Without either it is older than every event."""
     came_in: set[Options] = field(default_factory=set)
     """The options of the in-stock events that were applied."""
     touched: set[Options] = field(default_factory=set)
@@ -113,10 +115,10 @@ class ItemStock:
         the item, whatever variant an event is about: an event that is stale for its variant may have the newest price.
         """
         known_out = self.out
+        set_by = self._set_by()
         for event in sorted(events, key=_order):
             in_stock, order = event.is_in_stock(minimum), event.order
-            if event.details:
-                self._learn(event.details, order)
+            self._learn(event.details, order, set_by)
             if self._is_stale(event, order):
                 self.stale.append(event)
                 self._apply_late(event, order, in_stock)
@@ -124,12 +126,26 @@ class ItemStock:
                 self._apply(event, order, in_stock, now)
         if self.out is not None and self.out != known_out:
             self._everything_out(self.out)
+        self._keep_orders(set_by)
 
-    def _learn(self, details: Mapping[str, str | None], order: Order) -> None:
+    def _set_by(self) -> dict[str, Order]:
+        """The event that last set each detail."""
+        orders = dict(self.details_at)
+        for level in self.levels.values():
+            for name in level.details:
+                if name not in orders or orders[name] < level.order:
+                    orders[name] = level.order
+        return orders
+
+    def _learn(self, details: Mapping[str, str | None], order: Order, set_by: dict[str, Order]) -> None:
         for name, value in details.items():
-            known = self.details_at.get(name)
-            if known is None or known < order:
-                self.details[name], self.details_at[name] = value, order
+            if name not in set_by or set_by[name] < order:
+                self.details[name], set_by[name] = value, order
+
+    def _keep_orders(self, set_by: Mapping[str, Order]) -> None:
+        """Notes the events of those details that no level tells: mostly none, since events repeat the same names."""
+        told = {level.order: level.details for level in self.levels.values() if level.details}
+        self.details_at = {name: order for name, order in set_by.items() if name not in told.get(order, ())}
 
     def _is_stale(self, event: Event, order: Order) -> bool:
         about = event.reference.options
@@ -142,7 +158,8 @@ class ItemStock:
         about = event.reference.options
         known = self.levels.get(about)
         told_before = known.last_in_stock_at if known else None
-        self.levels[about] = Level(in_stock, order, event.quantity, now if in_stock else told_before)
+        seen = now if in_stock else told_before
+        self.levels[about] = Level(in_stock, order, event.quantity, seen, frozenset(event.details))
         self.touched.add(about)
         if in_stock:
             self.came_in.add(about)
@@ -158,7 +175,8 @@ class ItemStock:
             if not in_stock and (self.out is None or order > self.out):
                 self.out = order
         elif known is None or order > known.order:
-            self.levels[about] = Level(False, order, event.quantity, known.last_in_stock_at if known else None)
+            seen = known.last_in_stock_at if known else None
+            self.levels[about] = Level(False, order, event.quantity, seen, frozenset(event.details))
             self.touched.add(about)
 
     def _everything_out(self, order: Order) -> None:

@@ -6,6 +6,7 @@ index each.
 """
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from uuid import UUID
 
 from sqlalchemy import Connection
@@ -80,7 +81,7 @@ _LOCK_ITEMS = Sql(
     id="uuid",
 )
 _LEVELS = Sql(
-    """SELECT item_id, options, in_stock, quantity, occurred_at, entry_id, last_in_stock_at FROM stock
+    """SELECT item_id, options, in_stock, quantity, occurred_at, entry_id, last_in_stock_at, details FROM stock
     WHERE item_id IN ROWS(item_id uuid)""",
     item_id="uuid",
     in_stock="bool",
@@ -151,9 +152,22 @@ def levels(c: Connection, items: Iterable[UUID]) -> dict[UUID, dict[Options, Lev
             (row.occurred_at, entry_order(row.entry_id)),
             row.quantity,
             row.last_in_stock_at,
+            details_from_text(row.details),
         )
         known.setdefault(row.item_id, {})[options_from_text(row.options)] = level
     return known
+
+
+@lru_cache(maxsize=64)  # publishers give the same few details again and again
+def details_text(names: frozenset[str]) -> str | None:
+    """Names of details as a stock row has them."""
+    return " ".join(sorted(names)) or None
+
+
+@lru_cache(maxsize=64)
+def details_from_text(text: str | None) -> frozenset[str]:
+    """The opposite of `details_text`."""
+    return frozenset(text.split()) if text else frozenset()
 
 
 def _find(c: Connection, wanted: set[CatalogReference]) -> dict[CatalogReference, UUID]:

@@ -14,6 +14,7 @@ from worker.domain.events import Event, entry_order
 from worker.domain.stock import ItemStock, Levels, Order
 from worker.models import uuid7
 from worker.store import lists
+from worker.store.lists import details_text
 from worker.store.sql import Sql
 
 _NOW = Sql("SELECT stockbell_now(0) AS now", now="time")
@@ -51,18 +52,14 @@ _SAVE_ITEMS = Sql(
         new_out_at timestamptz, new_out_entry text, new_details_at text)
     WHERE id = rows.item_id"""
 )
-# What is new of most items is only which event said the same again.
-_SAVE_ORDERS = Sql(
-    """UPDATE item SET details_at = rows.new_details_at FROM ROWS(item_id uuid, new_details_at text)
-    WHERE id = rows.item_id"""
-)
 _SAVE_LEVELS = Sql(
-    """INSERT INTO stock (item_id, options, in_stock, quantity, occurred_at, entry_id, last_in_stock_at)
-    SELECT item_id, options, in_stock, quantity, occurred_at, entry_id, seen FROM ROWS(item_id uuid, options text,
-        in_stock bool, quantity bigint, occurred_at timestamptz, entry_id text, seen timestamptz)
+    """INSERT INTO stock (item_id, options, in_stock, quantity, occurred_at, entry_id, last_in_stock_at, details)
+    SELECT item_id, options, in_stock, quantity, occurred_at, entry_id, seen, given FROM ROWS(item_id uuid,
+        options text, in_stock bool, quantity bigint, occurred_at timestamptz, entry_id text, seen timestamptz,
+        given text)
     WHERE true ON CONFLICT (item_id, options) DO UPDATE SET
         in_stock = excluded.in_stock, quantity = excluded.quantity, occurred_at = excluded.occurred_at,
-        entry_id = excluded.entry_id, last_in_stock_at = excluded.last_in_stock_at"""
+        entry_id = excluded.entry_id, last_in_stock_at = excluded.last_in_stock_at, details = excluded.details"""
 )
 _SAVE_LISTS = Sql(
     """WITH changed AS MATERIALIZED (
@@ -102,16 +99,7 @@ class _Row:
     state: ItemStock
     details: Mapping[str, str | None]
     out: Order | None
-    details_at: str | None
-    """as it is stored: read only where an event has details"""
-
-    def apply(self, events: Sequence[Event], minimum: int, now: datetime) -> None:
-        if self.details_at and any(event.details for event in events):
-            self.state.details_at.update(_orders(self.details_at))
-        self.state.apply(events, minimum=minimum, now=now)
-
-    def new_details_at(self) -> str | None:
-        return _orders_text(self.state.details_at) if self.state.details_at else self.details_at
+    details_at: Mapping[str, Order]
 
 
 def apply(c: Connection, events: Sequence[Event], minimum: int) -> Applied:
@@ -121,7 +109,7 @@ def apply(c: Connection, events: Sequence[Event], minimum: int) -> Applied:
     """
     groups = stock.by_item(events)
     known = _lock(c, groups)
-    new = {item: _Row(uuid7(), ItemStock(), {}, None, None) for item in groups if item not in known}
+    new = {item: _Row(uuid7(), ItemStock(), {}, None, {}) for item in groups if item not in known}
     now = _now(c)
     _apply(groups, new, minimum, now)
     # A new item has no waiting lists and no levels, so it is written once, with its state after the events.
@@ -159,7 +147,8 @@ def _row(row: Any) -> _Row:
         "image_url": row.image_url,
         "url": row.url,
     }
-    return _Row(row.id, ItemStock(out=out, details=details.copy()), details, out, row.details_at)
+    details_at = _orders(row.details_at) if row.details_at else {}
+    return _Row(row.id, ItemStock({}, out, details.copy(), details_at), details, out, details_at)
 
 
 def _said(row: _Row) -> dict[str, object]:
@@ -167,12 +156,17 @@ def _said(row: _Row) -> dict[str, object]:
     state = row.state
     out_at, out_entry = (state.out[0], _entry_id(state.out)) if state.out else (None, None)
     details = {column: state.details.get(name) for column, name in _DETAILS}
-    return {**details, "new_out_at": out_at, "new_out_entry": out_entry, "new_details_at": row.new_details_at()}
+    return {
+        **details,
+        "new_out_at": out_at,
+        "new_out_entry": out_entry,
+        "new_details_at": _orders_text(state.details_at),
+    }
 
 
 def _apply(groups: Mapping[Item, Sequence[Event]], rows: Mapping[Item, _Row], minimum: int, now: datetime) -> None:
     for item, row in rows.items():
-        row.apply(groups[item], minimum, now)
+        row.state.apply(groups[item], minimum=minimum, now=now)
 
 
 def _add(c: Connection, new: Mapping[Item, _Row]) -> dict[Item, _Row]:
@@ -191,20 +185,14 @@ def _load_levels(c: Connection, rows: Collection[_Row]) -> None:
 
 
 def _save(c: Connection, rows: Iterable[_Row]) -> None:
-    """Writes the items that changed.
-
-    An event that repeats the known name, price and so on counts as a change: an older event may still arrive.
-    """
-    changed, repeated = [], []
-    for row in rows:
-        if row.state.out != row.out or row.state.details != row.details:
-            changed.append({"item_id": row.id, **_said(row)})
-        elif (details_at := row.new_details_at()) != row.details_at:
-            repeated.append({"item_id": row.id, "new_details_at": details_at})
+    """Writes the items that changed. Most events repeat the known name, price and so on, and change nothing."""
+    changed = [
+        {"item_id": row.id, **_said(row)}
+        for row in rows
+        if (row.state.details, row.state.out, row.state.details_at) != (row.details, row.out, row.details_at)
+    ]
     if changed:
         _SAVE_ITEMS(c, rows=changed)
-    if repeated:
-        _SAVE_ORDERS(c, rows=repeated)
 
 
 def _save_levels(c: Connection, rows: Iterable[_Row]) -> None:
@@ -223,6 +211,7 @@ def _level_row(item: UUID, about: Options, state: ItemStock) -> dict[str, object
         "occurred_at": level.order[0],
         "entry_id": _entry_id(level.order),
         "seen": level.last_in_stock_at,
+        "given": details_text(level.details),
     }
 
 
@@ -256,8 +245,10 @@ def _entry_id(order: Order) -> str:
     return f"{milliseconds}-{sequence}"
 
 
-def _orders_text(orders: Mapping[str, Order]) -> str:
-    """Which event said each detail: per event its time, its entry and the names. Mostly one said them all."""
+def _orders_text(orders: Mapping[str, Order]) -> str | None:
+    """Which event set each detail, as the item's row has it: per event its time, its entry and the names."""
+    if not orders:
+        return None
     names: dict[Order, list[str]] = {}
     for name in sorted(orders):
         names.setdefault(orders[name], []).append(name)

@@ -96,6 +96,7 @@ def test_details_end_the_same_in_whatever_order_events_are_committed(shop: Shop)
 def test_details_from_before_their_time_was_kept_are_older_than_every_event(shop: Shop) -> None:
     shop.tell(name="Mug", price="1", **at(9))
     shop.change("UPDATE item SET details_at = NULL")
+    shop.change("UPDATE stock SET details = NULL")
     shop.tell(RED, name="Cup", **at(1))
     shop.tell(RED, in_stock=False, name="Old", **at(0))
     assert (item_row(shop).name, item_row(shop).price) == ("Cup", "1")

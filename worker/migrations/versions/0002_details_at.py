@@ -1,4 +1,4 @@
-"""Which event last said each of an item's details, so that a late, older one does not overwrite newer ones."""
+"""Which event last set each of an item's details, so that a late, older one does not overwrite newer ones."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,8 +10,6 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Adds the column. Rows without it are older than any event, and a program that does not know it leaves it."""
+    """Adds two columns. Details without them are older than any event. Older programs do not write the columns."""
     op.add_column("item", sa.Column("details_at", sa.Text(), nullable=True))
-    if op.get_bind().dialect.name == "postgresql":
-        # Every event with details updates its item: in place, where the page has room.
-        op.execute("ALTER TABLE item SET (fillfactor = 70)")
+    op.add_column("stock", sa.Column("details", sa.Text(), nullable=True))
