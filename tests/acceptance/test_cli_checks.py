@@ -155,7 +155,7 @@ def test_a_preview_is_written_to_files(alone: Stockbell, tmp_path: Path) -> None
     del alone.environment["MAIL_FROM"]
     command = ("preview", "mug/1", "--locale", "de", "--option", "size=L", "--json")
     answer = alone.run(*command)
-    assert "knows its id only" in answer.stderr
+    assert "the mail shows only its id" in answer.stderr
     files = {kind: tmp_path / path for kind, path in json.loads(done(answer)).items()}
     assert {path.name for path in files.values()} == {f"preview-mug_1-de.{kind}" for kind in ("html", "txt", "eml")}
     assert "https://shop.example/p/mug%2F1" in files["txt"].read_text()
