@@ -27,8 +27,11 @@ demo: setup ## run everything with sample data, its own Redis and a mail inbox
 test: setup ## run all tests, or some: ARGS="-k listener"
 	@$(BIN)/python -m pytest --quiet --numprocesses $(JOBS) --dist worksteal $(ARGS)
 
+# In one process: to start more costs more than it saves. Left out: random examples (hypothesis), and tests that measure
+# time or memory, start another interpreter, or render many templates.
+SLOW := no_time or more_memory or rendered_in_full or for_people or for_show or loads_no or heavy
 test-fast: setup ## run the tests that need no server, in under half a minute
-	@$(BIN)/python -m pytest --quiet --numprocesses $(JOBS) --dist worksteal tests/unit -m "not hypothesis" \
+	@$(BIN)/python -m pytest --quiet -p no:xdist tests/unit -m "not hypothesis" -k "not ($(SLOW))" \
 	  --ignore tests/unit/test_fuzzing.py $(ARGS)
 
 check: setup ## check format, lint, types and import contracts
