@@ -1,4 +1,4 @@
-"""All settings, read once where a process is put together (DESIGN.md, section 4).
+"""All settings, read once where a process is put together (see `.env.example`).
 
 A wrong or unknown setting stops the process with one line that names the setting and never shows its value.
 """

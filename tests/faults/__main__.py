@@ -1,6 +1,6 @@
 """`python -m tests.faults`: breaks the program in every way it can, and shows who was lost or told twice.
 
-Exit code 1 if any promise of DESIGN.md, section 5, was broken. SEED=n repeats a run's choices, HOURS=n goes on for so
+Exit code 1 if any promise of `docs/architecture.md` was broken. SEED=n repeats a run's choices, HOURS=n goes on for so
 long with new ones. Of several scenarios some run at a time.
 """
 

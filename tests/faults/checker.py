@@ -63,7 +63,7 @@ class Break:
     began: int
     ended: int
     may_repeat: int = 0
-    """How many mails may be sent again for it (DESIGN.md, section 5)."""
+    """How many mails may be sent again for it (see `docs/architecture.md`)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -360,9 +360,9 @@ MUTATIONS = (
         "the relay took a mail, but",
         [
             Edit(
-                "worker/domain/verdicts.py",
-                "    if isinstance(outcome, Sent):\n        return TOLD",
-                '    if isinstance(outcome, Sent):\n        return Later(3600.0, tries, None, "")',
+                "worker/delivery/slice.py",
+                "self._record(claim, TOLD, outcome)",
+                'self._record(claim, Later(3600.0, claim.tries, None, ""), outcome)',
             )
         ],
     ),

@@ -1,7 +1,7 @@
 """Applies events to stock rows, and decides which waiting lists have stock. Pure; the clock is passed in.
 
-The rules follow DESIGN.md, section 3. An event without options is about the whole item, one with options about that
-variant. A variant row *matches* a waiting list if the options of the list are a subset of the row's options.
+`docs/publishing.md` has the rules for publishers. An event without options is about the whole item, one with options
+about that variant. A variant row *matches* a waiting list if the options of the list are a subset of the row's options.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence

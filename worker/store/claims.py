@@ -29,7 +29,7 @@ _COLUMN_TYPES = {"id": "uuid", "waiting_list_id": "uuid", "created_date": "time"
 
 def _postgresql_claim(rescued: str, limit: str) -> Sql:
     # Each arm uses one index. The locking select must be materialized: in a nested loop it would run and lock again for
-    # every row of the outer table (FACTS 5.1). The picked ids are an array: for a join the planner expects so many rows
+    # every row of the outer table. The picked ids are an array: for a join the planner expects so many rows
     # that it reads the whole table.
     def arm(condition: str) -> str:
         return f"""SELECT r.id AS picked_id FROM ready AS w CROSS JOIN LATERAL (

@@ -1,4 +1,4 @@
-"""A mail that is broken off takes its connection with it (FACTS.md, R12): nobody else's replies or content come after.
+"""A mail that is broken off takes its connection with it: nobody else's replies or content come after.
 
 A connection that went on would be out of step: the late reply to one mail would count for the next, and a command would
 be taken for content.

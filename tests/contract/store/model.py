@@ -1,4 +1,4 @@
-"""What the store has to do, in plain Python and without a thought for speed: DESIGN's sections 2 and 3.
+"""What the store has to do, in plain Python and without a thought for speed: states, and which requests an event wakes.
 
 It is written from the rules, not from the statements: stock is what all events together say, whatever order they came
 in, and a request is woken if any event that was applied after its creation wakes it.

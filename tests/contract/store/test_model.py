@@ -1,4 +1,4 @@
-"""The store against a model of it: every arrow of DESIGN's section 2 in any order, and section 3's matching.
+"""The store against a model of it: every arrow between the states in any order, and which requests an event wakes.
 
 After each step the database holds what the model holds, and claim, sweep and status agree on who may be told.
 `EXAMPLES=100 make test ARGS="-k store_model"` looks for longer.

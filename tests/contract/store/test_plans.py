@@ -1,6 +1,6 @@
 """How the databases run our statements: no row is claimed twice or beyond what was asked, and indexes are used.
 
-A locking subselect may be run once per outer row, and then lock and claim more than its LIMIT (FACTS.md, 5.1);
+A locking subselect may be run once per outer row, and then lock and claim more than its LIMIT;
 whether it is depends on the plan, so here plans are forced.
 """
 

@@ -91,7 +91,7 @@ tables = st.dictionaries(options, st.booleans())
 
 
 def can_be_bought(wanted: Mapping[str, str], rows: Mapping[Options, bool]) -> bool:
-    """DESIGN section 3, word by word."""
+    """The rules, word by word."""
     variants = []
     whole_item = False
     for about, is_in in rows.items():
