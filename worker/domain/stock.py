@@ -138,14 +138,19 @@ class ItemStock:
         return orders
 
     def _learn(self, details: Mapping[str, str | None], order: Order, set_by: dict[str, Order]) -> None:
+        compared, is_newer = None, True
         for name, value in details.items():
-            if name not in set_by or set_by[name] < order:
+            known = set_by.get(name)
+            if known is not compared:  # mostly one event set them all, so one comparison is enough
+                compared, is_newer = known, known is None or known < order
+            if is_newer:
                 self.details[name], set_by[name] = value, order
 
     def _keep_orders(self, set_by: Mapping[str, Order]) -> None:
         """Notes the events of those details that no level tells: mostly none, since events repeat the same names."""
-        told = {level.order: level.details for level in self.levels.values() if level.details}
-        self.details_at = {name: order for name, order in set_by.items() if name not in told.get(order, ())}
+        told = {name for level in self.levels.values() for name in level.details if set_by[name] is level.order}
+        if self.details_at or len(told) < len(set_by):
+            self.details_at = {name: order for name, order in set_by.items() if name not in told}
 
     def _is_stale(self, event: Event, order: Order) -> bool:
         about = event.reference.options
