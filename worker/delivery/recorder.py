@@ -150,12 +150,10 @@ def _said(trouble: Exception, mails: int) -> float:
 def _ends(group: Sequence[Settled]) -> Ends:
     ends = Ends()
     for claim, verdict, outcome in group:
-        if verdict is TOLD:  # nearly all are
-            ends.told.append(claim)
-            continue
         match verdict:
-            case Told():
+            case Told():  # as nearly all are: there is nothing to log
                 ends.told.append(claim)
+                continue
             case Failed(code, tries, reason):
                 ends.failed.append(Ended(claim, tries, code.value, reason))
             case Later(delay, tries, code, reason):
