@@ -10,7 +10,7 @@ from tests.faults.system import STREAM, peak_megabytes
 from tests.faults.trial import Result, Trial, World
 from tests.polling import eventually
 from worker.processes.listener import BATCH
-from worker.stream.event_stream import DEAD_LETTERS_KEPT
+from worker.stream.dead_letters import KEPT
 
 POISON: list[dict[str, str]] = [
     {"event": "{not json"},
@@ -55,7 +55,7 @@ def run(world: World) -> Result:
         trial.settle()
         with trial.system.redis.client() as client:
             kept: Any = client.xlen(f"{STREAM}:dead")
-        trial.expect_that(kept >= min(dead, DEAD_LETTERS_KEPT), f"{kept} dead letters, and {dead} events were poison")
+        trial.expect_that(kept >= min(dead, KEPT), f"{kept} dead letters, and {dead} events were poison")
         rejected = trial.system.logs().count('"event.rejected"')
         trial.expect_that(rejected == dead, f"{rejected} events were rejected, and {dead} were poison")
         return trial.result()

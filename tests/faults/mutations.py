@@ -286,7 +286,7 @@ MUTATIONS = (
         "poison is put aside",
         "flood",
         "every event is acknowledged",
-        [Edit("worker/processes/listener.py", "self._stream.bury(batch.dead)", "0")],
+        [Edit("worker/processes/listener.py", "self._stream.dead_letters.bury(batch.dead)", "0")],
     ),
     Mutation(
         "nobody is rescued because the database was away",

@@ -11,7 +11,7 @@ from worker.cli.commands import add_commands, add_group
 from worker.cli.output import say, say_changed, say_json
 
 if TYPE_CHECKING:
-    from worker.stream.event_stream import Entry
+    from worker.stream.entries import Entry
 
 
 FIELDS_SHOWN = 200
@@ -68,7 +68,7 @@ def list_dead_letters(
     as_json: Json = False,
 ) -> None:
     """List dead letters with their reason and the fields of the event. The newest comes last."""
-    for letter in session.parts().stream.dead_letters(limit):
+    for letter in session.parts().stream.dead_letters.newest(limit):
         found = _letter_json(letter)
         if as_json:
             say_json(found)

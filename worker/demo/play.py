@@ -174,7 +174,7 @@ class Play:
         facts.dead_letters = self._dead_letters()
 
     def _dead_letters(self) -> list[str]:
-        return [letter.fields[b"reason"].decode() for letter in self._stream.dead_letters(0)]
+        return [letter.fields[b"reason"].decode() for letter in self._stream.dead_letters.newest(0)]
 
     def _until_quiet(self) -> None:
         self._processes.wait(self._is_quiet, QUIET_SECONDS, "all mails to be sent")

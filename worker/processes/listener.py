@@ -23,7 +23,8 @@ from worker.processes.stop import Stop
 from worker.queue.bell import Bell
 from worker.services.intake import Taken, report, ring_for, take_events
 from worker.store.database import Database
-from worker.stream.event_stream import Entry, Stream
+from worker.stream.entries import Entry
+from worker.stream.event_stream import Stream
 
 PAGE = 125
 """How many entries are read at once: 8 MB if each is as large as an event may be."""
@@ -166,7 +167,7 @@ class Listener:
         """Commits, rings, acknowledges, and moves what can't be decoded to the dead letters. In the keeper's thread."""
         if batch.events and not self._take(batch.events, stop):
             return
-        if batch.dead and (lost := self._stream.bury(batch.dead)):
+        if batch.dead and (lost := self._stream.dead_letters.bury(batch.dead)):
             log.error("dead_letters.lost", events=lost, reason="Redis is full")
         if self._clock() >= self._trim_at:
             self._stream.trim()

@@ -7,10 +7,10 @@ from typing import Final
 from worker.domain.errors import BadEvent
 from worker.domain.events import ENTRY_ID, ORIGINAL_ID, decode
 from worker.stream.dead_letter import OURS, Fields
-from worker.stream.event_stream import Entry, Stream
+from worker.stream.entries import Entry
+from worker.stream.event_stream import Stream
 
 NO_SUCH_LETTER: Final = "no such dead letter"
-_AT_ONCE: Final = 100
 
 
 @dataclass(slots=True)
@@ -28,11 +28,11 @@ def replay(stream: Stream, letter_ids: Iterable[str] | None, minimum: int = 1) -
     """
     done = Done()
     if letter_ids is None:
-        for letter in stream.dead_letters_in_order():
+        for letter in stream.dead_letters.in_order():
             _replay(stream, letter, minimum, done)
         return done
     for letter_id in dict.fromkeys(letter_ids):
-        found = stream.dead_letter(letter_id) if _is_id(letter_id) else None
+        found = stream.dead_letters.get(letter_id) if _is_id(letter_id) else None
         if found is None:
             done.refused[letter_id] = NO_SUCH_LETTER
         else:
@@ -42,7 +42,7 @@ def replay(stream: Stream, letter_ids: Iterable[str] | None, minimum: int = 1) -
 
 def _replay(stream: Stream, letter: Entry, minimum: int, done: Done) -> None:
     try:
-        stream.replay(letter.id, event_of(letter.fields, minimum))
+        stream.dead_letters.replay(letter.id, event_of(letter.fields, minimum))
         done.changed += 1
     except BadEvent as bad:
         done.refused[letter.id] = str(bad)
@@ -51,11 +51,10 @@ def _replay(stream: Stream, letter: Entry, minimum: int, done: Done) -> None:
 def drop(stream: Stream, letter_ids: Iterable[str] | None) -> Done:
     """Deletes these dead letters (None: all there are now), whatever is in them. Raises RedisAway."""
     if letter_ids is None:
-        found = [letter.id for letter in stream.dead_letters_in_order()]
-        return Done(sum(stream.drop(found[start : start + _AT_ONCE]) for start in range(0, len(found), _AT_ONCE)))
+        return Done(stream.dead_letters.drop([letter.id for letter in stream.dead_letters.in_order()]))
     done = Done()
     for letter_id in dict.fromkeys(letter_ids):
-        if _is_id(letter_id) and stream.drop([letter_id]):
+        if _is_id(letter_id) and stream.dead_letters.drop([letter_id]):
             done.changed += 1
         else:
             done.refused[letter_id] = NO_SUCH_LETTER

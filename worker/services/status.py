@@ -11,7 +11,8 @@ from worker.store.breaker import Breaker
 from worker.store.database import Connection, Database
 from worker.store.figures import RequestFigures
 from worker.store.pauses import Paused
-from worker.stream.event_stream import Figures, Stream
+from worker.stream.event_stream import Stream
+from worker.stream.figures import Figures
 
 DUE_SECONDS = 60.0
 """The `--check` option reports requests that have been due for longer than this many seconds."""

@@ -6,6 +6,8 @@ commit. Errors of redis-py become RedisAway here. May import domain.
 
 __all__ = [
     "dead_letter",
+    "entries",
     "event_stream",
+    "figures",
     "shared_bucket",
 ]

@@ -21,7 +21,8 @@ from worker.services import intake
 from worker.services.intake import Taken
 from worker.services.replaying import replay
 from worker.store.database import Database
-from worker.stream.event_stream import Entry, Stream
+from worker.stream.entries import Entry
+from worker.stream.event_stream import Stream
 
 Logs = list[Any]
 
@@ -220,7 +221,7 @@ def test_what_was_read_while_an_acknowledgement_failed_is_not_forgotten(
 def test_poison_that_can_not_be_put_aside_holds_up_nobody(
     shop: Shop, stream: Drained, ears: Ears, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stream, "bury", fails(1000, RedisAway("OOM"), stream.bury))
+    monkeypatch.setattr(stream.dead_letters, "bury", fails(1000, RedisAway("OOM"), stream.dead_letters.bury))
     stream.publish({"event": "{"})
     publish_mugs(stream, 7)
     listen(shop, stream, ears)
@@ -233,7 +234,7 @@ def test_poison_counts_as_part_of_a_batch_and_is_trimmed(
 ) -> None:
     monkeypatch.setattr(listener, "TRIM_SECONDS", 0.0)
     sizes: list[int] = []
-    monkeypatch.setattr(stream, "bury", noting(sizes, 0, stream.bury))
+    monkeypatch.setattr(stream.dead_letters, "bury", noting(sizes, 0, stream.dead_letters.bury))
     for _ in range(50):
         stream.publish({"a": ""})
     listen(shop, stream, ears)
@@ -245,7 +246,7 @@ def test_poison_counts_as_part_of_a_batch_and_is_trimmed(
 def test_letters_that_are_lost_are_shouted_about(
     shop: Shop, stream: Drained, ears: Ears, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stream, "bury", len)  # a full Redis keeps none
+    monkeypatch.setattr(stream.dead_letters, "bury", len)  # a full Redis keeps none
     stream.publish({"event": "{"})
     (record,) = of(listen(shop, stream, ears), "dead_letters.lost")
     assert (record["log_level"], record["events"]) == ("error", 1)
@@ -260,7 +261,7 @@ def test_a_replayed_event_stays_before_those_that_came_after_it(
     for entry_id, quantity in ((came, 5), (went, 0)):
         event = {"catalogItemId": "mug-1", "quantity": quantity, "occurredAt": at}
         client.xadd("events", {"event": json.dumps(event)}, id=entry_id)
-    stream.bury([(entry, "not known then") for entry in stream.read(1, 0)])
+    stream.dead_letters.bury([(entry, "not known then") for entry in stream.read(1, 0)])
     listen(shop, stream, ears)
     assert replay(stream, None).changed == 1
     stream.stop = Stop()

@@ -29,7 +29,8 @@ from worker.store import breaker, pauses, recording
 from worker.store.database import Database
 from worker.store.recording import Ended, Ends, Try
 from worker.store.requests import Filter, NewRequest
-from worker.stream.event_stream import Figures, Stream
+from worker.stream.event_stream import Stream
+from worker.stream.figures import Figures
 
 
 class RecordingBell(Bell):

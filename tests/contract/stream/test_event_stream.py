@@ -13,7 +13,10 @@ from tests.polling import eventually
 from tests.redis_server import RedisServer
 from worker.domain.errors import BadSetting, RedisAway
 from worker.stream import event_stream as stream_module
-from worker.stream.event_stream import Entry, Figures, Stream, Taken
+from worker.stream import figures as stream_figures
+from worker.stream.entries import GROUP, Entry
+from worker.stream.event_stream import Stream, Taken
+from worker.stream.figures import Figures
 
 EVENTS = "inventory:events"
 FIELDS = {"catalogItemId": "mug-1", "quantity": "5"}
@@ -175,7 +178,7 @@ def test_entries_deleted_meanwhile_are_skipped_counted_and_done_with(
 def test_deleted_entries_do_not_hide_behind_a_page_of_our_own(
     listener: Stream, other: Stream, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stream_module, "_PAGE", 2)
+    monkeypatch.setattr(stream_module, "PAGE", 2)
     sent = published(listener, 12)
     listener.read(6, NO_WAIT)
     other.read(6, NO_WAIT)
@@ -224,7 +227,7 @@ def test_consumers_heard_of_lately_are_kept(listener: Stream, other: Stream, cli
 
 
 def bury(listener: Stream, entries: list[Entry]) -> int:
-    return listener.bury([(entry, "bad") for entry in entries])
+    return listener.dead_letters.bury([(entry, "bad") for entry in entries])
 
 
 @contextmanager
@@ -268,7 +271,7 @@ def test_a_full_redis_drops_the_oldest_letters_for_new_ones(listener: Stream, cl
     listener.trim()
     with limited(client, client.info("memory")["used_memory"] - 1):
         assert bury(listener, listener.read(1, NO_WAIT)) == 0
-    letters = [letter.fields[b"originalId"].decode() for letter in listener.dead_letters_in_order()]
+    letters = [letter.fields[b"originalId"].decode() for letter in listener.dead_letters.in_order()]
     assert letters[-1] == new
     assert 10 <= len(letters[:-1]) < 20
     assert letters[:-1] == ids(old)[-len(letters[:-1]) :]
@@ -299,18 +302,18 @@ def test_a_redis_that_would_drop_events_is_found_out(listener: Stream, client: r
 def test_a_replay_is_one_step(listener: Stream, client: redis.Redis) -> None:
     published(listener, 1)
     bury(listener, listener.read(1, NO_WAIT))
-    (letter,) = listener.dead_letters_in_order()
-    assert listener.dead_letter(letter.id) == letter
-    listener.replay(letter.id, {b"catalogItemId": b"mug-1"})
+    (letter,) = listener.dead_letters.in_order()
+    assert listener.dead_letters.get(letter.id) == letter
+    listener.dead_letters.replay(letter.id, {b"catalogItemId": b"mug-1"})
     assert [entry.fields for entry in listener.read(9, NO_WAIT)] == [{b"catalogItemId": b"mug-1"}]
-    assert listener.dead_letter(letter.id) is None
-    assert list(listener.dead_letters_in_order()) == []
+    assert listener.dead_letters.get(letter.id) is None
+    assert list(listener.dead_letters.in_order()) == []
 
 
 def test_a_huge_poisonous_entry_becomes_a_short_dead_letter(listener: Stream) -> None:
     listener.publish({"event": "[" * 1024 * 1024})
-    listener.bury([(entry, "too long") for entry in listener.read(1, NO_WAIT)])
-    (letter,) = listener.dead_letters(10)
+    listener.dead_letters.bury([(entry, "too long") for entry in listener.read(1, NO_WAIT)])
+    (letter,) = listener.dead_letters.newest(10)
     assert letter.fields[b"truncated"] == b"1"
     assert len(b"event" + letter.fields[b"event"]) == 2048
 
@@ -398,20 +401,20 @@ def test_events_are_unattended_while_they_wait_and_no_listener_was_heard_of(
     sent = published(listener, 2)
     listener.read(1, NO_WAIT)
     assert not listener.figures().unattended, "it has just read"
-    monkeypatch.setattr(stream_module, "LISTENER_QUIET_MS", -1)
+    monkeypatch.setattr(stream_figures, "LISTENER_QUIET_MS", -1)
     assert listener.figures().unattended, "one is unread, one in work"
     listener.read(1, NO_WAIT)
     assert listener.figures().unattended, "both are in work"
     listener.ack(sent)
     assert not listener.figures().unattended, "nothing waits any more"
-    client.xgroup_destroy(EVENTS, stream_module.GROUP)
+    client.xgroup_destroy(EVENTS, GROUP)
     assert listener.figures().unattended, "no listener has been there"
 
 
 def test_a_listener_without_events_is_no_trouble_though_redis_takes_what_was_trimmed_for_unread(
     listener: Stream, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stream_module, "LISTENER_QUIET_MS", -1)
+    monkeypatch.setattr(stream_figures, "LISTENER_QUIET_MS", -1)
     published(listener, 5)
     client.xtrim(EVENTS, maxlen=0, approximate=False)
     assert not listener.figures().unattended
@@ -420,12 +423,12 @@ def test_a_listener_without_events_is_no_trouble_though_redis_takes_what_was_tri
 def test_the_lag_is_counted_where_redis_does_not_know_it(
     listener: Stream, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stream_module, "_PAGE", 3)
+    monkeypatch.setattr(stream_figures, "PAGE", 3)
     sent = published(listener, 10)
     listener.read(2, NO_WAIT)
     client.xdel(EVENTS, sent[5])  # from here on Redis 7 can't tell either
     assert listener.figures().lag == 7
-    monkeypatch.setattr(stream_module, "MAX_COUNTED", 6)
+    monkeypatch.setattr(stream_figures, "MAX_COUNTED", 6)
     assert listener.figures().lag is None
 
 

@@ -11,7 +11,9 @@ import redis
 from worker.domain.errors import BadSetting, RedisAway
 from worker.domain.event_fields import MAX_EVENT_BYTES
 from worker.stream.dead_letter import TRUNCATED_BYTES, dead_letter
-from worker.stream.event_stream import Entry, Figures, Stream, Taken
+from worker.stream.entries import Entry
+from worker.stream.event_stream import Stream, Taken
+from worker.stream.figures import Figures
 
 NOW = datetime(2026, 11, 23, 9, 0, 0, 123_456, UTC)
 FIELDS = {"catalogItemId": "mug-1", "quantity": "5"}
@@ -61,9 +63,9 @@ def test_read_entries_are_pending_until_they_are_acknowledged(stream: Stream) ->
 def test_nothing_to_acknowledge_bury_or_trim_is_no_error(client: redis.Redis) -> None:
     stream = Stream("", "events", client=client)
     stream.ack([])
-    stream.bury([])
+    stream.dead_letters.bury([])
     stream.trim()
-    assert stream.dead_letters(10) == []
+    assert stream.dead_letters.newest(10) == []
 
 
 def test_figures_are_zero_before_the_first_event(client: redis.Redis) -> None:
@@ -85,9 +87,9 @@ def test_a_take_over_without_a_group_makes_it(client: redis.Redis) -> None:
 
 def test_a_buried_entry_is_done_with_and_kept_with_its_reason(stream: Stream) -> None:
     ids = [stream.publish(FIELDS | {"n": str(n)}) for n in range(3)]
-    stream.bury([(entry, f"reason {entry.id}") for entry in stream.read(2, 0)])
+    stream.dead_letters.bury([(entry, f"reason {entry.id}") for entry in stream.read(2, 0)])
     assert stream.figures() == Figures(length=3, lag=1, pending=0, dead_letters=2)
-    letters = [letter.fields for letter in stream.dead_letters(10)]
+    letters = [letter.fields for letter in stream.dead_letters.newest(10)]
     assert [letter[b"originalId"].decode() for letter in letters] == ids[:2]
     assert [letter[b"reason"].decode() for letter in letters] == [f"reason {i}" for i in ids[:2]]
     assert [letter[b"n"] for letter in letters] == [b"0", b"1"]
@@ -96,16 +98,16 @@ def test_a_buried_entry_is_done_with_and_kept_with_its_reason(stream: Stream) ->
 def test_more_dead_letters_than_fit_one_step_are_all_kept(stream: Stream) -> None:
     for _ in range(250):
         stream.publish(FIELDS)
-    stream.bury([(entry, "bad") for entry in stream.read(1000, 0)])
+    stream.dead_letters.bury([(entry, "bad") for entry in stream.read(1000, 0)])
     assert stream.figures() == Figures(length=250, lag=0, pending=0, dead_letters=250)
 
 
 def test_the_newest_dead_letters_come_last(stream: Stream) -> None:
     ids = [stream.publish(FIELDS) for _ in range(5)]
-    stream.bury([(entry, "bad") for entry in stream.read(5, 0)])
-    listed = [letter.fields[b"originalId"].decode() for letter in stream.dead_letters(2)]
+    stream.dead_letters.bury([(entry, "bad") for entry in stream.read(5, 0)])
+    listed = [letter.fields[b"originalId"].decode() for letter in stream.dead_letters.newest(2)]
     assert listed == ids[3:]
-    assert len(stream.dead_letters(0)) == 5
+    assert len(stream.dead_letters.newest(0)) == 5
 
 
 def test_a_letter_says_what_when_and_why() -> None:
@@ -181,10 +183,10 @@ def test_without_a_server_every_call_says_so(stream: Stream, server: fakeredis.F
         lambda: stream.read(1, 0),
         lambda: stream.take_over(0, 1),
         lambda: stream.ack(["1-1"]),
-        lambda: stream.bury([(Entry("1-1", {}), "bad")]),
+        lambda: stream.dead_letters.bury([(Entry("1-1", {}), "bad")]),
         stream.trim,
         lambda: stream.publish(FIELDS),
-        lambda: stream.dead_letters(1),
+        lambda: stream.dead_letters.newest(1),
         stream.figures,
         stream.ping,
     ]
