@@ -64,6 +64,11 @@ class Wish:
         self.owner, self.is_old, self.is_handed = None, False, False
 
 
+def age(wish: Wish) -> tuple[float, UUID]:
+    """The order of requests: oldest first, and those of one time by their ids."""
+    return wish.created, wish.id
+
+
 @dataclass(frozen=True, slots=True)
 class Held:
     """A claim as its holder knows it, be it late or not."""
@@ -183,7 +188,7 @@ class Model:
             and (wish.rescues >= SUSPECT_AT) is suspect
             and self.is_claimable(wish)
         ]
-        return [wish.id for wish in sorted(found, key=lambda wish: wish.created)]
+        return [wish.id for wish in sorted(found, key=age)]
 
     def unresolved(self, key: Key) -> Wish | None:
         found = [wish for wish in self.wishes.values() if wish.key == key and wish.is_unresolved]
@@ -269,7 +274,7 @@ class Model:
     def may_retry(self, ids: Sequence[UUID], *, force: bool) -> list[UUID]:
         """Who may be retried of these: FAILED, per key the oldest, and none where another one is unresolved."""
         keys: dict[Key, UUID] = {}
-        for wish in sorted((self.wishes[id_] for id_ in set(ids)), key=lambda wish: wish.created):
+        for wish in sorted((self.wishes[id_] for id_ in set(ids)), key=age):
             if wish.status is FAILED and (force or wish.code not in NEED_FORCE) and not self.unresolved(wish.key):
                 keys.setdefault(wish.key, wish.id)
         return list(keys.values())

@@ -25,7 +25,7 @@ from hypothesis.stateful import (
 from sqlalchemy import Connection, Row
 
 from tests.contract.shop import CUP, LEASE, LONG_AGO, Shop, ref
-from tests.contract.store.model import FAILED, MINIMUM, PROCESSING, RECEIVED, Held, Key, Model, Wish
+from tests.contract.store.model import FAILED, MINIMUM, PROCESSING, RECEIVED, Held, Key, Model, Wish, age
 from tests.examples import examples
 from worker.domain.catalog import CatalogReference, item_of
 from worker.domain.errors import OwnerLost
@@ -488,7 +488,7 @@ class StoreMachine(RuleBasedStateMachine):
     def _check(self, c: Connection) -> None:
         rows = list(requests.find(c, requests.Filter()))
         assert {row.id: _seen(row) for row in rows} == {wish.id: _expected(wish) for wish in self.model.wishes.values()}
-        assert [row.id for row in rows] == [wish.id for wish in sorted(self.model.wishes.values(), key=_age)]
+        assert [row.id for row in rows] == [wish.id for wish in sorted(self.model.wishes.values(), key=age)]
         for row in rows:
             reasons = self.model.waits_for(self.model.wishes[row.id])
             assert row.waiting in reasons if reasons else row.waiting is None
@@ -530,10 +530,6 @@ class StoreMachine(RuleBasedStateMachine):
         for wish in self.model.wishes.values():
             assert len(self.shop.attempts(wish.id)) == wish.log
         assert self.shop.count(Attempt) == sum(wish.log for wish in self.model.wishes.values())
-
-
-def _age(wish: Wish) -> float:
-    return wish.created
 
 
 def _seen(row: Row[Any]) -> tuple[object, ...]:
