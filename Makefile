@@ -6,8 +6,8 @@
 
 BIN := .venv/bin
 ARGS ?=
-# The number of tests at a time. Each acceptance test starts several processes, but measures no speed.
-JOBS ?= 2
+# The number of tests at a time, for two cores. Most of them wait for half of their time, and none measures speed.
+JOBS ?= 4
 
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
 # The first suitable Python. It is searched only when .venv is built.

@@ -1,6 +1,6 @@
 """A process that has loaded all that a command needs, and runs each command in a copy of itself.
 
-To load it takes a command over two seconds of a core, and what it does then a few hundredths. In the copy
+To load it takes a command most of a second of a core, and what it does then a few hundredths. In the copy
 everything is as in a process that begins: its environment, directory, streams, and `config.start.main`.
 Not for what is about the process itself: signals, closed streams, what it loads, and how Python ends.
 """
@@ -12,10 +12,14 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
+import time
 import traceback
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cache
 from importlib import import_module
+from itertools import count
 from pathlib import Path
 from pkgutil import iter_modules
 from tempfile import TemporaryDirectory
@@ -25,18 +29,61 @@ from config.start import main
 
 ROOT: Final = Path(__file__).parents[2]
 _ROOMS: Final = ("worker.cli", "worker.services", "config")
+_PROCESSES: Final = ("worker.processes.listener", "worker.processes.scheduler", "worker.processes.supervisor")
 _OTHERS: Final = ("celery.app.task", "celery.worker.worker", "kombu.transport.redis", "worker.migrations")
 SECONDS: Final = 60
 """So long a command may take: a generous limit."""
 STREAMS: Final = {"stdin": os.O_RDONLY, "stdout": os.O_WRONLY | os.O_CREAT, "stderr": os.O_WRONLY | os.O_CREAT}
+PAUSE: Final = 0.01
+
+
+class Copy:
+    """A started copy, in a process group of its own; used as a `Popen` is."""
+
+    def __init__(self, pid: int, end: Path) -> None:
+        self.pid = pid
+        self.returncode: int | None = None
+        self._end = end
+
+    def poll(self) -> int | None:
+        """Its exit code, or None while it runs."""
+        if self.returncode is None:
+            with suppress(FileNotFoundError):
+                self.returncode = int(self._end.read_text())
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Its exit code; TimeoutExpired if there is none after so many seconds."""
+        deadline = time.monotonic() + (timeout or float("inf"))
+        while (code := self.poll()) is None:
+            if time.monotonic() > deadline:
+                raise subprocess.TimeoutExpired("stockbell", timeout or 0)
+            time.sleep(PAUSE)
+        return code
+
+    def send_signal(self, number: int) -> None:
+        """Nothing happens to one that has ended."""
+        if self.poll() is None:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        """SIGTERM."""
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self.send_signal(signal.SIGKILL)
 
 
 class Prompt:
     """Runs `stockbell ...` again and again."""
 
     def __init__(self) -> None:
+        self._ends = TemporaryDirectory(prefix="stockbell-prompt-")
+        self._numbers = count()
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.acceptance.prompt"],
+            [sys.executable, "-P", "-m", "tests.acceptance.prompt"],  # the program that PYTHONPATH names, if any
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -48,23 +95,49 @@ class Prompt:
     def close(self) -> None:
         """No more commands."""
         self._process.communicate()
+        self._ends.cleanup()
 
     def run(
         self, *command: str, environment: Mapping[str, str], directory: Path, text: str | None = None
     ) -> subprocess.CompletedProcess[str]:
         """Runs a command to its end; `text` is what it reads on stdin."""
+        with TemporaryDirectory(prefix="stockbell-streams-") as name:
+            streams = {stream: Path(name) / stream for stream in STREAMS}
+            streams["stdin"].write_text(text or "")
+            code = self._start(command, environment, directory, streams, seconds=SECONDS).wait()
+            return subprocess.CompletedProcess(
+                ["stockbell", *command], code, streams["stdout"].read_text(), streams["stderr"].read_text()
+            )
+
+    def start(self, *command: str, environment: Mapping[str, str], directory: Path, log: Path) -> Copy:
+        """Starts a command; all it writes goes to `log`."""
+        streams = {"stdin": Path(os.devnull), "stdout": log, "stderr": log}
+        return self._start(command, environment, directory, streams, seconds=0)
+
+    def _start(
+        self,
+        command: tuple[str, ...],
+        environment: Mapping[str, str],
+        directory: Path,
+        streams: Mapping[str, Path],
+        seconds: int,
+    ) -> Copy:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        with TemporaryDirectory(prefix="stockbell-prompt-") as name:
-            streams = Path(name)
-            (streams / "stdin").write_text(text or "")
-            order = {"command": command, "environment": dict(environment), "directory": str(directory), "streams": name}
-            self._process.stdin.write(json.dumps(order) + "\n")
-            self._process.stdin.flush()
-            answer = self._process.stdout.readline()
-            assert answer, "whoever runs the commands is gone"
-            said = [(streams / stream).read_text() for stream in ("stdout", "stderr")]
-        return subprocess.CompletedProcess(["stockbell", *command], int(answer), *said)
+        end = Path(self._ends.name) / str(next(self._numbers))
+        order = {
+            "command": command,
+            "environment": dict(environment),
+            "directory": str(directory),
+            "streams": {stream: str(path) for stream, path in streams.items()},
+            "seconds": seconds,
+            "end": str(end),
+        }
+        self._process.stdin.write(json.dumps(order) + "\n")
+        self._process.stdin.flush()
+        answer = self._process.stdout.readline()
+        assert answer, "whoever runs the commands is gone"
+        return Copy(int(answer), end)
 
 
 @cache
@@ -74,22 +147,39 @@ def prompt() -> Prompt:
 
 
 def serve() -> None:
-    """Orders come as lines on stdin, and exit codes go to stdout."""
+    """Orders come as lines on stdin, and process ids go to stdout; exit codes go to the file that an order names."""
     _load()
+    ends: dict[int, str] = {}
+    signal.signal(signal.SIGCHLD, lambda *_: _note_ends(ends))
     for line in sys.stdin:
+        order = json.loads(line)
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])
         child = os.fork()
         if child == 0:
-            signal.alarm(SECONDS)
-            _become(json.loads(line))
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD])
+            _become(order)
             os._exit(_end())
-        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)  # noqa: T201
+        os.setpgid(child, child)  # whoever is answered may send signals to its group
+        ends[child] = order["end"]
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD])
+        print(child, flush=True)  # noqa: T201
+
+
+def _note_ends(ends: dict[int, str]) -> None:
+    with suppress(ChildProcessError):  # none is left
+        while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+            end = Path(ends.pop(ended[0]))
+            draft = end.with_suffix(".draft")
+            draft.write_text(str(os.waitstatus_to_exitcode(ended[1])))
+            draft.rename(end)  # whoever looks finds all of it
 
 
 def _load() -> None:
     for room in map(import_module, _ROOMS):
         for module in iter_modules(room.__path__, f"{room.__name__}."):
             import_module(module.name)
-    for name in _OTHERS:
+    for name in _PROCESSES + _OTHERS:
         import_module(name)
     gc.freeze()  # no copy looks at all of that for garbage
 
@@ -109,11 +199,14 @@ def _end() -> int:
 
 
 def _become(order: Mapping[str, Any]) -> None:
+    os.setpgid(0, 0)
+    signal.alarm(order["seconds"])
     os.environ.clear()
     os.environ.update(order["environment"])
     os.chdir(order["directory"])
+    tempfile.tempdir = None  # TMPDIR says where
     for number, (name, flags) in enumerate(STREAMS.items()):
-        opened = os.open(f"{order['streams']}/{name}", flags, 0o600)
+        opened = os.open(order["streams"][name], flags | os.O_APPEND, 0o600)
         os.dup2(opened, number)
         os.close(opened)
     sys.stdin = os.fdopen(0, encoding="utf-8", closefd=False)  # what was read ahead is of other commands

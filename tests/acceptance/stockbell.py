@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 import redis
 from sqlalchemy import text
 
-from tests.acceptance.prompt import prompt
+from tests.acceptance.prompt import Copy, prompt
 from tests.polling import eventually
 from tests.redis_server import RedisServer
 from tests.relay import ScriptedRelay
@@ -31,6 +31,8 @@ NOBODY_THERE = "redis://127.0.0.1:1/0"
 DOUBLES_A_KILL = CONNECTIONS + max(50, 4 * CONNECTIONS)
 """What a kill -9 may repeat: the mails on the way, and those whose outcome was not committed."""
 
+Process = subprocess.Popen[bytes] | Copy
+
 
 class Stockbell:
     """Starts processes of the program and asks it how things stand; stops whatever it started."""
@@ -40,7 +42,7 @@ class Stockbell:
         self._redis = redis_server
         self._directory = directory
         self._database = Database(database_url, is_patient=True)  # some of its locks are held for long
-        self.processes: list[subprocess.Popen[bytes]] = []
+        self.processes: list[Process] = []
         self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("STOCKBELL_")},
             "DATABASE_URL": database_url,
@@ -56,20 +58,23 @@ class Stockbell:
             "TMPDIR": str(directory),  # a killed supervisor clears nothing away
         }
 
-    def start(self, *command: str, **settings: str) -> subprocess.Popen[bytes]:
+    def start(self, *command: str, **settings: str) -> Process:
         """Starts `stockbell ...` in a process group of its own; its log goes to a file."""
         log = self._directory / f"{len(self.processes)}-{command[0]}.log"
+        process = self._start(command, self.environment | settings, log)
+        self.processes.append(process)
+        return process
+
+    def _start(self, command: Sequence[str], environment: Mapping[str, str], log: Path) -> Process:
         with log.open("wb") as errors:
-            process = subprocess.Popen(
+            return subprocess.Popen(
                 [sys.executable, "-m", "worker", *command],
-                env=self.environment | settings,
+                env=environment,
                 cwd=self._directory,
                 stdout=errors,  # nothing comes there, or it is seen
                 stderr=errors,
                 start_new_session=True,
             )
-        self.processes.append(process)
-        return process
 
     def start_all(self, *, listeners: int = 1, workers: int = 1, children: int = 1, schedulers: int = 1) -> None:
         """Starts processes of every kind; does not wait for them."""

@@ -1,8 +1,8 @@
 """kill -9: of those who send, of those above them, of the listener and the scheduler."""
 
 from functools import partial
-from subprocess import Popen
 
+from tests.acceptance.stockbell import Process
 from tests.faults.system import Role, kill
 from tests.faults.trial import Action, Result, Trial, World
 from tests.polling import eventually
@@ -76,7 +76,7 @@ def _kill_them(
     return trial.result()
 
 
-def _replace(trial: Trial, role: Role, victim: Popen[bytes]) -> None:
+def _replace(trial: Trial, role: Role, victim: Process) -> None:
     victim.wait()
     trial.system.fill(role)
 

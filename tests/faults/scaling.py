@@ -3,8 +3,8 @@
 import random
 from collections.abc import Sequence
 from functools import partial
-from subprocess import Popen
 
+from tests.acceptance.stockbell import Process
 from tests.faults.system import COMMANDS, Role
 from tests.faults.trial import Result, Trial, World
 from tests.relay import Answer, Later
@@ -59,5 +59,5 @@ def _end(trial: Trial, role: Role, count: int) -> None:
     trial.soon(partial(_see_off, trial, leaving))
 
 
-def _see_off(trial: Trial, leaving: Sequence[Popen[bytes]]) -> None:
+def _see_off(trial: Trial, leaving: Sequence[Process]) -> None:
     trial.ended(trial.system.wait_for(leaving))

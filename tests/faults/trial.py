@@ -95,7 +95,7 @@ class World:
             server = stack.enter_context(closing(RedisServer(password=PASSWORD)))
             server.start()
             relay = stack.enter_context(relay or LoggingRelay(pipelining=pipelining))
-            system = System(url, server, relay, directory, workers)
+            system = System(url, server, relay, directory, workers, quick=self.short)
             authority().cert_pem.write_to_path(str(directory / "authority.pem"))
             system.environment |= {"SSL_CERT_FILE": str(directory / "authority.pem")} | settings
             stack.callback(system.stop_all)
