@@ -1,6 +1,7 @@
 """One scenario's run: people wait, events come, things are broken at the n-th mail, and all is compared at the end."""
 
 import random
+import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -122,6 +123,7 @@ class Trial:
     _due: set[str] = field(default_factory=set)
     _items: dict[str, list[str]] = field(default_factory=dict)
     _steps: deque[_Step] = field(default_factory=deque)
+    _taking: threading.Lock = field(default_factory=threading.Lock)
     _now: deque[_Step] = field(default_factory=deque)
     _breaks: list[Break] = field(default_factory=list)
     _published: set[str] = field(default_factory=set)
@@ -256,13 +258,28 @@ class Trial:
 
     def _look(self, number: int) -> None:
         """In the relay's thread, with the reply still unsaid."""
-        while self._steps and self._steps[0].at <= number:
-            if not self._steps[0].is_instant:
-                self._now.append(self._steps.popleft())
-            elif self._do(self._steps[0]):
-                self._steps.popleft()
-            else:
-                return
+        while self._take_step(number, self._do_or_leave):
+            pass
+
+    def _do_or_leave(self, step: _Step) -> bool:
+        """An instant step is done by the relay's thread, others by the thread of the run."""
+        if step.is_instant:
+            return self._do(step)
+        self._now.append(step)
+        return True
+
+    def _take_step(self, number: float, take: Callable[[_Step], bool]) -> bool:
+        """Whether the next step is due at this mail, and could be taken; False while the other thread takes one."""
+        if not self._taking.acquire(blocking=False):
+            return False
+        try:
+            step = self._steps[0] if self._steps else None
+            if step is None or step.at > number or not take(step):
+                return False
+            self._steps.remove(step)
+            return True
+        finally:
+            self._taking.release()
 
     def _do_what_is_due(self) -> None:
         while self._now:
@@ -301,8 +318,8 @@ class Trial:
         return None if left is None else sum(number for item, number in left.items() if item in self._published)
 
     def _is_broken(self) -> bool:
-        if self._steps and self.left() == 0 and self._do(self._steps[0]):
-            self._steps.popleft()
+        if self.left() == 0:
+            self._take_step(float("inf"), self._do)
         return not self._steps and not self._now
 
     def _is_settled(self) -> bool:
