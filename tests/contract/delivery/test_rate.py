@@ -162,7 +162,7 @@ class Limited:
 @pytest.mark.usefixtures("short_pauses")
 @pytest.mark.parametrize("stage", ["mail", "rcpt", "dot"])
 def test_a_relay_that_finds_us_too_fast_is_sent_less(shop: Shop, server: ScriptedRelay, stage: StageName) -> None:
-    shop.waiting(60)
+    shop.waiting(30)
     limited = Limited(server, stage, most=10, seconds=0.25)
 
     async def run() -> None:
@@ -170,13 +170,13 @@ def test_a_relay_that_finds_us_too_fast_is_sent_less(shop: Shop, server: Scripte
             await serve_until_done(line, shop)
 
     asyncio.run(run())
-    assert_all_told_at_the_first_try(shop, server, 60)
-    assert 1 <= limited.refusals < 60
+    assert_all_told_at_the_first_try(shop, server, 30)
+    assert 1 <= limited.refusals < 30
 
 
 @pytest.mark.usefixtures("short_pauses")
 def test_each_of_several_workers_finds_its_share(shop: Shop, server: ScriptedRelay) -> None:
-    shop.waiting(60)
+    shop.waiting(40)
     Limited(server, "rcpt", most=10, seconds=0.25)
 
     async def work() -> None:
@@ -187,7 +187,7 @@ def test_each_of_several_workers_finds_its_share(shop: Shop, server: ScriptedRel
         await asyncio.gather(work(), work(), work())
 
     asyncio.run(run())
-    assert_all_told_at_the_first_try(shop, server, 60)
+    assert_all_told_at_the_first_try(shop, server, 40)
 
 
 def test_whoever_was_refused_is_rung_for(shop: Shop, server: ScriptedRelay) -> None:

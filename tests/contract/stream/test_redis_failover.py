@@ -36,7 +36,7 @@ class Pair:
 
 @pytest.fixture
 def pair() -> Iterator[Pair]:
-    with closing(RedisServer()) as old, closing(RedisServer()) as new:
+    with closing(RedisServer({"repl-diskless-sync-delay": "0"})) as old, closing(RedisServer()) as new:
         old.skip_unless_ours()
         old.start()
         new.start()
