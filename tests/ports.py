@@ -11,18 +11,24 @@ _LOWEST = 10_000
 _RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 
-def free_port() -> int:
-    """One at which nobody listens on 127.0.0.1, below those that the system gives to outgoing connections."""
-    with listen() as probe:
+def free_port(*, second: int = 0) -> int:
+    """One at which nobody listens on 127.0.0.1, below those that the system gives to outgoing connections.
+
+    Nor does anybody listen at the `second` one, so many above it.
+    """
+    with listen(second=second) as probe:
         port: int = probe.getsockname()[1]
     return port
 
 
-def listen(backlog: int = 1) -> socket.socket:
+def listen(backlog: int = 1, *, second: int = 0) -> socket.socket:
     """A socket that listens at such a port."""
     while True:
+        port = _CHANCE.randrange(_LOWEST, _highest() - second)
         try:
-            return socket.create_server(("127.0.0.1", _CHANCE.randrange(_LOWEST, _highest())), backlog=backlog)
+            if second:
+                socket.create_server(("127.0.0.1", port + second)).close()
+            return socket.create_server(("127.0.0.1", port), backlog=backlog)
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 raise

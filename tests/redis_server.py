@@ -24,6 +24,8 @@ from redis.retry import Retry
 from tests.ports import free_port
 
 SECONDS_TO_START = 30.0
+_BUS = 10_000
+"""A cluster's servers talk at a second port, so many above the first."""
 
 
 class RedisServer:
@@ -34,7 +36,7 @@ class RedisServer:
         self._options = {**(options or {}), "requirepass": password}
         given = os.environ.get("TEST_REDIS_URL")
         self.is_ours = given is None
-        self.port = free_port()
+        self.port = free_port(second=_BUS if "cluster-enabled" in self._options else 0)
         self.url = given or f"redis://{password and f':{password}@'}127.0.0.1:{self.port}/0"
         self._directory: Path | None = None
         self._process: subprocess.Popen[bytes] | None = None
