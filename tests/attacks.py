@@ -1,4 +1,4 @@
-"""Texts that try to be more than a text, and what the tests of all doors hold them to."""
+"""Texts that try to act as more than text, and the checks for them. The tests of all inputs share both."""
 
 import re
 from html.parser import HTMLParser
@@ -27,11 +27,11 @@ EVIL: Final = (
 )
 
 COMMAND: Final = re.compile(rf"EHLO \S+|MAIL FROM:<{SENDER}>|RCPT TO:<[!-;=?-~]+@[a-z0-9.-]+>|DATA|RSET|QUIT")
-"""What we say to a relay; anything else was said by somebody else."""
+"""The lines that we send to a relay. Any other line comes from somebody else."""
 
 
 class Shape(HTMLParser):
-    """Which tags with which attributes there are, and where the links lead."""
+    """The tags of a text with their attributes, and the targets of its links."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,6 +1,7 @@
-"""`make audit`: what is installed is what requirements.lock says, file by file, and pip-audit knows nothing against it.
+"""`make audit`: checks that what is installed is what requirements.lock says, file by file, and has no known weakness.
 
-pip-audit is used where it is on PATH, and can reach its data; exit code 1 if anything is wrong.
+pip-audit looks the weaknesses up. It runs if it is on PATH and can reach its data. The exit code is 1 if anything is
+wrong.
 """
 
 import base64
@@ -22,7 +23,7 @@ from packaging.utils import canonicalize_name
 ROOT: Final = Path(__file__).parents[1]
 LOCK: Final = ROOT / "requirements.lock"
 OURS: Final = {"stockbell", "pip", "setuptools"}
-"""What .venv holds that is not from the lock: the program itself, and what installed it."""
+"""The packages in .venv that are not from the lock: the program itself, and the tools that installed it."""
 _ENTRY = re.compile(
     r"(?P<name>[\w.-]+)==(?P<version>\S+)(?: ; (?P<marker>[^#]+?))?(?P<hashes>(?: +--hash=sha256:[0-9a-f]{64})+) *"
 )
@@ -38,12 +39,12 @@ class Pin:
 
     @property
     def is_for_here(self) -> bool:
-        """Whether it is installed on this machine, with this Python."""
+        """Whether the package belongs on this machine, with this Python."""
         return self.marker is None or Marker(self.marker).evaluate()
 
 
 def pins(lock: str) -> dict[str, Pin]:
-    """The lock's entries by name. Raises ValueError for one that is no version with its hashes."""
+    """Returns the lock's entries by name. Raises ValueError for an entry that is not a version with its hashes."""
     found: dict[str, Pin] = {}
     for line in lock.replace("\\\n", " ").splitlines():
         if not line.startswith("#"):
@@ -56,7 +57,7 @@ def pins(lock: str) -> dict[str, Pin]:
 
 
 def differences(locked: Mapping[str, Pin], installed: Mapping[str, str]) -> Iterator[str]:
-    """Where what is installed (name and version) is not what is locked."""
+    """Yields a line for each difference between what is installed (name and version) and what is locked."""
     for name, pin in locked.items():
         if pin.is_for_here and installed.get(name) != pin.version:
             yield f"{name}: locked is {pin.version}, installed {installed.get(name, 'is none')}"
@@ -64,7 +65,7 @@ def differences(locked: Mapping[str, Pin], installed: Mapping[str, str]) -> Iter
 
 
 def changed_files(distribution: Distribution) -> Iterator[str]:
-    """Files of an installed package that are not as its wheel had them."""
+    """Yields a line for each file of an installed package that is not as its wheel had it."""
     for file in distribution.files or ():
         path = Path(str(file.locate()))
         if file.hash is not None and (not path.is_file() or _digest(path, file.hash.mode) != file.hash.value):
@@ -95,7 +96,7 @@ def _known_weaknesses() -> Iterator[str]:
 
 
 def weaknesses(dependencies: Iterable[Mapping[str, object]]) -> Iterator[str]:
-    """What pip-audit's JSON says against our packages."""
+    """Yields a line for each weakness of our packages that pip-audit's JSON names."""
     for package in dependencies:
         known = package.get("vulns")
         for weakness in known if isinstance(known, list) else ():
@@ -108,7 +109,7 @@ def _say(text: str) -> None:
 
 
 def main() -> int:
-    """Looks, and says what it found."""
+    """Makes all checks and prints what they find."""
     here = list(distributions())
     installed: dict[str, str] = {canonicalize_name(distribution.name): distribution.version for distribution in here}
     locked = pins(LOCK.read_text())

@@ -5,12 +5,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 CPU_SECONDS = 10
-"""For what takes milliseconds. On input that is large enough only what grows faster than its input takes so long."""
+"""The limit for work of milliseconds. On large input, only work that grows faster than its input takes longer."""
 
 
 @contextmanager
 def bounded() -> Iterator[None]:
-    """What is done here takes no longer. It is CPU time, so that it does not matter what else the machine does."""
+    """Fails if the code in this context takes longer. CPU time is measured, so other load does not matter."""
     started = time.process_time()
     yield
     assert time.process_time() - started < CPU_SECONDS

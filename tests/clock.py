@@ -1,8 +1,8 @@
-"""Time for whatever is passed its clock."""
+"""A clock for code that takes its clock as a parameter."""
 
 
 class Clock:
-    """Goes only when it is told to."""
+    """A clock that moves only when a test moves it."""
 
     def __init__(self, now: float = 0.0) -> None:
         self.now = now

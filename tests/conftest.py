@@ -15,7 +15,7 @@ import pytest
 from tests import postgres_server
 from tests.postgres_server import Databases, database_name
 
-# The machine may be busy, so no example has a time limit. In CI a run repeats exactly.
+# The machine may be busy, so no example has a time limit. In CI every run uses the same examples.
 hypothesis.settings.register_profile("ci", derandomize=True, deadline=None, database=None)
 hypothesis.settings.register_profile("dev", deadline=None)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "dev")
@@ -26,8 +26,8 @@ RUN = pytest.StashKey[Path]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Give the run a directory that all of its processes share, and every user may read; and Ctrl-C to the tests."""
-    # What a shell starts in the background ignores SIGINT, and so would all that the tests start.
+    """Gives the run a directory that all its processes share and every user may read. Lets Ctrl-C reach the tests."""
+    # A shell makes its background programs ignore SIGINT. Everything that the tests start would ignore it too.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     inherited = getattr(config, "workerinput", {}).get("run")
     run = Path(inherited or tempfile.mkdtemp(prefix="stockbell-test-"))
@@ -37,12 +37,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
-    """Tell an xdist worker the run's directory."""
+    """Tells an xdist worker the run's directory."""
     node.workerinput["run"] = str(node.config.stash[RUN])
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Leave nothing behind. xdist's workers have ended when this is called in their parent."""
+    """Leaves nothing behind. xdist's workers have ended when this is called in their parent."""
     if not hasattr(config, "workerinput"):
         postgres_server.wait_until_stopped(config.stash[RUN])
         shutil.rmtree(config.stash[RUN])
@@ -52,9 +52,9 @@ SLOW = ("tests/faults/test_scenarios.py", "tests/acceptance/")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Let each xdist worker begin with its share of the slow tests and end with quick ones.
+    """Lets each xdist worker begin with its share of the slow tests and end with quick ones.
 
-    Each is given one slice of the list, and whoever is done takes from the end of another's.
+    Each worker gets one slice of the list. A worker that is done takes tests from the end of another worker's slice.
     """
     workers: int = getattr(config, "workerinput", {}).get("workercount", 0)
     if workers:
@@ -65,7 +65,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _slice(items: list[pytest.Item], number: int, count: int) -> list[pytest.Item]:
-    """One of `count` slices: neighbours share what is made once for their module."""
+    """Returns one of `count` slices. Neighbours share what is made once for their module."""
     return items[len(items) * number // count : len(items) * (number + 1) // count]
 
 
@@ -118,7 +118,7 @@ def sqlite_url(tmp_path: Path, migrated_sqlite: Path) -> str:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def any_database_url(request: pytest.FixtureRequest) -> str:
-    """A database with our tables and no rows: the test runs once for each kind."""
+    """A database with our tables and no rows. The test runs once for each kind of database."""
     fixture = {"sqlite": "sqlite_url", "postgresql": "postgres_url"}[request.param]
     url: str = request.getfixturevalue(fixture)
     return url
@@ -133,7 +133,7 @@ def empty_postgres_url(postgres: Databases) -> Iterator[str]:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def any_empty_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """A database without tables: the test runs once for each kind."""
+    """A database without tables. The test runs once for each kind of database."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'empty.db'}"
     url: str = request.getfixturevalue("empty_postgres_url")

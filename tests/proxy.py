@@ -1,4 +1,4 @@
-"""A proxy before a server of the tests: it speaks TLS for it, and falls silent as a broken network does."""
+"""A proxy in front of a server of the tests. It adds TLS, and can fall silent as a broken network does."""
 
 import asyncio
 import ssl
@@ -14,10 +14,10 @@ HOST: Final = "127.0.0.1"
 
 
 class Proxy:
-    """Passes on what comes; a context manager, in a thread of its own."""
+    """A proxy that passes on what comes. It is a context manager and runs in a thread of its own."""
 
     def __init__(self, to_port: int, tls: ssl.SSLContext | None = None) -> None:
-        """`tls`: what those who connect are given; the server behind is spoken to in clear text."""
+        """`tls` is for the connections of clients. The proxy speaks clear text to the server behind it."""
         self.port = 0
         self._to_port = to_port
         self._tls = tls
@@ -25,16 +25,16 @@ class Proxy:
         self._silences = 0
 
     def fall_silent(self) -> None:
-        """From now on everything is taken and nothing passed on, on new connections too, and nobody is told."""
+        """Reads everything from now on, but passes nothing on, on new connections too. Neither side is told."""
         self._silences += 1
         self._is_silent = True
 
     def speak(self) -> None:
-        """New connections are served again. Those of the silence, and of before, stay dead, and don't know it."""
+        """Serves new connections again. Older ones and those of the silence stay dead, and their ends don't know it."""
         self._is_silent = False
 
     def lead_to(self, port: int) -> None:
-        """New connections go there, as after a change in the DNS. Those that are open stay where they are."""
+        """Sends new connections to this port, as after a change in the DNS. Open connections stay where they are."""
         self._to_port = port
 
     def __enter__(self) -> Self:
@@ -63,7 +63,7 @@ class Proxy:
     async def _end(self) -> None:
         self._server.close()
         await tasks.end(self._tasks)
-        await tasks.end(asyncio.all_tasks() - {asyncio.current_task()})  # those amid a TLS handshake are asyncio's
+        await tasks.end(asyncio.all_tasks() - {asyncio.current_task()})  # asyncio owns those amid a TLS handshake
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = self._loop.create_task(self._serve(reader, writer))

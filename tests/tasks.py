@@ -1,11 +1,11 @@
-"""Tasks of asyncio that the servers of the tests run in."""
+"""The asyncio tasks that the servers of the tests run in."""
 
 import asyncio
 from collections.abc import Collection
 
 
 async def end(tasks: Collection[asyncio.Task[None]]) -> None:
-    """Cancels them, and waits until they have ended."""
+    """Cancels the tasks, and waits until they have ended."""
     ending = list(tasks)
     for task in ending:
         task.cancel()

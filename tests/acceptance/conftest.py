@@ -14,7 +14,7 @@ from tests.relay import ScriptedRelay
 
 @pytest.fixture
 def relay() -> Iterator[ScriptedRelay]:
-    """The relay that all mails of a test go to."""
+    """The relay that gets all mails of a test."""
     with ScriptedRelay() as relay:
         yield relay
 
@@ -23,19 +23,19 @@ def relay() -> Iterator[ScriptedRelay]:
 def stockbell(
     postgres_url: str, redis_server: RedisServer, relay: ScriptedRelay, tmp_path: Path
 ) -> Iterator[Stockbell]:
-    """The program on PostgreSQL, nothing started yet."""
+    """The program on PostgreSQL. Nothing is started yet."""
     yield from running(postgres_url, redis_server, relay, tmp_path)
 
 
 @pytest.fixture
 def program(sqlite_url: str, redis_server: RedisServer, relay: ScriptedRelay, tmp_path: Path) -> Iterator[Stockbell]:
-    """The program on SQLite, nothing started yet."""
+    """The program on SQLite. Nothing is started yet."""
     yield from running(sqlite_url, redis_server, relay, tmp_path)
 
 
 @pytest.fixture
 def alone(tmp_path: Path, sqlite_url: str) -> Stockbell:
-    """The program with a database, and nothing else there."""
+    """The program with a database, but without Redis and a relay."""
 
     redis: Any = SimpleNamespace(url=NOBODY_THERE)
     relay: Any = SimpleNamespace(url="smtp://127.0.0.1:1")
@@ -43,7 +43,7 @@ def alone(tmp_path: Path, sqlite_url: str) -> Stockbell:
 
 
 def running(url: str, redis_server: RedisServer, relay: ScriptedRelay, directory: Path) -> Iterator[Stockbell]:
-    """The program; whatever the test started is stopped afterwards."""
+    """Yields the program. Stops whatever the test started afterwards."""
     program = Stockbell(url, redis_server, relay, directory)
     try:
         yield program

@@ -1,8 +1,8 @@
 """A process that has loaded all that a command needs, and runs each command in a copy of itself.
 
-To load it takes a command most of a second of a core, and what it does then a few hundredths. In the copy
-everything is as in a process that begins: its environment, directory, streams, and `config.start.main`.
-Not for what is about the process itself: signals, closed streams, what it loads, and how Python ends.
+A command needs most of a second of a core to load that, and a few hundredths for its work. In the copy everything is as
+in a process that begins: its environment, directory, streams, and `config.start.main`. It is not for tests of the
+process itself: signals, closed streams, what it loads, and how Python ends.
 """
 
 import atexit
@@ -32,13 +32,13 @@ _ROOMS: Final = ("worker.cli", "worker.services", "config")
 _PROCESSES: Final = ("worker.processes.listener", "worker.processes.scheduler", "worker.processes.supervisor")
 _OTHERS: Final = ("celery.app.task", "celery.worker.worker", "kombu.transport.redis", "worker.migrations")
 SECONDS: Final = 60
-"""So long a command may take: a generous limit."""
+"""How long a command may take: a generous limit."""
 STREAMS: Final = {"stdin": os.O_RDONLY, "stdout": os.O_WRONLY | os.O_CREAT, "stderr": os.O_WRONLY | os.O_CREAT}
 PAUSE: Final = 0.01
 
 
 class Copy:
-    """A started copy, in a process group of its own; used as a `Popen` is."""
+    """A started copy, in a process group of its own. It is used like a `Popen`."""
 
     def __init__(self, pid: int, end: Path) -> None:
         self.pid = pid
@@ -46,14 +46,14 @@ class Copy:
         self._end = end
 
     def poll(self) -> int | None:
-        """Its exit code, or None while it runs."""
+        """Returns the exit code, or None while the copy runs."""
         if self.returncode is None:
             with suppress(FileNotFoundError):
                 self.returncode = int(self._end.read_text())
         return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:
-        """Its exit code; TimeoutExpired if there is none after so many seconds."""
+        """Returns the exit code. Raises TimeoutExpired if there is none after so many seconds."""
         deadline = time.monotonic() + (timeout or float("inf"))
         while (code := self.poll()) is None:
             if time.monotonic() > deadline:
@@ -62,17 +62,17 @@ class Copy:
         return code
 
     def send_signal(self, number: int) -> None:
-        """Nothing happens to one that has ended."""
+        """Sends a signal. Does nothing if the copy has ended."""
         if self.poll() is None:
             with suppress(ProcessLookupError):
                 os.kill(self.pid, number)
 
     def terminate(self) -> None:
-        """SIGTERM."""
+        """Sends SIGTERM."""
         self.send_signal(signal.SIGTERM)
 
     def kill(self) -> None:
-        """SIGKILL."""
+        """Sends SIGKILL."""
         self.send_signal(signal.SIGKILL)
 
 
@@ -88,19 +88,19 @@ class Prompt:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            start_new_session=True,  # Ctrl-C is for the tests, and it ends when they do
+            start_new_session=True,  # Ctrl-C is for the tests, and this process ends when they do
         )
         atexit.register(self.close)
 
     def close(self) -> None:
-        """No more commands."""
+        """Takes no more commands."""
         self._process.communicate()
         self._ends.cleanup()
 
     def run(
         self, *command: str, environment: Mapping[str, str], directory: Path, text: str | None = None
     ) -> subprocess.CompletedProcess[str]:
-        """Runs a command to its end; `text` is what it reads on stdin."""
+        """Runs a command to its end. `text` is what it reads on stdin."""
         with TemporaryDirectory(prefix="stockbell-streams-") as name:
             streams = {stream: Path(name) / stream for stream in STREAMS}
             streams["stdin"].write_text(text or "")
@@ -110,7 +110,7 @@ class Prompt:
             )
 
     def start(self, *command: str, environment: Mapping[str, str], directory: Path, log: Path) -> Copy:
-        """Starts a command; all it writes goes to `log`."""
+        """Starts a command. All that it writes goes to `log`."""
         streams = {"stdin": Path(os.devnull), "stdout": log, "stderr": log}
         return self._start(command, environment, directory, streams, seconds=0)
 
@@ -142,12 +142,15 @@ class Prompt:
 
 @cache
 def prompt() -> Prompt:
-    """The only one of these tests."""
+    """Returns the only one of these tests."""
     return Prompt()
 
 
 def serve() -> None:
-    """Orders come as lines on stdin, and process ids go to stdout; exit codes go to the file that an order names."""
+    """Runs the orders that come as lines on stdin.
+
+    Process ids go to stdout. Exit codes go to the file that an order names.
+    """
     _load()
     ends: dict[int, str] = {}
     signal.signal(signal.SIGCHLD, lambda *_: _note_ends(ends))
@@ -160,7 +163,7 @@ def serve() -> None:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD])
             _become(order)
             os._exit(_end())
-        os.setpgid(child, child)  # whoever is answered may send signals to its group
+        os.setpgid(child, child)  # whoever gets the answer may send signals to its group
         ends[child] = order["end"]
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD])
         print(child, flush=True)  # noqa: T201
@@ -172,7 +175,7 @@ def _note_ends(ends: dict[int, str]) -> None:
             end = Path(ends.pop(ended[0]))
             draft = end.with_suffix(".draft")
             draft.write_text(str(os.waitstatus_to_exitcode(ended[1])))
-            draft.rename(end)  # whoever looks finds all of it
+            draft.rename(end)  # so whoever looks finds all of it
 
 
 def _load() -> None:
@@ -181,11 +184,11 @@ def _load() -> None:
             import_module(module.name)
     for name in _PROCESSES + _OTHERS:
         import_module(name)
-    gc.freeze()  # no copy looks at all of that for garbage
+    gc.freeze()  # so no copy looks for garbage in all of that
 
 
 def _end() -> int:
-    """Runs the command; its exit code. Nothing is torn down afterwards, which takes longer than most commands."""
+    """Runs the command and returns its exit code. Skips Python's cleanup, which takes longer than most commands."""
     try:
         main()
     except SystemExit as end:
@@ -209,7 +212,7 @@ def _become(order: Mapping[str, Any]) -> None:
         opened = os.open(order["streams"][name], flags | os.O_APPEND, 0o600)
         os.dup2(opened, number)
         os.close(opened)
-    sys.stdin = os.fdopen(0, encoding="utf-8", closefd=False)  # what was read ahead is of other commands
+    sys.stdin = os.fdopen(0, encoding="utf-8", closefd=False)  # what was read ahead belongs to other commands
     sys.argv = ["stockbell", *order["command"]]
 
 

@@ -1,4 +1,4 @@
-"""The whole program as its users run it: real processes, a real Redis, a real relay, watched from outside."""
+"""The whole program as its users run it, watched from outside: real processes, a real Redis, a real relay."""
 
 import json
 import os
@@ -29,13 +29,13 @@ SWEEP = 0.5
 CONNECTIONS = 4
 NOBODY_THERE = "redis://127.0.0.1:1/0"
 DOUBLES_A_KILL = CONNECTIONS + max(50, 4 * CONNECTIONS)
-"""What a kill -9 may repeat: the mails on the way, and those whose outcome was not committed."""
+"""What a kill -9 may repeat: the mails on their way, and those whose outcome was not committed."""
 
 Process = subprocess.Popen[bytes] | Copy
 
 
 class Stockbell:
-    """Starts processes of the program and asks it how things stand; stops whatever it started."""
+    """Starts processes of the program, asks it about its state, and stops whatever it started."""
 
     def __init__(self, database_url: str, redis_server: RedisServer, relay: ScriptedRelay, directory: Path) -> None:
         self.relay = relay
@@ -55,11 +55,11 @@ class Stockbell:
             "STOCKBELL_SMTP_CONNECTIONS": str(CONNECTIONS),
             "STOCKBELL_RETRY_SECONDS": "0.5",
             "STOCKBELL_LOG_FORMAT": "json",
-            "TMPDIR": str(directory),  # a killed supervisor clears nothing away
+            "TMPDIR": str(directory),  # a killed supervisor cleans nothing up
         }
 
     def start(self, *command: str, **settings: str) -> Process:
-        """Starts `stockbell ...` in a process group of its own; its log goes to a file."""
+        """Starts `stockbell ...` in a process group of its own. Its log goes to a file."""
         log = self._directory / f"{len(self.processes)}-{command[0]}.log"
         process = self._start(command, self.environment | settings, log)
         self.processes.append(process)
@@ -71,13 +71,13 @@ class Stockbell:
                 [sys.executable, "-m", "worker", *command],
                 env=environment,
                 cwd=self._directory,
-                stdout=errors,  # nothing comes there, or it is seen
+                stdout=errors,  # nothing should come there; if it does, it is seen
                 stderr=errors,
                 start_new_session=True,
             )
 
     def start_all(self, *, listeners: int = 1, workers: int = 1, children: int = 1, schedulers: int = 1) -> None:
-        """Starts processes of every kind; does not wait for them."""
+        """Starts processes of every kind. Does not wait for them."""
         for _ in range(listeners):
             self.start("listen")
         for _ in range(workers):
@@ -98,7 +98,7 @@ class Stockbell:
         return prompt().run(*command, environment=self.environment, directory=self._directory, text=text)
 
     def run_anew(self, *command: str) -> subprocess.CompletedProcess[str]:
-        """The same in a process of its own: for another program than the tests' own, which PYTHONPATH names."""
+        """Does the same in a process of its own: for another program than that of the tests, named by PYTHONPATH."""
         return subprocess.run(
             [sys.executable, "-m", "worker", *command],
             env=self.environment,
@@ -110,7 +110,7 @@ class Stockbell:
         )
 
     def waiting(self, item: str, count: int) -> list[str]:
-        """Creates so many requests for an item; returns their addresses."""
+        """Creates so many requests for an item. Returns their addresses."""
         addresses = [f"{item}-{number}@customer.example" for number in range(count)]
         reference = CatalogReference(item_of(item))
         new = [NewRequest(address, reference) for address in addresses]
@@ -124,28 +124,28 @@ class Stockbell:
             return str(client.xadd("inventory:events", entry), "ascii")
 
     def status(self) -> dict[str, Any]:
-        """`stockbell status --json`."""
+        """Returns the answer of `stockbell status --json`."""
         answer = self.run("status", "--json")
         assert answer.stdout, answer.stderr
         status: dict[str, Any] = json.loads(answer.stdout)
         return status
 
     def requests(self, *options: str) -> list[dict[str, Any]]:
-        """`stockbell requests list --json`, all of them."""
+        """Returns the answer of `stockbell requests list --json`: all requests."""
         answer = self.run("requests", "list", "--json", "--limit", "0", *options)
         assert answer.returncode == 0, answer.stderr
         return [json.loads(line) for line in answer.stdout.splitlines()]
 
     def counts(self) -> dict[str, int]:
-        """How many requests are in each state, by a look into the database: `status` takes a second to start."""
+        """Returns how many requests are in each state. Asks the database, since `status` takes a second to start."""
         return self._database.read(figures.read, LEASE).by_status
 
     def breaker(self) -> Breaker:
-        """The breaker, likewise."""
+        """Returns the breaker. Asks the database, too."""
         return self._database.read(breaker.read)
 
     def until(self, seconds: float = 90, **counts: int) -> dict[str, int]:
-        """Waits until so many requests are in these states; returns the counts of all."""
+        """Waits until so many requests are in these states. Returns the counts of all states."""
         try:
             eventually(lambda: counts.items() <= self.counts().items(), seconds)
         except AssertionError:
@@ -154,24 +154,24 @@ class Stockbell:
 
     @contextmanager
     def locked(self, table: str) -> Iterator[None]:
-        """Nobody else may write to this table; on SQLite: to any."""
-        self._database._engine.dispose()  # what it has kept may have been cut
+        """Keeps everybody else from writing to this table, or on SQLite to any table."""
+        self._database._engine.dispose()  # the connections that it has kept may have been cut
         with self._database._engine.begin() as connection:
             if connection.dialect.name == "postgresql":
                 connection.execute(text(f"LOCK TABLE {table} IN SHARE MODE"))
             yield
 
     def mails(self) -> Counter[str]:
-        """How often the relay took a mail for each address."""
+        """Returns how often the relay took a mail for each address."""
         return Counter(mail.recipient for mail in list(self.relay.accepted))
 
     def logs(self) -> str:
-        """What all processes have logged."""
+        """Returns what all processes have logged."""
         return "\n".join(path.read_text() for path in sorted(self._directory.glob("*.log")))
 
 
 def descendants(pid: int) -> list[int]:
-    """The living processes below a process, nearest first."""
+    """Returns the living processes below a process, nearest first."""
     found: list[int] = []
     for child in children(pid):
         found += [child, *descendants(child)]
@@ -179,7 +179,7 @@ def descendants(pid: int) -> list[int]:
 
 
 def children(pid: int) -> list[int]:
-    """The living children of a process."""
+    """Returns the living children of a process."""
     try:
         text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
     except (FileNotFoundError, ProcessLookupError):
@@ -188,7 +188,7 @@ def children(pid: int) -> list[int]:
 
 
 def is_alive(pid: int) -> bool:
-    """Whether a process is there and not a zombie."""
+    """Returns whether a process is there and is no zombie."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):
@@ -196,18 +196,18 @@ def is_alive(pid: int) -> bool:
 
 
 def told_exactly_once(mails: Mapping[str, int], addresses: Iterable[str]) -> bool:
-    """Whether each of these got one mail, and nobody else any."""
+    """Returns whether each of these got one mail, and nobody else got any."""
     return dict(mails) == dict.fromkeys(addresses, 1)
 
 
 def done(answer: subprocess.CompletedProcess[str]) -> str:
-    """What it said on stdout; it went well."""
+    """Returns what the command wrote to stdout. Fails if the command failed."""
     assert answer.returncode == 0, answer.stderr
     return answer.stdout
 
 
 def refused(answer: subprocess.CompletedProcess[str], *, code: int = 1) -> str:
-    """What it said on stderr: one line, no traceback."""
+    """Returns what the command wrote to stderr. Fails unless that is one line, without a traceback."""
     assert answer.returncode == code, answer.stderr
     assert len(answer.stderr.splitlines()) == 1
     return answer.stderr.removeprefix("stockbell: ").strip()

@@ -1,4 +1,4 @@
-"""The commands that look: doctor, status, preview, send-test, and what they all say of a trouble."""
+"""The commands that look: doctor, status, preview, send-test, and what they all say about a trouble."""
 
 import json
 import os

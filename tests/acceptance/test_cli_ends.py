@@ -1,4 +1,4 @@
-"""How commands and processes end: stopped while they start, interrupted, with nobody who reads what they print."""
+"""How commands and processes end: stopped while they start, interrupted, or when nobody reads what they print."""
 
 import json
 import os
@@ -66,7 +66,7 @@ def test_signs_that_the_output_does_not_have_are_written_in_others(program: Stoc
 
 
 def held_at(fifo: Path) -> Callable[[], object]:
-    """Waits until a process reads this, and keeps it there: it is a pipe that nobody writes to."""
+    """Makes a pipe that holds its reader, since nobody writes to it. Returns a function that waits for the reader."""
     os.mkfifo(fifo)
 
     def is_being_read() -> bool:
@@ -79,12 +79,12 @@ def held_at(fifo: Path) -> Callable[[], object]:
 
 
 def at_its_settings(directory: Path) -> Callable[[], object]:
-    """When it reads its settings."""
+    """Holds a process when it reads its settings."""
     return held_at(directory / ".env")
 
 
 def at_its_imports(directory: Path) -> Callable[[], object]:
-    """When it loads the libraries that a command needs: it finds another one of that name first."""
+    """Holds a process when it loads the libraries that a command needs: it finds another one of the same name first."""
     (directory / "typer.py").write_text("open('library').read()")
     return held_at(directory / "library")
 

@@ -1,4 +1,4 @@
-"""`stockbell demo`, as a newcomer meets it: without a terminal, in a directory of its own."""
+"""`stockbell demo` as a newcomer sees it: without a terminal, in a directory of its own."""
 
 import os
 import signal
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(not PROC.is_dir(), reason="needs Linux's /proc t
 
 @pytest.fixture
 def demo(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
-    """The demo, just started in `tmp_path`; what it needs for itself is in `tmp_path/tmp`."""
+    """The demo, just started in `tmp_path`. What it needs for itself is in `tmp_path/tmp`."""
     (tmp_path / "tmp").mkdir()
     process = subprocess.Popen(
         [sys.executable, "-m", "worker", "demo"],
@@ -38,7 +38,7 @@ def demo(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 def left_behind(directory: Path) -> list[str]:
-    """The processes of a demo in that directory: they work in its temporary directory."""
+    """Returns the processes of a demo in that directory: they work in its temporary directory."""
     return [path.name for path in PROC.iterdir() if path.name.isdigit() and works_there(directory, path)]
 
 

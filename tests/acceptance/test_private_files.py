@@ -1,4 +1,4 @@
-"""What we write holds addresses, so it is for nobody but our user, whatever the umask."""
+"""What we write contains addresses. So only our user may read it, whatever the umask."""
 
 import os
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from tests.polling import eventually
 
 
 def not_private(directory: Path) -> list[str]:
-    """What others could read below a directory, and the directory itself."""
+    """Returns what others could read below a directory, and the directory itself."""
     found = [directory, *directory.rglob("*")]
     return [f"{path.name}: {path.stat().st_mode & 0o777:o}" for path in found if path.stat().st_mode & 0o077]
 

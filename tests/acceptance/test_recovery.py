@@ -1,4 +1,4 @@
-"""What is left after a kill, a restart, an emptied Redis: everybody is told, and who is told twice is bounded."""
+"""Recovery from a kill, a restart, an emptied Redis: everybody is told, and a bounded number of people twice."""
 
 import os
 import signal
@@ -12,13 +12,13 @@ from tests.redis_server import RedisServer
 
 
 def at_mail(program: Stockbell, number: int, action: Callable[[], object]) -> threading.Event:
-    """Does something once when the relay has taken so many mails, before it says so."""
+    """Does something once, when the relay has taken so many mails, before the relay says so."""
     done = threading.Event()
 
     def on_accept(accepted: int) -> None:
         if accepted >= number and not done.is_set():
             action()
-            done.set()  # only now: whoever waits for it goes on at once
+            done.set()  # only now: a thread that waits for it goes on at once
 
     program.relay.on_accept = on_accept
     return done

@@ -1,4 +1,4 @@
-"""Redis locked down as SECURITY.md says: one user for each process, TLS, and strangers kept out."""
+"""Redis locked down as SECURITY.md says: one user for each process, TLS, and no access for strangers."""
 
 import re
 import socket
@@ -31,7 +31,7 @@ STREAM = "inventory:events"
 
 
 def locked_down(directory: Path) -> Iterator[RedisServer]:
-    """A server with the users of SECURITY.md, and one for the tests."""
+    """Yields a server with the users of SECURITY.md, and one for the tests."""
     users = directory / "users.acl"
     users.write_text(f"{EXAMPLE}user tester on >tester ~* &* +@all\n")
     server = RedisServer({"aclfile": str(users), "maxmemory-policy": "noeviction", "proto-max-bulk-len": "1mb"})
@@ -50,7 +50,7 @@ def locked_redis(tmp_path: Path) -> Iterator[RedisServer]:
 
 @pytest.fixture(scope="module")
 def asked_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    """One for all the tests that only ask it."""
+    """Such a server for all the tests that only ask it."""
     yield from locked_down(tmp_path_factory.mktemp("acl"))
 
 
@@ -69,7 +69,7 @@ def denied(server: RedisServer) -> list[object]:
 
 @pytest.fixture
 def locked(sqlite_url: str, locked_redis: RedisServer, relay: ScriptedRelay, tmp_path: Path) -> Iterator[Stockbell]:
-    """The program on such a server; commands are run as `admin`."""
+    """The program on such a server. It runs commands as `admin`."""
     yield from running(sqlite_url, locked_redis, relay, tmp_path)
 
 
@@ -86,7 +86,7 @@ def test_the_whole_line_works_with_the_rights_of_security_md(locked: Stockbell, 
     done(locked.run("publish", "mug-2", "--quantity", "5"))
     locked.until(NOTIFICATION_SENT=10)
     told = locked.waiting("mug-3", 1)
-    with locked_redis.client() as client:  # what a newer version understands
+    with locked_redis.client() as client:  # a dead letter that a newer version understands
         letter = {"catalogItemId": "mug-3", "quantity": "5", "originalId": "1795424400000-0", "reason": "too new"}
         client.xadd(f"{STREAM}:dead", dict(letter))
     assert "replayed: 1, refused: 1" in locked.run("dead-letters", "replay", "--all").stdout
@@ -188,7 +188,7 @@ def tls_of(ca: trustme.CA) -> ssl.SSLContext:
 
 
 def names_of_others(server: RedisServer) -> set[str]:
-    """What those who are connected call themselves."""
+    """Returns the names that the connected clients give themselves."""
     with server.client() as client:
         me = client.client_id()
         return {each["name"] for each in client.client_list() if int(each["id"]) != me}

@@ -1,4 +1,4 @@
-"""Every command with a password in every URL: whatever it says, it says none, and no address where none belongs."""
+"""Every command with a password in every URL. None writes a password, or an address where none belongs."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing
@@ -42,7 +42,7 @@ def careful(postgres_url: str, tmp_path: Path) -> Iterator[Stockbell]:
 
 
 def said(program: Stockbell, directory: Path, commands: Sequence[str]) -> str:
-    """All that these commands write."""
+    """Returns all that these commands write."""
     lines = [f"jane@{DOMAIN},mug-1", f"jane@@{DOMAIN},mug-1", f"jim@{DOMAIN},", f"joe@{DOMAIN},mug-1,a,b,c,d,e"]
     (directory / "requests.csv").write_text("\n".join(["email,catalogItemId", *lines]))
     answers = [program.run(*command.split()) for command in commands]

@@ -42,7 +42,7 @@ def ready(program: Stockbell, workers: int = 1) -> None:
 
 
 def logged(program: Stockbell) -> list[dict[str, Any]]:
-    """What was logged, but for a line that is being written."""
+    """Returns what was logged, without a line that is still being written."""
     return [json.loads(line) for line in program.logs().splitlines() if line.endswith("}")]
 
 
@@ -51,7 +51,7 @@ def count(program: Stockbell, event: str) -> int:
 
 
 def enveloped(body: str, **headers: object) -> str:
-    """A message as kombu puts it into the queue."""
+    """Returns a message as kombu puts it into the queue."""
     return json.dumps(
         {
             "body": body,
@@ -75,7 +75,7 @@ def test_replies_in_flight_are_waited_for_but_not_for_ever(stockbell: Stockbell,
     os.killpg(worker.pid, number)
     os.killpg(worker.pid, number)
     assert worker.wait(60) == 0
-    # The parent waits until a child has let go of its pipe, which the kernel does a moment before the child is gone.
+    # The parent waits until a child has released its pipe. The kernel does that a moment before the child is gone.
     eventually(lambda: not any(map(is_alive, below)), until="nobody is left")
     assert stockbell.counts()["PROCESSING"] == 0
     assert "Traceback" not in stockbell.logs()
@@ -132,9 +132,9 @@ def test_a_redis_that_only_reads_is_away_until_it_is_a_primary_again(
         worker = stockbell.start("work", "-c", "1")
         ready(stockbell)
         (celery,) = children(worker.pid)
-        client.replicaof(HOST, "1")  # while it waits in BRPOP
+        client.replicaof(HOST, "1")  # while the worker waits in BRPOP
         eventually(lambda: count(stockbell, "redis.away") == 1, until="it says so")
-        late = stockbell.start("work", "-c", "1")  # the other begins with a replica
+        late = stockbell.start("work", "-c", "1")  # this worker begins with a replica
         eventually(lambda: count(stockbell, "redis.away") == 2, until="the other says so too")
         client.replicaof("NO", "ONE")
         eventually(lambda: count(stockbell, "redis.back") == 2, until="both listen")
@@ -213,13 +213,13 @@ def test_a_busy_worker_takes_no_bell_that_another_could_answer(stockbell: Stockb
     busy = stockbell.start("work", "-c", "1")
     ready(stockbell)
     bell = Bell(celery_app(lambda: redis_server.url))
-    with stockbell.locked("request"):  # for so long it can't claim
+    with stockbell.locked("request"):  # the worker can't claim while this lasts
         bell.ring([uuid.uuid4()])
         eventually(lambda: bell.queued() == 0, until="it is busy")
         bell.ring([uuid.uuid4()])
         bell.ring([uuid.uuid4()])
         (celery,) = children(busy.pid)
-        os.kill(celery, signal.SIGSTOP)  # it has had its chance, had it wanted one
+        os.kill(celery, signal.SIGSTOP)  # it had its chance, if it wanted a bell
         assert bell.queued() == 2
     stockbell.start("work", "-c", "1")
     eventually(lambda: bell.queued() == 0, 60, until="another worker answers")

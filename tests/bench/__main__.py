@@ -1,4 +1,4 @@
-"""`python -m tests.bench`: measures, and shows what came of it. All of it takes under ten minutes on two cores."""
+"""`python -m tests.bench`: measures, and shows the figures. All of it takes under ten minutes on two cores."""
 
 import argparse
 import json
@@ -34,7 +34,7 @@ OUTPUT = Path("bench-out")
 def main() -> int:
     options = _options()
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: sys.exit("ended"))  # as by Ctrl-C: what was started is ended first
+        signal.signal(number, lambda *_: sys.exit("ended"))  # like Ctrl-C, this first ends what was started
     for tool in ("smtp-sink", "smtp-source"):
         postfix_tool(tool)
     try:
@@ -62,7 +62,7 @@ def _measure(quick: bool, names: Sequence[str]) -> tuple[dict[str, str], list[Fi
     figures: list[Figure] = []
     with tempfile.TemporaryDirectory(prefix="stockbell-bench-") as name:
         directory = Path(name)
-        directory.chmod(0o755)  # PostgreSQL may have to run as somebody else
+        directory.chmod(0o755)  # PostgreSQL may have to run as another user
         with postgres(directory) as server, smtp_sink(directory) as sink, ExitStack() as stack:
             about = machine.describe(server.url, directory)
             world = World(quick, directory, server, sink, stack)
@@ -73,7 +73,7 @@ def _measure(quick: bool, names: Sequence[str]) -> tuple[dict[str, str], list[Fi
 
 
 def _one(scenario: str, world: World) -> list[Figure]:
-    """What could not be measured is said, and the rest goes on."""
+    """Runs one scenario. If it can't be measured, this says so, and the others go on."""
     began = time.monotonic()
     try:
         return SCENARIOS[scenario](world)

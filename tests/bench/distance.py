@@ -1,8 +1,8 @@
 """Distance: mails a second over one connection to a relay whose replies take 20 ms.
 
-A proxy of our own holds what goes through it for 10 ms in either direction. What the distance really is is measured
-with NOOPs through it, and the limit is one mail in each such round trip. One worker child with one connection mails for
-four seconds a round, as it comes and then with STOCKBELL_SMTP_PIPELINING=off, which is plain aiosmtplib.
+A proxy of our own delays all data by 10 ms in either direction. NOOPs through it measure what the distance really is.
+The limit is one mail in each such round trip. One worker child with one connection mails for four seconds a round:
+first with the default settings, then with STOCKBELL_SMTP_PIPELINING=off, which is plain aiosmtplib.
 """
 
 import smtplib
@@ -41,7 +41,7 @@ def run(world: World) -> list[Figure]:
 
 
 def _round_trip(relay: Relay) -> float:
-    """Seconds for a command and its reply."""
+    """Returns the seconds that a command and its reply take."""
     times = []
     with smtplib.SMTP("127.0.0.1", relay.port) as session:
         for _ in range(NOOPS):

@@ -1,4 +1,4 @@
-"""What was measured, and the table that shows it. Pure."""
+"""The figures that were measured, and the table that shows them. Pure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 
 class Goal(NamedTuple):
-    """What a figure should be, by the design."""
+    """The value that a figure should reach, by the design."""
 
     bound: Literal[">=", "<="]
     value: float
@@ -38,11 +38,11 @@ class Figure:
 
     @property
     def is_met(self) -> bool | None:
-        """Whether it is as good as it should be; None if nothing was asked of it."""
+        """Whether the figure is as good as it should be, or None if it has no goal."""
         return self.goal.is_met(self.value) if self.goal else None
 
     def as_json(self) -> dict[str, Any]:
-        """All there is to know about it, for a file."""
+        """Returns everything that is known about the figure, for a file."""
         return asdict(self) | {"value": self.value, "met": self.is_met, "goal": str(self.goal) if self.goal else None}
 
 
@@ -55,13 +55,13 @@ def at_most(value: float) -> Goal:
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
-    """The smallest value that so many percent of all values do not exceed (nearest rank)."""
+    """Returns the smallest value that so many percent of all values do not exceed (nearest rank)."""
     ordered = sorted(values)
     return ordered[max(0, ceil(len(ordered) * percent / 100) - 1)]
 
 
 def steady_rate(times: Sequence[float]) -> float:
-    """Things a second between the first and the last tenth of `times`: without the start and the end of a run."""
+    """Returns things a second between the first and the last tenth of `times`: without the start and end of a run."""
     ordered = sorted(times)
     first, last = len(ordered) // 10, len(ordered) - 1 - len(ordered) // 10
     seconds = ordered[last] - ordered[first] if ordered else 0.0
@@ -69,13 +69,13 @@ def steady_rate(times: Sequence[float]) -> float:
 
 
 def number(value: float) -> str:
-    """A number as people read it: three digits that count, and commas."""
+    """Returns a number as people read it: with three significant digits or more, and commas."""
     size = abs(value)
     return f"{value:,.0f}" if size >= 100 else f"{value:.1f}" if size >= 10 else f"{value:.2f}"
 
 
 def table(figures: Sequence[Figure]) -> str:
-    """All figures as text, grouped by scenario."""
+    """Returns all figures as text, grouped by scenario."""
     blocks = []
     for scenario, group in groupby(figures, key=lambda figure: figure.scenario):
         rows = [_cells(figure) for figure in group]
@@ -100,7 +100,7 @@ def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
 
 
 def per_mail(scenario: str, what: str, rounds: Sequence[Mapping[str, float]]) -> list[Figure]:
-    """CPU microseconds a mail of each process; what took under one is left out."""
+    """Returns the CPU microseconds a mail of each process. Leaves out processes that took less than one."""
     figures = [
         Figure(scenario, f"{what}: {role}", "µs CPU a mail", [costs[role] for costs in rounds]) for role in rounds[0]
     ]

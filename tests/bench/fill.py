@@ -1,6 +1,6 @@
-"""Fills a database in seconds with rows as the program writes them itself.
+"""Fills a database in seconds with rows like those that the program writes.
 
-Items are named `PREFIX-0`, `PREFIX-1` ...; each has one waiting list. Everybody who waits is somebody else.
+Items are named `PREFIX-0`, `PREFIX-1` ... Each has one waiting list. All who wait are different people.
 """
 
 import sqlite3
@@ -17,7 +17,7 @@ from worker.models import uuid7
 DETAILS = ("12.50", "EUR", "https://shop.example/images/mug.jpg")
 AGE = timedelta(days=1)
 
-# Without its triggers PostgreSQL does not look up the keys of every row. They are right.
+# Without its triggers PostgreSQL does not look up the keys of every row. The keys are right.
 POSTGRESQL = """
 SET LOCAL session_replication_role = replica;
 CREATE TEMP TABLE place ON COMMIT DROP AS
@@ -48,9 +48,9 @@ INSERT INTO request (id, waiting_list_id, contact_id, email, status, created_dat
 
 
 def fill(url: str, prefix: str, *, items: int = 1, waiting: int = 1, told: int = 0) -> None:
-    """Adds items on each of which so many wait; `told` others of each were told a month ago.
+    """Adds items. On each, `waiting` people wait, and `told` others were told a month ago.
 
-    Where somebody was told, every second item is still in stock: who waits there signed up later, and is not due.
+    Where people were told, every second item is still in stock. People who wait there signed up later and are not due.
     """
     if make_url(url).get_backend_name() == "sqlite":
         _fill_sqlite(url, prefix, items, waiting)
@@ -65,7 +65,7 @@ def _fill_postgresql(url: str, prefix: str, items: int, waiting: int, told: int)
     with psycopg.connect(plain(url), cursor_factory=psycopg.ClientCursor, autocommit=True) as connection:
         with connection.transaction():
             connection.execute(POSTGRESQL, sizes | details)
-        # As the autovacuum would have, long before anybody restocks anything.
+        # The autovacuum would have done this long before anybody restocks anything.
         connection.execute("VACUUM ANALYZE")
         connection.execute("CHECKPOINT")
 

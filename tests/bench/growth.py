@@ -1,9 +1,9 @@
 """Growth: mails a second with few and with a million waiting, in a table of two million requests that have ended.
 
-The table has 20,000 lists; on each of them 10 still wait and 90 were told long ago. To these come one list after the
-other, each longer than the one before. Its item is restocked for three seconds and then sold out again, in every round;
-the rate is that of the middle four fifths of the rows by the times that the database wrote into them. The rate of the
-longest list is to be at least 0.9 of the shortest one's, and no process may grow.
+The table has 20,000 lists. On each of them 10 people still wait, and 90 were told long ago. One list after the other is
+added, each longer than the one before. In every round its item is in stock for three seconds and then sold out again.
+The rate is that of the middle four fifths of the rows, by the times that the database wrote into them. The rate of the
+longest list should be at least 0.9 of the shortest one's, and no process may grow.
 """
 
 from collections.abc import Iterator
@@ -32,7 +32,7 @@ def run(world: World) -> list[Figure]:
 
 
 def _measure(world: World, program: Program, url: str, size: int) -> list[float]:
-    # A list that is told in less than the window is made anew for every round.
+    # If a list is told in less than the window, each round gets a new one.
     lists = len(world.rounds) if size <= SIZES[0][0] else 1
     fill(url, f"size-{size}", items=lists, waiting=size)
     rates = []
@@ -44,7 +44,7 @@ def _measure(world: World, program: Program, url: str, size: int) -> list[float]
 
 
 def window(program: Program, item: str, seconds: float) -> float:
-    """Mails a second while an item is in stock for so long, or until all are told; PostgreSQL only."""
+    """Returns mails a second while an item is in stock for so long, or until all are told. PostgreSQL only."""
     last = program.last_of(item)
     began = program.restock(item)
     program.wait_for(item, last, seconds)

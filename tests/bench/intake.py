@@ -1,9 +1,10 @@
 """Intake: events a second through one listener, and requests a second through `stockbell import`; on PostgreSQL.
 
-The listener is held (SIGSTOP) while the events are put into the stream, and the time runs from SIGCONT until it has
-acknowledged the last one; no worker runs beside it. On a tenth of the items somebody waits. They are taken in twice:
-as new items, and as items that are known. Then comes one item, again and again. Import reads a CSV file of new
-customers for 100 items; what the command takes for a file of one line, mostly its start, is subtracted.
+The listener is held (SIGSTOP) while the events are put into the stream. The time runs from SIGCONT until the listener
+has acknowledged the last event. No worker runs beside it. On a tenth of the items somebody waits. The events are taken
+in twice: first their items are new, then they are known. After that come events about one item only. Import reads a CSV
+file of new customers for 100 items. The time that the command takes for a file of one line, mostly its start, is
+subtracted.
 """
 
 import json
@@ -27,7 +28,7 @@ from tests.bench.world import World, progress
 EVENTS, IMPORT = "intake", "import"
 COUNT = 20_000, 3_000
 WAITED_FOR = 10
-"""One item of so many has somebody waiting."""
+"""Somebody waits for one item in so many."""
 ROWS = 60_000, 3_000
 IMPORT_ITEMS = 100
 GOAL = at_least(20_000)
@@ -83,7 +84,7 @@ def _publish(program: Program, items: Iterable[str]) -> list[tuple[int, ...]]:
 
 
 def _event(number_: int, item: str) -> str:
-    """As a stock system would write it, with all that a mail can use."""
+    """Returns an event as a stock system would write it, with all that a mail can use."""
     details = {"name": f"Blue mug {item}", "price": "12.50", "currency": "EUR"}
     url = f"https://shop.example/p/{item}"
     reference = {"catalogItemId": item}
@@ -92,7 +93,7 @@ def _event(number_: int, item: str) -> str:
 
 
 def _taken(program: Program, ids: list[tuple[int, ...]]) -> int:
-    """How many of these entries were acknowledged: all up to the last that was read, but for those still pending."""
+    """Returns how many of these entries were acknowledged: all up to the last one read, without those still pending."""
     groups: Any = program.redis.xinfo_groups(STREAM) if program.redis.exists(STREAM) else []
     for group in groups:
         if group["name"].decode() == GROUP:
@@ -125,7 +126,7 @@ def _csv(directory: Path, name: str, rows: int) -> Path:
 
 
 def _import(url: str, file: Path) -> float:
-    """Seconds of the command."""
+    """Returns the seconds that the command takes."""
     began = time.monotonic()
     subprocess.run(
         [sys.executable, "-m", "worker", "import", str(file), "--json"],

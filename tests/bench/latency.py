@@ -1,9 +1,9 @@
 """Latency: from an event to the relay's acceptance of the mail, for one customer.
 
-idle: 300 items with one waiting each are restocked one after the other, each 30 to 80 ms after the mail before, while
-nothing else goes on. fairness: while 100,000 are being mailed for one item, 200 others with one waiting each come
-back, one every 30 ms. The relay is our own sink, since smtp-sink can't tell when it took what; both times are read from
-the clock of this machine, just before XADD and when the whole mail has arrived.
+idle: 300 items with one waiting customer each are restocked one after the other, each 30 to 80 ms after the mail
+before. Nothing else goes on. fairness: while 100,000 customers of one item are being mailed, 200 other items with one
+waiting customer each come back, one every 30 ms. The relay is our own sink, since smtp-sink can't tell when it took
+which mail. Both times are read from the clock of this machine: just before XADD, and when the whole mail has arrived.
 """
 
 import random
@@ -72,7 +72,7 @@ def _restock_soon(program: Program, number: int) -> float:
 
 
 def _milliseconds(began: float, at: float | None) -> float:
-    """None, which means never, counts as the longest that was waited."""
+    """Returns the milliseconds between two times. None means never, and counts as the longest wait."""
     return 1000 * (at - began if at is not None else MOST_SECONDS)
 
 

@@ -1,4 +1,4 @@
-"""The machine and what runs on it, for whoever compares figures."""
+"""The machine and what runs on it, for readers who compare figures."""
 
 import os
 import platform
@@ -21,7 +21,7 @@ BLOCK = b"\0" * 8192
 
 
 def describe(postgres_url: str, directory: Path) -> dict[str, str]:
-    """Names and versions, and how fast this disk is."""
+    """Returns names and versions, and the speed of this disk."""
     return {
         "processor": f"{os.cpu_count()} x {_processor()}",
         "memory": f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 1e9:.0f} GB",

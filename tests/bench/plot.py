@@ -1,4 +1,4 @@
-"""A bar chart as SVG, written by hand: no library is needed for rectangles. Pure."""
+"""A bar chart as SVG, written by hand: rectangles need no library. Pure."""
 
 from collections.abc import Sequence
 from html import escape
@@ -7,11 +7,11 @@ from tests.bench.figures import Figure, number
 
 WIDTH, ROW, LABELS, VALUES, TOP, BOTTOM = 900, 30, 330, 90, 64, 40
 OURS, OTHERS = "#2f6f4f", "#8a8f98"
-"""The colours of our bars and of those that we compare with."""
+"""The colours of our bars and of those that ours are compared with."""
 
 
 def bars(title: str, subtitle: str, figures: Sequence[Figure]) -> str:
-    """One bar a figure, the longest as wide as there is room. A figure with a note is not ours."""
+    """Returns the chart with one bar a figure. The longest bar fills the width. A figure with a note is not ours."""
     longest = max((figure.value for figure in figures), default=0.0) or 1.0
     height = TOP + ROW * len(figures) + BOTTOM
     lines = [

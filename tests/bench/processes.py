@@ -1,4 +1,4 @@
-"""Processes that the benchmark starts, and what Linux knows of them: CPU time and memory."""
+"""Processes that the benchmark starts, and what Linux knows about them: CPU time and memory."""
 
 import ctypes
 import os
@@ -23,11 +23,11 @@ POLL_SECONDS = 0.05
 
 
 class NotInTime(Exception):
-    """Something that the benchmark waits for took longer than it may."""
+    """Raised when something takes longer than the benchmark may wait."""
 
 
 def say(text: str) -> None:
-    """A line about the progress."""
+    """Prints a line about the progress."""
     sys.stderr.write(text + "\n")
     sys.stderr.flush()
 
@@ -42,7 +42,7 @@ def running(
     end: signal.Signals = signal.SIGTERM,
     **identity: Any,
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A process that is gone afterwards, with all below it. `identity`: as whom it runs, for `subprocess`."""
+    """Yields a process, and ends it afterwards with all below it. `identity`: the user it runs as, for `subprocess`."""
     with log.open("ab") as output:
         process = subprocess.Popen(
             command,
@@ -51,7 +51,7 @@ def running(
             stderr=output,
             cwd=directory,
             env=environment,
-            start_new_session=True,  # Ctrl-C is for us, who still want to end it in order
+            start_new_session=True,  # Ctrl-C is for us: we end the process in order
             preexec_fn=_end_with_the_parent,  # noqa: PLW1509  # no other thread of ours runs Python code by then
             **identity,
         )
@@ -62,7 +62,7 @@ def running(
 
 
 def stop(process: subprocess.Popen[bytes], end: signal.Signals) -> None:
-    """Asks the process to end, then makes it and all that it started."""
+    """Asks the process to end. Then kills what is left of it and of all that it started."""
     below = descendants(process.pid)
     with suppress(ProcessLookupError):
         if process.poll() is None:
@@ -76,13 +76,13 @@ def stop(process: subprocess.Popen[bytes], end: signal.Signals) -> None:
 
 
 def _end_with_the_parent() -> None:
-    """If the benchmark is killed, what it started is told to end."""
+    """Makes Linux tell this process to end if the benchmark is killed."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def until(is_so: Callable[[], object], what: str, seconds: float = 30.0, *, every: float = POLL_SECONDS) -> None:
-    """Waits until it is so; raises NotInTime."""
+    """Waits until `is_so` returns something true. Raises NotInTime."""
     deadline = time.monotonic() + seconds
     while not is_so():
         if time.monotonic() > deadline:
@@ -91,23 +91,23 @@ def until(is_so: Callable[[], object], what: str, seconds: float = 30.0, *, ever
 
 
 def answers(port: int) -> bool:
-    """Whether somebody listens there."""
+    """Returns whether somebody listens at this port."""
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def cpu_seconds(pid: int) -> float:
-    """What a process itself has used; 0 if it is gone."""
+    """Returns the CPU time that a process itself has used, or 0 if it is gone."""
     return sum(_times(pid)[:2])
 
 
 def cpu_seconds_of_all(pid: int) -> float:
-    """What a process and all below it have used, with those that have ended."""
+    """Returns the CPU time that a process and all below it have used, including those that have ended."""
     return sum(sum(_times(each)) for each in (pid, *descendants(pid)))
 
 
 def _times(pid: int) -> list[float]:
-    """Seconds in user and system mode, then those of its children that have ended (proc_pid_stat(5))."""
+    """Returns the seconds in user and system mode, then those of its children that have ended (proc_pid_stat(5))."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
@@ -116,7 +116,7 @@ def _times(pid: int) -> list[float]:
 
 
 def resident_megabytes(pid: int) -> float:
-    """Resident memory, with what it shares with others; 0 if it is gone."""
+    """Returns the resident memory, including what is shared with others, or 0 if the process is gone."""
     try:
         return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE / 1e6
     except (FileNotFoundError, ProcessLookupError):

@@ -1,4 +1,4 @@
-"""The program under measurement: its real processes on a database, with a Redis of its own, watched from outside."""
+"""The measured program: its real processes on a database, with a Redis of its own, watched from outside."""
 
 import os
 import sys
@@ -27,9 +27,9 @@ from worker.store.database import Connection, Database
 
 STREAM = "inventory:events"
 READY = {"listen": "listener.started", "work": "worker.ready", "schedule": "scheduler.started"}
-"""What each process logs when it is up."""
+"""The event that each process logs when it is up."""
 IDLE_SECONDS, IDLE_SHARE = 0.5, 0.1
-"""Idle: in so many seconds all processes together use less than this share of one core."""
+"""The system is idle if all its processes together use less than this share of one core in so many seconds."""
 
 _ITEM = """FROM request AS r JOIN waiting_list AS w ON w.id = r.waiting_list_id
     JOIN item AS i ON i.id = w.item_id WHERE i.catalog_item_id = :item"""
@@ -43,7 +43,7 @@ TIMES = (
 
 
 class Program:
-    """Processes of one system, and the view from outside. `servers`: processes to be watched along with them."""
+    """The processes of one system, and the view from outside. `servers` are processes to watch along with them."""
 
     def __init__(
         self, database_url: str, relay: Relay, directory: Path, servers: Mapping[str, int], settings: Mapping[str, str]
@@ -56,7 +56,7 @@ class Program:
 
     @contextmanager
     def up(self, *commands: str) -> Iterator["Program"]:
-        """With these processes (`listen`, `work -c 2`) started, and idle."""
+        """Starts these processes (`listen`, `work -c 2`), and yields when they are idle."""
         with ExitStack() as stack:
             stack.callback(self.database.close)
             server = stack.enter_context(redis_server(self._directory))
@@ -78,7 +78,7 @@ class Program:
         self._processes[words[0]] = stack.enter_context(process)
 
     def _end_all(self) -> None:
-        """Tells all of them, before each is waited for."""
+        """Tells all processes to end before it waits for each of them."""
         for process in self._processes.values():
             process.terminate()
 
@@ -92,7 +92,7 @@ class Program:
         return self._directory / f"{name}.log"
 
     def until_idle(self) -> None:
-        """Waits until nobody does anything any more."""
+        """Waits until no process does anything any more."""
         until(self._is_idle, "the program is idle", 60, every=0)
 
     def _is_idle(self) -> bool:
@@ -103,7 +103,7 @@ class Program:
     # What it is told
 
     def restock(self, item: str, *, quantity: int = 5) -> float:
-        """Publishes an event, as any stock system does; returns when (`time.time`)."""
+        """Publishes an event, as any stock system does. Returns the time just before that (`time.time`)."""
         now = time.time()
         self.redis.xadd(STREAM, {"catalogItemId": item, "quantity": str(quantity)})
         return now
@@ -111,17 +111,17 @@ class Program:
     # What became of it
 
     def ask(self, question: str, **params: object) -> Any:
-        """The first value of a query."""
+        """Returns the first value of a query."""
         return self.database.read(lambda c: _rows(c, question, params))[0][0]
 
     def last_of(self, item: str) -> object:
-        """The id of the request for this item whose turn comes last."""
+        """Returns the id of the request for this item whose turn comes last."""
         return self.ask(LAST, item=item)
 
     def wait_for(self, item: str, last: object, seconds: float) -> bool:
-        """Waits until all who wait for an item have been told; False if the time was too short.
+        """Waits until all who wait for an item have been told. Returns False if the time was too short.
 
-        Asks for the last one by its key, which costs nothing, and only when that one was told for all of them.
+        Asks for the last one by its key, which costs nothing. Asks for all of them only when the last one was told.
         """
         try:
             until(
@@ -132,13 +132,13 @@ class Program:
         return True
 
     def times(self, item: str, since: float) -> list[float]:
-        """When those who wait for an item were told, since then (PostgreSQL only)."""
+        """Returns the times at which people who wait for an item were told, since then (PostgreSQL only)."""
         return [row[0] for row in self.database.read(lambda c: _rows(c, TIMES, {"item": item, "since": since}))]
 
     # What it costs
 
     def pid_of(self, command: str) -> int:
-        """The process of `listen`, `work` or `schedule`."""
+        """Returns the process id of `listen`, `work` or `schedule`."""
         return self._processes[command].pid
 
     def _pids(self) -> dict[str, list[int]]:
@@ -153,17 +153,17 @@ class Program:
         return {{"listen": "listener", "schedule": "scheduler"}.get(name, name): found for name, found in pids.items()}
 
     def cpu(self) -> dict[str, float]:
-        """CPU seconds so far, of all processes of a kind together."""
+        """Returns the CPU seconds so far, of all processes of a kind together."""
         ours = {role: sum(map(cpu_seconds, pids)) for role, pids in self._pids().items()}
         return ours | {role: cpu_seconds_of_all(pid) for role, pid in self._servers.items()}
 
     def memory(self) -> dict[str, float]:
-        """Resident megabytes of the largest process of each kind of ours."""
+        """Returns the resident megabytes of the largest of our processes of each kind."""
         return {role: max(map(resident_megabytes, pids), default=0.0) for role, pids in self._pids().items()}
 
 
 def environment(database_url: str, **settings: str) -> dict[str, str]:
-    """For processes of ours: all settings are these or the default."""
+    """Returns the environment for our processes: all settings are these or the default."""
     return {
         **{name: value for name, value in os.environ.items() if not name.startswith("STOCKBELL_")},
         "DATABASE_URL": database_url,
@@ -175,7 +175,7 @@ def environment(database_url: str, **settings: str) -> dict[str, str]:
 
 
 def spent(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:
-    """CPU seconds between two looks."""
+    """Returns the CPU seconds between two measurements."""
     return {role: seconds - before.get(role, 0.0) for role, seconds in after.items()}
 
 

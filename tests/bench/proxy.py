@@ -1,7 +1,7 @@
 """Puts a relay at a distance: `python -m tests.bench.proxy PORT TO_PORT SECONDS`.
 
-What goes through is held for half of SECONDS in either direction, in its order. The relay's greeting comes two round
-trips after connecting, as it does where the handshake takes its time too.
+The proxy holds all data for half of SECONDS in either direction, and keeps its order. The relay's greeting comes two
+round trips after connecting, as it does where the handshake takes its time too.
 """
 
 import asyncio
@@ -18,12 +18,12 @@ from tests.ports import free_port
 
 
 class Way(asyncio.Protocol):
-    """One end of a connection: what comes in here leaves at the other end, later."""
+    """One end of a connection. What comes in here leaves at the other end, later."""
 
     def __init__(self, delay: float) -> None:
         self._delay = delay
         self._under_way: deque[bytes] = deque()
-        """The empty string stands for the end."""
+        """The data that is held. The empty string stands for the end."""
         self.transport: asyncio.Transport | None = None
         self.other: Way | None = None
 
@@ -48,7 +48,7 @@ class Way(asyncio.Protocol):
 
 
 class Near(Way):
-    """Our end: when somebody connects here, the relay is connected to."""
+    """Our end. When somebody connects here, it connects to the relay."""
 
     def __init__(self, port: int, round_trip: float) -> None:
         super().__init__(round_trip / 2)
@@ -68,7 +68,7 @@ class Near(Way):
 
 @contextmanager
 def at_a_distance(directory: Path, relay: Relay, round_trip: float) -> Iterator[Relay]:
-    """The same relay, so many seconds away (there and back)."""
+    """Yields the same relay, so many seconds away (there and back)."""
     port = free_port()
     command = [sys.executable, "-m", __name__, str(port), str(relay.port), str(round_trip)]
     with running(command, log=directory / "proxy.log") as process:

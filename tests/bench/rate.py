@@ -1,7 +1,7 @@
 """Rate: how close ten seconds come to STOCKBELL_MAX_SEND_RATE, with one, two and four worker children.
 
-More wait than can be sent. Counted are the rows told, by the database's clock, from a second after the first mail on;
-the distance is that of the worst ten seconds of all that begin with one of them.
+More people wait than can be told. The rows told are counted by the database's clock, from one second after the first
+mail on. Ten seconds begin with each of these rows. The distance is that of the worst ten seconds.
 """
 
 import time
@@ -43,6 +43,9 @@ def _measure(world: World, children: int) -> Iterator[Figure]:
 
 
 def rates_of(times: Sequence[float], start: float, seconds: float) -> list[float]:
-    """Things a second in all windows of so many seconds that begin with one of them, `start` after the first."""
+    """Returns things a second in all windows of so many seconds that begin with one of the times.
+
+    The first window begins `start` seconds after the first time, or later.
+    """
     begins = [at for at in times if times[0] + start <= at <= times[-1] - seconds]
     return [(bisect_left(times, at + seconds) - bisect_left(times, at)) / seconds for at in begins]

@@ -1,8 +1,8 @@
 """At rest: what the idle system costs, and a sweep over two million requests.
 
-The table is that of `growth`: 20,000 lists, on each of them 10 who wait and 90 who were told; half of the lists are in
-stock, but whoever waits there signed up later. The idle system's CPU is counted over ten seconds, of all processes
-that have to run. The sweep is `Sweeper.sweep` in this process with a bell that does not ring, twenty times.
+The table is that of `growth`: 20,000 lists, each with 10 people who wait and 90 who were told. Half of the lists are in
+stock, but people who wait there signed up later. The idle system's CPU time is counted over ten seconds, of all
+processes that have to run. The sweep is `Sweeper.sweep` in this process, twenty times, with a bell that does not ring.
 """
 
 import time
@@ -25,7 +25,7 @@ MOST_MS = 50.0
 
 
 class SilentBell(Bell):
-    """Rings for nobody, and needs no Redis."""
+    """A bell that rings for nobody and needs no Redis."""
 
     def __init__(self) -> None:
         pass

@@ -1,4 +1,4 @@
-"""The servers around the program: PostgreSQL as in life (fsync on), and Postfix's pair of load tools."""
+"""The servers around the program: PostgreSQL as in production (fsync on), and Postfix's pair of load tools."""
 
 import os
 import pwd
@@ -25,9 +25,9 @@ INSTALL_POSTFIX = (
     "make bench needs smtp-sink and smtp-source, which come with Postfix: on Debian and Ubuntu `apt install postfix`"
 )
 OPTIONS = ("-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=")
-"""All else is as PostgreSQL comes: fsync, full_page_writes and synchronous_commit on, 128 MB of shared buffers."""
+"""All else is PostgreSQL's default: fsync, full_page_writes and synchronous_commit on, 128 MB of shared buffers."""
 SESSIONS = 20
-"""Connections of smtp-source, as many as two children have; and the bytes of its mails below the header."""
+"""The number of smtp-source's connections. Two children have as many."""
 SOURCE_SECONDS = 60.0
 
 
@@ -41,7 +41,7 @@ class Postgres:
 
     @contextmanager
     def migrated(self) -> Iterator["Postgres"]:
-        """With a database that has our tables, to make copies of."""
+        """Yields the server, with a database that has our tables, to make copies of."""
         with closing(self._databases), self._databases.database() as url:
             migrate(url)
             self._template = database_name(url)
@@ -49,14 +49,14 @@ class Postgres:
 
     @contextmanager
     def database(self) -> Iterator[str]:
-        """The URL of a new database with our tables and no rows; it is dropped afterwards."""
+        """Yields the URL of a new database with our tables and no rows, and drops it afterwards."""
         with self._databases.database(template=self._template) as url:
             yield url
 
 
 @contextmanager
 def postgres(directory: Path) -> Iterator[Postgres]:
-    """A server that is durable: what it says is committed is on the disk."""
+    """Yields a durable server: what it reports as committed is on the disk."""
     home = directory / "postgres"
     home.mkdir()
     programs, identity = postgres_server.programs_and_identity(home)
@@ -99,7 +99,7 @@ def _lets_in(url: str) -> bool:
 
 
 def plain(url: str) -> str:
-    """A database URL as libpq knows it."""
+    """Returns a database URL in the form that libpq knows."""
     return url.replace("postgresql+psycopg://", "postgresql://", 1)
 
 
@@ -112,7 +112,7 @@ class Relay:
 
 
 def postfix_tool(name: str) -> str:
-    """Where one of Postfix's tools is. /usr/sbin is not on everybody's PATH."""
+    """Returns the path of one of Postfix's tools. /usr/sbin is not on everybody's PATH."""
     found = shutil.which(name, path=os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"]))
     if found is None:
         raise SystemExit(INSTALL_POSTFIX)
@@ -120,7 +120,7 @@ def postfix_tool(name: str) -> str:
 
 
 def _not_root() -> dict[str, Any]:
-    """As whom to run (for `subprocess`) what refuses to be root's."""
+    """Returns the user (for `subprocess`) for programs that refuse to run as root."""
     if os.geteuid() != 0:
         return {}
     nobody = pwd.getpwnam("nobody")
@@ -129,7 +129,7 @@ def _not_root() -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class RedisServer:
-    """A Redis of one's own."""
+    """A Redis that nobody else uses."""
 
     pid: int
     url: str
@@ -137,7 +137,7 @@ class RedisServer:
 
 @contextmanager
 def redis_server(directory: Path) -> Iterator[RedisServer]:
-    """A Redis as in life: what it holds goes to the disk every second (its `appendfsync everysec`)."""
+    """Yields a Redis as in production: its data goes to the disk every second (its `appendfsync everysec`)."""
     port = free_port()
     options = {"port": str(port), "bind": "127.0.0.1", "dir": str(directory), "save": "", "appendonly": "yes"}
     command = [tests_redis.binary(), *(word for name, value in options.items() for word in (f"--{name}", value))]
@@ -148,7 +148,7 @@ def redis_server(directory: Path) -> Iterator[RedisServer]:
 
 @contextmanager
 def smtp_sink(directory: Path) -> Iterator[Relay]:
-    """Postfix's smtp-sink: offers pipelining, takes everything and throws it away."""
+    """Yields Postfix's smtp-sink, which offers pipelining, takes everything and throws it away."""
     port = free_port()
     command = [postfix_tool("smtp-sink"), f"127.0.0.1:{port}", "1000"]
     with running(command, log=directory / "smtp-sink.log", directory=Path("/"), **_not_root()) as process:
@@ -157,7 +157,7 @@ def smtp_sink(directory: Path) -> Iterator[Relay]:
 
 
 def smtp_source(relay: Relay, mails: int, payload: int) -> float:
-    """Seconds that Postfix's own generator takes for so many mails of so many bytes, on connections that it keeps."""
+    """Returns the seconds that Postfix's generator takes for so many mails of so many bytes, on kept connections."""
     options = ("-d", "-s", str(SESSIONS), "-l", str(payload), "-m", str(mails))
     began = time.monotonic()
     subprocess.run(

@@ -1,7 +1,7 @@
-"""A relay that says when it took a mail: `python -m tests.bench.sink PORT PREFIX FILE`.
+"""A relay that writes down when it took a mail: `python -m tests.bench.sink PORT PREFIX FILE`.
 
-It offers pipelining and takes everything. Of mails to addresses that begin with PREFIX it adds a line to FILE,
-`ADDRESS SECONDS`, with the time (`time.time`) at which the whole mail was there, before it says so to the sender.
+It offers pipelining and takes everything. For each mail to an address that begins with PREFIX it adds a line to FILE,
+`ADDRESS SECONDS`. That is the time (`time.time`) at which the whole mail was there, before the sender is told so.
 """
 
 import asyncio
@@ -37,7 +37,7 @@ class Sink(asyncio.Protocol):
         self._is_content = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's own is none of asyncio's
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's transport does not inherit from asyncio's
         self._transport.write(b"220 sink\r\n")
 
     def data_received(self, data: bytes) -> None:
@@ -71,7 +71,7 @@ class Sink(asyncio.Protocol):
 
 
 class Arrivals:
-    """What the sink has said so far: when which address was served."""
+    """The times that the sink has written down so far, by address."""
 
     def __init__(self, said: Path) -> None:
         self._said = said.open()
@@ -79,7 +79,7 @@ class Arrivals:
         self._at: dict[str, float] = {}
 
     def wait_for(self, address: str, seconds: float) -> float | None:
-        """When a mail for this address was there; None if it is not there within so many seconds."""
+        """Returns when a mail for this address was there, or None if none is there within so many seconds."""
         try:
             until(lambda: address in self._seen(), "", seconds, every=0.002)
         except NotInTime:
@@ -99,7 +99,7 @@ class Arrivals:
 
 @contextmanager
 def timing_sink(directory: Path, prefix: str) -> Iterator[tuple[Relay, Arrivals]]:
-    """The sink in a process of its own, and what it says."""
+    """Yields the sink in a process of its own, and its arrivals."""
     port, said = free_port(), directory / "arrivals"
     said.write_text("")
     command = [sys.executable, "-m", __name__, str(port), prefix, str(said)]

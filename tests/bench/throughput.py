@@ -1,10 +1,10 @@
 """Throughput: one event, many who wait for the item, until the last row is recorded.
 
 The processes are up and idle, and have sent a few mails before. The time runs from just before XADD until a look into
-the database, one every 50 ms, finds the last one told. Each round is followed by `smtp-source` with as many mails into
-the same sink (of the same size, over 20 kept connections), and the ratio is that of each such pair. At the end it is
-also run with 4 KiB. The usual design (see `usual`) is measured on fewer mails, since its rate does not depend on
-their number.
+the database, one every 50 ms, finds that the last one was told. After each round `smtp-source` sends as many mails into
+the same sink (of the same size, over 20 kept connections). The ratio is that of each such pair. At the end
+`smtp-source` also runs with 4 KiB. The usual design (see `usual`) is measured on fewer mails, since its rate does not
+depend on their number.
 """
 
 import time
@@ -33,7 +33,7 @@ MAILS = 50_000, 5_000
 USUAL_MAILS = 1_000, 150
 SYSTEMS = [("PostgreSQL", 2), ("PostgreSQL", 1), ("SQLite", 2), ("SQLite", 1)]
 GOAL = at_least(1.0)
-"""times smtp-source, on PostgreSQL with two children"""
+"""How many times as fast as smtp-source, on PostgreSQL with two children."""
 WARM_UP = 200
 SMALL = 4096
 MOST_SECONDS = 20.0
@@ -41,12 +41,12 @@ MOST_SECONDS = 20.0
 
 @dataclass(slots=True)
 class Rounds:
-    """What was measured of one system, round by round."""
+    """The figures of one system, one for each round."""
 
     rates: list[float] = field(default_factory=list)
     ratios: list[float] = field(default_factory=list)
     costs: list[dict[str, float]] = field(default_factory=list)
-    """CPU microseconds a mail"""
+    """CPU microseconds a mail."""
 
 
 def run(world: World) -> list[Figure]:
@@ -65,7 +65,7 @@ def name_of(kind: str, children: int) -> str:
 
 @cache
 def _mail_bytes() -> int:
-    """How large a mail is that Stockbell sends here."""
+    """Returns the size of a mail that Stockbell sends here."""
     sender = Mailbox("Shop", "no-reply@shop.example")
     writer = LetterWriter(Renderer(SHIPPED_TEMPLATES, "Stockbell"), sender, "https://shop.example/p/{catalogItemId}")
     claim = Claim(uuid7(), 1, uuid7(), uuid7(), "hot-0-12345@customer.example", None, None, Tries())
@@ -96,7 +96,7 @@ def _measure(world: World, kind: str, children: int, mails: int, source: list[fl
 
 
 def mail_all(program: Program, item: str, mails: int) -> tuple[int, float]:
-    """Restocks an item; how many mails were recorded in how many seconds: all, unless that takes too long."""
+    """Restocks an item. Returns how many mails were recorded in how many seconds: all, unless that takes too long."""
     last = program.last_of(item)
     began = time.monotonic()
     program.restock(item)

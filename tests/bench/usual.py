@@ -1,7 +1,8 @@
 """The usual design, as a baseline: Celery with one task for each mail, smtplib, and two updates of the row.
 
-The event's task reads who waits and queues a task for each. That task notes PROCESSING and commits, renders the same
-templates as we do, builds an EmailMessage, connects, sends, leaves, notes NOTIFICATION_SENT and commits. Two children.
+The event's task reads who waits and queues a task for each. That task writes PROCESSING and commits, renders the same
+templates as we do, builds an EmailMessage, connects, sends, disconnects, writes NOTIFICATION_SENT and commits. There
+are two children.
 """
 
 import os
@@ -94,7 +95,10 @@ mail = app.task(name="mail")(_mail)
 
 
 def measure(directory: Path, url: str, relay: Relay, rounds: int) -> list[float]:
-    """Mails a second in each round: items `hot-0`, `hot-1` ... from the event until the last row is written."""
+    """Returns mails a second for each round.
+
+    A round is one item (`hot-0`, `hot-1` ...), from the event until the last row is written.
+    """
     log, engine = directory / "usual.log", create_engine(url)
     with redis_server(directory) as server:
         environment = os.environ | {BROKER: server.url, DATABASE: url, PORT: str(relay.port)}

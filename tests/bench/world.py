@@ -1,4 +1,4 @@
-"""What all measurements share: the servers, the sizes, and how to get a system to measure."""
+"""What all measurements share: the servers, the sizes, and a way to start a system."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -19,7 +19,7 @@ ALL = ("listen", "work -c 2", "schedule")
 
 LISTS = 20_000, 200
 WAITING, TOLD = 10, 90
-"""on each of the lists of the large table"""
+"""The numbers of people on each list of the large table."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class World:
 
     @cached_property
     def large(self) -> str:
-        """The URL of a database with two million requests on 20,000 lists; 10 still wait on each, 90 were told."""
+        """The URL of a database with two million requests on 20,000 lists. On each, 10 people wait and 90 were told."""
         url, lists, began = self.stack.enter_context(self.database()), self.size(*LISTS), time.monotonic()
         fill(url, "shelf", items=lists, waiting=WAITING, told=TOLD)
         say(f"a table of {lists * (WAITING + TOLD):,} requests on {lists:,} lists: {time.monotonic() - began:.0f} s")
@@ -42,20 +42,20 @@ class World:
 
     @property
     def rounds(self) -> range:
-        """Of each measurement; what counts is their median."""
+        """The rounds of each measurement. The median of the rounds counts."""
         return range(1 if self.quick else 3)
 
     def size(self, full: int, quick: int) -> int:
-        """How many of something."""
+        """Returns how many of something there are in this run."""
         return quick if self.quick else full
 
     def size_seconds(self, full: float, quick: float) -> float:
-        """How long something is watched."""
+        """Returns how long something is watched in this run."""
         return quick if self.quick else full
 
     @contextmanager
     def database(self, kind: str = "PostgreSQL") -> Iterator[str]:
-        """The URL of a new, migrated database."""
+        """Yields the URL of a new, migrated database."""
         if kind == "PostgreSQL":
             with self.postgres.database() as url:
                 yield url
@@ -73,7 +73,7 @@ class World:
         relay: Relay | None = None,
         settings: Mapping[str, str] | None = None,
     ) -> Iterator[Program]:
-        """A system on this database, up and idle."""
+        """Yields a system on this database, up and idle."""
         relay = relay or self.sink
         servers = {"relay": relay.pid}
         if url.startswith("postgresql"):
@@ -85,5 +85,5 @@ class World:
 
 
 def progress(scenario: str, text: str) -> None:
-    """A line for those who wait."""
+    """Prints a line for people who wait."""
     say(f"{scenario}: {text}")

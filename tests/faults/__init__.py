@@ -1,1 +1,1 @@
-"""Breaks the program while it works, and checks mail by mail that nobody was lost. See `__main__`."""
+"""Breaks the program while it works, and checks for each mail that nobody was lost. See `__main__`."""

@@ -1,7 +1,7 @@
 """`python -m tests.faults`: breaks the program in every way it can, and shows who was lost or told twice.
 
-Exit code 1 if any promise of `docs/architecture.md` was broken. SEED=n repeats a run's choices, HOURS=n goes on for so
-long with new ones. Of several scenarios some run at a time.
+The exit code is 1 if any promise of `docs/architecture.md` was broken. SEED=n repeats a run's choices. HOURS=n goes on
+for so long with new choices. Several scenarios run at a time.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from tests.faults.trial import Result, World
 def main() -> int:
     options = _options()
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: sys.exit("ended"))  # as by Ctrl-C: what was started is ended first
+        signal.signal(number, lambda *_: sys.exit("ended"))  # like Ctrl-C, this first ends what was started
     try:
         results = _soak(options) if options.hours else _run(options)
     except KeyboardInterrupt:
@@ -41,10 +41,10 @@ def main() -> int:
 
 @contextmanager
 def world(*, seed: int, short: bool, patience: float = World.patience, logs: Path | None = None) -> Iterator[World]:
-    """What scenarios run in."""
+    """Yields what scenarios run in."""
     with tempfile.TemporaryDirectory(prefix="stockbell-faults-") as name:
         directory = Path(name)
-        directory.chmod(0o755)  # PostgreSQL may have to run as somebody else
+        directory.chmod(0o755)  # PostgreSQL may have to run as another user
         with PostgresServer(directory) as postgres:
             yield World(directory, postgres, seed, short, patience, logs)
 
@@ -67,7 +67,7 @@ def _options() -> argparse.Namespace:
 
 
 def _soak(options: argparse.Namespace) -> list[Result]:
-    """All scenarios, each time with the next seed; none is begun when the time is over."""
+    """Runs all scenarios again and again, each time with the next seed. Begins none when the time is over."""
     results, chance = [], random.Random(options.seed)
     deadline = time.monotonic() + options.hours * 3600
     while time.monotonic() < deadline:
@@ -92,7 +92,7 @@ def _run(options: argparse.Namespace, deadline: float = float("inf")) -> list[Re
 
 
 def _one(name: str, made: World) -> Result:
-    """What hangs is a breach too, and the others go on."""
+    """Runs one scenario. If it hangs, that is a breach too, and the others go on."""
     try:
         return SCENARIOS[name](made)
     except AssertionError as error:

@@ -1,4 +1,4 @@
-"""Scenarios some at a time, each in a process and with servers of its own: most of them wait more than they work."""
+"""Runs several scenarios at a time, each with its own process and servers. Most of them wait more than they work."""
 
 import json
 import subprocess
@@ -15,7 +15,7 @@ from tests.faults.trial import Result
 
 
 def run(names: Sequence[str], jobs: int, arguments: Sequence[str], deadline: float) -> Iterator[Result]:
-    """Their results as they come. None is begun after the deadline (`time.monotonic`); if we end, they do."""
+    """Yields results as they come. Begins none after the deadline (`time.monotonic`). If this ends, they all end."""
     processes: list[Popen[bytes]] = []
     with ThreadPoolExecutor(jobs) as pool:
         waiting = [pool.submit(_one, name, arguments, deadline, processes) for name in names]
@@ -55,7 +55,7 @@ def _one(name: str, arguments: Sequence[str], deadline: float, processes: list[P
 
 
 def hung(name: str, words: str) -> Result:
-    """A scenario that did not come to its end, which is a breach too."""
+    """Returns the result of a scenario that did not come to its end. That is a breach too."""
     return Result(name, {}, Findings(0, 0, 0, 0, 0, [words]), 0.0, 0.0)
 
 

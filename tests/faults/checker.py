@@ -1,7 +1,7 @@
-"""Judges a run: events, rows and the relay's own log are compared mail by mail. Pure.
+"""Judges a run: compares events, rows and the relay's own log, mail by mail. Pure.
 
-The idea is Jepsen's: nothing is taken from what the program says of itself but the rows it left, and whatever can't be
-explained by what was broken is a breach.
+The idea is Jepsen's. Of what the program says of itself, only the rows that it left count. Whatever can't be explained
+by what was broken is a breach.
 """
 
 from collections import Counter, defaultdict
@@ -14,13 +14,13 @@ ENDED = {"NOTIFICATION_SENT", "FAILED"}
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A row as it was left."""
+    """A row as the run left it."""
 
     address: str
     status: str
     auto_notified: bool | None = None
     is_dated: bool = False
-    """Whether it has a notified date."""
+    """Whether the row has a notified date."""
     attempts: int = 0
     rescues: int = 0
     failure_code: str | None = None
@@ -38,7 +38,7 @@ class Try:
 
 @dataclass(frozen=True, slots=True)
 class Mail:
-    """What the relay took, noted before it said so."""
+    """A mail that the relay took. The relay notes it before it says so."""
 
     recipient: str
     message_id: str
@@ -46,13 +46,13 @@ class Mail:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """What the relay said to one recipient instead of yes: a code, or none where it left without a word."""
+    """What the relay said to one recipient instead of yes. The code is None if it left without a word."""
 
     recipient: str
     stage: str
     code: int | None = None
     took_it: bool = False
-    """Whether it took the mail before it left."""
+    """Whether the relay took the mail before it left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,30 +63,30 @@ class Break:
     began: int
     ended: int
     may_repeat: int = 0
-    """How many mails may be sent again for it (see `docs/architecture.md`)."""
+    """How many mails may be sent again because of it (see `docs/architecture.md`)."""
 
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """All that is known of a run."""
+    """All that is known about a run."""
 
     due: Collection[str]
-    """Whom a committed event woke."""
+    """The people whom a committed event woke."""
     requests: Sequence[Request]
     mails: Sequence[Mail]
     tries: Sequence[Try] = ()
     refusals: Sequence[Refusal] = ()
     breaks: Sequence[Break] = ()
     in_flight: int = 0
-    """How many mails may be taken after a break that were on their way when it happened."""
+    """How many mails may be on their way when something breaks, and be taken after it."""
     max_attempts: int = 10
     is_every_refusal_logged: bool = False
-    """Whether no process was killed that may have taken its outcomes along."""
+    """Whether no process was killed that may have lost outcomes with it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """What came of it."""
+    """The result of the comparison."""
 
     due: int
     lost: int
@@ -97,7 +97,7 @@ class Findings:
 
 
 def check(history: History) -> Findings:
-    """Compares; whatever breaks a promise is in `breaches`, in words."""
+    """Compares. Everything that breaks a promise is described in `breaches`."""
     rows = {request.address: request for request in history.requests}
     copies = Counter(mail.recipient for mail in history.mails)
     lost = [address for address in history.due if not _has_ended(rows.get(address))]
@@ -125,7 +125,10 @@ def _words(request: Request | None) -> str:
 
 
 def _repeats(history: History) -> Iterator[str]:
-    """Each second copy needs something that was broken between the first and it, or a relay that took it and left."""
+    """Yields second copies without a cause.
+
+    A cause is something that was broken between the two copies, or a relay that took the mail and left.
+    """
     places: Mapping[str, list[int]] = defaultdict(list)
     for number, mail in enumerate(history.mails, 1):
         places[mail.recipient].append(number)
@@ -157,7 +160,7 @@ def _message_ids(history: History) -> Iterator[str]:
 
 
 def _rows(history: History) -> Iterator[str]:
-    """Rows agree with themselves and with what the relay took."""
+    """Yields rows that don't agree with themselves or with what the relay took."""
     told = {mail.recipient for mail in history.mails}
     for request in history.requests:
         address, status = request.address, request.status
@@ -172,7 +175,7 @@ def _rows(history: History) -> Iterator[str]:
 
 
 def _failures(history: History) -> Iterator[str]:
-    """Nobody fails whom the relay did not refuse, or for whom no process died."""
+    """Yields people who failed though the relay did not refuse them and no process died for them."""
     said: Mapping[str, list[Refusal]] = defaultdict(list)
     for refusal in history.refusals:
         said[refusal.recipient].append(refusal)
@@ -194,7 +197,7 @@ def _failures(history: History) -> Iterator[str]:
 
 
 def _attempts(history: History) -> Iterator[str]:
-    """The attempts that a row counts are those in its log."""
+    """Yields rows that count other attempts or rescues than their log."""
     spent = Counter(each.address for each in history.tries if each.event != "rescued")
     rescued = Counter(each.address for each in history.tries if each.event == "rescued")
     for request in history.requests:
@@ -205,7 +208,7 @@ def _attempts(history: History) -> Iterator[str]:
 
 
 def _refusals(history: History) -> Iterator[str]:
-    """What the attempt log says is what the relay said."""
+    """Yields differences between the attempt log and what the relay said."""
     logged = Counter(
         (each.address, each.smtp_code) for each in history.tries if each.event != "rescued" and each.smtp_code
     )

@@ -1,4 +1,4 @@
-"""The database's clock is five minutes off: it is the only one that is compared across machines."""
+"""The database's clock is five minutes off. It is the only clock that is compared across machines."""
 
 from functools import partial
 
@@ -12,17 +12,17 @@ _CLOCK = """CREATE OR REPLACE FUNCTION stockbell_now(seconds double precision) R
 
 
 def run_ahead(world: World) -> Result:
-    """Nothing that the database dated may seem to be yet to come."""
+    """Sets the clock ahead. Nothing that the database dated may seem to be in the future."""
     return _run(world, "the database's clock 5 minutes ahead", MINUTES)
 
 
 def run_behind(world: World) -> Result:
-    """Nothing that the database dated may seem to be long ago: a lease, a claim, a bell."""
+    """Sets the clock back. Nothing that the database dated may seem to be long ago: a lease, a claim, a bell."""
     return _run(world, "the database's clock 5 minutes behind", -MINUTES)
 
 
 def _run(world: World, name: str, minutes: int) -> Result:
-    """Amid the mails one child is killed, and one is frozen for longer than its lease."""
+    """Kills one child amid the mails, and freezes one for longer than its lease."""
     mails, rounds = world.size(600, 5_000), world.size(1, 4)
     with world.trial(name) as trial:
         world.postgres.execute(_CLOCK.format(minutes), trial.system.url)

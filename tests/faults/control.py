@@ -1,4 +1,4 @@
-"""Nothing is broken: what the other scenarios show is not there by itself."""
+"""Nothing is broken. This shows that what the other scenarios find does not happen by itself."""
 
 from tests.faults.trial import Result, World
 
@@ -6,7 +6,7 @@ ITEMS = 4
 
 
 def run(world: World) -> Result:
-    """With two of every process each is told once, nobody fails, nobody is rescued, and nothing is complained about."""
+    """Runs two of every process. Everybody is told once, nobody fails, nobody is rescued, and no process complains."""
     mails = world.size(400, 20_000)
     with world.trial("nothing") as trial:
         items = [f"mug-{number}" for number in range(ITEMS)]

@@ -1,4 +1,4 @@
-"""Connections to PostgreSQL end at the two worst moments, and are not to be had. Outcomes are kept until they are."""
+"""Connections to PostgreSQL end at the two worst moments, and none can be made. Outcomes are kept until one can."""
 
 from functools import partial
 
@@ -8,13 +8,13 @@ from tests.faults.trial import Result, Trial, World
 from tests.polling import eventually
 
 ROLE = "shop"
-"""No superuser: those are let in whatever the limit."""
+"""No superuser: superusers are let in whatever the limit."""
 _ROLE = f"""DO $$ BEGIN CREATE ROLE {ROLE} LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$;
     GRANT ALL ON ALL TABLES IN SCHEMA public TO {ROLE}"""
 
 
 def run(world: World) -> Result:
-    """When mails are with the relay, and when the commit of what became of them is under way: nobody is told twice."""
+    """Cuts connections while mails are with the relay, and while their outcomes are committed. Nobody is told twice."""
     mails, rounds = world.size(400, 10_000), world.size(1, 8)
     with world.trial("connections cut where it hurts") as trial:
         everybody = trial.waiting("mug-1", mails)
@@ -28,14 +28,14 @@ def run(world: World) -> Result:
 
 
 def _cut_all(trial: Trial) -> None:
-    """The claims are made, nothing is being recorded, and the verdicts come when all connections are gone."""
+    """Cuts when the claims are made and nothing is being recorded. The verdicts come when all connections are gone."""
     trial.until_held()
     trial.expect_that(trial.world.postgres.cut_all() > 0, "there was no connection to cut")
     trial.relay.let_go()
 
 
 def _cut_commits(trial: Trial) -> None:
-    """The mails are sent, and their outcomes wait for a lock."""
+    """Cuts when the mails are sent and their outcomes wait for a lock."""
     trial.until_held()
     with trial.system.locked("request"):
         trial.relay.let_go()
@@ -44,7 +44,7 @@ def _cut_commits(trial: Trial) -> None:
 
 
 def run_full(world: World) -> Result:
-    """PostgreSQL has no connection left: when the processes start, and later when they need new ones."""
+    """Leaves PostgreSQL no connection: when the processes start, and later when they need new ones."""
     mails, rounds = world.size(200, 10_000), world.size(1, 4)
     with world.trial("PostgreSQL has no connections left") as trial:
         world.postgres.execute(_ROLE, trial.system.url)

@@ -1,4 +1,4 @@
-"""Another session locks rows in the other order, and PostgreSQL ends our statement, not theirs: it is run again."""
+"""Another session locks rows in the other order. PostgreSQL ends our statement, not theirs, and it is run again."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +13,7 @@ from tests.faults.trial import Result, Trial, World
 from tests.polling import eventually
 
 _OURS = "ALTER DATABASE {} SET deadlock_timeout = '2s'"
-"""Who has waited so long looks whether it is in a deadlock, and if so is its victim."""
+"""A session that has waited so long checks whether it is in a deadlock. If so, it is the victim."""
 _THEIRS = "SET deadlock_timeout = '10min'"
 _WAITING = "SELECT count(*) FROM pg_stat_activity WHERE %s = ANY(pg_blocking_pids(pid))"
 _SOME_REQUESTS = "SELECT 1 FROM request WHERE email = ANY(%s) FOR UPDATE"
@@ -21,13 +21,13 @@ _REQUESTS = "SELECT 1 FROM request WHERE status = 'PROCESSING' FOR UPDATE"
 _ITEM = "SELECT 1 FROM item WHERE catalog_item_id = %s FOR UPDATE"
 
 THEIRS = 6
-"""So many rows they hold."""
+"""The number of rows that the other session holds."""
 MOST_TRIES = 12
-"""So often a deadlock with outcomes is tried for: it depends on which rows go into one group."""
+"""How often a deadlock with outcomes is tried for. It depends on which rows go into one group."""
 
 
 def run(world: World) -> Result:
-    """While outcomes are recorded, and while the listener commits two events."""
+    """Makes deadlocks while outcomes are recorded, and while the listener commits two events."""
     mails, rounds = world.size(100, 600), world.size(1, 8)
     with world.trial("deadlocks") as trial:
         with _session(trial) as session:
@@ -54,7 +54,10 @@ def run(world: World) -> Result:
 
 
 def _against_outcomes(trial: Trial) -> None:
-    """A group of them is written up to the last mails': those rows are theirs, and they want the others."""
+    """Makes a deadlock with outcomes.
+
+    A group of outcomes is written up to the rows of the last mails. The other session holds those, and wants the rest.
+    """
     trial.until_held()
     with _session(trial) as theirs:
         with trial.system.locked("request"):
@@ -66,7 +69,7 @@ def _against_outcomes(trial: Trial) -> None:
 
 
 def _against_the_listener(trial: Trial, first: str, second: str) -> None:
-    """It locks items in the order of their keys."""
+    """Makes a deadlock with the listener, which locks items in the order of their keys."""
     for item in (first, second):
         trial.waiting(item, 3)
     with _session(trial) as theirs:
@@ -84,7 +87,7 @@ def _against_the_listener(trial: Trial, first: str, second: str) -> None:
 
 @contextmanager
 def _session(trial: Trial) -> Iterator[psycopg.Connection[Any]]:
-    """Somebody else's transaction, who would rather wait than be the victim."""
+    """Yields a transaction of another session, which would rather wait than be the victim."""
     with psycopg.connect(plain(trial.system.url)) as connection:
         connection.execute(_THEIRS)
         yield connection

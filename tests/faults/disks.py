@@ -1,4 +1,4 @@
-"""The disk is full. Nothing is lost, it is said once, and work goes on when there is room."""
+"""The disk is full. Nothing is lost, the log says so once, and work goes on when there is room."""
 
 import resource
 import sqlite3
@@ -12,7 +12,7 @@ from tests.faults.trial import Result, Trial, World
 from tests.polling import eventually
 
 ROOM = 16 * 1024
-"""For what is still to be logged."""
+"""Bytes for what the processes still have to log."""
 WAITING, AWAY = '"outcomes.waiting"', '"database.away"'
 
 
@@ -22,18 +22,18 @@ END $$"""
 _TABLES = ("request", "attempt", "owner", "item", "stock", "waiting_list", "sweep", "relay")
 
 Full = Callable[[Trial], AbstractContextManager[None]]
-"""How nobody can write anything for a while."""
+"""A way to keep everybody from writing anything for a while."""
 
 
 def run_sqlite(world: World) -> Result:
-    """SQLite's file can't grow: every process is refused to write, by a limit that Linux sets to it from outside."""
+    """Keeps SQLite's file from growing. Linux refuses every process's writes, by a limit that is set from outside."""
     with _trial(world, "disk full, SQLite", "sqlite", _full_for_us) as trial:
         trial.expect_that(not trial.system.damage(), "the file is damaged")
         return trial.result()
 
 
 def run_postgresql(world: World) -> Result:
-    """PostgreSQL says of every write what it says when a table can't grow."""
+    """Makes PostgreSQL answer every write as it does when a table can't grow."""
     with _trial(world, "disk full, PostgreSQL", "postgresql", _full_for_postgresql) as trial:
         return trial.result()
 
@@ -59,7 +59,7 @@ def _trial(world: World, name: str, database: str, full: Full) -> Iterator[Trial
 
 
 def _fill(trial: Trial, full: Full, item: str) -> None:
-    """Until neither the scheduler nor the listener can write anything; then the verdicts come."""
+    """Fills the disk until neither the scheduler nor the listener can write anything. Then the verdicts come."""
     system = trial.system
     trial.until_held()
     said = [system.logs().count(each) for each in (WAITING, AWAY)]
@@ -73,20 +73,20 @@ def _fill(trial: Trial, full: Full, item: str) -> None:
 
 @contextmanager
 def _full_for_postgresql(trial: Trial) -> Iterator[None]:
-    """Nothing may be written, but by us."""
+    """Refuses all writes except ours."""
     execute = partial(trial.world.postgres.execute, url=trial.system.url)
     execute(_SAYS_FULL)
     for table in _TABLES:
         execute(f"CREATE TRIGGER disk_full BEFORE INSERT OR UPDATE ON {table} EXECUTE FUNCTION disk_full()")
     yield
-    for table in _TABLES:  # one lock at a time: to drop the function with all of them may end in a deadlock
+    for table in _TABLES:  # one lock at a time: dropping the function with all of them may end in a deadlock
         execute(f"DROP TRIGGER disk_full ON {table}")
     execute("DROP FUNCTION disk_full")
 
 
 @contextmanager
 def _full_for_us(trial: Trial) -> Iterator[None]:
-    """Our processes may write what they have to say, and no more."""
+    """Lets our processes write their logs, and no more."""
     _lengthen(trial)
     limited = trial.system.everybody()
     _limit(limited, trial.system.longest_log() + ROOM)
@@ -95,14 +95,14 @@ def _full_for_us(trial: Trial) -> Iterator[None]:
 
 
 def _lengthen(trial: Trial) -> None:
-    """SQLite's log of writes becomes longer than any of ours; not so long that it would be begun anew."""
+    """Makes SQLite's log of writes longer than any of our logs, but not so long that SQLite would begin it anew."""
     with closing(sqlite3.connect(make_url(trial.system.url).database or "", timeout=60)) as other:
         other.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         other.executescript("CREATE TABLE t (x); INSERT INTO t VALUES (zeroblob(1000000)); DROP TABLE t")
 
 
 def _limit(pids: Collection[int], size: int) -> None:
-    """No file may be longer than that."""
+    """Sets the most bytes that a file of these processes may have."""
     for pid in pids:
         with suppress(ProcessLookupError):
             _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)

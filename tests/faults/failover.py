@@ -1,4 +1,4 @@
-"""Two relays: the first gets into trouble again and again. The second takes over, and only until the first is back."""
+"""Two relays. The first gets into trouble again and again. The second takes over, and only until the first is back."""
 
 from collections.abc import Callable
 from functools import partial
@@ -12,16 +12,16 @@ from tests.relay import Answer
 ENOUGH = 20
 """So many mails by a relay show that it is used."""
 MOST_TRIES = 60
-"""So many events, one after the other, has the first to be used for again."""
+"""So many events, one after the other, may come until the first relay is used again."""
 NEW_PASSWORD = "an0ther"
 
 Trouble = tuple[Callable[[LoggingRelay], object], Callable[[LoggingRelay], object]]
 
 
 def run(world: World) -> Result:
-    """One trouble of the first after the other, each in the middle of the mails about one item.
+    """Makes one trouble of the first relay after the other, each in the middle of the mails about one item.
 
-    Nobody is lost, who is told twice was on its way when the first went, and the breaker never opens.
+    Nobody is lost. Whoever is told twice had a mail on its way when the first relay went. The breaker never opens.
     """
     mails, rounds = world.size(300, 3_000), world.size(1, 4)
     with LoggingRelay() as second, world.trial("relay failover") as trial:
@@ -49,7 +49,7 @@ def run(world: World) -> Result:
 
 
 def _break(trial: Trial, second: LoggingRelay, what: str, name: str) -> None:
-    """Until the second is seen to be used. The first holds verdicts back until the trouble has begun."""
+    """Makes trouble until the second relay is seen to be used. The first one holds verdicts back until it has begun."""
     begin, end = TROUBLES[what]
     mails, taken = len(trial.relay.mails), second.taken
     begin(trial.relay)
@@ -61,7 +61,7 @@ def _break(trial: Trial, second: LoggingRelay, what: str, name: str) -> None:
 
 
 def _is_used(trial: Trial, relay: LoggingRelay, before: int, name: str) -> bool:
-    """Whether it takes more mails than `before`. Only mails show that: when none are left, there are more."""
+    """Returns whether the relay takes more mails than `before`. Only mails show that, so more come if none are left."""
     for attempt in range(MOST_TRIES):
         eventually(lambda: relay.taken >= before + ENOUGH or trial.left() == 0, until="a relay takes what is due")
         if relay.taken >= before + ENOUGH:

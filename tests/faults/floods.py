@@ -1,6 +1,6 @@
 """More than anybody can take at once: events before there is a listener, poison among them, an item that flaps.
 
-And events that come faster than the database takes them: they wait in Redis.
+Also events that come faster than the database takes them. They wait in Redis.
 """
 
 import json
@@ -29,15 +29,15 @@ PADDING = json.dumps({"name": "m" * 500})
 PAGE = 5_000
 ITEMS = 50
 EACH = 4
-"""So many wait for each item."""
+"""The number of people who wait for each item."""
 MOST_MEGABYTES = 120
-"""Of any process, whatever there is to do."""
+"""The limit for any process, whatever there is to do."""
 AT_ONCE = 2 * BATCH
-"""Events in the listener's hands: those of one batch are being committed, those of the next are decoded."""
+"""The most events that the listener holds: it commits those of one batch and decodes those of the next."""
 
 
 def run(world: World) -> Result:
-    """A backlog with 100,000 poison events in it; the last word on each item is that it is in stock."""
+    """Makes a backlog with 100,000 poison events in it. The last event about each item says that it is in stock."""
     events = world.size(100_000, 1_000_000)
     with world.trial("flood, poison, flapping") as trial:
         items = [f"mug-{number}" for number in range(ITEMS)]
@@ -62,7 +62,10 @@ def run(world: World) -> Result:
 
 
 def _flood(trial: Trial, events: int, one_in: int) -> int:
-    """Most are about items for which nobody waits, or say that one is out of stock. Returns how many are poison."""
+    """Adds events, most of them about items for which nobody waits or which are out of stock.
+
+    Returns how many are poison.
+    """
     dead = 0
     with trial.system.redis.client() as client:
         for start in range(0, events, PAGE):
@@ -78,7 +81,7 @@ def _flood(trial: Trial, events: int, one_in: int) -> int:
 
 
 def run_slow_database(world: World) -> Result:
-    """Events come faster than the database takes them: they wait in Redis, and the listener stays small."""
+    """Publishes events faster than the database takes them. They wait in Redis, and the listener stays small."""
     events, rounds = world.size(20_000, 1_000_000), world.size(2, 10)
     with world.trial("hot stream, slow database") as trial:
         trial.waiting("mug-1", EACH)
@@ -97,7 +100,7 @@ def run_slow_database(world: World) -> Result:
 
 
 def _keep_waiting(trial: Trial, events: int) -> None:
-    """So many more events, while none can be committed."""
+    """Publishes so many more events while none can be committed."""
     trial.until_acknowledged()
     with trial.system.redis.client() as client, trial.system.locked("stock"):
         for start in range(0, events, PAGE):

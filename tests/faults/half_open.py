@@ -1,4 +1,4 @@
-"""The network before Redis falls silent: connections stay, nobody answers, nobody is told. Redis itself is well."""
+"""The network to Redis falls silent: connections stay, nobody answers, nobody is told. Redis itself is well."""
 
 import time
 
@@ -8,11 +8,11 @@ from tests.proxy import HOST, Proxy
 
 SILENCE_SECONDS = 2, 60
 RECOVERY_SECONDS = 60
-"""At full length: from the end of the silence until all are told."""
+"""The limit at full length: from the end of the silence until all are told."""
 
 
 def run(world: World) -> Result:
-    """Connections of before stay dead, as behind a router that forgot them: the same processes connect anew."""
+    """Leaves old connections dead, as behind a router that forgot them. The same processes connect anew."""
     seconds = world.size(*SILENCE_SECONDS)
     with world.trial("Redis half-open") as trial, Proxy(trial.system.redis.port) as proxy:
         trial.system.environment["REDIS_URL"] = f"redis://:{PASSWORD}@{HOST}:{proxy.port}/0"

@@ -1,4 +1,4 @@
-"""kill -9: of those who send, of those above them, of the listener and the scheduler."""
+"""kill -9 of the processes that send, of those above them, of the listener and of the scheduler."""
 
 from functools import partial
 
@@ -12,25 +12,25 @@ NAMES: dict[str, Role] = {"supervisor": "worker", "scheduler": "scheduler", "lis
 
 
 def run_workers(world: World) -> Result:
-    """Everybody who can be killed is, at random mails; an init system starts what nobody else does."""
+    """Kills every process that can be killed, at random mails. An init system starts those that nobody else starts."""
     with world.trial("workers killed") as trial:
         return _kill_them(trial, world.size(500, 20_000), world.size(1, 12))
 
 
 def run_parents(world: World) -> Result:
-    """Those who don't send are killed, and those who do end in order: nobody is told twice for it."""
+    """Kills the processes that don't send. Those that send end in order, and nobody is told twice."""
     with world.trial("all but the senders killed") as trial:
         return _kill_them(trial, world.size(400, 5_000), world.size(1, 4), spare_children=True)
 
 
 def run_workers_sqlite(world: World) -> Result:
-    """The same on SQLite, where a crash must leave a file that is whole."""
+    """Does the same on SQLite, where a crash must leave the file whole."""
     with world.trial("workers killed, SQLite", database="sqlite") as trial:
         return _kill_them(trial, world.size(200, 2_000), world.size(1, 5))
 
 
 def run_at_most_once(world: World) -> Result:
-    """With ON_UNKNOWN=fail nobody is told twice, whoever is killed."""
+    """Kills as `run_workers` does. With ON_UNKNOWN=fail nobody is told twice, whoever is killed."""
     with world.trial("workers killed, ON_UNKNOWN=fail", STOCKBELL_ON_UNKNOWN="fail") as trial:
         return _kill_them(trial, world.size(400, 20_000), world.size(1, 12), at_most_once=True)
 
@@ -87,14 +87,14 @@ def _look_at_the_file(trial: Trial) -> None:
 
 
 def run_uncommitted(world: World) -> Result:
-    """Those who send are killed while the database takes no outcomes: that is when most are uncommitted."""
+    """Kills the processes that send while the database takes no outcomes: then the most are uncommitted."""
     rounds = world.size(2, 10)
     mails = 500 * rounds
     with world.trial("killed while commits wait") as trial:
         trial.waiting("mug-1", mails)
         trial.start()
         for number in range(rounds):
-            # Both of them, so that each round's bound is that of two processes.
+            # Both children are killed, so that each round's bound is that of two processes.
             place = 200 + 500 * number
             bound = trial.system.children * trial.system.repeats_a_kill
             trial.at(place, "kill -9 of all children", partial(_hold_and_kill, trial), may_repeat=bound)
@@ -115,7 +115,7 @@ def _hold_and_kill(trial: Trial) -> bool:
 
 
 def run_listener(world: World) -> Result:
-    """The listener is killed when it has read events and can't commit them."""
+    """Kills the listener when it has read events and can't commit them."""
     rounds = world.size(2, 20)
     with world.trial("listener killed before its commit") as trial:
         for number in range(rounds):

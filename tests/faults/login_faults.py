@@ -1,4 +1,4 @@
-"""A relay with TLS and a login: in trouble at every step of the session, and not to be let in by for a while."""
+"""A relay with TLS and a login. It is in trouble at every step of the session, and lets nobody in for a while."""
 
 import random
 from collections import deque
@@ -15,25 +15,25 @@ from tests.relay import HOST, Answer, Do
 STEPS = ("greeting", "ehlo", "starttls", "tls", "auth", "mail", "rcpt", "data", "dot", "rset", "quit")
 GARBAGE = "what?"
 REPLIES: list[Answer] = ["421 4.3.2 not now", "451 4.3.0 not now", "554 5.3.0 no", GARBAGE]
-"""One of every class that is no go-ahead."""
+"""One reply of every class that is no go-ahead."""
 COMMANDS = ("mail", "rcpt", "data")
-"""What may come in one packet with a mail's content, or with RSET: the commands for the next mail."""
+"""The commands for the next mail. They may come in one packet with a mail's content, or with RSET."""
 ENDS: list[Answer] = [Do.DROP, Do.RESET, Do.HALF_CLOSE]
 SHARE = 0.3
-"""How often it is in trouble at a step, as long as it has some left."""
+"""How often the relay is in trouble at a step, as long as trouble is left for the step."""
 MORE = 5
-"""So many times as often it is in trouble with a single mail: a refused one is what RSET comes after."""
+"""How many times as often the relay is in trouble with a single mail: RSET comes after a refused mail."""
 MOST = 10
-"""It takes so many mails on a connection, so that there are many connections."""
+"""The most mails that the relay takes on a connection, so that there are many connections."""
 
 
 def run_starttls(world: World) -> Result:
-    """STARTTLS, one command at a time."""
+    """Uses STARTTLS, one command at a time."""
     return _troubled(world, "relay with STARTTLS in trouble", "starttls", pipelining=False)
 
 
 def run_tls(world: World) -> Result:
-    """TLS from the first octet on, pipelined."""
+    """Uses TLS from the first octet on, with pipelining."""
     return _troubled(world, "relay with TLS in trouble", "tls", pipelining=True)
 
 
@@ -41,7 +41,7 @@ def _troubled(world: World, name: str, security: Literal["starttls", "tls"], *, 
     relay = LoggingRelay(security=security, pipelining=pipelining)
     with world.trial(name, relay=relay) as trial:
         trial.is_every_refusal_logged = True
-        # Silence is borne for 30 s, and before that nobody knows.
+        # The program waits 30 s before it takes silence for trouble.
         kinds = [*REPLIES, *ENDS] if world.short else [*REPLIES, *ENDS, Do.SILENCE]
         relay.decide = Troubles(trial.chance, kinds, each=world.size(1, len(kinds))).decide
         trial.pause = world.size(0, 60)
@@ -53,7 +53,7 @@ def _troubled(world: World, name: str, security: Literal["starttls", "tls"], *, 
 
 
 class Troubles:
-    """`each` kinds for every step, in random order, and more at those that are about a mail, which meets each once."""
+    """`each` kinds of trouble for every step, in random order. Steps about a mail have more. A mail meets each once."""
 
     def __init__(self, chance: random.Random, kinds: list[Answer], each: int) -> None:
         self._chance = chance
@@ -62,10 +62,10 @@ class Troubles:
         }
         self._met: set[tuple[str, str]] = set()
         self._is_unheard = False
-        """Whether what was said last makes everybody leave, so that nobody hears what comes after it in its packet."""
+        """Whether the last reply makes everybody leave, so that nobody hears the replies after it in its packet."""
 
     def decide(self, step: str, whom: str | None) -> Answer | None:
-        """What to do at this step; nothing mostly."""
+        """Returns what to do at this step, which is mostly nothing."""
         self._is_unheard = self._is_unheard and step in COMMANDS
         answer = None if self._is_unheard else self._choose(step, whom)
         self._is_unheard |= answer == GARBAGE or (step == "rset" and answer is not None)
@@ -81,14 +81,14 @@ class Troubles:
             if (step, whom) in self._met:
                 return None
             self._met.add((step, whom))
-            if step == "dot" and left[0] is Do.SILENCE:  # which is borne for ten minutes
+            if step == "dot" and left[0] is Do.SILENCE:  # the program waits ten minutes for this reply
                 left.popleft()
                 return None
         return left.popleft()
 
 
 def run_locked(world: World) -> Result:
-    """For a while it shows another's certificate, for a while it does not know our password: nobody fails for it."""
+    """Shows another host's certificate for a while, and does not know our password for a while. Nobody fails for it."""
     mails = world.size(120, 2_000)
     relay = LoggingRelay(security="starttls")
     users = relay.users
@@ -108,7 +108,7 @@ def run_locked(world: World) -> Result:
 
 
 def _locked(trial: Trial, lock: Callable[[], None], unlock: Callable[[], None]) -> None:
-    """Who is connected is asked to come again, and can't, until it is known that our settings are to blame."""
+    """Asks all who are connected to come again. They can't, until it is known that our settings are to blame."""
     lock()
     trial.relay.decide = lambda step, _whom: "421 4.3.2 restarting" if step == "mail" else None
     trial.soon(partial(_unlocked, trial, unlock))

@@ -1,4 +1,4 @@
-"""What may be sent, and how often Redis may be lost, without anybody growing for it."""
+"""No process grows, however much is sent and however often Redis is lost."""
 
 from pathlib import Path
 
@@ -7,14 +7,14 @@ from tests.faults.trial import Result, Trial, World
 from tests.polling import eventually
 
 MAILS_MB = 5, 10
-"""How much a process may grow after the first mails: less than if it kept them, and where they are many, by far."""
+"""How much a process may grow after the first mails: less than if it kept them, and far less if they are many."""
 RECONNECTS_MB = 5
 LISTENING = "xreadgroup", "brpop"
-"""What those who wait for events and for bells have said last."""
+"""The last commands of the processes that wait for events and for bells."""
 
 
 def run_mails(world: World) -> Result:
-    """Every process is as large after the last mail as it was after the first ones, but for a few MB."""
+    """Checks that every process is as large after the last mail as after the first ones, but for a few MB."""
     mails = world.size(8_000, 200_000)
     with world.trial("memory, mails") as trial:
         trial.waiting("mug-1", mails)
@@ -27,7 +27,7 @@ def run_mails(world: World) -> Result:
 
 
 def run_reconnects(world: World) -> Result:
-    """Redis ends every connection, again and again; all are made anew, and nothing is kept of the old ones."""
+    """Ends every connection to Redis, again and again. All are made anew, and nothing is kept of the old ones."""
     times = world.size(6, 1_000)
     with world.trial("memory, Redis reconnects") as trial:
         trial.waiting("mug-1", 20)
@@ -37,7 +37,7 @@ def run_reconnects(world: World) -> Result:
         trial.settle()
         sizes: dict[int, float] = {}
         for number in range(times):
-            # An event, since a listener waits for longer each time that it is cut off before it read anything.
+            # An event, since a listener waits longer each time that it is cut off before it has read anything.
             trial.system.publish(catalogItemId="mug-2", quantity=0)
             eventually(lambda: _is_listened(trial), until="all are connected again, and have work")
             if number == times // world.size(2, 10):
@@ -69,7 +69,7 @@ def _judged(trial: Trial, before: dict[int, float], limit: int) -> Result:
 
 
 def _sizes(trial: Trial) -> dict[int, float]:
-    """MB of every process that was started, and of those below."""
+    """Returns the MB of every process that was started, and of those below."""
     pids = [pid for process in trial.system.processes for pid in (process.pid, *descendants(process.pid))]
     return {pid: _resident(pid) for pid in pids}
 

@@ -1,7 +1,7 @@
-"""`python -m tests.faults.mutations`: takes safeguards out of the program, and looks whether anybody notices.
+"""`python -m tests.faults.mutations`: takes safeguards out of the program, and checks whether anybody notices.
 
-Each mutation is made in a copy of the tree, where one scenario is run, mostly in its short form: it has to go red, and
-for the right reason. Exit code 1 if one stays green.
+Each mutation is made in a copy of the tree. One scenario runs there, mostly in its short form. It has to go red, and
+for the right reason. The exit code is 1 if one stays green.
 """
 
 import argparse
@@ -27,14 +27,14 @@ PATIENCE = 20
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """One text is replaced by another in one file, where it has to be exactly once."""
+    """The replacement of one text by another in one file, where it has to be exactly once."""
 
     file: str
     old: str
     new: str
 
     def places(self, tree: Path) -> int:
-        """How often the text is there."""
+        """Returns how often the text is there."""
         return (tree / self.file).read_text().count(self.old)
 
     def apply(self, tree: Path) -> None:
@@ -46,12 +46,12 @@ class Edit:
 
 @dataclass(frozen=True, slots=True)
 class Mutation:
-    """A safeguard that is taken out, who has to notice, and in which words."""
+    """A safeguard that is taken out, the scenario that has to notice, and the words in which it does."""
 
     name: str
     scenario: str
     words: str
-    """A regular expression for the breach that is the right one."""
+    """A regular expression for the right breach."""
     edits: Sequence[Edit]
     is_short: bool = True
     """Whether the scenario's short form suffices."""
@@ -83,7 +83,7 @@ MUTATIONS = (
         ],
     ),
     Mutation(
-        # Each alone is covered by the other.
+        # Either safeguard alone is covered by the other.
         "trust in the lease, and the limit on how late a mail may go out",
         "frozen",
         "twice for no reason",
@@ -162,7 +162,7 @@ MUTATIONS = (
         [_OUTCOMES_NOT_KEPT],
     ),
     Mutation(
-        # Short locks are waited for.
+        # The program waits for short locks.
         "outcomes are kept while SQLite is locked",
         "sqlite",
         "twice for no reason",
@@ -267,7 +267,7 @@ MUTATIONS = (
         [_UNKNOWN_IS_TOLD],
     ),
     Mutation(
-        # In the same run, and in those after it: each alone is covered by the other.
+        # It takes over in the same run, and in later ones. Either safeguard alone is covered by the other.
         "the next relay takes over",
         "failover",
         "a relay takes what is due",
@@ -432,10 +432,10 @@ def _options() -> argparse.Namespace:
 
 
 def _breaches(mutation: Mutation, seed: str) -> list[str]:
-    """What the scenario finds in the program without this safeguard."""
+    """Returns what the scenario finds in the program without this safeguard."""
     with tempfile.TemporaryDirectory(prefix="stockbell-mutation-") as name:
         tree = Path(name)
-        tree.chmod(0o755)  # PostgreSQL may have to run as somebody else
+        tree.chmod(0o755)  # PostgreSQL may have to run as another user
         for each in COPIED:
             source = ROOT / each
             (shutil.copytree if source.is_dir() else shutil.copy)(source, tree / each)

@@ -1,4 +1,4 @@
-"""One row whose mail kills whoever sends it, again and again: it fails, alone, and nobody else for it."""
+"""One row whose mail kills every process that sends it. The row fails, alone, and nobody else fails for it."""
 
 import os
 import signal
@@ -9,11 +9,11 @@ from worker.store.sweep import MOST_RESCUES
 
 MOST_DEATHS = MOST_RESCUES + 1
 SURVIVED = MOST_RESCUES - 1
-"""So many deaths are behind it where a run is short: each takes a lease."""
+"""How many deaths have happened before a short run. Each takes a lease."""
 
 
 def run(world: World) -> Result:
-    """Whenever the relay is told of that recipient, the process that says so is killed."""
+    """Kills the process that tells the relay of that recipient, every time."""
     mails, before = world.size(200, 2_000), world.size(SURVIVED, 0)
     victim = f"mug-1-{mails // 2}@customer.example"
     with world.trial("a row that kills its worker") as trial:
@@ -35,7 +35,7 @@ def run(world: World) -> Result:
 
 
 def _kill_the_sender(trial: Trial, victim: str, deaths: list[int], stage: str, recipient: str | None) -> None:
-    """In the relay's thread; not for ever, should nobody ever call it a day."""
+    """Kills the sender, in the relay's thread. Stops after a number of kills, in case nobody else stops it."""
     if (stage, recipient) == ("rcpt", victim) and len(deaths) < 2 * MOST_DEATHS:
         (sender,) = [pid for pid, held in trial.system.holders().items() if victim in held]
         os.kill(sender, signal.SIGKILL)

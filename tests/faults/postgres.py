@@ -1,4 +1,4 @@
-"""A PostgreSQL that may be restarted, frozen and cut off. What it says is committed survives all of that."""
+"""A PostgreSQL that can be restarted, frozen and cut off. Data that it calls committed survives all of that."""
 
 import os
 import random
@@ -23,13 +23,13 @@ from tests.ports import free_port
 from worker.migrations import migrate
 
 OPTIONS = ("-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=", "-c", "max_connections=200")
-# The machine stays up, so nothing has to reach the disk; but commits are written before they are answered.
+# The machine stays up, so nothing has to reach the disk. But commits are written before they are answered.
 QUICK = ("-c", "fsync=off", "-c", "full_page_writes=off")
 STOPS = {"fast": signal.SIGINT, "immediate": signal.SIGQUIT}
 
 
 class PostgresServer:
-    """One server at one port; a context manager."""
+    """One server at one port. It is a context manager."""
 
     def __init__(self, directory: Path) -> None:
         self._home = directory / "postgres"
@@ -52,12 +52,12 @@ class PostgresServer:
         self.stop("immediate")
 
     def start(self) -> None:
-        """Starts with the data that is there, and waits until it lets somebody in."""
+        """Starts with the data that is there, and waits until the server lets somebody in."""
         self._process = self._run("postgres", "-D", "data", "-p", str(self._port), *OPTIONS, *QUICK)
         eventually(self._lets_in, until="PostgreSQL lets somebody in")
 
     def stop(self, how: Literal["fast", "immediate"]) -> None:
-        """Ends it: in order, or as a crash would."""
+        """Ends the server: in order, or as a crash would."""
         if self._process is not None:
             self.resume()
             self._process.send_signal(STOPS[how])
@@ -69,14 +69,14 @@ class PostgresServer:
         self.start()
 
     def pause(self) -> None:
-        """Freezes all of it: connections stay, and nobody answers."""
+        """Freezes the whole server: connections stay, and nobody answers."""
         self._signal(signal.SIGSTOP)
 
     def resume(self) -> None:
         self._signal(signal.SIGCONT)
 
     def cut(self, chance: random.Random) -> int:
-        """Ends some of the program's connections, whatever they are doing; returns how many."""
+        """Ends some of the program's connections, whatever they are doing. Returns how many."""
         return self._cut("true", chance, share=0.7)
 
     def cut_all(self) -> int:
@@ -97,23 +97,23 @@ class PostgresServer:
         return len(pids)
 
     def execute(self, statement: str, url: str | None = None) -> None:
-        """What only an admin may do; in the database of this URL, else in none of ours."""
+        """Does what only an admin may do: in the database of this URL, or in none of ours."""
         with closing(psycopg.connect(plain(url or self._at("postgres")), autocommit=True)) as connection:
             connection.execute(statement.encode())
 
     def ask(self, question: str, url: str, *values: object) -> int:
-        """A number that PostgreSQL knows, by a connection of its own."""
+        """Returns a number that PostgreSQL knows, over a connection of its own."""
         with closing(psycopg.connect(plain(url), autocommit=True)) as connection:
             (answer,) = connection.execute(question.encode(), values).fetchone() or (0,)
             return int(answer)
 
     def deadlocks(self, url: str) -> int:
-        """How many there were in a database, as far as it has counted them."""
+        """Returns how many deadlocks there were in a database, as far as it has counted them."""
         return self.ask("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()", url)
 
     @contextmanager
     def database(self) -> Iterator[str]:
-        """The URL of a new database with our tables and no rows."""
+        """Yields the URL of a new database with our tables and no rows."""
         name = f"faults_{uuid4().hex}"
         self.execute(f"CREATE DATABASE {name} TEMPLATE template")
         try:

@@ -1,4 +1,4 @@
-"""The database: restarted, cut off, frozen, locked. Outcomes that could not be committed are kept, and none is lost."""
+"""The database is restarted, cut off, frozen, locked. Outcomes that can't be committed are kept, and none is lost."""
 
 import time
 from functools import partial
@@ -10,7 +10,7 @@ AWAY_SECONDS = int(LEASE) + 1, int(4 * LEASE)
 
 
 def run_postgresql(world: World) -> Result:
-    """One server, restarted in order and as by a crash, its connections ended, and a table locked."""
+    """Restarts one server in order and as by a crash, ends its connections, and locks a table."""
     mails, rounds = world.size(600, 20_000), world.size(1, 4)
     with world.trial("PostgreSQL broken") as trial:
         items = ["mug-0", "mug-1"]
@@ -39,7 +39,7 @@ def _lock(trial: Trial) -> None:
 
 
 def run_away(world: World) -> Result:
-    """Away for longer than a lease: afterwards everybody looks dead, and nobody may be rescued for it."""
+    """Takes PostgreSQL away for longer than a lease. Then every process looks dead. Nobody may be rescued for it."""
     mails, rounds, seconds = world.size(300, 10_000), world.size(1, 4), world.size(*AWAY_SECONDS)
     with world.trial("PostgreSQL away longer than a lease") as trial:
         trial.waiting("mug-1", mails)
@@ -70,7 +70,7 @@ def _stop(trial: Trial, seconds: float) -> None:
 
 
 def run_sqlite(world: World) -> Result:
-    """Another program writes to the file, and takes its time."""
+    """Lets another program write to the file, and take its time."""
     mails, rounds, seconds = world.size(200, 2_000), world.size(1, 4), world.size(2, 20)
     with world.trial("SQLite locked", database="sqlite") as trial:
         everybody = trial.waiting("mug-1", mails)
@@ -83,7 +83,7 @@ def run_sqlite(world: World) -> Result:
 
 
 def _lock_file(trial: Trial, seconds: float) -> None:
-    """When mails are with the relay, whose outcomes then have to wait."""
+    """Locks the file when mails are with the relay. Their outcomes then have to wait."""
     trial.until_held()
     with trial.system.locked("request"):
         trial.relay.let_go()

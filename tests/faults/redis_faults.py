@@ -1,4 +1,4 @@
-"""Redis: killed, emptied, frozen, cut off, full, read-only. Whoever was woken is told; later events are heard."""
+"""Redis is killed, emptied, frozen, cut off, full, read-only. Whoever was woken is told. Later events are heard."""
 
 import time
 from collections.abc import Callable
@@ -16,7 +16,7 @@ End = Callable[[], object]
 
 
 def run(world: World) -> Result:
-    """One trouble after the other, each while there are bells in the queue, and a new event after each."""
+    """Makes one trouble after the other, each while there are bells in the queue. A new event comes after each."""
     mails, rounds = world.size(80, 1_000), world.size(1, 3)
     with world.trial("Redis broken") as trial:
         seconds = world.size(*FREEZE_SECONDS)
@@ -41,7 +41,7 @@ def run(world: World) -> Result:
         for item, what in zip(items, order, strict=False):
             begin, end = troubles[what]
             place = len(trial.relay.mails) + trial.chance.randrange(1, mails // 2)
-            # In this order: what is published after `_break` has looked, and before it breaks, is in nobody's hands.
+            # In this order: if the event came after `_break` has looked, but before it breaks, nobody would have it.
             trial.publish(item)
             trial.at(place, what, partial(_break, trial, begin, end), is_instant=True)
             trial.until_broken()
@@ -51,7 +51,7 @@ def run(world: World) -> Result:
 
 
 def _lose_every_bell(trial: Trial, mails: int) -> None:
-    """Emptied when all bells are in the queue, and no worker is there to ring again."""
+    """Empties Redis when all bells are in the queue, and no worker is there to ring again."""
     trial.waiting("mug", mails)
     trial.start(worker=0)
     trial.publish("mug")
@@ -63,7 +63,7 @@ def _lose_every_bell(trial: Trial, mails: int) -> None:
 
 
 def _break(trial: Trial, begin: Callable[[], object], end: End | None) -> bool:
-    """Not before the event is acknowledged: until then it is Redis's to keep."""
+    """Breaks only when the event is acknowledged. Until then Redis has to keep it."""
     if not trial.system.settled_events():
         return False
     begin()
@@ -83,7 +83,7 @@ def _cut(trial: Trial) -> None:
 
 
 def _relent(trial: Trial, command: list[str]) -> None:
-    """When all has been tried that can be without it."""
+    """Ends the trouble when everything that can be tried during it has been tried."""
     trial.until_quiet()
     _say(trial, command)
 

@@ -1,4 +1,4 @@
-"""The relay of the fault tests: notes whom it took a mail for before it says so, and whom it refused."""
+"""The relay of the fault tests. It notes each mail that it takes, before it says so, and each refusal."""
 
 from collections.abc import Callable, Collection
 from typing import Literal
@@ -14,7 +14,7 @@ USER = "shop"
 
 
 class LoggingRelay(ScriptedRelay):
-    """Its logs are `mails` and `refusals`. Used as the acceptance tests use theirs."""
+    """A relay with the logs `mails` and `refusals`. It is used as the acceptance tests use theirs."""
 
     def __init__(
         self,
@@ -26,24 +26,24 @@ class LoggingRelay(ScriptedRelay):
         self.mails: list[Mail] = []
         self.refusals: list[Refusal] = []
         self.taken = 0
-        """How many of the mails it took itself, where the log is one of several relays."""
+        """How many mails this relay took itself, if several relays share the log."""
         self.troubles = 0
-        """How often it did anything but its duty."""
+        """How often the relay did anything but its duty."""
         self.watch: Callable[[int], None] = lambda _number: None
-        """Called with the number of each mail that it took, before it says so."""
+        """Called with the number of each mail that the relay took, before it says so."""
 
     def log_to(self, other: "LoggingRelay") -> None:
-        """From now on there is one log, that of the other."""
+        """Shares the log of the other relay from now on."""
         self.mails, self.refusals = other.mails, other.refusals
 
     def hold_back(self, recipients: Collection[str]) -> None:
-        """From now on, until `let_go`, replies to these people's mails wait. Called in the relay's thread."""
+        """Holds back the replies to these people's mails, until `let_go`. Called in the relay's thread."""
         held = frozenset(recipients)
         self._released.clear()
         self.decide = lambda stage, recipient: Do.HOLD if stage == "dot" and recipient in held else None
 
     def let_go(self) -> None:
-        """The replies that were held back are said."""
+        """Sends the replies that were held back."""
         self.decide = None
         self.release()
 

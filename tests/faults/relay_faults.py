@@ -1,4 +1,4 @@
-"""The relay: refuses at every stage, leaves at every stage, is away, is picky about connections."""
+"""The relay refuses at every stage, leaves at every stage, is away, is picky about connections."""
 
 import random
 import time
@@ -15,7 +15,7 @@ PERSONAL: dict[str, list[Answer]] = {
     "data": ["451 4.3.0 not now", "554 5.6.0 not such a mail"],
     "dot": ["451 4.3.0 not now", "554 5.6.0 not such a mail", Do.DROP, Do.TAKE_AND_DROP],
 }
-"""What it says of one mail."""
+"""What the relay says about one mail."""
 GENERAL: dict[str, list[Answer]] = {
     "connect": [Do.DROP],
     "greeting": ["421 4.3.2 not now", "554 5.3.0 not you", Do.DROP],
@@ -25,24 +25,24 @@ GENERAL: dict[str, list[Answer]] = {
     "data": [Do.DROP, "421 4.3.2 not now"],
     "rset": [Do.DROP],
 }
-"""What is about the relay itself, and costs nobody a try."""
+"""What the relay says about itself. It costs nobody a try."""
 SHARE = 0.15
-"""How many mails it says something about, at each of their stages."""
+"""The share of mails about which the relay says something, at each of their stages."""
 RARE = 0.02
-"""How often it is unwell."""
+"""How often the relay says something about itself."""
 LATE, TOO_LATE = 0.6, 60
-"""Seconds that a tarpit takes for a reply; the second is longer than anybody waits, but for a verdict."""
+"""Seconds that a tarpit takes for a reply. Nobody waits as long as the second, except for a verdict."""
 
 Decide = Callable[[str, str | None], Answer | None]
 
 
 def run_pipelined(world: World) -> Result:
-    """Refusals and drops at random, with pipelining."""
+    """Refuses and drops at random, with pipelining."""
     return _refusals(world, "relay refuses and drops, pipelined", pipelining=True)
 
 
 def run_plain(world: World) -> Result:
-    """The same, one command at a time."""
+    """Does the same, one command at a time."""
     return _refusals(world, "relay refuses and drops, plain", pipelining=False)
 
 
@@ -59,7 +59,7 @@ def _refusals(world: World, name: str, *, pipelining: bool) -> Result:
 
 
 def _moods(chance: random.Random) -> Decide:
-    """Each recipient may be refused at each stage once; an outcome that is lost twice more would fail them."""
+    """Refuses each recipient at each stage once at most. If an outcome were lost twice more, they would fail."""
     asked: dict[tuple[str, str | None], int] = defaultdict(int)
 
     def decide(stage: str, recipient: str | None) -> Answer | None:
@@ -75,7 +75,7 @@ def _moods(chance: random.Random) -> Decide:
 
 
 def run_slow(world: World) -> Result:
-    """Some verdicts take longer than two leases: nobody else may take such a mail for lost."""
+    """Takes longer than two leases for some verdicts. Nobody else may take such a mail for lost."""
     mails = world.size(80, 1_000)
     with world.trial("relay slower than a lease") as trial:
         slow = {f"mug-1-{number}@customer.example" for number in trial.chance.sample(range(mails), 6)}
@@ -89,7 +89,7 @@ def run_slow(world: World) -> Result:
 
 
 def run_limits(world: World) -> Result:
-    """It takes every second connection, three at a time, twenty mails on each; and for a while none at all."""
+    """Takes every second connection, three at a time, twenty mails on each. For a while it takes none at all."""
     mails = world.size(300, 5_000)
     with world.trial("relay away, and picky") as trial:
         trial.relay.decide = partial(_picky, trial)
@@ -114,7 +114,7 @@ def _picky(trial: Trial, stage: str, place: str | None) -> Answer | None:
 
 
 def _away(trial: Trial) -> None:
-    """Verdicts are held back until it is gone: there are mails left, by which that is found out."""
+    """Stops the relay while verdicts are held back. So mails are left, and the program finds out by them."""
     trial.relay.stop()
     trial.relay.decide = partial(_picky, trial)
     eventually(lambda: trial.system.breaker().state == "open", 60, until="the breaker opens")
@@ -123,7 +123,7 @@ def _away(trial: Trial) -> None:
 
 
 def run_tarpit(world: World) -> Result:
-    """Every reply is late, so that a mail takes longer than any slice, and comes octet by octet; some take too long."""
+    """Sends every reply late, so that a mail takes longer than any slice, and octet by octet. Some take too long."""
     mails = world.size(16, 200)
     with world.trial("relay is a tarpit", pipelining=False) as trial:
         trial.relay.piece = 1

@@ -10,11 +10,11 @@ from tests.faults.trial import Result, Trial, World
 from tests.relay import Answer, Later
 
 QUICK, SLOW, SLOW_SHARE = Later(0.01), Later(0.3), 0.1
-"""How long verdicts take, so that mails are on their way whenever somebody is asked to end."""
+"""How long verdicts take. So mails are on their way whenever a process is asked to end."""
 
 
 def run(world: World) -> Result:
-    """1 -> 4 -> 1 workers by SIGTERM, then every process is replaced by a new one; each time amid an item's mails."""
+    """Goes from 1 to 4 to 1 workers by SIGTERM, then replaces every process. Each step comes amid an item's mails."""
     mails, rounds = world.size(100, 400), world.size(1, 13)
     with world.trial("scaled and restarted by SIGTERM", workers=1) as trial:
         trial.relay.decide = partial(_slowly, random.Random(world.seed))
@@ -29,14 +29,14 @@ def run(world: World) -> Result:
 
 
 def _slowly(chance: random.Random, stage: str, _recipient: str | None) -> Answer | None:
-    """Some verdicts take their time."""
+    """Lets some verdicts take their time."""
     if stage != "dot":
         return None
     return SLOW if chance.random() < SLOW_SHARE else QUICK
 
 
 def amid(trial: Trial, item: str, mails: int, what: str, action: partial[None]) -> None:
-    """Done in the middle of the mails about an item."""
+    """Does something in the middle of the mails about an item."""
     trial.waiting(item, mails)
     trial.at(len(trial.relay.mails) + trial.chance.randrange(mails // 4, mails // 2), what, action, is_instant=True)
     trial.publish(item)
@@ -44,7 +44,7 @@ def amid(trial: Trial, item: str, mails: int, what: str, action: partial[None]) 
 
 
 def replace(trial: Trial, role: Role, item: str, mails: int) -> None:
-    """The old one is asked to end when the new one is there."""
+    """Asks the old process to end when the new one is there."""
     up = trial.system.ready(role)
     trial.system.fill(role, 2)
     trial.until_ready(role, up + 1)

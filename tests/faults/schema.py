@@ -1,4 +1,4 @@
-"""A database is migrated under those who work on it: expanded, then, when nobody needs it any more, contracted."""
+"""A database is migrated while processes work on it: first expanded, then contracted when its old parts are unused."""
 
 import shutil
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ def upgrade() -> None:
     {changes}
 """
 _EXPAND = (
-    # Tables are locked in another order than by those who work, and an index on a large one takes its time.
+    # These lock tables in another order than working processes do, and an index on a large table takes its time.
     'op.add_column("request", sa.Column("note", sa.Text(), nullable=True))',
     'op.create_index("request_note", "request", ["note"])',
     'op.execute("SELECT pg_sleep(1)")',
@@ -44,13 +44,13 @@ _CONTRACT = (
 )
 
 MOST_ITEMS = 100
-"""Told while a migration runs; then it should have been done long ago."""
+"""The most items that are told while a migration runs. The migration should be done long before."""
 
 
 def run(world: World) -> Result:
-    """Each release brings a revision: it is applied amid mails, and the processes are replaced one by one after it.
+    """Applies the revision of each release amid mails, and then replaces the processes one by one.
 
-    Until then the old ones work on the new schema. So does one that is started again.
+    Until they are replaced, the old processes work on the new schema. So does one that is started again.
     """
     mails, rounds = world.size(100, 500), world.size(1, 4)
     with _releases(world) as directory, world.trial("migrated under load") as trial:
@@ -80,7 +80,7 @@ def _releases(world: World) -> Iterator[Path]:
 
 
 def _release(directory: Path, number: int) -> Path:
-    """The program as it is, but for `number` revisions more."""
+    """Makes a copy of the program with `number` more revisions, and returns its directory."""
     tree = directory / str(number)
     for each in ("worker", "config", "templates"):
         shutil.copytree(ROOT / each, tree / each)
@@ -98,9 +98,10 @@ def _revision(number: int) -> str:
 
 
 def _migrate(trial: Trial, release: Path, mails: int) -> None:
-    """As ops do: by a process of the new release, while those of the old one tell one item's customers after another's.
+    """Migrates as ops do: by a process of the new release.
 
-    They sign up meanwhile, too.
+    Meanwhile the processes of the old release tell the customers of one item after another. Customers also sign up
+    meanwhile.
     """
     migration = trial.system.start("migrate", PYTHONPATH=str(release))
     for number in range(MOST_ITEMS):
@@ -114,7 +115,7 @@ def _migrate(trial: Trial, release: Path, mails: int) -> None:
 
 
 def _check_the_old_one(trial: Trial) -> None:
-    """It says that the schema is newer, and works."""
+    """Checks that the old release says that the schema is newer, and works."""
     answer = trial.system.run_anew("status", "--json")
     trial.expect_that(answer.returncode == 0, f"`status` ended with {answer.returncode}")
     trial.expect_that("schema.newer" in answer.stderr, "`status` said nothing about a newer schema")

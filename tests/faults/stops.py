@@ -9,14 +9,14 @@ from tests.faults.trial import Result, Trial, World
 from tests.polling import eventually
 
 ON_ITS_WAY = 2 * CONNECTIONS
-"""What a child may have written to its connections, the commands of the next mails included."""
+"""What a child may have written to its connections, including the commands of the next mails."""
 ENOUGH = 4 * ON_ITS_WAY
 
 
 def run(world: World) -> Result:
-    """What it held is rescued and sent by others; when it goes on it may repeat what it had on its connections.
+    """Freezes a child. Others rescue and send what it held. When it goes on, it may repeat what its connections held.
 
-    It goes on just while others send what it held: their claims must not be touched.
+    It goes on just while others send what it held. It must not touch their claims.
     """
     mails, rounds = world.size(600, 20_000), world.size(1, 8)
     with world.trial("child frozen longer than its lease") as trial:
@@ -25,7 +25,7 @@ def run(world: World) -> Result:
             trial.waiting(item, mails // rounds)
         trial.start()
         for number, item in enumerate(items):
-            # In the middle of a slice that is well under way, so that it holds a good many.
+            # In the middle of a slice that is well under way, so that the child holds many requests.
             place = mails // rounds * number + mails // rounds // 3
             bound = trial.system.repeats_a_kill
             trial.at(place, "SIGSTOP of a child", lambda: freeze_a_sender(trial), may_repeat=bound, is_instant=True)
@@ -35,7 +35,10 @@ def run(world: World) -> Result:
 
 
 def freeze_a_sender(trial: Trial) -> bool:
-    """A child that holds more than fits on its connections; it goes on when others send that. False: there is none."""
+    """Freezes a child that holds more than fits on its connections. The child goes on when others send that.
+
+    Returns False if there is no such child.
+    """
     victim, held = max(trial.system.holders().items(), key=lambda holder: len(holder[1]), default=(0, []))
     if len(held) <= ENOUGH or victim not in trial.system.pool_children():
         return False
@@ -50,7 +53,7 @@ def freeze_a_sender(trial: Trial) -> bool:
 
 
 def _thaw(trial: Trial, victim: int) -> None:
-    """When somebody else has been given what it held, and is being kept waiting for the replies."""
+    """Lets the child go on when somebody else was given what it held, and is being kept waiting for the replies."""
     eventually(lambda: trial.relay.holding, 60, until="what it held is sent by somebody else")
     assert is_alive(victim)
     os.kill(victim, signal.SIGCONT)

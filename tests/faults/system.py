@@ -1,4 +1,4 @@
-"""The program under test: its real processes, what may be done to them, and what they left behind."""
+"""The program under test: its real processes, what can be done to them, and what they left behind."""
 
 import os
 import random
@@ -27,7 +27,7 @@ Role = Literal["listener", "worker", "scheduler"]
 
 COMMANDS: dict[Role, str] = {"listener": "listen", "worker": "work", "scheduler": "schedule"}
 READY: dict[Role, str] = {"listener": "listener.started", "worker": "worker.ready", "scheduler": "scheduler.started"}
-"""What each logs when it is up."""
+"""The event that each process logs when it is up."""
 STREAM, BELLS = "inventory:events", "stockbell:bells"
 SECONDS_TO_END = 30
 
@@ -71,18 +71,18 @@ class System(Stockbell):
         *,
         quick: bool = False,
     ) -> None:
-        """`quick`: processes begin as copies of one that is loaded, and cost a quarter of the time to start."""
+        """`quick`: processes begin as copies of one that is loaded, which takes a quarter of the time."""
         super().__init__(url, redis_server, relay, directory)
         self.url = url
         self.environment["SMTP_URL"] = relay.url
         self.redis = redis_server
         self.is_quick = quick
         self.children = workers
-        """Of each worker."""
+        """The number of children of each worker."""
         self.roles: dict[Role, list[Process]] = {role: [] for role in COMMANDS}
 
     def _start(self, command: Sequence[str], environment: Mapping[str, str], log: Path) -> Process:
-        is_ours = environment.get("PYTHONPATH") == os.environ.get("PYTHONPATH")  # else another release
+        is_ours = environment.get("PYTHONPATH") == os.environ.get("PYTHONPATH")  # else it is another release
         if self.is_quick and is_ours:
             return prompt().start(*command, environment=environment, directory=self._directory, log=log)
         return super()._start(command, environment, log)
@@ -98,21 +98,21 @@ class System(Stockbell):
         self.roles[role] = running
 
     def ready(self, role: Role) -> int:
-        """How many processes of a role have said, since the beginning, that they are up."""
+        """Returns how many processes of a role have said, since the beginning, that they are up."""
         return self.logs().count(f'"{READY[role]}"')
 
     def end(self, processes: Collection[Process]) -> list[int | str]:
-        """Stops processes in order; returns how those ended that did not end as they should."""
+        """Stops processes in order. Returns how those ended that did not end as they should."""
         for process in processes:
             process.terminate()
         return self.wait_for(processes)
 
     def wait_for(self, processes: Collection[Process]) -> list[int | str]:
-        """Those who were asked to end; returns how those ended that did not end as they should."""
+        """Waits for processes that were asked to end. Returns how those ended that did not end as they should."""
         return [code for code in map(_code, processes) if code != 0]
 
     def end_all(self) -> list[int | str]:
-        """Stops all that was started and still runs, once it is up: before, SIGTERM just ends a process."""
+        """Stops all that was started and still runs, once it is up. Before that, SIGTERM just ends a process."""
         eventually(self._are_up, 60, until="all that runs is up")
         return self.end([process for process in self.processes if process.poll() is None])
 
@@ -126,26 +126,26 @@ class System(Stockbell):
         )
 
     def longest_log(self) -> int:
-        """In bytes."""
+        """Returns the size of the longest log in bytes."""
         return max(log.stat().st_size for log in self._directory.glob("*.log"))
 
     # Who may be killed
 
     def pool_parents(self) -> list[int]:
-        """The Celery workers, one below each `stockbell work`."""
+        """Returns the Celery workers, one below each `stockbell work`."""
         return [pid for worker in self.roles["worker"] for pid in children(worker.pid) if is_alive(pid)]
 
     def pool_children(self) -> list[int]:
-        """Those who send."""
+        """Returns the processes that send."""
         return [pid for parent in self.pool_parents() for pid in children(parent) if is_alive(pid)]
 
     def everybody(self) -> list[int]:
-        """All processes."""
+        """Returns all processes."""
         started = [process.pid for process in self.processes if process.poll() is None]
         return [pid for each in started for pid in (each, *descendants(each))]
 
     def holders(self) -> dict[int, list[str]]:
-        """Whose claims each process holds, oldest first."""
+        """Returns the addresses whose claims each process holds, oldest first."""
         held: dict[int, list[str]] = {}
         for row in self._database.read(_all, _HOLDERS):
             held.setdefault(int(row.host.rpartition(":")[2]), []).append(row.email)
@@ -158,11 +158,11 @@ class System(Stockbell):
 
     @property
     def connections(self) -> int:
-        """Of one child."""
+        """How many connections one child has."""
         return CONNECTIONS
 
     def has_survived(self, address: str, deaths: int) -> None:
-        """As if so many processes had died that held this row."""
+        """Makes it look as if so many processes had died that held this row."""
         with self._database._engine.begin() as connection:
             connection.execute(_AGE, {"address": address, "deaths": deaths})
 
@@ -188,7 +188,7 @@ class System(Stockbell):
         return [Try(row.email, row.event, row.smtp_code) for row in self._database.read(_all, _TRIES)]
 
     def stories(self, words: str) -> list[str]:
-        """The attempt log of everybody named in these words, a line for each try."""
+        """Returns the attempt log of everybody named in these words, a line for each try."""
         named = [row for row in self._database.read(_all, _STORY) if row.email in words]
         return [" ".join(map(str, row)) for row in named]
 
@@ -198,7 +198,7 @@ class System(Stockbell):
             shutil.copy(log, directory)
 
     def unresolved(self) -> dict[str, int] | None:
-        """How many are neither told nor failed, for each item; None while the database is away."""
+        """Returns how many are neither told nor failed, for each item, or None while the database is away."""
         try:
             return {row.item: row.number for row in self._database.read(_all, _LEFT)}
         except DatabaseAway:
@@ -206,34 +206,34 @@ class System(Stockbell):
 
     @property
     def is_on_sqlite(self) -> bool:
-        """Else on PostgreSQL."""
+        """Whether the database is SQLite. Else it is PostgreSQL."""
         return self._database.dialect == "sqlite"
 
     def damage(self) -> list[str]:
-        """What SQLite finds wrong with its file."""
+        """Returns what SQLite finds wrong with its file."""
         found = self._database.read(_all, text("PRAGMA integrity_check"))
         return [str(line) for (line,) in found if line != "ok"]
 
     def bells(self) -> int:
-        """How many are in the queue."""
+        """Returns how many bells are in the queue."""
         with self.redis.client() as client:
             number: Any = client.llen(BELLS)
         return int(number)
 
     def unread(self) -> int:
-        """How many entries of the stream no listener has been given yet."""
+        """Returns how many entries of the stream no listener has been given yet."""
         with self.redis.client() as client:
             entries = client.xrange(STREAM)
         last = self.last_read()
         return sum(_order(entry) > last for entry, _ in entries)
 
     def pending(self) -> int:
-        """How many entries were read and not acknowledged."""
+        """Returns how many entries were read and not acknowledged."""
         with self.redis.client() as client:
             return sum(group["pending"] for group in _groups(client))
 
     def settled_events(self) -> bool:
-        """Whether every event was read and acknowledged."""
+        """Returns whether every event was read and acknowledged."""
         with self.redis.client() as client:
             groups = _groups(client)
             newest = client.xrevrange(STREAM, count=1)
@@ -244,14 +244,14 @@ class System(Stockbell):
         )
 
     def last_read(self) -> tuple[int, int]:
-        """The place in the stream up to which a listener was given entries."""
+        """Returns the place in the stream up to which a listener was given entries."""
         with self.redis.client() as client:
             groups = _groups(client)
         return _order(groups[0]["last-delivered-id"]) if groups else (0, 0)
 
 
 def _groups(client: redis.Redis) -> Any:
-    """What Redis knows of our consumer group, which is the only one; nothing before there is one."""
+    """Returns what Redis knows about our consumer group, which is the only one, or nothing before there is one."""
     try:
         return client.xinfo_groups(STREAM)
     except redis.ResponseError:
@@ -259,7 +259,7 @@ def _groups(client: redis.Redis) -> Any:
 
 
 def kill(chance: random.Random, pids: Collection[int]) -> bool:
-    """Ends one of them as a power cut would; False if there is none."""
+    """Ends one of the processes as a power cut would. Returns False if there is none."""
     if not pids:
         return False
     with suppress(ProcessLookupError):
@@ -269,13 +269,13 @@ def kill(chance: random.Random, pids: Collection[int]) -> bool:
 
 
 def freeze(pid: int) -> None:
-    """Stops a process in its tracks, until SIGCONT."""
+    """Freezes a process until SIGCONT."""
     os.kill(pid, signal.SIGSTOP)
     eventually(lambda: Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T")
 
 
 def peak_megabytes(pid: int) -> float:
-    """The most memory that a process ever had at once, with what it shares with others."""
+    """Returns the most memory that a process ever had at once, including what it shares with others."""
     (line,) = re.findall(r"^VmHWM:\s+(\d+) kB$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
     return int(line) / 1000
 

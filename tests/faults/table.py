@@ -1,4 +1,4 @@
-"""Shows what came of it. Pure."""
+"""Shows the results. Pure."""
 
 from collections.abc import Sequence
 
@@ -10,14 +10,14 @@ MOST_BREACHES = 8
 
 
 def table(results: Sequence[Result]) -> str:
-    """One row a scenario."""
+    """Returns a table with one row a scenario."""
     rows = [HEADS, *map(_cells, results)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(_line(row, widths) for row in rows) + "\n"
 
 
 def breaches(results: Sequence[Result]) -> str:
-    """What should not have been, in words; empty if all is well."""
+    """Returns what should not have happened, in words. It is empty if all is well."""
     lines = []
     for result in results:
         found = result.findings.breaches

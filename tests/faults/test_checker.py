@@ -1,4 +1,4 @@
-"""The checker of the fault tests finds what it is there to find."""
+"""The checker of the fault tests finds the breaches that it should find."""
 
 from dataclasses import replace
 

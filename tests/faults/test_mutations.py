@@ -1,4 +1,4 @@
-"""The list of mutations keeps up with the program: `make mutations` itself takes too long for every change."""
+"""The list of mutations keeps up with the program. `make mutations` itself takes too long for every change."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The short form of each scenario: what is broken is broken at the n-th mail, and nothing is asked of time.
+"""The short form of each scenario: things break at the n-th mail, and no test depends on time.
 
 SEED=n chooses other places than usual.
 """

@@ -1,4 +1,4 @@
-"""One scenario's run: people wait, events come, things are broken at the n-th mail, and all is compared at the end."""
+"""One scenario's run: people wait, events come, things break at the n-th mail, and all is compared at the end."""
 
 import random
 import threading
@@ -23,14 +23,17 @@ from tests.relay import authority
 from worker.migrations import migrate
 
 QUIET = 10
-"""So many looks without a new mail: nothing more is being sent."""
+"""After so many looks without a new mail, nothing more is being sent."""
 
 Action = Callable[[], object]
-"""Breaks something. False: there is nothing to break now; it is tried again at the next mail."""
+"""A function that breaks something.
+
+If it returns False, there is nothing to break now, and it is called again at the next mail.
+"""
 
 
 class Hung(AssertionError):
-    """Nothing moves any more."""
+    """Raised when nothing moves any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +44,7 @@ class Result:
     broken: dict[str, int]
     findings: Findings
     recovered: float
-    """seconds from the last break until nobody was left"""
+    """Seconds from the last break until nobody was left."""
     seconds: float
 
 
@@ -63,12 +66,12 @@ class World:
     seed: int
     short: bool = True
     patience: float = 45.0
-    """Seconds without any progress after which a run is taken for hung."""
+    """Seconds without any progress after which a run counts as hung."""
     logs: Path | None = None
-    """Where the logs of what broke a promise are kept."""
+    """The directory that keeps the logs of runs that broke a promise."""
 
     def size(self, short: int, full: int) -> int:
-        """How many of something."""
+        """Returns how many of something there are in this run."""
         return short if self.short else full
 
     @contextmanager
@@ -82,7 +85,7 @@ class World:
         relay: LoggingRelay | None = None,
         **settings: str,
     ) -> Iterator["Trial"]:
-        """A system on servers of its own, nothing started yet; `workers` children in each worker.
+        """Yields a system on servers of its own, with `workers` children in each worker. Nothing is started yet.
 
         Whatever the `relay`, our processes trust the authority of its certificate.
         """
@@ -110,14 +113,14 @@ class World:
 
 @dataclass
 class Trial:
-    """The run itself. What a scenario breaks, it breaks by `at`."""
+    """The run itself. A scenario breaks things by `at`."""
 
     scenario: str
     world: World
     system: System
     chance: random.Random
     is_every_refusal_logged: bool = False
-    """Set by scenarios that kill nobody who sends."""
+    """Set by scenarios that kill no process that sends."""
     pause: float = 0.0
     """Seconds for which the relay may keep everybody waiting, on top of the usual patience."""
     _due: set[str] = field(default_factory=set)
@@ -139,25 +142,25 @@ class Trial:
     # What happens
 
     def waiting(self, item: str, count: int) -> list[str]:
-        """So many wait for an item; returns their addresses."""
+        """Lets so many people wait for an item. Returns their addresses."""
         self._items[item] = self.system.waiting(item, count)
         return self._items[item]
 
     def start(self, **counts: int) -> None:
-        """The processes: one of each, unless said otherwise."""
+        """Starts the processes: one of each, unless `counts` says otherwise."""
         roles: tuple[Role, ...] = ("listener", "worker", "scheduler")
         for role in roles:
             self.system.fill(role, counts.get(role, 1))
         self.relay.watch = self._look
 
     def publish(self, *items: str) -> None:
-        """Each item is in stock again: all who wait for it are due. Tried until Redis has taken the event."""
+        """Puts each item in stock again: all who wait for it are due. Tries until Redis has taken the event."""
         for item in items:
             eventually(lambda item=item: self._publish(item), until="Redis takes an event")  # type: ignore[misc]
             self.expect(item)
 
     def expect(self, item: str) -> None:
-        """All who wait for an item are due."""
+        """Notes that all who wait for an item are due."""
         self._published.add(item)
         self._due |= set(self._items[item])
 
@@ -169,15 +172,15 @@ class Trial:
         return True
 
     def at(self, number: int, what: str, action: Action, *, may_repeat: int = 0, is_instant: bool = False) -> None:
-        """When the relay has taken so many mails: before it says so (`is_instant`), or soon after it.
+        """Plans `action` for when the relay has taken so many mails: before it says so (`is_instant`), or soon after.
 
-        `what` is counted in the table; "" is nothing that breaks.
+        The table counts `what`. If it is "", nothing breaks.
         """
         self._steps.append(_Step(number, what, action, may_repeat, is_instant))
         self._steps = deque(sorted(self._steps, key=lambda step: step.at))
 
     def at_held(self, number: int, what: str, action: Action, everybody: Collection[str]) -> None:
-        """As `at`, with all verdicts on these people's mails held back from then on, until `action` lets them go."""
+        """Does as `at`. Holds back all verdicts on these people's mails from then on, until `action` lets them go."""
 
         def hold() -> None:
             self.relay.hold_back(everybody)
@@ -191,11 +194,11 @@ class Trial:
         self.until_quiet()
 
     def soon(self, action: Action) -> None:
-        """Done by the thread of the run, not by the relay's."""
+        """Lets the thread of the run do this, not the relay's thread."""
         self._now.append(_Step(0, "", action, 0, is_instant=False))
 
     def broke(self, what: str, may_repeat: int = 0, *, since: int | None = None) -> None:
-        """Something is broken now; it took as long as the relay took mails `since` that number."""
+        """Notes that something is broken now. Breaking it took from the relay's mail number `since` until now."""
         now = len(self.relay.mails)
         self._breaks.append(Break(what, now if since is None else since, now, may_repeat))
         self._last_break = time.monotonic()
@@ -210,11 +213,11 @@ class Trial:
             seen = mails
 
     def until_broken(self) -> None:
-        """Waits until all that was to be broken is; if everybody is told before, it is broken then."""
+        """Waits until all that was to be broken is broken. If everybody is told before, it is broken then."""
         self._go_on(self._is_broken)
 
     def until_acknowledged(self) -> None:
-        """Waits until every event was taken in, for as long as there are fewer and fewer."""
+        """Waits until every event was taken in, as long as fewer and fewer are left."""
         self._wait(self.system.settled_events, self.system.last_read, lambda: "not every event is acknowledged")
 
     def until_ready(self, role: Role, count: int) -> None:
@@ -222,25 +225,25 @@ class Trial:
         eventually(lambda: self.system.ready(role) >= count, 60, until=f"{role} number {count} is up")
 
     def ended(self, codes: Sequence[int | str]) -> None:
-        """So these ended that did not end as they should when they were stopped."""
+        """Notes how processes ended that did not end as they should when they were stopped."""
         self._wrong_ends += codes
 
     def expect_that(self, is_so: bool, otherwise: str) -> None:
-        """Something that only this scenario can tell; `otherwise` is what to say if it is not so."""
+        """Checks something that only this scenario can tell. `otherwise` is what to say if it is not so."""
         if not is_so:
             self._breaches.append(otherwise)
 
     def places(self, count: int, mails: int) -> list[int]:
-        """`count` random numbers of mails, none among the last ones."""
+        """Returns `count` random numbers of mails, none among the last ones."""
         return sorted(self.chance.sample(range(5, max(6 + count, int(mails * 0.85))), count))
 
     def settle(self) -> None:
-        """Goes on until all that was to be broken is broken, and nobody who is due is left; or nothing moves."""
+        """Goes on until all that was to be broken is broken and nobody who is due is left, or until nothing moves."""
         with suppress(Hung):  # the checker says what is left
             self._go_on(self._is_settled)
 
     def result(self) -> Result:
-        """Stops all that runs and compares."""
+        """Stops all that runs, and compares."""
         recovered = time.monotonic() - self._last_break
         codes = self._wrong_ends + self.system.end_all()
         findings = check(self._history())
@@ -257,19 +260,19 @@ class Trial:
     # How it is done
 
     def _look(self, number: int) -> None:
-        """In the relay's thread, with the reply still unsaid."""
+        """Takes the steps that are due. Runs in the relay's thread, before the relay replies."""
         while self._take_step(number, self._do_or_leave):
             pass
 
     def _do_or_leave(self, step: _Step) -> bool:
-        """An instant step is done by the relay's thread, others by the thread of the run."""
+        """Does an instant step in the relay's thread. Leaves others to the thread of the run."""
         if step.is_instant:
             return self._do(step)
         self._now.append(step)
         return True
 
     def _take_step(self, number: float, take: Callable[[_Step], bool]) -> bool:
-        """Whether the next step is due at this mail, and could be taken; False while the other thread takes one."""
+        """Takes the next step if it is due at this mail. Returns False also while the other thread takes one."""
         if not self._taking.acquire(blocking=False):
             return False
         try:
@@ -294,7 +297,7 @@ class Trial:
         return True
 
     def _go_on(self, is_enough: Callable[[], bool]) -> None:
-        """Does what is due in this thread, until it is enough, or nothing moves any more."""
+        """Does what is due in this thread, until `is_enough`, or until nothing moves any more."""
 
         def step() -> object:
             self._do_what_is_due()
@@ -303,7 +306,10 @@ class Trial:
         self._wait(is_enough, step, lambda: f"{self.left()} are left")
 
     def _wait(self, is_enough: Callable[[], bool], step: Callable[[], object], otherwise: Callable[[], str]) -> None:
-        """Takes steps until it is enough; Hung, with `otherwise` for a reason, once they come to the same for long."""
+        """Takes steps until `is_enough`.
+
+        Raises Hung, with `otherwise` as the reason, if the steps come to the same for long.
+        """
         seen, moved_at = None, time.monotonic()
         while not is_enough():
             if (state := step()) != seen:
@@ -313,7 +319,7 @@ class Trial:
             time.sleep(PAUSE)
 
     def left(self) -> int | None:
-        """How many who are due are neither told nor failed; None while the database is away."""
+        """Returns how many who are due are neither told nor failed, or None while the database is away."""
         left = self.system.unresolved()
         return None if left is None else sum(number for item, number in left.items() if item in self._published)
 
@@ -338,7 +344,7 @@ class Trial:
         )
 
     def keep_logs(self, breaches: Sequence[str]) -> None:
-        """What one needs to see why: the processes' logs, and the attempt log of those concerned."""
+        """Keeps what shows the cause: the processes' logs, and the attempt log of the people concerned."""
         if self.world.logs is None:
             return
         directory = self.world.logs / f"{self.scenario}, {self.world.seed}"
@@ -348,5 +354,5 @@ class Trial:
         (directory / "breaches.txt").write_text("\n".join(lines) + "\n")
 
     def _log_breaches(self) -> Sequence[str]:
-        """Whatever the processes wrote, on stdout too."""
+        """Returns breaches for secrets in what the processes wrote, on stdout too."""
         return [f"an address or a password in a log: {line}" for line in betrayals(self.system.logs())[:3]]

@@ -1,1 +1,1 @@
-"""What reads bytes from outside, fed with anything: `python -m tests.fuzz` and `tests/unit/test_fuzzing.py`."""
+"""The readers of bytes from outside, fed with anything: `python -m tests.fuzz` and `tests/unit/test_fuzzing.py`."""

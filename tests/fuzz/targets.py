@@ -1,4 +1,4 @@
-"""The three readers of foreign bytes. Each target takes any bytes and raises only if a reader breaks its word."""
+"""The three readers of foreign bytes. Each target takes any bytes and raises only if a reader breaks its promise."""
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -21,7 +21,7 @@ Target = Callable[[bytes], None]
 
 
 def events(data: bytes) -> None:
-    """As JSON, and as flat fields that are divided by NUL."""
+    """Reads the bytes as JSON, and as flat fields that are divided by NUL."""
     _event({b"event": data})
     parts = data.split(b"\0")
     _event(dict(zip(parts[::2], parts[1::2], strict=False)))
@@ -59,7 +59,10 @@ def _check_reference(reference: CatalogReference) -> None:
 
 
 def replies(data: bytes) -> None:
-    """At once, and in pieces as long as the first octet says: the same replies, and never much kept."""
+    """Reads the bytes at once, and in pieces as long as the first octet says.
+
+    Both give the same replies, and never much is kept.
+    """
     whole, rest = ReplyReader(), data[1:]
     at_once = whole.feed(rest)
     pieces, step = ReplyReader(), (data[0] if data else 0) + 1
@@ -82,7 +85,7 @@ def _kept(reader: ReplyReader) -> int:
 
 
 def requests(data: bytes) -> None:
-    """As CSV and as JSON lines: each line is a request, or is rejected with a reason, or empty."""
+    """Reads the bytes as CSV and as JSON lines. Each line is a request, or is rejected with a reason, or is empty."""
     for name in ("requests.csv", "requests.jsonl"):
         try:
             entries = list(read_requests(BytesIO(data), name, lambda: NOW))
@@ -125,7 +128,7 @@ SEEDS: Final[Mapping[str, tuple[bytes, ...]]] = {
         b'{"email":"jane@example.com","catalogItemId":"mug-1","options":{"Size":38.5},"locale":"de"}\n',
     ),
 }
-"""What each understands: to begin with."""
+"""What each reader understands, as a beginning."""
 
 WORDS: Final = (
     *(b"", b'"', b"\\", b"\\u0000", b"\\ud800", b"{", b"}", b"[", b"]", b",", b";", b":", b"\0", b"\r", b"\n", b"\r\n"),
@@ -144,4 +147,4 @@ WORDS: Final = (
     ),
     *(b"0001-01-01T00:00:00+23:59", b"9999-12-31T23:59:59-23:59", b"a,b\n", b'"a\n'),
 )
-"""What hurts readers."""
+"""Pieces of text that are hard for readers."""
