@@ -99,7 +99,8 @@ def create(c: Connection, new: Sequence[NewRequest]) -> list[UUID]:
     A request is skipped if an unresolved one has the same contact and waiting list. Of several equal requests the
     oldest is added. A request with a date is added only once, even if it has ended since: its id is derived from its
     date, contact and waiting list. The address is not used, since it could be guessed from an id in a log. If a skipped
-    request is older than the equal one that waits, that one takes its date: it may be due now.
+    request is older than the equal one that waits, that one takes its date: it may be due now. Nothing remembers a
+    skipped request itself: once the equal one has ended, it can be added.
     """
     waiting = lists.find_or_add(c, (request.reference for request in new))
     now = _NOW(c)[0].now
