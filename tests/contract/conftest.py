@@ -10,14 +10,17 @@ from tests.postgres_server import Databases
 
 @pytest.fixture(scope="session")
 def kept_postgres_url(postgres: Databases, migrated_postgres: str) -> Iterator[str]:
-    """A PostgreSQL database with our tables, for one test after the other."""
+    """The URL of a PostgreSQL database with our tables, which the tests use one after the other."""
     with postgres.database(template=migrated_postgres) as url:
         yield url
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def shop_url(request: pytest.FixtureRequest) -> str:
-    """A database with our tables and no rows. Unlike `any_database_url` it isn't made anew, which takes its time."""
+    """The URL of a database with our tables and no rows.
+
+    Unlike `any_database_url` it is not created anew, because that takes time.
+    """
     url: str
     if request.param == "sqlite":
         url = request.getfixturevalue("sqlite_url")
@@ -37,5 +40,5 @@ def shop(shop_url: str) -> Iterator[Shop]:
 
 @pytest.fixture(params=[False, True], ids=["plain", "pipelined"])
 def pipelining(request: pytest.FixtureRequest) -> bool:
-    """Whether the relay offers it: every rule holds for both sessions."""
+    """Whether the relay offers pipelining. Every rule holds for both sessions."""
     return bool(request.param)

@@ -1,4 +1,4 @@
-"""A worker's line put together by hand, with a bell that only takes notes and a database that fails when told."""
+"""A worker's line for tests, with a bell that only takes notes and a database that fails when a test wants it."""
 
 import asyncio
 import ssl
@@ -39,7 +39,7 @@ MOST_SLICES: Final = 200
 
 
 class NotedBell(Bell):
-    """Rings nowhere and remembers for whom. `waiting` is how long its queue claims to be."""
+    """A bell that only remembers for which lists it was rung. `waiting` is the length of queue that it reports."""
 
     def __init__(self) -> None:
         self.rings: list[list[UUID]] = []
@@ -65,7 +65,7 @@ class NotedBell(Bell):
 
 
 class FlakyDatabase(Database):
-    """Goes away when it is told to: before a transaction, or after its commit, so that nobody knows of it."""
+    """A database that goes away when a test wants it: before a transaction, or after a commit that nobody hears of."""
 
     def __init__(self, url: str) -> None:
         super().__init__(url)
@@ -74,19 +74,19 @@ class FlakyDatabase(Database):
         self._sequels: dict[Work, Callable[[], object]] = {}
 
     def fails(self, work: Work, *, times: int = 1, when: Literal["before", "after"] = "before", skip: int = 0) -> None:
-        """After `skip` good ones the next `times` transactions that do this fail."""
+        """Makes the next `times` transactions of this work fail, after `skip` good ones."""
         self._troubles.setdefault(work, []).extend([None] * skip + [when] * times)
 
     def recovers(self, work: Work) -> None:
-        """Transactions that do this fail no more."""
+        """Lets transactions of this work succeed again."""
         self._troubles.pop(work)
 
     def follows(self, work: Work, what: Callable[[], object]) -> None:
-        """After the first transaction that does this, something else happens."""
+        """Calls `what` after the first transaction of this work."""
         self._sequels[work] = what
 
     def hangs(self, work: Work) -> threading.Event:
-        """Transactions that do this wait until the event is set."""
+        """Makes transactions of this work wait until the returned event is set."""
         return self._gates.setdefault(work, threading.Event())
 
     def write(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -131,9 +131,10 @@ async def line_of(
     letters: LetterWriter | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> AsyncIterator[Line]:
-    """One worker process. It claims `claim_size` at a time; by default as a real one, by its connections and pace.
+    """Yields the line of one worker process.
 
-    `clock`: by which its connections grow old.
+    The worker claims `claim_size` requests at a time. The default is that of a real worker: it depends on the
+    connections and the pace. `clock` tells the age of the connections.
     """
     database = database or shop.database
     relays = (relay_of(server, user, password), *map(relay_of, others))
@@ -162,7 +163,7 @@ async def line_of(
 
 
 def serve(shop: Shop, server: ScriptedRelay, *references: CatalogReference, **settings: Any) -> NotedBell:
-    """One slice of a new worker on these lists (the mug's); returns the bell that it may have rung."""
+    """Runs one slice of a new worker on these lists (default: the mug's). Returns the bell, which it may have rung."""
     bell = NotedBell()
 
     async def run() -> None:
@@ -174,7 +175,7 @@ def serve(shop: Shop, server: ScriptedRelay, *references: CatalogReference, **se
 
 
 async def serve_until_done(line: Line, shop: Shop) -> None:
-    """Slices, as long as there is somebody to tell."""
+    """Runs slices until no list has work."""
     for _ in range(MOST_SLICES):
         work = shop.with_work()
         if not work:

@@ -1,4 +1,4 @@
-"""What the tests of the mailer share."""
+"""Helpers that the tests of the mailer share."""
 
 import asyncio
 import inspect
@@ -28,7 +28,7 @@ AsyncTest = Callable[..., Coroutine[Any, Any, None]]
 
 
 def on_both_loops(test: AsyncTest) -> Callable[..., None]:
-    """Make an async test function one that pytest runs on asyncio's loop and on uvloop."""
+    """Returns a test that runs the async function `test` on asyncio's loop and on uvloop."""
 
     @wraps(test)
     def run(*, new_loop: Callable[[], asyncio.AbstractEventLoop] | None, **fixtures: Any) -> None:
@@ -94,7 +94,7 @@ class Box:
 
 
 class OneByOne(Box):
-    """A source that has a mail only once the one before it is reported. `run` is told then."""
+    """A source that has its next mail only after the previous one was reported. It wakes `run` then."""
 
     run: Run
 
@@ -115,7 +115,7 @@ class OneByOne(Box):
 
 
 def mails(count: int, start: int = 0) -> list[Mail]:
-    """Numbered mails, to user0@example.com and so on."""
+    """Returns numbered mails, to user0@example.com and so on."""
     return [
         Mail(
             request_id=UUID(int=number),
@@ -127,12 +127,12 @@ def mails(count: int, start: int = 0) -> list[Mail]:
 
 
 def as_taken(mail: Mail) -> bytes:
-    """Its content as the relay keeps it: without the final dot, nor the dots that were doubled."""
+    """Returns a mail's content as the relay keeps it: without the final dot, and with doubled dots made single."""
     return mail.content.removesuffix(b".\r\n").replace(b"\r\n..", b"\r\n.")
 
 
 def relay_of(server: ScriptedRelay, user: str | None = None, password: str = "secret") -> Relay:
-    """The settings for that server."""
+    """Returns the settings for that server."""
     secret = SecretStr(password) if user else None
     return Relay(HOST, server.port, server.security, user, secret)
 
@@ -149,7 +149,7 @@ async def mailer_for(
     tls_context: ssl.SSLContext | None = None,
     pipelining: bool = True,
 ) -> AsyncIterator[Mailer]:
-    """A mailer that trusts the servers, closed at the end. It is up to the server which session it uses."""
+    """Yields a mailer that trusts the servers, and closes it at the end. The server decides which session it uses."""
     mailer = Mailer(
         relay or relay_of(server),
         *map(relay_of, others),
@@ -168,7 +168,7 @@ async def mailer_for(
 
 
 async def sent_with(mailer: Mailer, *letters: Mail) -> tuple[Box, RelayDown | None]:
-    """Run `letters` through the mailer; each is reported once, or fails the test."""
+    """Sends `letters` with the mailer. Asserts that each mail it took was reported once."""
     box = Box(list(letters))
     down = await mailer.run(box, box.report)
     box.assert_each_reported_once()
@@ -176,7 +176,7 @@ async def sent_with(mailer: Mailer, *letters: Mail) -> tuple[Box, RelayDown | No
 
 
 async def until(predicate: Callable[[], object]) -> None:
-    """Wait for something that happens in the server's thread."""
+    """Waits for something that happens in the server's thread."""
     async with asyncio.timeout(60):
         while not predicate():  # noqa: ASYNC110 - an Event belongs to one thread
             await asyncio.sleep(0.002)

@@ -1,6 +1,6 @@
-"""A shop's database with items, stock and people who wait: what the tests of store and line share.
+"""A shop's database with items, stock and people who wait. The tests of the store and the line share it.
 
-Time passes by SQL: `turn_back` and `change` move what the database's clock has written, nobody sleeps.
+No test sleeps: `die` and `change` move the times in the database with SQL instead.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -30,7 +30,7 @@ LONG_AGO: Final = datetime(2020, 1, 1, tzinfo=UTC)
 
 
 def ref(item: str = "mug-1", **options: str) -> CatalogReference:
-    """An item, or a variant of it."""
+    """Returns the reference of an item or of one of its variants."""
     return CatalogReference(item_of(item), canonical_options(options))
 
 
@@ -39,7 +39,7 @@ CUP: Final = ref("cup-1")
 
 
 class Shop:
-    """One database, and those who use it."""
+    """One database, and what its users do."""
 
     def __init__(self, url: str, database: Database) -> None:
         self.url = url
@@ -51,12 +51,12 @@ class Shop:
         return self.database.write(work, *args, **kwargs)
 
     def change(self, words: str, **params: object) -> None:
-        """Run a statement; `stockbell_now(seconds)` and `ROWS` are known in it."""
+        """Runs a statement, which may use `stockbell_now(seconds)` and `ROWS`."""
         statement = Sql(words)
         self.write(lambda c: statement(c, **params))
 
     def empty(self) -> None:
-        """All rows are deleted: as new."""
+        """Deletes all rows, so that the database is as new."""
         self.write(_delete_rows)
         self.change(
             """UPDATE relay SET state = 'closed', since = NULL, reason = NULL, scope = NULL, probe_at = NULL,
@@ -74,7 +74,7 @@ class Shop:
         item_url: str | None = "https://shop.example/p/mug-1",
         locale: str | None = None,
     ) -> UUID:
-        """One new request, the last of those who are named (nobody: somebody new)."""
+        """Adds a request for each address (default: a new one). Returns the id of the last one."""
         emails = emails or (f"customer{next(self._customers)}@example.com",)
         added: list[UUID] = []
         for email in emails:
@@ -82,7 +82,7 @@ class Shop:
         return added[-1]
 
     def sign_up_many(self, number: int, reference: CatalogReference = MUG, *, url: bool = True) -> list[UUID]:
-        """New requests, oldest first; all younger than what was there before."""
+        """Adds `number` requests, all younger than the present ones. Returns them, oldest first."""
         item_url = "https://shop.example/p/mug-1" if url else None
         new = [
             NewRequest(f"customer{next(self._customers)}@example.com", reference, item_url=item_url)
@@ -101,7 +101,7 @@ class Shop:
         at: datetime | None = None,
         **details: str | None,
     ) -> stock.Applied:
-        """An event is applied; each is newer than the one before unless `at` says something else."""
+        """Applies an event. It is newer than the event before it unless `at` says otherwise."""
         return self.write(stock.apply, [self.event(reference, in_stock=in_stock, at=at, **details)], 1)
 
     def event(
@@ -117,7 +117,7 @@ class Shop:
         return Event(f"{number}-0", None, reference, occurred_at, False, in_stock, None, details, ())
 
     def waiting(self, number: int, reference: CatalogReference = MUG) -> list[UUID]:
-        """So many requests, oldest first, that may be claimed."""
+        """Adds `number` requests that may be claimed. Returns them, oldest first."""
         added = self.sign_up_many(number, reference)
         self.tell(reference)
         return added
@@ -132,7 +132,7 @@ class Shop:
         return self.read_one(WaitingList, found)
 
     def owner(self) -> UUID:
-        """A new owner, alive now."""
+        """Registers a new owner, which is alive now."""
         owner = uuid4()
         self.write(owners.register, owner, "host:1")
         return owner
@@ -144,18 +144,18 @@ class Shop:
         most: int = 100,
         first: bool = True,
     ) -> Claimed:
-        """A claim of these lists, the mug's if none is named."""
+        """Makes a claim on these lists (default: the mug's)."""
         list_ids = [self.list_id(reference) for reference in references or (MUG,)]
         return self.write(claims.claim, owner, LEASE, list_ids, most, first=first)
 
     def claimed(self, number: int = 1) -> tuple[UUID, list[claims.Claim]]:
-        """An owner who has just claimed so many new requests."""
+        """Adds `number` requests and claims them. Returns the new owner and its claims."""
         self.waiting(number)
         owner = self.owner()
         return owner, list(self.claim(owner).claims)
 
     def die(self, owner: UUID) -> None:
-        """The owner was last seen over a lease ago."""
+        """Makes the owner one that was last seen more than a lease ago."""
         self.change("UPDATE owner SET seen_at = stockbell_now(-:ago) WHERE id = :id", ago=LEASE + 1, id=owner)
 
     def rescue(self) -> sweep.Rescued:
@@ -167,7 +167,7 @@ class Shop:
     # what is stored
 
     def rows(self) -> list[Row[Any]]:
-        """Every request, oldest first."""
+        """Returns all requests, oldest first."""
         query = select(Request).order_by(col(Request.created_date), col(Request.id))
         return list(self.database.read(lambda c: c.execute(query).all()))
 
@@ -179,7 +179,7 @@ class Shop:
         return status
 
     def waiting_for(self, request_id: UUID) -> str | None:
-        """Why a request waits, as `requests show` says it."""
+        """Returns the reason why a request waits, as `requests show` prints it."""
         which = requests.Filter(ids=[request_id])
         found = self.database.read(lambda c: list(requests.find(c, which)))
         reason: str | None = found[0].waiting
@@ -201,12 +201,12 @@ class Shop:
         return self.database.read(lambda c: c.execute(select(table).where(table.id == row_id)).one())
 
     def now(self) -> datetime:
-        """The database's clock."""
+        """Returns the time of the database's clock."""
         now: datetime = self.ask("SELECT stockbell_now(0) AS now", now="time")[0].now
         return now
 
     def ask(self, words: str, **returns: str) -> Sequence[Row[Any]]:
-        """Run a query; `returns` says which columns are uuid, time or bool."""
+        """Runs a query. `returns` says which columns are uuid, time or bool."""
         statement = Sql(words, **returns)
 
         def run(c: Connection) -> Sequence[Row[Any]]:
@@ -231,7 +231,7 @@ def statuses(rows: Sequence[Row[Any]]) -> list[Status]:
 
 
 def somebody_waits(shop: Shop) -> bool:
-    """On PostgreSQL: whether a transaction in this database waits for another one's lock."""
+    """Tells whether a transaction in this database waits for the lock of another one. PostgreSQL only."""
     waiters = """SELECT 1 FROM pg_locks AS l JOIN pg_stat_activity AS a ON a.pid = l.pid
         WHERE NOT l.granted AND a.datname = current_database()"""
     return bool(shop.ask(waiters))

@@ -1,7 +1,7 @@
-"""Attacks on everything that takes a text from outside: the whole line is given it, and the relay says what came of it.
+"""Attacks on everything that takes text from outside. The whole line gets the text, and the relay shows the result.
 
-What goes in by a door (the event decoder, the import) is refused there with a named error, or arrives as nothing but a
-text. Single doors are attacked more closely in the unit tests of `catalog`, `message`, `letter` and `logging`.
+A door (the event decoder, the import) either refuses a text with a named error, or lets it arrive as mere text. The
+unit tests of `catalog`, `message`, `letter` and `logging` attack single doors more closely.
 """
 
 import json
@@ -40,7 +40,7 @@ PLAIN_URL: Final = "https://shop.example/p"
 
 
 def told_of(number: int, evil: str) -> Iterator[dict[str, Any]]:
-    """Events of one item, each with the attack in another field; the last one is always good."""
+    """Yields events of one item, each with the attack in another field. The last event is always good."""
     item = {"catalogItemId": f"item-{number}", "inStock": True, "itemUrl": PLAIN_URL}
     yield item | {"itemUrl": evil}
     yield item | {"item": {"image": {"url": evil}}}
@@ -53,7 +53,7 @@ def told_of(number: int, evil: str) -> Iterator[dict[str, Any]]:
 
 
 def asked_for(number: int, evil: str) -> Iterator[dict[str, Any]]:
-    """Requests, each with the attack in another field."""
+    """Yields requests, each with the attack in another field."""
     item = {"email": f"customer{number}@example.com", "catalogItemId": f"item-{number}"}
     yield item
     yield item | {"email": f"{evil}@example.com"}
@@ -67,7 +67,7 @@ def asked_for(number: int, evil: str) -> Iterator[dict[str, Any]]:
 
 
 def take_in(shop: Shop) -> list[NewRequest]:
-    """Everything that the doors let in: the requests are returned, and those that were refused have hurt nobody."""
+    """Sends all attacks to the doors. Returns the requests that they let in. Refused ones must hurt no other."""
     lines = [json.dumps(line) for number, evil in enumerate(EVIL) for line in asked_for(number, evil)]
     entries = list(read_requests(BytesIO("\n".join(lines).encode()), "requests.jsonl"))
     taken = [entry for entry in entries if isinstance(entry, NewRequest)]
@@ -140,7 +140,7 @@ def assert_harmless(text: str, html: str) -> None:
 
 
 TAGS: Final = frozenset("html head meta title style body div table tr td p h1 a br img".split())  # noqa: SIM905
-"""What the shipped templates have."""
+"""The HTML tags of the shipped templates."""
 
 
 # SQL
@@ -150,7 +150,7 @@ TAGS: Final = frozenset("html head meta title style body div table tr td p h1 a 
 def test_no_text_says_anything_to_the_database(shop: Shop, evil: str) -> None:
     shop.waiting(2)
     before = shop.rows()
-    plain = evil.replace("\0", "").encode(errors="ignore").decode()  # what no door lets through
+    plain = evil.replace("\0", "").encode(errors="ignore").decode()  # no door lets NUL or lone surrogates through
     reference = CatalogReference(Item("app", plain), (("Size", plain),))
     assert shop.database.read(lambda c: list(requests.find(c, Filter(email=plain)))) == []
     assert shop.database.read(lambda c: list(requests.find(c, Filter(failure_code=plain)))) == []
@@ -206,7 +206,7 @@ def test_a_lone_dot_in_a_fact_ends_no_mail(shop: Shop, server: ScriptedRelay, en
 
 PASSWORD: Final = "s3cr3t-pass"
 ENCODED: Final = ("s3cr3t", "czNjcjN0", "MzY3IzdC", "zM2NyM3", "AHNob3AAczNjcjN0")
-"""The password, and what Base64 makes of its beginning wherever it stands."""
+"""The beginning of the password, as it is and in Base64 at each offset."""
 
 
 def was_betrayed(server: ScriptedRelay) -> bool:

@@ -1,4 +1,4 @@
-"""For tests that configure logging."""
+"""Fixtures of the unit tests."""
 
 import logging
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ import structlog
 
 @pytest.fixture
 def log_restored() -> Iterator[None]:
-    """What `configure` changes belongs to the process, so it is put back."""
+    """Logging that is as before after the test: `configure` changes the state of the whole process."""
     root = logging.getLogger()
     handlers, level, raising = root.handlers[:], root.level, logging.raiseExceptions
     yield

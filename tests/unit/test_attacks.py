@@ -1,4 +1,4 @@
-"""Attacks on single doors: addresses, languages, templates, logs, and what objects say of themselves."""
+"""Attacks on single doors: addresses, languages, templates, logs, and the `repr` of objects."""
 
 import logging
 import re
@@ -135,7 +135,7 @@ def test_a_template_does_not_leave_the_sandbox(tmp_path: Path, escape: str, file
         rendered, _ = Renderer(tmp_path / "templates", "Shop").render(context, None)
         shown = f"{rendered.subject} {rendered.text} {rendered.html}"
     except TemplateBroken as broken:
-        shown = str(broken).replace("class__", "")  # what it may not do is named
+        shown = str(broken).replace("class__", "")  # the error names what the template may not do
     assert not re.search(r"secret-words|class|object at|function|module|root:", shown)
     assert context.options == {"Size": "L"}
 

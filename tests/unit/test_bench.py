@@ -1,4 +1,4 @@
-"""The benchmark's own arithmetic: percentiles, rates, the table, the plot."""
+"""The arithmetic of the benchmark: percentiles, rates, the table, the plot."""
 
 from collections.abc import Sequence
 from xml.etree import ElementTree

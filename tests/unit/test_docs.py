@@ -1,4 +1,4 @@
-"""What the documentation names is there: files, links, commands, settings and make targets."""
+"""Everything that the documentation names exists: files, links, commands, settings and make targets."""
 
 import re
 from collections.abc import Iterator
@@ -39,7 +39,7 @@ def test_each_heading_that_is_linked_is_there(page: Path) -> None:
 @pages
 def test_each_file_of_ours_that_is_named_exists(page: Path) -> None:
     named = re.findall(r"`((?:worker|config|tests|templates|docs)/[\w./-]*)", page.read_text())
-    if page.name != "CHANGELOG.md":  # which also tells of what was
+    if page.name != "CHANGELOG.md":  # the changelog also names files of the past
         assert [path for path in named if not (ROOT / path).exists()] == []
 
 

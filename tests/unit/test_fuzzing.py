@@ -1,4 +1,4 @@
-"""Whatever bytes come, only named errors come out, and work and memory grow as the input does: they are counted."""
+"""Whatever bytes go in, only named errors come out. Counts show that work and memory grow no faster than the input."""
 
 import csv
 import re
@@ -25,7 +25,7 @@ EDITS: Final = st.lists(
 
 
 def edited(seed: bytes, edits: list[Edit]) -> bytes:
-    """`seed` with pieces cut out and others put in."""
+    """Returns `seed` with pieces cut out and others put in."""
     for place, length, word in edits:
         cut = place % (len(seed) + 1)
         seed = seed[:cut] + word + seed[cut + length :]
@@ -56,7 +56,7 @@ def test_junk_raises_only_named_errors(name: str, junk: bytes) -> None:
 
 
 def work(target: Callable[[bytes], object], data: bytes) -> tuple[int, int]:
-    """How many calls (of Python's and C's functions) it takes, and how many bytes at most at a time."""
+    """Returns how many calls (of functions in Python and C) the target makes, and its peak of memory in bytes."""
     calls = 0
 
     def note(_frame: object, _event: str, _argument: Any) -> None:
@@ -80,7 +80,7 @@ CALLS_PER_BYTE: Final = 100
 BYTES_PER_BYTE: Final = 200
 CALLS_AT_ONCE: Final = 20_000
 BYTES_AT_ONCE: Final = 500_000
-"""Whatever is imported, compiled and cached for the first time."""
+"""The memory for what is imported, compiled and cached at the first call."""
 
 
 @pytest.mark.parametrize("name", TARGETS)
@@ -100,7 +100,7 @@ def test_the_cost_grows_no_faster_than_the_input(name: str, start: bytes, word: 
 
 
 class Endless(BytesIO):
-    """A file that is made as it is read, and counts what is asked of it."""
+    """A file that is made while it is read, and counts the calls that read it."""
 
     def __init__(self, lines: Iterator[bytes]) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What must stay true of the repository itself."""
+"""Rules that the repository itself must keep."""
 
 import ast
 import re
@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 LOCK = (ROOT / "requirements.lock").read_text()
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
-# A path that starts at some machine's root, as in a home directory. In a URL a name comes before.
+# A path from the root of some machine, for example in a home directory. In a URL a host name comes before the path.
 MACHINE_PATH = re.compile(r"(?<![\w.*)}])/(?:root|work|tmp|home/\w+|Users/\w+|opt/\w+)(?:/\w|\b)")
 # Git may be missing where the tests run, so the project's files are known by name.
 FILES = (
@@ -35,7 +35,7 @@ def required() -> Iterator[Requirement]:
         *PROJECT["project"]["dependencies"],
         *(line for group in groups for line in group),
     ]:
-        if isinstance(line, str):  # the rest includes another group
+        if isinstance(line, str):  # the other entries include another group
             yield Requirement(line)
 
 
@@ -112,7 +112,7 @@ def test_no_file_holds_a_path_of_some_machine() -> None:
 
 
 def imported(source: str) -> Iterator[str]:
-    """The modules that a file names in its imports."""
+    """Yields the modules that a file names in its imports."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -142,7 +142,7 @@ def protected() -> set[str]:
 
 
 def offered(room: Path) -> set[str] | None:
-    """What the room's `__init__` names in `__all__`; None if it names nothing."""
+    """Returns the names in `__all__` of the room's `__init__`, or None if there is no `__all__`."""
     for node in ast.parse((room / "__init__.py").read_text()).body:
         if isinstance(node, ast.Assign) and [ast.unparse(target) for target in node.targets] == ["__all__"]:
             return set(ast.literal_eval(node.value))

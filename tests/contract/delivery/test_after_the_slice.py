@@ -1,4 +1,4 @@
-"""What a slow relay says when the slice that gave it its mails is long over. On SQLite and PostgreSQL alike."""
+"""Replies of a slow relay, long after the end of the slice that sent the mails. On SQLite and PostgreSQL."""
 
 import asyncio
 import time
@@ -22,12 +22,12 @@ from worker.store import claims, recording
 from worker.store.sweep import CLAIM_SECONDS
 
 SOON = 0.8
-"""Seconds: longer than a slice, here."""
+"""A delay in seconds that is longer than a slice takes in these tests."""
 
 
 @pytest.fixture(autouse=True)
 def no_stragglers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody waits for replies when the slice is over."""
+    """Slices that do not wait for replies once they are over."""
     monkeypatch.setattr(slice_module, "REPLY_SECONDS", 0.0)
 
 
@@ -38,7 +38,7 @@ def server() -> Iterator[ScriptedRelay]:
 
 
 def serve_until_open(shop: Shop, server: ScriptedRelay, connections: int, timeouts: Timeouts | None = None) -> None:
-    """Slices of one worker until the breaker is open, or nobody is left; then it is stopped."""
+    """Runs slices of one worker until the breaker is open or nobody waits. Then it stops the worker."""
 
     async def run() -> None:
         patience = timeouts or Timeouts(connect=60, command=60, final=60)
@@ -51,7 +51,7 @@ def serve_until_open(shop: Shop, server: ScriptedRelay, connections: int, timeou
 
 
 def test_refusals_in_a_row_open_the_breaker_however_late_they_come(shop: Shop, server: ScriptedRelay) -> None:
-    """Else everybody would fail, for what is about us."""
+    """Otherwise every request would fail, although the refusals are about us."""
     shop.waiting(80)
     server.script("rcpt", Later(SOON, "550 5.1.1 blocked, spammer"), always=True)
     serve_until_open(shop, server, connections=25)
@@ -69,7 +69,7 @@ def test_a_sender_refused_late_opens_the_breaker(shop: Shop, server: ScriptedRel
 
 
 def test_a_relay_that_never_greets_opens_the_breaker(shop: Shop, server: ScriptedRelay) -> None:
-    """It is waited for longer than a slice takes."""
+    """The mailer waits for the greeting longer than a slice takes."""
     shop.waiting(5)
     server.script("greeting", Do.SILENCE, always=True)
     serve_until_open(shop, server, connections=3, timeouts=Timeouts(connect=SOON, command=60, final=60))
@@ -78,7 +78,7 @@ def test_a_relay_that_never_greets_opens_the_breaker(shop: Shop, server: Scripte
 
 
 def test_what_is_known_and_not_recorded_is_not_put_back(shop: Shop, server: ScriptedRelay) -> None:
-    """A verdict comes while the database is away; when it is back, the claims of a failed slice are put back first."""
+    """A verdict comes while the database is away. When it is back, the claims of a failed slice are put back first."""
     (slow,) = shop.waiting(1)
     server.script("dot", Do.HOLD)
 
@@ -106,7 +106,7 @@ def test_what_is_known_and_not_recorded_is_not_put_back(shop: Shop, server: Scri
 def test_a_mail_that_waited_too_long_behind_another_is_not_written(
     shop: Shop, server: ScriptedRelay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its claim would be taken away while the relay may still take it."""
+    """Otherwise its claim would be taken away while the relay may still accept the mail."""
     monkeypatch.setattr(in_flight, "OLDEST_SECONDS", 0.5)
     monkeypatch.setattr(in_flight, "RECHECK_SECONDS", 0.01)
     first, second = shop.waiting(2)

@@ -1,4 +1,4 @@
-"""The breaker: when it opens, who asks the relay again, and what that tells."""
+"""The breaker: when it opens, who asks the relay again, and what the answer means."""
 
 import asyncio
 from collections.abc import Iterator
@@ -58,7 +58,7 @@ def test_another_reason_to_stay_down_is_said_once(shop: Shop, server: ScriptedRe
 
 
 def test_a_stop_amid_the_question_opens_nothing(shop: Shop, server: ScriptedRelay) -> None:
-    """One recipient upset the relay; it is well, and only had no time to say so."""
+    """One recipient upset the relay. The relay is well, but the stop comes before it can say so."""
     shop.waiting(1)
     server.script("rcpt", Do.DROP)
     server.script("ehlo", Do.USUAL, Do.HOLD)
@@ -102,7 +102,7 @@ def test_a_stop_amid_a_probe_leaves_it_to_others_at_once(shop: Shop, server: Scr
     assert shop.breaker().reason == "421 busy"
 
 
-# The database's clock was an hour ahead, and was set back
+# The database's clock was an hour ahead and was set back
 
 
 def test_a_breaker_opened_by_a_clock_that_was_ahead_is_probed(shop: Shop) -> None:

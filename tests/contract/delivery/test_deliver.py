@@ -1,6 +1,6 @@
-"""Claim, render, send, record: what becomes of the requests, whatever the relay, the database or an admin do.
+"""Claim, render, send, record: what happens to requests, whatever the relay, the database or an admin does.
 
-Against a scripted SMTP server, on SQLite and PostgreSQL. `serve` is one slice of work.
+The tests run against a scripted SMTP server, on SQLite and PostgreSQL. `serve` is one slice of work.
 """
 
 import asyncio
@@ -50,7 +50,7 @@ def status_counts(shop: Shop) -> dict[str, int]:
 
 
 def text_of(mail: Accepted) -> str:
-    """A mail's plain text."""
+    """Returns the plain text of a mail."""
     part = message_from_bytes(mail.content, policy=policy.default).get_body(("plain",))
     assert part is not None
     return str(part.get_content())
@@ -61,7 +61,7 @@ def back_off_is_over(shop: Shop) -> None:
 
 
 def assert_untouched(shop: Shop, *request_ids: UUID) -> None:
-    """They wait as if nothing had ever been tried, and may be claimed again at once."""
+    """Asserts that the requests wait as if they had never been tried, and may be claimed again at once."""
     for request_id in request_ids:
         row = shop.row(request_id)
         assert (row.status, row.owner, row.claimed_at, row.handed_at) == (RECEIVED, None, None, None)
@@ -71,7 +71,7 @@ def assert_untouched(shop: Shop, *request_ids: UUID) -> None:
 
 
 def assert_later_but_unspent(shop: Shop, *request_ids: UUID) -> None:
-    """They wait for a while, and then it will be as if nothing had ever been tried."""
+    """Asserts that the requests are in back-off, and wait after it as if they had never been tried."""
     for request_id in request_ids:
         assert shop.row(request_id).not_before is not None
         assert shop.waiting_for(request_id) == "backoff"
@@ -233,18 +233,18 @@ def test_with_on_unknown_fail_it_is_committed_who_is_about_to_be_told(shop: Shop
 
     async def run() -> None:
         async with line_of(shop, server, on_unknown="fail", connections=3, claim_size=30) as line:
-            await serve_until_done(line, shop)  # looking takes long: one slice may be too short
+            await serve_until_done(line, shop)  # `look` is slow: one slice may be too short
 
     server.decide = look
     asyncio.run(run())
     assert status_counts(shop) == {SENT: 30}
     assert unknown_to_us == []
-    # The window, and what was sent and is not recorded yet.
+    # The window, and the mails that were sent and are not recorded yet.
     assert min(handed) <= 2 * 3
     assert {row.handed_at for row in shop.rows()} == {None}
 
 
-# The relay is down: about us, never about customers
+# The relay is down: this is about us, never about customers
 
 
 def test_a_relay_that_is_down_opens_the_breaker_and_spends_no_attempt(shop: Shop, server: ScriptedRelay) -> None:
@@ -285,7 +285,7 @@ def test_a_relay_that_leaves_in_the_middle_loses_nothing(shop: Shop, server: Scr
 def test_recipients_that_upset_the_relay_stop_nobody_else(
     shop: Shop, server: ScriptedRelay, stage: StageName, trouble: Answer
 ) -> None:
-    """However many they are: those whose turn was first must not be first again."""
+    """This holds for any number of them: those that were first in line must not be first again."""
     *upsetting, good = shop.waiting(4)
     for request in upsetting:
         server.script(stage, trouble, recipient=shop.row(request).email, always=True)
@@ -420,7 +420,7 @@ def test_many_refusals_in_a_row_are_about_us(shop: Shop, server: ScriptedRelay) 
 def test_no_more_fail_of_those_whom_a_relay_refuses_that_takes_our_sender(
     shop: Shop, server: ScriptedRelay, refusal: str
 ) -> None:
-    """A probe finds it well each time."""
+    """Each probe finds the relay well."""
     shop.waiting(4 * REFUSALS_IN_A_ROW)
     server.decide = lambda stage, _recipient: refusal if stage == "rcpt" else None
     found = list[int]()
@@ -435,7 +435,7 @@ def test_no_more_fail_of_those_whom_a_relay_refuses_that_takes_our_sender(
                     assert await probe(line)
             assert status_counts(shop).get(FAILED, 0) <= REFUSALS_IN_A_ROW + line.connections
             assert {row.attempts for row in shop.rows() if row.status == RECEIVED} <= {0, 1}
-            # Whoever was refused can be told why, also if nothing was spent on it.
+            # The attempt log says why the relay refused a request, even if that cost no attempt.
             assert all(shop.attempts(row.id) for row in shop.rows() if row.not_before is not None)
             server.decide = None
             back_off_is_over(shop)
@@ -459,7 +459,7 @@ def test_refusals_with_a_success_between_are_about_them(shop: Shop, server: Scri
 
 
 def in_the_middle(server: ScriptedRelay, number: int, what: Any) -> None:
-    """Do it when the relay has taken so many mails, before it says so."""
+    """Calls `what` when the relay has taken `number` mails, before the relay replies to the last of them."""
 
     def on_accept(accepted: int) -> None:
         if accepted == number:
@@ -486,7 +486,7 @@ def test_what_happens_in_the_middle_stops_the_rest_untouched(shop: Shop, server:
 
     asyncio.run(run())
     told = len(server.accepted)
-    # What was claimed by then may go on for the slice: this claim and the next.
+    # The slice may still send what it had claimed by then: this claim and the next.
     assert 10 <= told <= 20
     assert status_counts(shop) == {SENT: told, RECEIVED: 100 - told}
     assert_untouched(shop, *[row.id for row in shop.rows() if row.status == RECEIVED])
@@ -554,7 +554,7 @@ def test_without_any_url_it_fails_and_nobody_else(shop: Shop, server: ScriptedRe
     assert shop.status(with_one) == SENT
     row = shop.row(without)
     assert (row.status, row.failure_code, row.auto_notified, row.attempts) == (FAILED, "MISSING_ITEM_URL", True, 0)
-    (entry,) = shop.attempts(without)  # `retry --since` asks when it failed
+    (entry,) = shop.attempts(without)  # `retry --since` needs the time of the failure
     assert (entry.event, entry.smtp_code, entry.reply) == ("not made", None, "no itemUrl in request or event")
 
 
@@ -670,7 +670,7 @@ def test_what_a_slice_could_not_send_is_released_though_a_reply_is_still_awaited
 ) -> None:
     slow, *others = shop.waiting(10)
     server.script("dot", Do.HOLD, recipient=shop.row(slow).email)
-    # The second connection waits too, or it would send the others in time.
+    # The second connection waits too. Otherwise it would send the other mails in time.
     server.script("rcpt", Do.HOLD, recipient=shop.row(others[0]).email)
     bell = NotedBell()
 
@@ -692,7 +692,7 @@ def test_what_a_slice_could_not_send_is_released_though_a_reply_is_still_awaited
 def test_a_relay_that_is_silent_at_one_mail_holds_up_nobody_else(
     shop: Shop, server: ScriptedRelay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And the claim of that mail is kept, whatever later slices put back."""
+    """The claim of that mail is kept too, whatever later slices put back."""
     monkeypatch.setattr(slice_module, "REPLY_SECONDS", 0.05)
     slow, *others = shop.waiting(5)
     server.script("dot", Do.HOLD, recipient=shop.row(slow).email)
@@ -735,11 +735,11 @@ def test_a_slice_goes_on_while_no_bell_is_queued_but_its_own(
     assert (status_counts(shop) == {SENT: 10}) is is_finished
 
 
-# A relay so slow that the slice is long over when it asks for the content
+# A relay that asks for the content long after the slice is over
 
 
 class Looks:
-    """Counts how often a slice that is over has looked whether its mails may still go out."""
+    """A counter of how often a slice that is over looked whether its mails may still go out."""
 
     def __init__(self, database: FlakyDatabase) -> None:
         self.count = 0
@@ -754,14 +754,14 @@ class Looks:
         self._note_the_next()
 
     def until_it_looks(self) -> None:
-        """Until a look that began after now has ended."""
+        """Waits until a look has ended that began after this call."""
         seen = self.count
         eventually(lambda: self.count >= seen + 2)
 
 
 @pytest.fixture
 def no_late_mails(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is not looked at again may not go out after its slice."""
+    """A limit of 0 seconds: after its slice a mail may go out only if the slice looked at it again."""
     monkeypatch.setattr(in_flight, "LATE_SECONDS", 0.0)
     monkeypatch.setattr(in_flight, "RECHECK_SECONDS", 0.01)
 
@@ -769,7 +769,7 @@ def no_late_mails(monkeypatch: pytest.MonkeyPatch) -> None:
 def serve_slowly(
     shop: Shop, server: ScriptedRelay, stage: StageName, meanwhile: Callable[[Looks], object], failing: int = 0
 ) -> None:
-    """One slice, with one mail; the relay takes its time at a stage, and other things happen `meanwhile`."""
+    """Runs one slice with one mail. The relay waits at `stage` until `meanwhile` has returned."""
 
     async def run() -> None:
         with closing(FlakyDatabase(shop.url)) as database:
@@ -952,7 +952,7 @@ def test_a_database_that_goes_away_loses_and_repeats_nothing(
 def test_what_a_late_claim_brings_is_handed_over_at_once(
     shop: Shop, server: ScriptedRelay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With nothing on its way there is no report that would say that there is room."""
+    """No mail is in flight then, so no report says that there is room."""
     monkeypatch.setattr(clock_module, "SLICE_SECONDS", 60.0)
     shop.waiting(6)
 

@@ -1,4 +1,4 @@
-"""Mails held back: by the rate that all workers share, and for a relay that says "too fast"."""
+"""Mails held back by the rate that all workers share, or for a relay that says "too fast"."""
 
 import asyncio
 import time
@@ -24,7 +24,7 @@ from worker.stream.shared_bucket import SharedBucket
 SENT, RECEIVED = Status.NOTIFICATION_SENT, Status.RECEIVED
 TOO_FAST = "450 4.7.28 you send too fast"
 SLOW = 0.001
-"""Mails per second: none but the first comes while a test runs."""
+"""Mails per second. While a test runs, only the first mail gets a token."""
 
 
 @pytest.fixture
@@ -129,14 +129,14 @@ def test_all_workers_together_keep_to_the_rate(
 
     asyncio.run(run())
     assert_all_told_at_the_first_try(shop, server, mails)
-    assert taken_at[-1] - taken_at[0] > 0.5 * mails / rate  # whatever the machine is busy with between token and relay
+    assert taken_at[-1] - taken_at[0] > 0.5 * mails / rate  # however busy the machine is between token and relay
 
 
 # A relay that says "too fast"
 
 
 class Limited:
-    """Refuses, at one stage, whoever sends more than `most` mails in `seconds`."""
+    """A relay that refuses mails at one stage, if it gets more than `most` of them in `seconds`."""
 
     def __init__(self, server: ScriptedRelay, stage: StageName, most: int, seconds: float) -> None:
         self.refusals = 0
@@ -211,7 +211,7 @@ def test_a_relay_that_allows_few_connections_is_not_pressed(shop: Shop, server: 
     server.decide = decide
 
     async def run() -> None:
-        # Time stands still, so that it is not asked again whether the relay allows more by now.
+        # The clock stands still, so the mailer does not try whether the relay allows more connections by now.
         async with line_of(shop, server, connections=10, claim_size=20, clock=Clock()) as line:
             shop.waiting(20)
             await serve_until_done(line, shop)
@@ -252,7 +252,7 @@ def test_one_recipient_who_is_always_too_fast_is_deferred_and_stops_nobody(shop:
                 shop.change("UPDATE request SET not_before = NULL")
         return attempts
 
-    # It was the first of all: until the relay had taken somebody it might have been us.
+    # This mail was the first. Until the relay had taken another mail, the reason might have been us.
     assert asyncio.run(run()) == [0, 1]
     assert shop.breaker().state == "closed"
 

@@ -1,4 +1,4 @@
-"""Events from the stream into the database: `stockbell listen` without its process, on a Redis made of Python."""
+"""Events from the stream into the database: `stockbell listen` without its process, on a fake Redis in Python."""
 
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -28,7 +28,7 @@ Logs = list[Any]
 
 
 class Ears(Bell):
-    """Hears which lists are rung for."""
+    """A bell that remembers for which lists it was rung."""
 
     def __init__(self) -> None:
         self.heard: list[UUID] = []
@@ -44,7 +44,7 @@ class Drained(Stream):
         super().__init__("", "events", consumer=consumer, client=client)
         self.stop = stop
         self.pages: list[int] = []
-        assert super().read(1, 0) == []  # makes the group
+        assert super().read(1, 0) == []  # creates the group
 
     def read(self, count: int, block_ms: int) -> list[Entry]:
         page = super().read(count, 0)
@@ -93,7 +93,7 @@ def publish_mugs(stream: Stream, count: int, **fields: object) -> None:
 
 
 def listen(shop: Shop, stream: Drained, ears: Ears, *, idle_seconds: float = 60.0) -> Logs:
-    """Listens until the stream is empty; returns what was logged."""
+    """Listens until the stream is empty. Returns the log events."""
     with capture_logs() as logs:
         Listener(stream, shop.database, ears, minimum=1, idle_seconds=idle_seconds).run(stream.stop)
     return list(logs)
@@ -104,7 +104,7 @@ def of(logs: Logs, *names: str) -> Logs:
 
 
 def fails(times: int, error: Exception, work: Callable[..., Any]) -> Callable[..., Any]:
-    """`work`, but the first times it fails."""
+    """Returns `work`, but its first `times` calls raise `error`."""
     left = iter(range(times))
 
     def run(*args: Any) -> Any:
@@ -116,7 +116,7 @@ def fails(times: int, error: Exception, work: Callable[..., Any]) -> Callable[..
 
 
 def noting(sizes: list[int], place: int, work: Callable[..., Any]) -> Callable[..., Any]:
-    """`work`, but how many there are in its argument at that place is noted."""
+    """Returns `work`, but each call adds to `sizes` the length of the argument at `place`."""
 
     def run(*args: Any) -> Any:
         sizes.append(len(args[place]))
@@ -268,7 +268,7 @@ def test_a_replayed_event_stays_before_those_that_came_after_it(
     logs = listen(shop, stream, ears)
     [stale] = of(logs, "event.stale", "event.accepted")
     assert (stale["event"], ears.heard) == ("event.stale", [])
-    assert stale["entry_id"] not in {came, went}  # what is acknowledged is the entry that it came with now
+    assert stale["entry_id"] not in {came, went}  # the listener acknowledges the entry with which the event came now
     assert (stream.figures().lag, stream.figures().pending) == (0, 0)
     assert [(row.in_stock, row.entry_id) for row in shop.ask("SELECT * FROM stock", in_stock="bool")] == [(False, went)]
 

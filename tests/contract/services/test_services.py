@@ -1,4 +1,4 @@
-"""What the command line's commands do to the database, whichever it is. Redis plays no part, but for being away."""
+"""What the commands do to the database, on SQLite and PostgreSQL. Redis is not used; it is only away at times."""
 
 import sqlite3
 from collections.abc import Iterator, Sequence
@@ -34,7 +34,7 @@ from worker.stream.figures import Figures
 
 
 class RecordingBell(Bell):
-    """Notes what it would ring for; `is_away` makes Redis refuse it."""
+    """A bell that only remembers for which lists it was rung. With `is_away` it behaves as if Redis were away."""
 
     def __init__(self) -> None:
         super().__init__(celery_app(lambda: "redis://localhost:1/0"))
@@ -55,7 +55,7 @@ class RecordingBell(Bell):
 
 
 class StandingStream(Stream):
-    """A stream with known figures."""
+    """A stream with fixed figures."""
 
     def __init__(self) -> None:
         super().__init__("redis://localhost:1/0", "inventory:events")
@@ -84,7 +84,7 @@ def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def fail(shop: Shop, number: int = 1, code: FailureCode = FailureCode.RECIPIENT_REJECTED) -> list[UUID]:
-    """So many new requests for the mug that are FAILED, oldest first."""
+    """Makes `number` new requests for the mug that are FAILED. Returns them, oldest first."""
     _, held = shop.claimed(number)
     ends = Ends(failed=[Ended(claim, Tries(1), code, "550 no") for claim in held])
     ends.log = [Try(claim, "rejected", 550, "5.1.1", "550 5.1.1 no") for claim in held]
@@ -189,7 +189,7 @@ def test_an_older_date_makes_who_signed_up_after_the_event_due_and_keeps_the_res
     assert after.created_date == datetime(2019, 1, 1, tzinfo=UTC)
     assert after == (*(after.created_date if name == "created_date" else value for name, value in pairs(before)),)
     found = read_status(shop.database, StandingStream(), RecordingBell(), 60).as_json()
-    assert 0 <= found["oldestDueSeconds"] < 60  # since it could first be sent, not since its date
+    assert 0 <= found["oldestDueSeconds"] < 60  # counted from when it could first be sent, not from its date
     assert [claim.id for claim in shop.claim(shop.owner()).claims] == [request]
 
 
@@ -465,7 +465,7 @@ def test_what_has_a_younger_request_waiting_is_not_retried(shop: Shop, admin: Ve
 
 
 def fail_twice(shop: Shop) -> tuple[UUID, UUID]:
-    """Two FAILED requests of one customer for one item, the older first."""
+    """Makes two FAILED requests of one customer for one item. Returns the older one first."""
     [older] = fail(shop)
     younger = shop.sign_up(MUG, shop.row(older).email)
     shop.change("UPDATE request SET status = 'FAILED' WHERE id = :id", id=younger)
@@ -510,12 +510,12 @@ def test_a_report_of_an_item_names_those_who_are_being_told(shop: Shop, admin: V
 
 
 MANY = 40_000
-"""As many parameters are too many for SQLite, which takes 32,766; twice as many are for PostgreSQL (65,535)."""
+"""More parameters than SQLite takes (32,766). Twice this number is more than PostgreSQL takes (65,535)."""
 
 
 @pytest.fixture
 def usual_sqlite() -> Iterator[None]:
-    """SQLite takes as many parameters as it does by default; some systems let it take more."""
+    """SQLite with its default limit on the number of parameters. Some systems raise that limit."""
 
     def limit(connection: object, *_: object) -> None:
         if isinstance(connection, sqlite3.Connection):
@@ -528,7 +528,7 @@ def usual_sqlite() -> Iterator[None]:
 
 @pytest.fixture
 def many_lists(usual_sqlite: None, shop: Shop) -> Sequence[UUID]:
-    """An item with very many variants, each waited for; one of the requests has failed."""
+    """The waiting lists of an item with very many variants. One request has failed."""
     first = shop.sign_up(ref(variantId="0"))
     rows = [{"id": uuid4(), "options": f'{{"variantId":"{number}"}}'} for number in range(1, MANY)]
     shop.change(

@@ -1,4 +1,4 @@
-"""The sweep as a whole: rescue, the end of back-off, and bells through the one door. On SQLite and PostgreSQL."""
+"""The sweep as a whole: rescue, the end of back-off, and bells rung through one door. On SQLite and PostgreSQL."""
 
 import asyncio
 import threading
@@ -29,7 +29,7 @@ def bell() -> NotedBell:
 
 
 def may_rescue(shop: Shop) -> None:
-    """Somebody has swept all the time, for longer than a lease."""
+    """Makes the database look as if sweeps had run without a gap for longer than a lease."""
     shop.change("UPDATE sweep SET swept_at = stockbell_now(-5), rescue_from = stockbell_now(-5)")
 
 
@@ -165,7 +165,7 @@ def test_what_a_dead_worker_held_is_rescued_and_rung_for(shop: Shop, bell: Noted
     shop.die(owner)
     sweeping = sweeper(shop, bell)
     sweeping.sweep()
-    assert {row.status for row in shop.rows()} == {Status.PROCESSING}  # heartbeats aren't believed yet
+    assert {row.status for row in shop.rows()} == {Status.PROCESSING}  # the sweep does not trust heartbeats yet
     assert bell.rings == []
     may_rescue(shop)
     with capture_logs() as logs:
@@ -231,7 +231,7 @@ def test_while_redis_is_away_rescue_goes_on_and_it_is_said_once(shop: Shop, bell
 
 def test_bells_lost_with_redis_are_rung_by_the_next_sweep(shop: Shop, bell: NotedBell) -> None:
     shop.waiting(1)
-    shop.write(lists.ring, [shop.list_id()])  # and then the queue was emptied
+    shop.write(lists.ring, [shop.list_id()])  # but Redis lost the queue
     sweeper(shop, bell).sweep()
     assert bell.rings == [[shop.list_id()]]
 

@@ -1,4 +1,4 @@
-"""The mail without a customer: what it says, and how sending it ends."""
+"""The preview and the test mail, which need no customer: what the mail says, and how sending it ends."""
 
 import shutil
 from collections.abc import Iterator

@@ -1,7 +1,7 @@
-"""A mail that is broken off takes its connection with it: nobody else's replies or content come after.
+"""A mail that is broken off ends its connection: no replies or content of other mails follow on it.
 
-A connection that went on would be out of step: the late reply to one mail would count for the next, and a command would
-be taken for content.
+A connection that went on would be out of step. The late reply to one mail would count for the next, and the relay would
+take a command for content.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from worker.smtp.mailer import Mailer
 
 CANCELLATIONS: Final = 1000
 MAILS: Final = 10
-"""of each run"""
+"""The number of mails in each run."""
 
 
 @pytest.fixture(params=["pipelined", "plain"])
@@ -29,7 +29,7 @@ def server(request: pytest.FixtureRequest) -> Iterator[ScriptedRelay]:
 
 
 async def cancelled_run(mailer: Mailer, number: int, chance: random.Random) -> Box:
-    """A run that is cancelled at a random moment; each of its mails is reported."""
+    """Cancels a run at a random moment. Asserts that each mail it took is reported once."""
     box = Box(mails(MAILS, start=MAILS * number))
     running = asyncio.create_task(mailer.run(box, box.report))
     done = chance.randrange(3)
@@ -57,14 +57,14 @@ async def test_cancelled_1000_times_the_relay_sees_whole_mails_or_none(server: S
     contents = {mail.recipient: as_taken(mail) for mail in mails(MAILS * CANCELLATIONS)}
     assert all(mail.content == contents[mail.recipient] for mail in server.accepted)
     assert {command.split()[0] for command in server.commands} <= {"EHLO", "MAIL", "RCPT", "DATA", "QUIT"}
-    # With pipelining the relay has heard of one more mail, if any, when the first is broken off.
+    # With pipelining the relay may have heard of one more mail when the first is broken off.
     most = 2 if server.pipelining else 1
     for conversation in server.conversations.values():
         assert len(after_the_first_broken_off(conversation, outcomes)) <= most
 
 
 def after_the_first_broken_off(conversation: list[str], outcomes: dict[str, Outcome]) -> list[Outcome]:
-    """How those ended, on one connection, from the first on that was not sent to its end: none of them well."""
+    """Returns the outcomes on one connection, from the first that is not Sent. Asserts that none after it is Sent."""
     ended = [outcomes[line[9:-1]] for line in conversation if line.startswith("RCPT TO:<")]
     rest = list(dropwhile(lambda outcome: isinstance(outcome, Sent), ended))
     assert not any(isinstance(outcome, Sent) for outcome in rest)

@@ -1,4 +1,4 @@
-"""Two relays: the second takes over when nobody can be mailed by the first, which is used again when it is back."""
+"""Two relays: the second takes over when the first can't be used. The first is used again when it is back."""
 
 import asyncio
 from collections import Counter
@@ -50,7 +50,7 @@ def second(pipelining: bool) -> Iterator[ScriptedRelay]:
 
 
 def is_away(stage: str, _recipient: str | None) -> Answer | None:
-    """For `decide`: nobody is let in."""
+    """Closes each new connection. For `decide`."""
     return Do.DROP if stage == "connect" else None
 
 
@@ -59,7 +59,7 @@ def taken_by(*relays: ScriptedRelay) -> Counter[str]:
 
 
 def assert_told_truly(box: Box, *relays: ScriptedRelay) -> None:
-    """Who was reported as sent was told once, by one of the relays; who was not, by none; the unknown at most once."""
+    """Asserts that the relays together took each mail once if it is Sent, at most once if Unknown, and else never."""
     box.assert_each_reported_once()
     taken = taken_by(*relays)
     for mail, outcome in box.reports:
@@ -69,7 +69,7 @@ def assert_told_truly(box: Box, *relays: ScriptedRelay) -> None:
 
 
 async def all_held(relay: ScriptedRelay, mailer: Mailer) -> list[Run]:
-    """Runs of one mail each, which wait for their verdicts on all connections."""
+    """Starts runs of one mail each, so that all connections wait for a verdict. Returns the runs."""
     relay.script("dot", *[Do.HOLD] * CONNECTIONS)
     runs = []
     for number in range(CONNECTIONS):
@@ -183,9 +183,9 @@ async def test_where_none_can_be_used_no_mail_is_taken(first: ScriptedRelay, sec
 async def test_where_the_first_dies_in_the_middle_nobody_is_lost_or_told_twice(
     first: ScriptedRelay, second: ScriptedRelay, moment: str
 ) -> None:
-    """With mails on all connections: those are told of as they are, and all others go out by the second."""
+    """The mails that are on its connections end as they are. The second relay sends all others."""
     first.decide = lambda stage, _: Do.DROP if stage in ("connect", moment) and len(first.accepted) >= 20 else None
-    # Connections are renewed now and then, so that the moment comes for those that are well.
+    # Connections are renewed after 8 mails, so that even those that are well reach the moment "connect".
     async with mailer_for(first, second, connections=CONNECTIONS, limits=Limits(mails=8, age=1e6, idle=1e6)) as mailer:
         box, down = await sent_with(mailer, *mails(200))
     assert down is None
@@ -212,7 +212,7 @@ async def test_a_first_that_lets_us_in_and_takes_no_mail_is_down(first: Scripted
 async def test_so_is_one_that_will_not_take_the_only_mail(
     first: ScriptedRelay, second: ScriptedRelay, stage: StageName, means: type[Outcome]
 ) -> None:
-    """Which comes again."""
+    """The same mail comes again in the next run."""
     first.script(stage, Do.DROP, always=True)
     async with mailer_for(first, second, connections=CONNECTIONS) as mailer:
         box, down = await sent_with(mailer, *mails(1))
@@ -239,7 +239,7 @@ async def test_one_mail_that_upsets_the_first_among_others_changes_nothing(
 async def test_a_first_that_has_gone_without_a_word_is_found_out_though_all_connections_wait_for_it(
     first: ScriptedRelay, second: ScriptedRelay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As when its host loses power. The mails on their way may wait for their verdict for long; no others shall."""
+    """For example, its host lost power. The mails in flight may wait long for their verdicts, but no others may."""
     monkeypatch.setattr(mailer_module, "HASTE_SECONDS", 0.2)
     async with mailer_for(first, second, connections=CONNECTIONS) as mailer:
         stuck = await all_held(first, mailer)
@@ -296,7 +296,7 @@ async def test_a_first_that_allows_few_connections_is_used_with_those(
 async def test_a_first_whose_connections_are_all_in_use_elsewhere_is_not_down(
     first: ScriptedRelay, second: ScriptedRelay
 ) -> None:
-    """An earlier run still waits for a verdict on the only connection that it allows."""
+    """An earlier run still waits for a verdict on the only connection that the relay allows."""
     async with mailer_for(first, second, connections=CONNECTIONS) as mailer:
         await OneByOne(mails(5)).sent_with(mailer)
         first.script("dot", Do.HOLD)
@@ -452,7 +452,7 @@ def status_counts(shop: Shop) -> dict[str, int]:
 async def told_all(shop: Shop, first: ScriptedRelay, second: ScriptedRelay, **settings: Any) -> None:
     async with line_of(shop, first, others=[second], connections=CONNECTIONS, **settings) as line:
         await serve_until_done(line, shop)
-        # Who was with the first one when it left has stepped back for a moment.
+        # The mails that were with the first relay when it left are in back-off for a moment.
         shop.change("UPDATE request SET not_before = NULL WHERE attempts = 0")
         await serve_until_done(line, shop)
 

@@ -1,7 +1,7 @@
-"""What the mailer makes of a relay's replies and troubles, against a real SMTP server.
+"""What the mailer reports when a relay replies or has trouble, against a real SMTP server.
 
-Each mail taken from the source is reported once, with its own outcome, on asyncio's event loop and
-on uvloop. How connections are kept is in test_mailer_pool.
+The mailer reports each mail that it took from the source once, with its own outcome. This holds on asyncio's event loop
+and on uvloop. The tests of how it keeps connections are in test_mailer_pool.
 """
 
 import socket
@@ -142,7 +142,7 @@ async def test_a_refusal_is_about_its_own_mail_and_the_connection_goes_on(
     assert isinstance(after.outcome, Sent)
     assert server.recipients == ["user1@example.com"]
     assert server.connections == 1
-    # A dot ends the transaction, also if it is refused. A pipelined session has asked for the next mail by then.
+    # A dot ends the transaction, even if it is refused. A pipelined session has begun the next mail by then.
     assert server.commands.count("RSET") == (0 if pipelining and stage == "dot" else 1)
 
 
@@ -241,7 +241,7 @@ async def test_trouble_before_the_dot_is_the_relays_and_the_mail_is_not_sent(
     assert isinstance(down, RelayDown)
     assert box.outcomes == ([down] if stage in {"mail", "rcpt", "data"} else [])
     assert down.scope is Scope.RELAY
-    # Nothing heard at all counts as not connected; nothing more than a connection, as no greeting.
+    # A relay that says nothing counts as not connected. One that connects and then drops counts as having no greeting.
     silent = trouble is Do.SILENCE and stage in {"connect", "greeting"}
     assert down.stage == ("connect" if silent else "greeting" if stage == "connect" else stage)
     assert len(down.reason) <= 300
@@ -429,7 +429,7 @@ async def test_tls_with_somebody_who_speaks_none(server: ScriptedRelay) -> None:
 @on_both_loops
 async def test_what_comes_in_clear_text_after_starttls_is_not_believed() -> None:
     with ScriptedRelay(security="starttls") as server:
-        # RFC 3207 section 4.2: somebody in between could have added it.
+        # RFC 3207 section 4.2: an attacker between us and the relay could have added the second reply.
         server.script("starttls", "220 go ahead\r\n421 4.3.2 injected")
         async with mailer_for(server) as mailer:
             box, _ = await sent_with(mailer, *mails(1))

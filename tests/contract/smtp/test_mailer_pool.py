@@ -277,7 +277,7 @@ async def test_a_mail_waits_for_nobody_while_its_connection_is_not_open(server: 
         run = mailer.start(box, box.report)
         await until(lambda: server.holding == 3)
         assert box.taken == []
-        box.waiting.clear()  # somebody else has sent them
+        box.waiting.clear()  # another run has sent them
         server.release()
         assert await run.result() is None
     assert box.reports == []
@@ -295,7 +295,7 @@ async def test_where_nobody_can_be_connected_to_no_mail_is_taken(server: Scripte
 
 @on_both_loops
 async def test_a_run_that_is_over_leaves_its_slow_connection_to_itself(server: ScriptedRelay) -> None:
-    """And the next run has the others."""
+    """The next run uses the other connections."""
     server.script("dot", Do.HOLD)
     async with mailer_for(server, connections=2) as mailer:
         slow, other = Box(mails(1)), Box(mails(20, start=1))
@@ -327,7 +327,7 @@ async def test_finish_waits_only_so_long(server: ScriptedRelay, stage: StageName
 
 
 async def cancelled_while_held(server: ScriptedRelay, mailer: Mailer, stage: StageName) -> list[Outcome]:
-    """Cancel a run of one mail while the reply at `stage` is being waited for; what was reported of it."""
+    """Cancels a run of one mail while it waits for the reply at `stage`. Returns the outcomes that were reported."""
     server.script(stage, Do.HOLD)
     box = Box(mails(1))
     running = asyncio.create_task(mailer.run(box, box.report))
@@ -407,7 +407,7 @@ async def test_cancelled_at_any_time_each_mail_has_its_true_outcome(server: Scri
             running.cancel()
             await asyncio.wait([running])
             box.assert_each_reported_once()
-            assert len(box.taken) <= taken + 6  # no connection goes on for long
+            assert len(box.taken) <= taken + 6  # connections soon take no more mails
             for mail, outcome in box.reports:
                 seen.add(type(outcome))
                 if isinstance(outcome, Sent):

@@ -1,6 +1,7 @@
-"""What only a pipelined session has: many things said at once, and replies told apart by their order alone.
+"""What only a pipelined session has: commands that go out together, and replies known by their order alone.
 
-What both sessions have in common is in test_mailer and test_mailer_pool; here is also a proof that they agree.
+The tests of what both sessions have in common are in test_mailer and test_mailer_pool. Here is also a proof that both
+agree.
 """
 
 import asyncio
@@ -57,7 +58,7 @@ def kinds(box: Box) -> list[type[Outcome]]:
     return [type(outcome) for outcome in box.outcomes]
 
 
-# One round trip a mail
+# One round trip for each mail
 
 
 @on_both_loops
@@ -211,7 +212,7 @@ async def test_a_server_may_send_them_octet_by_octet(server: ScriptedRelay) -> N
 
 
 def expected_when_cut(complete: int) -> tuple[list[type[Outcome]], Stage | None]:
-    """Of two mails, when so many of the eight replies to them came: also where the relay was when it went."""
+    """Returns the outcomes of two mails when `complete` of their eight replies came, and the stage of a RelayDown."""
     if complete < 3:
         return [RelayDown], STAGES[complete]
     if complete == 3:
@@ -265,7 +266,7 @@ async def test_trouble_at_each_command(server: ScriptedRelay, nth: int, stage: S
         down = box.outcomes[nth]
         assert isinstance(down, RelayDown)
         assert (down.scope, down.stage) == (Scope.RELAY, stage)
-        # With one connection one trouble ends the run: what was taken ahead is put back.
+        # There is one connection, so one trouble ends the run. The mail that was taken ahead is put back.
         assert kinds(box) == [*[Sent] * nth, RelayDown]
     assert kinds(rest) == [Sent]
     assert len(set(server.recipients)) == len(server.recipients)
@@ -294,7 +295,7 @@ async def test_nobodys_mail_is_not_delivered(server: ScriptedRelay, takes_mail_f
     ]
 
 
-# Replies nobody asked for
+# Replies without a command
 
 
 @pytest.mark.parametrize("extra", ["250 2.0.0 ok", "354 go ahead", "550 5.1.1 no", "25", "what?"])
@@ -346,7 +347,7 @@ async def test_what_comes_along_with_the_last_reply_before_the_mails_is_not_take
     assert kinds(after) == [Sent]
 
 
-# Not to be sent after all
+# Mails that are no longer wanted
 
 
 @on_both_loops
@@ -376,7 +377,7 @@ TROUBLES: Final = ["421 4.3.2 closing down", "what?", "999 what?", Do.DROP]
 ANYWHERE = st.sampled_from([*REFUSALS, *TROUBLES])
 SCRIPTS = st.fixed_dictionaries(
     {
-        # MAIL and RSET are known by their place, the others by the recipient.
+        # MAIL and RSET are known by their position, the others by the recipient.
         "mail": st.dictionaries(st.sampled_from(["1.1", "1.2", "1.3", "1.4", "2.1", "2.2", "3.1", "3.2"]), ANYWHERE),
         "rcpt": st.dictionaries(st.sampled_from([mail.recipient for mail in mails(6)]), ANYWHERE),
         "data": st.dictionaries(st.sampled_from([mail.recipient for mail in mails(6)]), ANYWHERE),
@@ -389,7 +390,7 @@ SCRIPTS = st.fixed_dictionaries(
 
 
 def outcomes_by(server: ScriptedRelay, *, pipelining: bool) -> tuple[dict[str, object], list[str]]:
-    """How six mails end, and who got one, when those who could not be sent are tried again until all have ended."""
+    """Sends six mails, and again those that are NotSent. Returns how each ended, and the recipients that got one."""
     server.pipelining = pipelining
     server.connections = 0
     server.accepted.clear()
@@ -410,7 +411,7 @@ def outcomes_by(server: ScriptedRelay, *, pipelining: bool) -> tuple[dict[str, o
 
 
 def essence(outcome: Outcome) -> object:
-    """All of an outcome but what the libraries say about broken connections."""
+    """Returns all of an outcome except what the libraries say about broken connections."""
     match outcome:
         case RelayDown(scope, stage, _, reply):
             return scope, stage, reply if reply and reply.code > 0 else None

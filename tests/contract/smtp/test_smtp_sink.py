@@ -1,4 +1,4 @@
-"""Both sessions against a server that is not ours: Postfix's smtp-sink, with its own ways to misbehave."""
+"""Both sessions against a server that is not ours: Postfix's smtp-sink, which misbehaves in its own ways."""
 
 import asyncio
 import os
@@ -28,7 +28,7 @@ Ends = list[tuple[type[Outcome], Stage | None]]
 
 @contextmanager
 def sink(*options: str) -> Iterator[Relay]:
-    """A smtp-sink on a free port. As root it wants to be told who else to be."""
+    """Yields a smtp-sink on a free port. As root it needs the name of another user to run as."""
     port = free_port()
     user = ["-u", "nobody"] if os.geteuid() == 0 else []
     process = subprocess.Popen([str(PROGRAM), *user, *options, f"{HOST}:{port}", "100"])
@@ -49,7 +49,7 @@ def answers(port: int) -> bool:
 
 
 def ends(relay: Relay, count: int, *, pipelining: bool, connections: int = 1) -> Ends:
-    """How so many mails end, and where they did if they were refused."""
+    """Sends `count` mails. Returns how each ended, and at which stage if it was refused."""
 
     async def run() -> Ends:
         mailer = Mailer(
@@ -75,7 +75,7 @@ def test_every_mail_arrives_whole(pipelining: bool, offered: bool) -> None:
         with sink("-d", f"{folder}/mail.", *([] if offered else ["-p"])) as relay:
             outcomes = ends(relay, 200, pipelining=pipelining, connections=5)
         assert outcomes == [(Sent, None)] * 200
-        # It notes the envelope in front of each, and a line end behind it.
+        # The sink writes the envelope before each mail and a line end after it.
         arrived = [path.read_bytes().replace(b"\r\n", b"\n").rstrip() for path in Path(folder).iterdir()]
     contents = [as_taken(mail).replace(b"\r\n", b"\n").rstrip() for mail in mails(200)]
     assert sorted(text[text.index(b"Message-ID: ") :] for text in arrived) == sorted(contents)

@@ -1,6 +1,6 @@
-"""Every kind of trouble at every stage of the SMTP session, and what becomes of the request whose turn it is.
+"""Every kind of trouble at every stage of the SMTP session, and what happens to the request that is being sent.
 
-The whole line is at work: claim, render, send, record. The relay is in trouble for one slice, and then well again.
+The whole line works: claim, render, send, record. The relay is in trouble for one slice, and then well again.
 """
 
 import asyncio
@@ -48,24 +48,24 @@ TABLE: Final = """
 
 
 class Ends(NamedTuple):
-    """A row after the trouble, and the breaker: closed, or whose fault it is."""
+    """A row after the trouble, and the breaker: "closed", or the scope of the fault."""
 
     status: Status
     attempts: int
     unknowns: int
     failure_code: str | None
     waits: bool
-    """Whether it will be a while until it is tried again."""
+    """Whether the request is in back-off."""
     breaker: str
 
 
 WORDS: Final = {
-    # It is the relay, or our settings, and costs nobody a try.
+    # The relay or our settings are at fault. No request loses a try.
     "down": Ends(Status.RECEIVED, 0, 0, None, False, "relay"),
     "ours": Ends(Status.RECEIVED, 0, 0, None, False, "configuration"),
-    # Asked again without this mail the relay is well: nobody else has to wait.
+    # Asked again without this mail, the relay is well. No other request has to wait.
     "alone": Ends(Status.RECEIVED, 0, 0, None, True, "closed"),
-    # It is about this mail.
+    # The trouble is about this mail.
     "later": Ends(Status.RECEIVED, 1, 0, None, True, "closed"),
     "recipient": Ends(Status.FAILED, 1, 0, "RECIPIENT_REJECTED", False, "closed"),
     "message": Ends(Status.FAILED, 1, 0, "MESSAGE_REJECTED", False, "closed"),
@@ -79,10 +79,10 @@ CASES: Final = {
 }
 ONE_OF_EACH: Final = {word: case for case, word in reversed(CASES.items())}
 PERSONAL: Final = {"rcpt", "data", "dot"}
-"""The stages at which a mail is known by its recipient."""
+"""The stages at which the relay knows a mail by its recipient."""
 BEFORE_PIPELINING: Final = {"greeting", "ehlo", "starttls", "tls", "auth"}
 SOON: Final = 0.75
-"""How long silence is borne here, in seconds."""
+"""How long these tests wait in silence, in seconds."""
 
 
 @pytest.fixture(scope="module")
@@ -101,14 +101,14 @@ def server(relay: ScriptedRelay, *, pipelining: bool) -> Iterator[ScriptedRelay]
 
 @pytest.fixture(scope="module")
 def line() -> dict[str, Any]:
-    """What every line here is made of."""
+    """The arguments that all lines here have in common."""
     trusting, letters = trusting_context(), letters_of()
     return {"user": "shop", "connections": 1, "claim_size": 1, "tls_context": trusting, "letters": letters}
 
 
 @pytest.fixture(autouse=True)
 def times(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Silence is not borne for long, and a slice ends when all is done, however busy the machine is."""
+    """Short waits in silence, and slices that end only when all is done, however busy the machine is."""
     monkeypatch.setattr(slice_clock, "SLICE_SECONDS", 60.0)
     for module in (smtp_session, smtp_pipeline):
         monkeypatch.setattr(module, "QUIT_TIMEOUT", SOON)
@@ -121,7 +121,7 @@ def patience(stage: str, kind: str) -> Timeouts:
 
 
 def assert_ends(shop: Shop, server: ScriptedRelay, line: dict[str, Any], stage: str, kind: str) -> None:
-    """The trouble ends as the table says; afterwards everybody who has not failed is told, if it is possible once."""
+    """Asserts that the trouble ends as the table says. Afterwards all but the failed are told, if possible once."""
     upset, other = shop.waiting(2)
     ends = WORDS[CASES[stage, kind]]
 

@@ -1,7 +1,7 @@
-"""What the store has to do, in plain Python and without a thought for speed: states, and which requests an event wakes.
+"""A model of the store in plain Python, without regard to speed: states, and which requests an event wakes.
 
-It is written from the rules, not from the statements: stock is what all events together say, whatever order they came
-in, and a request is woken if any event that was applied after its creation wakes it.
+It is written from the rules, not from the SQL statements. Stock is what all events together say, in whatever order they
+came. A request is woken if any event that was applied after its creation wakes it.
 """
 
 from collections import Counter
@@ -17,7 +17,7 @@ from worker.models import Status
 RECEIVED, PROCESSING, SENT, FAILED = Status.RECEIVED, Status.PROCESSING, Status.NOTIFICATION_SENT, Status.FAILED
 
 MINIMUM: Final = 2
-"""pieces that count as in stock"""
+"""The number of pieces that counts as in stock."""
 MOST_RESCUES: Final = 5
 SUSPECT_AT: Final = 2
 NEED_FORCE: Final = ("OUTCOME_UNKNOWN", "SUPPRESSED")
@@ -27,23 +27,23 @@ Key = tuple[str, CatalogReference]
 
 @dataclass(slots=True)
 class Wish:
-    """One request, as it should be."""
+    """One request, as the database should hold it."""
 
     id: UUID
     email: str
     reference: CatalogReference
     created: float
     imported: float
-    """The date that it came with; an older one may have come since."""
+    """The date that the request came with. `created` may be older, from a later import."""
     status: Status = RECEIVED
     auto_notified: bool | None = None
     ordered: bool = False
     backoff: str | None = None
-    """`waiting` for its time, or `over`: its time has come, and no sweep has."""
+    """`waiting`: until its time comes. `over`: its time has come, but no sweep has come since."""
     claim_no: int = 0
     owner: UUID | None = None
     is_old: bool = False
-    """Its claim is older than any claim may be."""
+    """Whether its claim is older than a claim may be."""
     is_handed: bool = False
     attempts: int = 0
     rescues: int = 0
@@ -59,19 +59,19 @@ class Wish:
         return self.status in (RECEIVED, PROCESSING)
 
     def end(self, status: Status, *, auto_notified: bool | None = None, code: str | None = None) -> None:
-        """Nobody holds it any more."""
+        """Sets the status of a request that nobody holds any more."""
         self.status, self.auto_notified, self.code = status, auto_notified, code
         self.owner, self.is_old, self.is_handed = None, False, False
 
 
 def age(wish: Wish) -> tuple[float, UUID]:
-    """The order of requests: oldest first, and those of one time by their ids."""
+    """Returns the sort key of requests: oldest first, and those of the same time by id."""
     return wish.created, wish.id
 
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A claim as its holder knows it, be it late or not."""
+    """A claim as its holder knows it. The holder may be late."""
 
     id: UUID
     claim_no: int
@@ -80,14 +80,14 @@ class Held:
 
 @dataclass(slots=True)
 class ItemModel:
-    """All events of one item, and which of them woke somebody."""
+    """All events of one item, and which of them woke requests."""
 
     events: list[Event] = field(default_factory=list)
     wakings: list[tuple[int, Options, frozenset[Options]]] = field(default_factory=list)
-    """When, about what, and which variants were known then."""
+    """For each event that wakes: when it was applied, the options it was about, and the variants known then."""
 
     def apply(self, events: Iterable[Event], tick: int) -> None:
-        """One batch, at one moment."""
+        """Applies one batch of events at one moment."""
         fresh = []
         for event in sorted(events, key=lambda event: event.order):
             if not self._is_stale(event) and event.is_in_stock(MINIMUM):
@@ -105,7 +105,7 @@ class ItemModel:
 
     @property
     def details(self) -> dict[str, str | None]:
-        """Each as the newest event that named it said, whatever that was about."""
+        """Each detail as in the newest event that named it, whatever options that event was about."""
         said: dict[str, str | None] = {}
         for event in sorted(self.events, key=lambda event: event.order):
             said |= event.details
@@ -116,13 +116,13 @@ class ItemModel:
         return frozenset(event.reference.options for event in self.events if event.reference.options)
 
     def in_stock(self, wanted: Options) -> bool:
-        """The variants that match decide, if there are any; otherwise the item does."""
+        """Tells whether the options are in stock. The variants that match decide. If there are none, the item does."""
         matching = [variant for variant in self.variants if set(wanted) <= set(variant)]
         return any(map(self._is_in, matching)) if matching else self._is_in(())
 
     def _is_in(self, about: Options) -> bool:
         said = [event for event in self.events if event.reference.options in (about, ())]
-        if about:  # the item's being in stock says nothing of a variant
+        if about:  # that the item is in stock says nothing about a variant
             said = [event for event in said if event.reference.options or not event.is_in_stock(MINIMUM)]
         return bool(said) and max(said, key=lambda event: event.order).is_in_stock(MINIMUM)
 
@@ -142,11 +142,11 @@ class Model:
     wishes: dict[UUID, Wish] = field(default_factory=dict)
     items: dict[Item, ItemModel] = field(default_factory=dict)
     owners: dict[UUID, bool] = field(default_factory=dict)
-    """who has a heartbeat, and whether it is young enough"""
+    """The owners that have a heartbeat, and whether it is recent enough."""
     paused: set[CatalogReference | None] = field(default_factory=set)
     breaker_is_open: bool = False
 
-    # section 3: who may be claimed
+    # section 3: which requests may be claimed
 
     def item(self, item: Item) -> ItemModel:
         return self.items.setdefault(item, ItemModel())
@@ -159,7 +159,7 @@ class Model:
         return item.in_stock(wanted) and item.woken_after(wanted, wish.created)
 
     def is_due(self, wish: Wish) -> bool:
-        """As `claimable`, whatever the relay does."""
+        """Tells whether the request may be claimed if the breaker is closed."""
         in_line = wish.status is RECEIVED and wish.backoff is None and not self.is_paused(wish.reference)
         return in_line and (wish.ordered or self.has_stock(wish))
 
@@ -167,7 +167,7 @@ class Model:
         return self.is_due(wish) and not self.breaker_is_open
 
     def waits_for(self, wish: Wish) -> set[str] | None:
-        """The reason that may be told; where there are several, any of them."""
+        """Returns the reasons that the store may give: any one of them is right. None if the request does not wait."""
         if wish.status is not RECEIVED:
             return None
         if self.is_paused(wish.reference):
@@ -179,7 +179,7 @@ class Model:
         return {"relayDown"} if self.breaker_is_open else {"queued"}
 
     def claimable(self, reference: CatalogReference, *, ordered: bool, suspect: bool) -> list[UUID]:
-        """Whom one arm of a claim may take, oldest first."""
+        """Returns the requests that one arm of a claim may take, oldest first."""
         found = [
             wish
             for wish in self.wishes.values()
@@ -210,12 +210,12 @@ class Model:
         wish.status, wish.owner, wish.claim_no = PROCESSING, owner, wish.claim_no + 1
 
     def holds(self, held: Held) -> Wish | None:
-        """The fence."""
+        """Returns the request if this claim still holds it, which is the fence."""
         wish = self.wishes.get(held.id)
         return wish if wish and (wish.claim_no, wish.owner) == (held.claim_no, held.owner) else None
 
     def told(self, held: Held) -> bool:
-        """PROCESSING -> NOTIFICATION_SENT, also of a row that waits again and was not claimed since."""
+        """PROCESSING -> NOTIFICATION_SENT, also for a row that waits again and was not claimed since."""
         wish = self.wishes.get(held.id)
         if wish is None or not (self.holds(held) or (wish.status is RECEIVED and wish.claim_no == held.claim_no)):
             return False
@@ -244,7 +244,7 @@ class Model:
         return wish is not None
 
     def release_all(self, owner: UUID, but: Collection[UUID]) -> int:
-        """What was handed over is left to `rescue`."""
+        """Releases the requests of this owner that were not handed over. The others are left to `rescue`."""
         mine = [wish for wish in self.held_by(owner) if not wish.is_handed and wish.id not in but]
         for wish in mine:
             wish.end(RECEIVED, code=wish.code)
@@ -258,7 +258,7 @@ class Model:
         ]
 
     def rescue(self) -> tuple[int, set[UUID]]:
-        """PROCESSING -> RECEIVED or FAILED; how many go on, and who does not."""
+        """PROCESSING -> RECEIVED or FAILED. Returns how many wait again, and which ones failed."""
         failed = set()
         abandoned = self.abandoned()
         for wish in abandoned:
@@ -272,7 +272,7 @@ class Model:
         return len(abandoned) - len(failed), failed
 
     def may_retry(self, ids: Sequence[UUID], *, force: bool) -> list[UUID]:
-        """Who may be retried of these: FAILED, per key the oldest, and none where another one is unresolved."""
+        """Returns which of these may be retried: for each key the oldest FAILED one, if no other is unresolved."""
         keys: dict[Key, UUID] = {}
         for wish in sorted((self.wishes[id_] for id_ in set(ids)), key=age):
             if wish.status is FAILED and (force or wish.code not in NEED_FORCE) and not self.unresolved(wish.key):

@@ -1,4 +1,4 @@
-"""What people do to requests, and what stops the line: every arrow that is allowed, and every one that is refused."""
+"""What admins do to requests, and what stops the line: every allowed arrow, and every refused one."""
 
 import threading
 from collections.abc import Callable
@@ -24,7 +24,7 @@ SPENT = Tries(attempts=3, unknowns=1, policy_refusals=1)
 
 
 def request_in(shop: Shop, status: Status, *, code: FailureCode = FailureCode.RECIPIENT_REJECTED) -> UUID:
-    """A request that came to this state as all do."""
+    """Makes a request that came to this state in the normal way."""
     _, (claim,) = shop.claimed()
     ends = {
         Status.RECEIVED: Ends(deferred=[Ended(claim, SPENT, None, "450 later", delay=60)]),
@@ -39,7 +39,7 @@ def request_in(shop: Shop, status: Status, *, code: FailureCode = FailureCode.RE
 
 
 def failed_requests(shop: Shop, number: int, *, code: FailureCode = FailureCode.RECIPIENT_REJECTED) -> list[UUID]:
-    """FAILED requests of one person for one item, oldest first."""
+    """Makes FAILED requests of one person for one item. Returns them, oldest first."""
     failed = []
     for _ in range(number):
         failed.append(shop.sign_up(MUG, ANNE))
@@ -63,7 +63,7 @@ def mark(shop: Shop, *ids: UUID) -> Changed:
     return shop.write(admin.mark_sent, ids)
 
 
-# Refused: everything that is no arrow
+# Refused: every change that is no arrow
 
 REFUSED = [
     (retry, Status.RECEIVED, "is RECEIVED, not FAILED"),
@@ -183,7 +183,7 @@ def test_two_retries_of_a_person_at_once_bring_back_one(shop_url: str) -> None:
 
     def retry_one(request: UUID) -> Changed:
         with shop_at(shop_url) as admins:
-            admins.now()  # connected
+            admins.now()  # connects
             together.wait(60)
             return retry(admins, request)
 
@@ -382,7 +382,7 @@ def test_one_at_a_time_probes_and_learns_what_to_look_at(shop: Shop, scope: str)
     assert shop.write(breaker.take_probe, 90.0) == scope
     assert shop.write(breaker.take_probe, 90.0) is None
     assert not shop.database.read(breaker.probe_is_due)
-    _probe_in(shop, -1)  # who took it has died
+    _probe_in(shop, -1)  # the worker that took the probe has died
     assert shop.write(breaker.take_probe, 90.0) == scope
 
 
@@ -409,7 +409,7 @@ def test_the_longer_it_is_down_the_longer_the_pause_between_probes(shop: Shop, o
     shop.write(breaker.still_down, "535 wrong password", "configuration")
     after = shop.now()
     assert shop.breaker() == breaker.Breaker("open", since, "535 wrong password", "configuration")
-    # Exact, however slow this machine is: while the test runs, the breaker has been open for longer.
+    # This is exact, however slow the machine is. The breaker has been open for longer while the test runs.
     longer = (after - since).total_seconds() - open_for
     probe_at = shop.relay().probe_at
     assert (probe_at - before).total_seconds() >= pause

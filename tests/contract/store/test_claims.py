@@ -1,4 +1,4 @@
-"""The life of a claim, arrow by arrow, and the fence around late writes. On SQLite and PostgreSQL alike."""
+"""The life of a claim, arrow by arrow, and the fence against late writes. On SQLite and PostgreSQL."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -165,7 +165,7 @@ def test_a_claim_that_finds_the_end_of_a_list_says_so(shop: Shop) -> None:
     assert shop.list_row().woken_at is None
 
 
-# Suspects: what was rescued twice is claimed alone
+# Suspects: a request that was rescued twice is claimed alone
 
 
 def _suspect(shop: Shop, *requests_: UUID, rescues: int = 2) -> None:

@@ -1,4 +1,4 @@
-"""Transactions: what is tried again, what is away, and what outlives a server that went away."""
+"""Transactions: which are tried again, which errors mean "away", and what outlives a server that went away."""
 
 import threading
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ on_postgresql = pytest.mark.parametrize("shop_url", ["postgresql"], indirect=Tru
 
 @pytest.fixture
 def other_shop(shop_url: str) -> Iterator[Shop]:
-    """The same database, as another process sees it."""
+    """The same shop, with a database connection of its own, as in another process."""
     with shop_at(shop_url) as opened:
         yield opened
 
@@ -40,7 +40,7 @@ def test_of_two_that_block_each_other_the_victim_runs_again(shop: Shop, other_sh
     def touch(c: Connection, one: UUID, then: UUID, host: str) -> None:
         is_again = host in runs
         runs.append(host)
-        if is_again:  # if it took its lock back before the winner wakes up, they would block each other again
+        if is_again:  # if it locked its row before the winner wakes up, both would block each other again
             assert winner_is_done.wait(60)
         _TOUCH(c, id=one, host=host)
         if not is_again:
@@ -57,7 +57,7 @@ def test_of_two_that_block_each_other_the_victim_runs_again(shop: Shop, other_sh
         a.result(60)
         b.result(60)
     assert len(runs) == 3
-    # Whoever ran last wrote both.
+    # The last run wrote both rows.
     assert {shop.read_one(Owner, owner).host for owner in (first, second)} == {runs[-1]}
 
 
@@ -74,7 +74,7 @@ def test_a_connection_that_was_cut_is_away_once(shop: Shop, other_shop: Shop) ->
 
 @on_postgresql
 def test_who_stalls_in_a_transaction_keeps_nobody_waiting(shop: Shop, other_shop: Shop) -> None:
-    """Frozen, or gone with its host: its locks are let go, and what it had done so far is undone."""
+    """A process may freeze, or disappear with its host. PostgreSQL releases its locks and rolls back its changes."""
     owner = shop.owner()
     (limit,) = shop.ask("SELECT current_setting('idle_in_transaction_session_timeout') AS now")
     assert limit.now == "8s"
@@ -82,7 +82,7 @@ def test_who_stalls_in_a_transaction_keeps_nobody_waiting(shop: Shop, other_shop
     def stall(c: Connection) -> None:
         c.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = '100ms'")
         _TOUCH(c, id=owner, host="stalled")
-        other_shop.change("UPDATE owner SET host = 'other'")  # waits for our lock
+        other_shop.change("UPDATE owner SET host = 'other'")  # this waits for our lock
         _TOUCH(c, id=owner, host="stalled")
 
     with pytest.raises(DatabaseAway, match="idle-in-transaction"):
@@ -204,7 +204,7 @@ def test_a_file_that_cant_be_opened_is_named_with_the_reason(tmp_path: Path, pat
 
 def test_a_file_that_we_may_not_open_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "no" / "theirs.db"
-    monkeypatch.setattr(Path, "is_dir", lambda path: path == file.parent)  # root may open everything
+    monkeypatch.setattr(Path, "is_dir", lambda path: path == file.parent)  # patched, because root may open every file
     monkeypatch.setattr("os.access", lambda _path, _mode: False)
     with shop_at(f"sqlite:///{file}") as shop, pytest.raises(DatabaseAway, match=r"theirs\.db: permission denied"):
         shop.relay()

@@ -1,4 +1,4 @@
-"""Waiting lists: who may be told now, and bells that ring once. On SQLite and PostgreSQL alike."""
+"""Waiting lists: which requests may be sent now, and bells that ring once. On SQLite and PostgreSQL."""
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -66,7 +66,7 @@ def test_a_new_list_remembers_when_its_item_was_last_in_stock_after_it_sold_out(
     assert row.last_in_stock_at is not None
 
 
-# Who may be told: woken by an in-stock event that was applied after createdDate
+# Who may be told: requests that were woken by an in-stock event applied after createdDate
 
 
 def test_who_signed_up_before_the_event_may_be_told(shop: Shop) -> None:
@@ -314,7 +314,7 @@ def test_of_many_who_ring_at_once_one_is_let_through(shop_url: str) -> None:
     assert sorted(rung) == sorted(list_ids)
 
 
-# Since when somebody is due
+# Since when a request is due
 
 
 def test_a_list_is_woken_by_an_event_and_no_more_when_a_claim_found_its_end(shop: Shop) -> None:

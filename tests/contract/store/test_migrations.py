@@ -1,4 +1,4 @@
-"""Migrations make the tables of the models, one at a time, and everybody can tell where a database stands."""
+"""Migrations create the tables of the models, one at a time. Every process can read the revision of a database."""
 
 import re
 import threading
@@ -56,7 +56,7 @@ def test_the_migrated_schema_is_the_models(shop: Shop) -> None:
 
 
 def test_partial_indexes_are_those_of_the_models(shop: Shop) -> None:
-    # Alembic doesn't compare their conditions.
+    # Alembic doesn't compare the conditions of indexes.
     dialect = shop.database.dialect
     wanted = {
         index.name: str(index.dialect_options[dialect]["where"])
@@ -75,7 +75,7 @@ def test_partial_indexes_are_those_of_the_models(shop: Shop) -> None:
 
 
 def _words(condition: str) -> set[str]:
-    """PostgreSQL writes `IN (...)` in another way."""
+    """Returns the words of a condition, without IN: PostgreSQL writes `IN (...)` in another way."""
     return set(re.findall(r"'?\w+'?", condition)) - {"IN"}
 
 
@@ -138,7 +138,7 @@ def test_a_migration_gives_way_to_those_who_hold_what_it_needs(
     with shop_at(postgres_url) as shop, ThreadPoolExecutor(1) as pool:
         _set_revision(shop, "0000")
         with psycopg.connect(plain(postgres_url)) as theirs:
-            theirs.execute("SET deadlock_timeout = '0.5s'")  # they would be its victim
+            theirs.execute("SET deadlock_timeout = '0.5s'")  # it would be the victim of a deadlock
             theirs.execute("UPDATE request SET attempts = 0")
             migration = pool.submit(migrate, postgres_url)
             waiting = f"SELECT pid FROM pg_stat_activity WHERE {theirs.info.backend_pid} = ANY(pg_blocking_pids(pid))"
@@ -192,7 +192,7 @@ def test_items_from_before_0002_keep_their_details_until_an_event_names_others(
         assert migrate(any_empty_database_url) == ("0001", SCHEMA)
         shop.tell(MUG, price="2", at=LONG_AGO)
         assert [tuple(row) for row in shop.ask("SELECT name, price FROM item")] == [("Mug", "2")]
-        # An older program goes on, and does not know the column.
+        # An older program goes on, although it does not know the column.
         shop.change(insert, **item | {"id": uuid4(), "item": "cup-1"})
         shop.change("UPDATE item SET name = 'Cup' WHERE catalog_item_id = 'cup-1'")
 
@@ -202,7 +202,7 @@ def test_items_from_before_0002_keep_their_details_until_an_event_names_others(
 
 def test_a_database_without_tables_is_told_to_be_migrated(any_empty_database_url: str) -> None:
     with shop_at(any_empty_database_url) as shop:
-        assert shop.database.write(schema.state) == SchemaState.MISSING  # who writes makes SQLite's file
+        assert shop.database.write(schema.state) == SchemaState.MISSING  # a write creates the file of SQLite
         with pytest.raises(SchemaOutdated, match="no tables yet: run `stockbell migrate`"):
             check_schema(shop.database)
         with pytest.raises(SchemaOutdated, match="run `stockbell migrate`"):

@@ -1,7 +1,7 @@
-"""The store against a model of it: every arrow between the states in any order, and which requests an event wakes.
+"""The store compared with a model: every arrow between the states in any order, and which requests an event wakes.
 
-After each step the database holds what the model holds, and claim, sweep and status agree on who may be told.
-`EXAMPLES=100 make test ARGS="-k store_model"` looks for longer.
+After each step the database holds what the model holds. Claim, sweep and status agree on which requests may be sent.
+`EXAMPLES=100 make test ARGS="-k store_model"` searches for longer.
 """
 
 from collections import Counter
@@ -38,7 +38,7 @@ from worker.store.claims import Claim, Claimed
 from worker.store.recording import Ended, Ends, Try
 from worker.store.requests import NewRequest
 
-# Wishes and events about a whole item, one option of it, and whole variants; and an item of another catalog.
+# Wishes and events about a whole item, one option of it and whole variants, and about an item of another catalog.
 WANTED: Final = (ref(), ref(color="red"), ref(size="L"), ref(color="red", size="L"), CUP)
 ABOUT: Final = (*WANTED, ref(color="blue", size="L"), CatalogReference(item_of("mug-1", "other-app")))
 EMAILS: Final = ("ann@example.com", "Ann@example.com", "bob@example.com", "eve@example.com")
@@ -48,10 +48,10 @@ ENDS: Final = ("told", "failed", "deferred", "released")
 DETAILS: Final = ("name", "price")
 
 Told = tuple[CatalogReference, bool | None, int | None, int, Details]
-"""What an event says: about what, in stock, quantity, how many seconds from now, and details."""
+"""The content of an event: item or variant, in stock, quantity, seconds from now, and details."""
 
 Place = st.integers(0, 30)
-"""Which one of what there is; counted round and round."""
+"""An index into whatever exists at that step, modulo its length."""
 Places = st.lists(Place, min_size=1, max_size=4)
 
 
@@ -66,7 +66,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.model = Model()
         self.list_ids: dict[CatalogReference, UUID] = {}
         self.claims: list[Claim] = []
-        """Every claim that ever was."""
+        """All claims that were ever made."""
         self.events: list[Event] = []
         self.owners: list[UUID] = []
         self.new_owner()
@@ -74,7 +74,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @initialize(wanted=st.lists(st.sampled_from(WANTED), min_size=2, max_size=5))
     def begin(self, wanted: list[CatalogReference]) -> None:
-        """Some wait already, and for most of them there is stock: or little would happen in so few steps."""
+        """Starts with some requests, most of them in stock. Otherwise little would happen in so few steps."""
         self.create([(EMAILS[place % 3], reference, "now") for place, reference in enumerate(wanted)])
         self.flow()
 
@@ -92,7 +92,7 @@ class StoreMachine(RuleBasedStateMachine):
         )
     )
     def create(self, new: list[tuple[str, CatalogReference, str]]) -> None:
-        """Sign-ups and imports, some of them from long ago, by a clock that is ahead, or for the second time."""
+        """Adds sign-ups and imports. Some are long past, dated by a clock that is ahead, or repeated."""
         self.model.tick += 1
         wanted = [(self._new(place, *one), self._created(place, *one)) for place, one in enumerate(new)]
         added = self.shop.write(requests.create, [request for request, _ in wanted])
@@ -108,7 +108,7 @@ class StoreMachine(RuleBasedStateMachine):
         self._make_older(wanted, known)
 
     def _make_older(self, wanted: Sequence[tuple[NewRequest, float]], known: Collection[tuple[Key, float]]) -> None:
-        """Of imported lines that are alike the oldest counts for who waits, unless it was imported before."""
+        """Gives a waiting request the date of its oldest imported line, unless that was imported before."""
         oldest: dict[Key, float] = {}
         for request, created in wanted:
             if request.created_date:
@@ -129,13 +129,13 @@ class StoreMachine(RuleBasedStateMachine):
         return NewRequest(email, reference, created_date=created[age])
 
     def _created(self, place: int, email: str, reference: CatalogReference, age: str) -> float:
-        """Who is ahead signed up now, after all the others."""
+        """Returns the creation time in the model. A request dated in the future signed up now, after all the others."""
         if age == "again":
             return -(10**7) - self._number(email, reference)
         return self.model.tick + place / 100 + {"now": 0, "old": -(10**6), "ahead": 0.5}[age]
 
     def _number(self, email: str, reference: CatalogReference) -> int:
-        """One for each person and wish."""
+        """Returns a number for each person and wish."""
         return 10 * EMAILS.index(email.lower()) + WANTED.index(reference)
 
     def _known(self) -> set[tuple[Key, float]]:
@@ -161,7 +161,7 @@ class StoreMachine(RuleBasedStateMachine):
         again=st.lists(Place, max_size=2),
     )
     def tell(self, batch: list[Told], again: list[int]) -> None:
-        """Events in any order, some of them for the second time."""
+        """Applies events in any order, some of them for the second time."""
         self.model.tick += 1
         new = [self._event(*one) for one in batch]
         old = [self.events[place % len(self.events)] for place in again] if self.events else []
@@ -177,7 +177,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule()
     def flow(self) -> None:
-        """All that is in anybody's way is gone."""
+        """Removes everything that keeps requests from being claimed."""
         for reference in list(self.model.paused):
             self.resume(reference)
         self.breaker(is_open=False)
@@ -241,7 +241,7 @@ class StoreMachine(RuleBasedStateMachine):
         assert sorted(ids) == sorted(id_ for due in expected.values() for id_ in due)
         assert ids == sorted(ids, key=lambda id_: self.model.wishes[id_].created)
         assert set(claimed.full) == {list_id for list_id, due in expected.items() if len(due) >= each}
-        if first and not ids:  # nobody but suspects, and then one of those would have been claimed
+        if first and not ids:  # if only suspects waited, one of them would have been claimed
             assert not any(self._suspects(reference) for reference in list_ids.values())
 
     def _arms(self, reference: CatalogReference, each: int) -> list[UUID]:
@@ -262,7 +262,7 @@ class StoreMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.claims)
     @rule(places=Places, ends=st.lists(st.sampled_from(ENDS), min_size=4, max_size=4), code=st.sampled_from(CODES))
     def record(self, places: list[int], ends: list[str], code: str) -> None:
-        """A group of outcomes, each of which may come too late."""
+        """Records a group of outcomes. Each of them may come too late."""
         self._record(list({claim.id: claim for claim in self._some(self.claims, places)}.values()), ends, code)
 
     def _record(self, chosen: Sequence[Claim], ends: Sequence[str], code: str) -> None:
@@ -338,7 +338,7 @@ class StoreMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.claims)
     @rule(places=Places)
     def grow_old(self, places: list[int]) -> None:
-        """Claims come to the age that no claim may have."""
+        """Makes claims older than any claim may be."""
         for claim in self._some(self.claims, places):
             if wish := self.model.holds(Held(claim.id, claim.claim_no, claim.owner)):
                 wish.is_old = True
@@ -369,7 +369,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(times=st.integers(1, 6), handed=st.lists(Place, max_size=1))
     def crash(self, times: int, handed: list[int]) -> None:
-        """A worker claims, dies and is rescued; and the next one after it."""
+        """Lets one worker after the other claim, die and be rescued."""
         for _ in range(times):
             owner = self.shop.owner()
             self.model.owners[owner] = True
@@ -383,7 +383,7 @@ class StoreMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.claims)
     @rule(place=Place, next_one=Place, end=st.sampled_from(ENDS), code=st.sampled_from(CODES))
     def come_late(self, place: int, next_one: int, end: str, code: str) -> None:
-        """A claim is let go, somebody claims again, maybe its old owner, and then the outcome of the first comes."""
+        """Releases a claim and claims again, maybe with the same owner. Then records the outcome of the first."""
         (claim,) = self._some(self.claims, [place])
         self._release_all(claim.owner, [])
         self._claim(self._owner(next_one), list(WANTED), 100, first=True)
@@ -476,7 +476,7 @@ class StoreMachine(RuleBasedStateMachine):
         return list(dict.fromkeys(self._some(list(self.model.wishes), places)))
 
     def _some(self, things: Sequence[Any], places: list[int]) -> list[Any]:
-        # The last ones first: most of the old ones are over.
+        # It counts from the end, because most of the old ones are over.
         return [things[-1 - place % len(things)] for place in places] if things else []
 
     # what holds after each step
@@ -518,7 +518,7 @@ class StoreMachine(RuleBasedStateMachine):
         assert (found.oldest_due_seconds is not None) is is_due
 
     def _check_claimable(self, c: Connection, rows: Sequence[Row[Any]]) -> None:
-        """`claim` is held to the model where it is called; here are the others."""
+        """Compares the other readers with the model. `claim` is compared where it is called."""
         claimable = {wish.id for wish in self.model.wishes.values() if self.model.is_claimable(wish)}
         assert {row.id for row in rows if row.waiting == "queued"} == claimable
         with_work = {self.list_ids[self.model.wishes[id_].reference] for id_ in claimable}
@@ -526,7 +526,7 @@ class StoreMachine(RuleBasedStateMachine):
         assert set(lists.with_work(c, self.list_ids.values())) == with_work
 
     def teardown(self) -> None:
-        """The attempt log is complete, and goes with its request."""
+        """Asserts that the attempt log is complete, and that it is deleted with its request."""
         for wish in self.model.wishes.values():
             assert len(self.shop.attempts(wish.id)) == wish.log
         assert self.shop.count(Attempt) == sum(wish.log for wish in self.model.wishes.values())

@@ -1,7 +1,7 @@
-"""How the databases run our statements: no row is claimed twice or beyond what was asked, and indexes are used.
+"""How the databases run our statements: no row is claimed twice, no claim is too large, and indexes are used.
 
-A locking subselect may be run once per outer row, and then lock and claim more than its LIMIT;
-whether it is depends on the plan, so here plans are forced.
+A database may run a locking subselect once for each outer row. It then locks and claims more than the LIMIT. Whether it
+does depends on the plan, so these tests force plans.
 """
 
 import re
@@ -30,7 +30,7 @@ from worker.store.requests import NewRequest
 # Claims are exact
 
 WAITING = 300 * TIMES
-"""For each of two items. EXAMPLES=34 makes them 20,000."""
+"""The number of requests for each of two items. EXAMPLES=34 makes about 20,000 of both."""
 
 PLANS = {
     "as it likes": "",
@@ -58,7 +58,7 @@ def postgres_shop(kept_postgres_url: str, shop_url: str) -> Iterator[Shop]:
 
 
 def _claim_until_empty(url: str, seed: int, switches: Sequence[str], together: threading.Barrier) -> list[UUID]:
-    """What one worker gets, which claims at the same time as others do: from 1 to 100 each time."""
+    """Claims 1 to 100 requests at a time, at the same time as other workers. Returns what this worker got."""
     got: list[UUID] = []
     chance = Random(seed)
     with shop_at(url) as worker:
@@ -81,7 +81,7 @@ def _claim_until_empty(url: str, seed: int, switches: Sequence[str], together: t
 
 
 def _race(url: str, switches: Sequence[str]) -> None:
-    """Eight of them at once."""
+    """Lets eight workers claim at once. Asserts that each request was claimed exactly once."""
     workers = 8
     with shop_at(url) as shop:
         waiting = shop.waiting(WAITING, MUG) + shop.waiting(WAITING, CUP)
@@ -172,7 +172,7 @@ LISTS = 3000
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
 def big_shop(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
-    """A shop that has told many and has many who wait, for tests that change nothing."""
+    """A shop with many sent and many waiting requests, for tests that change nothing."""
     if request.param == "sqlite":
         template = request.getfixturevalue("migrated_sqlite")
         path = tmp_path_factory.mktemp("big") / "stockbell.db"
@@ -194,7 +194,7 @@ def _item(number: int) -> CatalogReference:
 
 def _fill(shop: Shop) -> None:
     for batch in range(20):
-        reference = _item(0 if batch < 10 else batch)  # half of them wait for one item
+        reference = _item(0 if batch < 10 else batch)  # half of the requests are for one item
         emails = [f"customer{batch}-{number}@example.com" for number in range(1000)]
         shop.write(requests.create, [NewRequest(email, reference) for email in emails])
     shop.write(lists.find_or_add, [_item(number) for number in range(LISTS)])
@@ -218,7 +218,7 @@ def _set(shop: Shop, rows: Sequence[Any], change: str) -> None:
 
 
 def plans_of(shop: Shop, work: Callable[..., object], *args: Any, **kwargs: Any) -> str:
-    """How the database runs the statements of `work`, whose changes are taken back."""
+    """Returns the plans for the statements of `work`. Rolls its changes back."""
     ran: list[tuple[str, Any]] = []
 
     def note(_c: object, _cursor: object, statement: str, params: Any, *_rest: object) -> None:
@@ -226,7 +226,7 @@ def plans_of(shop: Shop, work: Callable[..., object], *args: Any, **kwargs: Any)
 
     execute = psycopg.Cursor.execute
 
-    def noted(cursor: Any, statement: str, params: Any = None, **options: Any) -> Any:  # `Sql` goes by psycopg itself
+    def noted(cursor: Any, statement: str, params: Any = None, **options: Any) -> Any:  # `Sql` calls psycopg directly
         if ran[-1:] != [(statement, params)]:
             ran.append((statement, params))
         return execute(cursor, statement, params, **options)
@@ -247,10 +247,10 @@ def plans_of(shop: Shop, work: Callable[..., object], *args: Any, **kwargs: Any)
 
 
 def assert_uses(plan: str, *indexes: str, every_list: bool = False) -> None:
-    """Each of these indexes serves, and nothing goes through all requests or (if it need not) all lists."""
+    """Asserts that the plan uses these indexes, and scans neither all requests nor (without `every_list`) all lists."""
     assert "Seq Scan on request" not in plan, plan
     assert every_list or "Seq Scan on waiting_list" not in plan, plan
-    # To go through a partial index is to see only rows that matter.
+    # A scan of a partial index is allowed: it sees only rows that matter.
     assert not re.search(r"SCAN r\b(?! USING (COVERING )?INDEX request_)", plan), plan
     for index in indexes:
         assert index in plan, plan

@@ -1,7 +1,7 @@
-"""Eight connections to PostgreSQL do everything at once; afterwards the history of every row is gone through.
+"""Eight connections to PostgreSQL do everything at once. Afterwards the tests check the history of every row.
 
-The history is PostgreSQL's own: a trigger notes each change of a request while its row is locked, so that for each
-request it is in the order in which things happened, whatever the threads believe.
+PostgreSQL itself writes the history. A trigger notes each change of a request while its row is locked. So the history
+of each request is in the order in which things happened, whatever the threads believe.
 """
 
 import threading
@@ -50,18 +50,18 @@ TRIGGER = """CREATE TRIGGER note AFTER INSERT OR UPDATE OR DELETE ON request
 
 @dataclass(slots=True)
 class Seen:
-    """What the threads were told, by all of them together."""
+    """What the database told all the threads together."""
 
     claims: list[Claim] = field(default_factory=list)
     written: list[tuple[str, UUID, int]] = field(default_factory=list)
-    """ends that `record` said it wrote: which, whose, of which claim"""
+    """The ends that `record` said it wrote: kind, request and number of the claim."""
     created: list[UUID] = field(default_factory=list)
     deleted: list[UUID] = field(default_factory=list)
     owners: list[UUID] = field(default_factory=list)
 
 
 class Worker:
-    """One connection, and what it does."""
+    """One connection, with the things that it does at random."""
 
     def __init__(self, database: Database, seed: int, seen: Seen, entries: Iterator[int]) -> None:
         self._database = database
@@ -119,7 +119,7 @@ class Worker:
         del self._held[:most]
 
     def record_late(self) -> None:
-        """Of whomever, however long ago."""
+        """Records an outcome of any claim by any worker, however old."""
         if self._seen.claims:
             self._record([self._random.choice(self._seen.claims)])
 
@@ -165,7 +165,7 @@ class Worker:
         self._database.write(owners.forget, LEASE)
 
     def die(self) -> None:
-        """Somebody's lease ends, whatever they hold."""
+        """Ends the lease of any worker, whatever it holds."""
         owner = self._random.choice(self._seen.owners)
         dies = Sql("UPDATE owner SET seen_at = stockbell_now(-1000) WHERE id = :owner")
         self._database.write(lambda c: dies(c, owner=owner))
@@ -221,7 +221,7 @@ def noted_shop(postgres_url: str) -> Iterator[Shop]:
 
 @pytest.fixture
 def seen(noted_shop: Shop) -> Seen:
-    """What eight connections did; any error but a lost lease fails here, a deadlock that was not survived too."""
+    """What eight connections did. Any error but a lost lease fails here, even a deadlock that was not survived."""
     seen, entries, barrier = Seen(), count(1), threading.Barrier(CONNECTIONS)
 
     def work(seed: int) -> None:
@@ -248,7 +248,7 @@ def test_at_most_one_live_claim_and_every_change_an_arrow(noted_shop: Shop, seen
 
 
 def _check_history(history: Sequence[Row[Any]]) -> None:
-    """One request's: it begins once, each change goes on from the one before, and is one of the arrows."""
+    """Checks the history of one request: it begins once, and each change is an arrow from the state before it."""
     first, *later = history
     assert (first.verb, first.now, first.claim_no, first.owner) == ("INSERT", "RECEIVED", 0, None)
     before = first
@@ -282,11 +282,11 @@ ARROWS: Final[dict[tuple[str, str], set[bool | None]]] = {
     ("FAILED", "RECEIVED"): {None},  # retry
     ("FAILED", "NOTIFICATION_SENT"): {False},  # mark
 }
-"""What `autoNotified` may be after each change but a claim."""
+"""The values that `autoNotified` may have after each change but a claim."""
 
 
 def _check_claims(changes: Sequence[Row[Any]], seen: Seen) -> None:
-    """Each claim that is noted was given to one connection, and each that was given is noted."""
+    """Checks that each claim in the history went to exactly one connection, and that no other claim was made."""
     noted = Counter((change.id, change.claim_no, change.owner) for change in changes if _is_claim(change))
     given = Counter((claim.id, claim.claim_no, claim.owner) for claim in seen.claims)
     assert noted == given
@@ -299,7 +299,7 @@ def _is_claim(change: Row[Any]) -> bool:
 
 
 def _check_ends(changes: Sequence[Row[Any]], seen: Seen) -> None:
-    """What `record` said it wrote is there once; and nobody is told whom nobody said was told."""
+    """Checks that each end that `record` said it wrote is there once, and that no other request was told."""
     told = Counter((change.id, change.claim_no) for change in changes if _is_told(change))
     assert told == Counter((id_, number) for end, id_, number in seen.written if end == "told")
     ended = Counter((change.id, change.claim_no) for change in changes if change.was == "PROCESSING" != change.now)
@@ -314,7 +314,7 @@ def _is_told(change: Row[Any]) -> bool:
 
 
 def _check_what_is_left(shop: Shop, seen: Seen) -> None:
-    """Everybody who is not deleted is there, once; and once all is in stock and nobody in the way, all are claimed."""
+    """Checks that each request is there once unless deleted, and that all are claimed once nothing is in the way."""
     rows = shop.rows()
     assert {row.id for row in rows} == set(seen.created) - set(seen.deleted)
     unresolved = [(row.contact_id, row.waiting_list_id) for row in rows if row.status in {"RECEIVED", "PROCESSING"}]

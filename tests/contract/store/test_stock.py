@@ -1,4 +1,4 @@
-"""A batch of events in the database: levels, item details, waiting lists. On SQLite and PostgreSQL alike."""
+"""A batch of events in the database: levels, item details, waiting lists. On SQLite and PostgreSQL."""
 
 import threading
 from collections.abc import Collection, Mapping, Sequence
@@ -29,7 +29,7 @@ def at(minute: int) -> dict[str, Any]:
 
 
 def levels(shop: Shop) -> dict[tuple[str, str], Row[Any]]:
-    """What is stored of stock: per item id of the catalog and options."""
+    """Returns the stock rows, by the item's id in the catalog and the options."""
     query = select(ItemRow.catalog_item_id, Stock).join(ItemRow, ItemRow.id == Stock.item_id)  # type: ignore[call-overload]
     return {(row.catalog_item_id, row.options): row for row in shop.database.read(lambda c: c.execute(query).all())}
 
@@ -205,7 +205,7 @@ def test_the_same_events_end_in_the_same_rows_in_whatever_order_they_are_committ
 
 @pytest.fixture
 def laid_out(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many rows an item had, each time that they were laid out for its waiting lists."""
+    """The number of an item's rows, for each time that they were laid out for its waiting lists."""
     sizes: list[int] = []
     lay_out = Levels.__init__
 
@@ -276,7 +276,7 @@ def test_an_item_that_somebody_adds_while_its_events_are_applied_wakes_who_waits
 ) -> None:
     waiting = shop.sign_up(MUG)
     shop.tell(MUG, in_stock=False, name="Mug", price="1")
-    found: list[dict[object, object]] = [{}]  # what the lock finds at first: they were there only a moment later
+    found: list[dict[object, object]] = [{}]  # at first the lock finds no item, as if it were added a moment later
     lock = stock._lock
     monkeypatch.setattr(stock, "_lock", lambda c, items: found.pop() if found else lock(c, items))
     applied = shop.tell(MUG, price="2")

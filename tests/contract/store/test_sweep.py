@@ -1,4 +1,4 @@
-"""Rescue of what dead workers held, and the end of back-off. On SQLite and PostgreSQL alike."""
+"""The rescue of what dead workers held, and the end of back-off. On SQLite and PostgreSQL."""
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -19,7 +19,7 @@ from worker.store.recording import Ended, Ends
 FRESH = LEASE / 2
 
 
-# When a sweep may rescue: heartbeats are believed only if somebody has swept lately
+# When a sweep may rescue: it trusts heartbeats only if there were sweeps lately
 
 
 def stamp(shop: Shop) -> bool:
@@ -27,7 +27,7 @@ def stamp(shop: Shop) -> bool:
 
 
 def swept(shop: Shop, seconds_ago: float) -> None:
-    """All that the last sweep wrote happened so long ago."""
+    """Moves the time of the last sweep to `seconds_ago`."""
     shop.change("UPDATE sweep SET swept_at = stockbell_now(-:ago)", ago=seconds_ago)
 
 
@@ -55,7 +55,7 @@ def test_after_a_gap_a_sweep_waits_one_lease_since_everybody_looks_dead(shop: Sh
     lease_is_over(shop)
     swept(shop, FRESH + 1)
     assert not stamp(shop)
-    assert not stamp(shop)  # the gap was not forgotten by being stamped
+    assert not stamp(shop)  # the stamp after the gap did not end the wait
     lease_is_over(shop)
     assert stamp(shop)
 
@@ -171,7 +171,7 @@ def test_a_rescue_keeps_the_tries_that_were_spent(shop: Shop) -> None:
 def test_what_is_not_processing_is_never_rescued(shop: Shop) -> None:
     shop.waiting(4)
     for row, status in zip(shop.rows(), Status, strict=True):
-        # No owner and an old claim: only the status says that nobody holds it.
+        # The row has no owner and an old claim. Only its status says that nobody holds it.
         words = "UPDATE request SET status = :status, claimed_at = stockbell_now(-9999) WHERE id = :id"
         if status != Status.PROCESSING:
             shop.change(words, status=status.value, id=row.id)
@@ -198,7 +198,7 @@ def test_the_oldest_is_first_again_after_a_rescue(shop: Shop) -> None:
     assert [claim.id for claim in shop.claim(shop.owner()).claims] == waiting
 
 
-# put in line: back-off is over
+# put in line: requests whose back-off is over
 
 
 def test_who_is_due_waits_in_line_again(shop: Shop) -> None:
@@ -211,7 +211,7 @@ def test_who_is_due_waits_in_line_again(shop: Shop) -> None:
     assert [claim.id for claim in shop.claim(shop.owner()).claims] == [due, never]
 
 
-# forget: owners that are long gone
+# forget: owners that left long ago
 
 
 def test_owners_long_gone_are_forgotten_unless_they_hold_something(shop: Shop) -> None:

@@ -1,4 +1,4 @@
-"""What the stream promises, kept on a real Redis: take-over, blocking, trimming, and a dying server."""
+"""What the stream promises, on a real Redis: take-over, blocking, trimming, and a server that dies."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -32,7 +32,7 @@ def client(redis_server: RedisServer) -> Iterator[redis.Redis]:
 @pytest.fixture
 def listener(redis_server: RedisServer) -> Iterator[Stream]:
     with closing(Stream(redis_server.url, EVENTS, consumer="me")) as listener:
-        assert listener.read(1, NO_WAIT) == []  # makes the group
+        assert listener.read(1, NO_WAIT) == []  # creates the group
         yield listener
 
 
@@ -56,7 +56,7 @@ def in_redis(client: redis.Redis) -> list[str]:
 
 
 def long_held(client: redis.Redis, entry_ids: list[str]) -> None:
-    """Make it look as if `other` had read these a minute ago."""
+    """Makes it look as if `other` had read these entries a minute ago."""
     held: Any = entry_ids
     client.xclaim(EVENTS, "stockbell", "other", 0, held, idle=60_000)
 
@@ -118,7 +118,7 @@ def test_a_wait_is_cut_to_less_than_the_sockets_patience(listener: Stream, monke
 
 
 def blocks_of(listener: Stream, monkeypatch: pytest.MonkeyPatch) -> list[int | None]:
-    """How long Redis is asked to wait, milliseconds. (Not how long it takes: the machine may be busy.)"""
+    """Returns a list of the waits that Redis is asked for, in milliseconds. The real waits vary on a busy machine."""
     blocks: list[int | None] = []
     ask = listener._client.xreadgroup
 
@@ -213,7 +213,7 @@ def test_silent_consumers_without_entries_are_forgotten(
         listener.take_over(60_000, 10)
         names = {consumer["name"] for consumer in client.xinfo_consumers(EVENTS, "stockbell")}
         assert names == {b"me", b"other"}
-        assert idle.read(1, NO_WAIT) == []  # one that wakes up is simply there again
+        assert idle.read(1, NO_WAIT) == []  # a consumer that wakes up is added again
 
 
 def test_consumers_heard_of_lately_are_kept(listener: Stream, other: Stream, client: redis.Redis) -> None:
@@ -232,7 +232,7 @@ def bury(listener: Stream, entries: list[Entry]) -> int:
 
 @contextmanager
 def limited(client: redis.Redis, octets: int | str) -> Iterator[None]:
-    """A Redis that takes no more than that; as it was, afterwards."""
+    """Limits the memory of Redis to `octets`, and lifts the limit at the end."""
     client.config_set("maxmemory", str(octets))
     try:
         yield
@@ -426,13 +426,13 @@ def test_the_lag_is_counted_where_redis_does_not_know_it(
     monkeypatch.setattr(stream_figures, "PAGE", 3)
     sent = published(listener, 10)
     listener.read(2, NO_WAIT)
-    client.xdel(EVENTS, sent[5])  # from here on Redis 7 can't tell either
+    client.xdel(EVENTS, sent[5])  # after this Redis 7 doesn't know the lag either
     assert listener.figures().lag == 7
     monkeypatch.setattr(stream_figures, "MAX_COUNTED", 6)
     assert listener.figures().lag is None
 
 
-# --- a server that goes away, or is not what it should be ---
+# --- a server that goes away, or is of the wrong kind ---
 
 
 def test_a_key_of_another_type_is_said_in_one_line(listener: Stream, client: redis.Redis) -> None:

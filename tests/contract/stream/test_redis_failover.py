@@ -1,4 +1,4 @@
-"""A fail-over of Redis: the old primary is a replica, still answers, and refuses. New connections reach the new one."""
+"""A fail-over of Redis. The old primary is a replica now and refuses writes. New connections reach the new primary."""
 
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -18,7 +18,7 @@ from worker.stream.shared_bucket import SharedBucket
 
 
 class Pair:
-    """A primary and its replica, behind one address."""
+    """A primary and its replica behind one address."""
 
     def __init__(self, old: RedisServer, new: RedisServer, address: Proxy) -> None:
         self.url = f"redis://{HOST}:{address.port}/0"
@@ -48,7 +48,7 @@ def pair() -> Iterator[Pair]:
 
 
 def works_at_the_second_try(work: Callable[[], Any]) -> None:
-    """The first finds out."""
+    """Asserts that the first try is refused and the second succeeds."""
     with pytest.raises(RedisAway, match="read only replica"):
         work()
     work()

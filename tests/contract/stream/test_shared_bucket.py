@@ -1,4 +1,4 @@
-"""The rate that all workers share, on a real Redis: one bucket, whoever asks, by the server's clock."""
+"""The rate that all workers share, on a real Redis: one bucket for all, which goes by the server's clock."""
 
 import threading
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from worker.domain.token_bucket import BURST_SECONDS
 from worker.stream.shared_bucket import KEY, SharedBucket
 
 SLOW = 0.001
-"""Mails per second: none comes while a test runs."""
+"""Mails per second. No new token comes while a test runs."""
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ def test_many_at_once_get_no_more_than_there_is(redis_server: RedisServer, clien
 
 @pytest.mark.parametrize("workers", [1, 4, 16])
 def test_all_together_get_the_rate(redis_server: RedisServer, client: redis.Redis, workers: int) -> None:
-    """Each asks when it was told to. However late it comes, nobody gets more than the rate and a burst."""
+    """Each worker asks when the bucket told it to. However late it asks, all get no more than the rate and a burst."""
     rate, goal = 500.0, 400
     taken, began, ended = 0, 0.0, threading.Event()
     lock = threading.Lock()

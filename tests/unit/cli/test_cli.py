@@ -1,4 +1,4 @@
-"""The command line itself: its commands, what it refuses before it looks at anything, and how it ends."""
+"""The command line itself: its commands, the arguments that it refuses at once, and how it ends."""
 
 import subprocess
 import sys
@@ -63,7 +63,7 @@ COMMANDS = {
 
 
 def run(*arguments: str) -> tuple[int, str]:
-    # Wide, so that no option's name is cut.
+    # The terminal is wide, so that no option's name is cut.
     answer = CliRunner(env={"COLUMNS": "200", "TERMINAL_WIDTH": "200"}).invoke(cli.app, arguments)
     return answer.exit_code, answer.output
 

@@ -1,4 +1,4 @@
-"""Logging: one line an event, in either format, without addresses and credentials."""
+"""Logging: one line for each event, in either format, without addresses and credentials."""
 
 import io
 import json

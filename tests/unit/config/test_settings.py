@@ -1,4 +1,4 @@
-"""Settings: what is wrong stops the process with one line that names it and hides its value."""
+"""Settings: a wrong one stops the process with one line, which names the setting and hides its value."""
 
 import os
 import re
@@ -17,7 +17,7 @@ from worker.domain.relays import Mailbox, Relay, parse_relays
 ROOT = Path(__file__).resolve().parents[3]
 NAMES = [variable(field) for field in Settings.model_fields]
 
-# In every wrong value there is SECRET, which must not be seen again.
+# Every wrong value contains SECRET, which no message may show.
 SECRET = "hunter2"
 WRONG = {
     "DATABASE_URL": [
@@ -65,7 +65,7 @@ WRONG = {
 
 @pytest.fixture(autouse=True)
 def _bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No setting of whoever runs the tests, and no `.env` of theirs."""
+    """An environment without the settings and the `.env` of the person who runs the tests."""
     for name in list(os.environ):
         if name in NAMES or name.upper().startswith("STOCKBELL_"):
             monkeypatch.delenv(name)
@@ -162,7 +162,7 @@ def test_the_file_is_read_and_the_environment_wins(tmp_path: Path, monkeypatch: 
     assert settings.mail_from == Mailbox("Käthe & Sons", "no-reply@shop.example")
     assert settings.batch_size == 7
     assert settings.max_attempts == 4
-    assert settings.redis_url == "redis://localhost:6379/0"  # empty is the same as not set
+    assert settings.redis_url == "redis://localhost:6379/0"  # an empty value counts as not set
 
 
 @pytest.mark.parametrize(

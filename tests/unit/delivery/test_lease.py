@@ -1,4 +1,4 @@
-"""How far a worker trusts its lease, with a clock and a database that do as they are told."""
+"""How far a worker trusts its lease, with a clock and a database that the test controls."""
 
 import time
 from collections.abc import Callable
@@ -23,7 +23,7 @@ MARGIN = 10.0
 
 
 class OwnerTable(Database):
-    """The owners that a database knows, and what keeps it from answering."""
+    """A database that knows only owners. The test decides what keeps it from answering."""
 
     def __init__(self, clock: Clock, lease: float = SECONDS) -> None:
         self._clock = clock

@@ -1,4 +1,4 @@
-"""How many requests a claim asks for: what the last second's rate sends in the time that is left."""
+"""How many requests a claim asks for: as many as the last second's rate sends in the time that is left."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""The arithmetic of a limit, and of slowing down for a relay that asks for it."""
+"""The arithmetic of a rate limit, and of slowing down when a relay asks for it."""
 
 from itertools import accumulate
 from uuid import UUID
@@ -136,7 +136,7 @@ def test_what_was_not_used_is_not_lost() -> None:
     assert pacing.take(100, now=2.0).mails == taken
 
 
-# Whose trouble it is
+# Who causes the trouble
 
 
 def test_a_recipient_that_is_always_too_fast_is_deferred_as_any_other() -> None:

@@ -1,4 +1,4 @@
-"""Holding mails back: what is fetched when, and what happens to tokens that nobody used."""
+"""Holding mails back: which tokens are fetched when, and what happens to unused ones."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -28,7 +28,7 @@ def in_a_loop(test: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], Non
 
 
 class GivenTokens:
-    """Gives what it was told to, one after the other, and then whatever is asked for."""
+    """A bucket that gives these grants one after the other. After them it gives whatever is asked for."""
 
     def __init__(self, *grants: Grant | RedisAway, rate: float = 100.0) -> None:
         self.rate = rate
@@ -47,7 +47,7 @@ class GivenTokens:
 
 
 class Box:
-    """A source of so many mails."""
+    """A source of a given number of mails."""
 
     is_over = False
 
@@ -75,7 +75,7 @@ def throttle_of(tokens: GivenTokens, clock: Clock | None = None) -> Throttle:
 
 
 async def fetched(throttle: Throttle) -> None:
-    """Waits until it may ask for tokens again, of which it tells."""
+    """Waits until the throttle may ask for tokens again. It then calls `on_tokens`."""
     news = asyncio.Event()
     throttle.on_tokens = news.set
     async with asyncio.timeout(30):

@@ -1,4 +1,4 @@
-"""The demo's own parts that need no process: its books, its output directory, and the Procfile."""
+"""The parts of the demo that need no process: its books, its output directory, and the Procfile."""
 
 import time
 from collections.abc import Callable
@@ -31,7 +31,7 @@ AT_THE_END = [
 
 
 def facts() -> Facts:
-    """A small demo that went as it should."""
+    """Returns the facts of a small demo that went as it should."""
     arrived = [
         Arrival(request.id, request.email, time.monotonic(), Path("a.eml"))
         for request in AT_THE_END

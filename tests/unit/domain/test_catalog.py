@@ -1,4 +1,4 @@
-"""Catalog references and URLs come in many forms and leave in one."""
+"""Catalog references and URLs: they arrive in many forms and leave in one."""
 
 import json
 from contextlib import suppress
@@ -254,12 +254,12 @@ def test_a_good_url_is_rebuilt(raw: str, rebuilt: str) -> None:
         "https://[zz]/",
         "https://[::1]x/",
         "https://shop‥example/",
-        "https://shop／evil.example/",  # a slash once it is normalised
+        "https://shop／evil.example/",  # a slash after normalization
         "https://xn--/",
         "https://xn--a/",
         "https://xn--shop-\n/",
         "https://pаypal.example/",  # a Cyrillic letter
-        "https://xn--pypal-4ve.example/",  # the same
+        "https://xn--pypal-4ve.example/",  # the same host in Punycode
         "https://gοοgle.example/",  # Greek letters
         "https://рус中.example/",
         "https://\u200dshop.example/",

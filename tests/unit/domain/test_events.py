@@ -1,4 +1,4 @@
-"""Whatever a publisher writes becomes an event or a reason, and the schema says which."""
+"""Whatever a publisher writes becomes an event or a reason for refusal, and the schema says which."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -445,7 +445,7 @@ HEAD = '{"catalogItemId":"mug-1","quantity":1,"x":'
         (HEAD + "9" * 5000 + "}", "too many digits"),
         (HEAD + '{"a":1,"a":1}}', "same key twice"),
         (HEAD + "[" * 10_000 + "]" * 10_000 + "}", "nested over 16 levels"),
-        (HEAD + "[" * 10_000, "event is n"),  # too deep or cut off: which is found first varies
+        (HEAD + "[" * 10_000, "event is n"),  # it is too deep and cut off: which of these is found first varies
         (HEAD + '{"a":' * 10_000, "event is n"),
         (HEAD + "[" * 16 + "]" * 16 + "}", "nested over 16 levels"),
     ],
@@ -533,7 +533,7 @@ FLAT_JSON = JSON_VALUES.map(lambda value: json.dumps(value).encode())
 
 
 def outcome(fields: Mapping[bytes, bytes]) -> Event | str:
-    """The event or the reason, which has to come soon and has to be printable."""
+    """Returns the event or the reason. It must come soon, and a reason must be printable."""
     with bounded():
         try:
             result: Event | str = decode(ENTRY, fields)

@@ -1,4 +1,4 @@
-"""What a relay's reply means, and what a try's end means for the request."""
+"""What a relay's reply means, and what the outcome of a try means for the request."""
 
 import re
 from uuid import uuid4
@@ -40,12 +40,12 @@ SENT = ("sent",)
 UNKNOWN = ("unknown",)
 
 TABLE = [
-    # 421 is about the relay, wherever it is said.
+    # 421 is about the relay, at every stage.
     *((stage, "421 4.7.0 try again later", RELAY) for stage in Stage),
-    # "Log in first" and "encrypt first" are about our settings, wherever they are said.
+    # "Log in first" and "encrypt first" are about our settings, at every stage.
     *((stage, "530 5.7.0 authentication required", OURS) for stage in Stage),
     *((stage, "538 5.7.11 encryption required", OURS) for stage in Stage),
-    # So is what is said about our sender's address.
+    # Replies about our sender's address are about our settings too.
     *((stage, "553 5.1.7 bad sender address syntax", OURS) for stage in Stage),
     *((stage, "550 5.1.8 sender's domain not found", OURS) for stage in Stage),
     *((stage, "450 4.1.8 sender's domain not found", OURS) for stage in Stage),
@@ -94,7 +94,7 @@ TABLE = [
     ("rcpt", "501 syntax", RECIPIENT),
     ("rcpt", "504 5.1.3 odd, but about the address", RECIPIENT),
     ("rcpt", "554 4.7.1 contradicts itself: the three digits win", RECIPIENT),
-    # Policy: perhaps we are listed somewhere by mistake, so not at the first time.
+    # Policy: perhaps we are on some list by mistake, so the request does not fail at the first time.
     ("rcpt", "550 5.7.1 relaying denied", ONCE_RECIPIENT),
     ("rcpt", "554 5.7.1 blocked", ONCE_RECIPIENT),
     ("data", "554 5.7.1 spam", ONCE_MESSAGE),
@@ -114,7 +114,7 @@ TABLE = [
     ("dot", "552 too big", MESSAGE),
     ("dot", "554 5.6.0 malformed", MESSAGE),
     ("dot", "550 no", MESSAGE),
-    # The recipient, though said late.
+    # The recipient, in a late reply.
     ("data", "550 5.1.1 no such user", RECIPIENT),
     ("dot", "550 5.2.1 disabled", RECIPIENT),
     # Out of step.
@@ -124,11 +124,11 @@ TABLE = [
         for code in (500, 502, 503, 504)
     ),
     ("dot", "501 5.5.4 syntax", MESSAGE),
-    # Taken.
+    # Accepted.
     ("dot", "250 2.0.0 queued", SENT),
     ("dot", "250 5.7.1 ok", SENT),
     ("dot", "299 ok", SENT),
-    # Nothing that SMTP knows.
+    # Replies that SMTP does not know.
     *((stage, "354 go on", RELAY) for stage in ("mail", "rcpt")),
     *((stage, "250 ok", RELAY) for stage in ("data",)),
     *((stage, "199 hm", RELAY) for stage in ("mail", "rcpt", "data")),

@@ -1,4 +1,4 @@
-"""The relay and the sender: every form they may have, and no password in clear text or in errors."""
+"""The relay and the sender: every form that they may have, and no password in clear text or in errors."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""What events mean for stock and for those who wait, against a model that knows nothing of how it is done."""
+"""What events mean for stock and for waiting requests, compared with a model that is independent of the code."""
 
 import tracemalloc
 from collections.abc import Iterable, Mapping, Sequence
@@ -37,7 +37,7 @@ def event(
     item: str = "mug-1",
     **details: str | None,
 ) -> Event:
-    """Something that happened to the mug; entries count up."""
+    """Returns an event about the mug. The ids of entries count up."""
     return Event(
         entry_id=f"1000-{next(_sequence) if entry is None else entry}",
         event_id=None,
@@ -60,7 +60,7 @@ def went(about: Options, minute: int = 0) -> Event:
 
 
 def after(*batches: Sequence[Event], now: datetime = NOON) -> ItemStock:
-    """The item as the last of these batches leaves it; what earlier ones changed and woke is forgotten."""
+    """Returns the item after the last of these batches. It does not show what earlier batches changed and woke."""
     stock = ItemStock()
     for batch in batches:
         stock = ItemStock(dict(stock.levels), stock.out, dict(stock.details), dict(stock.details_at))
@@ -91,7 +91,7 @@ tables = st.dictionaries(options, st.booleans())
 
 
 def can_be_bought(wanted: Mapping[str, str], rows: Mapping[Options, bool]) -> bool:
-    """The rules, word by word."""
+    """Tells whether a variant can be bought, by the rules word for word."""
     variants = []
     whole_item = False
     for about, is_in in rows.items():
@@ -127,17 +127,17 @@ def test_options_are_compared_case_sensitively() -> None:
     assert not available(canonical_options({"color": "Red"}), {RED_L: level(True)})
 
 
-# The rows that decide, found as the rules say it: by a look at each
+# The rows that decide, found as the rules say: by a look at each row
 
 
 def governing(wanted: Options, levels: Mapping[Options, Level]) -> list[Level]:
-    """The variants that match, or else the item's own row."""
+    """Returns the variants that match, or else the item's own row."""
     variants = [row for about, row in levels.items() if about and set(wanted) <= set(about)]
     return variants or [row for about, row in levels.items() if not about]
 
 
 def concerns(wanted: Options, about: Options, levels: Mapping[Options, Level]) -> bool:
-    """Whether an event about these options decides anything."""
+    """Tells whether an event about the options `about` decides anything for the wanted ones."""
     if about:
         return set(wanted) <= set(about)
     return not any(row and set(wanted) <= set(row) for row in levels)
@@ -212,12 +212,12 @@ def test_an_option_of_one_row_takes_no_more_memory_however_many_rows_there_are()
     tracemalloc.start()
     try:
         Levels(levels)
-        assert tracemalloc.get_traced_memory()[1] < 500 * len(levels)  # bytes: a bit for each row would be 2,500
+        assert tracemalloc.get_traced_memory()[1] < 500 * len(levels)  # in bytes; one bit for each row would be 2,500
     finally:
         tracemalloc.stop()
 
 
-# Order: whatever way the same events come, the rows end the same
+# Order: in whatever order the same events come, the rows are the same at the end
 
 some_details = st.dictionaries(
     st.sampled_from(["name", "price", "url"]), st.none() | st.sampled_from(["one", "two", "three"]), max_size=2
@@ -235,7 +235,7 @@ happenings = st.lists(
 
 @st.composite
 def deliveries(draw: st.DrawFn) -> tuple[list[Event], list[list[Event]]]:
-    """Events, and batches in which each of them comes once or more, in any order."""
+    """Draws events, and batches in which each of them comes once or more, in any order."""
     events = draw(happenings)
     again = draw(st.lists(st.sampled_from(events), max_size=3)) if events else []
     line = draw(st.permutations(events + again))
@@ -244,7 +244,7 @@ def deliveries(draw: st.DrawFn) -> tuple[list[Event], list[list[Event]]]:
 
 
 def newest(events: Iterable[Event]) -> dict[Options, tuple[bool, Order, int | None]]:
-    """What is true in the end: the newest word on each row, unless the item went out after it."""
+    """Returns what is true at the end: the newest event of each row, unless the item went out of stock after it."""
     rows: dict[Options, Event] = {}
     for happened in events:
         about = happened.reference.options
@@ -387,7 +387,7 @@ def test_in_stock_is_what_the_flag_says_else_a_quantity_of_the_minimum(
     assert in_stock(stock) == {ANY: expected}
 
 
-# Who is woken
+# Which requests are woken
 
 
 def woken(stock: ItemStock) -> set[Options]:

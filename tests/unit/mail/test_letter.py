@@ -1,4 +1,4 @@
-"""Letters: each recipient gets just what a full rendering makes for them, however it was made."""
+"""Letters: each recipient gets exactly what a full rendering makes for them, by whatever short cut it was made."""
 
 import email
 import shutil
@@ -59,7 +59,7 @@ def written(writer: LetterWriter, to: Claim, item: Item | None = None) -> bytes:
 
 
 def rendered_in_full(templates: Path, to: Claim, item: Item, url: str) -> bytes | None:
-    """The mail as it is without any short cut; None if the templates can't make it."""
+    """Returns the mail as it is without any short cut, or None if the templates can't make it."""
     options = {"Size": "L"} if item.options != "{}" else {}
     context = MailContext(url, item.catalog_item_id, options, item.name, item.price, item.currency, item.image_url)
     try:
@@ -121,7 +121,7 @@ def folder() -> Iterator[Path]:
 
 
 def escaped(text: str) -> str:
-    """`text` as a template that prints it."""
+    """Returns `text` with other characters for those that begin template syntax."""
     return text.replace("{", "(").replace("}", ")").replace("#", "+")
 
 
@@ -155,12 +155,12 @@ def test_each_use_of_a_variable_is_as_rendered_in_full(folder: Path, source: str
 
 @pytest.fixture
 def own(tmp_path: Path) -> Path:
-    """A copy of the shipped templates, to be changed."""
+    """A copy of the shipped templates, which the test may change."""
     return Path(shutil.copytree(TEMPLATES, tmp_path / "own"))
 
 
 def renderings(monkeypatch: pytest.MonkeyPatch) -> list[str | None]:
-    """Fills with the locale of each rendering."""
+    """Returns a list to which each rendering adds its locale."""
     seen: list[str | None] = []
     render = Renderer.render
 

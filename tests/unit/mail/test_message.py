@@ -1,4 +1,4 @@
-"""A composed mail is what the standard library's parser, and SMTP, take it for."""
+"""Composed mails: the standard library's parser and SMTP read them as they are meant."""
 
 import email
 import re
@@ -32,7 +32,7 @@ HEADERS = [
     "Content-Type",
 ]
 PART_HEADERS = ["Content-Type", "Content-Transfer-Encoding"]
-# What hides a line break from whoever looks for CR and LF only, or is decoded into one later.
+# Texts that hide a line break from a search for only CR and LF, or that are decoded into one later.
 ATTACKS = [
     "x =?utf-8?q?=0D=0ABcc:_evil@example.com?=",
     "=?utf-8?q?=0D=0ABcc:_evil@example.com?= x",
@@ -82,7 +82,7 @@ def parts(content: bytes) -> list[EmailMessage]:
 
 
 def assert_well_formed(content: bytes) -> None:
-    """The exact headers, and nothing that a relay could take for the end of the mail."""
+    """Asserts that the headers are exact, and that nothing in the mail looks like its end to a relay."""
     message = parsed(content)
     assert message.keys() == HEADERS
     assert [part.keys() for part in parts(content)] == [PART_HEADERS, PART_HEADERS]
@@ -95,7 +95,7 @@ def assert_well_formed(content: bytes) -> None:
 
 
 def shown(value: str) -> str:
-    """A header's value as readers see it: without controls, and without spaces at its ends."""
+    """Returns a header's value as readers see it: without controls, and without spaces at its ends."""
     return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+", " ", value).strip(" ")
 
 
@@ -303,7 +303,7 @@ def test_an_address_is_fit_for_smtp_or_refused(address: str) -> None:
 
 
 def undone(stuffed: bytes) -> bytes:
-    """What a relay makes of it, if it ends lines at CRLF only."""
+    """Returns the content that a relay reads from a stuffed mail, if it ends lines only at CRLF."""
     assert stuffed.endswith(b"\r\n.\r\n")
     *content, dot, rest = stuffed.split(b"\r\n")
     assert (dot, rest) == (b".", b"")

@@ -1,4 +1,4 @@
-"""Rendering: three good texts from what is known of an item, and no surprise from templates."""
+"""Rendering: three good texts from the known facts of an item, and no surprise from templates."""
 
 import re
 import shutil
@@ -39,7 +39,7 @@ def renderer() -> Renderer:
 
 @pytest.fixture
 def own(tmp_path: Path) -> Path:
-    """A copy of the shipped templates, to be changed."""
+    """A copy of the shipped templates, which the test may change."""
     return Path(shutil.copytree(TEMPLATES, tmp_path / "own"))
 
 
@@ -51,7 +51,7 @@ def broken(own: Path, given: MailContext | None = None, locale: str | None = Non
 
 
 class Seen(HTMLParser):
-    """What a mail program makes of the HTML."""
+    """The links, images and text that a mail program sees in the HTML."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -127,7 +127,7 @@ def test_options_and_the_shop_are_escaped_in_html() -> None:
     assert "<b>" not in mail.html
     assert f"{NASTY}: {NASTY}" in mail.text
     assert f"See it at {NASTY}:" in mail.text
-    assert Seen(mail.html).text.count(NASTY) == 4  # the header, why, and the option's two
+    assert Seen(mail.html).text.count(NASTY) == 4  # in the header, in the reason for the mail, and twice in the option
 
 
 def test_options_are_shown_in_order_but_for_what_means_nothing(renderer: Renderer) -> None:
@@ -199,7 +199,7 @@ def test_a_language_falls_back_file_by_file(own: Path) -> None:
     mail, locale = Renderer(own, "Shop").render(context(), "de-at")
     assert locale == "de_AT"
     assert mail.subject == "Griaß di: Blue mug"
-    assert "Blue mug is back in stock." in mail.text  # the default, since German has none now
+    assert "Blue mug is back in stock." in mail.text  # the default, because German has no such file now
     assert "Wieder verfügbar" in mail.html
 
 

@@ -1,4 +1,4 @@
-"""Which templates may be rendered once for everybody: those that only print what is a recipient's own."""
+"""Which templates may be rendered once for all recipients: those that only print the personal variables."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What the scheduler repeats, without a database."""
+"""The work that the scheduler repeats, without a database."""
 
 from structlog.testing import capture_logs
 
@@ -8,7 +8,7 @@ from worker.processes.stop import Stop
 
 
 class Work:
-    """Goes wrong as it is told."""
+    """Work that fails when the test sets `trouble`."""
 
     def __init__(self) -> None:
         self.trouble: Exception | None = None

@@ -1,4 +1,4 @@
-"""What the consumer lets through, a bell and of a message nothing but a bell; and a Redis that refuses it."""
+"""What the consumer lets through: bells, and only those parts of a message that make a bell. A Redis that refuses."""
 
 import json
 from collections.abc import Callable
@@ -89,7 +89,7 @@ UNBLOCKED = ResponseError("UNBLOCKED force unblock from blocking operation, inst
 
 
 class Clock:
-    """Tells what was slept."""
+    """A clock that moves on by what was slept."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -102,7 +102,7 @@ class Clock:
 
 
 class Rounds:
-    """A blueprint that does one thing after the other each time it is started, and then ends."""
+    """A blueprint that does the next thing each time it is started. After the last one it ends."""
 
     def __init__(self, *rounds: Callable[[], object]) -> None:
         self.state = RUN
@@ -134,7 +134,7 @@ class Refused(Consumer):
         self.begun: list[float] = []
 
     def goes_through(self, *rounds: Callable[[], object]) -> list[str]:
-        """The events that were logged."""
+        """Runs the consumer through these rounds. Returns the events that it logged."""
         self.blueprint = Rounds(*(lambda each=each: self._begin(each) for each in rounds))
         with capture_logs() as logs:
             self.start()
@@ -156,10 +156,10 @@ class Refused(Consumer):
 
 @pytest.fixture
 def refused(monkeypatch: pytest.MonkeyPatch) -> Refused:
-    """Its own clock, and Celery's own loop around connections."""
+    """A consumer with a clock of its own and with Celery's own loop around connections."""
     clock = Clock()
     monkeypatch.setattr(consumer_module, "time", clock)
-    for name in ("on_ready", "on_close", "on_connection_error_after_connected"):  # what they do needs a worker
+    for name in ("on_ready", "on_close", "on_connection_error_after_connected"):  # these need a worker
         monkeypatch.setattr(celery_consumer.Consumer, name, lambda *_: None)
     return Refused(clock)
 

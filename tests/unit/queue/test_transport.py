@@ -1,4 +1,4 @@
-"""What a worker's loop has of the transport, however often it was made anew."""
+"""What the transport leaves in a worker's loop, however often it was created anew."""
 
 from types import SimpleNamespace
 

@@ -1,4 +1,4 @@
-"""Import files: what is taken in, and what one line says about one that isn't."""
+"""Import files: what is imported, and the one line that says why something is not."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta

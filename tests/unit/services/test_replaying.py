@@ -1,4 +1,4 @@
-"""Dead letters, on a Redis made of Python: they go back into the stream, as they were and where they were, or go."""
+"""Dead letters, on a fake Redis in Python: they return to the stream, unchanged and in their place, or are dropped."""
 
 from collections.abc import Mapping
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""What is said on a pipelined connection, and what each reply means for each mail: without a connection."""
+"""The commands on a pipelined connection, and what each reply means for each mail. No connection is needed."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -21,7 +21,7 @@ def mail(name: str) -> Mail:
 
 @dataclass
 class Desk:
-    """A turn's source with a few mails more, and notes on what was reported."""
+    """A turn's source with a few more mails. It remembers what was reported."""
 
     waiting: list[Mail] = field(default_factory=list)
     is_full: bool = False
@@ -50,7 +50,7 @@ class Desk:
 
 
 class Talk:
-    """An exchange of mails a, b, ...: what is heard in one packet goes in, what is written is kept."""
+    """An exchange of the mails a, b, ... that takes the replies of one packet at a time and keeps what it writes."""
 
     def __init__(self, names: str, *, ahead: bool = True) -> None:
         self.desk = Desk([mail(name) for name in names])
@@ -113,7 +113,7 @@ def test_one_after_the_other_where_nothing_goes_ahead() -> None:
         (1, RelayDown, None, None),
         (2, RelayDown, None, None),
         (3, RelayDown, None, "b"),
-        (4, Sent, None, "b"),  # it has only had enough of this connection
+        (4, Sent, None, "b"),  # the relay has only had enough of this connection
         (5, Sent, RelayDown, None),
         (6, Sent, RelayDown, None),
         (7, Sent, RelayDown, None),
@@ -130,7 +130,7 @@ def test_the_end_at_each_position(
         talk.hear(LEAVING)
     else:
         talk.exchange.break_off("it is " + ending, talk.desk.turn, has_left=ending == "left")
-        # Only with 421 does it say that the mail was not taken.
+        # Only a 421 says that the relay did not take the mail.
         outcome_a, outcome_b = (Unknown if position == 3 else outcome_a), (Unknown if position == 7 else outcome_b)
         if position == 4 and ending != "left":
             outcome_b, unsent = RelayDown, None

@@ -1,4 +1,4 @@
-"""Which relay is used, and when one that was down is asked again; the clock is the test's."""
+"""Which relay is used, and when one that was down is asked again, by the clock of the test."""
 
 from collections.abc import Sequence
 
@@ -72,7 +72,7 @@ def test_one_that_was_down_is_asked_by_one_at_a_time_after_a_pause(clock: Clock)
     clock.now += PAUSES[0]
     assert choice.take_question() == 0
     assert choice.take_question() is None
-    clock.now += HOLD_SECONDS  # nobody knows what became of that
+    clock.now += HOLD_SECONDS  # the first question never got an answer
     assert choice.take_question() == 0
 
 

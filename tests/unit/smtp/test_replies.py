@@ -1,4 +1,4 @@
-"""Replies are read the same however the network cut or joined them."""
+"""Reading replies: the result is the same however the network cut or joined them."""
 
 from itertools import pairwise
 

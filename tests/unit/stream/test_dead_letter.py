@@ -1,4 +1,4 @@
-"""What the stream does with entries; what only a real server can answer is a contract test."""
+"""What the stream does with entries. What only a real server can show is in the contract tests."""
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -34,7 +34,7 @@ def client(server: fakeredis.FakeServer) -> Iterator[redis.Redis]:
 @pytest.fixture
 def stream(client: redis.Redis) -> Stream:
     stream = Stream("", "events", consumer="me", client=client)
-    assert stream.read(1, 0) == []  # makes the group
+    assert stream.read(1, 0) == []  # creates the group
     return stream
 
 
