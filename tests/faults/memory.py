@@ -28,7 +28,7 @@ def run_mails(world: World) -> Result:
 
 def run_reconnects(world: World) -> Result:
     """Ends every connection to Redis, again and again. All are made anew, and nothing is kept of the old ones."""
-    times = world.size(6, 1_000)
+    times = world.size(10, 1_000)
     with world.trial("memory, Redis reconnects") as trial:
         trial.waiting("mug-1", 20)
         trial.waiting("mug-2", 20)

@@ -56,7 +56,7 @@ class Consumer(consumer.Consumer):  # type: ignore[misc]  # Celery has no types
         """Redis was lost, or it refuses us, for example since it became a replica. In both cases we connect anew."""
         self._away(exc)
         super().on_connection_error_after_connected(exc)
-        self._wait()
+        self._wait(is_refused=isinstance(exc, self.channel_errors))
 
     def on_ready(self) -> None:
         """Logs that Redis is back, if it was away."""
@@ -66,10 +66,13 @@ class Consumer(consumer.Consumer):  # type: ignore[misc]  # Celery has no types
         self._is_away = False
         self._listens_since = time.monotonic()
 
-    def _wait(self) -> None:
-        """Waits before the next attempt: not after some time of listening, and longer after each refusal in a row."""
+    def _wait(self, *, is_refused: bool) -> None:
+        """Waits before the next attempt, longer after each refusal in a row. A lost connection is made anew at once.
+
+        If Redis is really away, `ensure_connected` waits.
+        """
         since, self._listens_since = self._listens_since, None
-        if since is not None and time.monotonic() - since > LONGEST_PAUSE:
+        if since is not None and (not is_refused or time.monotonic() - since > LONGEST_PAUSE):
             self._pause = 0
         for _ in range(self._pause):
             maybe_shutdown()

@@ -9,6 +9,7 @@ import pytest
 from celery.bootsteps import CLOSE, RUN
 from celery.worker import consumer as celery_consumer
 from kombu.message import Message
+from redis.exceptions import ConnectionError as ConnectionLost
 from redis.exceptions import ReadOnlyError, ResponseError
 from structlog.testing import capture_logs
 
@@ -85,6 +86,7 @@ def test_a_message_without_headers_is_refused() -> None:
 READ_ONLY = ReadOnlyError(
     "Command # 1 (SADD a\x06) of pipeline caused error: You can't write against a read only replica."
 )
+LOST = ConnectionLost("Connection closed by server.")
 UNBLOCKED = ResponseError("UNBLOCKED force unblock from blocking operation, instance state changed")
 
 
@@ -148,10 +150,13 @@ class Refused(Consumer):
     def refuses(self) -> None:
         raise READ_ONLY
 
-    def listens(self, seconds: float) -> None:
+    def leaves(self) -> None:
+        raise LOST
+
+    def listens(self, seconds: float, until: Exception = UNBLOCKED) -> None:
         self.on_ready()
         self.clock.now += seconds
-        raise UNBLOCKED
+        raise until
 
 
 @pytest.fixture
@@ -183,6 +188,16 @@ def test_a_connection_that_served_for_long_is_made_anew_at_once(refused: Refused
 
 def test_one_that_breaks_as_soon_as_it_listens_is_not_tried_at_full_speed(refused: Refused) -> None:
     refused.goes_through(*[lambda: refused.listens(0)] * 5)
+    assert refused.begun == [0, 0, 1, 3, 6]
+
+
+def test_a_connection_that_is_lost_is_made_anew_at_once_however_often(refused: Refused) -> None:
+    refused.goes_through(*[lambda: refused.listens(0, LOST)] * 5, refused.refuses, refused.refuses)
+    assert refused.begun == [0, 0, 0, 0, 0, 0, 1]
+
+
+def test_a_redis_that_loses_us_before_we_listen_is_not_tried_at_full_speed(refused: Refused) -> None:
+    refused.goes_through(*[refused.leaves] * 5)
     assert refused.begun == [0, 0, 1, 3, 6]
 
 
