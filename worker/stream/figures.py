@@ -36,18 +36,19 @@ class Figures:
 def read(client: redis.Redis, events: str, dead_letters: str) -> Figures:
     """Returns the numbers of all, unread, pending and dead entries of these two streams; errors are redis-py's."""
     group = next((group for group in groups(client, events) if group["name"] == GROUP.encode()), None)
+    length, dead = int(client.xlen(events)), int(client.xlen(dead_letters))
+    if group is None:  # no listener has ever been there
+        return Figures(length, lag=length, pending=0, dead_letters=dead, unattended=length > 0)
     return Figures(
-        length=int(client.xlen(events)),
+        length,
         lag=_lag(client, events, group),
-        pending=group["pending"] if group else 0,
-        dead_letters=int(client.xlen(dead_letters)),
+        pending=group["pending"],
+        dead_letters=dead,
         unattended=_is_unattended(client, events, group),
     )
 
 
-def _is_unattended(client: redis.Redis, events: str, group: Mapping[str, Any] | None) -> bool:
-    if group is None:  # no listener has ever been there
-        return int(client.xlen(events)) > 0
+def _is_unattended(client: redis.Redis, events: str, group: Mapping[str, Any]) -> bool:
     # Up to 7.0 a read that finds nothing leaves `idle` as it was, so it tells only where something waits. Nor can
     # the lag be believed there: after a foreign trim it never goes away.
     if not (group["pending"] or client.xrange(events, min=b"(" + group["last-delivered-id"], count=1)):
@@ -59,9 +60,7 @@ def _is_unattended(client: redis.Redis, events: str, group: Mapping[str, Any] | 
     return all(consumer["idle"] > LISTENER_QUIET_MS for consumer in consumers)
 
 
-def _lag(client: redis.Redis, events: str, group: Mapping[str, Any] | None) -> int | None:
-    if group is None:
-        return int(client.xlen(events))
+def _lag(client: redis.Redis, events: str, group: Mapping[str, Any]) -> int | None:
     known: int | None = group.get("lag")  # missing before Redis 7.0; null after entries were deleted
     return _counted(client, events, group["last-delivered-id"]) if known is None else known
 
