@@ -29,11 +29,19 @@ from config.start import main
 
 ROOT: Final = Path(__file__).parents[2]
 _ROOMS: Final = ("worker.cli", "worker.services", "config")
-_PROCESSES: Final = ("worker.processes.listener", "worker.processes.scheduler", "worker.processes.supervisor")
-_OTHERS: Final = ("celery.app.task", "celery.worker.worker", "kombu.transport.redis", "worker.migrations")
+_OTHERS: Final = (
+    "worker.processes.listener",
+    "worker.processes.scheduler",
+    "worker.processes.supervisor",
+    "worker.migrations",
+    "celery.app.task",
+    "celery.worker.worker",
+    "kombu.transport.redis",
+)
 SECONDS: Final = 60
 """How long a command may take: a generous limit."""
-STREAMS: Final = {"stdin": os.O_RDONLY, "stdout": os.O_WRONLY | os.O_CREAT, "stderr": os.O_WRONLY | os.O_CREAT}
+_APPEND: Final = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+STREAMS: Final = {"stdin": os.O_RDONLY, "stdout": _APPEND, "stderr": _APPEND}
 PAUSE: Final = 0.01
 
 
@@ -54,7 +62,7 @@ class Copy:
 
     def wait(self, timeout: float | None = None) -> int:
         """Returns the exit code. Raises TimeoutExpired if there is none after so many seconds."""
-        deadline = time.monotonic() + (timeout or float("inf"))
+        deadline = time.monotonic() + (float("inf") if timeout is None else timeout)
         while (code := self.poll()) is None:
             if time.monotonic() > deadline:
                 raise subprocess.TimeoutExpired("stockbell", timeout or 0)
@@ -182,7 +190,7 @@ def _load() -> None:
     for room in map(import_module, _ROOMS):
         for module in iter_modules(room.__path__, f"{room.__name__}."):
             import_module(module.name)
-    for name in _PROCESSES + _OTHERS:
+    for name in _OTHERS:
         import_module(name)
     gc.freeze()  # so no copy looks for garbage in all of that
 
@@ -209,7 +217,7 @@ def _become(order: Mapping[str, Any]) -> None:
     os.chdir(order["directory"])
     tempfile.tempdir = None  # TMPDIR says where
     for number, (name, flags) in enumerate(STREAMS.items()):
-        opened = os.open(order["streams"][name], flags | os.O_APPEND, 0o600)
+        opened = os.open(order["streams"][name], flags, 0o600)
         os.dup2(opened, number)
         os.close(opened)
     sys.stdin = os.fdopen(0, encoding="utf-8", closefd=False)  # what was read ahead belongs to other commands
