@@ -26,12 +26,20 @@ class Pair:
 
     def fail_over(self) -> None:
         with self._old.client() as old, self._new.client() as new:
+            # Replication is asynchronous: these tests are not about what a fail-over loses.
+            eventually(lambda: _offset(new) >= _offset(old), until="the replica has all that was written")
             self._address.lead_to(self._new.port)
             new.replicaof("NO", "ONE")
             old.replicaof(HOST, str(self._new.port))
 
     def new(self) -> redis.Redis:
         return self._new.client()
+
+
+def _offset(client: redis.Redis) -> int:
+    """Returns how much of the primary's stream of writes a server has."""
+    replication: Any = client.info("replication")
+    return int(replication["slave_repl_offset" if replication["role"] == "slave" else "master_repl_offset"])
 
 
 @pytest.fixture
