@@ -27,7 +27,7 @@ from sqlalchemy import (
 from sqlalchemy import Enum as SqlEnum
 from sqlmodel import Field, SQLModel
 
-SCHEMA = "0002"
+SCHEMA = "0005"
 """The schema revision that this program works with (see `migrations`)."""
 
 _EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
@@ -184,6 +184,10 @@ class Request(SQLModel, table=True):
     """Attempts spent: the relay refused the mail, or its reply was lost."""
     unknowns: int = 0
     policy_refusals: int = 0
+    """Refusals for good or by a policy, which may have been about us."""
+    judged_from: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    """Two seconds after the relay last refused the mail with words that may mean us. If it takes a mail after this
+    time, the words were about this request."""
     rescues: int = 0
     failure_code: str | None = None
     failure_reason: str | None = None
@@ -259,10 +263,15 @@ class Relay(SQLModel, table=True):
     since: datetime | None = Field(default=None, sa_type=UtcDateTime)
     reason: str | None = None
     scope: str | None = Field(default=None, sa_type=String)
-    """`configuration` if the relay refused our login or sender. The probe then tries MAIL FROM too."""
+    """`Scope`: how the relay has to be probed. See `worker.domain.outcomes`."""
     probe_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     worked_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     """When the relay last accepted a mail, accurate to a few seconds."""
+    refusals: int = 0
+    """How many mails it has refused with words that may mean us since it last accepted one."""
+    refused_since: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    refusal: str | None = None
+    """Its words at the last of them, with addresses masked."""
 
 
 class Pause(SQLModel, table=True):

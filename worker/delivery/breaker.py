@@ -1,4 +1,4 @@
-"""The breaker, as a worker process sees it: when to stop sending for everybody, and when to go on.
+"""The breaker, as a worker process sees it: when to stop sending for everybody. `deliver` says when to go on.
 
 See *breaker* and *probe* in `docs/glossary.md`.
 """
@@ -9,7 +9,7 @@ from contextlib import suppress
 import structlog
 
 from worker.delivery.line import Line
-from worker.domain.outcomes import CONNECTING, RelayDown, Scope, Stage
+from worker.domain.outcomes import ABOUT_A_MAIL, CONNECTING, RelayDown, Scope, Stage
 from worker.store import breaker
 
 PROBE_SECONDS = 60.0
@@ -35,40 +35,39 @@ async def trip(line: Line, trouble: RelayDown, mails: int) -> bool:
     is_about_verdicts = trouble.scope is Scope.RELAY and trouble.stage is Stage.DOT and trouble.reply is None
     if is_about_verdicts and line.mailer.has_another:
         return False
+    if trouble.scope is Scope.REFUSALS and line.mailer.has_another:
+        line.mailer.turn_from(trouble)
+        return False
     if mails == 1 and trouble.stage not in CONNECTING and trouble.scope is Scope.RELAY:
-        asked_again = await _asked(line, mail_from=True)
+        asked_again = await ask(line, mail_from=True)
         if asked_again is None or line.stopping.is_set():
             return False
         trouble = asked_again
     await line.mailer.close()
-    if await line.write(breaker.trip, trouble.reason, trouble.scope.value, line.streaks.times):
-        log.error("breaker.opened", scope=trouble.scope.value, stage=trouble.stage.value, reason=trouble.reason)
+    scope = trouble.probe_scope.value
+    lately = _lately(line, trouble.scope)
+    at_once = trouble.scope is not Scope.RELAY and trouble.stage in ABOUT_A_MAIL
+    if await line.write(breaker.trip, trouble.reason, scope, lately=lately, at_once=at_once):
+        log.error("breaker.opened", scope=scope, stage=trouble.stage.value, reason=trouble.reason)
         return True
-    with suppress(TimeoutError):
-        await asyncio.wait_for(line.stopping.wait(), PAUSE_SECONDS)
+    if trouble.scope is not Scope.REFUSALS:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(line.stopping.wait(), PAUSE_SECONDS)
     return False
 
 
-async def probe(line: Line) -> bool:
-    """Probes the relay, if it is time to. True: it takes mail again, and the breaker is closed."""
-    scope = await line.write(breaker.take_probe, HOLD_SECONDS)
-    if scope is None:
-        return False
-    trouble = await _asked(line, mail_from=scope == Scope.CONFIGURATION)
-    if trouble and line.stopping.is_set():  # the relay may only have had no time to answer
-        await line.write(breaker.give_back_probe)
-        return False
-    if trouble:
-        if await line.write(breaker.still_down, trouble.reason, trouble.scope.value):
-            log.error("breaker.still_open", scope=trouble.scope.value, stage=trouble.stage.value, reason=trouble.reason)
-        return False
-    closed = await line.write(breaker.close)
-    if closed:
-        log.info("breaker.closed")
-    return closed
+def _lately(line: Line, scope: Scope) -> float:
+    """A mail that any process sent so many seconds ago shows that the relay is well, whatever happened here."""
+    match scope:
+        case Scope.RELAY:
+            return breaker.LATELY_SECONDS
+        case Scope.REFUSALS:
+            return min(breaker.LATELY_SECONDS, line.evidence.streak_seconds)
+        case Scope.CONFIGURATION | Scope.QUOTA:
+            return 0.0
 
 
-async def _asked(line: Line, *, mail_from: bool) -> RelayDown | None:
+async def ask(line: Line, *, mail_from: bool) -> RelayDown | None:
     """Probes the relay on a new connection, for a minute at most and only until this process stops."""
     await line.mailer.close()  # with idle ones, the probe might be one connection more than the relay allows
     probing = asyncio.create_task(line.mailer.probe(mail_from=mail_from))

@@ -1,44 +1,102 @@
 """The heart of the line: serves the waiting lists of one bell for one slice, and cleans up if that failed.
 
-A process holds claims only while a task runs.
+A process holds claims only while a task runs. While the breaker is open, one process at a time probes the relay here.
 """
 
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import Final
 from uuid import UUID
 
 import structlog
 
-from worker.delivery.breaker import trip
+from worker.delivery.breaker import HOLD_SECONDS, ask, trip
 from worker.delivery.line import Line
 from worker.delivery.slice import Slice
+from worker.delivery.trial import TRIAL_MAILS, Trial
 from worker.domain.errors import DatabaseAway
+from worker.domain.outcomes import RelayDown, Scope, Stage
+from worker.store import breaker, claims
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
 """Seconds between tries to put claims back while the database is away."""
 
+_BY_MAIL: Final = {Scope.REFUSALS: TRIAL_MAILS, Scope.QUOTA: 1}
+"""Scopes about which only a mail can tell whether the trouble is over, and how many mails are tried at a time."""
+
 log = structlog.get_logger()
 
 
-async def deliver(line: Line, list_ids: Sequence[UUID]) -> None:
-    """Serves the waiting lists of one bell for one slice. If the database is away it ends: the sweep rings again."""
+async def deliver(line: Line, list_ids: Sequence[UUID]) -> bool:
+    """Serves the waiting lists of one bell for one slice. If the database is away it ends: the sweep rings again.
+
+    True: the breaker opened and has closed again. So bells have to be rung for all lists.
+    """
     if line.stopping.is_set() or not list_ids:
-        return
+        return False
     try:
         await line.ensure_registered()
         if line.holds_claims:  # of an earlier slice that failed
             await line.release_all()
         if line.late_trouble and await _trip_late(line):
-            return
+            return await probe(line)
         if line.throttle.is_on and not await line.throttle.admitted(line.stopping):
-            return
-        line.holds_claims = True
-        await Slice(line, list_ids).run()
-        line.holds_claims = False
+            return False
+        work = Slice(line, list_ids)
+        await _run(line, work)
+        return work.has_opened and await probe(line)
     except DatabaseAway as away:
         log.warning("slice.failed", reason=str(away))
         await _let_go(line)
+        return False
+
+
+async def probe(line: Line) -> bool:
+    """Probes the relay, if it is time to. True: it takes mail again, and the breaker is closed."""
+    scope = await line.write(breaker.take_probe, HOLD_SECONDS)
+    if scope is None:
+        return False
+    if scope in _BY_MAIL:
+        trouble = await _tried(line, _BY_MAIL[Scope(scope)])
+    else:
+        trouble = await ask(line, mail_from=scope == Scope.CONFIGURATION)
+    if trouble and line.stopping.is_set():  # the relay may only have had no time to answer
+        await line.write(breaker.give_back_probe)
+        return False
+    if trouble:
+        scope = trouble.probe_scope.value
+        if await line.write(breaker.still_down, trouble.reason, scope):
+            log.error("breaker.still_open", scope=scope, stage=trouble.stage.value, reason=trouble.reason)
+        return False
+    closed = await line.write(breaker.close)
+    if closed:
+        log.info("breaker.closed")
+    return closed
+
+
+async def _tried(line: Line, mails: int) -> RelayDown | None:
+    """Tries the relay with at most `mails` mails, one at a time. None: it took one."""
+    if await line.write(breaker.has_worked_since):
+        return None
+    found = await line.write(breaker.read)
+    candidates = await line.write(claims.candidates)
+    if candidates:
+        await line.ensure_registered()
+        trial = Trial(line, candidates, mails)
+        await _run(line, trial)
+        if trial.has_taken:
+            return None
+        if trial.refusal:
+            return trial.refusal
+    # Nobody waits with whom it could be tried, or nothing was found out.
+    return RelayDown(Scope(found.scope or Scope.REFUSALS), Stage.RCPT, found.reason or "")
+
+
+async def _run(line: Line, work: Slice) -> None:
+    line.holds_claims = True
+    await work.run()
+    line.holds_claims = False
 
 
 async def _trip_late(line: Line) -> bool:

@@ -27,10 +27,12 @@ NEVER = float("-inf")
 
 
 @dataclass(slots=True, eq=False)
-class _Taken:
+class Taken:
     """What is known of a mail in flight. Times are those of the monotonic clock."""
 
     claim: Claim
+    number: int
+    """Its place in the order in which this process begins mails."""
     latest: float
     """Until when its content may be written without a new check."""
     end: float
@@ -43,7 +45,7 @@ class InFlight:
 
     def __init__(self, line: Line) -> None:
         self._line = line
-        self._taken: dict[Mail, _Taken] = {}
+        self._taken: dict[Mail, Taken] = {}
         line.will_send(self._taken)
 
     def __len__(self) -> int:
@@ -52,7 +54,10 @@ class InFlight:
 
     def add(self, mail: Mail, claim: Claim, slice_ends_at: float) -> None:
         """A connection takes this mail, in a slice that ends at `slice_ends_at` (monotonic clock)."""
-        self._taken[mail] = _Taken(claim, slice_ends_at + LATE_SECONDS, time.monotonic() + OLDEST_SECONDS)
+        evidence = self._line.evidence
+        evidence.begun += 1
+        latest, end = slice_ends_at + LATE_SECONDS, time.monotonic() + OLDEST_SECONDS
+        self._taken[mail] = Taken(claim, evidence.begun, latest, end)
 
     def write(self, mail: Mail) -> bool:
         """Notes that the mail's content is written now. False: it is too late for that, so it must not be."""
@@ -63,16 +68,16 @@ class InFlight:
         self._line.written += 1
         return True
 
-    def pop(self, mail: Mail) -> Claim:
+    def pop(self, mail: Mail) -> Taken:
         """The mail is reported, or was not sent after all."""
         taken = self._taken.pop(mail)
         if taken.is_written:
             self._line.written -= 1
-        return taken.claim
+        return taken
 
     def pop_all(self) -> list[Claim]:
         """Takes out all mails: nobody will report them."""
-        return [self.pop(mail) for mail in list(self._taken)]
+        return [self.pop(mail).claim for mail in list(self._taken)]
 
     async def check_until(self, done: asyncio.Future[None]) -> None:
         """Checks late mails again until `done`, as long as a slow relay has not asked for their content."""
@@ -83,7 +88,7 @@ class InFlight:
                 with suppress(DatabaseAway):
                     await self._check(late)
 
-    async def _check(self, late: Sequence[_Taken]) -> None:
+    async def _check(self, late: Sequence[Taken]) -> None:
         latest = time.monotonic() + SLICE_SECONDS + LATE_SECONDS
         wanted = await self._line.write(claims.still_wanted, [taken.claim for taken in late])
         for taken in late:

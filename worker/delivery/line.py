@@ -10,10 +10,10 @@ from uuid import UUID
 
 import structlog
 
+from worker.delivery.evidence import Evidence
 from worker.delivery.lease import Lease
 from worker.delivery.recorder import Recorder
 from worker.delivery.slice_clock import LOOK_SECONDS, Pace
-from worker.delivery.streaks import Streaks
 from worker.delivery.throttle import Throttle
 from worker.domain.errors import RedisAway
 from worker.domain.outcomes import RelayDown
@@ -53,7 +53,7 @@ class Line:
     """Set when the process shall end: nothing new is claimed, and what is unsent is released."""
     most_uncommitted: int = field(init=False)
     """While more outcomes than this are not committed, no mail is started."""
-    streaks: Streaks = field(init=False)
+    evidence: Evidence = field(init=False)
     recorder: Recorder = field(init=False)
     written: int = 0
     """How many mails are written and have no reply yet."""
@@ -71,7 +71,7 @@ class Line:
     def __post_init__(self) -> None:
         """Makes the parts that depend on other parts."""
         self.most_uncommitted = max(50, 4 * self.connections)
-        self.streaks = Streaks(self.connections)
+        self.evidence = Evidence(self.connections)
         self.recorder = Recorder(self._record, self.stopping, on_commit=self.mailer.wake)
         # A large claim must not delay the small commits that the next mails wait for. SQLite has only one writer.
         has_one_writer = self.database.dialect == "sqlite"
@@ -121,6 +121,8 @@ class Line:
         is_due = bool(ends.told) and time.monotonic() - self._noted_at >= NOTE_SECONDS
         if is_due:
             self._noted_at = time.monotonic()
+        elif ends.refusals:
+            self._noted_at = float("-inf")  # so that the next mail that is taken is noted at once
         write = self.database.write if is_due or not ends.is_one_statement else self.database.write_at_once
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._records, lambda: write(recording.record, ends, is_sign_of_life=is_due))

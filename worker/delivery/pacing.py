@@ -92,4 +92,4 @@ class Pacing:
             del self._refused[next(iter(self._refused))]
         if times < FREE_REFUSALS:
             return refused
-        return Deferred(refused.stage, refused.reply) if taken > taken_before else replace(refused, reply=None)
+        return Deferred(refused.stage, refused.reply) if taken > taken_before else replace(refused, blame=None)

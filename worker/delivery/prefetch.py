@@ -36,6 +36,7 @@ class Prefetch:
         clock: SliceClock,
         in_flight: InFlight,
         on_change: Callable[[], None],
+        only: Sequence[UUID] = (),
     ) -> None:
         self.owner = line.lease.owner
         self.items: dict[UUID, ItemFacts] = {}
@@ -49,6 +50,8 @@ class Prefetch:
         self._on_change = on_change
         self._lists = list_ids
         """The lists that may have more to claim."""
+        self._only = only
+        """If not empty: the requests to claim, although the breaker is open."""
         self._ready: deque[Claim] = deque()
         self._handed: deque[Claim] = deque()
         self._window: Sequence[Claim] = ()
@@ -111,7 +114,10 @@ class Prefetch:
         line, lease, sent_at = self._line, self._line.lease, boot_time()
         try:
             size = self._claim_size(first=first)
-            claimed = await line.write(claims.claim, self.owner, lease.seconds, self._lists, size, first=first)
+            if self._only:
+                claimed = await line.write(claims.claim_these, self.owner, lease.seconds, self._only)
+            else:
+                claimed = await line.write(claims.claim, self.owner, lease.seconds, self._lists, size, first=first)
         except OwnerLost:
             lease.lost(self.owner)
             await self._claim_as_new_owner(first)

@@ -9,7 +9,18 @@ from uuid import UUID
 import structlog
 
 from worker.domain.errors import DatabaseAway
-from worker.domain.outcomes import TEMPLATE_ERROR, Deferred, NotSent, Outcome, Rejected, RelayDown, Reply, Sent, Unknown
+from worker.domain.outcomes import (
+    TEMPLATE_ERROR,
+    Deferred,
+    NotSent,
+    Outcome,
+    Rejected,
+    RelayDown,
+    Reply,
+    Sent,
+    Unknown,
+    is_doubtful,
+)
 from worker.domain.outcomes import reason as words
 from worker.domain.verdicts import TOLD, Failed, Later, Told, Untouched, Verdict
 from worker.store.claims import Claim
@@ -156,8 +167,10 @@ def _ends(group: Sequence[Settled]) -> Ends:
                 continue
             case Failed(code, tries, reason):
                 ends.failed.append(Ended(claim, tries, code.value, reason))
-            case Later(delay, tries, code, reason):
-                ends.deferred.append(Ended(claim, tries, code and str(code), reason, delay))
+            case Later(delay, tries, code, reason, is_doubtful):
+                ends.deferred.append(Ended(claim, tries, code and str(code), reason, delay, is_doubtful))
+                if is_doubtful:
+                    ends.refusals.append(reason)
             case Untouched():
                 ends.released.append(claim)
             case _:
@@ -177,6 +190,8 @@ def _tried(claim: Claim, verdict: Verdict, outcome: Outcome | None) -> list[Try]
             return [_try(claim, "rejected", reply, reason)]
         case Unknown(reason):
             return [_try(claim, "unknown", None, reason)]
+        case RelayDown(reply=Reply() as reply) if is_doubtful(outcome):
+            return [_try(claim, "deferred", reply, "")]
         case None | Sent() | RelayDown() | NotSent():
             return []
         case _:

@@ -9,20 +9,21 @@ import asyncio
 import random
 from collections.abc import Coroutine, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import structlog
 
 from worker.delivery.breaker import trip
-from worker.delivery.in_flight import InFlight
+from worker.delivery.in_flight import InFlight, Taken
 from worker.delivery.line import Line
 from worker.delivery.prefetch import Prefetch
 from worker.delivery.recorder import Settled
 from worker.delivery.slice_clock import LOOK_SECONDS, SliceClock
 from worker.delivery.throttle import Throttled
-from worker.domain.outcomes import TEMPLATE_ERROR, Outcome, RelayDown, Sent, Unknown
-from worker.domain.verdicts import TOLD, Failed, Later, Untouched, Verdict, settle
+from worker.domain.outcomes import TEMPLATE_ERROR, Outcome, RelayDown, Scope, Sent, Unknown
+from worker.domain.reply_rules import Blame
+from worker.domain.verdicts import TOLD, Failed, Later, Proof, Untouched, Verdict, settle
 from worker.mail.letter import Held
 from worker.smtp.mailer import Mail, Run
 from worker.store.claims import Claim
@@ -35,14 +36,31 @@ HOLD_SECONDS = 60.0
 log = structlog.get_logger()
 
 
+class _Doubt(NamedTuple):
+    """A refusal that ends its request if a mail is taken that is begun after `begun` others."""
+
+    begun: int
+    claim: Claim
+    outcome: Outcome
+    verdict: Verdict
+    """What becomes of the request if no such mail is taken."""
+    proven: Failed
+
+
 class Slice:
     """Half a second of work, more while no other bell waits. It is the mailer's source, and hears how mails ended."""
 
-    def __init__(self, line: Line, list_ids: Sequence[UUID]) -> None:
+    def __init__(
+        self, line: Line, list_ids: Sequence[UUID], *, clock: SliceClock | None = None, only: Sequence[UUID] = ()
+    ) -> None:
+        """With `only`, nothing is claimed but these requests."""
         self._line = line
-        self._clock = SliceClock()
+        self._clock = clock or SliceClock()
+        self.has_opened = False
+        """Whether the slice has opened the breaker."""
         self._in_flight = InFlight(line)
-        self._prefetch = Prefetch(line, list_ids, self._clock, self._in_flight, self._changed)
+        self._prefetch = Prefetch(line, list_ids, self._clock, self._in_flight, self._changed, only)
+        self._doubts: list[_Doubt] = []
         self._unsent: set[UUID] = set()
         """The lists on which the slice released what it could not send."""
         self._has_ended = False
@@ -125,7 +143,7 @@ class Slice:
 
     def put_back(self, mail: Mail) -> None:
         """The mail was taken, but its connection ended before the relay heard of it."""
-        self._prefetch.put_back(self._in_flight.pop(mail))
+        self._prefetch.put_back(self._in_flight.pop(mail).claim)
         if self.is_over:
             self._release_unsent()
 
@@ -162,33 +180,68 @@ class Slice:
 
     def report(self, mail: Mail, outcome: Outcome) -> None:
         """The mailer says how a mail ended. That may be long after the slice."""
-        claim = self._in_flight.pop(mail)
+        taken = self._in_flight.pop(mail)
         self._clock.mails += 1
         if isinstance(outcome, Sent):
-            self._line.streaks.took(claim.id)
-            self._record(claim, TOLD, outcome)
+            self._took(taken, outcome)
         else:
-            self._record(claim, self._verdict(claim, mail, outcome), outcome)
+            self._refused(taken.claim, mail, outcome)
         self._prefetch.reported()
         self._end_if_dry()
 
-    def _verdict(self, claim: Claim, mail: Mail, outcome: Outcome) -> Verdict:
+    def _took(self, taken: Taken, outcome: Sent) -> None:
+        self._line.evidence.took(taken.claim.id, taken.number)
+        self._record(taken.claim, TOLD, outcome)
+        if self._doubts:
+            self._decide_doubts(taken.number)
+
+    def _refused(self, claim: Claim, mail: Mail, outcome: Outcome) -> None:
         """What an outcome other than Sent means for its request, and for the slice."""
-        if isinstance(outcome, RelayDown) and outcome.is_too_fast:
-            outcome = self._slow_down(claim, outcome)
-        line = self._line
-        means = line.streaks.judged(outcome)
-        if trouble := line.streaks.note(mail.recipient, outcome):
+        line, evidence = self._line, self._line.evidence
+        means = self._slow_down(claim, outcome) if isinstance(outcome, RelayDown) and outcome.is_too_fast else outcome
+        proof, may_wait = evidence.proof(claim.id, took_others=claim.took_others), evidence.is_taking
+        means = evidence.means(means, proof)
+        aborts = evidence.aborts.note(claim.id, means)
+        verdict, proven = (
+            settle(means, claim.tries, line.policy, random.uniform(-1, 1), aborts=aborts, proof=known)
+            for known in (proof, Proof.AROUND)
+        )
+        self._heed(evidence.note(claim.id, mail.recipient, means), means)
+        if may_wait and not self._has_ended and isinstance(proven, Failed) and not isinstance(verdict, Failed):
+            self._doubts.append(_Doubt(evidence.begun, claim, outcome, verdict, proven))
+        else:
+            self._record(claim, verdict, outcome)
+
+    def _heed(self, trouble: RelayDown | None, _means: Outcome) -> None:
+        """`trouble` is about more than this mail."""
+        if trouble:
             self._note(trouble)
             self.end()
-        aborts = line.streaks.aborts.note(claim.id, means)
-        return settle(means, claim.tries, line.policy, random.uniform(-1, 1), aborts)
+
+    def _decide_doubts(self, taken: int) -> None:
+        """The relay took the mail with this number: what it refused before that mail was begun was not about us."""
+        doubts, self._doubts = self._doubts, []
+        for doubt in doubts:
+            if taken > doubt.begun:
+                self._record(doubt.claim, doubt.proven, doubt.outcome)
+            else:
+                self._doubts.append(doubt)
+
+    def _leave_doubts(self) -> None:
+        """Nothing was taken after these refusals. So they may be about us."""
+        doubts, self._doubts = self._doubts, []
+        for doubt in doubts:
+            self._record(doubt.claim, doubt.verdict, doubt.outcome)
 
     def _slow_down(self, claim: Claim, refused: RelayDown) -> Outcome:
-        """The relay works, but this process is too fast for it. The next slice goes by that."""
+        """The relay works, but this process is too fast for it. The next slice goes by that.
+
+        If it has too many connections, the run goes on with fewer.
+        """
         self._unsent.add(claim.list_id)
-        self.end()
-        return self._line.throttle.too_fast(claim.id, refused, self._clock.mails, self._line.streaks.taken)
+        if refused.blame is not Blame.CONNECTIONS:
+            self.end()
+        return self._line.throttle.too_fast(claim.id, refused, self._clock.mails, self._line.evidence.taken)
 
     def _record(self, claim: Claim, verdict: Verdict, outcome: Outcome | None = None) -> None:
         self._line.recorder.add(Settled(claim, verdict, outcome))
@@ -208,6 +261,7 @@ class Slice:
         self._clock.over.set()
         self._prefetch.stop()
         self._release_unsent()
+        self._leave_doubts()
         self._wake()
 
     def _end_if_dry(self) -> None:
@@ -261,8 +315,8 @@ class Slice:
         """Leaves the rest to others: to the probe if the relay is down, else to the next task."""
         self._has_left = True
         if trouble := self._trouble:
-            is_open = await trip(self._line, trouble, self._clock.mails)
-            if is_open or not trouble.is_too_fast:
+            self.has_opened = await trip(self._line, trouble, self._clock.mails)
+            if self.has_opened or not (trouble.is_too_fast or trouble.scope is Scope.REFUSALS):
                 return
             self._trouble = None
         await self._ring_unsent()

@@ -17,9 +17,11 @@ RATE_IS_FRESH = 1.0
 
 @dataclass(slots=True)
 class SliceClock:
-    """Half a second, prolonged while the caller says so, or ended early. Times are those of `clock`, in seconds."""
+    """Half a second (or `length`), prolonged while the caller says so, or ended early. Times are those of `clock`, in seconds."""
 
     clock: Callable[[], float] = time.monotonic
+    length: float = SLICE_SECONDS
+    longest: float = LONGEST_SECONDS
     mails: int = 0
     """How many mails were reported in the half second before the last prolongation, and since then."""
     over: asyncio.Event = field(default_factory=asyncio.Event)
@@ -34,11 +36,11 @@ class SliceClock:
         self.begin()
 
     def begin(self) -> None:
-        """Starts the half second now."""
+        """Starts the time now."""
         self._began = self.clock()
         self._looked = self._began, 0
-        self._latest = self._began + LONGEST_SECONDS
-        self.ends_at = self._began + SLICE_SECONDS
+        self._latest = self._began + self.longest
+        self.ends_at = self._began + self.length
 
     @property
     def is_over(self) -> bool:
@@ -57,7 +59,7 @@ class SliceClock:
 
     @property
     def may_go_on(self) -> bool:
-        """Whether another half second stays within LONGEST_SECONDS."""
+        """Whether another half second stays within `longest`."""
         return self.clock() + SLICE_SECONDS <= self._latest
 
     def prolong(self) -> int:

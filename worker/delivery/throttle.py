@@ -22,6 +22,7 @@ import structlog
 from worker.delivery.pacing import Pacing
 from worker.domain.errors import RedisAway
 from worker.domain.outcomes import Deferred, RelayDown
+from worker.domain.reply_rules import Blame
 from worker.domain.token_bucket import Grant
 from worker.smtp.mailer import Mail, Source
 from worker.stream.shared_bucket import SharedBucket
@@ -103,7 +104,9 @@ class Throttle:
         `mails`: how many its slice has sent. `taken`: how many the relay has taken since this process began.
         """
         judged = self._pacing.judged(request_id, refused, taken)
-        if isinstance(judged, RelayDown) and (limit := self._pacing.cut(mails, self._clock())):
+        if not isinstance(judged, RelayDown) or judged.blame is Blame.CONNECTIONS:
+            return judged
+        if limit := self._pacing.cut(mails, self._clock()):
             self._held = 0  # not given back to others either: the relay wants less
             log.warning("relay.too_fast", rate=round(limit, 1), stage=refused.stage.value, reason=refused.reason)
         return judged

@@ -6,25 +6,23 @@ Sources: RFC 5321 sections 4.2 and 4.5.3.1.10, RFC 3463, and Postfix (src/smtp/s
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum, auto
 from typing import Final, TypeAlias
 
+from worker.domain import reply_rules
+from worker.domain.reply_rules import Blame
+
 _REASON_LIMIT: Final = 300
+CLOSING: Final = 421
+"""The reply after which the relay closes the connection, whatever the command was (RFC 5321 section 3.8)."""
 
 _ENHANCED: Final = re.compile(r"([245])\.([0-9]{1,3})\.([0-9]{1,3})\b")
 # Control characters, line and direction marks, and lone surrogates (which no database can store).
 _UNPRINTABLE: Final = re.compile(r"[\x00-\x20\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]+")
 # Matches only at the start of a word. This keeps the search linear in the length of the text.
 _ADDRESS: Final = re.compile(r"(?<![^\s<>()\[\]\"',;:])[^\s<>()\[\]\"',;:@]*@[^\s<>()\[\]\"',;:]*")
-# Words of relays for too many mails per second or per connection. Greylisting replies use some of them too.
-_TOO_FAST: Final = re.compile(
-    r"(?!.*gr[ea]ylist).*(\brate\b|\btoo (many|much|fast|quick)|throttl|slow(ing)? down|(sending|connection) limit)",
-    re.IGNORECASE | re.DOTALL,
-)
-# Codes about the mailbox (4.2.x) and the number of recipients (4.5.3). They are not about our rate.
-_NOT_ABOUT_SPEED: Final = re.compile(r"4\.(2\..*|5\.3)")
 # Sendmail writes `550 5.1.1 <jane.doe>... User unknown`.
 _BRACKETED: Final = re.compile(r"<[^<>\s\[\]*]+>")
 
@@ -48,10 +46,16 @@ CONNECTING: Final = frozenset({Stage.CONNECT, Stage.GREETING, Stage.EHLO, Stage.
 
 
 class Scope(StrEnum):
-    """The cause when no mail can be sent: the relay, or our configuration."""
+    """The cause when no mail can be sent. The breaker stores it, since it decides how the relay is probed."""
 
     RELAY = auto()
+    """The relay can't be used."""
     CONFIGURATION = auto()
+    """It refuses our login, sender, host or account."""
+    QUOTA = auto()
+    """It has taken as many mails from us as it takes in hours or in a day."""
+    REFUSALS = auto()
+    """It can be used, but takes no mail. Only a mail can show that it takes some again."""
 
 
 class FailureCode(StrEnum):
@@ -84,15 +88,6 @@ class Reply:
         match = _ENHANCED.match(self.text)
         return match[0] if match and int(match[1]) == self.code // 100 else None
 
-    @property
-    def is_too_fast(self) -> bool:
-        """Whether the relay asks for a lower rate, by its words or by codes that have no other use."""
-        if self.code // 100 != 4 or _NOT_ABOUT_SPEED.fullmatch(self.enhanced or ""):
-            return False
-        if self.enhanced == "4.7.28" or (self.code == 421 and self.enhanced == "4.7.0"):
-            return True
-        return bool(_TOO_FAST.match(self.text))
-
 
 # The outcomes of one attempt.
 
@@ -112,6 +107,8 @@ class Deferred:
     reply: Reply
     policy: bool = False
     code: FailureCode = FailureCode.RETRIES_EXHAUSTED
+    is_certain: bool = False
+    """Whether the words are certainly about this recipient. Otherwise they may mean us."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +119,8 @@ class Rejected:
     stage: Stage
     reply: Reply | None
     reason: str
+    is_certain: bool = False
+    """Whether the words are certainly about this recipient. Otherwise they may mean us."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,11 +138,24 @@ class RelayDown:
     stage: Stage
     reason: str
     reply: Reply | None = None
+    blame: Blame | None = None
+    """Who is to blame by the table of replies. None: no row knows the reply, or there is none."""
 
     @property
     def is_too_fast(self) -> bool:
-        """Whether the relay only asks for a lower rate."""
-        return self.reply is not None and self.reply.is_too_fast
+        """Whether the relay only asks for a lower rate or for fewer connections."""
+        return self.blame is Blame.PACE or self.blame is Blame.CONNECTIONS
+
+    @property
+    def probe_scope(self) -> Scope:
+        """The scope that says how the relay has to be probed. After trouble with a mail, only a mail can tell."""
+        is_by_mail = self.stage in ABOUT_A_MAIL and self.scope is not Scope.QUOTA
+        return Scope.REFUSALS if is_by_mail else self.scope
+
+    @property
+    def is_refusal(self) -> bool:
+        """Whether the relay refused one mail, and the session goes on. Perhaps it only means this mail."""
+        return self.stage in ABOUT_A_MAIL and self.reply is not None and self.reply.code != CLOSING
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +166,19 @@ class NotSent:
 
 
 Outcome: TypeAlias = Sent | Deferred | Rejected | Unknown | RelayDown | NotSent
+
+
+def is_doubtful(outcome: Outcome) -> bool:
+    """Whether the relay refused the mail with words that may mean us as well as this recipient or message.
+
+    Such words are judged by evidence (`delivery.evidence`): whether the relay took other mails since.
+    """
+    match outcome:
+        case Deferred() | Rejected():
+            return not outcome.is_certain
+        case RelayDown():
+            return outcome.is_refusal and not outcome.is_too_fast
+    return False
 
 
 def mask_addresses(text: str) -> str:
@@ -184,12 +209,8 @@ def _unknown(_stage: Stage, reply: Reply) -> Outcome:
     return Unknown(f"unexpected reply to the mail: {reason(reply)}"[:_REASON_LIMIT])
 
 
-def _relay_down(stage: Stage, reply: Reply) -> Outcome:
-    return RelayDown(Scope.RELAY, stage, reason(reply), reply)
-
-
-def _configuration(stage: Stage, reply: Reply) -> Outcome:
-    return RelayDown(Scope.CONFIGURATION, stage, reason(reply), reply)
+def _down(scope: Scope, blame: Blame | None = None) -> _Meaning:
+    return lambda stage, reply: RelayDown(scope, stage, reason(reply), reply, blame)
 
 
 def _deferred(stage: Stage, reply: Reply) -> Outcome:
@@ -205,21 +226,17 @@ def _rejected(code: FailureCode) -> _Meaning:
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
-    """One row of the table: the outcome for replies at these stages whose code and enhanced code (if given) match."""
+class ClassRule:
+    """What replies mean that no row of the table knows: by stage, code and enhanced code (if given)."""
 
     stages: frozenset[Stage]
     code: str
     enhanced: str | None
     means: _Meaning
-    too_fast: bool = False
-    """Whether the row is only for replies that ask for a lower rate."""
 
     def matches(self, stage: Stage, reply: Reply) -> bool:
         """Whether this row applies to the reply."""
         if stage not in self.stages or not re.fullmatch(self.code, str(reply.code)):
-            return False
-        if self.too_fast and not reply.is_too_fast:
             return False
         return self.enhanced is None or bool(re.fullmatch(self.enhanced, reply.enhanced or ""))
 
@@ -235,32 +252,38 @@ ABOUT_A_MAIL: Final = _RCPT | _CONTENT
 
 _RECIPIENT: Final = FailureCode.RECIPIENT_REJECTED
 _MESSAGE: Final = FailureCode.MESSAGE_REJECTED
+_RELAY: Final = _down(Scope.RELAY)
+_CONFIGURATION: Final = _down(Scope.CONFIGURATION)
 
 # The first row that matches decides. RFC 5321 section 4.5.3.1.10: 552 to RCPT means 452.
 # fmt: off
-RULES: Final = (
-    #    at          code       enhanced           means
-    Rule(_DOT,       r"2..",    None,              _sent),
-    Rule(_ANY,       r"421",    None,              _relay_down),
-    Rule(_ANY,       r"53[08]", None,              _configuration),  # login or encryption required
-    Rule(_ANY,       r"[45]..", r"..1\.[78]",      _configuration),  # our sender address
-    Rule(_SENDER,    r"5..",    None,              _configuration),
-    Rule(_EARLY,     r"[45]..", None,              _relay_down),
-    Rule(_RCPT,      r"5..",    r"5\.7\..*",       _deferred_once(_RECIPIENT)),
-    Rule(_CONTENT,   r"5..",    r"5\.7\..*",       _deferred_once(_MESSAGE)),
-    Rule(ABOUT_A_MAIL,      r"4..",    None,              _relay_down, too_fast=True),
-    Rule(ABOUT_A_MAIL,      r"4..",    None,              _deferred),
-    Rule(ABOUT_A_MAIL,      r"5..",    r"5\.2\.2",        _deferred),       # mailbox full
-    Rule(_RCPT,      r"552",    None,              _deferred),
-    Rule(ABOUT_A_MAIL,      r"5..",    r"5\.[12]\..*",    _rejected(_RECIPIENT)),
-    Rule(_RCPT,      r"501",    None,              _rejected(_RECIPIENT)),  # syntax of the address
-    Rule(ABOUT_A_MAIL,      r"50[0-4]", None,             _rejected(_MESSAGE)),
-    Rule(_RCPT,      r"5..",    None,              _rejected(_RECIPIENT)),
-    Rule(_CONTENT,   r"5..",    None,              _rejected(_MESSAGE)),
-    Rule(_DOT,       r".*",     None,              _unknown),        # not a valid SMTP reply
-    Rule(_ANY,       r".*",     None,              _relay_down),
+CLASSES: Final = (
+    #         at            code        enhanced       means
+    ClassRule(_DOT,         r"2..",     None,          _sent),
+    ClassRule(_ANY,         r"421",     None,          _RELAY),
+    ClassRule(_ANY,         r"53[08]",  None,          _CONFIGURATION),  # login or encryption required
+    ClassRule(_SENDER,      r"5..",     None,          _CONFIGURATION),
+    ClassRule(_EARLY,       r"[45]..",  None,          _RELAY),
+    ClassRule(_RCPT,        r"5..",     r"5\.7\..*",   _deferred_once(_RECIPIENT)),
+    ClassRule(_CONTENT,     r"5..",     r"5\.7\..*",   _deferred_once(_MESSAGE)),
+    ClassRule(ABOUT_A_MAIL, r"4..",     None,          _deferred),
+    ClassRule(_RCPT,        r"552",     None,          _deferred),
+    ClassRule(ABOUT_A_MAIL, r"5..",     r"5\.[12]\..*", _rejected(_RECIPIENT)),
+    ClassRule(_RCPT,        r"501",     None,          _rejected(_RECIPIENT)),  # syntax of the address
+    ClassRule(ABOUT_A_MAIL, r"50[0-4]", None,          _rejected(_MESSAGE)),
+    ClassRule(_RCPT,        r"5..",     None,          _rejected(_RECIPIENT)),
+    ClassRule(_CONTENT,     r"5..",     None,          _rejected(_MESSAGE)),
+    ClassRule(_DOT,         r".*",      None,          _unknown),        # not a valid SMTP reply
+    ClassRule(_ANY,         r".*",      None,          _RELAY),
 )
 # fmt: on
+
+# Who is to blame decides before the class of the code. Blames that are missing here are left to the class.
+_BY_BLAME: Final[Mapping[Blame, _Meaning]] = {
+    Blame.ACCOUNT: _down(Scope.CONFIGURATION, Blame.ACCOUNT),
+    Blame.QUOTA: _down(Scope.QUOTA, Blame.QUOTA),
+    **{blame: _down(Scope.RELAY, blame) for blame in (Blame.RELAY, Blame.CONNECTION, Blame.CONNECTIONS, Blame.PACE)},
+}
 
 
 def is_go_ahead(stage: Stage, code: int) -> bool:
@@ -269,5 +292,32 @@ def is_go_ahead(stage: Stage, code: int) -> bool:
 
 
 def judge(stage: Stage, reply: Reply) -> Outcome:
-    """Returns the outcome for a reply that ends an attempt: any reply to the final dot, any refusal before it."""
-    return next(rule.means(stage, reply) for rule in RULES if rule.matches(stage, reply))
+    """Returns the outcome for a reply that ends an attempt: any reply to the final dot, any refusal before it.
+
+    The table of replies says who is to blame. What it does not know is judged by the class of its code.
+    """
+    if stage is Stage.DOT and reply.code // 100 == 2:
+        return Sent(reply)
+    rule = reply_rules.in_force().match(stage, reply) if reply.code // 100 in (4, 5) else None
+    return by_class(stage, reply) if rule is None else by_blame(stage, reply, rule.blames)
+
+
+def by_blame(stage: Stage, reply: Reply, blame: Blame) -> Outcome:
+    """Returns the outcome of a refusal if it is known who is to blame."""
+    if means := _BY_BLAME.get(blame):
+        return means(stage, reply)
+    if stage in ABOUT_A_MAIL:
+        is_permanent = reply.code // 100 == 5
+        match blame:
+            case Blame.RECIPIENT if is_permanent:
+                return Rejected(_RECIPIENT, stage, reply, reason(reply), is_certain=True)
+            case Blame.RECIPIENT | Blame.MAILBOX:
+                return Deferred(stage, reply, is_certain=True)
+            case Blame.MESSAGE if is_permanent:
+                return Rejected(_MESSAGE, stage, reply, reason(reply))
+    return by_class(stage, reply)
+
+
+def by_class(stage: Stage, reply: Reply) -> Outcome:
+    """Returns the outcome of a reply if nobody knows its words."""
+    return next(rule.means(stage, reply) for rule in CLASSES if rule.matches(stage, reply))

@@ -17,8 +17,7 @@ from celery.platforms import SecurityWarning
 from celery.worker.consumer import Consumer
 
 from config import logging, settings
-from worker.delivery.breaker import probe
-from worker.delivery.deliver import deliver
+from worker.delivery.deliver import deliver, probe
 from worker.domain.errors import DatabaseAway
 from worker.processes.bootstrap import Parts
 from worker.processes.pool_child import Child, Lifeline
@@ -43,7 +42,8 @@ _process = _Process()
 def deliver_task(lists: object = None, *_rest: object) -> None:
     """A bell rang for these waiting lists."""
     child = _process.child
-    child.run(deliver(child.line, _ids(lists)))
+    if child.run(deliver(child.line, _ids(lists))):
+        _ring_all(child)
 
 
 @app.task(name=PROBE)
@@ -52,9 +52,14 @@ def probe_task(*_rest: object) -> None:
     child = _process.child
     try:
         if child.run(probe(child.line)):
-            try_to_ring(child.line.database, child.line.bell)
+            _ring_all(child)
     except DatabaseAway as away:  # the next sweep asks again
         log.warning("probe.failed", reason=str(away))
+
+
+def _ring_all(child: Child) -> None:
+    """The relay takes mail again: bells ring for all lists that wait."""
+    try_to_ring(child.line.database, child.line.bell)
 
 
 def _ids(lists: object) -> list[UUID]:

@@ -34,6 +34,8 @@ class Kept:
     session: Session
     opened_at: float
     used_at: float
+    is_surplus: bool = False
+    """Whether the relay said at this connection that there are too many."""
 
 
 class Pool:
@@ -75,6 +77,11 @@ class Pool:
         """The relay refused a connection while there were `width` others."""
         self._width, self._narrowed_at = max(1, width), self._clock()
 
+    def give_up(self, kept: Kept) -> None:
+        """The relay said at this connection that it has too many of ours."""
+        kept.is_surplus = True
+        self.narrow(self.width - 1)
+
     async def take(self) -> Kept | RelayDown:
         """An idle connection that is still good, or a new one. RelayDown: none could be opened."""
         while self._idle:
@@ -104,6 +111,8 @@ class Pool:
 
     def may_go_on(self, kept: Kept) -> bool:
         """Whether the connection may be used for one more mail."""
+        if kept.is_surplus:
+            return False
         return kept.session.mails < self._limits.mails and self._clock() - kept.opened_at < self._limits.age
 
     async def close_idle(self) -> None:

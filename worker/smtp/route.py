@@ -52,11 +52,17 @@ class Route:
         """Whether no connection is left after one was refused."""
         return self.unconnected >= self.pool.connections or self.workers == 0
 
-    def note_down(self, down: RelayDown) -> bool:
-        """Takes trouble into account. True: it is one time too many."""
+    def note_down(self, down: RelayDown, *, is_only_one: bool) -> bool:
+        """Takes trouble into account. True: it is one time too many.
+
+        What is about us is so at once, since another relay may take the mails. But if there is no other, the caller
+        decides whether the refusal of a mail is about us.
+        """
         self.down = down
         self.in_a_row += 1
-        return down.scope is Scope.CONFIGURATION or self.in_a_row >= self.pool.connections
+        if down.scope is not Scope.RELAY and not (is_only_one and down.is_refusal):
+            return True
+        return self.in_a_row >= self.pool.connections
 
     def note_lost(self, down: RelayDown) -> bool:
         """Takes a missing reply into account. True: it is one time too many."""

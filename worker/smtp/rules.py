@@ -9,14 +9,13 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 from uuid import UUID
 
-from worker.domain.outcomes import FailureCode, NotSent, Outcome, Rejected, Stage
+from worker.domain.outcomes import CLOSING, FailureCode, NotSent, Outcome, Rejected, Stage
 
 QUIT_TIMEOUT: Final = 2.0
-LEAVING: Final = 421
-"""After this reply, to any command, the relay closes the connection (RFC 5321 section 3.8)."""
+LEAVING: Final = CLOSING
 STOPPED: Final = NotSent("stopped before it was sent")
 STOPPED_LATE: Final = "stopped before the relay replied to the mail"
-UNUSABLE: Final = Rejected(FailureCode.INVALID_ADDRESS, Stage.RCPT, None, "not usable in SMTP")
+UNUSABLE: Final = Rejected(FailureCode.INVALID_ADDRESS, Stage.RCPT, None, "not usable in SMTP", is_certain=True)
 
 _LAST_WORDS: Final = frozenset({LEAVING, 500, 502, 503, 504})
 _PATH: Final = re.compile(r"[!-;=?-~]+@[!-;=?-~]+")

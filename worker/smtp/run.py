@@ -6,19 +6,16 @@ Connections go to the first relay. If that relay can mail nobody, new connection
 import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Final, Protocol
+from typing import Protocol
 
-from worker.domain.outcomes import Deferred, Outcome, Rejected, RelayDown, Scope, Sent, Stage, Unknown
+from worker.domain.outcomes import Deferred, Outcome, Rejected, RelayDown, Scope, Sent, Stage, Unknown, is_doubtful
+from worker.domain.reply_rules import Blame
 from worker.smtp.failover import Failover, together
 from worker.smtp.pool import Kept, Pool
 from worker.smtp.route import Route
 from worker.smtp.rules import Mail, Turn
 
 Report = Callable[[Mail, Outcome], None]
-
-_FROM_A_WELL_RELAY: Final = (Sent, Deferred, Rejected)
-"""Only a relay that works brings about these outcomes."""
-
 
 class Source(Protocol):
     """Where the mails of a run come from."""
@@ -130,12 +127,14 @@ class Run:
 
         def report(mail: Mail, outcome: Outcome) -> None:
             self._take_into_account(outcome, route)
+            if isinstance(outcome, RelayDown) and outcome.blame is Blame.CONNECTIONS:
+                route.pool.give_up(kept)
             self._report(mail, outcome)
 
         return Turn(next_now, rest, source.may_write, source.is_wanted, report)
 
     def _take_into_account(self, outcome: Outcome, route: Route) -> None:
-        if isinstance(outcome, _FROM_A_WELL_RELAY):
+        if isinstance(outcome, Sent | Deferred | Rejected) and not is_doubtful(outcome):
             route.worked = True
             route.in_a_row = 0
         elif isinstance(outcome, RelayDown):
@@ -190,6 +189,8 @@ class Run:
             return
         try:
             unsent = await kept.session.serve(self._turn(route, kept))
+            if kept.is_surplus:
+                await kept.session.quit()
         finally:
             route.pool.put_back(kept)
         if unsent is not None:
@@ -243,7 +244,7 @@ class Run:
     # Relays in trouble
 
     def _note_down(self, route: Route, down: RelayDown) -> None:
-        if route.goes_on and route.note_down(down):
+        if route.goes_on and route.note_down(down, is_only_one=len(self._routes) == 1):
             self._give_up(route, down)
 
     def _note_lost(self, route: Route, outcome: Unknown) -> None:

@@ -31,7 +31,7 @@ _UNRESOLVED = Sql(
 )
 _RETRY = Sql(
     """UPDATE request SET status = 'RECEIVED', auto_notified = NULL, attempts = 0, unknowns = 0, policy_refusals = 0,
-        rescues = 0, not_before = NULL, handed_at = NULL, failure_code = NULL, failure_reason = NULL,
+        judged_from = NULL, rescues = 0, not_before = NULL, handed_at = NULL, failure_code = NULL, failure_reason = NULL,
         ordered_at = CASE WHEN :ordered THEN stockbell_now(0) END
     FROM ROWS(request_id uuid) WHERE id = rows.request_id AND status = 'FAILED'"""
 )

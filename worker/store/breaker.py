@@ -5,31 +5,55 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
+from worker.domain.outcomes import Scope
 from worker.store.sql import Sql
 
 PROBE_PAUSES = (1.0, 30.0)
 """Seconds between probes: the shortest and the longest pause. The pause grows while the breaker stays open."""
+QUOTA_PAUSES = (60.0, 900.0)
+"""The same after the relay said that our quota is used up: a mail an hour too early only annoys it."""
 
 MOST_AHEAD = 120.0
+QUOTA_MOST_AHEAD = 1000.0
 """The next probe is never more than this many seconds ahead, even while a process holds the right to probe."""
 
 LATELY_SECONDS = 5.0
 """The relay counts as up for this many seconds after it took a mail, even if one process reports it as down."""
 
-_READ = Sql("SELECT state, since, reason, scope FROM relay WHERE id = 1", since="time")
+_READ = Sql(
+    """SELECT state, since, reason, scope, probe_at, refusals, refused_since, refusal, stockbell_now(0) AS now
+    FROM relay WHERE id = 1""",
+    since="time",
+    probe_at="time",
+    refused_since="time",
+    now="time",
+)
 _OPEN = Sql(
     """UPDATE relay SET state = 'open', since = stockbell_now(0), reason = :reason, scope = :scope,
         probe_at = stockbell_now(:first) WHERE id = 1 AND state = 'closed'
-        AND (:scope = 'configuration' OR worked_at IS NULL
-            OR NOT worked_at BETWEEN stockbell_now(-:lately) AND stockbell_now(:lately))"""
+        AND (worked_at IS NULL OR NOT worked_at BETWEEN stockbell_now(-:lately) AND stockbell_now(:lately))"""
 )
-_WORKS = Sql("UPDATE relay SET worked_at = stockbell_now(0) WHERE id = 1")
+_WORKS = Sql(
+    """UPDATE relay SET worked_at = stockbell_now(0), refusals = 0, refused_since = NULL, refusal = NULL
+    WHERE id = 1"""
+)
+_REFUSES = Sql(
+    """UPDATE relay SET refusals = refusals + :mails, refused_since = coalesce(refused_since, stockbell_now(0)),
+        refusal = :words WHERE id = 1"""
+)
+_HAS_WORKED = Sql("SELECT 1 FROM relay WHERE id = 1 AND worked_at > since")
+# Those whom the relay refused while it refused everybody need not wait for the end of their backoff.
+_PUT_IN_LINE = Sql(
+    """UPDATE request SET not_before = NULL WHERE status = 'RECEIVED' AND not_before IS NOT NULL
+        AND judged_from >= (SELECT since FROM relay WHERE id = 1 AND state = 'open')"""
+)
 _CLOSE = Sql(
     """UPDATE relay SET state = 'closed', since = stockbell_now(0), reason = NULL, scope = NULL, probe_at = NULL
     WHERE id = 1 AND state = 'open'"""
 )
 # `probe_at` is never set further ahead than this. If it is, the clock was set back afterwards, and the probe is due.
-_DUE = "id = 1 AND state = 'open' AND (probe_at <= stockbell_now(0) OR probe_at > stockbell_now(:ahead))"
+_DUE = """id = 1 AND state = 'open' AND (probe_at <= stockbell_now(0)
+    OR probe_at > CASE WHEN scope = 'quota' THEN stockbell_now(:quota_ahead) ELSE stockbell_now(:ahead) END)"""
 _IS_DUE = Sql(f"SELECT 1 FROM relay WHERE {_DUE}")
 _TAKE_PROBE = Sql(f"UPDATE relay SET probe_at = stockbell_now(:hold) WHERE {_DUE} RETURNING scope")
 _GIVE_BACK_PROBE = Sql("UPDATE relay SET probe_at = stockbell_now(0) WHERE id = 1 AND state = 'open'")
@@ -48,22 +72,41 @@ class Breaker:
     since: datetime | None
     reason: str | None
     scope: str | None
+    probe_at: datetime | None = None
+    """When the relay is probed next."""
+    refusals: int = 0
+    """How many mails the relay has refused with words that may mean us since it last took one."""
+    refused_since: datetime | None = None
+    refusal: str | None = None
+    """The relay's words at the last of them."""
+    refused_seconds: float = 0.0
+    """For how long it has been so."""
 
 
 def read(c: Connection) -> Breaker:
     """Returns the current state of the breaker."""
     row = _READ(c)[0]
-    return Breaker(row.state, row.since, row.reason, row.scope)
+    refused = max(0.0, (row.now - row.refused_since).total_seconds()) if row.refused_since else 0.0
+    return Breaker(
+        row.state,
+        row.since,
+        row.reason,
+        row.scope,
+        row.probe_at,
+        row.refusals,
+        row.refused_since,
+        row.refusal,
+        refused,
+    )
 
 
-def trip(c: Connection, reason: str, scope: str, times: int = 0) -> bool:
-    """Opens the breaker. Returns False if it was open already, or if the relay took a mail a moment ago.
+def trip(c: Connection, reason: str, scope: str, *, lately: float = LATELY_SECONDS, at_once: bool = False) -> bool:
+    """Opens the breaker. Returns False if it was open already, or if the relay took a mail `lately` (seconds).
 
-    `times` is how often a probe closed the breaker and it had to open again. The first probe comes later for each.
+    `at_once`: the first probe need not wait.
     """
-    shortest, longest = PROBE_PAUSES
-    first = min(longest, shortest * 4.0 ** min(times, 8))
-    return _OPEN.count(c, reason=reason, scope=scope, first=first, lately=LATELY_SECONDS) > 0
+    first = 0.0 if at_once else PROBE_PAUSES[0]
+    return _OPEN.count(c, reason=reason, scope=scope, first=first, lately=lately) > 0
 
 
 def note_sign_of_life(c: Connection) -> None:
@@ -71,14 +114,25 @@ def note_sign_of_life(c: Connection) -> None:
     _WORKS(c)
 
 
+def note_refusals(c: Connection, mails: int, words: str) -> None:
+    """Records that the relay refused mails with words that may mean us, at last with these."""
+    _REFUSES(c, mails=mails, words=words)
+
+
+def has_worked_since(c: Connection) -> bool:
+    """Whether the relay took a mail after the breaker opened."""
+    return bool(_HAS_WORKED(c))
+
+
 def close(c: Connection) -> bool:
-    """Closes the breaker. Returns False if it was closed already."""
+    """Closes the breaker, and puts those in line again whose refusals opened it. Returns False if it was closed."""
+    _PUT_IN_LINE(c)
     return _CLOSE.count(c) > 0
 
 
 def probe_is_due(c: Connection) -> bool:
     """Whether it is time to test if the relay is back."""
-    return bool(_IS_DUE(c, ahead=MOST_AHEAD))
+    return bool(_IS_DUE(c, ahead=MOST_AHEAD, quota_ahead=QUOTA_MOST_AHEAD))
 
 
 def take_probe(c: Connection, hold: float) -> str | None:
@@ -86,7 +140,7 @@ def take_probe(c: Connection, hold: float) -> str | None:
 
     Returns the scope to probe, or None if no probe is due.
     """
-    rows = _TAKE_PROBE(c, hold=hold, ahead=MOST_AHEAD)
+    rows = _TAKE_PROBE(c, hold=hold, ahead=MOST_AHEAD, quota_ahead=QUOTA_MOST_AHEAD)
     return rows[0].scope if rows else None
 
 
@@ -101,7 +155,7 @@ def still_down(c: Connection, reason: str, scope: str) -> bool:
     Returns True if the reason is not the same as before.
     """
     before = _AGE(c)[0]
-    shortest, longest = PROBE_PAUSES
+    shortest, longest = QUOTA_PAUSES if scope == Scope.QUOTA else PROBE_PAUSES
     pause = min(longest, max(shortest, (before.now - before.since).total_seconds() / 4)) if before.since else shortest
     is_open = _STILL_DOWN.count(c, reason=reason, scope=scope, pause=pause) > 0
     return is_open and before.reason != reason

@@ -18,8 +18,12 @@ from worker.store.sql import Sql
 SUSPECT_AT = 2
 """After this many rescues a request is claimed alone, because it may be the cause of the worker crashes."""
 
+LISTS_TRIED, REQUESTS_TRIED = 50, 20
+"""From so many lists, and so many requests of each, those are chosen with which the relay is tried."""
+
 _NO_TRIES = Tries()
-_COLUMNS = "id, waiting_list_id, claim_no, email, item_url, locale, attempts, unknowns, policy_refusals, created_date"
+_COLUMNS = """id, waiting_list_id, claim_no, email, item_url, locale, attempts, unknowns, policy_refusals, created_date,
+    judged_from < (SELECT worked_at FROM relay WHERE id = 1) AS took_others"""
 _SET_CLAIMED = """status = 'PROCESSING', owner = :owner, claim_no = r.claim_no + 1, claimed_at = stockbell_now(0),
     handed_at = NULL"""
 _NOT_SUSPECT = "r.rescues < :suspect_at"
@@ -66,6 +70,28 @@ def _sqlite_claims(rescued: str) -> tuple[Sql, ...]:
 _CLAIM, _SQLITE_CLAIMS = _postgresql_claim(_NOT_SUSPECT, ""), _sqlite_claims(_NOT_SUSPECT)
 _CLAIM_SUSPECT, _SQLITE_SUSPECTS = _postgresql_claim(_SUSPECT, "LIMIT 1"), _sqlite_claims(_SUSPECT)
 
+# While the breaker is open nobody else claims, so these statements need no lock and no order.
+_WITH_WORK = Sql(
+    f"""SELECT w.id FROM waiting_list AS w WHERE NOT {lists.PAUSED}
+        AND (w.in_stock AND EXISTS (SELECT 1 FROM request AS r WHERE r.waiting_list_id = w.id AND {lists.WOKEN})
+            OR w.id IN (SELECT r.waiting_list_id FROM request AS r WHERE {lists.ORDERED}))
+    ORDER BY random() LIMIT :most""",
+    id="uuid",
+)
+_CANDIDATES = tuple(
+    Sql(
+        f"""SELECT r.id, r.email FROM request AS r JOIN waiting_list AS w ON w.id = r.waiting_list_id
+        WHERE w.id = :list_id AND {condition} AND {_NOT_SUSPECT} ORDER BY r.created_date LIMIT :most""",
+        id="uuid",
+    )
+    for condition in (lists.ORDERED, lists.WOKEN)
+)
+_CLAIM_THESE = Sql(
+    f"""UPDATE request AS r SET {_SET_CLAIMED} WHERE r.id IN ROWS(request_id uuid) AND {lists.IN_LINE}
+    RETURNING {_COLUMNS}""",
+    **_COLUMN_TYPES,
+)
+
 _ITEMS = Sql(
     """SELECT w.id, w.options, i.catalog_item_id, i.app_id, i.name, i.price, i.currency, i.image_url, i.url
     FROM waiting_list AS w JOIN item AS i ON i.id = w.item_id WHERE w.id IN ROWS(list_id uuid)""",
@@ -108,6 +134,8 @@ class Claim:
     item_url: str | None
     locale: str | None
     tries: Tries
+    took_others: bool = False
+    """Whether the relay has taken other mails since it last refused this one with words that may mean us."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +170,34 @@ def claim(c: Connection, owner: UUID, lease: float, list_ids: Sequence[UUID], mo
     return Claimed(claims, full, _items(c, {claim_.list_id for claim_ in claims}), is_suspect=bool(suspects))
 
 
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A request with which the relay can be tried."""
+
+    request_id: UUID
+    list_id: UUID
+    domain: str
+
+
+def candidates(c: Connection) -> list[Candidate]:
+    """Returns some of the requests that could be claimed if the breaker were closed: the oldest of some lists."""
+    found = []
+    for row in _WITH_WORK(c, most=LISTS_TRIED):
+        for arm in _CANDIDATES:
+            for request in arm(c, list_id=row.id, most=REQUESTS_TRIED):
+                found.append(Candidate(request.id, row.id, request.email.rpartition("@")[2].lower()))
+    return found
+
+
+def claim_these(c: Connection, owner: UUID, lease: float, request_ids: Sequence[UUID]) -> Claimed:
+    """Claims these requests although the breaker is open, in their order. Raises OwnerLost."""
+    owners.renew(c, owner, lease)
+    rows = _CLAIM_THESE(c, owner=owner, rows=[{"request_id": request_id} for request_id in request_ids])
+    place = {request_id: number for number, request_id in enumerate(request_ids)}
+    claims = [_claim_of(row, owner) for row in sorted(rows, key=lambda row: place[row.id])]
+    return Claimed(claims, (), _items(c, {claim_.list_id for claim_ in claims}))
+
+
 def _claim(c: Connection, owner: UUID, list_ids: Sequence[UUID], each: int) -> list[Claim]:
     params = {"owner": owner, "each": each, "suspect_at": SUSPECT_AT}
     if c.dialect.name == "sqlite":
@@ -162,9 +218,9 @@ def _claim_suspect(c: Connection, owner: UUID, list_ids: Sequence[UUID]) -> list
 
 
 def _claim_of(row: Any, owner: UUID) -> Claim:
-    request_id, list_id, claim_no, email, item_url, locale, attempts, unknowns, policy_refusals, _ = row
+    request_id, list_id, claim_no, email, item_url, locale, attempts, unknowns, policy_refusals, _, took_others = row
     tries = Tries(attempts, unknowns, policy_refusals) if attempts or unknowns or policy_refusals else _NO_TRIES
-    return Claim(request_id, claim_no, owner, list_id, email, item_url, locale, tries)
+    return Claim(request_id, claim_no, owner, list_id, email, item_url, locale, tries, bool(took_others))
 
 
 def _items(c: Connection, list_ids: Iterable[UUID]) -> dict[UUID, Any]:

@@ -22,14 +22,15 @@ _TOLD = Sql(
 _TRIES = """attempts = rows.attempts, unknowns = rows.unknowns, policy_refusals = rows.policy_refusals,
     failure_code = rows.code, failure_reason = rows.reason"""
 _TRIES_ROWS = """ROWS(request_id uuid, no int, owner uuid, attempts int, unknowns int, policy_refusals int,
-    code text, reason text, delay float8)"""
+    code text, reason text, delay float8, doubtful bool)"""
 _FAILED = Sql(
     f"""UPDATE request AS r SET status = 'FAILED', auto_notified = true, not_before = NULL, {_TRIES}, {LET_GO}
     FROM {_TRIES_ROWS} WHERE {MINE} RETURNING id""",
     id="uuid",
 )
 _DEFER = Sql(
-    f"""UPDATE request AS r SET status = 'RECEIVED', not_before = stockbell_now(rows.delay), {_TRIES}, {LET_GO}
+    f"""UPDATE request AS r SET status = 'RECEIVED', not_before = stockbell_now(rows.delay), {_TRIES}, {LET_GO},
+        judged_from = CASE WHEN rows.doubtful THEN stockbell_now(:margin) ELSE r.judged_from END
     FROM {_TRIES_ROWS} WHERE {MINE} RETURNING id""",
     id="uuid",
 )
@@ -44,6 +45,10 @@ _LOG = Sql(
 )
 
 
+MARGIN_SECONDS = 2.0
+"""A mail proves something about a refusal only if it was taken so much later: its time is known that exactly."""
+
+
 @dataclass(frozen=True, slots=True)
 class Ended:
     """A claim that failed or was deferred: its spent attempts, the code and reason, and the delay if deferred."""
@@ -54,6 +59,8 @@ class Ended:
     reason: str
     delay: float = 0.0
     """seconds"""
+    is_doubtful: bool = False
+    """Whether the refusal may be about us."""
 
 
 @dataclass(slots=True)
@@ -69,6 +76,8 @@ class Ends:
     released: list[Claim] = field(default_factory=list)
     """PROCESSING -> RECEIVED, no attempt spent"""
     log: list["Try"] = field(default_factory=list)
+    refusals: list[str] = field(default_factory=list)
+    """The relay's words where they may mean us."""
 
     @property
     def is_one_statement(self) -> bool:
@@ -96,10 +105,12 @@ def record(c: Connection, ends: Ends, *, is_sign_of_life: bool = False) -> set[U
     written = (
         fenced(c, _TOLD, ends.told)
         | _with_tries(c, _FAILED, ends.failed)
-        | _with_tries(c, _DEFER, ends.deferred)
+        | _with_tries(c, _DEFER, ends.deferred, margin=MARGIN_SECONDS)
         | fenced(c, _RELEASE, ends.released)
     )
     _log(c, [entry for entry in ends.log if entry.claim.id in written])
+    if ends.refusals:
+        breaker.note_refusals(c, len(ends.refusals), ends.refusals[-1])
     if is_sign_of_life:
         breaker.note_sign_of_life(c)
     return written
@@ -122,7 +133,7 @@ def _log_row(entry: Try) -> dict[str, object]:
     }
 
 
-def _with_tries(c: Connection, statement: Sql, ended: Sequence[Ended]) -> set[UUID]:
+def _with_tries(c: Connection, statement: Sql, ended: Sequence[Ended], **params: float) -> set[UUID]:
     if not ended:
         return set()
     rows = [
@@ -136,7 +147,8 @@ def _with_tries(c: Connection, statement: Sql, ended: Sequence[Ended]) -> set[UU
             "code": end.code,
             "reason": end.reason,
             "delay": end.delay,
+            "doubtful": end.is_doubtful,
         }
         for end in ended
     ]
-    return {row.id for row in statement(c, rows=rows)}
+    return {row.id for row in statement(c, rows=rows, **params)}

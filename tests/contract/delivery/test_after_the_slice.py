@@ -15,7 +15,7 @@ from tests.relay import Do, Later, ScriptedRelay
 from worker.delivery import in_flight as in_flight
 from worker.delivery import slice as slice_module
 from worker.delivery.deliver import deliver
-from worker.delivery.streaks import REFUSALS_IN_A_ROW
+from worker.delivery.evidence import DOUBTS_IN_A_ROW
 from worker.models import Status
 from worker.smtp.rules import Timeouts
 from worker.store import claims, recording
@@ -57,7 +57,7 @@ def test_refusals_in_a_row_open_the_breaker_however_late_they_come(shop: Shop, s
     serve_until_open(shop, server, connections=25)
     assert shop.breaker().state == "open"
     failed = sum(row.status == Status.FAILED for row in shop.rows())
-    assert REFUSALS_IN_A_ROW <= failed <= 50
+    assert DOUBTS_IN_A_ROW <= failed <= 50
 
 
 def test_a_sender_refused_late_opens_the_breaker(shop: Shop, server: ScriptedRelay) -> None:

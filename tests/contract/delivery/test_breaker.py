@@ -10,8 +10,8 @@ from tests.contract.lines import line_of, serve_until_done
 from tests.contract.shop import Shop
 from tests.polling import eventually
 from tests.relay import Do, ScriptedRelay
-from worker.delivery.breaker import HOLD_SECONDS, probe, trip
-from worker.delivery.deliver import deliver
+from worker.delivery.breaker import HOLD_SECONDS, trip
+from worker.delivery.deliver import deliver, probe
 from worker.domain.outcomes import RelayDown, Scope, Stage
 from worker.store import breaker
 

@@ -27,10 +27,9 @@ from worker.delivery import in_flight as in_flight
 from worker.delivery import lease as lease_module
 from worker.delivery import slice as slice_module
 from worker.delivery import slice_clock as clock_module
-from worker.delivery.breaker import probe
-from worker.delivery.deliver import deliver
+from worker.delivery.deliver import deliver, probe
 from worker.delivery.slice_clock import SLICE_SECONDS
-from worker.delivery.streaks import REFUSALS_IN_A_ROW
+from worker.delivery.evidence import DOUBTS_IN_A_ROW
 from worker.mail.letter import LetterWriter
 from worker.models import Status
 from worker.store import admin, breaker, claims, lists, owners, pauses, recording, requests
@@ -406,10 +405,10 @@ def test_a_wrong_password_fails_nobody(shop: Shop) -> None:
 
 
 def test_many_refusals_in_a_row_are_about_us(shop: Shop, server: ScriptedRelay) -> None:
-    shop.waiting(REFUSALS_IN_A_ROW + 10)
+    shop.waiting(DOUBTS_IN_A_ROW + 10)
     server.script("rcpt", "550 5.1.1 no such user", always=True)
     serve(shop, server, connections=1, claim_size=100)
-    assert status_counts(shop) == {FAILED: REFUSALS_IN_A_ROW, RECEIVED: 10}
+    assert status_counts(shop) == {FAILED: DOUBTS_IN_A_ROW, RECEIVED: 10}
     found = shop.breaker()
     assert (found.state, found.scope) == ("open", "configuration")
     assert "20 recipients refused in a row" in str(found.reason)
@@ -421,7 +420,7 @@ def test_no_more_fail_of_those_whom_a_relay_refuses_that_takes_our_sender(
     shop: Shop, server: ScriptedRelay, refusal: str
 ) -> None:
     """Each probe finds the relay well."""
-    shop.waiting(4 * REFUSALS_IN_A_ROW)
+    shop.waiting(4 * DOUBTS_IN_A_ROW)
     server.decide = lambda stage, _recipient: refusal if stage == "rcpt" else None
     found = list[int]()
 
@@ -430,10 +429,10 @@ def test_no_more_fail_of_those_whom_a_relay_refuses_that_takes_our_sender(
             for _ in range(8):
                 await deliver(line, [shop.list_id()])
                 if shop.breaker().state == "open":
-                    found.append(line.streaks.times)
+                    found.append(0)
                     shop.change("UPDATE relay SET probe_at = stockbell_now(-1)")
                     assert await probe(line)
-            assert status_counts(shop).get(FAILED, 0) <= REFUSALS_IN_A_ROW + line.connections
+            assert status_counts(shop).get(FAILED, 0) <= DOUBTS_IN_A_ROW + line.connections
             assert {row.attempts for row in shop.rows() if row.status == RECEIVED} <= {0, 1}
             # The attempt log says why the relay refused a request, even if that cost no attempt.
             assert all(shop.attempts(row.id) for row in shop.rows() if row.not_before is not None)
@@ -443,16 +442,16 @@ def test_no_more_fail_of_those_whom_a_relay_refuses_that_takes_our_sender(
 
     asyncio.run(run())
     assert found == [*range(1, len(found) + 1)] != []
-    assert status_counts(shop)[SENT] >= 3 * REFUSALS_IN_A_ROW - 3
+    assert status_counts(shop)[SENT] >= 3 * DOUBTS_IN_A_ROW - 3
 
 
 def test_refusals_with_a_success_between_are_about_them(shop: Shop, server: ScriptedRelay) -> None:
-    shop.waiting(REFUSALS_IN_A_ROW + 10)
-    refusals = ["550 5.1.1 no such user"] * (REFUSALS_IN_A_ROW - 1)
+    shop.waiting(DOUBTS_IN_A_ROW + 10)
+    refusals = ["550 5.1.1 no such user"] * (DOUBTS_IN_A_ROW - 1)
     server.script("rcpt", *refusals, Do.USUAL, *refusals[:10])
     serve(shop, server, connections=1, claim_size=100)
     assert shop.breaker().state == "closed"
-    assert status_counts(shop) == {FAILED: REFUSALS_IN_A_ROW + 9, SENT: 1}
+    assert status_counts(shop) == {FAILED: DOUBTS_IN_A_ROW + 9, SENT: 1}
 
 
 # Sold out, paused, deleted in the middle

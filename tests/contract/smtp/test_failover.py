@@ -22,8 +22,7 @@ from tests.contract.mailing import (
 )
 from tests.contract.shop import MUG, Shop
 from tests.relay import Answer, Do, ScriptedRelay, StageName
-from worker.delivery.breaker import probe
-from worker.delivery.deliver import deliver
+from worker.delivery.deliver import deliver, probe
 from worker.domain.outcomes import Outcome, RelayDown, Scope, Sent, Stage, Unknown
 from worker.models import Status
 from worker.smtp import mailer as mailer_module

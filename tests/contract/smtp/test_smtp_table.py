@@ -15,7 +15,7 @@ from tests.contract.lines import letters_of, line_of, serve
 from tests.contract.shop import Shop
 from tests.relay import Answer, Do, ScriptedRelay, trusting_context
 from worker.delivery import slice_clock as slice_clock
-from worker.delivery.breaker import probe
+from worker.delivery.deliver import probe
 from worker.models import Status
 from worker.smtp import pipeline as smtp_pipeline
 from worker.smtp import session as smtp_session

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.delivery.streaks import ABORTS_KNOWN, Aborts
+from worker.delivery.evidence import MAILS_KNOWN, Aborts
 from worker.domain.outcomes import (
     CONNECTING,
     Deferred,
@@ -302,7 +302,7 @@ def test_a_mail_at_which_the_relay_leaves_is_not_the_next_again_and_spends_no_tr
 
 def test_who_upsets_the_relay_is_remembered_until_something_else_comes_of_it() -> None:
     aborts, left = Aborts(), RelayDown(Scope.RELAY, Stage.RCPT, "421 bye", Reply(421, "bye"))
-    ids = [uuid4() for _ in range(ABORTS_KNOWN)]
+    ids = [uuid4() for _ in range(MAILS_KNOWN)]
     assert [aborts.note(ids[0], outcome) for outcome in (left, left, REFUSED, left)] == [0, 1, 2, 0]
     assert [aborts.note(ids[1], outcome) for outcome in (left, DOWN, NotSent("slice over"), left)] == [0, 1, 1, 1]
     for other in ids[2:]:
