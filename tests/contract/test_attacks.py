@@ -25,8 +25,9 @@ from tests.unit.mail.test_message import assert_well_formed, parsed
 from worker.domain.catalog import CatalogReference, Item, item_of, options_from_text
 from worker.domain.errors import BadEvent
 from worker.domain.events import decode
-from worker.domain.outcomes import RelayDown, Scope, Stage
+from worker.domain.outcomes import RelayDown, Scope
 from worker.domain.relays import Relay
+from worker.domain.replies import Stage
 from worker.models import Status
 from worker.services.import_file import Rejected, read_requests
 from worker.store import admin, pauses, requests, stock

@@ -114,7 +114,8 @@ def send_test(
 
 
 def _say_outcome(outcome: "Outcome", *, relay: str | None, as_json: bool) -> None:
-    from worker.domain.outcomes import Deferred, Sent, Unknown, reason
+    from worker.domain.outcomes import Deferred, Sent, Unknown
+    from worker.domain.replies import reason
 
     words = reason(outcome.reply) if isinstance(outcome, Sent | Deferred) else outcome.reason
     is_sent = None if isinstance(outcome, Unknown) else isinstance(outcome, Sent)

@@ -9,7 +9,8 @@ from contextlib import suppress
 import structlog
 
 from worker.delivery.line import Line
-from worker.domain.outcomes import ABOUT_A_MAIL, CONNECTING, RelayDown, Scope, Stage
+from worker.domain.outcomes import ABOUT_A_MAIL, RelayDown, Scope
+from worker.domain.replies import CONNECTING, Stage
 from worker.store import breaker
 
 PROBE_SECONDS = 60.0

@@ -16,12 +16,12 @@ from worker.domain.outcomes import (
     Outcome,
     Rejected,
     RelayDown,
-    Reply,
     Sent,
     Unknown,
     is_doubtful,
 )
-from worker.domain.outcomes import reason as words
+from worker.domain.replies import Reply
+from worker.domain.replies import reason as words
 from worker.domain.verdicts import TOLD, Failed, Later, Told, Untouched, Verdict
 from worker.store.claims import Claim
 from worker.store.recording import Ended, Ends, Try

@@ -1,7 +1,7 @@
 """The values and rules of the program: pure functions with the clock passed in.
 
-Contains events and their fields, catalog references, stock rules, outcomes of one attempt, verdicts on requests, relay
-addresses, the token bucket, and the shared errors. Imports no other room of this program.
+Contains events and their fields, catalog references, stock rules, replies of relays, outcomes of one attempt, verdicts
+on requests, relay addresses, the token bucket, and the shared errors. Imports no other room of this program.
 """
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "events",
     "outcomes",
     "relays",
+    "replies",
     "stock",
     "token_bucket",
     "verdicts",

@@ -12,37 +12,8 @@ from enum import StrEnum, auto
 from typing import Final, TypeAlias
 
 from worker.domain import reply_rules
+from worker.domain.replies import CLOSING, CONNECTING, REASON_LIMIT, Reply, Stage, reason
 from worker.domain.reply_rules import Blame
-
-_REASON_LIMIT: Final = 300
-CLOSING: Final = 421
-"""The reply after which the relay closes the connection, whatever the command was (RFC 5321 section 3.8)."""
-
-_ENHANCED: Final = re.compile(r"([245])\.([0-9]{1,3})\.([0-9]{1,3})\b")
-# Control characters, line and direction marks, and lone surrogates (which no database can store).
-_UNPRINTABLE: Final = re.compile(r"[\x00-\x20\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]+")
-# Matches only at the start of a word. This keeps the search linear in the length of the text.
-_ADDRESS: Final = re.compile(r"(?<![^\s<>()\[\]\"',;:])[^\s<>()\[\]\"',;:@]*@[^\s<>()\[\]\"',;:]*")
-# Sendmail writes `550 5.1.1 <jane.doe>... User unknown`.
-_BRACKETED: Final = re.compile(r"<[^<>\s\[\]*]+>")
-
-
-class Stage(StrEnum):
-    """The step of the SMTP session at which something happened."""
-
-    CONNECT = auto()
-    GREETING = auto()
-    EHLO = auto()
-    STARTTLS = auto()
-    AUTH = auto()
-    MAIL = auto()
-    RCPT = auto()
-    DATA = auto()
-    DOT = auto()
-
-
-CONNECTING: Final = frozenset({Stage.CONNECT, Stage.GREETING, Stage.EHLO, Stage.STARTTLS, Stage.AUTH})
-"""The stages before a connection can be used for a mail."""
 
 
 class Scope(StrEnum):
@@ -73,20 +44,6 @@ class FailureCode(StrEnum):
 
 TEMPLATE_ERROR: Final = "TEMPLATE_ERROR"
 """The code of RECEIVED requests whose mail can't be rendered. It never ends a request, because it is our fault."""
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """A relay's reply: the three-digit code, and the text after it (lines joined by LF)."""
-
-    code: int
-    text: str
-
-    @property
-    def enhanced(self) -> str | None:
-        """The enhanced status code (RFC 3463), or None if it is missing or contradicts the three-digit code."""
-        match = _ENHANCED.match(self.text)
-        return match[0] if match and int(match[1]) == self.code // 100 else None
 
 
 # The outcomes of one attempt.
@@ -181,21 +138,6 @@ def is_doubtful(outcome: Outcome) -> bool:
     return False
 
 
-def mask_addresses(text: str) -> str:
-    """Returns `text` with everything masked that looks like an e-mail address or a part of one."""
-    return _BRACKETED.sub("<***>", _ADDRESS.sub("***@***", text))
-
-
-def one_line(text: str) -> str:
-    """Returns `text` as one printable line of at most 300 characters with addresses masked, safe to store and show."""
-    return mask_addresses(_UNPRINTABLE.sub(" ", text).strip())[:_REASON_LIMIT]
-
-
-def reason(reply: Reply) -> str:
-    """Returns the reply as a failure reason: "550 5.1.1 no such user"."""
-    return one_line(f"{reply.code} {reply.text}")
-
-
 # The classification of replies.
 
 _Meaning: TypeAlias = Callable[[Stage, Reply], Outcome]
@@ -206,7 +148,7 @@ def _sent(_stage: Stage, reply: Reply) -> Outcome:
 
 
 def _unknown(_stage: Stage, reply: Reply) -> Outcome:
-    return Unknown(f"unexpected reply to the mail: {reason(reply)}"[:_REASON_LIMIT])
+    return Unknown(f"unexpected reply to the mail: {reason(reply)}"[:REASON_LIMIT])
 
 
 def _down(scope: Scope, blame: Blame | None = None) -> _Meaning:

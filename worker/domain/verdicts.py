@@ -15,8 +15,8 @@ from worker.domain.outcomes import (
     Sent,
     Unknown,
     is_doubtful,
-    reason,
 )
+from worker.domain.replies import reason
 
 _DELAY_LIMIT: Final = 3600.0
 _JITTER: Final = 0.2

@@ -6,8 +6,9 @@ from typing import cast
 
 from aiosmtplib import SMTPException, SMTPResponse, SMTPResponseException, SMTPServerDisconnected
 
-from worker.domain.outcomes import RelayDown, Reply, Scope, Stage, judge, one_line
+from worker.domain.outcomes import RelayDown, Scope, judge
 from worker.domain.relays import Relay
+from worker.domain.replies import Reply, Stage, one_line
 
 
 class NotOfferedError(Exception):

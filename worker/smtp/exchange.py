@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final
 
-from worker.domain.outcomes import Outcome, RelayDown, Reply, Scope, Sent, Stage, Unknown, is_go_ahead, judge, one_line
+from worker.domain.outcomes import Outcome, RelayDown, Scope, Sent, Unknown, is_go_ahead, judge
+from worker.domain.replies import Reply, Stage, one_line
 from worker.smtp.rules import LEAVING, STOPPED, STOPPED_LATE, UNUSABLE, Mail, Turn, can_be_said, is_last_word
 
 _START_INPUT: Final = 354

@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from worker.domain.outcomes import RelayDown, one_line
+from worker.domain.outcomes import RelayDown
+from worker.domain.replies import one_line
 
 PAUSES: Final = (1.0, 30.0)
 """Seconds until a relay that is down is probed again: the first pause and the longest."""

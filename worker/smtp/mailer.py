@@ -13,8 +13,9 @@ from typing import Final
 
 import structlog
 
-from worker.domain.outcomes import RelayDown, Scope, Stage
+from worker.domain.outcomes import RelayDown, Scope
 from worker.domain.relays import Relay
+from worker.domain.replies import Stage
 from worker.smtp.failover import Failover, together
 from worker.smtp.pipeline import PipelinedSession
 from worker.smtp.pool import Limits, Pool

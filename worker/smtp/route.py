@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from worker.domain.outcomes import CONNECTING, RelayDown, Scope
+from worker.domain.outcomes import RelayDown, Scope
+from worker.domain.replies import CONNECTING
 from worker.smtp.pool import Pool
 
 

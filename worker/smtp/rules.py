@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 from uuid import UUID
 
-from worker.domain.outcomes import CLOSING, FailureCode, NotSent, Outcome, Rejected, Stage
+from worker.domain.outcomes import FailureCode, NotSent, Outcome, Rejected
+from worker.domain.replies import CLOSING, Stage
 
 QUIT_TIMEOUT: Final = 2.0
 LEAVING: Final = CLOSING

@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Protocol
 
-from worker.domain.outcomes import Deferred, Outcome, Rejected, RelayDown, Scope, Sent, Stage, Unknown, is_doubtful
+from worker.domain.outcomes import Deferred, Outcome, Rejected, RelayDown, Scope, Sent, Unknown, is_doubtful
+from worker.domain.replies import Stage
 from worker.domain.reply_rules import Blame
 from worker.smtp.failover import Failover, together
 from worker.smtp.pool import Kept, Pool

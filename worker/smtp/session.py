@@ -21,8 +21,9 @@ from aiosmtplib import (
     SMTPServerDisconnected,
 )
 
-from worker.domain.outcomes import Outcome, RelayDown, Reply, Stage, Unknown, is_go_ahead, judge, one_line
+from worker.domain.outcomes import Outcome, RelayDown, Unknown, is_go_ahead, judge
 from worker.domain.relays import Relay
+from worker.domain.replies import Reply, Stage, one_line
 from worker.smtp.errors import NotOfferedError, refusal, relay_down, words
 from worker.smtp.rules import (
     LEAVING,

@@ -12,7 +12,8 @@ from tests.polling import eventually
 from tests.relay import Do, ScriptedRelay
 from worker.delivery.breaker import HOLD_SECONDS, trip
 from worker.delivery.deliver import deliver, probe
-from worker.domain.outcomes import RelayDown, Scope, Stage
+from worker.domain.outcomes import RelayDown, Scope
+from worker.domain.replies import Stage
 from worker.store import breaker
 
 

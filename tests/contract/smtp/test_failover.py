@@ -23,7 +23,8 @@ from tests.contract.mailing import (
 from tests.contract.shop import MUG, Shop
 from tests.relay import Answer, Do, ScriptedRelay, StageName
 from worker.delivery.deliver import deliver, probe
-from worker.domain.outcomes import Outcome, RelayDown, Scope, Sent, Stage, Unknown
+from worker.domain.outcomes import Outcome, RelayDown, Scope, Sent, Unknown
+from worker.domain.replies import Stage
 from worker.models import Status
 from worker.smtp import mailer as mailer_module
 from worker.smtp.failover import PAUSES

@@ -25,8 +25,9 @@ from tests.contract.mailing import (
     sent_with,
 )
 from tests.relay import HOST, Answer, Do, Later, ScriptedRelay, StageName, trusting_context
-from worker.domain.outcomes import Deferred, FailureCode, Rejected, RelayDown, Scope, Sent, Stage, Unknown
+from worker.domain.outcomes import Deferred, FailureCode, Rejected, RelayDown, Scope, Sent, Unknown
 from worker.domain.relays import Relay
+from worker.domain.replies import Stage
 from worker.mail.message import dot_stuffed
 from worker.smtp.mailer import Mail, Mailer, Timeouts
 

@@ -21,7 +21,8 @@ from tests.contract.mailing import (
     until,
 )
 from tests.relay import Answer, Do, ScriptedRelay, StageName
-from worker.domain.outcomes import NotSent, Outcome, RelayDown, Scope, Sent, Stage, Unknown
+from worker.domain.outcomes import NotSent, Outcome, RelayDown, Scope, Sent, Unknown
+from worker.domain.replies import Stage
 from worker.smtp.mailer import Limits, Mail, Mailer
 from worker.smtp.pipeline import PipelinedSession
 from worker.smtp.pool import WIDEN_SECONDS

@@ -27,7 +27,8 @@ from tests.contract.mailing import (
     until,
 )
 from tests.relay import Answer, Do, ScriptedRelay, StageName
-from worker.domain.outcomes import NotSent, Outcome, Rejected, RelayDown, Scope, Sent, Stage, Unknown
+from worker.domain.outcomes import NotSent, Outcome, Rejected, RelayDown, Scope, Sent, Unknown
+from worker.domain.replies import Stage
 from worker.mail.message import dot_stuffed
 from worker.processes.bootstrap import Parts
 from worker.smtp import pipeline as smtp_pipeline

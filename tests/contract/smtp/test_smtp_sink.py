@@ -16,8 +16,9 @@ from tests.contract.mailing import NO_LIMITS, PATIENT, SENDER, as_taken, mails, 
 from tests.polling import eventually
 from tests.ports import free_port
 from tests.relay import HOST
-from worker.domain.outcomes import Deferred, NotSent, Outcome, Rejected, RelayDown, Sent, Stage, Unknown
+from worker.domain.outcomes import Deferred, NotSent, Outcome, Rejected, RelayDown, Sent, Unknown
 from worker.domain.relays import Relay
+from worker.domain.replies import Stage
 from worker.smtp.mailer import Mailer
 
 PROGRAM = shutil.which("smtp-sink", path=os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/lib/postfix"]))

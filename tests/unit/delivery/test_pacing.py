@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.delivery.pacing import CUT_SECONDS, FREE_REFUSALS, LIFTED_AT, RECOVERY_SECONDS, SLOWEST, Pacing
-from worker.domain.outcomes import Deferred, RelayDown, Reply, Scope, Stage
+from worker.domain.outcomes import Deferred, RelayDown, Scope
+from worker.domain.replies import Reply, Stage
 from worker.domain.token_bucket import BURST_SECONDS, Bucket
 from worker.domain.verdicts import Later, RetryPolicy, Tries, settle
 

@@ -11,7 +11,8 @@ from structlog.testing import capture_logs
 from tests.clock import Clock
 from worker.delivery.throttle import LOT_SECONDS, Throttle, Throttled
 from worker.domain.errors import RedisAway
-from worker.domain.outcomes import RelayDown, Reply, Scope, Stage
+from worker.domain.outcomes import RelayDown, Scope
+from worker.domain.replies import Reply, Stage
 from worker.domain.token_bucket import Grant
 from worker.smtp.mailer import Mail
 from worker.stream.shared_bucket import SharedBucket

@@ -9,24 +9,19 @@ from hypothesis import strategies as st
 
 from worker.delivery.evidence import MAILS_KNOWN, Aborts
 from worker.domain.outcomes import (
-    CONNECTING,
     Deferred,
     FailureCode,
     NotSent,
     Outcome,
     Rejected,
     RelayDown,
-    Reply,
     Scope,
     Sent,
-    Stage,
     Unknown,
     is_go_ahead,
     judge,
-    mask_addresses,
-    one_line,
-    reason,
 )
+from worker.domain.replies import CONNECTING, Reply, Stage, mask_addresses, one_line, reason
 from worker.domain.verdicts import Failed, Later, RetryPolicy, Told, Tries, Untouched, settle
 
 RELAY = ("down", Scope.RELAY)

@@ -6,7 +6,8 @@ from uuid import UUID
 
 import pytest
 
-from worker.domain.outcomes import FailureCode, NotSent, Outcome, Rejected, RelayDown, Scope, Sent, Stage, Unknown
+from worker.domain.outcomes import FailureCode, NotSent, Outcome, Rejected, RelayDown, Scope, Sent, Unknown
+from worker.domain.replies import Stage
 from worker.smtp.exchange import Exchange
 from worker.smtp.rules import Mail, Turn
 

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import pytest
 
 from tests.clock import Clock
-from worker.domain.outcomes import RelayDown, Scope, Stage
+from worker.domain.outcomes import RelayDown, Scope
+from worker.domain.replies import Stage
 from worker.smtp.failover import HOLD_SECONDS, LATELY_SECONDS, PAUSES, Failover, together
 
 REFUSED = RelayDown(Scope.RELAY, Stage.CONNECT, "connection refused")
