@@ -1,7 +1,8 @@
 """The values and rules of the program: pure functions with the clock passed in.
 
-Contains events and their fields, catalog references, stock rules, replies of relays, outcomes of one attempt, verdicts
-on requests, relay addresses, the token bucket, and the shared errors. Imports no other room of this program.
+Contains events and their fields, catalog references, stock rules, replies of relays and what they mean, outcomes of one
+attempt, verdicts on requests, relay addresses, the token bucket, and the shared errors. Imports no other room of this
+program.
 """
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "outcomes",
     "relays",
     "replies",
+    "reply_rules",
     "stock",
     "token_bucket",
     "verdicts",

@@ -33,6 +33,10 @@ class BadFile(StockbellError):
     """An import file can't be read. Single bad lines do not raise this; they are reported."""
 
 
+class BadRules(StockbellError):
+    """A file of reply rules can't be used. The text names the file, the row and the key."""
+
+
 class Refused(StockbellError):
     """The request's state does not allow this action."""
 

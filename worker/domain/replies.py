@@ -54,6 +54,21 @@ class Reply:
         return match[0] if match and int(match[1]) == self.code // 100 else None
 
 
+# A reply as it stands in a log: lines are joined by line breaks, by "\\n", or (as Postfix does) by blanks.
+_LOGGED: Final = re.compile(r"\s*(?P<code>[2-5][0-9]{2})(?P<more>-)?(?P<text>(?![0-9]).*)", re.DOTALL)
+
+
+def parse_reply(text: str) -> Reply:
+    """Parses a whole reply with its code, as it stands in a log. Raises ValueError."""
+    match = _LOGGED.fullmatch(text)
+    if match is None or match["code"][0] not in "45":
+        raise ValueError("must begin with the three digits of a refusal, like 550 or 451")
+    code = match["code"]
+    breaks = rf"(?:\\r\\n|\\n|[\r\n]+)(?:{code}[- ])?" + (rf"|\s+{code}[- ]" if match["more"] else "")
+    lines = re.split(breaks, match["text"])
+    return Reply(int(code), "\n".join(line.strip() for line in lines).strip())
+
+
 def mask_addresses(text: str) -> str:
     """Returns `text` with everything masked that looks like an e-mail address or a part of one."""
     return _BRACKETED.sub("<***>", _ADDRESS.sub("***@***", text))
