@@ -60,7 +60,7 @@ class Shop:
         self.write(_delete_rows)
         self.change(
             """UPDATE relay SET state = 'closed', since = NULL, reason = NULL, scope = NULL, probe_at = NULL,
-            worked_at = NULL"""
+            worked_at = NULL, refusals = 0, refused_since = NULL, refusal = NULL"""
         )
         self.change("UPDATE sweep SET swept_at = NULL, rescue_from = NULL")
 
@@ -163,6 +163,15 @@ class Shop:
 
     def with_work(self) -> set[UUID]:
         return set(self.database.read(lists.with_work))
+
+    def take_others(self) -> None:
+        """The relay takes mails of others, some time after it refused whom it refused."""
+        self.change("UPDATE request SET judged_from = stockbell_now(-60) WHERE judged_from IS NOT NULL")
+        self.write(breaker.note_sign_of_life)
+
+    def end_back_offs(self) -> None:
+        """Makes everybody due who waits for another try."""
+        self.change("UPDATE request SET not_before = NULL")
 
     # what is stored
 

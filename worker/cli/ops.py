@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from worker.processes.bootstrap import Parts
     from worker.services.doctor import Finding, Installation
     from worker.services.status import Status
+    from worker.store.breaker import Breaker
 
 WATCH_SECONDS: Final = 1.0
 
@@ -150,7 +151,7 @@ def _lines(found: "Status") -> dict[str, str]:
         "overdue claims": f"{counts.overdue_claims:,}",
         "held by a template": "\n".join(f"{count:,}: {reason}" for reason, count in counts.held.items()) or "0",
         "workers": f"{counts.workers:,}",
-        "relay": "up" if breaker.state == "closed" else f"DOWN{_since(breaker.since)}: {breaker.reason}",
+        "relay": _relay(breaker),
         "paused": ", ".join(paused) or "nothing",
         "events": "Redis is away"
         if events is None
@@ -158,6 +159,15 @@ def _lines(found: "Status") -> dict[str, str]:
         + ("; NOBODY READS THEM" if events.unattended else ""),
         "bells queued": "Redis is away" if found.bells is None else f"{found.bells:,}",
     }
+
+
+def _relay(found: "Breaker") -> str:
+    if found.is_open:
+        probe = f"\nnext probe at {found.probe_at:%H:%M:%S} UTC" if found.probe_at else ""
+        return f"DOWN{_since(found.since)}: {found.reason}{probe}"
+    if found.refusals:
+        return f"up, but {found.refusals:,} refused{_since(found.refused_since)} and none taken: {found.refusal}"
+    return "up"
 
 
 def _since(at: "datetime | None") -> str:

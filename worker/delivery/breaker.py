@@ -46,8 +46,10 @@ async def trip(line: Line, trouble: RelayDown, mails: int) -> bool:
         trouble = asked_again
     await line.mailer.close()
     scope = trouble.probe_scope.value
-    lately = _lately(line, trouble.scope)
     at_once = trouble.scope is not Scope.RELAY and trouble.stage in ABOUT_A_MAIL
+    # What other processes sent while this one was only refused shows that the relay is well.
+    refusing = min(breaker.LATELY_SECONDS, line.evidence.streak_seconds)
+    lately = {Scope.RELAY: breaker.LATELY_SECONDS, Scope.REFUSALS: refusing}.get(trouble.scope, 0.0)
     if await line.write(breaker.trip, trouble.reason, scope, lately=lately, at_once=at_once):
         log.error("breaker.opened", scope=scope, stage=trouble.stage.value, reason=trouble.reason)
         return True
@@ -55,17 +57,6 @@ async def trip(line: Line, trouble: RelayDown, mails: int) -> bool:
         with suppress(TimeoutError):
             await asyncio.wait_for(line.stopping.wait(), PAUSE_SECONDS)
     return False
-
-
-def _lately(line: Line, scope: Scope) -> float:
-    """A mail that any process sent so many seconds ago shows that the relay is well, whatever happened here."""
-    match scope:
-        case Scope.RELAY:
-            return breaker.LATELY_SECONDS
-        case Scope.REFUSALS:
-            return min(breaker.LATELY_SECONDS, line.evidence.streak_seconds)
-        case Scope.CONFIGURATION | Scope.QUOTA:
-            return 0.0
 
 
 async def ask(line: Line, *, mail_from: bool) -> RelayDown | None:

@@ -16,7 +16,8 @@ from worker.delivery.line import Line
 from worker.delivery.slice import Slice
 from worker.delivery.trial import TRIAL_MAILS, Trial
 from worker.domain.errors import DatabaseAway
-from worker.domain.outcomes import RelayDown, Scope, Stage
+from worker.domain.outcomes import RelayDown, Scope
+from worker.domain.replies import Stage
 from worker.store import breaker, claims
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0

@@ -17,13 +17,11 @@ from worker.domain.outcomes import (
     Outcome,
     Rejected,
     RelayDown,
-    Reply,
     Scope,
-    Stage,
     Unknown,
     is_doubtful,
-    reason,
 )
+from worker.domain.replies import Reply, Stage, reason
 from worker.domain.verdicts import Proof, is_abort
 
 DOUBTS_IN_A_ROW = 5
@@ -110,11 +108,13 @@ class Evidence:
 
         Ask before the new refusal is noted.
         """
-        refused_at = self._refused.get(request_id)
-        return Proof.BETWEEN if took_others or (refused_at is not None and self._newest_taken > refused_at) else Proof.NONE
+        began_before = self._refused.get(request_id)
+        if took_others or (began_before is not None and self._newest_taken > began_before):
+            return Proof.BETWEEN
+        return Proof.NONE
 
     def means(self, outcome: Outcome, proof: Proof) -> Outcome:
-        """What an outcome means for its mail. What sounds as if it were about us is about the mail if others were taken."""
+        """What an outcome means for its mail. If others were taken, it is about the mail, whatever the words."""
         if isinstance(outcome, RelayDown) and outcome.reply and is_doubtful(outcome) and proof is not Proof.NONE:
             return _about_the_mail(outcome.stage, outcome.reply)
         return outcome

@@ -17,7 +17,7 @@ RATE_IS_FRESH = 1.0
 
 @dataclass(slots=True)
 class SliceClock:
-    """Half a second (or `length`), prolonged while the caller says so, or ended early. Times are those of `clock`, in seconds."""
+    """Half a second, prolonged while the caller says so, or ended early. Times are those of `clock`, in seconds."""
 
     clock: Callable[[], float] = time.monotonic
     length: float = SLICE_SECONDS

@@ -13,7 +13,8 @@ from worker.delivery.in_flight import Taken
 from worker.delivery.line import Line
 from worker.delivery.slice import Slice
 from worker.delivery.slice_clock import SliceClock
-from worker.domain.outcomes import Deferred, Outcome, Rejected, RelayDown, Reply, Scope, Sent, is_doubtful, reason
+from worker.domain.outcomes import Deferred, Outcome, Rejected, RelayDown, Scope, Sent, is_doubtful
+from worker.domain.replies import Reply, reason
 from worker.smtp.mailer import Mail
 from worker.store.claims import Candidate
 

@@ -167,9 +167,7 @@ def _settle_down(outcome: RelayDown, tries: Tries, delay: float, aborts: int) ->
     return Later(delay, tries, None, outcome.reason, is_doubtful=is_doubtful(outcome))
 
 
-def _settle_deferred(
-    outcome: Deferred, spent: Tries, policy: RetryPolicy, jitter: float, *, may_end: bool
-) -> Verdict:
+def _settle_deferred(outcome: Deferred, spent: Tries, policy: RetryPolicy, jitter: float, *, may_end: bool) -> Verdict:
     why = reason(outcome.reply)
     if may_end and spent.attempts >= policy.max_attempts:
         return Failed(FailureCode.RETRIES_EXHAUSTED, spent, why)

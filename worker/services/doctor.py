@@ -9,7 +9,7 @@ from worker.domain.errors import RedisAway, StockbellError
 from worker.mail.render import Renderer
 from worker.queue.bell import Bell
 from worker.services.schema_check import check_schema
-from worker.services.status import NOBODY_READS
+from worker.services.status import LEAST_REFUSALS, NOBODY_READS
 from worker.services.wire import timestamp
 from worker.smtp.mailer import Mailer
 from worker.store import breaker, schema
@@ -94,10 +94,14 @@ def _schema(installation: Installation) -> _Look:
 
 def _breaker(installation: Installation) -> _Look:
     found = installation.database.read(breaker.read)
-    if found.state != "open":
-        return True, "closed"
-    since = f" since {timestamp(found.since)}" if found.since else ""
-    return False, f"open{since}, nothing is sent: {found.reason}"
+    if found.is_open:
+        since = f" since {timestamp(found.since)}" if found.since else ""
+        probe = f"; next probe at {timestamp(found.probe_at)}" if found.probe_at else ""
+        return False, f"open{since}, nothing is sent: {found.reason}{probe}"
+    if found.refusals >= LEAST_REFUSALS and found.refused_since:
+        words = f"it has taken no mail since {timestamp(found.refused_since)} and refused {found.refusals}"
+        return False, f"closed, but the relay seems to refuse us: {words}, the last with: {found.refusal}"
+    return True, "closed"
 
 
 def _events(installation: Installation) -> _Look:

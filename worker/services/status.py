@@ -17,6 +17,9 @@ from worker.stream.figures import Figures
 DUE_SECONDS = 60.0
 """The `--check` option reports requests that have been due for longer than this many seconds."""
 
+LEAST_REFUSALS = 3
+"""So many refusals without a mail that was taken are a trouble. One customer's mailbox may be the cause of fewer."""
+
 NOBODY_READS = "events wait and nobody reads them: run `stockbell listen`"
 
 
@@ -41,6 +44,7 @@ class Status:
             f"claims are overdue: {found.overdue_claims}": found.overdue_claims > 0,
             f"requests are held, their mail can't be made: {sum(found.held.values())}": bool(found.held),
             NOBODY_READS: self.events is not None and self.events.unattended,
+            **_relay_troubles(self.breaker),
         }
         return [words for words, holds in troubles.items() if holds] + self.redis_troubles
 
@@ -71,9 +75,24 @@ class Status:
                 "state": self.breaker.state,
                 "since": self.breaker.since and timestamp(self.breaker.since),
                 "reason": self.breaker.reason,
+                "nextProbe": self.breaker.probe_at and timestamp(self.breaker.probe_at),
+            },
+            "relay": {
+                "refusals": self.breaker.refusals,
+                "refusedSince": self.breaker.refused_since and timestamp(self.breaker.refused_since),
+                "reply": self.breaker.refusal,
             },
             "paused": {"all": self.paused.everything, "items": list(self.paused.items)},
         }
+
+
+def _relay_troubles(found: Breaker) -> dict[str, bool]:
+    """What holds of these: nothing is sent, or the relay takes nothing. Both are told with the relay's words."""
+    is_long = found.refused_seconds > DUE_SECONDS and found.refusals >= LEAST_REFUSALS
+    return {
+        f"nothing is sent, the relay is down: {found.reason}": found.open_seconds > DUE_SECONDS,
+        f"the relay takes no mail, it refused {found.refusals}, the last with: {found.refusal}": is_long,
+    }
 
 
 def read_status(database: Database, stream: Stream, bell: Bell, lease: float) -> Status:

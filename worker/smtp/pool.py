@@ -27,6 +27,10 @@ WIDEN_SECONDS = 5.0
 """Seconds after a refused connection until one more is tried, and so on."""
 
 
+WAVE_SECONDS = 0.1
+"""Complaints about too many connections within this time are one wave."""
+
+
 @dataclass(slots=True, eq=False)
 class Kept:
     """A connection, with the times (of the pool's clock) when it was opened and last used."""
@@ -50,6 +54,8 @@ class Pool:
         self._idle: list[Kept] = []
         self._width = connections
         self._narrowed_at = float("-inf")
+        self._wave_at = float("-inf")
+        self._floor = 1
 
     @property
     def width(self) -> int:
@@ -77,10 +83,23 @@ class Pool:
         """The relay refused a connection while there were `width` others."""
         self._width, self._narrowed_at = max(1, width), self._clock()
 
-    def give_up(self, kept: Kept) -> None:
-        """The relay said at this connection that it has too many of ours."""
-        kept.is_surplus = True
-        self.narrow(self.width - 1)
+    def give_up(self, kept: Kept) -> bool:
+        """The relay said at this connection that it has too many of ours. False: it was the only one allowed.
+
+        Each complaint costs one connection. But what comes at the same time is one wave, and costs half of them at
+        most: all may complain, although most may stay.
+        """
+        width, now = self.width, self._clock()
+        if kept.is_surplus:  # it said so at the mail before
+            return True
+        if now - self._wave_at >= WAVE_SECONDS:
+            if width == 1:
+                return False
+            self._wave_at, self._floor = now, max(1, width // 2)
+        if width > self._floor:
+            kept.is_surplus = True
+            self.narrow(width - 1)
+        return True
 
     async def take(self) -> Kept | RelayDown:
         """An idle connection that is still good, or a new one. RelayDown: none could be opened."""

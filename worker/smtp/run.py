@@ -5,6 +5,7 @@ Connections go to the first relay. If that relay can mail nobody, new connection
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Protocol
 
@@ -17,6 +18,7 @@ from worker.smtp.route import Route
 from worker.smtp.rules import Mail, Turn
 
 Report = Callable[[Mail, Outcome], None]
+
 
 class Source(Protocol):
     """Where the mails of a run come from."""
@@ -127,9 +129,10 @@ class Run:
             return (is_amid or may_go_on()) and self._rest(go_on, route, is_amid=is_amid)
 
         def report(mail: Mail, outcome: Outcome) -> None:
-            self._take_into_account(outcome, route)
             if isinstance(outcome, RelayDown) and outcome.blame is Blame.CONNECTIONS:
-                route.pool.give_up(kept)
+                outcome = _with_fewer(outcome, route, kept)
+            else:
+                self._take_into_account(outcome, route)
             self._report(mail, outcome)
 
         return Turn(next_now, rest, source.may_write, source.is_wanted, report)
@@ -274,6 +277,11 @@ class Run:
         self._choice.failed(route.place, down)
         if self._route() is None:
             self._stop()
+
+
+def _with_fewer(outcome: RelayDown, route: Route, kept: Kept) -> RelayDown:
+    """The relay may be well with the connections that are left. If none is, it can only be given mails later."""
+    return outcome if route.pool.give_up(kept) else replace(outcome, blame=Blame.PACE)
 
 
 def _is_cancelled() -> bool:

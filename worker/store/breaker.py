@@ -79,14 +79,31 @@ class Breaker:
     refused_since: datetime | None = None
     refusal: str | None = None
     """The relay's words at the last of them."""
-    refused_seconds: float = 0.0
-    """For how long it has been so."""
+    now: datetime | None = None
+    """When this was read, by the database's clock."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether nothing is sent."""
+        return self.state == "open"
+
+    @property
+    def open_seconds(self) -> float:
+        """For how long nothing has been sent."""
+        return self._age(self.since) if self.is_open else 0.0
+
+    @property
+    def refused_seconds(self) -> float:
+        """For how long the relay has refused mails with words that may mean us, and taken none."""
+        return self._age(self.refused_since)
+
+    def _age(self, at: datetime | None) -> float:
+        return max(0.0, (self.now - at).total_seconds()) if self.now and at else 0.0
 
 
 def read(c: Connection) -> Breaker:
     """Returns the current state of the breaker."""
     row = _READ(c)[0]
-    refused = max(0.0, (row.now - row.refused_since).total_seconds()) if row.refused_since else 0.0
     return Breaker(
         row.state,
         row.since,
@@ -96,15 +113,18 @@ def read(c: Connection) -> Breaker:
         row.refusals,
         row.refused_since,
         row.refusal,
-        refused,
+        row.now,
     )
 
 
-def trip(c: Connection, reason: str, scope: str, *, lately: float = LATELY_SECONDS, at_once: bool = False) -> bool:
+def trip(c: Connection, reason: str, scope: str, *, lately: float | None = None, at_once: bool = False) -> bool:
     """Opens the breaker. Returns False if it was open already, or if the relay took a mail `lately` (seconds).
 
-    `at_once`: the first probe need not wait.
+    By default that is a few seconds if the relay can't be used, and does not count if it refuses us. `at_once`: the
+    first probe need not wait.
     """
+    if lately is None:
+        lately = LATELY_SECONDS if scope == Scope.RELAY else 0.0
     first = 0.0 if at_once else PROBE_PAUSES[0]
     return _OPEN.count(c, reason=reason, scope=scope, first=first, lately=lately) > 0
 

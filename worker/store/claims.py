@@ -181,12 +181,12 @@ class Candidate:
 
 def candidates(c: Connection) -> list[Candidate]:
     """Returns some of the requests that could be claimed if the breaker were closed: the oldest of some lists."""
-    found = []
-    for row in _WITH_WORK(c, most=LISTS_TRIED):
-        for arm in _CANDIDATES:
-            for request in arm(c, list_id=row.id, most=REQUESTS_TRIED):
-                found.append(Candidate(request.id, row.id, request.email.rpartition("@")[2].lower()))
-    return found
+    return [
+        Candidate(request.id, row.id, request.email.rpartition("@")[2].lower())
+        for row in _WITH_WORK(c, most=LISTS_TRIED)
+        for arm in _CANDIDATES
+        for request in arm(c, list_id=row.id, most=REQUESTS_TRIED, suspect_at=SUSPECT_AT)
+    ]
 
 
 def claim_these(c: Connection, owner: UUID, lease: float, request_ids: Sequence[UUID]) -> Claimed:

@@ -610,7 +610,8 @@ def test_the_status_has_the_names_that_scripts_rely_on(shop: Shop, bell: Recordi
         "held": 0,
         "heldReasons": {},
         "workers": 2,
-        "breaker": {"state": "closed", "since": None, "reason": None},
+        "breaker": {"state": "closed", "since": None, "reason": None, "nextProbe": None},
+        "relay": {"refusals": 0, "refusedSince": None, "reply": None},
         "paused": {"all": False, "items": ["cup-1"]},
     }
 

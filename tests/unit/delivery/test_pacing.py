@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from worker.delivery.pacing import CUT_SECONDS, FREE_REFUSALS, LIFTED_AT, RECOVERY_SECONDS, SLOWEST, Pacing
 from worker.domain.outcomes import Deferred, RelayDown, Scope
 from worker.domain.replies import Reply, Stage
+from worker.domain.reply_rules import Blame
 from worker.domain.token_bucket import BURST_SECONDS, Bucket
 from worker.domain.verdicts import Later, RetryPolicy, Tries, settle
 
@@ -19,7 +20,7 @@ WANTED = 1000
 
 
 def refused(stage: Stage = Stage.RCPT) -> RelayDown:
-    return RelayDown(Scope.RELAY, stage, "too fast", Reply(450, "4.7.28 too fast"))
+    return RelayDown(Scope.RELAY, stage, "too fast", Reply(450, "4.7.28 too fast"), Blame.PACE)
 
 
 # The bucket

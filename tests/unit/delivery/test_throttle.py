@@ -13,11 +13,12 @@ from worker.delivery.throttle import LOT_SECONDS, Throttle, Throttled
 from worker.domain.errors import RedisAway
 from worker.domain.outcomes import RelayDown, Scope
 from worker.domain.replies import Reply, Stage
+from worker.domain.reply_rules import Blame
 from worker.domain.token_bucket import Grant
 from worker.smtp.mailer import Mail
 from worker.stream.shared_bucket import SharedBucket
 
-TOO_FAST = RelayDown(Scope.RELAY, Stage.RCPT, "too fast", Reply(450, "4.7.28 too fast"))
+TOO_FAST = RelayDown(Scope.RELAY, Stage.RCPT, "too fast", Reply(450, "4.7.28 too fast"), Blame.PACE)
 
 
 def in_a_loop(test: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], None]:
