@@ -55,13 +55,13 @@ class Reply:
 
 
 # A reply as it stands in a log: lines are joined by line breaks, by "\\n", or (as Postfix does) by blanks.
-_LOGGED: Final = re.compile(r"\s*(?P<code>[2-5][0-9]{2})(?P<more>-)?(?P<text>(?![0-9]).*)", re.DOTALL)
+_LOGGED: Final = re.compile(r"\s*(?P<code>[45][0-9]{2})(?![0-9])(?P<more>-)?(?P<text>.*)", re.DOTALL)
 
 
 def parse_reply(text: str) -> Reply:
     """Parses a whole reply with its code, as it stands in a log. Raises ValueError."""
     match = _LOGGED.fullmatch(text)
-    if match is None or match["code"][0] not in "45":
+    if match is None:
         raise ValueError("must begin with the three digits of a refusal, like 550 or 451")
     code = match["code"]
     breaks = rf"(?:\\r\\n|\\n|[\r\n]+)(?:{code}[- ])?" + (rf"|\s+{code}[- ]" if match["more"] else "")

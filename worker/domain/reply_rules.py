@@ -82,21 +82,24 @@ class ReplyRules:
     def __init__(self, rules: Iterable[Rule]) -> None:
         self.rules: Final = tuple(rules)
         self._rows = [_row(number, rule) for number, rule in enumerate(self.rules)]
-        self._by_word, self._wordless = _indexed(self.rules, self._rows)
+        self._by_word = {digit: _indexed(self.rules, self._rows, digit).get for digit in (4, 5)}
         self._first_bare = lru_cache(_REMEMBERED)(self._look_for_bare)
 
     def match(self, stage: Stage, reply: Reply) -> Rule | None:
-        """Returns the first row that matches, or None if the table does not know this reply."""
-        text = _folded(reply)
-        enhanced = reply.enhanced or _inner_enhanced(reply, text)
-        first = self._first_bare(stage, reply.code, enhanced)
-        for phrases in (*filter(None, map(self._by_word.get, text.split())), self._wordless):
-            for phrase in phrases:
-                row = phrase.row
-                if row.number >= first:
+        """Returns the first row that matches, or None if the table does not know this reply, or it is no refusal."""
+        if reply.code // 100 not in self._by_word:
+            return None
+        words = _words(_told(reply))
+        text = f" {' '.join(words)} "
+        words.append(_NO_WORD)
+        code, enhanced = reply.code, reply.enhanced or _inner_enhanced(reply, text)
+        first = self._first_bare(stage, code, enhanced)
+        for phrases in filter(None, map(self._by_word[code // 100], words)):
+            for number, needle, phrase in phrases:
+                if number >= first:
                     break
-                if row.suits(stage, reply.code, enhanced) and phrase.is_in(text):
-                    first = row.number
+                if needle in text and phrase.row.suits(stage, code, enhanced) and phrase.is_in(text):
+                    first = number
                     break
         return self.rules[first] if first < len(self.rules) else None
 
@@ -127,19 +130,22 @@ class _Phrase:
     """One phrase of a row: the pieces between its asterisks, folded. A blank at an edge is the edge of a word."""
 
     row: _Row
-    pieces: tuple[bytes, ...]
+    pieces: tuple[str, ...]
 
-    def is_in(self, text: bytes) -> bool:
+    def is_in(self, text: str) -> bool:
         place = 0
         for piece in self.pieces:
             found = text.find(piece, place)
             if found < 0:
                 return False
-            place = found + len(piece) - piece.endswith(b" ")
+            place = found + len(piece) - piece.endswith(" ")
         return True
 
 
-_Index: TypeAlias = dict[bytes, tuple[_Phrase, ...]]
+# The number of the phrase's row and its longest piece are at hand, because most phrases are not looked at further.
+_Index: TypeAlias = dict[str, tuple[tuple[int, str, _Phrase], ...]]
+_NO_WORD: Final = ""
+"""Where the index has the phrases without a whole word."""
 
 
 def _row(number: int, rule: Rule) -> _Row:
@@ -153,62 +159,71 @@ def _row(number: int, rule: Rule) -> _Row:
     )
 
 
-def _indexed(rules: Sequence[Rule], rows: Sequence[_Row]) -> tuple[_Index, tuple[_Phrase, ...]]:
-    """Returns the phrases by the one word of each that is rarest in replies, and the phrases without a whole word."""
-    seen = Counter(word for rule in rules for text in (*rule.examples, *rule.words) for word in set(_words(text)))
-    index: dict[bytes, list[_Phrase]] = {}
-    wordless = []
+def _indexed(rules: Sequence[Rule], rows: Sequence[_Row], digit: int) -> _Index:
+    """Returns the phrases for codes with this first digit, by the one word of each that is rarest in our examples."""
+    seen = Counter(word for rule in rules for example in rule.examples for word in set(_words(example)))
+    index: dict[str, list[tuple[int, str, _Phrase]]] = {}
     for rule, row in zip(rules, rows, strict=True):
-        for words in rule.words:
-            phrase = _Phrase(row, tuple(_pieces(words)))
-            if whole := list(_whole_words(phrase.pieces)):
-                index.setdefault(min(whole, key=lambda word: (seen[word], -len(word))), []).append(phrase)
-            else:
-                wordless.append(phrase)
-    return {word: tuple(phrases) for word, phrases in index.items()}, tuple(wordless)
+        for words in rule.words if any(code // 100 == digit for code in row.codes) else ():
+            pieces = tuple(_pieces(words))
+            rarest = min(_whole_words(pieces), key=lambda word: (seen[word], -len(word)), default=_NO_WORD)
+            index.setdefault(rarest, []).append((row.number, max(pieces, key=len), _Phrase(row, pieces)))
+    return {word: tuple(phrases) for word, phrases in index.items()}
 
 
-# Texts and phrases are compared in one form: their words in lower case, in UTF-8, with one blank around each.
+# Texts and phrases are compared in one form: their words in lower case, with one blank around each.
 
-_FOLD: Final = bytes(
-    byte if byte >= 0x80 else ord(chr(byte).lower()) if chr(byte).isalnum() else 0x20 for byte in range(256)
-)
-_NO_LETTER: Final = re.compile(r"[\W_]+")
-
-
-def _words(text: str) -> list[bytes]:
-    if not text.isascii():
-        text = _NO_LETTER.sub(" ", text.lower())
-    return text.encode("utf-8", "surrogatepass").translate(_FOLD).split()
+_FOLD: Final = bytes(ord(chr(byte).lower()) if chr(byte).isalnum() else 0x20 for byte in range(128)) + bytes(128)
+_NO_LETTERS: Final = re.compile(r"[\W_]+")
+_DOMAIN: Final = re.compile(r"@[^\s<>():;,]*")
+_ADDRESSES: Final = 8
+_LOOKED_AT: Final = 2000
+"""How many characters of a reply are compared. The longest that are known have 700."""
 
 
-def _folded(reply: Reply) -> bytes:
-    text = reply.text
-    if "\n" in text and (enhanced := reply.enhanced):
-        text = text.replace(f"\n{enhanced}", "\n")  # it begins every line
-    return b" %b " % b" ".join(_words(text))
+def _words(text: str) -> list[str]:
+    if text.isascii():
+        return text.encode().translate(_FOLD).decode().split()
+    return _NO_LETTERS.sub(" ", text.lower()).split()
 
 
-def _inner_enhanced(reply: Reply, folded: bytes) -> str | None:
+def _told(reply: Reply) -> str:
+    """Returns what the reply says on one line, without the code that each line repeats and without addresses."""
+    text = reply.text[:_LOOKED_AT]
+    if "\n" in text:
+        text = text.replace(f"\n{reply.enhanced}", " ").replace("\n", " ")
+    return _without_addresses(text) if "@" in text else text
+
+
+def _without_addresses(text: str) -> str:
+    """Leaves out the first few addresses: the words in them say nothing."""
+    for _ in range(_ADDRESSES):
+        if (domain := _DOMAIN.search(text)) is None:
+            break
+        text = text[: text.rfind(" ", 0, domain.start()) + 1] + text[domain.end() :]
+    return text
+
+
+def _inner_enhanced(reply: Reply, text: str) -> str | None:
     """Returns an enhanced code that stands elsewhere than at the beginning: "sorry, no mailbox here (#5.1.1)"."""
-    if b" %d " % (reply.code // 100) not in folded:
+    if (" 5 " if reply.code >= 500 else " 4 ") not in text:
         return None
     found = (match for match in _INNER_ENHANCED.finditer(reply.text) if int(match[1]) == reply.code // 100)
     return next((match[0] for match in found), None)
 
 
-def _pieces(phrase: str) -> Iterator[bytes]:
+def _pieces(phrase: str) -> Iterator[str]:
     parts = phrase.split("*")
     for place, part in enumerate(parts):
-        if words := b" ".join(_words(part)):
-            begins = place > 0 and part[0].isalnum()
-            ends = place < len(parts) - 1 and part[-1].isalnum()
-            yield words if begins and ends else words + b" " if begins else b" " + words if ends else b" %b " % words
+        if words := " ".join(_words(part)):
+            begins_inside = place > 0 and part[0].isalnum()
+            ends_inside = place < len(parts) - 1 and part[-1].isalnum()
+            yield ("" if begins_inside else " ") + words + ("" if ends_inside else " ")
 
 
-def _whole_words(pieces: Iterable[bytes]) -> Iterator[bytes]:
+def _whole_words(pieces: Iterable[str]) -> Iterator[str]:
     for piece in pieces:
-        first, last = not piece.startswith(b" "), not piece.endswith(b" ")
+        first, last = not piece.startswith(" "), not piece.endswith(" ")
         words = piece.split()
         yield from words[first : len(words) - last]
 
