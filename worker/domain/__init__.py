@@ -13,6 +13,7 @@ __all__ = [
     "outcomes",
     "relays",
     "replies",
+    "reply_phrases",
     "reply_rules",
     "stock",
     "token_bucket",

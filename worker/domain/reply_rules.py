@@ -4,14 +4,14 @@ The knowledge is data: `replies.toml` has one row for each known reply, with its
 own, whose rows come first. The first row that matches decides. A reply that no row knows is judged by evidence
 elsewhere.
 
-A phrase is compared by its words: only letters and digits count, in any case. So an index can find the few phrases that
-may match by one word each, and looking up a reply takes a few microseconds, whatever the number of rows.
+An index finds the few phrases that may match by one word of each, so that looking up a reply takes a few microseconds,
+whatever the number of rows.
 """
 
 import re
 import tomllib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from enum import StrEnum
@@ -21,14 +21,13 @@ from typing import Any, Final, TypeAlias
 
 from worker.domain.errors import BadRules
 from worker.domain.replies import Reply, Stage, parse_reply
+from worker.domain.reply_phrases import Phrase, enhanced_within, parse_phrase, told, words_of
 
 SHIPPED: Final = Path(__file__).with_name("replies.toml")
 
 _NAME: Final = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _CODE: Final = re.compile(r"[45.][0-9.]{2}(\|[45.][0-9.]{2})*")
 _ENHANCED: Final = re.compile(r"[45*](\.([0-9]{1,3}|\*)){2}(\|[45*](\.([0-9]{1,3}|\*)){2})*")
-# An enhanced code somewhere in a text, but no part of an IP address or a version.
-_INNER_ENHANCED: Final = re.compile(r"(?<![\w.])([45])\.[0-9]{1,3}\.[0-9]{1,3}(?!\.?\w)")
 _CODES: Final = [f"{code}" for code in range(400, 600)]
 _REMEMBERED: Final = 4096
 """How many combinations of stage and codes are remembered with the row for them. A relay uses a few dozen."""
@@ -89,16 +88,16 @@ class ReplyRules:
         """Returns the first row that matches, or None if the table does not know this reply, or it is no refusal."""
         if reply.code // 100 not in self._by_word:
             return None
-        words = _words(_told(reply))
+        words = words_of(told(reply))
         text = f" {' '.join(words)} "
         words.append(_NO_WORD)
-        code, enhanced = reply.code, reply.enhanced or _inner_enhanced(reply, text)
+        code, enhanced = reply.code, reply.enhanced or enhanced_within(reply, text)
         first = self._first_bare(stage, code, enhanced)
         for phrases in filter(None, map(self._by_word[code // 100], words)):
-            for number, needle, phrase in phrases:
+            for number, needle, row, phrase in phrases:
                 if number >= first:
                     break
-                if needle in text and phrase.row.suits(stage, code, enhanced) and phrase.is_in(text):
+                if needle in text and row.suits(stage, code, enhanced) and phrase.is_in(text):
                     first = number
                     break
         return self.rules[first] if first < len(self.rules) else None
@@ -125,25 +124,8 @@ class _Row:
         return self.enhanced is None or (enhanced is not None and self.enhanced.fullmatch(enhanced) is not None)
 
 
-@dataclass(frozen=True, slots=True)
-class _Phrase:
-    """One phrase of a row: the pieces between its asterisks, folded. A blank at an edge is the edge of a word."""
-
-    row: _Row
-    pieces: tuple[str, ...]
-
-    def is_in(self, text: str) -> bool:
-        place = 0
-        for piece in self.pieces:
-            found = text.find(piece, place)
-            if found < 0:
-                return False
-            place = found + len(piece) - piece.endswith(" ")
-        return True
-
-
-# The number of the phrase's row and its longest piece are at hand, because most phrases are not looked at further.
-_Index: TypeAlias = dict[str, tuple[tuple[int, str, _Phrase], ...]]
+# The row and the longest piece of a phrase are at hand, because most phrases are not looked at further.
+_Index: TypeAlias = dict[str, tuple[tuple[int, str, _Row, Phrase], ...]]
 _NO_WORD: Final = ""
 """Where the index has the phrases without a whole word."""
 
@@ -161,71 +143,13 @@ def _row(number: int, rule: Rule) -> _Row:
 
 def _indexed(rules: Sequence[Rule], rows: Sequence[_Row], digit: int) -> _Index:
     """Returns the phrases for codes with this first digit, by the one word of each that is rarest in our examples."""
-    seen = Counter(word for rule in rules for example in rule.examples for word in set(_words(example)))
-    index: dict[str, list[tuple[int, str, _Phrase]]] = {}
+    seen = Counter(word for rule in rules for example in rule.examples for word in set(words_of(example)))
+    index: dict[str, list[tuple[int, str, _Row, Phrase]]] = {}
     for rule, row in zip(rules, rows, strict=True):
-        for words in rule.words if any(code // 100 == digit for code in row.codes) else ():
-            pieces = tuple(_pieces(words))
-            rarest = min(_whole_words(pieces), key=lambda word: (seen[word], -len(word)), default=_NO_WORD)
-            index.setdefault(rarest, []).append((row.number, max(pieces, key=len), _Phrase(row, pieces)))
+        for phrase in map(parse_phrase, rule.words if any(code // 100 == digit for code in row.codes) else ()):
+            rarest = min(phrase.words, key=lambda word: (seen[word], -len(word)), default=_NO_WORD)
+            index.setdefault(rarest, []).append((row.number, max(phrase.pieces, key=len), row, phrase))
     return {word: tuple(phrases) for word, phrases in index.items()}
-
-
-# Texts and phrases are compared in one form: their words in lower case, with one blank around each.
-
-_FOLD: Final = bytes(ord(chr(byte).lower()) if chr(byte).isalnum() else 0x20 for byte in range(128)) + bytes(128)
-_NO_LETTERS: Final = re.compile(r"[\W_]+")
-_DOMAIN: Final = re.compile(r"@[^\s<>():;,]*")
-_ADDRESSES: Final = 8
-_LOOKED_AT: Final = 2000
-"""How many characters of a reply are compared. The longest that are known have 700."""
-
-
-def _words(text: str) -> list[str]:
-    if text.isascii():
-        return text.encode().translate(_FOLD).decode().split()
-    return _NO_LETTERS.sub(" ", text.lower()).split()
-
-
-def _told(reply: Reply) -> str:
-    """Returns what the reply says on one line, without the code that each line repeats and without addresses."""
-    text = reply.text[:_LOOKED_AT]
-    if "\n" in text:
-        text = text.replace(f"\n{reply.enhanced}", " ").replace("\n", " ")
-    return _without_addresses(text) if "@" in text else text
-
-
-def _without_addresses(text: str) -> str:
-    """Leaves out the first few addresses: the words in them say nothing."""
-    for _ in range(_ADDRESSES):
-        if (domain := _DOMAIN.search(text)) is None:
-            break
-        text = text[: text.rfind(" ", 0, domain.start()) + 1] + text[domain.end() :]
-    return text
-
-
-def _inner_enhanced(reply: Reply, text: str) -> str | None:
-    """Returns an enhanced code that stands elsewhere than at the beginning: "sorry, no mailbox here (#5.1.1)"."""
-    if (" 5 " if reply.code >= 500 else " 4 ") not in text:
-        return None
-    found = (match for match in _INNER_ENHANCED.finditer(reply.text) if int(match[1]) == reply.code // 100)
-    return next((match[0] for match in found), None)
-
-
-def _pieces(phrase: str) -> Iterator[str]:
-    parts = phrase.split("*")
-    for place, part in enumerate(parts):
-        if words := " ".join(_words(part)):
-            begins_inside = place > 0 and part[0].isalnum()
-            ends_inside = place < len(parts) - 1 and part[-1].isalnum()
-            yield ("" if begins_inside else " ") + words + ("" if ends_inside else " ")
-
-
-def _whole_words(pieces: Iterable[str]) -> Iterator[str]:
-    for piece in pieces:
-        first, last = not piece.startswith(" "), not piece.endswith(" ")
-        words = piece.split()
-        yield from words[first : len(words) - last]
 
 
 # Reading a file of rows.
@@ -327,7 +251,7 @@ def _check_whole(rule: Rule) -> None:
     if not rule.words and not rule.enhanced and "." in rule.code:
         raise ValueError("enhanced or words must be given too, unless code is exact")
     for number, phrase in enumerate(rule.words, 1):
-        if not any(_pieces(phrase)):
+        if not parse_phrase(phrase).pieces:
             raise ValueError(f"words: phrase {number} must have a letter or digit")
     for number, example in enumerate(rule.examples, 1):
         try:
