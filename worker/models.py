@@ -267,7 +267,7 @@ class Relay(SQLModel, table=True):
     probe_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     worked_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     """When the relay last accepted a mail, accurate to a few seconds."""
-    refusals: int = 0
+    refusals: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
     """How many mails it has refused with words that may mean us since it last accepted one."""
     refused_since: datetime | None = Field(default=None, sa_type=UtcDateTime)
     refusal: str | None = None

@@ -63,8 +63,9 @@ _OUTCOMES_NOT_KEPT = Edit(
     "if self._stopping.is_set() and time.monotonic() - away_since > GIVE_UP_SECONDS:",
     "if away_since:",
 )
-_LEAVING_COSTS_A_TRY = Edit(
-    "worker/domain/outcomes.py", 'r"421",    None,              _relay_down', 'r"421", None, _deferred'
+_LEAVING_COSTS_A_TRY = (
+    Edit("worker/domain/outcomes.py", "for blame in (Blame.RELAY, ", "for blame in ("),
+    Edit("worker/domain/outcomes.py", 'r"421",     None,          _RELAY)', 'r"421", None, _deferred)'),
 )
 _UNKNOWN_IS_TOLD = Edit(
     "worker/domain/verdicts.py",
@@ -223,14 +224,14 @@ MUTATIONS = (
         "a relay that leaves costs nobody a try",
         "relay-pipelined",
         "attempt",
-        [_LEAVING_COSTS_A_TRY],
+        _LEAVING_COSTS_A_TRY,
     ),
-    Mutation("a relay that leaves costs nobody a try, with TLS", "relay-tls", "attempt", [_LEAVING_COSTS_A_TRY]),
+    Mutation("a relay that leaves costs nobody a try, with TLS", "relay-tls", "attempt", _LEAVING_COSTS_A_TRY),
     Mutation(
         "the breaker closes when the relay is back",
         "relay-limits",
         "lost",
-        [Edit("worker/delivery/breaker.py", "    closed = await line.write(breaker.close)\n", "    closed = False\n")],
+        [Edit("worker/delivery/deliver.py", "    closed = await line.write(breaker.close)\n", "    closed = False\n")],
     ),
     Mutation(
         "what waits for a slow relay is looked at again, and may go out",
@@ -249,8 +250,8 @@ MUTATIONS = (
         [
             Edit(
                 "worker/domain/outcomes.py",
-                'Rule(_SENDER,    r"5..",    None,              _configuration)',
-                'Rule(_SENDER, r"5..", None, _deferred)',
+                "Blame.ACCOUNT: _down(Scope.CONFIGURATION, Blame.ACCOUNT),",
+                "Blame.ACCOUNT: _deferred,",
             )
         ],
     ),
@@ -361,8 +362,8 @@ MUTATIONS = (
         [
             Edit(
                 "worker/delivery/slice.py",
-                "self._record(claim, TOLD, outcome)",
-                'self._record(claim, Later(3600.0, claim.tries, None, ""), outcome)',
+                "self._record(taken.claim, TOLD, outcome)",
+                'self._record(taken.claim, Later(3600.0, taken.claim.tries, None, ""), outcome)',
             )
         ],
     ),
@@ -379,8 +380,8 @@ MUTATIONS = (
         [
             Edit(
                 "worker/delivery/slice.py",
-                "        claim = self._in_flight.pop(mail)\n",
-                "        claim = self._in_flight.pop(mail)\n"
+                "        taken = self._in_flight.pop(mail)\n",
+                "        taken = self._in_flight.pop(mail)\n"
                 "        self._line.recorder.__dict__.setdefault('mails', []).append(mail.content)\n",
             )
         ],

@@ -20,8 +20,9 @@ class SliceClock:
     """Half a second, prolonged while the caller says so, or ended early. Times are those of `clock`, in seconds."""
 
     clock: Callable[[], float] = time.monotonic
-    length: float = SLICE_SECONDS
-    longest: float = LONGEST_SECONDS
+    length: float = field(default_factory=lambda: SLICE_SECONDS)
+    longest: float = field(default_factory=lambda: LONGEST_SECONDS)
+    """For how long it may be prolonged."""
     mails: int = 0
     """How many mails were reported in the half second before the last prolongation, and since then."""
     over: asyncio.Event = field(default_factory=asyncio.Event)

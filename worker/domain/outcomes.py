@@ -112,7 +112,9 @@ class RelayDown:
     @property
     def is_refusal(self) -> bool:
         """Whether the relay refused one mail, and the session goes on. Perhaps it only means this mail."""
-        return self.stage in ABOUT_A_MAIL and self.reply is not None and self.reply.code != CLOSING
+        if self.reply is None or self.reply.code == CLOSING:
+            return False
+        return self.stage in ABOUT_A_MAIL and self.reply.code // 100 in (4, 5)
 
 
 @dataclass(frozen=True, slots=True)

@@ -158,7 +158,7 @@ def test_a_refusal_for_now_is_tried_again_later(shop: Shop, server: ScriptedRela
 
 def test_after_the_last_attempt_it_fails(shop: Shop, server: ScriptedRelay) -> None:
     (request,) = shop.waiting(1)
-    server.script("dot", "451 4.3.0 later", always=True)
+    server.script("dot", "451 not now", always=True)
     for _ in range(3):
         serve(shop, server, max_attempts=3)
         shop.take_others()

@@ -23,8 +23,9 @@ from worker.smtp.mailer import Timeouts
 
 KINDS: Final[dict[str, Answer]] = {
     "421": "421 4.3.2 closing down",
-    "4xx": "451 4.3.0 not now",
-    "5xx": "554 5.3.0 no",
+    "4xx": "451 not now",
+    "5xx": "554 no",
+    "dead": "550 5.1.1 no such user",
     "reset": Do.RESET,
     "silence": Do.SILENCE,
     "garbage": "what?",
@@ -33,17 +34,17 @@ KINDS: Final[dict[str, Answer]] = {
 }
 
 TABLE: Final = """
-            421    4xx    5xx        reset    silence  garbage  too-long  half-close
-  greeting  down   down   down       down     down     down     down      down
-  ehlo      down   down   down       down     down     down     down      down
-  starttls  down   down   down       down     down     down     down      down
-  tls       down   down   down       down     down     down     down      down
-  auth      down   down   ours       down     down     down     down      down
-  mail      down   down   ours       down     down     down     down      down
-  rcpt      alone  later  recipient  alone    alone    alone    alone     alone
-  data      alone  later  message    alone    alone    alone    alone     alone
-  dot       alone  later  message    unknown  unknown  unknown  unknown   unknown
-  quit      told   told   told       told     told     told     told      told
+            421    4xx    5xx      dead       reset    silence  garbage  too-long  half-close
+  greeting  down   down   down     down       down     down     down     down      down
+  ehlo      down   down   down     down       down     down     down     down      down
+  starttls  down   down   down     down       down     down     down     down      down
+  tls       down   down   down     down       down     down     down     down      down
+  auth      down   down   ours     ours       down     down     down     down      down
+  mail      down   down   ours     ours       down     down     down     down      down
+  rcpt      alone  later  perhaps  recipient  alone    alone    alone    alone     alone
+  data      alone  later  maybe    recipient  alone    alone    alone    alone     alone
+  dot       alone  later  maybe    recipient  unknown  unknown  unknown  unknown   unknown
+  quit      told   told   told     told       told     told     told     told      told
 """
 
 
@@ -68,7 +69,9 @@ WORDS: Final = {
     # The trouble is about this mail.
     "later": Ends(Status.RECEIVED, 1, 0, None, True, "closed"),
     "recipient": Ends(Status.FAILED, 1, 0, "RECIPIENT_REJECTED", False, "closed"),
-    "message": Ends(Status.FAILED, 1, 0, "MESSAGE_REJECTED", False, "closed"),
+    # These words may mean us, and the relay has taken nothing yet.
+    "perhaps": Ends(Status.RECEIVED, 1, 0, "RECIPIENT_REJECTED", True, "closed"),
+    "maybe": Ends(Status.RECEIVED, 1, 0, "MESSAGE_REJECTED", True, "closed"),
     "unknown": Ends(Status.RECEIVED, 1, 1, "OUTCOME_UNKNOWN", True, "closed"),
     "told": Ends(Status.NOTIFICATION_SENT, 0, 0, None, False, "closed"),
 }

@@ -71,13 +71,14 @@ TABLE = [
     ("rcpt", "451 4.7.1 Greylisted: your rate is fine, come back", LATER),
     ("rcpt", "450 4.7.28 not so many", RELAY),
     ("rcpt", "450 4.7.1 Error: too much mail from 192.0.2.1", RELAY),
-    ("rcpt", "451 4.7.500 Server busy", LATER),
+    ("rcpt", "451 4.7.500 Server busy", RELAY),
     ("rcpt", "452 4.2.2 over quota", LATER),
-    ("rcpt", "452 4.5.3 too many recipients", LATER),
+    ("rcpt", "452 4.5.3 too many recipients", RELAY),
     ("rcpt", "499 unheard of", LATER),
-    ("rcpt", "552 too many recipients", LATER),
+    ("rcpt", "552 too many recipients", RELAY),
     ("rcpt", "552 5.2.2 mailbox full", LATER),
-    ("rcpt", "552 5.2.3 whatever", LATER),
+    ("rcpt", "552 5.2.3 whatever", MESSAGE),
+    ("rcpt", "552 whatever", LATER),
     ("rcpt", "550 5.2.2 mailbox full", LATER),
     # Recipients, for good.
     ("rcpt", "550 5.1.1 no such user", RECIPIENT),
@@ -92,14 +93,14 @@ TABLE = [
     ("rcpt", "504 5.1.3 odd, but about the address", RECIPIENT),
     ("rcpt", "554 4.7.1 contradicts itself: the three digits win", RECIPIENT),
     # Policy: perhaps we are on some list by mistake, so the request does not fail at the first time.
-    ("rcpt", "550 5.7.1 relaying denied", ONCE_RECIPIENT),
+    ("rcpt", "550 5.7.1 relaying denied", OURS),
     ("rcpt", "554 5.7.1 blocked", ONCE_RECIPIENT),
     ("data", "554 5.7.1 spam", ONCE_MESSAGE),
-    ("dot", "550 5.7.26 unauthenticated", ONCE_MESSAGE),
+    ("dot", "550 5.7.26 unauthenticated", OURS),
     ("dot", "552 5.7.0 attachment", ONCE_MESSAGE),
     # The message, for now.
-    ("data", "451 4.3.0 later", LATER),
-    ("dot", "452 4.3.1 no space", LATER),
+    ("data", "451 4.3.0 later", RELAY),
+    ("dot", "452 4.3.1 no space", RELAY),
     ("dot", "450 4.7.1 not now", LATER),
     ("dot", "454 Throttling failure: Maximum sending rate exceeded.", RELAY),
     ("dot", "554 5.7.1 too many complaints", ONCE_MESSAGE),
@@ -163,9 +164,11 @@ def test_a_reply_means(stage: str, line: str, meaning: tuple[object, ...]) -> No
 
 def test_an_outcome_keeps_stage_and_reply() -> None:
     reply = Reply(550, "5.1.1 no")
-    assert judge(Stage.RCPT, reply) == Rejected(FailureCode.RECIPIENT_REJECTED, Stage.RCPT, reply, "550 5.1.1 no")
+    assert judge(Stage.RCPT, reply) == Rejected(
+        FailureCode.RECIPIENT_REJECTED, Stage.RCPT, reply, "550 5.1.1 no", is_certain=True
+    )
     busy = Reply(421, "busy")
-    assert judge(Stage.DATA, busy) == RelayDown(Scope.RELAY, Stage.DATA, "421 busy", busy)
+    assert judge(Stage.DATA, busy) == RelayDown(Scope.RELAY, Stage.DATA, "421 busy", busy, Blame.RELAY)
 
 
 replies = st.builds(
