@@ -118,6 +118,12 @@ def _directory(path: Path) -> Path:
     return path.resolve()
 
 
+def _file(path: Path) -> Path:
+    if not path.is_file():
+        raise ValueError("must be an existing file")
+    return path.resolve()
+
+
 def _relays(raw: object) -> object:
     return parse_relays(raw) if isinstance(raw, str) else raw
 
@@ -180,6 +186,7 @@ class Settings(BaseSettings):
     min_quantity: int = Field(default=1, ge=1)
     on_unknown: Literal["resend", "fail"] = "resend"
     smtp_pipelining: Literal["auto", "off"] = "auto"
+    reply_rules: Annotated[Path, AfterValidator(_file)] | None = None
     item_url_template: Annotated[Text, AfterValidator(_item_url_template)] | None = None
     template_dir: Annotated[Path, AfterValidator(_directory)] = SHIPPED_TEMPLATES
     store_name: StoreName = "Stockbell"

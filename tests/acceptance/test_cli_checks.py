@@ -58,7 +58,18 @@ def test_the_doctor_finds_everything_well(program: Stockbell) -> None:
     lines = done(program.run("doctor")).splitlines()
     assert [line.split()[:2] for line in lines] == [
         ["ok", name]
-        for name in ("settings", "database", "schema", "breaker", "events", "listener", "broker", "smtp", "templates")
+        for name in (
+            "settings",
+            "database",
+            "schema",
+            "breaker",
+            "events",
+            "listener",
+            "broker",
+            "smtp",
+            "replies",
+            "templates",
+        )
     ]
 
 

@@ -1,4 +1,4 @@
-"""Monitoring commands: `status` and `doctor`."""
+"""Monitoring commands: `status`, `doctor` and `explain-reply`."""
 
 import sys
 import time
@@ -9,7 +9,7 @@ import typer
 from worker.cli import session
 from worker.cli.arguments import Json
 from worker.cli.commands import add_commands
-from worker.cli.output import complain, say, say_json
+from worker.cli.output import complain, say, say_json, say_pairs
 from worker.domain.errors import BadSetting, DatabaseAway
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ WATCH_SECONDS: Final = 1.0
 def add_to(app: typer.Typer) -> None:
     """Adds the commands of this module."""
     app.callback()(stockbell)
-    add_commands(app, {"status": status, "doctor": doctor}, panel="Monitoring")
+    add_commands(app, {"status": status, "doctor": doctor, "explain-reply": explain_reply}, panel="Monitoring")
 
 
 def _say_version(wanted: bool) -> None:
@@ -218,9 +218,42 @@ def _patient(parts: "Parts") -> "Installation":
         parts.settings.events_url == parts.settings.redis_url,
         lambda: parts.renderer,
         lambda: parts.mailer,
+        lambda: parts.reply_rules,
     )
 
 
 def _say_finding(finding: "Finding") -> None:
     mark = {True: "ok", False: "FAIL", None: "-"}[finding.is_well]
     say(f"{mark:<4}  {finding.name:<10}  {finding.text}")
+
+
+def explain_reply(
+    text: Annotated[
+        str,
+        typer.Argument(
+            metavar="TEXT", help="The reply as a log has it. Lines may be joined by \\n.", show_default=False
+        ),
+    ],
+    stage: Annotated[str, typer.Option("--stage", help="When the relay said it: mail, rcpt, data, dot ...")] = "rcpt",
+    as_json: Json = False,
+) -> None:
+    """Show who is blamed for a relay's reply, by which row of the table, and what follows from it.
+
+    Rows of your own come from the file that STOCKBELL_REPLY_RULES names. Nothing is sent.
+
+    [bold]Example:[/bold]  stockbell explain-reply "550 5.1.1 <jane@example.com>: User unknown" --stage rcpt
+    """
+    from worker.domain.replies import Stage, parse_reply
+    from worker.services.explaining import explain
+
+    if stage not in list(Stage):
+        raise typer.BadParameter(f"a stage must be one of {', '.join(Stage)}", param_hint="--stage")
+    try:
+        reply = parse_reply(text)
+    except ValueError as wrong:
+        raise typer.BadParameter(f"the reply {wrong}", param_hint="TEXT") from None
+    found = explain(session.parts().reply_rules, Stage(stage), reply).as_json()
+    if as_json:
+        say_json(found)
+    else:
+        say_pairs(found)

@@ -72,7 +72,8 @@ class Rule:
     """The RFC with its section, or the provider's page."""
     examples: tuple[str, ...] = ()
     """Whole replies for which this row decides."""
-    file: str = SHIPPED.name
+    file: str = ""
+    """The name of the file that has the row."""
 
 
 class ReplyRules:
@@ -211,7 +212,7 @@ _ENHANCED_LIKE: Final = "must be an enhanced code like 5.7.1, 4.7.* or 5.1.1|5.1
 
 def _rule(path: Path, number: int, row: Mapping[str, Any]) -> Rule:
     try:
-        return _read_row(row, path.name)
+        return _read_row(row, f"{path.name} (shipped)" if path == SHIPPED else path.name)
     except ValueError as wrong:
         raise BadRules(f"{_row_of(path, number, row)}: {wrong}") from None
 

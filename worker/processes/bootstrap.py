@@ -11,11 +11,12 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from config.settings import Settings
-from worker.domain.errors import BadSetting
+from worker.domain.errors import BadRules, BadSetting
 from worker.domain.relays import Mailbox, Relay
 
 if TYPE_CHECKING:
     from worker.delivery.line import Line
+    from worker.domain.reply_rules import ReplyRules
     from worker.mail.render import Renderer
     from worker.queue.bell import Bell
     from worker.smtp.mailer import Mailer
@@ -82,6 +83,16 @@ class Parts:
         if self.settings.mail_from is None:
             raise BadSetting("MAIL_FROM is not set: without a sender nothing can be sent")
         return self.settings.mail_from
+
+    @cached_property
+    def reply_rules(self) -> "ReplyRules":
+        """What relays' replies mean: the rows of the ops' file, if it is set, before ours; raises BadSetting."""
+        from worker.domain.reply_rules import shipped, with_own
+
+        try:
+            return with_own(self.settings.reply_rules) if self.settings.reply_rules else shipped()
+        except BadRules as bad:
+            raise BadSetting(f"STOCKBELL_REPLY_RULES: {bad}") from None
 
     @cached_property
     def mailer(self) -> "Mailer":

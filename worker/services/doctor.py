@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from worker.domain.errors import RedisAway, StockbellError
+from worker.domain.reply_rules import ReplyRules, shipped
 from worker.mail.render import Renderer
 from worker.queue.bell import Bell
 from worker.services.schema_check import check_schema
@@ -45,6 +46,7 @@ class Installation:
     """Whether events and bells use the same Redis."""
     renderer: Callable[[], Renderer]
     mailer: Callable[[], Mailer]
+    reply_rules: Callable[[], ReplyRules]
 
 
 def examine(installation: Installation) -> Iterator[Finding]:
@@ -155,6 +157,12 @@ async def _asked(mailer: Mailer, place: int, name: str) -> str | None:
     return None if down is None else down.reason
 
 
+def _replies(installation: Installation) -> _Look:
+    rules = installation.reply_rules().rules
+    own = len(rules) - len(shipped().rules)
+    return True, f"{len(rules)} rows say what relays' replies mean" + (f", {own} of them your own" if own else "")
+
+
 def _templates(installation: Installation) -> _Look:
     return True, f"all {len(installation.renderer().check())} files render"
 
@@ -168,5 +176,6 @@ _LOOKS: Final[dict[str, Callable[[Installation], _Look | list[_Look]]]] = {
     "listener": _listener,
     "broker": _broker,
     "smtp": _smtp,
+    "replies": _replies,
     "templates": _templates,
 }

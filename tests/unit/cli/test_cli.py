@@ -59,6 +59,7 @@ COMMANDS = {
     "dead-letters replay": ["--all", "--json"],
     "dead-letters drop": ["--all", "--json"],
     "doctor": ["--json"],
+    "explain-reply": ["--stage", "--json"],
 }
 
 
@@ -114,6 +115,10 @@ def test_the_version_is_that_of_the_package() -> None:
         "dead-letters drop",
         "dead-letters drop 1-0 --all",
         "work -c 0",
+        "explain-reply",
+        "explain-reply hello",
+        "explain-reply 250",
+        "explain-reply 550 --stage later",
         "import",
         "no-such-command",
     ],

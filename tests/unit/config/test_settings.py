@@ -58,6 +58,7 @@ WRONG = {
         f"https://u:{SECRET}@shop.example/{{catalogItemId}}",
     ],
     "STOCKBELL_TEMPLATE_DIR": [f"/{SECRET}"],
+    "STOCKBELL_REPLY_RULES": [f"/{SECRET}", "."],
     "STOCKBELL_STORE_NAME": [f"{SECRET}\x1b[31m", SECRET * 20],
     "STOCKBELL_LOG_FORMAT": [SECRET],
 }
@@ -237,7 +238,7 @@ def test_the_example_explains_every_setting_and_can_be_used(tmp_path: Path, monk
     (tmp_path / ".env").write_text(re.sub(r"^#([A-Z_]+=)", r"\1", example, flags=re.MULTILINE), encoding="utf-8")
     monkeypatch.chdir(ROOT)  # STOCKBELL_TEMPLATE_DIR is relative
     settings = load(tmp_path / ".env")
-    given = {"smtp", "mail_from", "max_send_rate", "item_url_template", "log_format"}
+    given = {"smtp", "mail_from", "max_send_rate", "item_url_template", "reply_rules", "log_format"}
     assert settings.model_dump(exclude=given) == Settings().model_dump(exclude=given)
     assert all(getattr(settings, field) is not None for field in given)
 
