@@ -20,6 +20,11 @@ _FOLLOWS: Final = {
 }
 
 
+def follows_from(blame: Blame) -> str:
+    """Returns what happens if this one is to blame, in plain sentences."""
+    return _FOLLOWS[blame]
+
+
 @dataclass(frozen=True, slots=True)
 class Explanation:
     """How a reply is judged. `rule` is None if no row knows it."""
@@ -32,8 +37,8 @@ class Explanation:
     def follows(self) -> str:
         """What happens, in plain sentences."""
         if self.rule is not None:
-            return _FOLLOWS[self.rule.blames]
-        return f"No row knows it. {_FOLLOWS[Blame.UNCLEAR]} {_class(self.reply)}"
+            return follows_from(self.rule.blames)
+        return f"No row knows it. {follows_from(Blame.UNCLEAR)} {_class(self.reply)}"
 
     def as_json(self) -> dict[str, object]:
         """Returns the explanation as JSON, with addresses masked. What does not apply is null."""
