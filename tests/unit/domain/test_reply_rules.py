@@ -28,7 +28,7 @@ ABOUT = {
 
 def blamed(text: str, stage: Stage = Stage.RCPT, rules: ReplyRules | None = None) -> Blame | None:
     found = (rules or shipped()).match(stage, parse_reply(text))
-    return found and found.blames
+    return found.blames if found else None
 
 
 # The table.
