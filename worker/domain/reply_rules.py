@@ -28,7 +28,6 @@ SHIPPED: Final = Path(__file__).with_name("replies.toml")
 _NAME: Final = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _CODE: Final = re.compile(r"[45.][0-9.]{2}(\|[45.][0-9.]{2})*")
 _ENHANCED: Final = re.compile(r"[45*](\.([0-9]{1,3}|\*)){2}(\|[45*](\.([0-9]{1,3}|\*)){2})*")
-_CODES: Final = [f"{code}" for code in range(400, 600)]
 _REMEMBERED: Final = 4096
 """How many combinations of stage and codes are remembered with the row for them. A relay uses a few dozen."""
 
@@ -131,12 +130,16 @@ _NO_WORD: Final = ""
 """Where the index has the phrases without a whole word."""
 
 
+@cache
+def _codes(pattern: str) -> frozenset[int]:
+    return frozenset(code for code in range(400, 600) if re.fullmatch(pattern, str(code)))
+
+
 def _row(number: int, rule: Rule) -> _Row:
-    codes = re.compile(rule.code)
     return _Row(
         number,
         rule.stages,
-        frozenset(int(code) for code in _CODES if codes.fullmatch(code)),
+        _codes(rule.code),
         re.compile(rule.enhanced.replace(".", r"\.").replace("*", r"\d+")) if rule.enhanced else None,
         is_bare=not rule.words,
     )
