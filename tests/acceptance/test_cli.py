@@ -79,8 +79,8 @@ def test_bad_lines_of_an_import_are_named_and_the_good_ones_kept(program: Stockb
     assert done(program.run("import", "-", text='{"email": "x@example.com", "catalogItemId": "1"}')).startswith(
         "created: 1"
     )
-    file.write_text("mail,catalogItemId\njane@example.com,mug-1\n")
-    assert refused(program.run("import", str(file))).startswith("line 1: unknown column 1 (mail)")
+    file.write_text("address,catalogItemId\njane@example.com,mug-1\n")
+    assert refused(program.run("import", str(file))).startswith("line 1: unknown column 1 (address)")
     assert "No such file" in refused(program.run("import", "nothing.csv"))
     assert len(program.requests()) == 3
 

@@ -9,9 +9,8 @@ from worker.domain.catalog import CatalogReference, canonical_options, checked_u
 from worker.domain.errors import BadEvent, BadFile
 from worker.domain.event_fields import MAX_EVENT_BYTES
 from worker.domain.events import Event, decode, original
-from worker.services.import_file import Rejected, read_requests
+from worker.services.import_file import Entry, Rejected, Skipped, read_requests
 from worker.smtp.replies import REPLY_LIMIT, ReplyReader
-from worker.store.requests import NewRequest
 
 ENTRY: Final = "1795424400000-0"
 NOW: Final = datetime(2026, 11, 23, 9, tzinfo=UTC)
@@ -88,15 +87,17 @@ def requests(data: bytes) -> None:
     """Reads the bytes as CSV and as JSON lines. Each line is a request, or is rejected with a reason, or is empty."""
     for name in ("requests.csv", "requests.jsonl"):
         try:
-            entries = list(read_requests(BytesIO(data), name, lambda: NOW))
+            entries: list[Entry] = list(read_requests(BytesIO(data), name, lambda: NOW))
         except BadFile as error:
             entries = [Rejected(1, str(error))]
-        assert len(entries) <= data.count(b"\n") + 1
+        assert len(entries) <= sum(map(data.count, (b"\n", b"\r", b"{", b",", b"]"))) + 1
         for entry in entries:
             _check_entry(entry)
 
 
-def _check_entry(entry: NewRequest | Rejected) -> None:
+def _check_entry(entry: Entry) -> None:
+    if isinstance(entry, Skipped):
+        return
     if isinstance(entry, Rejected):
         assert entry.reason.isprintable()
         assert 0 < len(entry.reason) <= REASON_LIMIT
@@ -126,6 +127,10 @@ SEEDS: Final[Mapping[str, tuple[bytes, ...]]] = {
         b'jane@example.com,mug-1,,"{""Size"":""L""}",https://shop.example/p,de-AT,2026-11-01T09:00:00Z\r\n'
         b"joe@b\xc3\xbccher.example,mug-1,app,,,,\r\n",
         b'{"email":"jane@example.com","catalogItemId":"mug-1","options":{"Size":38.5},"locale":"de"}\n',
+        b'sep=;\nE-Mail;SKU;option.Size;Status;Note\njane@example.com;="007";L;waiting;"a\nb"\n',
+        b'email\tsku\toptions\njane@example.com\tmug-1\t{\\"Size\\":\\"L\\"}\njoe@example.com\t\\N\t\\N\n',
+        b'[{"catalogReference":{"catalogItemId":1,"options":[]},\n"email":"jane@example.com","status":"RECEIVED"}]',
+        "email\tsku\r\njane@example.com\tmug-1\r\n".encode("utf-16"),
     ),
 }
 """What each reader understands, as a beginning."""
@@ -145,6 +150,7 @@ WORDS: Final = (
         b"xn--",
         b"javascript:",
     ),
+    *(b"sep=;\n", b"\\N", b"NULL", b'="1"', b"#N/A", b"1.2E+13", b"\xe9", b"\r\r", b"\xff\xfe", b"e\0m\0"),
     *(b"0001-01-01T00:00:00+23:59", b"9999-12-31T23:59:59-23:59", b"a,b\n", b'"a\n'),
 )
 """Pieces of text that are hard for readers."""

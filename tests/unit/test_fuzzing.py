@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from tests.examples import examples
 from tests.fuzz.targets import NOW, SEEDS, TARGETS, WORDS
 from worker.domain.event_fields import MAX_EVENT_BYTES
-from worker.services.import_file import MAX_LINE_BYTES, Rejected, read_requests
+from worker.services.import_file import Rejected, read_requests
+from worker.services.import_text import MAX_LINE_BYTES
 
 Edit = tuple[int, int, bytes]
 EDITS: Final = st.lists(

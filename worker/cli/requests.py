@@ -1,9 +1,6 @@
-"""Commands on requests: `import` and `requests ...`."""
+"""Commands on requests: `requests ...`."""
 
-import sys
-from contextlib import nullcontext
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, BinaryIO, Literal
+from typing import Annotated, Literal
 from uuid import UUID
 
 import typer
@@ -23,65 +20,15 @@ from worker.cli.output import (
     say_json,
     say_pairs,
 )
-from worker.domain.errors import BadFile, Refused
-
-if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-
-    from worker.services.import_file import Rejected
-
-STDIN = Path("-")
+from worker.domain.errors import Refused
 
 StatusName = Literal["RECEIVED", "PROCESSING", "NOTIFICATION_SENT", "FAILED"]
 
 
 def add_to(app: typer.Typer) -> None:
     """Adds the commands of this module."""
-    add_commands(app, {"import": import_}, panel="Requests")
     group = add_group(app, "requests", "Create, delete, show and list requests.", panel="Requests")
     add_commands(group, {"create": create, "delete": delete, "show": show, "list": list_})
-
-
-def import_(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="CSV or JSON lines; - for stdin.", show_default=False)],
-    as_json: Json = False,
-) -> None:
-    """Import requests from a CSV or JSONL file.
-
-    Required columns (JSONL: fields): [bold]email, catalogItemId[/bold]. Optional: appId, options, itemUrl, locale,
-    createdDate. A CSV file needs a header with these names; commas or semicolons separate the columns. options is a
-    JSON object. createdDate is an ISO 8601 time with UTC offset (default: now).
-
-    Each bad line is reported on stderr with its number; the other lines are imported. A customer who already waits for
-    the item counts as a duplicate, so a file can be imported again. A file may have any number of lines.
-
-    [bold]Example:[/bold]  stockbell import requests.csv
-    """
-    from worker.services.import_file import read_requests
-    from worker.services.importing import import_requests
-
-    parts = session.ready_parts()
-    with _opened(file) as lines:
-        done = import_requests(parts.database, read_requests(lines, file.name), _refuse)
-    if as_json:
-        say_json({"created": done.created, "duplicate": done.duplicate, "rejected": done.rejected})
-    else:
-        say(f"created: {done.created}, duplicate: {done.duplicate}, rejected: {done.rejected}")
-    if done.rejected:
-        raise typer.Exit(1)
-
-
-def _opened(file: Path) -> "AbstractContextManager[BinaryIO]":
-    if file == STDIN:
-        return nullcontext(sys.stdin.buffer)
-    try:
-        return file.open("rb")
-    except OSError as error:
-        raise BadFile(f"{file}: {error.strerror}") from None
-
-
-def _refuse(line: "Rejected") -> None:
-    complain(f"line {line.line}: {line.reason}")
 
 
 def create(

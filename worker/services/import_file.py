@@ -1,48 +1,41 @@
-"""Reads import files in constant memory: CSV or JSON lines, with one request per line.
+"""Reads import files in constant memory: who wants to be told, one request on each line of CSV or in each JSON object.
 
 A bad line becomes a `Rejected` and does not affect other lines. The reason never repeats a value, since the value may
-be a customer's address.
+be a customer's address. A line about somebody who does not wait any more becomes a `Skipped`.
 """
 
-import csv
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
-from itertools import chain
 from typing import BinaryIO, Final
 
-from worker.domain.catalog import MAX_OPTIONS_BYTES, CatalogReference, canonical_options, checked_url, item_of
-from worker.domain.errors import BadAddress, BadEvent, BadFile, BadReference, BadUrl
-from worker.domain.event_fields import object_of
+from worker.domain.catalog import checked_url
+from worker.domain.errors import BadAddress, BadEvent, BadReference, BadUrl
 from worker.services.addresses import checked_address
+from worker.services.import_columns import LEFT_OUT, STATUS, TOLD, check_said, naming
+from worker.services.import_json import is_json, read_objects
+from worker.services.import_reference import NULLS, reference_of
+from worker.services.import_rows import Row, read_table
+from worker.services.import_status import ZERO_DATE, Over, check_waits
+from worker.services.import_text import BadLine, Text, read_text
 from worker.store.requests import NewRequest
 
-COLUMNS: Final = (
-    "email",
-    "catalogItemId",
-    "appId",
-    "options",
-    "itemUrl",
-    "locale",
-    "createdDate",
-)
-REQUIRED: Final = COLUMNS[:2]
-JSONL_SUFFIXES: Final = (".jsonl", ".ndjson")
-MAX_LINE_BYTES: Final = 64 * 1024
-
+_TAB: Final = "\t"
 MAX_AHEAD: Final = timedelta(minutes=5)
 """How far a createdDate may be in the future, since clocks differ."""
 
-_BOM: Final = b"\xef\xbb\xbf"
-# A column name that is safe to show in an error. Any other text may be a customer's data.
-_NAME: Final = re.compile("[A-Za-z][A-Za-z_ ]{0,29}")
-# A simplified BCP 47 language tag, also with underscores as in Java.
-_LOCALE: Final = re.compile("[A-Za-z]{2,8}(?:[-_][A-Za-z0-9]{1,8}){0,3}")
+# A simplified BCP 47 language tag, also with underscores as in Java, and with a charset and variant as in POSIX.
+_LOCALE: Final = re.compile(
+    r"([A-Za-z]{2,8}(?:[-_][A-Za-z0-9]{1,8}){0,3})(?:\.[A-Za-z0-9-]{1,16})?(?:@[A-Za-z0-9]{1,16})?"
+)
+_NO_LOCALE: Final = re.compile(r"(?:C|POSIX)(?:\.[A-Za-z0-9-]{1,16})?")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+# Seconds or milliseconds since 1970, of the years 2001 to 2286.
+_UNIX_TIME: Final = re.compile(r"(\d{10})(?:\.\d+)?|(\d{10})\d{3}")
+# As Rails and Shopify write it: `2026-11-20 09:00:00 UTC`, `2026-11-20 09:00:00 -0500`.
+_ZONE: Final = re.compile(r" (UTC|GMT|Z|[+-]\d\d:?\d\d)$")
 
-_Line = tuple[int, bytes]
 _Fields = Mapping[str, object]
 _Clock = Callable[[], datetime]
 
@@ -55,161 +48,131 @@ class Rejected:
     reason: str
 
 
-class _Bad(Exception):
-    """The line is not valid. The text gives the reason."""
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A line about somebody who was told already, or does not want to be told any more."""
+
+    line: int
+
+
+Entry = NewRequest | Rejected | Skipped
+
+
+@dataclass(frozen=True, slots=True)
+class ImportFile:
+    """An import file as understood, and what is in it. The entries can be read once."""
+
+    form: str
+    """`CSV` with its separator, or `JSON`"""
+    columns: Sequence[tuple[str, str]]
+    """of CSV: the columns' own names, and ours, which are empty for columns that are left out"""
+    entries: Iterator[Entry]
+    _text: Text
+    _left_out: dict[str, None] = field(default_factory=dict)
+
+    @property
+    def charset(self) -> str:
+        """What the file is written in, as far as its beginning says."""
+        return self._text.charset
+
+    def remarks(self) -> Iterator[str]:
+        """Yields what the user should know of how the file was read, once it was read."""
+        decoder = self._text.decoder
+        if decoder.foreign:
+            yield (
+                f"read as Windows-1252, since they are not UTF-8: {decoder.foreign} lines, the first is line "
+                f"{decoder.first_foreign}; --charset says what the file is if that is wrong"
+            )
+        names = [*self._left_out, *(theirs for theirs, ours in self.columns if theirs and ours == LEFT_OUT)]
+        if names:
+            yield f"left out: {', '.join(map(_printable, names))}"
+
+
+def _printable(name: str) -> str:
+    return "".join(letter if letter.isprintable() else "?" for letter in name)
 
 
 def _now() -> datetime:
     return datetime.now(UTC)
 
 
-def read_requests(file: BinaryIO, name: str, clock: _Clock = _now) -> Iterator[NewRequest | Rejected]:
-    """Yields the requests of a file, in order. JSON lines are recognised by the file's name or first byte.
+def read_requests(file: BinaryIO, name: str, clock: _Clock = _now) -> Iterator[Entry]:
+    """Yields the requests of a file, in order. Raises BadFile, as `open_import` does."""
+    return open_import(file, name, clock=clock).entries
 
-    Raises BadFile if the header of a CSV file is missing or wrong.
+
+def open_import(
+    file: BinaryIO,
+    name: str,
+    names: Mapping[str, str] | None = None,
+    charset: str | None = None,
+    clock: _Clock = _now,
+) -> ImportFile:
+    """Finds out how a file is written. JSON is recognised by the file's name or first byte.
+
+    `names` maps column names of the file to ours (see `import_columns`), or column numbers, for a CSV file without a
+    header. `charset` is what the file is said to be written in.
+    Raises BadFile if the file is not text, or the header of a CSV file is missing or wrong.
     """
-    lines = _lines(file)
-    first = next(lines, (1, b""))[1].removeprefix(_BOM)
-    if name.lower().endswith(JSONL_SUFFIXES) or first.startswith(b"{"):
-        return _requests(chain([(1, first)], lines), _json_fields, clock)
-    return _requests(lines, _csv_reader(first), clock)
+    said = names or {}
+    ours_of = naming(said)
+    text = read_text(file, charset)
+    if is_json(text, name):
+        left_out: dict[str, None] = {}
+        return ImportFile("JSON", (), _entries(read_objects(text, ours_of, left_out), clock), text, left_out)
+    has_numbers = bool(said) and all(their.isdecimal() for their in said)
+    table = read_table(text, ours_of, list(said) if has_numbers else ())
+    check_said(said, table.header)
+    form = f"CSV, separated by {'tabs' if table.delimiter == _TAB else table.delimiter}"
+    return ImportFile(form, tuple(zip(table.header, table.columns, strict=True)), _entries(table.rows, clock), text)
 
 
 def checked_locale(raw: object) -> str | None:
-    """Returns a language tag like `de` or `de-AT`, or None if there is none. Raises BadReference."""
+    """Returns a language tag like `de` or `de-AT`, or None if there is none. Raises BadReference.
+
+    Of a POSIX locale like `de_DE.UTF-8` it is `de_DE`.
+    """
     if raw is None or raw == "":
         return None
-    if isinstance(raw, str) and _LOCALE.fullmatch(raw):
-        return raw
+    if isinstance(raw, str):
+        if found := _LOCALE.fullmatch(raw):
+            return found[1]
+        if _NO_LOCALE.fullmatch(raw):
+            return None
     raise BadReference("locale must be a language tag like de or de-AT")
 
 
-def _lines(file: BinaryIO) -> Iterator[_Line]:
-    """Yields every line with its number. A line that is too long is cut."""
-    number = 0
-    while line := file.readline(MAX_LINE_BYTES + 2):
-        number += 1
-        yield number, line.rstrip(b"\r\n")
-        rest = line
-        while len(rest) > MAX_LINE_BYTES and not rest.endswith(b"\n"):
-            rest = file.readline(MAX_LINE_BYTES + 2)
-
-
-def _requests(
-    lines: Iterator[_Line], read: Callable[[bytes], _Fields], clock: _Clock
-) -> Iterator[NewRequest | Rejected]:
-    for number, line in lines:
-        if not line:
-            continue
+def _entries(rows: Iterator[Row], clock: _Clock) -> Iterator[Entry]:
+    for number, fields in rows:
         try:
-            if len(line) > MAX_LINE_BYTES:
-                raise _Bad(f"is over {MAX_LINE_BYTES} bytes")
-            yield _request(read(line), clock)
-        except (_Bad, BadAddress, BadEvent, BadReference) as bad:
+            if isinstance(fields, BadLine):
+                raise fields
+            yield _request(fields, clock)
+        except (BadLine, BadAddress, BadEvent, BadReference) as bad:
             yield Rejected(number, str(bad))
-
-
-# --- parse a line into fields ---
-
-
-def _json_fields(line: bytes) -> _Fields:
-    fields = object_of("request", line) or {}
-    for name in fields:
-        if name not in COLUMNS:
-            raise _Bad(f"has an unknown field{_shown(name)}")
-    return fields
-
-
-def _csv_reader(header: bytes) -> Callable[[bytes], _Fields]:
-    """Returns a function that reads the lines below this header."""
-    # Spreadsheets write semicolons in locales where the comma is the decimal separator.
-    delimiter = ";" if header.count(b";") > header.count(b",") else ","
-    columns = _columns(header, delimiter)
-
-    def fields(line: bytes) -> _Fields:
-        cells = _cells(_decoded(line), delimiter)
-        if len(cells) != len(columns):
-            raise _Bad(f"has {len(cells)} columns, but the header has {len(columns)}")
-        return dict(zip(columns, cells, strict=True))
-
-    return fields
-
-
-def _columns(header: bytes, delimiter: str) -> Sequence[str]:
-    try:
-        columns = _cells(_decoded(header), delimiter)
-    except _Bad as bad:
-        raise BadFile(f"line 1 {bad}") from None
-    if not header.strip():
-        raise BadFile(f"line 1 must be a header with columns of {', '.join(COLUMNS)}")
-    for place, name in enumerate(columns):
-        if name not in COLUMNS:
-            raise BadFile(f"line 1: unknown column {place + 1}{_shown(name)}; the columns may be {', '.join(COLUMNS)}")
-        if name in columns[:place]:
-            raise BadFile(f"line 1: column {name} is there twice")
-    for name in REQUIRED:
-        if name not in columns:
-            raise BadFile(f"line 1: column {name} is missing")
-    return columns
-
-
-def _shown(name: str) -> str:
-    return f" ({name})" if _NAME.fullmatch(name) else ""
-
-
-def _decoded(line: bytes) -> str:
-    try:
-        return line.decode()
-    except UnicodeDecodeError:
-        raise _Bad("is not UTF-8") from None
-
-
-def _cells(line: str, delimiter: str) -> Sequence[str]:
-    """Returns the cells of one line. Lines are parsed one by one, so that an open quote affects no other line."""
-    if '"' not in line:
-        return [cell.strip(" \t") for cell in line.split(delimiter)]
-    try:
-        cells = next(csv.reader([line], delimiter=delimiter, skipinitialspace=True, strict=True))
-    except csv.Error:
-        raise _Bad("has a quote that is not closed on the same line, or not doubled") from None
-    return [cell.strip(" \t") for cell in cells]
-
-
-# --- make a request from fields ---
+        except Over:
+            yield Skipped(number)
 
 
 def _request(fields: _Fields, clock: _Clock) -> NewRequest:
-    email = fields.get("email")
+    if STATUS in fields or TOLD in fields:
+        check_waits(fields)
+    email = _given(fields, "email")
     if not email:
-        raise _Bad("email is missing")
+        raise BadLine("email is missing")
     return NewRequest(
         checked_address(email),
-        _reference(fields),
-        _item_url(fields.get("itemUrl")),
-        checked_locale(fields.get("locale")),
-        _created_date(fields.get("createdDate"), clock),
+        reference_of(fields),
+        _item_url(_given(fields, "itemUrl")),
+        checked_locale(_given(fields, "locale")),
+        _created_date(_given(fields, "createdDate"), clock),
     )
 
 
-def _reference(fields: _Fields) -> CatalogReference:
-    item_id, app_id = fields.get("catalogItemId"), fields.get("appId")
-    if item_id is None or item_id == "":
-        raise _Bad("catalogItemId is missing")
-    options = fields.get("options")
-    if isinstance(item_id, str) and isinstance(app_id, str | None) and isinstance(options, str | None):
-        # Long options are not cached: ten thousand texts of 60 KB would fill the memory.
-        read = _known_reference if len(options or "") <= MAX_OPTIONS_BYTES else _read_reference
-        return read(item_id, app_id or None, options or None)
-    return CatalogReference(item_of(item_id, app_id), canonical_options(options))
-
-
-def _read_reference(item_id: str, app_id: str | None, options: str | None) -> CatalogReference:
-    raw = object_of("options", options.encode(errors="replace")) if options else None
-    return CatalogReference(item_of(item_id, app_id), canonical_options(raw))
-
-
-# Many customers wait for few items.
-_known_reference: Final = lru_cache(maxsize=10_000)(_read_reference)
+def _given(fields: _Fields, name: str) -> object:
+    """Returns the value, or None if a program wrote that there is none."""
+    value = fields.get(name)
+    return None if not value or (isinstance(value, str) and value in NULLS) else value
 
 
 def _item_url(raw: object) -> str | None:
@@ -218,23 +181,35 @@ def _item_url(raw: object) -> str | None:
     try:
         return checked_url(raw)
     except BadUrl as bad:
-        raise _Bad(f"itemUrl {bad}") from None
+        raise BadLine(f"itemUrl {bad}") from None
 
 
 def _created_date(raw: object, clock: _Clock) -> datetime | None:
     if raw is None or raw == "":
         return None
-    if not isinstance(raw, str):
-        raise _Bad("createdDate must be text")
-    try:
-        created = datetime.fromisoformat(raw.upper())
-        if created.tzinfo is None:
-            raise _Bad("createdDate has no UTC offset")
-        created = created.astimezone(UTC)
-    except (ValueError, OverflowError):
-        raise _Bad("createdDate is not an ISO 8601 time") from None
+    created = _time(raw)
     if created < _EPOCH:
-        raise _Bad("createdDate is before 1970")
+        raise BadLine("createdDate is before 1970")
     if created > clock() + MAX_AHEAD:  # no event would be later than this, so the mail would never be sent
-        raise _Bad("createdDate is more than 5 minutes in the future")
+        raise BadLine("createdDate is more than 5 minutes in the future")
     return created
+
+
+def _time(raw: object) -> datetime:
+    """Reads a time in ISO 8601, or in seconds or milliseconds since 1970. Raises BadLine."""
+    text = str(raw) if isinstance(raw, int | float) else raw
+    if not isinstance(text, str):
+        raise BadLine("createdDate must be text")
+    if found := _UNIX_TIME.fullmatch(text):
+        return datetime.fromtimestamp(int(found[1] or found[2]), UTC)
+    if text is not raw:
+        raise BadLine("createdDate must be text, or a Unix time in seconds or milliseconds")
+    if text.startswith(ZERO_DATE):
+        raise BadLine("createdDate is the zero date of MySQL; leave it empty")
+    try:
+        created = datetime.fromisoformat(_ZONE.sub(lambda zone: "Z" if zone[1].isalpha() else zone[1], text.upper()))
+        if created.tzinfo is None:
+            raise BadLine("createdDate has no UTC offset")
+        return created.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise BadLine("createdDate is not an ISO 8601 time") from None

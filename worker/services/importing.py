@@ -1,16 +1,18 @@
-"""Imports many requests, a thousand per transaction."""
+"""Imports many requests, a thousand per transaction, or only tries to."""
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from worker.domain.errors import DatabaseAway
-from worker.services.import_file import Rejected
+from worker.services.import_file import Entry, Rejected, Skipped
 from worker.store import requests
 from worker.store.database import Database
 from worker.store.requests import NewRequest
 
 BATCH = 1000
+MOST_KEPT = 1_000_000
+"""How many different requests a trial remembers, so that its memory has a bound."""
 
 
 @dataclass(slots=True)
@@ -22,11 +24,13 @@ class Imported:
     """skipped: an equal request is unresolved or stands in the file too, or the line was imported before. Of equal
     requests the oldest createdDate counts"""
     rejected: int = 0
+    skipped: int = 0
+    """do not wait any more, says the file: told, failed, given up"""
 
 
 def import_requests(
     database: Database,
-    entries: Iterable[NewRequest | Rejected],
+    entries: Iterable[Entry],
     refuse: Callable[[Rejected], None],
 ) -> Imported:
     """Commits the valid requests in batches, and calls `refuse` with each rejected line.
@@ -35,14 +39,10 @@ def import_requests(
     """
     done = Imported()
 
-    def refused(line: Rejected) -> None:
-        done.rejected += 1
-        refuse(line)
-
     # The next batch is read while one is committed.
     under_way: Future[None] | None = None
     with ThreadPoolExecutor(1) as committer:
-        for batch in _batches(entries, refused):
+        for batch in _batches(entries, done, refuse):
             if under_way:
                 under_way.result()
             under_way = committer.submit(_commit, database, batch, done)
@@ -51,13 +51,36 @@ def import_requests(
     return done
 
 
+def try_import(database: Database, entries: Iterable[Entry], refuse: Callable[[Rejected], None]) -> Imported:
+    """Counts what `import_requests` would do, and writes nothing. Raises DatabaseAway.
+
+    After a million different requests it counts those that stand in the file twice as created.
+    """
+    done = Imported()
+    seen: set[int] = set()
+    for batch in _batches(entries, done, refuse):
+        for request, is_known in zip(batch, database.read(requests.known, batch), strict=True):
+            key = hash((request.email.lower(), request.reference))
+            if is_known or key in seen:
+                done.duplicate += 1
+                continue
+            done.created += 1
+            if len(seen) < MOST_KEPT:
+                seen.add(key)
+    return done
+
+
 def _batches(
-    entries: Iterable[NewRequest | Rejected], refuse: Callable[[Rejected], None]
+    entries: Iterable[Entry], done: Imported, refuse: Callable[[Rejected], None]
 ) -> Iterator[list[NewRequest]]:
     batch: list[NewRequest] = []
     for entry in entries:
         if isinstance(entry, Rejected):
+            done.rejected += 1
             refuse(entry)
+            continue
+        if isinstance(entry, Skipped):
+            done.skipped += 1
             continue
         batch.append(entry)
         if len(batch) == BATCH:

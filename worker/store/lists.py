@@ -5,7 +5,7 @@ these SQL conditions. Their aliases are `r` (request) and `w` (its waiting list)
 index each.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from functools import lru_cache
 from uuid import UUID
 
@@ -124,11 +124,11 @@ def drained(c: Connection, lists: Iterable[UUID]) -> None:
 def find_or_add(c: Connection, references: Iterable[CatalogReference]) -> dict[CatalogReference, UUID]:
     """Returns the waiting list of each reference. Adds missing lists, with their stock as the stock rows have it."""
     wanted = set(references)
-    found = _find(c, wanted)
+    found = find(c, wanted)
     missing = sorted(wanted - found.keys())
     if missing:
         _add(c, missing)
-        found |= _find(c, set(missing))
+        found |= find(c, missing)
     return found
 
 
@@ -170,7 +170,8 @@ def details_from_text(text: str | None) -> frozenset[str]:
     return frozenset(text.split()) if text else frozenset()
 
 
-def _find(c: Connection, wanted: set[CatalogReference]) -> dict[CatalogReference, UUID]:
+def find(c: Connection, wanted: Collection[CatalogReference]) -> dict[CatalogReference, UUID]:
+    """Returns the waiting lists of these references, as far as there are any."""
     keys = {(ref.item.app_id, ref.item.catalog_item_id, options_text(ref.options)): ref for ref in wanted}
     rows = [{"app": app, "item": item, "options": options} for app, item, options in keys]
     return {keys[row.app_id, row.catalog_item_id, row.options]: row.id for row in _FIND(c, rows=rows)}

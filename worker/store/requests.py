@@ -1,6 +1,6 @@
 """Creates, imports, deletes and reads requests, for storefronts and admins."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -64,6 +64,14 @@ _UNRESOLVED_OF = Sql(
     id="uuid",
 )
 
+_WAITING_PAIRS = Sql(
+    """SELECT contact_id, waiting_list_id FROM request
+    WHERE contact_id IN ROWS(contact_id uuid) AND status IN ('RECEIVED', 'PROCESSING')""",
+    contact_id="uuid",
+    waiting_list_id="uuid",
+)
+_EXISTING = Sql("SELECT id FROM request WHERE id IN ROWS(id uuid)", id="uuid")
+
 _KEY_AND_DATE = ("id", "list_id", "contact_id", "created")
 
 
@@ -120,6 +128,33 @@ def create(c: Connection, new: Sequence[NewRequest]) -> list[UUID]:
     if len(added) < len(rows):
         _make_older(c, [row for row in rows if row["is_dated"]])
     return added
+
+
+def known(c: Connection, new: Sequence[NewRequest]) -> list[bool]:
+    """Says of each request whether `create` would skip it because of one that is in the database. It only reads."""
+    waiting = lists.find(c, {request.reference for request in new})
+    addresses = {request.email.lower() for request in new}
+    contacts = {row.address: row.id for row in _CONTACTS(c, rows=[{"address": address} for address in addresses])}
+    unresolved_pairs = {
+        (row.contact_id, row.waiting_list_id)
+        for row in _WAITING_PAIRS(c, rows=[{"contact_id": id_} for id_ in contacts.values()])
+    }
+    keys = [_imported_id(request, contacts, waiting) for request in new]
+    imported = {row.id for row in _EXISTING(c, rows=[{"id": id_} for id_ in keys if id_])}
+    return [
+        id_ in imported or (contacts.get(request.email.lower()), waiting.get(request.reference)) in unresolved_pairs
+        for request, id_ in zip(new, keys, strict=True)
+    ]
+
+
+def _imported_id(
+    request: NewRequest, contacts: Mapping[str, UUID], waiting: Mapping[CatalogReference, UUID]
+) -> UUID | None:
+    """Returns the id that a request with a date has or will have, if its contact and waiting list are there."""
+    contact, waiting_list = contacts.get(request.email.lower()), waiting.get(request.reference)
+    if contact is None or waiting_list is None or request.created_date is None:
+        return None
+    return uuid7_of(request.created_date, contact, waiting_list)
 
 
 def _make_older(c: Connection, dated: Sequence[dict[str, object]]) -> None:

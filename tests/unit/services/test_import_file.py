@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from worker.domain.catalog import CatalogReference, item_of
 from worker.domain.errors import BadAddress, BadFile
 from worker.services.addresses import checked_address
-from worker.services.import_file import MAX_LINE_BYTES, Rejected, read_requests
+from worker.services.import_file import Entry, Rejected, read_requests
+from worker.services.import_text import MAX_LINE_BYTES
 from worker.store.requests import NewRequest
 
 HEADER = "email,catalogItemId,appId,options,itemUrl,locale,createdDate"
@@ -22,12 +23,12 @@ NOW = datetime(2026, 11, 23, 9, tzinfo=UTC)
 SECRET = "jane.secret@example.com"
 
 
-def read(content: str | bytes, name: str = "requests.csv") -> list[NewRequest | Rejected]:
+def read(content: str | bytes, name: str = "requests.csv") -> list[Entry]:
     data = content.encode() if isinstance(content, str) else content
     return list(read_requests(BytesIO(data), name, lambda: NOW))
 
 
-def only(content: str | bytes, name: str = "requests.csv") -> NewRequest | Rejected:
+def only(content: str | bytes, name: str = "requests.csv") -> Entry:
     [entry] = read(content, name)
     return entry
 
@@ -87,7 +88,12 @@ def test_empty_lines_are_passed_over_and_counted() -> None:
         ("email,catalogItemId,email", "column email is there twice"),
         (f"{SECRET},mug-1", "unknown column 1; .*"),
         ("", "must be a header with columns of .*"),
-        (b"email,catalogItemId,na\xefve", "is not UTF-8"),
+        (b"\xef\xbb\xbfemail,catalogItemId,na\xefve", "is not UTF-8"),
+        (
+            "email,product_id,sku",
+            r"columns 2 \(product_id\) and 3 \(sku\) may both be catalogItemId; choose with --map",
+        ),
+        ("email,catalogItemId,Colour", r"column 3 \(Colour\) may be an option; say --map THEIRS=option.NAME, or .*"),
         ('email,"catalogItemId', "has a quote .*"),
     ],
 )
@@ -124,8 +130,10 @@ def test_a_csv_file_without_a_line_has_no_header() -> None:
         (f"{SECRET},mug-1,,,,,2026-11-23T10:05:00.000001+01:00", "createdDate is more than 5 minutes in the future"),
         (f"{SECRET},mug-1,,,,,9999-12-31T23:59:59Z", "createdDate is more than 5 minutes in the future"),
         (f"{SECRET},mug-1", "has 2 columns, but the header has 7"),
-        (f'"{SECRET},mug-1,,,,,', "has a quote that is not closed on the same line, or not doubled"),
-        (SECRET.encode() + b",mug-\xe9,,,,,", "is not UTF-8"),
+        (f'"{SECRET},mug-1,,,,,', "has a quote that is not closed, or not doubled"),
+        (SECRET.encode() + b",mug-\xc3\xa9 mug-\xe9,,,,,", "is not UTF-8"),
+        (SECRET.encode() + b",mug-\x81,,,,,", "is not UTF-8, and not Windows-1252 either"),
+        (f"{SECRET},mug-1,,,,,,too many", "has 8 columns, but the header has 7"),
         (f"{SECRET},{'x' * MAX_LINE_BYTES},,,,,", f"is over {MAX_LINE_BYTES} bytes"),
     ],
 )
@@ -142,7 +150,7 @@ def test_a_clock_may_be_five_minutes_ahead_of_ours() -> None:
     "bad",
     [
         b'"jane@example.com,mug-1',
-        b"jane@example.com,mug-\xe9",
+        b"jane@example.com,mug-\x81",
         b"x" * (3 * MAX_LINE_BYTES),
         b'"jane@example.com\r',
         b"\x00",
@@ -183,8 +191,17 @@ def test_a_file_of_no_json_lines_is_an_empty_one() -> None:
         ('{"email": "jane.secret@example.com"', "request is not JSON: Expecting ',' delimiter at character 35"),
         ("[1]", "request must be a JSON object"),
         ('{"email": 1, "catalogItemId": "mug-1"}', "email must be text"),
-        ('{"email": "jane.secret@example.com", "catalogItemId": 1}', "catalogItemId must be text"),
-        ('{"email": "jane.secret@example.com", "itemURL": ""}', "has an unknown field (itemURL)"),
+        ('{"email": "jane.secret@example.com", "catalogItemId": true}', "catalogItemId must be text"),
+        ('{"email": "jane.secret@example.com", "catalogItemId": 1.5}', "catalogItemId has a fraction or an exponent"),
+        ('{"email": "jane.secret@example.com", "catalogItemId": 1.2e13}', "catalogItemId has a fraction"),
+        ('{"email": "jane.secret@example.com", "catalogItemId": "1", "appId": 1}', "appId must be text"),
+        ('{"email": "jane.secret@example.com", "thing": ""}', "has an unknown field (thing)"),
+        (
+            '{"email": "a@example.com", "sku": "1", "fit": "", "colour": "red"}',
+            "has an unknown field (colour) that may",
+        ),
+        ('{"email": "a@example.com", "E-Mail": "b@example.com"}', "catalogItemId is missing"),
+        ('{"sku": "1", "product_id": 2}', "names catalogItemId twice, with different values"),
         ('{"email": "jane.secret@example.com", "a@b": ""}', "has an unknown field"),
         ('{"email": "a@example.com", "catalogItemId": "1", "createdDate": 1}', "createdDate must be text"),
         ('{"email": "a@example.com", "catalogItemId": "1", "options": "\\ud800"}', "options is not JSON: .*"),

@@ -1,0 +1,216 @@
+"""Reads the rows of a CSV file as spreadsheets, databases and shops write them."""
+
+import csv
+import re
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, cast
+
+from worker.domain.errors import BadFile
+from worker.services.import_columns import COLUMNS, OPTION, REQUIRED, Naming, columns_of
+from worker.services.import_text import MAX_LINE_BYTES, BadLine, Line, Text
+
+Row = tuple[int, Mapping[str, object] | BadLine]
+"""The number of a row's first line, and the row's fields by our names, or the reason why it can't be read."""
+
+_DELIMITERS: Final = ",;\t|"
+_SEP_LINE: Final = re.compile(rb'"?sep=([^\r\n])"?[,;\t| ]*', re.IGNORECASE)
+BLANKS: Final = " \t\r\n"
+"""What is cut off at both ends of a value. Other blanks (as those of web pages) are damage."""
+_BLANK_ROW: Final = b' \t\r\n,;|"'
+_OPEN_QUOTE: Final = "has a quote that is not closed, or not doubled"
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A CSV file as understood, with its rows not read yet."""
+
+    delimiter: str
+    header: Sequence[str]
+    """the columns' own names; without a header their numbers"""
+    columns: Sequence[str]
+    """our names of the columns"""
+    rows: Iterator[Row]
+
+
+def read_table(text: Text, ours_of: Naming, numbers: Sequence[str] = ()) -> Table:
+    """Opens a CSV file. `numbers` are the numbers of columns that the user named: then the file has no header.
+
+    Raises BadFile if the header is missing or wrong.
+    """
+    lines = text.lines()
+    number, first = line = _first_row(lines)
+    said = None
+    if stated := _SEP_LINE.fullmatch(first.rstrip(b"\r\n")):
+        said = stated[1].decode("latin-1")
+        number, first = line = next(lines, (number + 1, b""))
+    try:
+        sample = text.decoder.text(line)
+        delimiter = said or max(_DELIMITERS, key=lambda each: _likeness(sample, each, ours_of))
+        reader = _Reader(text, lines, delimiter)
+        header = reader.cells(line)
+    except BadLine as bad:
+        raise BadFile(f"line {number} {bad}") from None
+    if numbers:
+        reader.put_back(line)
+        header = [str(place + 1) for place in range(max(len(header), *map(int, numbers)))]
+    elif not first.strip(_BLANK_ROW) or (number > 1 and not said and not _likeness(sample, delimiter, ours_of)[0]):
+        raise BadFile(f"line 1 must be a header with columns of {', '.join(COLUMNS)}")
+    columns = columns_of(header, ours_of, number)
+    reader.expect(columns)
+    return Table(delimiter, header, columns, reader.rows())
+
+
+def _first_row(lines: Iterator[Line]) -> Line:
+    """Returns the first line that is not blank."""
+    return next((line for line in lines if line[1].strip(_BLANK_ROW)), (1, b""))
+
+
+def _likeness(header: str, delimiter: str, ours_of: Naming) -> tuple[int, int]:
+    """Says how much a line looks like a header with this delimiter: by known names, then by columns."""
+    cells = [cell.strip(f'{BLANKS}"') for cell in header.split(delimiter)]
+    return sum(ours_of(cell) is not None for cell in cells if cell), len(cells)
+
+
+def _dialect(delimiter: str, escape: str | None = None) -> type[csv.Dialect]:
+    made = csv.reader((), delimiter=delimiter, escapechar=escape, skipinitialspace=True, strict=True).dialect
+    return cast("type[csv.Dialect]", made)  # the reader takes it as it is, which saves half of its time
+
+
+class _Reader:
+    """Reads rows. A quoted cell may go over several lines, but a quote that is left open affects no other line."""
+
+    def __init__(self, text: Text, lines: Iterator[Line], delimiter: str) -> None:
+        self._decoder = text.decoder
+        self._lines = lines
+        self._ahead: deque[Line] = deque()
+        self._delimiter = delimiter
+        self._columns: Sequence[str] = ()
+        self._required: Sequence[int] = ()
+        self._plain = _dialect(delimiter)
+        self._escaped = _dialect(delimiter, escape="\\")
+        null = rf'(?<![^"{re.escape(delimiter)}])\\N(?=["\r\n{re.escape(delimiter)}]|$)'
+        self._null = re.compile(null)
+
+    def put_back(self, *lines: Line) -> None:
+        """Makes these lines the next ones."""
+        self._ahead.extendleft(reversed(lines))
+
+    def expect(self, columns: Sequence[str]) -> None:
+        """Says what the rows below have."""
+        self._columns = columns
+        self._required = [columns.index(name) for name in REQUIRED]
+
+    def rows(self) -> Iterator[Row]:
+        """Yields the rows that are not blank."""
+        columns = self._columns
+        width = len(columns)
+        options = [(place, name.removeprefix(OPTION)) for place, name in enumerate(columns) if name.startswith(OPTION)]
+        for line in self._all_lines():
+            try:
+                cells = self.cells(line)
+                if len(cells) != width:
+                    cells = self._padded(cells, line)
+            except BadLine as bad:
+                yield line[0], bad
+                continue
+            if not (cells[0] or any(cells)):
+                continue
+            fields: dict[str, object] = dict(zip(columns, cells, strict=True))
+            if options:
+                fields[OPTION] = tuple((name, cells[place]) for place, name in options)
+            yield line[0], fields
+
+    def _all_lines(self) -> Iterator[Line]:
+        while True:
+            while self._ahead:
+                yield self._ahead.popleft()
+            for line in self._lines:
+                yield line
+                if self._ahead:
+                    break
+            else:
+                return
+
+    def cells(self, line: Line) -> list[str]:
+        """Returns the cells of the row that begins with this line. Raises BadLine."""
+        raw = line[1]
+        if len(raw) > MAX_LINE_BYTES and len(raw.rstrip(b"\r\n")) > MAX_LINE_BYTES:
+            raise BadLine(f"is over {MAX_LINE_BYTES} bytes")
+        text = raw.decode() if raw.isascii() else self._decoder.text(line)
+        if '"' not in text and "\\" not in text:
+            return [cell.strip(BLANKS) for cell in text.split(self._delimiter)]
+        found = self._parsed(text, self._plain)
+        if "\\" in text and (found is None or not self._fits(found, text)):
+            # MySQL and phpMyAdmin put a backslash before quotes, separators and line breaks.
+            found = self._parsed(self._null.sub("NULL", text), self._escaped) or found
+        if found is None:
+            raise BadLine(_OPEN_QUOTE)
+        return [_without_formula(cell.strip(BLANKS)) for cell in found]
+
+    def _fits(self, cells: Sequence[str], text: str) -> bool:
+        width = len(self._columns)
+        is_short = len(cells) < width and text.rstrip("\r\n").endswith("\\")
+        return not is_short and not any(cells[width:])
+
+    def _parsed(self, text: str, dialect: type[csv.Dialect]) -> list[str] | None:
+        """Parses a row that begins with `text`. Returns None, and reads no further, if a quote is left open."""
+        try:
+            return next(csv.reader((text,), dialect))
+        except csv.Error:  # perhaps the row goes on
+            pass
+        taken: list[Line] = []
+        more: list[str] = []
+        try:
+            cells = next(csv.reader(self._feed(text, taken, more), dialect))
+            if not self._has_swallowed(cells, more):
+                return cells
+        except csv.Error:
+            pass
+        self.put_back(*taken)
+        return None
+
+    def _feed(self, text: str, taken: list[Line], more: list[str]) -> Iterator[str]:
+        yield text
+        size = len(text)
+        while size <= MAX_LINE_BYTES:
+            line = self._ahead.popleft() if self._ahead else next(self._lines, None)
+            if line is None:
+                return
+            taken.append(line)
+            size += len(line[1])
+            try:
+                more.append(self._decoder.text(line))
+            except BadLine:
+                return
+            yield more[-1]
+
+    def _has_swallowed(self, cells: Sequence[str], more: Sequence[str]) -> bool:
+        """Whether a row of several lines has taken others into a quoted cell: the quote was left open."""
+        required = [cells[place] for place in self._required if place < len(cells)]
+        return bool(
+            (self._columns and any(cells[len(self._columns) :]))
+            or any("\n" in cell and self._delimiter in cell for cell in required)
+            or any(self._is_row(line) for line in more[:-1])
+        )
+
+    def _is_row(self, text: str) -> bool:
+        cells = text.split(self._delimiter)
+        return len(cells) == len(self._columns) and "@" in cells[self._required[0]]
+
+    def _padded(self, cells: list[str], line: Line) -> list[str]:
+        """Returns the cells as many as the header has. Raises BadLine if there are more, or the row may be cut off.
+
+        Excel leaves out the separators of empty cells at the end of a row.
+        """
+        width = len(self._columns)
+        is_cut = len(cells) < width and not line[1].endswith(b"\n") and any(cells)
+        if is_cut or any(cells[width:]):
+            raise BadLine(f"has {len(cells)} columns, but the header has {width}")
+        return [*cells[:width], *("" for _ in range(width - len(cells)))]
+
+
+def _without_formula(cell: str) -> str:
+    """Returns the text in `="00123"`, by which spreadsheets keep the zeros of an id."""
+    return cell[2:-1] if cell.startswith('="') and cell.endswith('"') and len(cell) > 2 else cell
