@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, BinaryIO, Final
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import typer
 
@@ -43,6 +44,9 @@ def import_(
         ),
     ] = None,
     charset: Annotated[str | None, typer.Option(help="The file's charset, like windows-1250 or shift_jis.")] = None,
+    timezone: Annotated[
+        str | None, typer.Option(help="That of dates without a UTC offset, like UTC or Europe/Berlin.")
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only show how the file is understood, and count.")
     ] = False,
@@ -64,9 +68,10 @@ def import_(
     from worker.services.importing import import_requests, try_import
 
     names = _names(maps or ())
+    zone = _zone(timezone) if timezone else None
     database = session.ready_parts().database
     with _opened(file) as lines:
-        found = open_import(lines, file.name, names, charset)
+        found = open_import(lines, file.name, names, charset, zone)
         if dry_run:
             first: list[NewRequest] = []
             done = try_import(database, _noting(found.entries, first), _refuse)
@@ -85,6 +90,13 @@ def _names(maps: Sequence[str]) -> Mapping[str, str]:
     if not all(theirs.strip() and equals for theirs, equals, _ in pairs):
         raise typer.BadParameter("--map must be THEIRS=OURS, like Ref=catalogItemId")
     return {theirs.strip(): ours for theirs, _, ours in pairs}
+
+
+def _zone(name: str) -> ZoneInfo:
+    try:
+        return ZoneInfo(name)
+    except (OSError, ValueError, ZoneInfoNotFoundError):
+        raise typer.BadParameter("--timezone must be a name like UTC or Europe/Berlin") from None
 
 
 def _opened(file: Path) -> AbstractContextManager[BinaryIO]:

@@ -13,6 +13,20 @@ _PLAIN: Final = re.compile(rf"(?=.{{1,64}}@)({_ATOM}(?:\.{_ATOM})*)@((?!.*--)(?:
 _PLAIN_LENGTH: Final = 200
 _SPECIAL: Final = frozenset({"arpa", "invalid", "local", "localhost", "onion", "test"})
 
+_WRONG: Final = (
+    ("it begins with mailto:", re.compile("^mailto:", re.IGNORECASE)),
+    ("it has several addresses", re.compile(r"@.*[,;\s].*@", re.DOTALL)),
+    ("its part before the @ is quoted", re.compile('^".*"@')),
+    ("it has a name beside the address", re.compile("[<>]")),
+    (
+        "it has an invisible character",
+        re.compile("[\xa0\xad\u180e\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\ufeff]"),
+    ),
+    ("it has a blank", re.compile(r"\s")),
+    ("it has a dot at a place where none may be", re.compile(r"^\.|\.\.|\.@|@\.|\.$")),
+)
+"""What programs do to addresses, in the order in which it is looked for."""
+
 
 def checked_address(raw: object) -> str:
     """Returns the address in normal form: Unicode NFC, with the domain in lower case and in Unicode.
@@ -38,5 +52,10 @@ def _validated(raw: str) -> str:
         # test_environment allows the reserved domain .test, as for MAIL_FROM. That is harmless.
         valid = validate_email(raw, check_deliverability=False, test_environment=True)
     except EmailNotValidError:
-        raise BadAddress("email is not a valid address") from None
+        raise BadAddress(f"email is not a valid address{_why(raw)}") from None
     return valid.normalized
+
+
+def _why(raw: str) -> str:
+    """Says what is wrong with a text that is no address, as far as it is something that programs often do."""
+    return next((f": {why}" for why, found in _WRONG if found.search(raw)), "")

@@ -7,7 +7,7 @@ be a customer's address. A line about somebody who does not wait any more become
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import BinaryIO, Final
 
 from worker.domain.catalog import checked_url
@@ -27,7 +27,7 @@ MAX_AHEAD: Final = timedelta(minutes=5)
 
 # A simplified BCP 47 language tag, also with underscores as in Java, and with a charset and variant as in POSIX.
 _LOCALE: Final = re.compile(
-    r"([A-Za-z]{2,8}(?:[-_][A-Za-z0-9]{1,8}){0,3})(?:\.[A-Za-z0-9-]{1,16})?(?:@[A-Za-z0-9]{1,16})?"
+    r"(?!POSIX)([A-Za-z]{2,8}(?:[-_][A-Za-z0-9]{1,8}){0,3})(?:\.[A-Za-z0-9-]{1,16})?(?:@[A-Za-z0-9]{1,16})?"
 )
 _NO_LOCALE: Final = re.compile(r"(?:C|POSIX)(?:\.[A-Za-z0-9-]{1,16})?")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -72,8 +72,9 @@ class ImportFile:
 
     @property
     def charset(self) -> str:
-        """What the file is written in, as far as its beginning says."""
-        return self._text.charset
+        """What the file is written in, as far as it was read."""
+        decoder = self._text.decoder
+        return "Windows-1252" if decoder.foreign and not decoder.is_utf8 else self._text.charset
 
     def remarks(self) -> Iterator[str]:
         """Yields what the user should know of how the file was read, once it was read."""
@@ -106,12 +107,13 @@ def open_import(
     name: str,
     names: Mapping[str, str] | None = None,
     charset: str | None = None,
+    zone: tzinfo | None = None,
     clock: _Clock = _now,
 ) -> ImportFile:
     """Finds out how a file is written. JSON is recognised by the file's name or first byte.
 
     `names` maps column names of the file to ours (see `import_columns`), or column numbers, for a CSV file without a
-    header. `charset` is what the file is said to be written in.
+    header. `charset` is what the file is said to be written in, and `zone` is that of dates without an offset.
     Raises BadFile if the file is not text, or the header of a CSV file is missing or wrong.
     """
     said = names or {}
@@ -119,12 +121,14 @@ def open_import(
     text = read_text(file, charset)
     if is_json(text, name):
         left_out: dict[str, None] = {}
-        return ImportFile("JSON", (), _entries(read_objects(text, ours_of, left_out), clock), text, left_out)
+        return ImportFile("JSON", (), _entries(read_objects(text, ours_of, left_out), zone, clock), text, left_out)
     has_numbers = bool(said) and all(their.isdecimal() for their in said)
     table = read_table(text, ours_of, list(said) if has_numbers else ())
     check_said(said, table.header)
     form = f"CSV, separated by {'tabs' if table.delimiter == _TAB else table.delimiter}"
-    return ImportFile(form, tuple(zip(table.header, table.columns, strict=True)), _entries(table.rows, clock), text)
+    return ImportFile(
+        form, tuple(zip(table.header, table.columns, strict=True)), _entries(table.rows, zone, clock), text
+    )
 
 
 def checked_locale(raw: object) -> str | None:
@@ -142,52 +146,48 @@ def checked_locale(raw: object) -> str | None:
     raise BadReference("locale must be a language tag like de or de-AT")
 
 
-def _entries(rows: Iterator[Row], clock: _Clock) -> Iterator[Entry]:
+def _entries(rows: Iterator[Row], zone: tzinfo | None, clock: _Clock) -> Iterator[Entry]:
     for number, fields in rows:
         try:
             if isinstance(fields, BadLine):
                 raise fields
-            yield _request(fields, clock)
+            yield _request(fields, zone, clock)
         except (BadLine, BadAddress, BadEvent, BadReference) as bad:
             yield Rejected(number, str(bad))
         except Over:
             yield Skipped(number)
 
 
-def _request(fields: _Fields, clock: _Clock) -> NewRequest:
+def _request(fields: _Fields, zone: tzinfo | None, clock: _Clock) -> NewRequest:
     if STATUS in fields or TOLD in fields:
         check_waits(fields)
-    email = _given(fields, "email")
-    if not email:
+    email, url, locale = fields.get("email"), fields.get("itemUrl"), fields.get("locale")
+    date = fields.get("createdDate")
+    if _is_null(email):
         raise BadLine("email is missing")
     return NewRequest(
         checked_address(email),
         reference_of(fields),
-        _item_url(_given(fields, "itemUrl")),
-        checked_locale(_given(fields, "locale")),
-        _created_date(_given(fields, "createdDate"), clock),
+        _item_url(url) if url and not _is_null(url) else None,
+        checked_locale(locale) if locale and not _is_null(locale) else None,
+        _created_date(date, zone, clock) if date and not _is_null(date) else None,
     )
 
 
-def _given(fields: _Fields, name: str) -> object:
-    """Returns the value, or None if a program wrote that there is none."""
-    value = fields.get(name)
-    return None if not value or (isinstance(value, str) and value in NULLS) else value
+def _is_null(value: object) -> bool:
+    """Whether a program wrote that there is no value."""
+    return value is None or (isinstance(value, str) and value in NULLS)
 
 
-def _item_url(raw: object) -> str | None:
-    if raw is None or raw == "":
-        return None
+def _item_url(raw: object) -> str:
     try:
         return checked_url(raw)
     except BadUrl as bad:
         raise BadLine(f"itemUrl {bad}") from None
 
 
-def _created_date(raw: object, clock: _Clock) -> datetime | None:
-    if raw is None or raw == "":
-        return None
-    created = _time(raw)
+def _created_date(raw: object, zone: tzinfo | None, clock: _Clock) -> datetime:
+    created = _time(raw, zone)
     if created < _EPOCH:
         raise BadLine("createdDate is before 1970")
     if created > clock() + MAX_AHEAD:  # no event would be later than this, so the mail would never be sent
@@ -195,7 +195,7 @@ def _created_date(raw: object, clock: _Clock) -> datetime | None:
     return created
 
 
-def _time(raw: object) -> datetime:
+def _time(raw: object, zone: tzinfo | None) -> datetime:
     """Reads a time in ISO 8601, or in seconds or milliseconds since 1970. Raises BadLine."""
     text = str(raw) if isinstance(raw, int | float) else raw
     if not isinstance(text, str):
@@ -209,7 +209,9 @@ def _time(raw: object) -> datetime:
     try:
         created = datetime.fromisoformat(_ZONE.sub(lambda zone: "Z" if zone[1].isalpha() else zone[1], text.upper()))
         if created.tzinfo is None:
-            raise BadLine("createdDate has no UTC offset")
+            if zone is None:
+                raise BadLine("createdDate has no UTC offset")
+            created = created.replace(tzinfo=zone)
         return created.astimezone(UTC)
     except (ValueError, OverflowError):
         raise BadLine("createdDate is not an ISO 8601 time") from None

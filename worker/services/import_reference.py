@@ -11,7 +11,7 @@ from itertools import chain
 from typing import Any, Final
 from unicodedata import category
 
-from worker.domain.catalog import MAX_OPTIONS_BYTES, CatalogReference, canonical_options, item_of
+from worker.domain.catalog import MAX_OPTIONS_BYTES, CatalogReference, Options, canonical_options, item_of
 from worker.domain.errors import BadEvent
 from worker.domain.event_fields import object_of
 from worker.services.import_columns import OPTION, VARIANT
@@ -24,6 +24,8 @@ NULLS: Final = frozenset(
 _NO_OPTION: Final = frozenset({"", "NULL", "null", "\\N"})
 
 _SPREADSHEET_ERROR: Final = re.compile(r"#(?:N/A|NV|[A-ZÀ-Ü]+(?:/0)?[!?])|#{3,}")
+_SUSPECT: Final = re.compile(r"[=#].*|[+-]?\d[\d.,]*(?:[eE][+-]?\d+)?", re.DOTALL)
+"""A cheap first check: what is ASCII and does not match has none of the damages below."""
 _SCIENTIFIC: Final = re.compile(r"[+-]?\d+(?:[.,]\d+[eE][+-]?|[eE][+-])\d+")
 _DECIMAL: Final = re.compile(r"\d+[.,]0+")
 _ROUNDED: Final = re.compile(r"[1-9]\d{14}0{3,}")
@@ -32,7 +34,7 @@ _INVISIBLE: Final = frozenset({"Cf", "Zs", "Co", "Cn"})
 _FILLERS: Final = re.compile("[\u034f\u115f\u1160\u3164\uffa0\ufe00-\ufe0f]")
 _EMPTY_LIST: Final = re.compile(r"\[\s*\]")
 _ESCAPED: Final = re.compile(r"\\(.)", re.DOTALL)
-_UNESCAPED: Final[Mapping[str, str]] = {"n": "\n", "r": "\r", "t": "\t"}
+_UNESCAPED: Final[Mapping[str, str]] = {"n": "\n", "r": "\r", "t": "\t", "u": "\\u"}
 
 _Single = tuple[tuple[str, str], ...]
 """Options that have a column or field of their own."""
@@ -71,12 +73,10 @@ def _reference(item_id: str, app_id: str | None, options: object, single: _Singl
     if app_id and app_id in NULLS:  # empty it would choose the default, which nobody said
         raise BadLine("appId is NULL; it must be the id of the catalog's app, or empty for Wix Stores")
     _check_id("catalogItemId", item_id)
-    _check_id("appId", app_id or "")
-    found = canonical_options(_merged(_parsed(options), single))
-    for name, value in found:
-        _check_damage("options", name)
-        (_check_id if name == VARIANT else _check_damage)("options", value)
-    return CatalogReference(item_of(item_id, app_id or None), found)
+    if app_id:
+        _check_id("appId", app_id)
+    item = item_of(item_id, app_id or None)
+    return CatalogReference(item, _options(options, single) if options or single else ())
 
 
 # Many customers wait for few items.
@@ -84,6 +84,14 @@ _known_reference: Final = lru_cache(maxsize=10_000)(_reference)
 
 
 # --- options ---
+
+
+def _options(raw: object, single: _Single) -> Options:
+    found = canonical_options(_merged(_parsed(raw), single))
+    for name, value in found:
+        _check_damage("options", name)
+        (_check_id if name == VARIANT else _check_damage)("options", value)
+    return found
 
 
 def _parsed(raw: object) -> Mapping[str, object]:
@@ -125,6 +133,8 @@ def _merged(options: Mapping[str, object], single: _Single) -> Mapping[str, obje
 
 def _check_id(field: str, text: str) -> None:
     """Raises BadLine if a program on the way has changed an id."""
+    if text.isascii() and not _SUSPECT.fullmatch(text):
+        return
     if _SCIENTIFIC.fullmatch(text):
         raise BadLine(f"{field} is in scientific notation: a spreadsheet has rounded it; format the column as text")
     if _DECIMAL.fullmatch(text):

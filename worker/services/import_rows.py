@@ -19,6 +19,7 @@ _SEP_LINE: Final = re.compile(rb'"?sep=([^\r\n])"?[,;\t| ]*', re.IGNORECASE)
 BLANKS: Final = " \t\r\n"
 """What is cut off at both ends of a value. Other blanks (as those of web pages) are damage."""
 _BLANK_ROW: Final = b' \t\r\n,;|"'
+_JSON_ESCAPE: Final = re.compile(r"(?<!\\)\\u(?=[0-9A-Fa-f]{4})")
 _OPEN_QUOTE: Final = "has a quote that is not closed, or not doubled"
 
 
@@ -90,8 +91,8 @@ class _Reader:
         self._required: Sequence[int] = ()
         self._plain = _dialect(delimiter)
         self._escaped = _dialect(delimiter, escape="\\")
-        null = rf'(?<![^"{re.escape(delimiter)}])\\N(?=["\r\n{re.escape(delimiter)}]|$)'
-        self._null = re.compile(null)
+        edge = f'"{re.escape(delimiter)}'
+        self._null = re.compile(rf"(?<![^{edge}])\\N(?=[{edge}\r\n]|$)")
 
     def put_back(self, *lines: Line) -> None:
         """Makes these lines the next ones."""
@@ -107,7 +108,7 @@ class _Reader:
         columns = self._columns
         width = len(columns)
         options = [(place, name.removeprefix(OPTION)) for place, name in enumerate(columns) if name.startswith(OPTION)]
-        for line in self._all_lines():
+        while line := self._next():
             try:
                 cells = self.cells(line)
                 if len(cells) != width:
@@ -115,23 +116,14 @@ class _Reader:
             except BadLine as bad:
                 yield line[0], bad
                 continue
-            if not (cells[0] or any(cells)):
-                continue
-            fields: dict[str, object] = dict(zip(columns, cells, strict=True))
-            if options:
-                fields[OPTION] = tuple((name, cells[place]) for place, name in options)
-            yield line[0], fields
+            if cells[0] or any(cells):
+                fields: dict[str, object] = dict(zip(columns, cells, strict=True))
+                if options:
+                    fields[OPTION] = tuple([(name, cells[place]) for place, name in options])
+                yield line[0], fields
 
-    def _all_lines(self) -> Iterator[Line]:
-        while True:
-            while self._ahead:
-                yield self._ahead.popleft()
-            for line in self._lines:
-                yield line
-                if self._ahead:
-                    break
-            else:
-                return
+    def _next(self) -> Line | None:
+        return self._ahead.popleft() if self._ahead else next(self._lines, None)
 
     def cells(self, line: Line) -> list[str]:
         """Returns the cells of the row that begins with this line. Raises BadLine."""
@@ -144,10 +136,11 @@ class _Reader:
         found = self._parsed(text, self._plain)
         if "\\" in text and (found is None or not self._fits(found, text)):
             # MySQL and phpMyAdmin put a backslash before quotes, separators and line breaks.
-            found = self._parsed(self._null.sub("NULL", text), self._escaped) or found
+            found = self._parsed(text, self._escaped) or found
         if found is None:
             raise BadLine(_OPEN_QUOTE)
-        return [_without_formula(cell.strip(BLANKS)) for cell in found]
+        cells = [cell.strip(BLANKS) for cell in found]
+        return [_without_formula(cell) for cell in cells] if '="' in text else cells
 
     def _fits(self, cells: Sequence[str], text: str) -> bool:
         width = len(self._columns)
@@ -156,14 +149,15 @@ class _Reader:
 
     def _parsed(self, text: str, dialect: type[csv.Dialect]) -> list[str] | None:
         """Parses a row that begins with `text`. Returns None, and reads no further, if a quote is left open."""
+        prepared = self._without_nulls if dialect is self._escaped else str
         try:
-            return next(csv.reader((text,), dialect))
+            return next(csv.reader((prepared(text),), dialect))
         except csv.Error:  # perhaps the row goes on
             pass
         taken: list[Line] = []
         more: list[str] = []
         try:
-            cells = next(csv.reader(self._feed(text, taken, more), dialect))
+            cells = next(csv.reader(map(prepared, self._feed(text, taken, more)), dialect))
             if not self._has_swallowed(cells, more):
                 return cells
         except csv.Error:
@@ -171,11 +165,15 @@ class _Reader:
         self.put_back(*taken)
         return None
 
+    def _without_nulls(self, text: str) -> str:
+        """Returns a line whose backslashes can be taken away: one for NULL and those of JSON are kept."""
+        return _JSON_ESCAPE.sub(r"\\\\u", self._null.sub("NULL", text))
+
     def _feed(self, text: str, taken: list[Line], more: list[str]) -> Iterator[str]:
         yield text
         size = len(text)
         while size <= MAX_LINE_BYTES:
-            line = self._ahead.popleft() if self._ahead else next(self._lines, None)
+            line = self._next()
             if line is None:
                 return
             taken.append(line)

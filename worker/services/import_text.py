@@ -62,6 +62,7 @@ class Decoder:
     """the file is known to be UTF-8: other lines are damaged"""
     foreign: int = 0
     first_foreign: int = 0
+    last_foreign: int = 0
 
     def text(self, line: Line) -> str:
         """Returns the line's text. Raises BadLine if it is neither UTF-8 nor, where that may be, Windows-1252."""
@@ -80,8 +81,10 @@ class Decoder:
             text = line.decode("windows-1252")
         except UnicodeDecodeError:
             raise BadLine("is not UTF-8, and not Windows-1252 either") from None
-        self.foreign += 1
-        self.first_foreign = self.first_foreign or number
+        if number > self.last_foreign:  # a line may be read again
+            self.foreign += 1
+            self.first_foreign = self.first_foreign or number
+            self.last_foreign = number
         return text
 
 
@@ -120,6 +123,8 @@ def read_text(file: BinaryIO, charset: str | None = None) -> Text:
     is_sure = charset is not None or found != "UTF-8" or first.startswith(codecs.BOM_UTF8)
     if found != "UTF-8":
         first, pieces = _peeked(_in_utf8(pieces, found))
+    if b"\0" in first:
+        raise BadFile("the file is no text: it has NUL bytes")
     if first.startswith(codecs.BOM_UTF8):
         next(pieces)
         first = first.removeprefix(codecs.BOM_UTF8)

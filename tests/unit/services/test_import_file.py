@@ -114,7 +114,7 @@ def test_a_csv_file_without_a_line_has_no_header() -> None:
     [
         (",mug-1,,,,,", "email is missing"),
         (f"{SECRET},,,,,,", "catalogItemId is missing"),
-        (f"{SECRET}.,mug-1,,,,,", "email is not a valid address"),
+        (f"{SECRET}.,mug-1,,,,,", "email is not a valid address: it has a dot at a place where none may be"),
         (f"{SECRET},{'x' * 37},,,,,", "catalogItemId must have 1 to 36 characters"),
         (f"{SECRET},mug\x01,,,,,", "catalogItemId has a control character"),
         (f"{SECRET},mug-1,,size,,,", "options is not JSON: Expecting value at character 0"),
