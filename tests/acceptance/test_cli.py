@@ -85,6 +85,39 @@ def test_bad_lines_of_an_import_are_named_and_the_good_ones_kept(program: Stockb
     assert len(program.requests()) == 3
 
 
+def test_a_dry_run_shows_how_a_file_is_understood_and_writes_nothing(program: Stockbell, tmp_path: Path) -> None:
+    file = tmp_path / "export.csv"
+    file.write_bytes("E-Mail;Art;Größe;Telefon\r\njane@example.com;mug-1;L;1\r\nnobody;mug-1;L;2\r\n".encode("cp1252"))
+    said = ("import", str(file), "--map", "Art=catalogItemId", "--map", "Größe=option.Size")
+    answer = program.run(*said, "--dry-run")
+    assert answer.returncode == 1
+    assert answer.stdout.splitlines() == [
+        "CSV, separated by ;, Windows-1252",
+        "  column 1  'E-Mail' is email",
+        "  column 2  'Art' is catalogItemId",
+        "  column 3  'Größe' is option.Size",
+        "  column 4  'Telefon' is left out",
+        "  email: jane@example.com  item: mug-1 Size=L",
+        "created: 1, duplicate: 0, rejected: 1 (dry run: nothing was written)",
+    ]
+    refusal, charset, left_out = answer.stderr.splitlines()
+    assert refusal == "line 3: email has no @"
+    assert "read as Windows-1252" in charset
+    assert left_out == "stockbell: left out: Telefon"
+    as_json = json.loads(program.run(*said, "--dry-run", "--json").stdout)
+    assert as_json["first"] == [{"email": "jane@example.com", "item": "mug-1 Size=L"}]
+    assert as_json["dryRun"]
+    assert program.requests() == []
+    assert json.loads(program.run(*said, "--json").stdout) == {"created": 1, "duplicate": 0, "rejected": 1}
+
+
+def test_an_export_can_be_imported_again_and_makes_nobody_wait_who_was_told(program: Stockbell) -> None:
+    waits = done(program.run("requests", "create", "jane@example.com", "mug-1", "--json"))
+    told = {**json.loads(waits), "email": "joe@example.com", "status": "NOTIFICATION_SENT"}
+    answer = program.run("import", "-", text=f"{waits}{json.dumps(told)}\n")
+    assert done(answer) == "created: 0, duplicate: 1, rejected: 0, skipped: 1\n"
+
+
 def test_an_event_is_published_only_if_it_can_be_understood(program: Stockbell, redis_server: RedisServer) -> None:
     published = done(program.run("publish", "mug-1", "--quantity", "3", "--option", "size=L", "--name", "Blue mug"))
     with redis_server.client() as client:

@@ -6,7 +6,7 @@ import sys
 import tracemalloc
 from collections.abc import Callable, Iterator
 from io import BytesIO
-from itertools import repeat
+from itertools import chain, repeat
 from typing import Any, Final
 
 import pytest
@@ -127,8 +127,10 @@ class Endless(BytesIO):
         b"customer%d@example.com,mug-1," + b" " * 60_000 + b"{}\n",
         b"x" * 200_000 + b"\n",
         b'"' * 60_000 + b"\n",
+        b'customer%d@example.com,mug-1,"open' + b"x" * 60_000 + b"\n\n",
+        b'customer%d@example.com,mug-1,"' + b"\n" * 60_000 + b'"\n',
     ],
-    ids=["plain", "options", "blanks", "too long", "quotes"],
+    ids=["plain", "options", "blanks", "too long", "quotes", "open quotes", "line breaks"],
 )
 def test_a_long_file_takes_no_more_memory_than_a_short_one(line: bytes) -> None:
     def lines() -> Iterator[bytes]:
@@ -139,6 +141,16 @@ def test_a_long_file_takes_no_more_memory_than_a_short_one(line: bytes) -> None:
     def read(_data: bytes) -> None:
         for _ in read_requests(Endless(lines()), "requests.csv", lambda: NOW):
             pass
+
+    _, peak = work(read, b"")
+    assert peak < 30 * MAX_LINE_BYTES
+
+
+def test_an_array_that_never_ends_takes_no_more_memory() -> None:
+    def read(_data: bytes) -> None:
+        pieces = Endless(chain([b"[{"], repeat(b'"x": "' + b"x" * MAX_LINE_BYTES, 400)))
+        [entry] = read_requests(pieces, "requests.json", lambda: NOW)
+        assert entry == Rejected(1, f"is over {MAX_LINE_BYTES} bytes")
 
     _, peak = work(read, b"")
     assert peak < 30 * MAX_LINE_BYTES

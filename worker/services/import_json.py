@@ -92,8 +92,8 @@ def _leave_out(unknown: list[str], found: Mapping[str, object], left_out: dict[s
 def _objects(pieces: Iterator[bytes]) -> Iterator[Line]:
     """Yields the objects of a JSON array, or those that follow each other, with the number of the line they begin on.
 
-    What else stands between them is yielded, too, and is no object. A text ends at the line's end at the latest, since
-    JSON has no line breaks in it: so a quote too many does not hide the objects behind it.
+    What else stands between them is yielded, too, and is no object. An object with a quote that is left open ends with
+    its line, since JSON has no line breaks in texts: so it hides no other.
     """
     line = began = 1
     depth = base = at = 0  # brackets that are open, those around all objects, and where to read on
@@ -105,8 +105,9 @@ def _objects(pieces: Iterator[bytes]) -> Iterator[Line]:
             mark, at = found[0], found.end()
             end = None
             if mark == b"\n":
+                if is_inside:
+                    is_inside, depth, end = False, base, at
                 line += 1
-                is_inside = False
             elif mark == b"\\":
                 at += 1
             elif mark == b'"':

@@ -19,7 +19,7 @@ from worker.domain.verdicts import Tries
 from worker.models import Contact, Status
 from worker.queue.bell import Bell, celery_app
 from worker.services import importing, requests, verbs
-from worker.services.import_file import Rejected, read_requests
+from worker.services.import_file import Entry, Rejected, read_requests
 from worker.services.importing import Imported, import_requests
 from worker.services.schema_check import check_schema
 from worker.services.status import read_status
@@ -94,10 +94,13 @@ def fail(shop: Shop, number: int = 1, code: FailureCode = FailureCode.RECIPIENT_
     return [claim.id for claim in held]
 
 
+def entries_of(*lines: str) -> Iterator[Entry]:
+    return read_requests(BytesIO("\n".join(lines).encode()), "requests.csv")
+
+
 def import_lines(shop: Shop, *lines: str) -> tuple[Imported, list[Rejected]]:
     refused: list[Rejected] = []
-    file = BytesIO("\n".join(lines).encode())
-    return import_requests(shop.database, read_requests(file, "requests.csv"), refused.append), refused
+    return import_requests(shop.database, entries_of(*lines), refused.append), refused
 
 
 # Import
@@ -123,6 +126,33 @@ def test_an_import_may_be_repeated(shop: Shop, small_chunks: None) -> None:
     lines = ["email,catalogItemId", *(f"customer{number}@example.com,mug-1" for number in range(5))]
     assert import_lines(shop, *lines)[0] == Imported(created=5)
     assert import_lines(shop, *lines)[0] == Imported(duplicate=5)
+
+
+@pytest.mark.parametrize("batch", [1, 1000])
+def test_a_trial_counts_what_the_import_then_does_and_writes_nothing(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, batch: int
+) -> None:
+    monkeypatch.setattr(importing, "BATCH", batch)
+    shop.sign_up(MUG, "known@example.com")
+    import_lines(shop, "email,sku,createdDate", "told@example.com,mug-1,2020-01-01T00:00:00Z")
+    shop.change("UPDATE request SET status = 'NOTIFICATION_SENT' WHERE email = 'told@example.com'")
+    lines = (
+        "email,sku,createdDate,status",
+        "Known@example.com,mug-1,2019-01-01T00:00:00Z,",
+        "known@example.com,new-item,2019-01-01T00:00:00Z,",
+        "told@example.com,mug-1,2020-01-01T00:00:00Z,",
+        "told@example.com,mug-1,2021-01-01T00:00:00Z,",
+        "new@example.com,mug-1,,waiting",
+        "New@example.com,mug-1,,waiting",
+        "old@example.com,mug-1,,sent",
+        "nobody,mug-1,,",
+    )
+    before = shop.rows()
+    refused: list[Rejected] = []
+    tried = importing.try_import(shop.database, entries_of(*lines), refused.append)
+    assert shop.rows() == before
+    assert tried == Imported(created=3, duplicate=3, rejected=1, skipped=1)
+    assert import_lines(shop, *lines) == (tried, refused)
 
 
 HISTORY = (

@@ -26,7 +26,7 @@ COMMANDS = {
     "listen": [],
     "work": ["--concurrency", "-c"],
     "schedule": [],
-    "import": ["--json"],
+    "import": ["--map", "--charset", "--timezone", "--dry-run", "--json"],
     "publish": [
         "--app-id",
         "--option",
@@ -120,6 +120,8 @@ def test_the_version_is_that_of_the_package() -> None:
         "explain-reply 250",
         "explain-reply 550 --stage later",
         "import",
+        "import x.csv --map email",
+        "import x.csv --timezone Mars",
         "no-such-command",
     ],
 )
