@@ -122,8 +122,7 @@ def open_import(
     if is_json(text, name):
         left_out: dict[str, None] = {}
         return ImportFile("JSON", (), _entries(read_objects(text, ours_of, left_out), zone, clock), text, left_out)
-    has_numbers = bool(said) and all(their.isdecimal() for their in said)
-    table = read_table(text, ours_of, list(said) if has_numbers else ())
+    table = read_table(text, ours_of, is_headless=bool(said) and all(theirs.isdecimal() for theirs in said))
     check_said(said, table.header)
     form = f"CSV, separated by {'tabs' if table.delimiter == _TAB else table.delimiter}"
     return ImportFile(

@@ -24,9 +24,11 @@ NULLS: Final = frozenset(
 _NO_OPTION: Final = frozenset({"", "NULL", "null", "\\N"})
 
 _SPREADSHEET_ERROR: Final = re.compile(r"#(?:N/A|NV|[A-ZÀ-Ü]+(?:/0)?[!?])|#{3,}")
-_SUSPECT: Final = re.compile(r"[=#].*|[+-]?\d[\d.,]*(?:[eE][+-]?\d+)?", re.DOTALL)
+_SUSPECT: Final = re.compile(r"[=#'].*|[+-]?\d[\d.,]*(?:[eE][+-]?\d+)?", re.DOTALL)
 """A cheap first check: what is ASCII and does not match has none of the damages below."""
 _SCIENTIFIC: Final = re.compile(r"[+-]?\d+(?:[.,]\d+[eE][+-]?|[eE][+-])\d+")
+_GROUPED: Final = re.compile(r"\d{1,3}(?:,\d{3})+")
+_MARKED: Final = re.compile(r"'[\d=+@-].*", re.DOTALL)
 _DECIMAL: Final = re.compile(r"\d+[.,]0+")
 _ROUNDED: Final = re.compile(r"[1-9]\d{14}0{3,}")
 # Format characters, blanks of other widths, fillers, variation selectors, private and unassigned characters.
@@ -141,6 +143,12 @@ def _check_id(field: str, text: str) -> None:
         raise BadLine(f"{field} ends in .0: a program took it for a number; format the column as text")
     if _ROUNDED.fullmatch(text):
         raise BadLine(f"{field} ends in zeros after 15 digits: a spreadsheet has rounded it; format the column as text")
+    if _GROUPED.fullmatch(text):
+        raise BadLine(
+            f"{field} has commas between its digits: a program took it for a number; format the column as text"
+        )
+    if _MARKED.fullmatch(text):
+        raise BadLine(f"{field} begins with the apostrophe by which spreadsheets mark text")
     if text.startswith("="):
         raise BadLine(f"{field} is a formula of a spreadsheet")
     _check_damage(field, text)

@@ -3,8 +3,9 @@
 import csv
 import re
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, cast
 
 from worker.domain.errors import BadFile
@@ -15,7 +16,8 @@ Row = tuple[int, Mapping[str, object] | BadLine]
 """The number of a row's first line, and the row's fields by our names, or the reason why it can't be read."""
 
 _DELIMITERS: Final = ",;\t|"
-_SEP_LINE: Final = re.compile(rb'"?sep=([^\r\n])"?[,;\t| ]*', re.IGNORECASE)
+_ADDRESS: Final = re.compile(r'[^@\s",;|]+@[^@\s",;|]+')
+_SEP_LINE: Final = re.compile(rb'"?sep=([,;\t|:^~])"?[,;\t| ]*', re.IGNORECASE)
 BLANKS: Final = " \t\r\n"
 """What is cut off at both ends of a value. Other blanks (as those of web pages) are damage."""
 _BLANK_ROW: Final = b' \t\r\n,;|"'
@@ -35,8 +37,8 @@ class Table:
     rows: Iterator[Row]
 
 
-def read_table(text: Text, ours_of: Naming, numbers: Sequence[str] = ()) -> Table:
-    """Opens a CSV file. `numbers` are the numbers of columns that the user named: then the file has no header.
+def read_table(text: Text, ours_of: Naming, *, is_headless: bool = False) -> Table:
+    """Opens a CSV file. If it has no header, the names of its columns are their numbers.
 
     Raises BadFile if the header is missing or wrong.
     """
@@ -44,19 +46,21 @@ def read_table(text: Text, ours_of: Naming, numbers: Sequence[str] = ()) -> Tabl
     number, first = line = _first_row(lines)
     said = None
     if stated := _SEP_LINE.fullmatch(first.rstrip(b"\r\n")):
-        said = stated[1].decode("latin-1")
+        said = stated[1].decode()
         number, first = line = next(lines, (number + 1, b""))
     try:
         sample = text.decoder.text(line)
-        delimiter = said or max(_DELIMITERS, key=lambda each: _likeness(sample, each, ours_of))
+        is_known = _ADDRESS.fullmatch if is_headless else ours_of
+        likeness = partial(_likeness, sample, is_known=is_known)
+        delimiter = said or max(_DELIMITERS, key=likeness)
         reader = _Reader(text, lines, delimiter)
         header = reader.cells(line)
     except BadLine as bad:
         raise BadFile(f"line {number} {bad}") from None
-    if numbers:
-        reader.put_back(line)
-        header = [str(place + 1) for place in range(max(len(header), *map(int, numbers)))]
-    elif not first.strip(_BLANK_ROW) or (number > 1 and not said and not _likeness(sample, delimiter, ours_of)[0]):
+    if is_headless:
+        reader.put_back(line, *reader.joined)
+        header = [str(place) for place in range(1, len(header) + 1)]
+    elif not first.strip(_BLANK_ROW) or (number > 1 and not said and not likeness(delimiter)[0]):
         raise BadFile(f"line 1 must be a header with columns of {', '.join(COLUMNS)}")
     columns = columns_of(header, ours_of, number)
     reader.expect(columns)
@@ -68,10 +72,10 @@ def _first_row(lines: Iterator[Line]) -> Line:
     return next((line for line in lines if line[1].strip(_BLANK_ROW)), (1, b""))
 
 
-def _likeness(header: str, delimiter: str, ours_of: Naming) -> tuple[int, int]:
-    """Says how much a line looks like a header with this delimiter: by known names, then by columns."""
-    cells = [cell.strip(f'{BLANKS}"') for cell in header.split(delimiter)]
-    return sum(ours_of(cell) is not None for cell in cells if cell), len(cells)
+def _likeness(line: str, delimiter: str, is_known: Callable[[str], object]) -> tuple[int, int]:
+    """Says how much a line looks like one with this delimiter: by what is known of its cells, then by their number."""
+    cells = [cell.strip(f'{BLANKS}"') for cell in line.split(delimiter)]
+    return sum(cell != "" and is_known(cell) is not None for cell in cells), len(cells)
 
 
 def _dialect(delimiter: str, escape: str | None = None) -> type[csv.Dialect]:
@@ -86,6 +90,8 @@ class _Reader:
         self._decoder = text.decoder
         self._lines = lines
         self._ahead: deque[Line] = deque()
+        self.joined: Sequence[Line] = ()
+        """the further lines of the last row that had several"""
         self._delimiter = delimiter
         self._columns: Sequence[str] = ()
         self._required: Sequence[int] = ()
@@ -143,9 +149,7 @@ class _Reader:
         return [_without_formula(cell) for cell in cells] if '="' in text else cells
 
     def _fits(self, cells: Sequence[str], text: str) -> bool:
-        width = len(self._columns)
-        is_short = len(cells) < width and text.rstrip("\r\n").endswith("\\")
-        return not is_short and not any(cells[width:])
+        return not text.rstrip("\r\n").endswith("\\") and not any(cells[len(self._columns) :])
 
     def _parsed(self, text: str, dialect: type[csv.Dialect]) -> list[str] | None:
         """Parses a row that begins with `text`. Returns None, and reads no further, if a quote is left open."""
@@ -159,6 +163,7 @@ class _Reader:
         try:
             cells = next(csv.reader(map(prepared, self._feed(text, taken, more)), dialect))
             if not self._has_swallowed(cells, more):
+                self.joined = taken
                 return cells
         except csv.Error:
             pass

@@ -222,6 +222,18 @@ def test_a_file_without_a_header_is_read_by_the_numbers_of_its_columns() -> None
     assert found.columns == (("1", "email"), ("2", "catalogItemId"), ("3", ""), ("4", "option.Size"))
 
 
+def test_the_separator_of_a_file_without_a_header_is_that_beside_the_address() -> None:
+    text = f'mug-1|{JANE}|{{"Size": "L", "Color": "red", "x": 1}}\n'
+    request = only(text, names={"1": "catalogItemId", "2": "email", "3": "options"})
+    assert options(request) == {"Size": "L", "Color": "red", "x": "1"}
+
+
+def test_the_first_row_of_a_file_without_a_header_may_go_over_lines() -> None:
+    text = f'{JANE}\tmug-1\t{{\\\n"Size": "L"}}\njoe@example.com\tmug-1\t\\N\n'
+    found = requests(text, names={"1": "email", "2": "catalogItemId", "3": "options"})
+    assert [options(request) for request in found] == [{"Size": "L"}, {}]
+
+
 # Names of columns
 
 
@@ -336,6 +348,8 @@ def test_a_map_that_means_nothing_is_refused(names: Mapping[str, str], said: str
         ("1.2e13", "is in scientific notation"),
         ("123.0", "ends in .0"),
         ('"123,00"', "ends in .0"),
+        ('"1,234,567"', "has commas between its digits"),
+        ("'00123", "begins with the apostrophe"),
         ("12345678901234500000", "ends in zeros after 15 digits"),
         ("#N/A", "is an error of a spreadsheet"),
         ("#REF!", "is an error of a spreadsheet"),
@@ -369,6 +383,8 @@ def test_a_damaged_id_is_refused_with_the_kind_of_damage(column: str, cell: str,
         ('"=""00123"""', "00123"),
         ("1E5", "1E5"),
         ("#1234", "#1234"),
+        ("'n'", "'n'"),
+        ('"12,34"', "12,34"),
         ("1.5", "1.5"),
         ("8123456789012", "8123456789012"),
         ("Größe Ü", "Größe Ü"),
