@@ -92,6 +92,9 @@ BYTES_AT_ONCE: Final = 500_000
 @example(start=b"\x01", word=b"250-\n")
 @example(start=b"\x00", word=b"250 \n")
 @example(start=b"email,catalogItemId\n", word=b",\n")
+@example(start=b"email,catalogItemId\n", word=b"\\\n")
+@example(start=b"email,catalogItemId\n", word=b'"\\\n')
+@example(start=b"email,catalogItemId\n", word=b'a,"\n\n\n')
 @example(start=b"email,catalogItemId\n", word=b'a@b.example,"a"\n')
 def test_the_cost_grows_no_faster_than_the_input(name: str, start: bytes, word: bytes) -> None:
     data = (start + word * SIZE)[:SIZE]

@@ -25,6 +25,7 @@ TOLD: Final = "notifiedDate"
 """Of an export: when somebody was told."""
 REFERENCE: Final = "catalogReference"
 """Of our own export and Wix's: an object with catalogItemId, appId and options."""
+REFERENCE_FIELDS: Final = frozenset(COLUMNS[1:4])
 OPTION: Final = "option."
 """A column `option.Size` holds the value of the option Size. In a row all of them together have this name."""
 LEFT_OUT: Final = ""
@@ -74,8 +75,8 @@ _SYNONYMS: Final[Mapping[str, str]] = {
         not before""",
 }
 _OPTION_NAME: Final = re.compile(
-    r"(?:catalogReference\.)?(?:options?|attributes?)(?:[.:]\s*(?P<dotted>.+)|\[(?P<indexed>[^\]]+)\])"
-    r"|(?:attribute_)?pa_(?P<taxonomy>.+)|attribute_(?P<attribute>.+)",  # as WooCommerce names them
+    r"(?:catalogReference\.)?(?:options?|attributes?)(?:[.:](.+)|\[([^\]]+)\])"
+    r"|(?:attribute_)?pa_(.+)|attribute_(.+)",  # as WooCommerce names them
     re.IGNORECASE,
 )
 # Names of columns that may say which variant is meant. To leave one of them out in silence would tell people about
@@ -139,7 +140,8 @@ def _target(ours: str) -> str:
 
 def _option(name: str) -> str | None:
     found = _OPTION_NAME.fullmatch(name.strip())
-    return OPTION + next(filter(None, found.groups())).strip() if found else None
+    option = next(filter(None, found.groups()), "").strip() if found else ""
+    return f"{OPTION}{option}" if option else None
 
 
 def columns_of(header: Sequence[str], ours_of: Naming, line: int) -> Sequence[str]:

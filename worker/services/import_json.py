@@ -7,7 +7,16 @@ from typing import Final
 
 from worker.domain.errors import BadEvent
 from worker.domain.event_fields import object_of
-from worker.services.import_columns import LEFT_OUT, OPTION, REFERENCE, REQUIRED, Naming, may_be_option, shown
+from worker.services.import_columns import (
+    LEFT_OUT,
+    OPTION,
+    REFERENCE,
+    REFERENCE_FIELDS,
+    REQUIRED,
+    Naming,
+    may_be_option,
+    shown,
+)
 from worker.services.import_rows import BLANKS, Row
 from worker.services.import_text import MAX_LINE_BYTES, BadLine, Line, Text
 
@@ -52,8 +61,8 @@ def _named(raw: Mapping[str, object], ours_of: Naming, left_out: dict[str, None]
         elif ours.startswith(OPTION):
             single.append((ours.removeprefix(OPTION), _option_text(value)))
         elif ours == REFERENCE and isinstance(value, dict):
-            for name, inner in _named(value, ours_of, left_out).items():
-                _add(found, name, inner)
+            for name in REFERENCE_FIELDS & value.keys():
+                _add(found, name, value[name])
         elif ours == theirs or (ours != LEFT_OUT and ours not in raw):  # of two names of one field ours counts
             _add(found, ours, value)
     if single:

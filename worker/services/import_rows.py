@@ -92,6 +92,8 @@ class _Reader:
         self._ahead: deque[Line] = deque()
         self.joined: Sequence[Line] = ()
         """the further lines of the last row that had several"""
+        self._tried = 0
+        """up to this line rows were put together because of a backslash, in vain: each line is tried once"""
         self._delimiter = delimiter
         self._columns: Sequence[str] = ()
         self._required: Sequence[int] = ()
@@ -139,10 +141,10 @@ class _Reader:
         text = raw.decode() if raw.isascii() else self._decoder.text(line)
         if '"' not in text and "\\" not in text:
             return [cell.strip(BLANKS) for cell in text.split(self._delimiter)]
-        found = self._parsed(text, self._plain)
+        found = self._parsed(text, line[0], self._plain)
         if "\\" in text and (found is None or not self._fits(found, text)):
             # MySQL and phpMyAdmin put a backslash before quotes, separators and line breaks.
-            found = self._parsed(text, self._escaped) or found
+            found = self._parsed(text, line[0], self._escaped) or found
         if found is None:
             raise BadLine(_OPEN_QUOTE)
         cells = [cell.strip(BLANKS) for cell in found]
@@ -151,13 +153,14 @@ class _Reader:
     def _fits(self, cells: Sequence[str], text: str) -> bool:
         return not text.rstrip("\r\n").endswith("\\") and not any(cells[len(self._columns) :])
 
-    def _parsed(self, text: str, dialect: type[csv.Dialect]) -> list[str] | None:
+    def _parsed(self, text: str, number: int, dialect: type[csv.Dialect]) -> list[str] | None:
         """Parses a row that begins with `text`. Returns None, and reads no further, if a quote is left open."""
         prepared = self._without_nulls if dialect is self._escaped else str
         try:
             return next(csv.reader((prepared(text),), dialect))
         except csv.Error:  # perhaps the row goes on
-            pass
+            if dialect is self._escaped and number <= self._tried:
+                return None
         taken: list[Line] = []
         more: list[str] = []
         try:
@@ -168,6 +171,8 @@ class _Reader:
         except csv.Error:
             pass
         self.put_back(*taken)
+        if dialect is self._escaped and taken:
+            self._tried = taken[-1][0]
         return None
 
     def _without_nulls(self, text: str) -> str:

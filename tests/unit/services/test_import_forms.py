@@ -222,6 +222,11 @@ def test_a_file_without_a_header_is_read_by_the_numbers_of_its_columns() -> None
     assert found.columns == (("1", "email"), ("2", "catalogItemId"), ("3", ""), ("4", "option.Size"))
 
 
+def test_a_backslash_at_the_end_of_rows_does_not_join_them() -> None:
+    rows = "".join(f"customer{number}@example.com,mug-1,C:\\images\\\n" for number in range(3000))
+    assert len(requests(f"email,sku,picture\n{rows}")) == 3000
+
+
 def test_the_separator_of_a_file_without_a_header_is_that_beside_the_address() -> None:
     text = f'mug-1|{JANE}|{{"Size": "L", "Color": "red", "x": 1}}\n'
     request = only(text, names={"1": "catalogItemId", "2": "email", "3": "options"})
@@ -519,6 +524,13 @@ def test_a_status_that_is_not_known_is_refused_until_the_user_says_what_to_do() 
     assert read(text)[:2] == [NewRequest(JANE, MUG), Skipped(3)]
     assert list(refusals(text)) == [4]
     assert len(requests(text, names={"status": ""})) == 3
+
+
+def test_a_catalog_reference_may_have_more_fields_but_not_contradict_the_request() -> None:
+    reference = {"catalogItemId": "mug-1", "appId": None, "revision": 3}
+    assert only(json.dumps({"email": JANE, "catalogReference": reference})).reference == MUG
+    said = refusals(json.dumps({"email": JANE, "sku": "cup-1", "catalogReference": reference}))
+    assert said == {1: "names catalogItemId twice, with different values"}
 
 
 # JSON
