@@ -116,7 +116,8 @@ class _Reader:
         columns = self._columns
         width = len(columns)
         options = [(place, name.removeprefix(OPTION)) for place, name in enumerate(columns) if name.startswith(OPTION)]
-        while line := self._next():
+        ahead, lines = self._ahead, self._lines
+        while line := ahead.popleft() if ahead else next(lines, None):
             try:
                 cells = self.cells(line)
                 if len(cells) != width:
@@ -129,9 +130,6 @@ class _Reader:
                 if options:
                     fields[OPTION] = tuple([(name, cells[place]) for place, name in options])
                 yield line[0], fields
-
-    def _next(self) -> Line | None:
-        return self._ahead.popleft() if self._ahead else next(self._lines, None)
 
     def cells(self, line: Line) -> list[str]:
         """Returns the cells of the row that begins with this line. Raises BadLine."""
@@ -183,7 +181,7 @@ class _Reader:
         yield text
         size = len(text)
         while size <= MAX_LINE_BYTES:
-            line = self._next()
+            line = self._ahead.popleft() if self._ahead else next(self._lines, None)
             if line is None:
                 return
             taken.append(line)
