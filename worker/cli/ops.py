@@ -256,4 +256,4 @@ def explain_reply(
     if as_json:
         say_json(found)
     else:
-        say_pairs(found)
+        say_pairs({**found, "row": found["row"] or "none knows this reply"})

@@ -96,9 +96,11 @@ class Parts:
 
     @cached_property
     def mailer(self) -> "Mailer":
-        """The connections to the relays; raises BadSetting if relay or sender is not set."""
+        """The connections to the relays, whose replies are judged by `reply_rules`; raises BadSetting."""
+        from worker.domain.reply_rules import use
         from worker.smtp.mailer import Mailer
 
+        use(self.reply_rules)
         return Mailer(
             *self.relays,
             sender=self.sender.address,

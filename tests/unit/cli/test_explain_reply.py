@@ -8,8 +8,10 @@ import pytest
 from typer.testing import CliRunner
 
 from worker import cli
-from worker.domain.reply_rules import Blame
-from worker.services.explaining import follows_from
+from worker.domain.outcomes import RelayDown
+from worker.domain.replies import Reply, Stage
+from worker.domain.reply_rules import Blame, Rule
+from worker.services.explaining import Explanation
 
 
 @pytest.fixture(autouse=True)
@@ -36,7 +38,7 @@ def test_it_shows_the_row_who_is_blamed_and_what_follows() -> None:
         "file": "replies.toml (shipped)",
         "source": "RFC 3463 section 3.2, code X.1.1",
         "blames": "recipient",
-        "follows": follows_from(Blame.RECIPIENT),
+        "follows": "This customer's request fails (RECIPIENT_REJECTED). The others go on at full speed.",
     }
 
 
@@ -46,11 +48,11 @@ def test_programs_get_json() -> None:
     assert (code, found["row"], found["blames"], found["stage"]) == (0, "ses-daily-quota", "quota", "dot")
 
 
-@pytest.mark.parametrize(("reply", "kind"), [("550 hm", "permanent"), ("451 hm", "later")])
+@pytest.mark.parametrize(("reply", "kind"), [("550 hm", "fails (RECIPIENT_REJECTED)"), ("451 hm", "tried again later")])
 def test_what_no_row_knows_is_judged_by_evidence(reply: str, kind: str) -> None:
     found = json.loads(run(reply, "--json")[1])
     assert (found["row"], found["blames"]) == (None, None)
-    assert found["follows"].startswith("No row knows it. Judged by evidence")
+    assert found["follows"].startswith("If the relay takes nobody's mail, it is about us")
     assert kind in found["follows"]
 
 
@@ -98,5 +100,19 @@ def test_a_wrong_file_is_named_with_its_setting(monkeypatch: pytest.MonkeyPatch,
     assert str(answer.exception).startswith("STOCKBELL_REPLY_RULES: own.toml: row 1 (ours): blames must be one of")
 
 
-def test_every_blame_has_consequences() -> None:
-    assert len({follows_from(blame) for blame in Blame}) == len(Blame)
+@pytest.mark.parametrize("stage", Stage)
+@pytest.mark.parametrize("reply", [Reply(450, "hm"), Reply(550, "hm"), Reply(550, "5.7.1 hm")])
+@pytest.mark.parametrize("blame", [None, *Blame])
+def test_what_follows_is_what_the_worker_does(stage: Stage, reply: Reply, blame: Blame | None) -> None:
+    found = Explanation(reply, stage, Rule("row", "...", blame) if blame else None)
+    words = found.follows
+    is_for_all = isinstance(found.outcome, RelayDown)
+    assert words.startswith("Nobody fails") == is_for_all
+    assert words.startswith(("This customer", "If the relay takes nobody's mail")) == (not is_for_all)
+    assert words.endswith(".")
+
+
+def test_each_blame_that_is_for_all_has_its_own_consequences() -> None:
+    said = {blame: Explanation(Reply(450, "hm"), Stage.DOT, Rule("row", "...", blame)).follows for blame in Blame}
+    for_all = {Blame.ACCOUNT, Blame.QUOTA, Blame.RELAY, Blame.CONNECTION, Blame.CONNECTIONS, Blame.PACE}
+    assert len({said[blame] for blame in for_all}) == len(for_all)
