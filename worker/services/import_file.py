@@ -7,13 +7,20 @@ be a customer's address.
 import csv
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from itertools import chain
 from typing import BinaryIO, Final
 
-from worker.domain.catalog import MAX_OPTIONS_BYTES, CatalogReference, canonical_options, checked_url, item_of
+from worker.domain.catalog import (
+    MAX_OPTIONS_BYTES,
+    CatalogReference,
+    catalog_reference,
+    checked_url,
+    given_reference,
+    item_of,
+)
 from worker.domain.errors import BadAddress, BadEvent, BadFile, BadReference, BadUrl
 from worker.domain.event_fields import object_of
 from worker.services.addresses import checked_address
@@ -200,12 +207,18 @@ def _reference(fields: _Fields) -> CatalogReference:
         # Long options are not cached: ten thousand texts of 60 KB would fill the memory.
         read = _known_reference if len(options or "") <= MAX_OPTIONS_BYTES else _read_reference
         return read(item_id, app_id or None, options or None)
-    return CatalogReference(item_of(item_id, app_id), canonical_options(options))
+    return _reference_as_given(item_id, app_id or None, options)
 
 
 def _read_reference(item_id: str, app_id: str | None, options: str | None) -> CatalogReference:
     raw = object_of("options", options.encode(errors="replace")) if options else None
-    return CatalogReference(item_of(item_id, app_id), canonical_options(raw))
+    return _reference_as_given(item_id, app_id, raw)
+
+
+def _reference_as_given(item_id: object, app_id: object, options: object) -> CatalogReference:
+    reference = catalog_reference(item_of(item_id, app_id), options)
+    given = given_reference(reference, item_id, app_id, options)
+    return reference if given is None else replace(reference, given=given)
 
 
 # Many customers wait for few items.
