@@ -179,10 +179,11 @@ class ItemStock:
         if self.out is not None:
             known.append(self.out)
         latest = max(known)[0] if known else _NEVER
+        future = int((now + AHEAD).timestamp() * 1000)
         placed = []
         for event in events:
             order = event.order
-            if (order[0] < latest and event.is_as_entered) or order[0] - now > AHEAD:
+            if order[1][0] > future or (order[0] < latest and event.is_as_entered):
                 order = placed_among(known, event, now, newest_entry)
             placed.append((order, event))
         placed.sort(key=itemgetter(0))
@@ -215,7 +216,7 @@ class ItemStock:
     def _is_stale(self, event: Event, order: Order) -> bool:
         about = event.reference.options
         known = self.levels.get(about)
-        if known is not None and (order <= known.order or order[1] == known.order[1]):
+        if known is not None and order <= known.order:
             return True
         return bool(about) and self.out is not None and order <= self.out
 
@@ -264,6 +265,9 @@ def placed_among(
     an earlier stream, and came before. An event that is delivered again keeps its place.
     """
     said, entry = event.order
+    for order in known:
+        if order[1] == entry:
+            return order
     came = min(said, now)
     if event.is_as_entered or said > now:
         came = _arrival(known, (said, entry), came, newest_entry if event.original_id is None else _unknown)
@@ -285,7 +289,7 @@ def _arrival(
             came = max(came, time + _TICK)
     if came == entered:
         return came
-    return min((time for time, other in known if entry <= other <= newest and time < came), default=came)
+    return min((time for time, other in known if entry < other <= newest and time < came), default=came)
 
 
 def by_item(events: Sequence[Event]) -> dict[Item, list[Event]]:
