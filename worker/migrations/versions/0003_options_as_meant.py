@@ -1,6 +1,6 @@
 """Options are compared as people mean them: waiting lists that differ only in their spelling become one."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from operator import attrgetter
 from typing import Any
@@ -64,10 +64,13 @@ def upgrade() -> None:
     op.create_table("merged_list", sa.Column("list_id", sa.Uuid(), primary_key=True), sa.Column("kept_id", sa.Uuid()))
     _normalise_items(op.get_bind())
     if _give_keys(op.get_bind()):
+        # Without it the database looks at all requests for each list that is deleted.
+        op.create_index("merging", "request", ["waiting_list_id"])
         op.execute(_KEEP_THE_OLDEST_DATE)
         op.execute(_END_THE_OTHERS)
         op.execute(_MOVE)
         op.execute("DELETE FROM waiting_list WHERE id IN (SELECT list_id FROM merged_list WHERE list_id <> kept_id)")
+        op.drop_index("merging", "request")
     op.drop_table("merged_list")
     op.create_index("waiting_list_key", "waiting_list", ["item_id", "options_key"], unique=True)
 
@@ -159,22 +162,37 @@ def _save_keys(c: sa.Connection, keys: Mapping[UUID, tuple[Options, str]]) -> No
 
 
 def _merge(c: sa.Connection, item: UUID, groups: Sequence[tuple[Options, UUID, Sequence[Row[Any]]]]) -> None:
-    levels = _levels(c, item)
+    """Notes which lists of an item become one, and gives those that stay what they all have."""
+    levels, pauses = _levels(c, item), c.execute(sa.select(_pause).where(_pause.c.item_id == item)).all()
+    pairs, kept_lists = [], []
     for options, kept, group in groups:
-        c.execute(_merged.insert(), [{"list_id": row.id, "kept_id": kept} for row in group])
+        pairs += [{"list_id": row.id, "kept_id": kept} for row in group]
         seen = max((row.last_in_stock_at for row in group if row.last_in_stock_at), default=None)
         in_stock = levels.available(options)
-        values = {"in_stock": in_stock, "last_in_stock_at": seen, "woken_at": seen if in_stock else None}
-        c.execute(_list.update().where(_list.c.id == kept).values(**values, bell_at=None))
-        _merge_pauses(c, item, options, {row.options for row in group})
+        kept_lists.append({"kept": kept, "is_in": in_stock, "seen": seen, "woken": seen if in_stock else None})
+        spellings = {row.options for row in group}
+        _merge_pauses(c, options, [row.key for row in pauses if row.options in spellings])
+    c.execute(_merged.insert(), pairs)
+    c.execute(_KEEP, kept_lists)
 
 
-def _merge_pauses(c: sa.Connection, item: UUID, options: Options, spellings: Collection[str]) -> None:
+_KEEP = (
+    _list.update()
+    .where(_list.c.id == sa.bindparam("kept"))
+    .values(
+        in_stock=sa.bindparam("is_in"),
+        last_in_stock_at=sa.bindparam("seen"),
+        woken_at=sa.bindparam("woken"),
+        bell_at=None,
+    )
+)
+
+
+def _merge_pauses(c: sa.Connection, options: Options, keys: Sequence[str]) -> None:
     """A pause of one of the lists is one of the list that stays."""
-    of_one = (_pause.c.item_id == item) & _pause.c.options.in_(spellings)
-    for row in c.execute(sa.select(_pause.c.key).where(of_one)).all()[:1]:
-        c.execute(_pause.delete().where(of_one, _pause.c.key != row.key))
-        c.execute(_pause.update().where(_pause.c.key == row.key).values(options=options_text(options)))
+    if keys:
+        c.execute(_pause.delete().where(_pause.c.key.in_(keys[1:])))
+        c.execute(_pause.update().where(_pause.c.key == keys[0]).values(options=options_text(options)))
 
 
 def _levels(c: sa.Connection, item: UUID) -> Levels:
