@@ -9,6 +9,7 @@ follows the item.
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from operator import itemgetter
 
 from worker.domain.catalog import VARIANT, Item, Options
@@ -179,14 +180,15 @@ class ItemStock:
         if self.out is not None:
             known.append(self.out)
         latest = max(known)[0] if known else _NEVER
-        future = int((now + AHEAD).timestamp() * 1000)
+        future = _latest_id(now)
         placed = []
         for event in events:
             order = event.order
             if order[1][0] > future or (order[0] < latest and event.is_as_entered):
                 order = placed_among(known, event, now, newest_entry)
             placed.append((order, event))
-        placed.sort(key=itemgetter(0))
+        if len(placed) > 1:
+            placed.sort(key=itemgetter(0))
         return placed
 
     def _set_by(self) -> dict[str, Order]:
@@ -252,6 +254,12 @@ class ItemStock:
             if level.in_stock and level.order < order:
                 self.levels[options] = replace(level, in_stock=False, follows_item=True)
                 self.touched.add(options)
+
+
+@lru_cache(maxsize=1)  # all items of a batch have the same time
+def _latest_id(now: datetime) -> int:
+    """Returns the first part of the latest entry id that may be right."""
+    return int((now + AHEAD).timestamp() * 1000)
 
 
 def placed_among(
