@@ -135,16 +135,24 @@ class Stock(SQLModel, table=True):
     """When the last in-stock event for this row was applied."""
     details: str | None = None
     """The names of the item's details that the event gave, separated by blanks."""
+    follows_item: bool | None = None
+    """The event said "in stock", and a newer one put the whole item out: the variant is back when the item is."""
 
 
 class WaitingList(SQLModel, table=True):
     """The waiting list of one (item, options). A bell is for a list, never for a request."""
 
     __tablename__: ClassVar[str] = "waiting_list"
-    __table_args__ = (UniqueConstraint("item_id", "options"),)
+    __table_args__ = (
+        UniqueConstraint("item_id", "options"),
+        Index("waiting_list_key", "item_id", "options_key", unique=True),
+    )
     id: UUID = Field(default_factory=uuid7, primary_key=True)
     item_id: UUID = Field(foreign_key="item.id")
     options: str
+    """The options as the first request had them, for people."""
+    options_key: str | None = None
+    """The options as they are compared. Null for a list that a program from before 0003 has added since."""
     in_stock: bool = False
     last_in_stock_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     """When the last in-stock event for this list was applied. It wakes the requests that are older."""
@@ -163,6 +171,8 @@ class Request(SQLModel, table=True):
     email: str
     item_url: str | None = None
     locale: str | None = None
+    given: str | None = None
+    """The catalogReference as JSON, as it was given, where its waiting list does not tell it."""
     status: Status = Field(
         default=Status.RECEIVED,
         sa_type=SqlEnum(Status, native_enum=False, length=20),

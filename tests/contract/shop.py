@@ -13,7 +13,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import Connection, Row, delete, select
 from sqlmodel import SQLModel, col
 
-from worker.domain.catalog import CatalogReference, canonical_options, item_of
+from worker.domain.catalog import CatalogReference, catalog_reference, item_of
 from worker.domain.events import Event
 from worker.models import Attempt, Contact, Item, Owner, Pause, Relay, Request, Status, Stock, WaitingList
 from worker.store import breaker, claims, lists, owners, requests, stock, sweep
@@ -31,7 +31,7 @@ LONG_AGO: Final = datetime(2020, 1, 1, tzinfo=UTC)
 
 def ref(item: str = "mug-1", **options: str) -> CatalogReference:
     """Returns the reference of an item or of one of its variants."""
-    return CatalogReference(item_of(item), canonical_options(options))
+    return catalog_reference(item_of(item), options)
 
 
 MUG: Final = ref()

@@ -1,13 +1,14 @@
 """Arguments and options that several commands share, and the parsing of their values."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated
 from uuid import UUID
 
 import typer
 
-from worker.domain.catalog import CatalogReference, Options, canonical_options, checked_url, item_of
+from worker.domain.catalog import CatalogReference, catalog_reference, checked_url, given_reference, item_of
 from worker.domain.errors import BadReference, BadUrl
 
 ItemArgument = Annotated[str, typer.Argument(metavar="ITEM", help="The catalog item's id.", show_default=False)]
@@ -24,7 +25,9 @@ IdArguments = Annotated[list[str] | None, typer.Argument(metavar="ID", help="Ids
 
 def reference_of(item: str, app_id: str | None, options: Sequence[str] | None) -> CatalogReference:
     """Returns the reference that ITEM, --app-id and --option name. Raises BadReference."""
-    return CatalogReference(item_of(item, app_id), _options(options or ()))
+    given = _options(options or ()) or None
+    reference = catalog_reference(item_of(item, app_id), given)
+    return replace(reference, given=given_reference(reference, item, app_id, given))
 
 
 def optional_reference(item: str | None, app_id: str | None, options: Sequence[str] | None) -> CatalogReference | None:
@@ -36,7 +39,7 @@ def optional_reference(item: str | None, app_id: str | None, options: Sequence[s
     return None
 
 
-def _options(texts: Sequence[str]) -> Options:
+def _options(texts: Sequence[str]) -> dict[str, str]:
     pairs = [text.partition("=") for text in texts]
     for name, equals, _ in pairs:
         if not (name and equals):
@@ -44,7 +47,7 @@ def _options(texts: Sequence[str]) -> Options:
     options = {name: value for name, _, value in pairs}
     if len(options) < len(pairs):
         raise BadReference("--option names the same option twice")
-    return canonical_options(options)
+    return options
 
 
 def check_choice(ids: Sequence[str] | None, *, filtered: bool, hint: str) -> None:

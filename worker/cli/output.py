@@ -104,7 +104,7 @@ def reference_text(reference: CatalogReference | None) -> str:
     if reference is None:
         return "everything"
     app = reference.item.app_id
-    named = _with_options(reference.item.catalog_item_id, reference.options)
+    named = _with_options(reference.item.catalog_item_id, reference.spelled)
     return named if app == WIX_STORES else f"{named} (app {app})"
 
 

@@ -8,7 +8,8 @@ import json
 import re
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 from urllib.parse import quote
 
 import idna
@@ -31,7 +32,10 @@ MAX_OPTIONS_BYTES = 2000
 UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 Options = tuple[tuple[str, str], ...]
-"""Canonical options: sorted (name, value) pairs. `()` means no options."""
+"""Sorted (name, value) pairs, mostly in the form in which they are compared. `()` means no options."""
+
+VARIANT = "variantid"
+"""The compared name of the option that decides alone where both sides have it."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -48,6 +52,15 @@ class CatalogReference:
 
     item: Item
     options: Options = ()
+    spelling: Options = field(default=(), compare=False)
+    """The options as they were written, for people."""
+    given: str | None = field(default=None, compare=False)
+    """The reference as JSON, as the API got it, where its spelling does not tell it."""
+
+    @property
+    def spelled(self) -> Options:
+        """The options for people."""
+        return self.spelling or self.options
 
 
 def is_plain(text: str) -> bool:
@@ -68,7 +81,8 @@ def is_too_long(text: str) -> bool:
 def item_of(catalog_item_id: object, app_id: object = None) -> Item:
     """Returns the item with these ids. The default app is Wix Stores, whose two app ids are one catalog.
 
-    Raises BadReference unless both ids are texts of 1 to 36 characters without control characters.
+    An id is text or a whole number, of 1 to 36 characters without control characters, in Unicode's form NFC. Otherwise
+    raises BadReference.
     """
     item_id = _checked_id("catalogItemId", catalog_item_id)
     if app_id is None or app_id == WIX_STORES:
@@ -78,61 +92,99 @@ def item_of(catalog_item_id: object, app_id: object = None) -> Item:
 
 
 def _checked_id(name: str, value: object) -> str:
-    if not isinstance(value, str):
-        raise BadReference(f"{name} must be text")
-    if not 1 <= len(value) <= MAX_ID_CHARACTERS:
+    text = value if isinstance(value, str) else _id_text(name, value)
+    if not text.isascii():
+        text = unicodedata.normalize("NFC", text)
+    if not 1 <= len(text) <= MAX_ID_CHARACTERS:
         raise BadReference(f"{name} must have 1 to {MAX_ID_CHARACTERS} characters")
-    if not value.isprintable() and has_control(value):
+    if not text.isprintable() and has_control(text):
         raise BadReference(f"{name} has a control character")
-    return value
+    return text
+
+
+def _id_text(name: str, value: object) -> str:
+    if isinstance(value, int | float) and not isinstance(value, bool) and value == value // 1 and abs(value) < 2**128:
+        return str(int(value))
+    raise BadReference(f"{name} must be text or a whole number")
+
+
+def catalog_reference(item: Item, raw_options: object) -> CatalogReference:
+    """Returns the reference of an item with these options, see `read_options`. Raises BadReference."""
+    if raw_options is None:
+        return CatalogReference(item)
+    return CatalogReference(item, *read_options(raw_options))
 
 
 def canonical_options(raw: object) -> Options:
-    """Returns options in the form in which they are compared: sorted, as text, Wix's nested `options` flattened.
+    """Returns options in the form in which they are compared, see `read_options`."""
+    return read_options(raw)[0]
 
-    Drops empty values, the all-zero variantId and customTextFields, because they say nothing about stock.
-    Raises BadReference for anything but None or a mapping of names to text, numbers or booleans.
+
+def read_options(raw: object) -> tuple[Options, Options]:
+    """Returns options in the form in which they are compared, and as they were written, both sorted.
+
+    Wix's nested `options` are flattened. Values are text; outer, doubled and invisible blanks are dropped. What is
+    compared is in Unicode's form NFC and without case, and `38.0` is `38`. Drops empty values, the all-zero variantId,
+    customTextFields and subscriptionOptionId, because they say nothing about stock.
+    Raises BadReference for anything but None, an empty list (as PHP writes it) or a mapping of names to text, numbers
+    or booleans.
     """
-    if raw is None:
-        return ()
+    if raw is None or raw in ({}, []):
+        return (), ()
     options: dict[str, str] = {}
-    for name, value in _entries(raw):
-        text = _option_text(name, value)
-        if text and options.setdefault(name, text) != text:
+    spelling: dict[str, str] = {}
+    for raw_name, raw_value in _entries(raw):
+        shown_name, name = _read_text(_checked_name(raw_name))
+        if name in _DESCRIBING:
+            continue
+        shown, value = _read_text(raw_value if isinstance(raw_value, str) else _as_text(raw_value))
+        if not value or (value == _NO_VARIANT and name == VARIANT):
+            continue
+        if not name:
+            raise BadReference("options has an entry without a name")
+        value = _plain_number(value)
+        if name not in options:
+            options[name], spelling[shown_name] = value, shown
+        elif options[name] != value:
             raise BadReference("options name one option twice with different values")
     if len(options) > MAX_OPTIONS:
         raise BadReference(f"options has over {MAX_OPTIONS} entries")
-    canonical = tuple(sorted(options.items()))
-    if options and len(options_text(canonical).encode()) > MAX_OPTIONS_BYTES:
+    return _sorted(options), _sorted(spelling)
+
+
+def _sorted(options: Mapping[str, str]) -> Options:
+    pairs = tuple(sorted(options.items())) if len(options) > 1 else tuple(options.items())
+    # JSON needs at most four bytes for a character, and six more for each pair. Nearly all options are far shorter.
+    if 4 * sum([len(name) + len(value) for name, value in pairs]) + 6 * len(pairs) + 2 > MAX_OPTIONS_BYTES:
+        _check_bytes(pairs)
+    return pairs
+
+
+def _check_bytes(pairs: Options) -> None:
+    if len(options_text(pairs).encode()) > MAX_OPTIONS_BYTES:
         raise BadReference(f"options has over {MAX_OPTIONS_BYTES} bytes in all")
-    return canonical
 
 
-def _entries(raw: object) -> list[tuple[str, object]]:
+def _entries(raw: object) -> list[tuple[object, object]]:
     outer = _mapping(raw)
     inner = outer.get("options")
+    if inner == []:  # an empty PHP array
+        inner = {}
     if inner is None or not isinstance(inner, Mapping):
         return list(outer.items())
     return [*((name, value) for name, value in outer.items() if name != "options"), *inner.items()]
 
 
-def _mapping(raw: object) -> Mapping[str, object]:
+def _mapping(raw: object) -> Mapping[object, object]:
     if not isinstance(raw, (dict, Mapping)):  # dict first: it is the usual case and much faster to check
         raise BadReference("options must be an object")
     return raw
 
 
-def _option_text(name: object, value: object) -> str:
-    """Returns the value as text, or "" if it says nothing about stock."""
+def _checked_name(name: object) -> str:
     if not isinstance(name, str) or not name:
         raise BadReference("options has an entry without a name")
-    if name == "customTextFields":
-        return ""
-    text = value if isinstance(value, str) else _as_text(value)
-    if not (is_plain(name) and is_plain(text)):
-        _check_text(name)
-        _check_text(text)
-    return "" if text == _NO_VARIANT and name == "variantId" else text
+    return name
 
 
 def _as_text(value: object) -> str:
@@ -144,8 +196,49 @@ def _as_text(value: object) -> str:
         case int() if value.bit_length() <= 64:
             return str(value)
         case float() if value - value == 0:  # neither NaN nor an infinity
-            return repr(value)
+            return str(int(value)) if value.is_integer() and abs(value) < 2**64 else repr(value)
     raise BadReference("options has a value that is not text, a number or a boolean")
+
+
+# Texts that are compared as they are written: most ids, and names in lower case.
+_PLAIN_TEXT = re.compile("[a-z0-9_][a-z0-9_-]*")
+_DESCRIBING = frozenset({"customtextfields", "subscriptionoptionid"})
+_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?")
+# Soft hyphen, zero-width space, marks of direction, word joiner, byte order mark.
+_INVISIBLE = dict.fromkeys(
+    [0xAD, 0x61C, 0x200B, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2060, 0x206A), 0xFEFF]
+)
+
+
+def _read_text(text: str) -> tuple[str, str]:
+    """Returns a text for people, and the form in which it is compared. Raises BadReference."""
+    if len(text) <= MAX_ID_CHARACTERS:
+        return (text, text) if _PLAIN_TEXT.fullmatch(text) else _both_forms(text)
+    return _new_forms(text)
+
+
+def _new_forms(text: str) -> tuple[str, str]:
+    text = text.strip()
+    if not is_plain(text):
+        _check_text(text)
+    if not text.isascii():
+        text = unicodedata.normalize("NFC", text.translate(_INVISIBLE))
+    text = " ".join(text.split())
+    if text.isascii():
+        return text, text.lower()
+    # Canonical caseless matching (Unicode, definition D145); NFC is shorter than NFD.
+    return text, unicodedata.normalize("NFC", unicodedata.normalize("NFD", text).casefold())
+
+
+_both_forms = lru_cache(maxsize=4096)(_new_forms)  # names and values of options repeat
+
+
+def _plain_number(text: str) -> str:
+    """Returns `38` for `38.0`. What only looks like a number, such as 007 or 1e3, stays text."""
+    if ("." in text or text == "-0") and _NUMBER.fullmatch(text):
+        text = text.rstrip("0").rstrip(".") if "." in text else text
+        return "0" if text == "-0" else text
+    return text
 
 
 def _check_text(text: str) -> None:
@@ -166,6 +259,42 @@ def options_text(options: Options) -> str:
 def options_from_text(text: str) -> Options:
     """The inverse of `options_text`."""
     return () if text == "{}" else tuple(sorted(json.loads(text).items()))
+
+
+@lru_cache(maxsize=4096)  # the same items are read again and again
+def compared_options(text: str) -> Options:
+    """Returns the options of a stored text in the form in which they are compared."""
+    options = options_from_text(text)
+    try:
+        return canonical_options(dict(options))
+    except BadReference:  # stored by a version that told `Size` and `size` apart
+        return options
+
+
+def given_reference(
+    reference: CatalogReference, catalog_item_id: object, app_id: object, options: object
+) -> str | None:
+    """Returns these parts of a reference as JSON, as they were given, or None if `reference` already tells them.
+
+    A missing appId is that of Wix Stores, and missing options are left out.
+    """
+    app = WIX_STORES if app_id is None else app_id
+    item = reference.item
+    if (item.catalog_item_id, item.app_id) == (catalog_item_id, app) and _is_told(options, reference.spelled):
+        return None
+    return reference_json(catalog_item_id, app, options)
+
+
+def _is_told(options: object, spelled: Options) -> bool:
+    if not isinstance(options, Mapping):
+        return options is None and not spelled
+    return bool(spelled) and all(isinstance(value, str) for value in options.values()) and options == dict(spelled)
+
+
+def reference_json(catalog_item_id: object, app_id: object, options: object) -> str:
+    """Returns a catalogReference as JSON, in ASCII. Missing options (None) are left out."""
+    reference = {"catalogItemId": catalog_item_id, "appId": app_id}
+    return json.dumps(reference | ({} if options is None else {"options": options}), separators=(",", ":"))
 
 
 # RFC 3986, appendix B, restricted to http and https. Unlike `urllib.parse.urlsplit`, it does not silently delete line

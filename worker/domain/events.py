@@ -14,7 +14,7 @@ from worker.domain.catalog import (
     MAX_STRING_BYTES,
     UNPRINTABLE,
     CatalogReference,
-    canonical_options,
+    catalog_reference,
     checked_url,
     has_control,
     is_plain,
@@ -24,12 +24,10 @@ from worker.domain.catalog import (
 from worker.domain.errors import BadEvent, BadReference, BadUrl
 from worker.domain.event_fields import Raw, object_of, raw_event, scalar_of, text_of
 
-MAX_AHEAD = timedelta(minutes=5)
-"""The most that `occurredAt` may be later than the time of the stream entry."""
-
 ORIGINAL_ID = b"originalId"
 """The field of dead letters and of replayed entries that holds the id of the event's first entry."""
-ENTRY_ID = re.compile(rb"[0-9]{1,15}-[0-9]{1,19}")
+_ENTRY_ID = re.compile(rb"([0-9]{1,20})-([0-9]{1,20})")
+_FAR = datetime.max.replace(tzinfo=UTC)
 
 Details = dict[str, str | None]
 
@@ -46,7 +44,7 @@ class Event:
     reference: CatalogReference
     occurred_at: datetime
     clamped: bool
-    """Whether the event was dated more than `MAX_AHEAD` after its entry. `occurred_at` is then the entry's time."""
+    """Whether the event was dated later than its entry. `occurred_at` is then the entry's time."""
     in_stock: bool | None
     quantity: int | None
     details: Mapping[str, str | None]
@@ -55,6 +53,10 @@ class Event:
     """The invalid parts (itemUrl, item) of an out-of-stock event, which were left out."""
     original_id: str | None = None
     """For a replayed event: the id of its first entry, which still decides its order."""
+    said_at: datetime | None = None
+    """The event's own `occurredAt`."""
+    is_as_entered: bool = False
+    """Whether `occurred_at` is the time of the entry: no `occurredAt` is given, or a later one."""
 
     def is_in_stock(self, minimum: int) -> bool:
         """Whether the event reports stock: the value of `inStock` if given, else at least `minimum` pieces."""
@@ -84,9 +86,15 @@ def original(entry_id: str, fields: Mapping[bytes, bytes]) -> tuple[str | None, 
     The first entry must be older than this one. Any other value of the field is ignored, like an unknown field.
     """
     named = fields.get(ORIGINAL_ID)
-    if named is None or not ENTRY_ID.fullmatch(named) or entry_order(named.decode()) >= entry_order(entry_id):
+    if named is None or not is_entry_id(named) or entry_order(named.decode()) >= entry_order(entry_id):
         return None, fields
     return named.decode(), {name: value for name, value in fields.items() if name != ORIGINAL_ID}
+
+
+def is_entry_id(text: bytes) -> bool:
+    """Whether a text is a full id of a stream entry, `milliseconds-sequence`, each of at most 64 bits."""
+    found = _ENTRY_ID.fullmatch(text)
+    return found is not None and all(int(part) < 2**64 for part in found.groups())
 
 
 def _decoded(entry_id: str, original_id: str | None, raw: Raw, minimum: int) -> Event:
@@ -95,18 +103,21 @@ def _decoded(entry_id: str, original_id: str | None, raw: Raw, minimum: int) -> 
     if in_stock is None and quantity is None:
         raise BadEvent("neither quantity nor inStock is given")
     details, ignored = _details(raw, sold_out=not _is_in_stock(in_stock, quantity, minimum))
-    occurred_at, clamped = _occurred_at(raw, entry_time(original_id or entry_id))
+    said_at, entered_at = _said_at(raw), entry_time(original_id or entry_id)
+    is_dated = said_at is not None and said_at < entered_at
     return Event(
         entry_id,
         _event_id(raw),
         reference,
-        occurred_at,
-        clamped,
+        said_at if said_at is not None and is_dated else entered_at,
+        said_at is not None and said_at > entered_at,
         in_stock,
         quantity,
         details,
         ignored,
         original_id,
+        said_at,
+        not is_dated,
     )
 
 
@@ -121,7 +132,7 @@ def _reference(raw: Raw) -> CatalogReference:
     if item_id is None:
         raise BadEvent("catalogItemId is missing")
     item = item_of(item_id, _either("appId", raw, inner, text_of))
-    return CatalogReference(item, canonical_options(_either("options", raw, inner, object_of)))
+    return catalog_reference(item, _either("options", raw, inner, object_of))
 
 
 def _either(name: str, outer: Raw, inner: Raw, read: Callable[[str, object], _Value | None]) -> _Value | None:
@@ -189,13 +200,9 @@ def _limited(name: str, text: str) -> str:
     return text
 
 
-def _occurred_at(raw: Raw, entered_at: datetime) -> tuple[datetime, bool]:
+def _said_at(raw: Raw) -> datetime | None:
     text = text_of("occurredAt", raw.get("occurredAt"))
-    if text is None:
-        return entered_at, False
-    occurred_at = _instant(text)
-    ahead = occurred_at - entered_at > MAX_AHEAD
-    return (entered_at, True) if ahead else (occurred_at, False)
+    return None if text is None else _instant(text)
 
 
 def _instant(text: str) -> datetime:
@@ -214,7 +221,8 @@ def _instant(text: str) -> datetime:
 def entry_time(entry_id: str) -> datetime:
     """Returns the time when the entry was added, by the clock of Redis.
 
-    Raises BadEvent if it is past the year 9999, which is possible for an id that was set by hand.
+    Ids that were set by hand may be in microseconds, and Redis numbers all later entries alike. `stock.apply` reads
+    whatever lies in the future as arriving now.
     """
     return _moment(entry_id.partition("-")[0])
 
@@ -224,7 +232,7 @@ def _moment(milliseconds: str) -> datetime:
     try:
         return _EPOCH + timedelta(milliseconds=int(milliseconds))
     except OverflowError:
-        raise BadEvent("entry id is past the year 9999") from None
+        return _FAR
 
 
 def entry_order(entry_id: str) -> tuple[int, int]:

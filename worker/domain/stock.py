@@ -1,21 +1,34 @@
 """Applies events to stock rows, and decides which waiting lists have stock. Pure; the clock is passed in.
 
 `docs/publishing.md` has the rules for publishers. An event without options is about the whole item, one with options
-about that variant. A variant row *matches* a waiting list if the options of the list are a subset of the row's options.
+about that variant. A variant row *matches* a waiting list if the options of the list are a subset of the row's options,
+or if both have the same variantId. It decides for that list, unless it went out of stock with the whole item: then it
+follows the item.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
-from operator import attrgetter
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from operator import itemgetter
 
-from worker.domain.catalog import Item, Options
+from worker.domain.catalog import VARIANT, Item, Options
 from worker.domain.events import Event
 
-Order = tuple[datetime, tuple[int, int]]
+EntryOrder = tuple[int, int]
+"""The id of a stream entry as a number."""
+Order = tuple[datetime, EntryOrder]
 """The order of events: (time, stream entry id). The later event wins."""
 
 WHOLE_ITEM: Options = ()
+
+AHEAD = timedelta(seconds=1)
+"""The most that Redis' clock may be ahead of the database's. Entries further ahead count as arriving now."""
+_TICK = timedelta(microseconds=1)
+
+
+def _unknown() -> None:
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +41,8 @@ class Level:
     last_in_stock_at: datetime | None = None
     details: frozenset[str] = frozenset()
     """The names of the details that this event gave. So it is known without another write which event set them."""
+    follows_item: bool = False
+    """The event said "in stock", and a newer one put the whole item out of stock. It is in stock when the item is."""
 
 
 BLOCK = 1024
@@ -47,11 +62,13 @@ class Levels:
         # Sorted by the time they were last in stock: the highest bit of a set gives the latest time.
         rows = sorted(levels.items(), key=_last_in_stock)
         self._times = [level.last_in_stock_at for _, level in rows]
-        self._in_stock = self._came_in = self._item = 0
+        self._in_stock = self._came_in = self._item = self._following = 0
         for place, (about, level) in enumerate(rows):
             self._in_stock |= level.in_stock << place
             self._came_in |= (about in came_in) << place
             self._item |= (about == WHOLE_ITEM) << place
+            self._following |= level.follows_item << place
+        self._is_item_newest = _is_item_newest(levels)
         self._blocks = [(first, *_having(rows[first : first + BLOCK])) for first in range(0, len(rows), BLOCK)]
 
     def available(self, wanted: Options) -> bool:
@@ -68,14 +85,33 @@ class Levels:
         return bool(self._governing(wanted) & self._came_in)
 
     def _governing(self, wanted: Options) -> int:
-        """Returns the rows that decide for a waiting list: the matching variants, or else the row of the whole item."""
+        """Returns the rows that decide for a waiting list: the matching variants, or else the row of the whole item.
+
+        The item decides too where a variant follows it, and for those who want any variant if it is the newest row.
+        """
         matching = 0
+        wanted = _deciding(wanted)
         for first, variants, having in self._blocks:
             rows = variants
             for option in wanted:
                 rows &= having.get(option, 0)
             matching |= rows << first
+        if matching & self._following or (self._is_item_newest and not wanted):
+            matching |= self._item
         return matching or self._item
+
+
+def _deciding(wanted: Options) -> Options:
+    """Returns the options that select a variant: the variantId alone, if there is one."""
+    for option in wanted:
+        if option[0] == VARIANT:
+            return (option,)
+    return wanted
+
+
+def _is_item_newest(levels: Mapping[Options, Level]) -> bool:
+    item = levels.get(WHOLE_ITEM)
+    return item is not None and all(level.order <= item.order for level in levels.values())
 
 
 def _last_in_stock(row: tuple[Options, Level]) -> datetime:
@@ -108,16 +144,24 @@ class ItemStock:
     stale: list[Event] = field(default_factory=list)
     """Events that were dropped because a newer or the same event is known."""
 
-    def apply(self, events: Iterable[Event], *, minimum: int, now: datetime) -> None:
+    def apply(
+        self,
+        events: Iterable[Event],
+        *,
+        minimum: int,
+        now: datetime,
+        newest_entry: Callable[[], EntryOrder | None] = _unknown,
+    ) -> None:
         """Applies one batch of events of this item, oldest first. Events older than the stored level wake nobody.
 
         The final levels and details do not depend on the order or the batches in which events arrive. Details belong to
         the item, whatever variant an event is about: an event that is stale for its variant may have the newest price.
+        `newest_entry` tells the newest id that the stream has given, if known; it is asked only about late entries.
         """
         known_out = self.out
         set_by = self._set_by()
-        for event in sorted(events, key=_order):
-            in_stock, order = event.is_in_stock(minimum), event.order
+        for order, event in self._in_order(events, now, newest_entry):
+            in_stock = event.is_in_stock(minimum)
             self._learn(event.details, order, set_by)
             if self._is_stale(event, order):
                 self.stale.append(event)
@@ -127,6 +171,25 @@ class ItemStock:
         if self.out is not None and self.out != known_out:
             self._everything_out(self.out)
         self._keep_orders(set_by)
+
+    def _in_order(
+        self, events: Iterable[Event], now: datetime, newest_entry: Callable[[], EntryOrder | None]
+    ) -> list[tuple[Order, Event]]:
+        known = [level.order for level in self.levels.values()]
+        known += self.details_at.values()
+        if self.out is not None:
+            known.append(self.out)
+        latest = max(known)[0] if known else _NEVER
+        future = _latest_id(now)
+        placed = []
+        for event in events:
+            order = event.order
+            if order[1][0] > future or (order[0] < latest and event.is_as_entered):
+                order = placed_among(known, event, now, newest_entry)
+            placed.append((order, event))
+        if len(placed) > 1:
+            placed.sort(key=itemgetter(0))
+        return placed
 
     def _set_by(self) -> dict[str, Order]:
         """The event that last set each detail."""
@@ -181,7 +244,7 @@ class ItemStock:
                 self.out = order
         elif known is None or order > known.order:
             seen = known.last_in_stock_at if known else None
-            self.levels[about] = Level(False, order, event.quantity, seen, frozenset(event.details))
+            self.levels[about] = Level(False, order, event.quantity, seen, frozenset(event.details), in_stock)
             self.touched.add(about)
 
     def _everything_out(self, order: Order) -> None:
@@ -189,11 +252,52 @@ class ItemStock:
         self.touched.add(WHOLE_ITEM)
         for options, level in self.levels.items():
             if level.in_stock and level.order < order:
-                self.levels[options] = replace(level, in_stock=False)
+                self.levels[options] = replace(level, in_stock=False, follows_item=True)
                 self.touched.add(options)
 
 
-_order = attrgetter("order")
+@lru_cache(maxsize=1)  # all items of a batch have the same time
+def _latest_id(now: datetime) -> int:
+    """Returns the first part of the latest entry id that may be right."""
+    return int((now + AHEAD).timestamp() * 1000)
+
+
+def placed_among(
+    known: Collection[Order], event: Event, now: datetime, newest_entry: Callable[[], EntryOrder | None]
+) -> Order:
+    """Returns the place of an event among the known ones of its item, if the time of its entry can't be right.
+
+    Redis gives ids in the order of arrival, but they may be far ahead of the clock (one was set by hand), or begin
+    again at an earlier time (Redis was set up anew). So an event that counts as of its arrival is put after what came
+    before it, and not after what came later in the same stream. A known entry that is newer than `newest_entry` is of
+    an earlier stream, and came before. An event that is delivered again keeps its place.
+    """
+    said, entry = event.order
+    for order in known:
+        if order[1] == entry:
+            return order
+    came = min(said, now)
+    if event.is_as_entered or said > now:
+        came = _arrival(known, (said, entry), came, newest_entry if event.original_id is None else _unknown)
+    return (came if event.said_at is None else min(came, event.said_at)), entry
+
+
+def _arrival(
+    known: Collection[Order], at: Order, came: datetime, newest_entry: Callable[[], EntryOrder | None]
+) -> datetime:
+    entered, entry = at
+    is_late = any(other > entry and (time >= came or came != entered) for time, other in known)
+    newest = newest_entry() if is_late else None
+    if newest is None or entry > newest:
+        newest = max((other for _, other in known), default=entry)
+    for time, other in known:
+        if other < entry:
+            came = max(came, time)
+        elif other > newest:
+            came = max(came, time + _TICK)
+    if came == entered:
+        return came
+    return min((time for time, other in known if entry < other <= newest and time < came), default=came)
 
 
 def by_item(events: Sequence[Event]) -> dict[Item, list[Event]]:

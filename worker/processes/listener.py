@@ -187,7 +187,7 @@ class Listener:
         backoff = Backoff(stop, away="database.away", back="database.back")
         while True:
             try:
-                taken = take_events(self._database, events, self._minimum)
+                taken = take_events(self._database, events, self._minimum, self._stream.newest_id)
             except DatabaseAway as away:
                 if backoff.wait(str(away)):
                     return None

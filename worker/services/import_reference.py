@@ -6,12 +6,13 @@ reason, and not taken in silence.
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from itertools import chain
 from typing import Any, Final
 from unicodedata import category
 
-from worker.domain.catalog import MAX_OPTIONS_BYTES, CatalogReference, Options, canonical_options, item_of
+from worker.domain.catalog import MAX_OPTIONS_BYTES, CatalogReference, catalog_reference, given_reference, item_of
 from worker.domain.errors import BadEvent
 from worker.domain.event_fields import object_of
 from worker.services.import_columns import OPTION, VARIANT
@@ -46,11 +47,9 @@ def reference_of(fields: Mapping[str, Any]) -> CatalogReference:
     """Returns the item and options of a request. Raises BadLine, BadEvent and BadReference."""
     item_id, app_id, options = fields.get("catalogItemId"), fields.get("appId"), fields.get("options")
     single: _Single = fields.get(OPTION, ())
-    if not isinstance(item_id, str):
-        item_id = _id_text(item_id)
     if not isinstance(app_id, str | None):
         raise BadLine("appId must be text")
-    if not isinstance(options, str | None):
+    if not isinstance(item_id, str) or not isinstance(options, str | None):
         return _reference(item_id, app_id, options, single)
     # Long options are not cached: ten thousand texts of 60 KB would fill the memory.
     size = len(options or "") + (sum(map(len, chain.from_iterable(single))) if single else 0)
@@ -69,7 +68,8 @@ def _id_text(item_id: object) -> str:
     raise BadLine("catalogItemId must be text")
 
 
-def _reference(item_id: str, app_id: str | None, options: object, single: _Single) -> CatalogReference:
+def _reference(given_id: object, app_id: str | None, options: object, single: _Single) -> CatalogReference:
+    item_id = given_id if isinstance(given_id, str) else _id_text(given_id)
     if item_id in NULLS:
         raise BadLine("catalogItemId is missing")
     if app_id and app_id in NULLS:  # empty it would choose the default, which nobody said
@@ -77,8 +77,13 @@ def _reference(item_id: str, app_id: str | None, options: object, single: _Singl
     _check_id("catalogItemId", item_id)
     if app_id:
         _check_id("appId", app_id)
-    item = item_of(item_id, app_id or None)
-    return CatalogReference(item, _options(options, single) if options or single else ())
+    raw = _merged(_parsed(options), single) if options or single else None
+    reference = catalog_reference(item_of(item_id, app_id or None), raw)
+    for name, value in reference.spelled:
+        _check_damage("options", name)
+        (_check_id if name == VARIANT else _check_damage)("options", value)
+    given = given_reference(reference, given_id, app_id or None, raw or None)
+    return reference if given is None else replace(reference, given=given)
 
 
 # Many customers wait for few items.
@@ -86,14 +91,6 @@ _known_reference: Final = lru_cache(maxsize=10_000)(_reference)
 
 
 # --- options ---
-
-
-def _options(raw: object, single: _Single) -> Options:
-    found = canonical_options(_merged(_parsed(raw), single))
-    for name, value in found:
-        _check_damage("options", name)
-        (_check_id if name == VARIANT else _check_damage)("options", value)
-    return found
 
 
 def _parsed(raw: object) -> Mapping[str, object]:

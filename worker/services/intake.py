@@ -1,14 +1,16 @@
 """Handles a batch of decoded events: commits stock, waiting lists and bells, rings the bells, and logs the result."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from uuid import UUID
 
 import structlog
 
 from worker.domain.catalog import Item
 from worker.domain.errors import RedisAway
-from worker.domain.events import Event
+from worker.domain.events import Event, entry_order
+from worker.domain.stock import EntryOrder
 from worker.queue.bell import Bell
 from worker.store import lists, stock
 from worker.store.database import Connection, Database
@@ -34,9 +36,15 @@ class Taken:
     """the waiting lists to ring bells for"""
 
 
-def take_events(database: Database, events: Sequence[Event], minimum: int) -> Taken:
-    """Commits the events. A quantity of at least `minimum` counts as in stock. Raises DatabaseAway."""
-    return database.write(_apply, events, minimum)
+def take_events(
+    database: Database, events: Sequence[Event], minimum: int, newest_id: Callable[[], str | None] = lambda: None
+) -> Taken:
+    """Commits the events. A quantity of at least `minimum` counts as in stock. Raises DatabaseAway.
+
+    `newest_id` tells the newest entry id that the stream has given. It is asked for late events only, and its errors
+    are raised.
+    """
+    return database.write(_apply, events, minimum, newest_id)
 
 
 def ring_for(bell: Bell, taken: Taken) -> None:
@@ -89,8 +97,13 @@ def _counts(events: Sequence[Event], taken: Taken) -> dict[str, int]:
     }
 
 
-def _apply(c: Connection, events: Sequence[Event], minimum: int) -> Taken:
-    applied = stock.apply(c, events, minimum)
+def _apply(c: Connection, events: Sequence[Event], minimum: int, newest_id: Callable[[], str | None]) -> Taken:
+    @cache
+    def newest_entry() -> EntryOrder | None:
+        newest = newest_id()
+        return None if newest is None else entry_order(newest)
+
+    applied = stock.apply(c, events, minimum, newest_entry)
     concerned = [list_id for list_ids in applied.woken.values() for list_id in list_ids]
     waiting = set(lists.with_work(c, concerned)) if concerned else set[UUID]()
     # Bells are marked in the same transaction. So there is one commit, and no bell is marked without its stock.

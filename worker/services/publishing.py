@@ -29,7 +29,7 @@ class NewEvent:
         fields = {
             "catalogItemId": item.catalog_item_id,
             "appId": item.app_id,
-            "options": _json(self.reference.options),
+            "options": _json(self.reference.spelled),
             "quantity": None if self.quantity is None else str(self.quantity),
             "inStock": None if self.in_stock is None else str(self.in_stock).lower(),
             "itemUrl": self.item_url,

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from worker.domain.errors import BadEvent
-from worker.domain.events import ENTRY_ID, ORIGINAL_ID, decode
+from worker.domain.events import ORIGINAL_ID, decode, is_entry_id
 from worker.stream.dead_letter import OURS, Fields
 from worker.stream.entries import Entry
 from worker.stream.event_stream import Stream
@@ -62,7 +62,7 @@ def drop(stream: Stream, letter_ids: Iterable[str] | None) -> Done:
 
 
 def _is_id(letter_id: str) -> bool:
-    return ENTRY_ID.fullmatch(letter_id.encode()) is not None
+    return is_entry_id(letter_id.encode())
 
 
 def event_of(letter: Fields, minimum: int = 1) -> Fields:
@@ -71,7 +71,7 @@ def event_of(letter: Fields, minimum: int = 1) -> Fields:
     The fields are not rewritten: a longer or different text might become a dead letter again.
     """
     original_id = letter.get(ORIGINAL_ID, b"")
-    if not ENTRY_ID.fullmatch(original_id):
+    if not is_entry_id(original_id):
         raise BadEvent("the letter does not name the entry it came with")
     if b"truncated" in letter:
         raise BadEvent("only its beginning was kept")

@@ -38,7 +38,7 @@ SAMPLE: Final = Facts("stockbell-test", "{}", name="Stockbell's test mail", url=
 
 def facts_of(database: Database, reference: CatalogReference) -> Facts:
     """Returns the item details that events reported. An unknown item has only its id. Raises DatabaseAway."""
-    options = options_text(reference.options)
+    options = options_text(reference.spelled)
     row = database.read(admin.item, reference.item)
     if row is None:
         return Facts(reference.item.catalog_item_id, options)

@@ -1,5 +1,6 @@
 """Requests as JSON with the names of Wix: camelCase, and times in ISO 8601 UTC with milliseconds."""
 
+import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -57,6 +58,9 @@ def attempts_json(rows: Sequence[Any]) -> list[dict[str, object]]:
 
 
 def _reference_json(row: Any) -> dict[str, object]:
+    if row.given is not None:
+        given: dict[str, object] = json.loads(row.given)
+        return given
     reference: dict[str, object] = {"catalogItemId": row.catalog_item_id, "appId": row.app_id}
     options = dict(options_from_text(row.options))
     return reference | ({"options": options} if options else {})

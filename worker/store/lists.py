@@ -5,13 +5,14 @@ these SQL conditions. Their aliases are `r` (request) and `w` (its waiting list)
 index each.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection
 
-from worker.domain.catalog import CatalogReference, Item, Options, options_from_text, options_text
+from worker.domain.catalog import CatalogReference, Item, Options, compared_options, options_text
 from worker.domain.events import entry_order
 from worker.domain.stock import Level, Levels
 from worker.models import uuid7
@@ -23,7 +24,7 @@ WOKEN = f"{IN_LINE} AND {IS_WOKEN}"
 IS_ORDERED = "r.ordered_at IS NOT NULL"
 ORDERED = f"{IN_LINE} AND {IS_ORDERED}"
 PAUSED = """EXISTS (SELECT 1 FROM pause AS p WHERE p.item_id IS NULL
-    OR (p.item_id = w.item_id AND p.options IN ('{}', w.options)))"""
+    OR (p.item_id = w.item_id AND p.options IN ('{}', w.options, w.options_key)))"""
 RELAY_UP = "NOT EXISTS (SELECT 1 FROM relay WHERE state = 'open')"
 SENDING = f"{RELAY_UP} AND NOT {PAUSED}"
 DUE = f"NOT {PAUSED} AND (({WOKEN}) OR ({ORDERED}))"
@@ -65,10 +66,19 @@ _DRAINED = Sql(
 )
 
 _FIND = Sql(
-    """SELECT w.id, i.app_id, i.catalog_item_id, w.options FROM ROWS(app text, item text, options text)
+    """SELECT w.id, i.app_id, i.catalog_item_id, w.options, w.options_key FROM ROWS(app text, item text, options text)
     JOIN item AS i ON i.app_id = rows.app AND i.catalog_item_id = rows.item
-    JOIN waiting_list AS w ON w.item_id = i.id AND w.options = rows.options""",
+    JOIN waiting_list AS w ON w.item_id = i.id AND w.options_key = rows.options""",
     id="uuid",
+)
+_WITHOUT_KEY = Sql(
+    "SELECT id, item_id, options FROM waiting_list WHERE options_key IS NULL AND item_id IN ROWS(item_id uuid)",
+    id="uuid",
+    item_id="uuid",
+)
+_GIVE_KEY = Sql(
+    """UPDATE waiting_list SET options_key = :key WHERE id = :id AND NOT EXISTS (
+        SELECT 1 FROM waiting_list AS same WHERE same.item_id = :item_id AND same.options_key = :key)"""
 )
 _ENSURE_ITEMS = Sql(
     """INSERT INTO item (id, app_id, catalog_item_id) SELECT id, app, item FROM ROWS(id uuid, app text, item text)
@@ -81,17 +91,19 @@ _LOCK_ITEMS = Sql(
     id="uuid",
 )
 _LEVELS = Sql(
-    """SELECT item_id, options, in_stock, quantity, occurred_at, entry_id, last_in_stock_at, details FROM stock
-    WHERE item_id IN ROWS(item_id uuid)""",
+    """SELECT item_id, options, in_stock, quantity, occurred_at, entry_id, last_in_stock_at, details,
+        follows_item FROM stock WHERE item_id IN ROWS(item_id uuid)""",
     item_id="uuid",
     in_stock="bool",
     occurred_at="time",
     last_in_stock_at="time",
+    follows_item="bool",
 )
 _ADD = Sql(
-    """INSERT INTO waiting_list (id, item_id, options, in_stock, last_in_stock_at, woken_at)
-    SELECT id, item_id, options, in_stock, seen, CASE WHEN in_stock THEN seen END
-    FROM ROWS(id uuid, item_id uuid, options text, in_stock bool, seen timestamptz) WHERE true ON CONFLICT DO NOTHING"""
+    """INSERT INTO waiting_list (id, item_id, options, options_key, in_stock, last_in_stock_at, woken_at)
+    SELECT id, item_id, options, key, in_stock, seen, CASE WHEN in_stock THEN seen END
+    FROM ROWS(id uuid, item_id uuid, options text, key text, in_stock bool, seen timestamptz)
+    WHERE true ON CONFLICT DO NOTHING"""
 )
 _UNKNOWN = Levels({})
 
@@ -123,9 +135,14 @@ def drained(c: Connection, lists: Iterable[UUID]) -> None:
 
 def find_or_add(c: Connection, references: Iterable[CatalogReference]) -> dict[CatalogReference, UUID]:
     """Returns the waiting list of each reference. Adds missing lists, with their stock as the stock rows have it."""
-    wanted = set(references)
+    return {reference: list_id for reference, (list_id, _) in with_spelling(c, references).items()}
+
+
+def with_spelling(c: Connection, references: Iterable[CatalogReference]) -> dict[CatalogReference, tuple[UUID, str]]:
+    """Like `find_or_add`, but with the options of each list as its first request had them."""
+    wanted = dict.fromkeys(references)  # of equal references the first one is kept, with its spelling
     found = find(c, wanted)
-    missing = sorted(wanted - found.keys())
+    missing = [reference for reference in wanted if reference not in found]
     if missing:
         _add(c, missing)
         found |= find(c, missing)
@@ -146,16 +163,32 @@ def lock_items(c: Connection, items: Iterable[Item]) -> dict[Item, UUID]:
 def levels(c: Connection, items: Iterable[UUID]) -> dict[UUID, dict[Options, Level]]:
     """Returns the stock levels of these items, as events reported them."""
     known: dict[UUID, dict[Options, Level]] = {}
-    for row in _LEVELS(c, rows=[{"item_id": item} for item in items]):
-        level = Level(
-            row.in_stock,
-            (row.occurred_at, entry_order(row.entry_id)),
-            row.quantity,
-            row.last_in_stock_at,
-            details_from_text(row.details),
-        )
-        known.setdefault(row.item_id, {})[options_from_text(row.options)] = level
+    for item, options, _, level in stored_levels(c, items):
+        known.setdefault(item, {})[options] = level
     return known
+
+
+def stored_levels(c: Connection, items: Iterable[UUID]) -> Iterator[tuple[UUID, Options, str, Level]]:
+    """Yields the stock rows of these items: item, options, the options as stored, level.
+
+    Of rows whose options are spelled differently the one with the newest event comes last.
+    """
+    rows = _LEVELS(c, rows=[{"item_id": item} for item in items])
+    found = [(row.item_id, compared_options(row.options), row.options, _level(row)) for row in rows]
+    if len({(item, options) for item, options, _, _ in found}) < len(found):
+        found.sort(key=lambda row: row[3].order)
+    return iter(found)
+
+
+def _level(row: Any) -> Level:
+    return Level(
+        row.in_stock,
+        (row.occurred_at, entry_order(row.entry_id)),
+        row.quantity,
+        row.last_in_stock_at,
+        details_from_text(row.details),
+        bool(row.follows_item),
+    )
 
 
 @lru_cache(maxsize=64)  # publishers give the same few details again and again
@@ -170,16 +203,18 @@ def details_from_text(text: str | None) -> frozenset[str]:
     return frozenset(text.split()) if text else frozenset()
 
 
-def find(c: Connection, wanted: Collection[CatalogReference]) -> dict[CatalogReference, UUID]:
-    """Returns the waiting lists of these references, as far as there are any."""
+def find(c: Connection, wanted: Iterable[CatalogReference]) -> dict[CatalogReference, tuple[UUID, str]]:
+    """Returns those waiting lists of these references that there are, each with its options as first written."""
     keys = {(ref.item.app_id, ref.item.catalog_item_id, options_text(ref.options)): ref for ref in wanted}
     rows = [{"app": app, "item": item, "options": options} for app, item, options in keys]
-    return {keys[row.app_id, row.catalog_item_id, row.options]: row.id for row in _FIND(c, rows=rows)}
+    found = _FIND(c, rows=rows) if rows else ()
+    return {keys[row.app_id, row.catalog_item_id, row.options_key]: (row.id, row.options) for row in found}
 
 
 def _add(c: Connection, missing: Sequence[CatalogReference]) -> None:
     # The lock keeps a batch of events about these items and this transaction apart, so no event is missed.
     items = lock_items(c, (reference.item for reference in missing))
+    _give_keys(c, items.values())
     known = {item: Levels(rows) for item, rows in levels(c, items.values()).items()}
     rows = []
     for reference in missing:
@@ -189,12 +224,19 @@ def _add(c: Connection, missing: Sequence[CatalogReference]) -> None:
             {
                 "id": uuid7(),
                 "item_id": item,
-                "options": options_text(reference.options),
+                "options": options_text(reference.spelled),
+                "key": options_text(reference.options),
                 "in_stock": about.available(reference.options),
                 "seen": about.last_in_stock_at(reference.options),
             }
         )
     _ADD(c, rows=rows)
+
+
+def _give_keys(c: Connection, items: Iterable[UUID]) -> None:
+    """Gives keys to the lists of these locked items that an older program has added since the migration."""
+    for row in _WITHOUT_KEY(c, rows=[{"item_id": item} for item in items]):
+        _GIVE_KEY(c, id=row.id, item_id=row.item_id, key=options_text(compared_options(row.options)))
 
 
 def _ids(lists: Iterable[UUID]) -> list[dict[str, UUID]]:

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Row
 
-from worker.domain.catalog import WIX_STORES, CatalogReference, options_text
+from worker.domain.catalog import WIX_STORES, CatalogReference, compared_options, options_text
 from worker.store import lists
 from worker.store.sql import Sql
 
@@ -18,11 +18,13 @@ _PAUSE = Sql(
     ON CONFLICT (key) DO NOTHING"""
 )
 _RESUME = Sql("DELETE FROM pause WHERE key = :key")
+_OF_ITEM = Sql("SELECT key, options FROM pause WHERE item_id = :item_id")
 _IS_PAUSED = Sql("SELECT 1 FROM pause WHERE key = :key")
 _ITEM = Sql("SELECT id FROM item WHERE app_id = :app AND catalog_item_id = :item", id="uuid")
+_SPELLING = Sql("SELECT options FROM waiting_list WHERE item_id = :item_id AND options_key = :key")
 _KNOWN = Sql(
-    """SELECT 1 FROM waiting_list WHERE item_id = :item_id AND (:options = '{}' OR options = :options)
-    UNION ALL SELECT 1 FROM stock WHERE item_id = :item_id AND (:options = '{}' OR options = :options) LIMIT 1"""
+    """SELECT options FROM waiting_list WHERE item_id = :item_id
+    UNION SELECT options FROM stock WHERE item_id = :item_id"""
 )
 _READ = Sql(
     """SELECT p.key, p.options, i.app_id, i.catalog_item_id FROM pause AS p LEFT JOIN item AS i ON i.id = p.item_id
@@ -43,8 +45,13 @@ def pause(c: Connection, reference: CatalogReference | None) -> bool:
 
     Without options all variants of the item are paused, with options only that variant. The item may be unknown.
     """
-    item, options = _item(c, reference)
-    return _PAUSE.count(c, key=_key(item, options), item_id=item, options=options) > 0
+    if reference is None:
+        return _PAUSE.count(c, key=ALL, item_id=None, options=options_text(())) > 0
+    item = lists.lock_items(c, [reference.item])[reference.item]
+    if _known_key(c, reference):
+        return False
+    options = _spelling(c, item, reference)
+    return _PAUSE.count(c, key=f"{item}:{options}", item_id=item, options=options) > 0
 
 
 def resume(c: Connection, reference: CatalogReference | None) -> bool:
@@ -56,7 +63,8 @@ def resume(c: Connection, reference: CatalogReference | None) -> bool:
 def is_known(c: Connection, reference: CatalogReference) -> bool:
     """Whether a request or an event has ever named this item. With options: exactly this variant."""
     item = _find(c, reference)
-    return item is not None and bool(_KNOWN(c, item_id=item, options=options_text(reference.options)))
+    known = _KNOWN(c, item_id=item) if item is not None else ()
+    return any(not reference.options or compared_options(row.options) == reference.options for row in known)
 
 
 def wider(c: Connection, reference: CatalogReference) -> str | None:
@@ -64,7 +72,7 @@ def wider(c: Connection, reference: CatalogReference) -> str | None:
     if _IS_PAUSED(c, key=ALL):
         return "everything"
     whole = _known_key(c, CatalogReference(reference.item)) if reference.options else None
-    return "the whole item" if whole and _IS_PAUSED(c, key=whole) else None
+    return "the whole item" if whole else None
 
 
 def read(c: Connection) -> Paused:
@@ -79,19 +87,18 @@ def _item_text(row: Row[Any]) -> str:
     return f"{row.catalog_item_id}{options}{app}"
 
 
-def _item(c: Connection, reference: CatalogReference | None) -> tuple[UUID | None, str]:
-    if reference is None:
-        return None, options_text(())
-    return lists.lock_items(c, [reference.item])[reference.item], options_text(reference.options)
-
-
-def _key(item: UUID | None, options: str) -> str:
-    return ALL if item is None else f"{item}:{options}"
+def _spelling(c: Connection, item: UUID, reference: CatalogReference) -> str:
+    """Returns the options as the waiting list has them, or else as they are compared: `lists.PAUSED` knows both."""
+    key = options_text(reference.options)
+    found = _SPELLING(c, item_id=item, key=key)
+    return str(found[0].options) if found else key
 
 
 def _known_key(c: Connection, reference: CatalogReference) -> str | None:
+    """Returns the key of the pause that has this reference."""
     item = _find(c, reference)
-    return None if item is None else _key(item, options_text(reference.options))
+    pauses = _OF_ITEM(c, item_id=item) if item is not None else ()
+    return next((row.key for row in pauses if compared_options(row.options) == reference.options), None)
 
 
 def _find(c: Connection, reference: CatalogReference) -> UUID | None:

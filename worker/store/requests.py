@@ -11,7 +11,7 @@ from sqlalchemy.orm import aliased
 from sqlalchemy.sql.elements import ColumnElement
 from sqlmodel import col
 
-from worker.domain.catalog import CatalogReference, Item, Options, options_from_text
+from worker.domain.catalog import CatalogReference, Item, Options, compared_options, options_text, reference_json
 from worker.models import UNRESOLVED, Attempt, Contact, Request, Status, WaitingList, uuid7, uuid7_of
 from worker.models import Item as ItemRow
 from worker.store import lists
@@ -39,10 +39,11 @@ _ADD_CONTACTS = Sql(
 )
 _CONTACTS = Sql("SELECT id, address FROM contact WHERE address IN ROWS(address text)", id="uuid")
 _ADD_REQUESTS = Sql(
-    """INSERT INTO request (id, waiting_list_id, contact_id, email, item_url, locale, status, created_date,
+    """INSERT INTO request (id, waiting_list_id, contact_id, email, item_url, locale, given, status, created_date,
         claim_no, attempts, unknowns, policy_refusals, rescues)
-    SELECT id, list_id, contact_id, email, item_url, locale, 'RECEIVED', created, 0, 0, 0, 0, 0
-    FROM ROWS(id uuid, list_id uuid, contact_id uuid, email text, item_url text, locale text, created timestamptz)
+    SELECT id, list_id, contact_id, email, item_url, locale, given, 'RECEIVED', created, 0, 0, 0, 0, 0
+    FROM ROWS(id uuid, list_id uuid, contact_id uuid, email text, item_url text, locale text, given text,
+        created timestamptz)
     WHERE true ORDER BY created ON CONFLICT DO NOTHING RETURNING id""",
     id="uuid",
 )
@@ -110,7 +111,7 @@ def create(c: Connection, new: Sequence[NewRequest]) -> list[UUID]:
     request is older than the equal one that waits, that one takes its date: it may be due now. Nothing remembers a
     skipped request itself: once the equal one has ended, it can be added.
     """
-    waiting = lists.find_or_add(c, (request.reference for request in new))
+    waiting = lists.with_spelling(c, (request.reference for request in new))
     now = _NOW(c)[0].now
     contacts = _contacts(c, {request.email.lower() for request in new}, now)
     # Sign-ups of one batch keep their order: each is one microsecond later than the one before. None is later than now,
@@ -132,7 +133,8 @@ def create(c: Connection, new: Sequence[NewRequest]) -> list[UUID]:
 
 def known(c: Connection, new: Sequence[NewRequest]) -> list[bool]:
     """Says of each request whether `create` would skip it because of one that is in the database. It only reads."""
-    waiting = lists.find(c, {request.reference for request in new})
+    found = lists.find(c, {request.reference for request in new})
+    waiting = {reference: list_id for reference, (list_id, _) in found.items()}
     addresses = {request.email.lower() for request in new}
     contacts = {row.address: row.id for row in _CONTACTS(c, rows=[{"address": address} for address in addresses])}
     unresolved_pairs = {
@@ -164,8 +166,9 @@ def _make_older(c: Connection, dated: Sequence[dict[str, object]]) -> None:
         _MAKE_OLDER(c, rows=[{name: row[name] for name in _KEY_AND_DATE} for row in oldest.values()])
 
 
-def _row(request: NewRequest, list_id: UUID, contact_id: UUID, latest: datetime) -> dict[str, object]:
+def _row(request: NewRequest, place: tuple[UUID, str], contact_id: UUID, latest: datetime) -> dict[str, object]:
     date = request.created_date
+    list_id, spelling = place
     return {
         "id": uuid7_of(date, contact_id, list_id) if date else uuid7(),
         "list_id": list_id,
@@ -173,9 +176,18 @@ def _row(request: NewRequest, list_id: UUID, contact_id: UUID, latest: datetime)
         "email": request.email,
         "item_url": request.item_url,
         "locale": request.locale,
+        "given": request.reference.given or _other_spelling(request.reference, spelling),
         "created": min(date, latest) if date else latest,
         "is_dated": date is not None,
     }
+
+
+def _other_spelling(reference: CatalogReference, spelling: str) -> str | None:
+    """Returns the reference as JSON if its options are spelled otherwise than those of its list."""
+    spelled = reference.spelled
+    if not spelled or options_text(spelled) == spelling:
+        return None
+    return reference_json(reference.item.catalog_item_id, reference.item.app_id, dict(spelled))
 
 
 def _contacts(c: Connection, addresses: Iterable[str], now: datetime) -> dict[str, UUID]:
@@ -224,7 +236,7 @@ def attempts(c: Connection, request_id: UUID) -> Sequence[Row[Any]]:
 def lists_of(c: Connection, item: Item, options: Options = ()) -> list[UUID]:
     """Returns the waiting lists of an item. With options: only the lists whose options include them."""
     query = select(col(W.id), col(W.options)).join(I, col(I.id) == col(W.item_id)).where(*_is_item(item))
-    return [row.id for row in c.execute(query) if set(options) <= set(options_from_text(row.options))]
+    return [row.id for row in c.execute(query) if set(options) <= set(compared_options(row.options))]
 
 
 def _matching(which: Filter, dialect: str) -> Select[*tuple[Any, ...]]:

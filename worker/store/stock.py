@@ -1,7 +1,7 @@
 """Applies a batch of inventory events to stock, item details and waiting lists, in one transaction."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -9,9 +9,9 @@ from uuid import UUID
 from sqlalchemy import Connection
 
 from worker.domain import stock
-from worker.domain.catalog import Item, Options, options_from_text, options_text
+from worker.domain.catalog import Item, Options, compared_options, options_text
 from worker.domain.events import Event, entry_order
-from worker.domain.stock import ItemStock, Levels, Order
+from worker.domain.stock import EntryOrder, ItemStock, Level, Levels, Order
 from worker.models import uuid7
 from worker.store import lists
 from worker.store.lists import details_text
@@ -53,13 +53,15 @@ _SAVE_ITEMS = Sql(
     WHERE id = rows.item_id"""
 )
 _SAVE_LEVELS = Sql(
-    """INSERT INTO stock (item_id, options, in_stock, quantity, occurred_at, entry_id, last_in_stock_at, details)
-    SELECT item_id, options, in_stock, quantity, occurred_at, entry_id, seen, given FROM ROWS(item_id uuid,
+    """INSERT INTO stock (item_id, options, in_stock, quantity, occurred_at, entry_id, last_in_stock_at, details,
+        follows_item)
+    SELECT item_id, options, in_stock, quantity, occurred_at, entry_id, seen, given, follows FROM ROWS(item_id uuid,
         options text, in_stock bool, quantity bigint, occurred_at timestamptz, entry_id text, seen timestamptz,
-        given text)
+        given text, follows bool)
     WHERE true ON CONFLICT (item_id, options) DO UPDATE SET
         in_stock = excluded.in_stock, quantity = excluded.quantity, occurred_at = excluded.occurred_at,
-        entry_id = excluded.entry_id, last_in_stock_at = excluded.last_in_stock_at, details = excluded.details"""
+        entry_id = excluded.entry_id, last_in_stock_at = excluded.last_in_stock_at, details = excluded.details,
+        follows_item = excluded.follows_item"""
 )
 _SAVE_LISTS = Sql(
     """WITH changed AS MATERIALIZED (
@@ -100,27 +102,31 @@ class _Row:
     details: Mapping[str, str | None]
     out: Order | None
     details_at: Mapping[str, Order]
+    texts: dict[Options, str] = field(default_factory=dict)
+    """the options of each level as its row has them"""
 
 
-def apply(c: Connection, events: Sequence[Event], minimum: int) -> Applied:
+def apply(
+    c: Connection, events: Sequence[Event], minimum: int, newest_entry: Callable[[], EntryOrder | None] = lambda: None
+) -> Applied:
     """Applies events by their own order, not by the order of arrival. Applying them again changes nothing.
 
-    A quantity of at least `minimum` counts as in stock.
+    A quantity of at least `minimum` counts as in stock. For `newest_entry` see `ItemStock.apply`.
     """
     groups = stock.by_item(events)
     known = _lock(c, groups)
     new = {item: _Row(uuid7(), ItemStock(), {}, None, {}) for item in groups if item not in known}
     now = _now(c)
-    _apply(groups, new, minimum, now)
+    _apply(groups, new, minimum, now, newest_entry)
     # A new item has no waiting lists and no levels, so it is written once, with its state after the events.
     if new and (late := _add(c, new)):
         known |= late
         new = {item: row for item, row in new.items() if item not in late}
         now = _now(c)  # The transactions that added these items may have written later times than the first `now`.
     _load_levels(c, known.values())
-    _apply(groups, known, minimum, now)
+    _apply(groups, known, minimum, now, newest_entry)
     _save(c, known.values())
-    _save_levels(c, [*new.values(), *known.values()])
+    _save_levels(c, new | known, groups)
     woken = _save_lists(c, {row.id: row.state for row in known.values() if row.state.touched}, now)
     stale = {event.entry_id for row in (*new.values(), *known.values()) for event in row.state.stale}
     return Applied({item: woken[row.id] for item, row in known.items() if row.id in woken}, stale)
@@ -164,9 +170,15 @@ def _said(row: _Row) -> dict[str, object]:
     }
 
 
-def _apply(groups: Mapping[Item, Sequence[Event]], rows: Mapping[Item, _Row], minimum: int, now: datetime) -> None:
+def _apply(
+    groups: Mapping[Item, Sequence[Event]],
+    rows: Mapping[Item, _Row],
+    minimum: int,
+    now: datetime,
+    newest_entry: Callable[[], EntryOrder | None],
+) -> None:
     for item, row in rows.items():
-        row.state.apply(groups[item], minimum=minimum, now=now)
+        row.state.apply(groups[item], minimum=minimum, now=now, newest_entry=newest_entry)
 
 
 def _add(c: Connection, new: Mapping[Item, _Row]) -> dict[Item, _Row]:
@@ -179,9 +191,10 @@ def _add(c: Connection, new: Mapping[Item, _Row]) -> dict[Item, _Row]:
 
 
 def _load_levels(c: Connection, rows: Collection[_Row]) -> None:
-    known = lists.levels(c, (row.id for row in rows)) if rows else {}
-    for row in rows:
-        row.state.levels.update(known.get(row.id, {}))
+    by_id = {row.id: row for row in rows}
+    for item, options, text, level in lists.stored_levels(c, by_id) if rows else ():
+        by_id[item].state.levels[options] = level
+        by_id[item].texts[options] = text
 
 
 def _save(c: Connection, rows: Iterable[_Row]) -> None:
@@ -195,23 +208,32 @@ def _save(c: Connection, rows: Iterable[_Row]) -> None:
         _SAVE_ITEMS(c, rows=changed)
 
 
-def _save_levels(c: Connection, rows: Iterable[_Row]) -> None:
-    levels = [_level_row(row.id, about, row.state) for row in rows for about in row.state.touched]
+def _save_levels(c: Connection, rows: Mapping[Item, _Row], groups: Mapping[Item, Sequence[Event]]) -> None:
+    levels = []
+    for item, row in rows.items():
+        if row.state.touched - row.texts.keys():
+            row.texts.update(_spellings(groups[item]) | row.texts)
+        levels += [_level_row(row.id, row.texts[about], row.state.levels[about]) for about in row.state.touched]
     if levels:
         _SAVE_LEVELS(c, rows=levels)
 
 
-def _level_row(item: UUID, about: Options, state: ItemStock) -> dict[str, object]:
-    level = state.levels[about]
+def _spellings(events: Sequence[Event]) -> dict[Options, str]:
+    """Returns the options of new rows as their first event has them."""
+    return {event.reference.options: options_text(event.reference.spelled) for event in reversed(events)}
+
+
+def _level_row(item: UUID, options: str, level: Level) -> dict[str, object]:
     return {
         "item_id": item,
-        "options": options_text(about),
+        "options": options,
         "in_stock": level.in_stock,
         "quantity": level.quantity,
         "occurred_at": level.order[0],
         "entry_id": _entry_id(level.order),
         "seen": level.last_in_stock_at,
         "given": details_text(level.details),
+        "follows": level.follows_item,
     }
 
 
@@ -222,7 +244,7 @@ def _save_lists(c: Connection, changed: Mapping[UUID, ItemStock], now: datetime)
     rows, concerned = [], dict[UUID, list[UUID]]()
     for item, waiting in _waiting(c, changed).items():
         levels = Levels(changed[item].levels, changed[item].came_in)
-        for wanted, (list_id, was_in_stock) in waiting.items():
+        for wanted, list_id, was_in_stock in waiting:
             in_stock, woken = levels.available(wanted), levels.woken(wanted)
             if in_stock != was_in_stock or woken:
                 rows.append({"list_id": list_id, "now_in_stock": in_stock, "woken": woken})
@@ -233,10 +255,10 @@ def _save_lists(c: Connection, changed: Mapping[UUID, ItemStock], now: datetime)
     return concerned
 
 
-def _waiting(c: Connection, items: Iterable[UUID]) -> dict[UUID, dict[Options, tuple[UUID, bool]]]:
-    waiting: dict[UUID, dict[Options, tuple[UUID, bool]]] = {}
+def _waiting(c: Connection, items: Iterable[UUID]) -> dict[UUID, list[tuple[Options, UUID, bool]]]:
+    waiting: dict[UUID, list[tuple[Options, UUID, bool]]] = {}
     for row in _WAITING(c, rows=[{"item_id": item} for item in items]):
-        waiting.setdefault(row.item_id, {})[options_from_text(row.options)] = (row.id, row.in_stock)
+        waiting.setdefault(row.item_id, []).append((compared_options(row.options), row.id, row.in_stock))
     return waiting
 
 

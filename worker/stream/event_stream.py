@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import redis
-from redis.exceptions import ResponseError
+from redis.exceptions import NoPermissionError, ResponseError
 
 from worker.domain.errors import BadSetting
 from worker.stream import figures
@@ -153,6 +153,20 @@ class Stream:
         with translated_events(self._client):
             entry_id: Any = self._client.xadd(self.name, entry)
         return str(entry_id, "ascii")
+
+    def newest_id(self) -> str | None:
+        """Returns the newest entry id that the stream has given, even if that entry is gone; None without a stream."""
+        with translated_events(self._client):
+            try:
+                newest = self._client.xinfo_stream(self.name)["last-generated-id"]
+            except NoPermissionError:  # a user from before this was asked: what is stored has been delivered
+                delivered = (group["last-delivered-id"] for group in groups(self._client, self.name))
+                newest = max(delivered, key=_id_order, default=None)
+            except ResponseError as error:
+                if "no such key" not in str(error):
+                    raise
+                newest = None
+        return None if newest is None else str(newest, "ascii")
 
     def figures(self) -> Figures:
         """Returns the numbers of all, unread, pending and dead entries. They are 0 before the first event."""

@@ -161,11 +161,11 @@ def test_while_the_database_is_away_one_batch_is_kept_and_one_read_ahead(
 ) -> None:
     pending: list[int] = []
 
-    def take(database: Database, events: Sequence[Event], minimum: int) -> Taken:
+    def take(database: Database, events: Sequence[Event], minimum: int, *more: Any) -> Taken:
         pending.append(stream.figures().pending)
         if len(pending) <= 10:
             raise DatabaseAway("no answer")
-        return intake.take_events(database, events, minimum)
+        return intake.take_events(database, events, minimum, *more)
 
     monkeypatch.setattr(listener, "take_events", take)
     publish_mugs(stream, 100)

@@ -1,5 +1,6 @@
 """What the commands do to the database, on SQLite and PostgreSQL. Redis is not used; it is only away at times."""
 
+import json
 import sqlite3
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
@@ -13,10 +14,11 @@ import pytest
 from sqlalchemy import Pool, event
 
 from tests.contract.shop import CUP, LONG_AGO, MUG, Shop, ref
+from worker.domain.catalog import WIX_STORES
 from worker.domain.errors import DatabaseAway, RedisAway, Refused, SchemaOutdated
 from worker.domain.outcomes import TEMPLATE_ERROR, FailureCode
 from worker.domain.verdicts import Tries
-from worker.models import Contact, Status
+from worker.models import Contact, Status, WaitingList
 from worker.queue.bell import Bell, celery_app
 from worker.services import importing, requests, verbs
 from worker.services.import_file import Entry, Rejected, read_requests
@@ -28,7 +30,7 @@ from worker.services.wire import attempts_json, request_json, timestamp
 from worker.store import breaker, pauses, recording
 from worker.store.database import Database
 from worker.store.recording import Ended, Ends, Try
-from worker.store.requests import Filter, NewRequest
+from worker.store.requests import Filter, NewRequest, find, lists_of
 from worker.stream.event_stream import Stream
 from worker.stream.figures import Figures
 
@@ -699,3 +701,52 @@ def test_a_database_that_is_not_migrated_names_the_command(any_empty_database_ur
     with pytest.raises(SchemaOutdated, match="run `stockbell migrate`"):
         check_schema(database)
     database.close()
+
+
+# Catalog references as they are written
+
+
+GIVEN: list[dict[str, object]] = [
+    {"catalogItemId": "mug-1", "appId": "1380b703-ce81-ff05-f115-39571d94dfcd", "options": {"Size": "L"}},
+    {"catalogItemId": "mug-1", "appId": WIX_STORES, "options": {"SIZE": "l "}},
+    {"catalogItemId": "mug-1", "appId": WIX_STORES, "options": {"variantId": "V1", "options": {"gift": "Yes"}}},
+    {"catalogItemId": "mug-1", "appId": WIX_STORES, "options": {"Size": 38, "customTextFields": {"engraving": "ü"}}},
+    {"catalogItemId": 4711, "appId": WIX_STORES, "options": {"Size": 38.0, "Sold": True}},
+    {"catalogItemId": "mu\u0308tze", "appId": "Other", "options": {}},
+    {"catalogItemId": "mug-1", "appId": WIX_STORES, "options": {"size": "L"}},
+    {"catalogItemId": "mug-1", "appId": WIX_STORES},
+]
+
+
+def test_a_reference_comes_back_as_it_was_given(shop: Shop) -> None:
+    lines = [
+        json.dumps({"email": f"customer{place}@example.com", **reference}) for place, reference in enumerate(GIVEN)
+    ]
+    assert import_lines(shop, *lines)[0] == Imported(created=len(GIVEN))
+    found = shop.database.read(lambda c: [request_json(row) for row in find(c, Filter())])
+    told = {row["email"]: row["catalogReference"] for row in found}
+    for place, reference in enumerate(GIVEN):
+        assert json.dumps(told[f"customer{place}@example.com"]) == json.dumps(reference)
+
+
+def test_only_what_its_list_does_not_tell_is_kept_with_a_request(shop: Shop) -> None:
+    for size in ("L", "L", "l"):
+        shop.sign_up(ref(Size=size))
+    given = [row.given and json.loads(row.given)["options"] for row in shop.rows()]
+    assert given == [None, None, {"Size": "l"}]
+    assert shop.count(WaitingList) == 1
+
+
+def test_mails_have_the_options_as_the_first_request_had_them(shop: Shop) -> None:
+    for color in ("Dark\u00a0 Blue ", "dark blue"):
+        shop.sign_up(ref(Color=color))
+    shop.tell(ref(COLOR="DARK BLUE"))
+    claimed = shop.claim(shop.owner(), ref(color="dark blue"))
+    assert len(claimed.claims) == 2
+    assert [item.options for item in claimed.items.values()] == ['{"Color":"Dark Blue"}']
+
+
+def test_requests_of_an_item_are_found_however_its_options_are_written(shop: Shop) -> None:
+    request = shop.sign_up(ref(Color="Blue", Size="L"))
+    which = Filter(lists=shop.database.read(lists_of, MUG.item, ref(color="BLUE").options))
+    assert [row.id for row in shop.database.read(lambda c: list(find(c, which)))] == [request]

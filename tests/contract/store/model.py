@@ -83,8 +83,8 @@ class ItemModel:
     """All events of one item, and which of them woke requests."""
 
     events: list[Event] = field(default_factory=list)
-    wakings: list[tuple[int, Options, frozenset[Options]]] = field(default_factory=list)
-    """For each event that wakes: when it was applied, the options it was about, and the variants known then."""
+    wakings: list[tuple[int, Options, "Deciders"]] = field(default_factory=list)
+    """For each event that wakes: when it was applied, the options it was about, and which rows decided then."""
 
     def apply(self, events: Iterable[Event], tick: int) -> None:
         """Applies one batch of events at one moment."""
@@ -93,7 +93,7 @@ class ItemModel:
             if not self._is_stale(event) and event.is_in_stock(MINIMUM):
                 fresh.append(event.reference.options)
             self.events.append(event)
-        self.wakings += [(tick, about, self.variants) for about in fresh]
+        self.wakings += [(tick, about, self._deciders()) for about in fresh]
 
     def _is_stale(self, event: Event) -> bool:
         about = event.reference.options
@@ -115,23 +115,60 @@ class ItemModel:
     def variants(self) -> frozenset[Options]:
         return frozenset(event.reference.options for event in self.events if event.reference.options)
 
+    def _newest(self, about: Options) -> Event | None:
+        said = [event for event in self.events if event.reference.options == about]
+        return max(said, key=lambda event: event.order, default=None)
+
+    def _deciders(self) -> "Deciders":
+        item = self._newest(())
+        return Deciders(
+            self.variants,
+            frozenset(variant for variant in self.variants if self._follows(variant)),
+            item is not None and all(event.order <= item.order for event in self.events),
+        )
+
+    def _follows(self, variant: Options) -> bool:
+        """Tells whether the variant was in stock when the whole item went out."""
+        event = self._newest(variant)
+        return event is not None and event.is_in_stock(MINIMUM) and self._is_out_since(event)
+
+    def _is_out_since(self, event: Event) -> bool:
+        return any(
+            later.order > event.order
+            for later in self.events
+            if not later.reference.options and not later.is_in_stock(MINIMUM)
+        )
+
     def in_stock(self, wanted: Options) -> bool:
-        """Tells whether the options are in stock. The variants that match decide. If there are none, the item does."""
-        matching = [variant for variant in self.variants if set(wanted) <= set(variant)]
-        return any(map(self._is_in, matching)) if matching else self._is_in(())
+        """Tells whether the options are in stock."""
+        deciders = self._deciders()
+        return any(self._is_in(about) for about in {*self.variants, ()} if deciders.concern(wanted, about))
 
     def _is_in(self, about: Options) -> bool:
-        said = [event for event in self.events if event.reference.options in (about, ())]
-        if about:  # that the item is in stock says nothing about a variant
-            said = [event for event in said if event.reference.options or not event.is_in_stock(MINIMUM)]
-        return bool(said) and max(said, key=lambda event: event.order).is_in_stock(MINIMUM)
+        event = self._newest(about)
+        return event is not None and event.is_in_stock(MINIMUM) and not (about and self._is_out_since(event))
 
     def woken_after(self, wanted: Options, created: float) -> bool:
-        return any(
-            tick > created
-            for tick, about, variants in self.wakings
-            if (set(wanted) <= set(about) if about else not any(set(wanted) <= set(each) for each in variants))
-        )
+        return any(tick > created for tick, about, deciders in self.wakings if deciders.concern(wanted, about))
+
+
+@dataclass(frozen=True, slots=True)
+class Deciders:
+    """Which rows of an item decide for whom, at one moment."""
+
+    variants: frozenset[Options]
+    followers: frozenset[Options]
+    is_item_newest: bool
+
+    def concern(self, wanted: Options, about: Options) -> bool:
+        """Tells whether the row about `about` decides for `wanted`: a variant that matches, or else the item.
+
+        The item also decides where a variant follows it, and for any variant if nothing newer is known.
+        """
+        matching = {variant for variant in self.variants if set(wanted) <= set(variant)}
+        if about:
+            return about in matching
+        return not matching or bool(matching & self.followers) or (not wanted and self.is_item_newest)
 
 
 @dataclass(slots=True)

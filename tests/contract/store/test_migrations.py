@@ -2,10 +2,14 @@
 
 import re
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import timedelta
+from itertools import count
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import psycopg
 import pytest
@@ -20,13 +24,13 @@ from sqlmodel import SQLModel
 
 import worker.migrations
 from tests.bench.servers import plain
-from tests.contract.shop import LONG_AGO, MUG, Shop, shop_at
+from tests.contract.shop import LONG_AGO, MUG, Shop, ref, shop_at
 from tests.polling import eventually
 from worker.domain.errors import DatabaseAway, SchemaOutdated
 from worker.migrations import migrate
-from worker.models import SCHEMA
+from worker.models import SCHEMA, Status, WaitingList, uuid7
 from worker.services.schema_check import check_schema
-from worker.store import figures, schema
+from worker.store import figures, pauses, schema
 from worker.store.schema import SchemaState
 
 
@@ -195,6 +199,242 @@ def test_items_from_before_0002_keep_their_details_until_an_event_names_others(
         # An older program goes on, although it does not know the column.
         shop.change(insert, **item | {"id": uuid4(), "item": "cup-1"})
         shop.change("UPDATE item SET name = 'Cup' WHERE catalog_item_id = 'cup-1'")
+
+
+@pytest.fixture
+def older(any_empty_database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator["OlderShop"]:
+    """A database of revision 0002, in which an older program works."""
+    upgrade = command.upgrade
+    with monkeypatch.context() as patch:
+        patch.setattr("worker.migrations.command.upgrade", lambda config, _to: upgrade(config, "0002"))
+        migrate(any_empty_database_url)
+    with shop_at(any_empty_database_url) as shop:
+        yield OlderShop(shop)
+
+
+_numbers = count(1)
+
+
+@dataclass(frozen=True, slots=True)
+class OlderShop:
+    """What a program from before 0003 writes."""
+
+    shop: Shop
+
+    def migrate(self) -> Shop:
+        assert migrate(self.shop.url) == ("0002", SCHEMA)
+        return self.shop
+
+    def item(self, catalog_id: str = "mug-1", **columns: object) -> UUID:
+        item = uuid7()
+        self._insert("item", id=item, app_id=MUG.item.app_id, catalog_item_id=catalog_id, **columns)
+        return item
+
+    def list(self, item: UUID, options: str = "{}", **columns: object) -> UUID:
+        found = UUID(int=next(_numbers))  # the list with the lowest id is the oldest
+        self._insert("waiting_list", id=found, item_id=item, options=options, **{"in_stock": False} | columns)
+        return found
+
+    def level(self, item: UUID, options: str, *, in_stock: bool, minute: int, **columns: object) -> None:
+        at = LONG_AGO + timedelta(minutes=minute)
+        row = {"item_id": item, "options": options, "in_stock": in_stock, "occurred_at": at, "entry_id": f"{minute}-0"}
+        self._insert("stock", **row | columns)
+
+    def request(self, waiting: UUID, email: str, *, minute: int = 0, **columns: object) -> UUID:
+        contacts = {row.address: row.id for row in self.shop.ask("SELECT address, id FROM contact", id="uuid")}
+        at = LONG_AGO + timedelta(minutes=minute)
+        if email not in contacts:
+            contacts[email] = uuid7()
+            self._insert("contact", id=contacts[email], address=email, created_date=at)
+        counts = dict.fromkeys(("claim_no", "attempts", "unknowns", "policy_refusals", "rescues"), 0)
+        row = {"waiting_list_id": waiting, "contact_id": contacts[email], "email": email, "created_date": at}
+        request = uuid7()
+        self._insert("request", **{"id": request, "status": "RECEIVED"} | row | counts | columns)
+        return request
+
+    def pause(self, item: UUID, options: str) -> None:
+        self._insert("pause", key=f"{item}:{options}", item_id=item, options=options, since=LONG_AGO)
+
+    def _insert(self, table: str, **columns: object) -> None:
+        names = ", ".join(columns)
+        self.shop.change(
+            f"INSERT INTO {table} ({names}) VALUES ({', '.join(f':{name}' for name in columns)})", **columns
+        )
+
+
+LARGE, LARGE_TOO = '{"Size":"L"}', '{"size":"L "}'
+
+
+def test_lists_of_0003_that_differ_only_in_spelling_become_one(older: OlderShop) -> None:
+    item = older.item()
+    kept, merged, other = older.list(item, LARGE), older.list(item, LARGE_TOO), older.list(item, '{"Size":"M"}')
+    older.level(item, LARGE_TOO, in_stock=True, minute=5)
+    anne, bob = older.request(kept, "anne@example.com"), older.request(merged, "bob@example.com")
+    carl = older.request(other, "carl@example.com")
+    shop = older.migrate()
+    lists_now = {row.id: row for row in shop.ask("SELECT * FROM waiting_list", id="uuid", in_stock="bool")}
+    assert {list_id: (row.options, row.options_key) for list_id, row in lists_now.items()} == {
+        kept: (LARGE, '{"size":"l"}'),
+        other: ('{"Size":"M"}', '{"size":"m"}'),
+    }
+    assert lists_now[kept].in_stock
+    assert [shop.row(request).waiting_list_id for request in (anne, bob, carl)] == [kept, kept, other]
+    assert shop.list_id(ref(SIZE="l")) == kept
+    shop.tell(ref(size="L"), at=LONG_AGO + timedelta(hours=1))
+    assert shop.with_work() == {kept}
+    assert {claim.id for claim in shop.claim(shop.owner(), ref(size="L")).claims} == {anne, bob}
+
+
+def test_of_requests_that_become_one_the_oldest_is_told_and_nobody_twice(older: OlderShop) -> None:
+    item = older.item()
+    first, second = older.list(item, LARGE), older.list(item, LARGE_TOO)
+    young, old = older.request(first, "anne@example.com", minute=9), older.request(second, "anne@example.com", minute=1)
+    waits = older.request(second, "bob@example.com", minute=1, ordered_at=LONG_AGO)
+    sent = older.request(first, "bob@example.com", minute=9, status="PROCESSING", owner=uuid7())
+    told = older.request(second, "carl@example.com", status="NOTIFICATION_SENT", auto_notified=True)
+    again = older.request(first, "carl@example.com", minute=9)
+    shop = older.migrate()
+    unresolved = {row.id for row in shop.rows() if row.status in {Status.RECEIVED, Status.PROCESSING}}
+    assert unresolved == {old, sent, again}
+    for ended in (young, waits):
+        row = shop.row(ended)
+        assert (row.status, row.auto_notified, row.owner) == (Status.NOTIFICATION_SENT, False, None)
+        assert row.failure_reason == "an equal request of the same person tells them"
+    assert shop.row(old).created_date == LONG_AGO + timedelta(minutes=1)
+    assert shop.row(told).auto_notified
+    assert {row.waiting_list_id for row in shop.rows()} == {first}
+
+
+def test_of_a_request_that_was_ordered_the_order_is_kept(older: OlderShop) -> None:
+    item = older.item()
+    kept = older.request(older.list(item, LARGE), "anne@example.com", minute=1)
+    older.request(older.list(item, LARGE_TOO), "anne@example.com", minute=2, ordered_at=LONG_AGO)
+    assert older.migrate().row(kept).ordered_at == LONG_AGO
+
+
+@pytest.mark.parametrize(("newest_is_in", "minute"), [(True, 9), (False, 1)])
+def test_of_rows_that_become_one_the_newest_counts(older: OlderShop, newest_is_in: bool, minute: int) -> None:
+    item = older.item()
+    older.level(item, LARGE, in_stock=False, minute=5)
+    older.level(item, LARGE_TOO, in_stock=True, minute=minute, last_in_stock_at=LONG_AGO)
+    kept = older.list(item, LARGE)
+    older.list(item, LARGE_TOO, in_stock=True, last_in_stock_at=LONG_AGO)
+    row = older.migrate().read_one(WaitingList, kept)
+    assert row.in_stock is newest_is_in
+    assert row.last_in_stock_at == LONG_AGO
+    assert (row.woken_at is not None) is newest_is_in
+
+
+def test_a_pause_of_a_merged_list_goes_on_and_can_be_ended(older: OlderShop) -> None:
+    item = older.item()
+    kept = older.list(item, LARGE)
+    older.list(item, LARGE_TOO)
+    older.pause(item, LARGE)
+    older.pause(item, LARGE_TOO)
+    shop = older.migrate()
+    shop.sign_up(ref(size="L"))
+    shop.tell(ref(size="L"))
+    assert shop.with_work() == set()
+    assert not shop.write(pauses.pause, ref(Size="l"))
+    assert shop.write(pauses.resume, ref(Size="l"))
+    assert shop.with_work() == {kept}
+
+
+def test_a_pause_of_a_list_as_it_was_spelled_goes_on_and_can_be_ended(older: OlderShop) -> None:
+    item = older.item()
+    waiting = older.list(item, LARGE)
+    older.pause(item, LARGE)
+    shop = older.migrate()
+    shop.sign_up(ref(size="L"))
+    shop.tell(ref(size="L"))
+    assert shop.with_work() == set()
+    assert shop.write(pauses.resume, ref(size="L"))
+    assert shop.with_work() == {waiting}
+
+
+def test_a_variant_that_went_out_with_its_item_comes_back_with_it(older: OlderShop) -> None:
+    item = older.item(out_at=LONG_AGO + timedelta(minutes=5), out_entry="5-0")
+    older.level(item, "{}", in_stock=False, minute=5)
+    older.level(item, LARGE, in_stock=False, minute=1, quantity=3, last_in_stock_at=LONG_AGO)
+    older.level(item, '{"Size":"M"}', in_stock=False, minute=1, quantity=0, last_in_stock_at=LONG_AGO)
+    older.level(item, '{"Size":"S"}', in_stock=False, minute=9, quantity=3, last_in_stock_at=LONG_AGO)
+    shop = older.migrate()
+    lists_now = {size: shop.list_id(ref(size=size)) for size in "SML"}
+    for size in "SML":
+        shop.sign_up(ref(size=size))
+    shop.tell(MUG, at=LONG_AGO + timedelta(minutes=10))
+    assert shop.with_work() == {lists_now["L"]}
+
+
+NFD, NFC = "mu\u0308tze", "m\u00fctze"
+
+
+@pytest.mark.parametrize("is_twice", [False, True])
+def test_items_whose_ids_become_equal_become_one(older: OlderShop, is_twice: bool) -> None:
+    item = older.item(NFD, name="Hat")
+    waiting = older.request(older.list(item), "anne@example.com", minute=1)
+    large = older.request(older.list(item, LARGE), "bob@example.com")
+    older.level(item, "{}", in_stock=False, minute=5)
+    older.pause(item, LARGE)
+    if is_twice:
+        same = older.item(NFC)
+        older.request(older.list(same), "anne@example.com", minute=2)
+        older.request(older.list(same, '{"Size":"M"}'), "carl@example.com")
+        older.level(same, "{}", in_stock=True, minute=4)
+    shop = older.migrate()
+    assert [row.catalog_item_id for row in shop.ask("SELECT catalog_item_id FROM item")] == [NFC]
+    assert shop.row(waiting).waiting_list_id == shop.list_id(ref(NFD))
+    assert not shop.list_row(ref(NFC)).in_stock
+    assert shop.read_one(WaitingList, shop.row(large).waiting_list_id).options == LARGE
+    shop.tell(ref(NFC), at=LONG_AGO + timedelta(hours=1))
+    assert shop.list_id(ref(NFC)) in shop.with_work()
+    assert shop.list_id(ref(NFC, size="L")) not in shop.with_work()
+    assert shop.status(waiting) is Status.RECEIVED
+
+
+def test_an_older_program_goes_on_after_0003_and_nobody_is_lost(older: OlderShop) -> None:
+    shop = older.migrate()
+    shop.tell(MUG, in_stock=False)
+    (row,) = shop.ask("SELECT id FROM item", id="uuid")
+    waiting, same = older.list(row.id, LARGE), older.list(row.id, LARGE_TOO)
+    for place, list_id in enumerate((waiting, same)):
+        older.request(list_id, f"customer{place}@example.com")
+    older.level(row.id, LARGE, in_stock=False, minute=1)
+    older.level(row.id, LARGE_TOO, in_stock=False, minute=2)
+    shop.tell(ref(size="L"), at=LONG_AGO + timedelta(hours=1))
+    assert shop.with_work() == {waiting, same}
+    assert shop.list_id(ref(size="L")) in {waiting, same}
+    keys = {row.options_key for row in shop.ask("SELECT options_key FROM waiting_list WHERE options <> '{}'")}
+    assert keys == {'{"size":"l"}', None}
+
+
+def test_more_lists_than_a_page_of_the_migration_get_their_keys(
+    older: OlderShop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        item = older.item(f"mug-{number}")
+        for size in ("{}", LARGE, LARGE_TOO, '{"Size":"M"}'):
+            older.list(item, size)
+    upgrade = command.upgrade
+
+    def with_small_pages(config: Config, to: str) -> None:
+        load = ScriptDirectory.from_config
+
+        def small(config: Config) -> ScriptDirectory:
+            found = load(config)
+            newest: Any = found.get_revision("0003")
+            assert newest.module.PAGE > 100
+            newest.module.PAGE = 2
+            return found
+
+        with monkeypatch.context() as patch:
+            patch.setattr(ScriptDirectory, "from_config", small)
+            upgrade(config, to)
+
+    monkeypatch.setattr("worker.migrations.command.upgrade", with_small_pages)
+    shop = older.migrate()
+    rows = shop.ask("SELECT options_key, count(*) AS lists FROM waiting_list GROUP BY options_key")
+    assert {row.options_key: row.lists for row in rows} == {"{}": 3, '{"size":"l"}': 3, '{"size":"m"}': 3}
 
 
 # Where a database stands

@@ -537,3 +537,32 @@ def test_entry_ids_rise(listener: Stream) -> None:
     sent = published(listener, 50)
     numbers = [tuple(int(part) for part in entry_id.split("-")) for entry_id in sent]
     assert all(earlier < later for earlier, later in pairwise(numbers))
+
+
+# The newest id
+
+
+def test_the_newest_id_is_known_even_if_its_entry_is_gone(listener: Stream, client: redis.Redis) -> None:
+    *_, last = published(listener, 3)
+    client.xtrim(EVENTS, maxlen=0)
+    client.xgroup_setid(EVENTS, GROUP, "0")
+    assert listener.newest_id() == last
+
+
+def test_a_stream_that_is_not_there_has_no_newest_id(listener: Stream, client: redis.Redis) -> None:
+    client.delete(EVENTS)
+    assert listener.newest_id() is None
+
+
+def test_who_may_not_ask_for_the_newest_id_takes_the_newest_that_was_delivered(
+    redis_server: RedisServer, listener: Stream, client: redis.Redis
+) -> None:
+    first, _ = published(listener, 2)
+    listener.read(1, NO_WAIT)
+    rights = ["-@all", "+hello", "+client|setname", "+select", "+xinfo|groups"]
+    client.acl_setuser("older", enabled=True, passwords=["+OLDER"], keys=["*"], commands=rights)
+    with closing(Stream(redis_server.url.replace("redis://", "redis://older:OLDER@"), EVENTS)) as older:
+        assert older.newest_id() == first
+        client.delete(EVENTS)
+        assert older.newest_id() is None
+    client.acl_deluser("older")

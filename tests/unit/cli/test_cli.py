@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from worker import cli
 from worker.cli import arguments, requests
 from worker.cli.output import attempt_line, say_pairs
-from worker.domain.catalog import CatalogReference, canonical_options, item_of
+from worker.domain.catalog import CatalogReference, catalog_reference, item_of
 from worker.domain.errors import BadReference, BadUrl, StockbellError
 from worker.domain.outcomes import TEMPLATE_ERROR
 from worker.models import Status
@@ -200,7 +200,8 @@ def test_the_states_and_reasons_that_can_be_asked_for_are_those_there_are() -> N
 
 def test_options_are_those_of_an_event() -> None:
     found = arguments.reference_of("mug-1", None, ["size=L", "note=a=b"])
-    assert found == CatalogReference(item_of("mug-1"), (("note", "a=b"), ("size", "L")))
+    assert found == CatalogReference(item_of("mug-1"), (("note", "a=b"), ("size", "l")))
+    assert found.spelled == (("note", "a=b"), ("size", "L"))
     assert arguments.optional_reference(None, None, None) is None
     with pytest.raises(BadReference):
         arguments.reference_of("mug-1", None, ["size=L", "size=M"])
@@ -256,7 +257,7 @@ def test_an_event_has_only_the_fields_that_were_given() -> None:
 
 
 def test_an_event_may_say_everything_and_clear_what_was_said() -> None:
-    reference = CatalogReference(MUG.item, canonical_options({"size": "L"}))
+    reference = catalog_reference(MUG.item, {"size": "L"})
     event = NewEvent(reference, in_stock=True, name="Blue mug", price="", image_url="https://shop.example/m.jpg")
     assert event.fields() == {
         "catalogItemId": "mug-1",

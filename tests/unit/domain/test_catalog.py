@@ -13,17 +13,22 @@ from worker.domain.catalog import (
     CatalogReference,
     Item,
     canonical_options,
+    catalog_reference,
     checked_url,
+    compared_options,
+    given_reference,
     has_control,
     is_plain,
     is_too_long,
     item_of,
     options_from_text,
     options_text,
+    read_options,
 )
 from worker.domain.errors import BadReference, BadUrl
 
 OTHER_WIX_ID = "1380b703-ce81-ff05-f115-39571d94dfcd"
+MUG = item_of("mug-1")
 NO_VARIANT = "00000000-0000-0000-0000-000000000000"
 
 
@@ -37,12 +42,22 @@ def test_another_app_id_is_a_catalog_of_its_own() -> None:
     assert item_of("mug-1", "Other") != item_of("mug-1", "other")
 
 
+@pytest.mark.parametrize(("number", "text"), [(4711, "4711"), (4711.0, "4711"), (10**20, f"{10**20}"), (0, "0")])
+def test_an_id_may_be_a_whole_number(number: float, text: str) -> None:
+    assert item_of(number, number) == Item(text, text)
+
+
+def test_ids_are_compared_in_the_form_nfc() -> None:
+    assert item_of("mu\u0308tze", "mu\u0308tze") == item_of("m\u00fctze", "m\u00fctze")
+    assert item_of("e\u0301" * 36).catalog_item_id == "\u00e9" * 36
+
+
 def test_item_ids_are_case_sensitive_and_count_characters_not_bytes() -> None:
     assert item_of("Mug") != item_of("mug")
     assert item_of("é" * 36).catalog_item_id == "é" * 36
 
 
-BAD_IDS = ["", "a" * 37, "a\n", "a\0b", "a\x7f", "a\x9f", "a\u2028", "\ud800", 5, 1.5, True, [], {}]
+BAD_IDS = ["", "a" * 37, "a\n", "a\0b", "a\x7f", "a\x9f", "a\u2028", "\ud800", 1.5, True, [], {}]
 
 
 @pytest.mark.parametrize("bad", [*BAD_IDS, b"mug"])
@@ -52,7 +67,7 @@ def test_a_bad_item_id_is_refused(bad: object) -> None:
 
 
 def test_a_missing_item_id_is_refused() -> None:
-    with pytest.raises(BadReference, match="catalogItemId must be text"):
+    with pytest.raises(BadReference, match="catalogItemId must be text or a whole number"):
         item_of(None)
 
 
@@ -69,23 +84,34 @@ def test_references_sort_by_item_then_options() -> None:
     assert sorted(mixed) == mixed[::-1]
 
 
-@pytest.mark.parametrize("nothing", [None, {}, {"options": {}}, {"Size": ""}, {"Size": None}])
+@pytest.mark.parametrize(
+    "nothing",
+    [
+        None,
+        {},
+        [],
+        {"options": {}},
+        {"options": []},
+        *({"Size": empty} for empty in ("", None, " ", "\u00a0\t", "\u200b")),
+    ],
+)
 def test_nothing_is_no_options(nothing: object) -> None:
     assert canonical_options(nothing) == ()
 
 
 def test_what_says_nothing_about_stock_is_dropped() -> None:
     raw = {"variantId": NO_VARIANT, "customTextFields": [{"title": "Name"}], "options": {"a": ""}}
+    raw["subscriptionOptionId"] = "monthly"
     assert canonical_options(raw) == ()
 
 
 def test_only_a_variant_id_of_zeros_is_dropped() -> None:
-    assert canonical_options({"Size": NO_VARIANT}) == (("Size", NO_VARIANT),)
+    assert canonical_options({"Size": NO_VARIANT}) == (("size", NO_VARIANT),)
 
 
 def test_wix_options_are_flattened_one_level() -> None:
     raw = {"variantId": "v1", "options": {"Size": "L", "Color": "red"}}
-    assert canonical_options(raw) == (("Color", "red"), ("Size", "L"), ("variantId", "v1"))
+    assert canonical_options(raw) == (("color", "red"), ("size", "l"), ("variantid", "v1"))
 
 
 def test_an_option_may_be_called_options() -> None:
@@ -93,15 +119,97 @@ def test_an_option_may_be_called_options() -> None:
     assert canonical_options({"options": {"options": "extra"}}) == (("options", "extra"),)
 
 
-def test_values_are_compared_as_text_and_case_matters() -> None:
-    raw = {"n": 7, "f": 38.5, "yes": True, "no": False, "Case": "X"}
-    expected = {"n": "7", "f": "38.5", "yes": "true", "no": "false", "Case": "X"}
-    assert dict(canonical_options(raw)) == expected
-    assert canonical_options({"a": "x"}) != canonical_options({"A": "x"})
+def test_values_are_compared_as_text() -> None:
+    raw = {"n": 7, "f": 38.5, "yes": True, "no": False}
+    assert dict(canonical_options(raw)) == {"n": "7", "f": "38.5", "yes": "true", "no": "false"}
+
+
+ALIKE = [
+    *(({"Size": "L"}, other) for other in ({"size": "l"}, {" SIZE ": "L\n"}, {"\u00a0Size": "\u2003L"})),
+    *(({"Size": 38}, {"Size": same}) for same in (38.0, "38", "38.0", " 38.00 ")),
+    *(({"Size": 38.5}, {"Size": same}) for same in ("38.5", "38.50")),
+    *(({"n": 0}, {"n": same}) for same in ("0", "-0", "-0.0", 0.0)),
+    *(({"yes": True}, {"yes": same}) for same in ("true", "True", "TRUE")),
+    ({"Gr\u00f6\u00dfe": "Gr\u00fcn"}, {"GRO\u0308SSE": "gru\u0308n"}),
+    ({"Color": "Dark Blue"}, {"color": "dark\u00a0  blue"}),
+    ({"Color": "Blue"}, {"\ufeffColor": "Bl\u00adue\u200b"}),
+    ({"variantId": "AB-1"}, {"VariantID": "ab-1", "options": []}),
+]
+
+
+@pytest.mark.parametrize(("one", "other"), ALIKE)
+def test_options_match_as_people_mean_them(one: dict[str, object], other: dict[str, object]) -> None:
+    assert canonical_options(one) == canonical_options(other)
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ("38", "038", "+38", "3.8e1", "38,0", "38."),
+        ("10000000000000001", "10000000000000000", "10000000000000001.5"),
+        ("1", "true", "yes"),
+        ("S", "\u1e9e", "ss S"),
+        ("red", "re d", "r\u00e9d"),
+    ],
+)
+def test_what_people_tell_apart_stays_apart(texts: tuple[str, ...]) -> None:
+    assert len({canonical_options({"Size": text}) for text in texts}) == len(texts)
+
+
+def test_the_first_spelling_is_kept_for_people() -> None:
+    options, spelling = read_options({" Size": "L ", "size": "l", "Colour": "Dark\u00a0 Blue", "Nr": "38.0", "n": 38.0})
+    assert options == (("colour", "dark blue"), ("n", "38"), ("nr", "38"), ("size", "l"))
+    assert spelling == (("Colour", "Dark Blue"), ("Nr", "38.0"), ("Size", "L"), ("n", "38"))
+    assert catalog_reference(MUG, {"Size": "L"}).spelled == (("Size", "L"),)
+    assert CatalogReference(MUG, (("size", "l"),)).spelled == (("size", "l"),)
+
+
+def test_the_spelling_of_a_reference_is_not_compared() -> None:
+    assert catalog_reference(MUG, {"Size": "L"}) == catalog_reference(MUG, {"SIZE": "l"})
+    assert len({catalog_reference(MUG, {"Size": "L"}), catalog_reference(MUG, {"SIZE": "l"})}) == 1
+
+
+def given_json(item_id: object, app_id: object, options: object) -> str | None:
+    return given_reference(catalog_reference(item_of(item_id, app_id), options), item_id, app_id, options)
+
+
+@pytest.mark.parametrize(
+    ("item_id", "app_id", "options"),
+    [
+        (4711, WIX_STORES, {"Size": "L"}),
+        ("mug-1", OTHER_WIX_ID, None),
+        ("mug-1", WIX_STORES, {}),
+        ("mug-1", WIX_STORES, {"Size": 38}),
+        ("mug-1", WIX_STORES, {"Size": "L "}),
+        ("mug-1", WIX_STORES, {"Size": "L", "options": {"Color": ""}}),
+        ("mug-1", WIX_STORES, {"variantId": "v1", "customTextFields": {"engraving": "\u00fc\0\ud800"}}),
+    ],
+)
+def test_a_reference_that_is_written_otherwise_is_kept_as_it_was_given(
+    item_id: object, app_id: object, options: object
+) -> None:
+    kept = given_json(item_id, app_id, options)
+    assert kept is not None
+    assert kept.isascii()
+    expected = {"catalogItemId": item_id, "appId": app_id} | ({} if options is None else {"options": options})
+    assert json.loads(kept) == expected
+    assert kept == json.dumps(expected, separators=(",", ":"))
+
+
+@pytest.mark.parametrize("options", [None, {"Size": "L"}, {"Size": "L", "Color": "red"}])
+@pytest.mark.parametrize("app_id", [None, WIX_STORES])
+def test_a_reference_that_is_told_by_its_spelling_is_not_kept_twice(options: object, app_id: object) -> None:
+    assert given_json("mug-1", app_id, options) is None
+
+
+def test_options_that_an_older_version_told_apart_are_compared_as_they_are() -> None:
+    assert compared_options('{"Size":"L"}') == (("size", "l"),)
+    assert compared_options('{"Size":"L","size":"M"}') == (("Size", "L"), ("size", "M"))
+    assert compared_options("{}") == compared_options("{} ") == ()
 
 
 def test_an_option_named_on_both_levels_must_agree() -> None:
-    assert canonical_options({"Size": "L", "options": {"Size": "L"}}) == (("Size", "L"),)
+    assert canonical_options({"Size": "L", "options": {"size": "l"}}) == (("size", "l"),)
     with pytest.raises(BadReference, match="twice"):
         canonical_options({"Size": "L", "options": {"Size": "M"}})
 
@@ -114,6 +222,8 @@ def test_an_option_named_on_both_levels_must_agree() -> None:
         7,
         True,
         {"": "L"},
+        {" ": "L"},
+        {"Size": "L", "SIZE": "M"},
         {7: "L"},
         {"Size": ["L"]},
         {"Size": {"L": 1}},
@@ -145,9 +255,17 @@ def test_options_too_long_for_an_index_entry_are_refused() -> None:
         canonical_options({f"o{number}": "x" * 100 for number in range(20)})
 
 
+def is_readable(raw: object) -> bool:
+    try:
+        canonical_options(raw)
+    except BadReference:  # a name of blanks, or two names that are compared as one
+        return False
+    return True
+
+
 TEXT = st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"]), min_size=1, max_size=40)
 SCALARS = TEXT | st.none() | st.booleans() | st.integers(-(2**63), 2**63)
-RAW = st.dictionaries(TEXT, SCALARS, max_size=8)
+RAW = st.dictionaries(TEXT, SCALARS, max_size=8).filter(is_readable)
 
 
 @given(RAW)
@@ -156,6 +274,9 @@ def test_canonical_options_are_sorted_and_stay_as_they_are(raw: dict[str, object
     assert list(options) == sorted(options)
     assert canonical_options(dict(options)) == options
     assert canonical_options({"options": dict(options)}) == options
+    assert canonical_options({name.upper(): value for name, value in options if name.isascii()}) == tuple(
+        (name, value) for name, value in options if name.isascii()
+    )
     assert canonical_options(dict(reversed(list(raw.items())))) == options
 
 
@@ -163,6 +284,7 @@ def test_canonical_options_are_sorted_and_stay_as_they_are(raw: dict[str, object
 def test_options_come_back_from_the_database_as_they_went(raw: dict[str, object]) -> None:
     options = canonical_options(raw)
     assert options_from_text(options_text(options)) == options
+    assert compared_options(options_text(catalog_reference(MUG, raw).spelled)) == options
     assert json.loads(options_text(options)) == dict(options)
 
 

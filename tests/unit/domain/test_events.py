@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tests.bounded import bounded
 from worker.domain.catalog import WIX_STORES, CatalogReference, item_of
 from worker.domain.errors import BadEvent
-from worker.domain.events import Event, decode, entry_time
+from worker.domain.events import Event, decode, entry_time, is_entry_id
 
 ENTERED = datetime(2026, 11, 23, 9, 0, 0, 123_000, UTC)
 ENTRY = f"{int(ENTERED.timestamp() * 1000)}-7"
@@ -75,7 +75,7 @@ def test_a_full_event_is_read() -> None:
     assert from_json(FULL) == Event(
         entry_id=ENTRY,
         event_id="evt-1",
-        reference=CatalogReference(item_of("mug-1"), (("variantId", "v1"),)),
+        reference=CatalogReference(item_of("mug-1"), (("variantid", "v1"),)),
         occurred_at=datetime(2026, 11, 23, 8, 59, tzinfo=UTC),
         clamped=False,
         in_stock=True,
@@ -88,6 +88,7 @@ def test_a_full_event_is_read() -> None:
             "url": "https://shop.example/p/mug-1",
         },
         ignored=(),
+        said_at=datetime(2026, 11, 23, 8, 59, tzinfo=UTC),
     )
 
 
@@ -270,23 +271,45 @@ def test_a_time_that_cannot_be_placed_is_refused(bad: object) -> None:
 @pytest.mark.parametrize(
     ("ahead", "clamped"),
     [
-        (timedelta(minutes=5), False),
-        (timedelta(minutes=5, milliseconds=1), True),
+        (timedelta(0), False),
+        (timedelta(milliseconds=1), True),
         (timedelta(days=9000), True),
         (timedelta(days=-9000), False),
     ],
 )
-def test_a_time_over_five_minutes_ahead_is_the_entrys_time(ahead: timedelta, clamped: bool) -> None:
+def test_an_event_did_not_happen_after_it_came_in(ahead: timedelta, clamped: bool) -> None:
     event = from_json(SOLD_OUT | {"occurredAt": (ENTERED + ahead).isoformat()})
     assert event.clamped is clamped
     assert event.occurred_at == (ENTERED if clamped else ENTERED + ahead)
+    assert event.said_at == ENTERED + ahead
+    assert event.is_as_entered is (ahead >= timedelta(0))
+
+
+def test_without_a_time_an_event_happened_when_it_came_in() -> None:
+    event = from_json(SOLD_OUT)
+    assert (event.occurred_at, event.said_at, event.is_as_entered, event.clamped) == (ENTERED, None, True, False)
 
 
 def test_an_entry_id_holds_a_time() -> None:
     assert entry_time(ENTRY) == ENTERED
     assert entry_time("0-1") == datetime(1970, 1, 1, tzinfo=UTC)
-    with pytest.raises(BadEvent, match="9999"):
-        entry_time(f"{2**64 - 1}-0")
+    assert entry_time(f"{2**64 - 1}-0") == datetime.max.replace(tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("0-1", True),
+        (f"{2**64 - 1}-{2**64 - 1}", True),  # the largest id that Redis gives
+        ("1795424400000000-12", True),  # in microseconds
+        (f"{2**64}-0", False),
+        (f"0-{2**64}", False),
+        *((bad, False) for bad in ("", "1", "1-", "-1", "1-0\n", "a-0", "1-0-0", "9" * 5000 + "-0")),
+    ],
+    ids=short,
+)
+def test_an_entry_id_is_two_numbers_of_64_bits(text: str, expected: bool) -> None:
+    assert is_entry_id(text.encode()) is expected
 
 
 def test_events_are_ordered_by_time_then_entry_id_as_numbers() -> None:
@@ -321,7 +344,7 @@ def test_a_replayed_event_is_as_far_ahead_as_it_was() -> None:
     "value",
     [
         *("", "-", "x", "1", "1-", "-1-0", "1-0\n", " 1-0", "1-0-0", "1.5-0", "١-0", "9" * 5000 + "-0"),
-        *(ENTRY, f"{ENTRY}0", f"{int(ENTRY.split('-')[0]) + 1}-0", "999999999999999-0"),
+        *(ENTRY, f"{ENTRY}0", f"{int(ENTRY.split('-')[0]) + 1}-0", f"{2**64 - 1}-0"),
         b"\xff-0",
     ],
     ids=short,
@@ -610,7 +633,7 @@ BAD_SAMPLES: list[object] = [
     *with_each("catalogItemId", ["", "x" * 37, "a\n", "a\0", 7, []]),
     *with_each("appId", ["", "x" * 37, "a\u2028", 7]),
     *with_each("id", [7, "a\x85b", "x" * 2049]),
-    *with_each("options", ["L", [], {"a": []}, {"": "L"}, {"a": "\n"}]),
+    *with_each("options", ["L", [], {"a": []}, {"": "L"}, {"a": "\0"}]),
     *with_each("item", BAD_ITEMS),
     *with_each("itemUrl", BAD_URLS),
     *with_each("occurredAt", ["2026-11-23T08:59:00", "2026-11-23T08:59:00Z\n", 1_795_424_400]),

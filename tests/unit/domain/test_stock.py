@@ -72,8 +72,9 @@ def in_stock(stock: ItemStock) -> dict[Options, bool]:
     return {about: level.in_stock for about, level in stock.levels.items()}
 
 
-def level(is_in: bool, told: datetime | None = None) -> Level:
-    return Level(is_in, (MORNING, (1, 1)), last_in_stock_at=told)
+def level(is_in: bool, told: datetime | None = None, *, minute: int = 0, follows: bool = False) -> Level:
+    at = MORNING + timedelta(minutes=minute), (1, 1)
+    return Level(is_in and not follows, at, last_in_stock_at=told, follows_item=follows)
 
 
 def available(wanted: Options, levels: Mapping[Options, Level]) -> bool:
@@ -87,25 +88,43 @@ options = st.builds(
     st.sampled_from(["", "L", "M"]),
     st.sampled_from(["", "red", "blue"]),
 )
-tables = st.dictionaries(options, st.booleans())
 
 
-def can_be_bought(wanted: Mapping[str, str], rows: Mapping[Options, bool]) -> bool:
-    """Tells whether a variant can be bought, by the rules word for word."""
-    variants = []
-    whole_item = False
-    for about, is_in in rows.items():
-        if not about:
-            whole_item = is_in
-        elif all(dict(about).get(name) == value for name, value in wanted.items()):
-            variants.append(is_in)
-    return True in variants if variants else whole_item
+@st.composite
+def histories(draw: st.DrawFn) -> list[tuple[Options, bool]]:
+    """Draws events of an item, oldest first: what each is about, and whether it says "in stock"."""
+    return draw(st.lists(st.tuples(options, st.booleans()), max_size=8))
 
 
-@given(options, tables)
-def test_matching_variants_alone_decide_and_else_the_item_does(wanted: Options, rows: dict[Options, bool]) -> None:
-    levels = {about: level(is_in) for about, is_in in rows.items()}
-    assert available(wanted, levels) is can_be_bought(dict(wanted), rows)
+def can_be_bought(wanted: Mapping[str, str], history: Sequence[tuple[Options, bool]]) -> bool:
+    """Tells whether a variant can be bought, by the rules word for word, played event by event."""
+    rows: dict[Options, bool] = {}
+    went_with_item: set[Options] = set()
+    newest: Options | None = None
+    for about, is_in in history:
+        newest, rows[about] = about, is_in
+        went_with_item.discard(about)
+        if not about and not is_in:  # sets every row out, and remembers that
+            went_with_item |= {row for row, was_in in rows.items() if row and was_in}
+            rows = dict.fromkeys(rows, False)
+        if not about and is_in:  # brings back those rows, and no others
+            rows |= dict.fromkeys(went_with_item, True)
+    matching = [about for about in rows if about and wanted.items() <= dict(about).items()]
+    if not wanted and newest == ():
+        return rows[()] or any(rows[about] for about in matching)
+    return any(rows[about] for about in matching) if matching else rows.get((), False)
+
+
+@given(options, histories())
+@example(ANY, [(RED_L, False), (ANY, True)])
+@example(ANY, [(RED_L, True), (ANY, False), (ANY, True)])
+@example(RED_L, [(RED_L, True), (ANY, False), (ANY, True)])
+@example(RED_L, [(RED_L, False), (ANY, False), (ANY, True)])
+@example(ANY, [(RED_L, True), (ANY, False), (ANY, True), (BLUE_L, False)])
+def test_who_can_buy_what_is_as_the_rules_say(wanted: Options, history: list[tuple[Options, bool]]) -> None:
+    events = [event(about, in_stock=is_in, minute=minute) for minute, (about, is_in) in enumerate(history)]
+    levels = after(*([happened] for happened in events)).levels
+    assert available(wanted, levels) is can_be_bought(dict(wanted), history)
 
 
 def test_what_nobody_spoke_of_is_not_available() -> None:
@@ -123,24 +142,40 @@ def test_variants_overrule_the_item_in_both_directions() -> None:
     assert available(RED, {ANY: level(False), RED_L: level(True)})
 
 
-def test_options_are_compared_case_sensitively() -> None:
-    assert not available(canonical_options({"color": "Red"}), {RED_L: level(True)})
+def test_options_are_compared_without_case() -> None:
+    assert available(canonical_options({"Color": "Red"}), {RED_L: level(True)})
+
+
+def test_where_both_name_a_variant_id_it_alone_decides() -> None:
+    v1, v2 = (canonical_options({"variantId": name}) for name in ("v1", "v2"))
+    v1_and_more = canonical_options({"variantId": "V1", "options": {"gift": "yes"}})
+    assert available(v1_and_more, {v1: level(True), v2: level(False)})
+    assert available(v1, {v1_and_more: level(True), v2: level(False)})
+    assert available(v1_and_more, {canonical_options({"variantId": "v1", "gift": "no"}): level(True)})
+    assert not available(v1_and_more, {v2: level(True), v1: level(False)})
+    assert not available(v1_and_more, {canonical_options({"variantId": "v2", "gift": "yes"}): level(True)})
+
+
+def test_where_only_one_names_a_variant_id_the_other_options_decide() -> None:
+    v1_l = canonical_options({"variantId": "v1", "Size": "L"})
+    assert available(canonical_options({"Size": "L"}), {v1_l: level(True)})
+    assert not available(v1_l, {canonical_options({"Size": "L"}): level(True)})
 
 
 # The rows that decide, found as the rules say: by a look at each row
 
 
 def governing(wanted: Options, levels: Mapping[Options, Level]) -> list[Level]:
-    """Returns the variants that match, or else the item's own row."""
+    """Returns the variants that match, or else the item's own row, which also decides where a variant follows it."""
     variants = [row for about, row in levels.items() if about and set(wanted) <= set(about)]
-    return variants or [row for about, row in levels.items() if not about]
+    item = [row for about, row in levels.items() if not about]
+    is_newest = not wanted and all(row.order <= item[0].order for row in levels.values()) if item else False
+    return variants + item if not variants or is_newest or any(row.follows_item for row in variants) else variants
 
 
 def concerns(wanted: Options, about: Options, levels: Mapping[Options, Level]) -> bool:
     """Tells whether an event about the options `about` decides anything for the wanted ones."""
-    if about:
-        return set(wanted) <= set(about)
-    return not any(row and set(wanted) <= set(row) for row in levels)
+    return any(row is levels[about] for row in governing(wanted, levels))
 
 
 def last_told(rows: Iterable[Level]) -> datetime | None:
@@ -155,22 +190,18 @@ def test_the_last_time_in_stock_is_that_of_the_rows_that_decide(
     assert Levels(levels).last_in_stock_at(wanted) == last_told(governing(wanted, levels))
 
 
-@given(options, options, tables)
-def test_an_event_concerns_those_for_whom_its_row_decides(
-    wanted: Options, about: Options, rows: dict[Options, bool]
-) -> None:
-    levels = {row: level(is_in) for row, is_in in rows.items()} | {about: level(True)}
-    decides = any(row is levels[about] for row in governing(wanted, levels))
-    assert concerns(wanted, about, levels) is decides
-    assert Levels(levels, {about}).woken(wanted) is decides
-
-
 many_options = st.dictionaries(st.sampled_from("abcd"), st.sampled_from(["1", "2", ""])).map(canonical_options)
 many_levels = st.dictionaries(
     many_options,
-    st.builds(level, st.booleans(), st.sampled_from([None, MORNING, NOON, NOON + timedelta(microseconds=1)])),
+    st.builds(
+        level,
+        st.booleans(),
+        st.sampled_from([None, MORNING, NOON, NOON + timedelta(microseconds=1)]),
+        minute=st.integers(0, 2),
+        follows=st.booleans(),
+    ),
     max_size=30,
-)
+).map(lambda rows: {about: row if about else replace(row, follows_item=False) for about, row in rows.items()})
 
 
 @given(many_levels, st.data(), st.sampled_from([1, 2, 7, BLOCK]))
@@ -243,8 +274,11 @@ def deliveries(draw: st.DrawFn) -> tuple[list[Event], list[list[Event]]]:
     return events, [line[start:end] for start, end in zip([0, *cuts], [*cuts, len(line)], strict=True)]
 
 
-def newest(events: Iterable[Event]) -> dict[Options, tuple[bool, Order, int | None]]:
-    """Returns what is true at the end: the newest event of each row, unless the item went out of stock after it."""
+def newest(events: Iterable[Event]) -> dict[Options, tuple[bool, bool, Order, int | None]]:
+    """Returns what is true at the end: the newest event of each row, unless the item went out of stock after it.
+
+    The second value tells whether that put it out.
+    """
     rows: dict[Options, Event] = {}
     for happened in events:
         about = happened.reference.options
@@ -252,7 +286,12 @@ def newest(events: Iterable[Event]) -> dict[Options, tuple[bool, Order, int | No
             rows[about] = happened
     outs = [happened.order for happened in events if not happened.reference.options and not happened.in_stock]
     return {
-        about: (bool(last.in_stock) and all(last.order >= out for out in outs), last.order, last.quantity)
+        about: (
+            bool(last.in_stock) and all(last.order >= out for out in outs),
+            bool(last.in_stock) and any(last.order < out for out in outs if about),
+            last.order,
+            last.quantity,
+        )
         for about, last in rows.items()
     }
 
@@ -269,7 +308,7 @@ def test_the_same_events_end_in_the_same_rows_in_whatever_order_and_batches(
 ) -> None:
     events, batches = delivery
     stock = after(*batches)
-    rows = {about: (row.in_stock, row.order, row.quantity) for about, row in stock.levels.items()}
+    rows = {about: (row.in_stock, row.follows_item, row.order, row.quantity) for about, row in stock.levels.items()}
     assert rows == newest(events)
     outs = [happened.order for happened in events if not happened.reference.options and not happened.in_stock]
     assert stock.out == max(outs, default=None)
@@ -400,7 +439,12 @@ def test_a_variant_wakes_those_whose_wish_it_meets() -> None:
 
 def test_an_item_wakes_those_for_whom_no_variant_is_known() -> None:
     assert woken(after([came(ANY)])) == {ANY, RED, RED_L, BLUE_L}
-    assert woken(after([went(RED_M, 1)], [came(ANY, 2)])) == {RED_L, BLUE_L}
+    assert woken(after([went(RED_M, 1)], [came(ANY, 2)])) == {ANY, RED_L, BLUE_L}
+
+
+def test_an_item_wakes_those_whose_variant_went_out_with_it() -> None:
+    assert woken(after([came(RED_L, 1), went(BLUE_L, 1)], [went(ANY, 2)], [came(ANY, 3)])) == {ANY, RED, RED_L}
+    assert woken(after([came(RED_L, 1)], [went(ANY, 2)], [went(RED_L, 3)], [came(ANY, 4)])) == {ANY, BLUE_L}
 
 
 def test_any_event_in_stock_wakes_also_if_it_was_in_stock_before() -> None:

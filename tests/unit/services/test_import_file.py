@@ -54,7 +54,7 @@ def test_every_column_is_read() -> None:
     )
     assert only(f"{HEADER}\n{line}\n") == NewRequest(
         "jane@example.com",
-        CatalogReference(item_of("mug-1", "app-1"), (("n", "1"), ("size", "L"))),
+        CatalogReference(item_of("mug-1", "app-1"), (("n", "1"), ("size", "l"))),
         "https://shop.example/p/1",
         "de",
         datetime(2026, 11, 23, 9, tzinfo=UTC),
@@ -178,7 +178,7 @@ def test_options_of_json_lines_are_objects_or_their_text() -> None:
     as_object = only(f'{start} {{"options": {{"size": "L"}}}}}}')
     assert as_object == only(f'{start} "{{\\"size\\": \\"L\\"}}"}}')
     assert isinstance(as_object, NewRequest)
-    assert as_object.reference == CatalogReference(MUG.item, (("size", "L"),))
+    assert as_object.reference == CatalogReference(MUG.item, (("size", "l"),))
 
 
 def test_a_file_of_no_json_lines_is_an_empty_one() -> None:
