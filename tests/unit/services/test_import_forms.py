@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from worker.domain.catalog import CatalogReference, item_of
+from worker.domain.catalog import CatalogReference, catalog_reference, item_of
 from worker.domain.errors import BadFile
 from worker.services.import_file import Entry, ImportFile, Rejected, Skipped, open_import
 from worker.services.import_text import MAX_LINE_BYTES
@@ -46,7 +46,7 @@ def only(content: str | bytes, name: str = "requests.csv", **said: Any) -> NewRe
 
 
 def options(request: NewRequest) -> dict[str, str]:
-    return dict(request.reference.options)
+    return dict(request.reference.spelled)
 
 
 def refusals(content: str | bytes, name: str = "requests.csv", **said: Any) -> dict[int, str]:
@@ -506,7 +506,7 @@ def test_of_our_own_export_only_who_waits_is_imported(status: str) -> None:
     [entry] = found.entries
     if status in ("RECEIVED", "PROCESSING"):
         assert isinstance(entry, NewRequest)
-        assert entry.reference == CatalogReference(item_of("mug-1", "app-1"), (("Size", "L"),))
+        assert entry.reference == catalog_reference(item_of("mug-1", "app-1"), {"Size": "L"})
         assert entry.created_date == datetime(2026, 11, 20, 9, tzinfo=UTC)
     else:
         assert entry == Skipped(1)
