@@ -189,7 +189,8 @@ def slow_match(rules: tuple[Rule, ...], stage: Stage, reply: Reply) -> Rule | No
 
 
 def slowly_matches(rule: Rule, stage: Stage, reply: Reply) -> bool:
-    if stage not in rule.stages or not re.fullmatch(rule.code, str(reply.code)):
+    is_refusal = 400 <= reply.code < 600
+    if not is_refusal or stage not in rule.stages or not re.fullmatch(rule.code, str(reply.code)):
         return False
     if rule.enhanced:
         patterns = [each.replace(".", r"\.").replace("*", "[0-9]{1,3}") for each in rule.enhanced.split("|")]
