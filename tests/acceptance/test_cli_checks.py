@@ -54,6 +54,18 @@ def test_a_bad_setting_is_named_and_not_shown(alone: Stockbell) -> None:
     assert refused(alone.run("work")).startswith("SMTP_URL is not set")
 
 
+def test_a_bad_file_of_reply_rules_stops_who_sends_and_is_found_by_the_doctor(alone: Stockbell, tmp_path: Path) -> None:
+    own = tmp_path / "own.toml"
+    own.write_text('[[rule]]\nname = "ours"\ncode = "550"\nblames = "them"\n')
+    alone.environment["STOCKBELL_REPLY_RULES"] = str(own)
+    trouble = "STOCKBELL_REPLY_RULES: own.toml: row 1 (ours): blames must be one of account, quota,"
+    assert refused(alone.run("work")).startswith(trouble)
+    assert f"FAIL  replies     {trouble}" in alone.run("doctor").stdout
+    own.write_text('[[rule]]\nname = "ours"\ncode = "550"\nblames = "relay"\n')
+    assert "rows say what relays' replies mean, 1 of them your own" in alone.run("doctor").stdout
+    assert json.loads(done(alone.run("explain-reply", "550 no", "--json")))["row"] == "ours"
+
+
 def test_the_doctor_finds_everything_well(program: Stockbell) -> None:
     lines = done(program.run("doctor")).splitlines()
     assert [line.split()[:2] for line in lines] == [
@@ -76,6 +88,8 @@ def test_the_doctor_finds_everything_well(program: Stockbell) -> None:
 def test_the_doctor_names_everything_that_is_wrong(alone: Stockbell, tmp_path: Path) -> None:
     (tmp_path / "mails").mkdir()
     alone.environment["STOCKBELL_TEMPLATE_DIR"] = "mails"
+    (tmp_path / "own.toml").touch()
+    alone.environment["STOCKBELL_REPLY_RULES"] = "own.toml"
     answer = alone.run("doctor")
     assert answer.returncode == 1
     lines = {line.split()[1]: line for line in answer.stdout.splitlines()}
@@ -88,6 +102,7 @@ def test_the_doctor_names_everything_that_is_wrong(alone: Stockbell, tmp_path: P
     assert "REDIS_URL" in lines["events"]
     assert lines["broker"] == "-     broker      not checked: see events"
     assert "127.0.0.1" in lines["smtp"]
+    assert lines["replies"].endswith("STOCKBELL_REPLY_RULES: own.toml has no rows: each begins with a line [[rule]]")
     assert "back_in_stock/" in lines["templates"]
 
 
