@@ -62,7 +62,7 @@ def test_a_bad_file_of_reply_rules_stops_who_sends_and_is_found_by_the_doctor(al
     assert refused(alone.run("work")).startswith(trouble)
     assert f"FAIL  replies     {trouble}" in alone.run("doctor").stdout
     own.write_text('[[rule]]\nname = "ours"\ncode = "550"\nblames = "relay"\n')
-    assert "rows say what relays' replies mean, 1 of them your own" in alone.run("doctor").stdout
+    assert "ok    replies     rows of your own: 1" in alone.run("doctor").stdout
     assert json.loads(done(alone.run("explain-reply", "550 no", "--json")))["row"] == "ours"
 
 
@@ -79,7 +79,6 @@ def test_the_doctor_finds_everything_well(program: Stockbell) -> None:
             "listener",
             "broker",
             "smtp",
-            "replies",
             "templates",
         )
     ]

@@ -218,7 +218,7 @@ def _patient(parts: "Parts") -> "Installation":
         parts.settings.events_url == parts.settings.redis_url,
         lambda: parts.renderer,
         lambda: parts.mailer,
-        lambda: parts.reply_rules,
+        (lambda: parts.reply_rules) if parts.settings.reply_rules else None,
     )
 
 
