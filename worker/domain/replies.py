@@ -54,7 +54,7 @@ class Reply:
         return match[0] if match and int(match[1]) == self.code // 100 else None
 
 
-# A reply as it stands in a log: lines are joined by line breaks, by "\\n", or (as Postfix does) by blanks.
+# A reply as it stands in a log: lines are joined by line breaks, by "\n", or (as Postfix does) by blanks.
 _LOGGED: Final = re.compile(r"\s*(?P<code>[45][0-9]{2})(?![0-9])(?P<more>-)?(?P<text>.*)", re.DOTALL)
 
 
