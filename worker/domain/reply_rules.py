@@ -86,18 +86,19 @@ class ReplyRules:
 
     def match(self, stage: Stage, reply: Reply) -> Rule | None:
         """Returns the first row that matches, or None if the table does not know this reply, or it is no refusal."""
-        if reply.code // 100 not in self._by_word:
+        code = reply.code
+        if (phrases_with := self._by_word.get(code // 100)) is None:
             return None
         words = words_of(told(reply))
         text = f" {' '.join(words)} "
         words.append(_NO_WORD)
-        code, enhanced = reply.code, reply.enhanced or enhanced_within(reply, text)
+        enhanced = reply.enhanced or enhanced_within(reply, text)
         first = self._first_bare(stage, code, enhanced)
-        for phrases in filter(None, map(self._by_word[code // 100], words)):
-            for number, needle, row, phrase in phrases:
+        for phrases in filter(None, map(phrases_with, words)):
+            for number, needle, row, whole in phrases:
                 if number >= first:
                     break
-                if needle in text and row.suits(stage, code, enhanced) and phrase.is_in(text):
+                if needle in text and row.suits(stage, code, enhanced) and (whole is None or whole.is_in(text)):
                     first = number
                     break
         return self.rules[first] if first < len(self.rules) else None
@@ -124,8 +125,9 @@ class _Row:
         return self.enhanced is None or (enhanced is not None and self.enhanced.fullmatch(enhanced) is not None)
 
 
-# The row and the longest piece of a phrase are at hand, because most phrases are not looked at further.
-_Index: TypeAlias = dict[str, tuple[tuple[int, str, _Row, Phrase], ...]]
+# Of each phrase: its row, its longest piece (most are not looked at further), and the whole if it has more pieces.
+_Entry: TypeAlias = tuple[int, str, _Row, Phrase | None]
+_Index: TypeAlias = dict[str, tuple[_Entry, ...]]
 _NO_WORD: Final = ""
 """Where the index has the phrases without a whole word."""
 
@@ -148,11 +150,12 @@ def _row(number: int, rule: Rule) -> _Row:
 def _indexed(rules: Sequence[Rule], rows: Sequence[_Row], digit: int) -> _Index:
     """Returns the phrases for codes with this first digit, by the one word of each that is rarest in our examples."""
     seen = Counter(word for rule in rules for example in rule.examples for word in set(words_of(example)))
-    index: dict[str, list[tuple[int, str, _Row, Phrase]]] = {}
+    index: dict[str, list[_Entry]] = {}
     for rule, row in zip(rules, rows, strict=True):
         for phrase in map(parse_phrase, rule.words if any(code // 100 == digit for code in row.codes) else ()):
             rarest = min(phrase.words, key=lambda word: (seen[word], -len(word)), default=_NO_WORD)
-            index.setdefault(rarest, []).append((row.number, max(phrase.pieces, key=len), row, phrase))
+            whole = phrase if len(phrase.pieces) > 1 else None
+            index.setdefault(rarest, []).append((row.number, max(phrase.pieces, key=len), row, whole))
     return {word: tuple(phrases) for word, phrases in index.items()}
 
 
