@@ -77,12 +77,12 @@ def _reference(given_id: object, app_id: str | None, options: object, single: _S
     _check_id("catalogItemId", item_id)
     if app_id:
         _check_id("appId", app_id)
-    raw = _merged(_parsed(options), single) if options or single else None
+    raw = None if options in (None, "") and not single else _merged(_parsed(options), single)
     reference = catalog_reference(item_of(item_id, app_id or None), raw)
     for name, value in reference.spelled:
         _check_damage("options", name)
         (_check_id if name == VARIANT else _check_damage)("options", value)
-    given = given_reference(reference, given_id, app_id or None, raw or None)
+    given = given_reference(reference, given_id, app_id or None, raw)
     return reference if given is None else replace(reference, given=given)
 
 
