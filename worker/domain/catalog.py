@@ -256,12 +256,13 @@ def options_text(options: Options) -> str:
     return _encode(dict(options)) if options else "{}"
 
 
+@lru_cache(maxsize=1024)  # the same items are read again and again
 def options_from_text(text: str) -> Options:
     """The inverse of `options_text`."""
     return () if text == "{}" else tuple(sorted(json.loads(text).items()))
 
 
-@lru_cache(maxsize=4096)  # the same items are read again and again
+@lru_cache(maxsize=1024)
 def compared_options(text: str) -> Options:
     """Returns the options of a stored text in the form in which they are compared."""
     options = options_from_text(text)

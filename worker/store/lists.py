@@ -90,9 +90,12 @@ _LOCK_ITEMS = Sql(
     ORDER BY rows.n FOR NO KEY UPDATE OF i""",
     id="uuid",
 )
+# A program from before 0003 leaves `follows_item` as it was when it stores a newer event of a variant.
 _LEVELS = Sql(
     """SELECT item_id, options, in_stock, quantity, occurred_at, entry_id, last_in_stock_at, details,
-        follows_item FROM stock WHERE item_id IN ROWS(item_id uuid)""",
+        CASE WHEN follows_item AND NOT in_stock
+            THEN occurred_at <= (SELECT out_at FROM item WHERE item.id = stock.item_id) END AS follows_item
+    FROM stock WHERE item_id IN ROWS(item_id uuid)""",
     item_id="uuid",
     in_stock="bool",
     occurred_at="time",
@@ -142,7 +145,7 @@ def with_spelling(c: Connection, references: Iterable[CatalogReference]) -> dict
     """Like `find_or_add`, but with the options of each list as its first request had them."""
     wanted = dict.fromkeys(references)  # of equal references the first one is kept, with its spelling
     found = find(c, wanted)
-    missing = [reference for reference in wanted if reference not in found]
+    missing = sorted(wanted.keys() - found.keys())
     if missing:
         _add(c, missing)
         found |= find(c, missing)

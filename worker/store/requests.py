@@ -11,7 +11,7 @@ from sqlalchemy.orm import aliased
 from sqlalchemy.sql.elements import ColumnElement
 from sqlmodel import col
 
-from worker.domain.catalog import CatalogReference, Item, Options, compared_options, options_text, reference_json
+from worker.domain.catalog import CatalogReference, Item, Options, compared_options, options_from_text, reference_json
 from worker.models import UNRESOLVED, Attempt, Contact, Request, Status, WaitingList, uuid7, uuid7_of
 from worker.models import Item as ItemRow
 from worker.store import lists
@@ -185,7 +185,7 @@ def _row(request: NewRequest, place: tuple[UUID, str], contact_id: UUID, latest:
 def _other_spelling(reference: CatalogReference, spelling: str) -> str | None:
     """Returns the reference as JSON if its options are spelled otherwise than those of its list."""
     spelled = reference.spelled
-    if not spelled or options_text(spelled) == spelling:
+    if not spelled or spelled == options_from_text(spelling):
         return None
     return reference_json(reference.item.catalog_item_id, reference.item.app_id, dict(spelled))
 

@@ -27,10 +27,11 @@ from tests.bench.servers import plain
 from tests.contract.shop import LONG_AGO, MUG, Shop, ref, shop_at
 from tests.polling import eventually
 from worker.domain.errors import DatabaseAway, SchemaOutdated
+from worker.domain.stock import Level
 from worker.migrations import migrate
 from worker.models import SCHEMA, Status, WaitingList, uuid7
 from worker.services.schema_check import check_schema
-from worker.store import figures, pauses, schema
+from worker.store import figures, lists, pauses, schema
 from worker.store.schema import SchemaState
 
 
@@ -406,6 +407,27 @@ def test_an_older_program_goes_on_after_0003_and_nobody_is_lost(older: OlderShop
     assert shop.list_id(ref(size="L")) in {waiting, same}
     keys = {row.options_key for row in shop.ask("SELECT options_key FROM waiting_list WHERE options <> '{}'")}
     assert keys == {'{"size":"l"}', None}
+
+
+def test_a_variant_that_an_older_program_stored_since_does_not_follow_its_item(older: OlderShop) -> None:
+    shop = older.migrate()
+    large = ref(size="L")
+    shop.sign_up(large)
+    shop.tell(large)
+    shop.tell(MUG, in_stock=False)
+    assert [row.follows_item for row in levels_of(shop, "L")] == [True]
+    shop.change(
+        "UPDATE stock SET in_stock = false, occurred_at = :at, entry_id = '9-0' WHERE options <> '{}'",
+        at=LONG_AGO + timedelta(hours=1),
+    )
+    shop.tell(MUG, at=LONG_AGO + timedelta(hours=2))
+    assert shop.with_work() == set()
+
+
+def levels_of(shop: Shop, size: str) -> list[Level]:
+    items = shop.ask("SELECT id FROM item", id="uuid")
+    found = shop.database.read(lists.levels, [row.id for row in items])
+    return [level for each in found.values() for options, level in each.items() if options == ref(size=size).options]
 
 
 def test_more_lists_than_a_page_of_the_migration_get_their_keys(

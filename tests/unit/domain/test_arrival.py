@@ -167,3 +167,73 @@ def test_what_is_delivered_again_changes_nothing(steps: list[tuple[object, ...]]
     assert (world.stock.levels, world.stock.out) == (before.levels, before.out)
     assert not world.stock.touched
     assert not world.stock.came_in
+
+
+# Events with a time of their own
+
+
+def is_in(world: World) -> bool:
+    world.settle()
+    return world.stock.levels[ANY].in_stock
+
+
+@given(st.sampled_from([0.0, HOUR, -HOUR]), st.booleans(), st.sampled_from([-60.0, 60.0, 2 * HOUR]))
+def test_publishers_with_and_without_a_clock_do_not_silence_each_other(ahead: float, jumps: bool, off: float) -> None:
+    world = World(ahead=ahead)
+    if jumps:
+        world.jump()
+    for in_stock in (True, False, True):
+        world.add(ANY, not in_stock)
+        assert is_in(world) is not in_stock
+        world.add(ANY, in_stock, said_at=world.now + timedelta(seconds=max(off, 2)))
+        assert is_in(world) is in_stock
+        world.add(ANY, not in_stock, said_at=world.now - timedelta(hours=3))
+        assert is_in(world) is in_stock
+
+
+def test_in_one_batch_an_event_of_the_past_does_not_overrule_one_that_came_in_before_it() -> None:
+    world = World()
+    world.jump()
+    world.add(ANY, True)
+    world.add(ANY, False, said_at=world.now - timedelta(minutes=1))
+    assert is_in(world)
+
+
+def test_a_new_redis_that_is_behind_makes_no_old_news_new() -> None:
+    world = World()
+    world.add(ANY, True)
+    world.reset(-HOUR)
+    world.add(ANY, False, said_at=START - timedelta(minutes=1))
+    assert is_in(world)
+    world.add(ANY, False, said_at=world.now)
+    assert not is_in(world)
+
+
+def test_a_replayed_event_keeps_its_first_place_also_in_a_new_redis() -> None:
+    world = World()
+    first = world.add(ANY, True)
+    world.add(ANY, False)
+    world.settle()
+    world.add(RED, True)
+    replayed = decode(
+        f"{world.last[0] + 1}-0",
+        {b"catalogItemId": b"mug-1", b"inStock": b"1", b"originalId": first.entry_id.encode()},
+    )
+    assert replayed.original_id == first.entry_id
+    world.tell([replayed])
+    assert not is_in(world)
+
+
+def test_the_newest_id_is_not_asked_for_what_is_newer_than_all_that_is_known() -> None:
+    world = World()
+    asked: list[str] = []
+
+    def newest_id() -> tuple[int, int]:
+        asked.append("?")
+        return world.last
+
+    for in_stock in (True, False):
+        event = world.add(ANY, in_stock)
+        world.stock.apply([event], minimum=1, now=world.now, newest_entry=newest_id)
+    assert not asked
+    assert not world.stock.levels[ANY].in_stock
