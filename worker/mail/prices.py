@@ -129,7 +129,7 @@ def _names_currency(text: str, sign: str, locale: Locale) -> bool:
 
 def _is_short_sign(sign: str) -> bool:
     """Whether this is `€` or `R$`, which has its place where the locale puts a currency."""
-    return len(sign) <= 4 and any(category(character) == "Sc" for character in sign) and "'" not in sign
+    return len(sign) <= 4 and any(category(character) == "Sc" for character in sign)
 
 
 def _after(text: str, sign: str, locale: Locale) -> str:
@@ -139,8 +139,9 @@ def _after(text: str, sign: str, locale: Locale) -> str:
 def _with_currency(number: Decimal, sign: str, locale: Locale) -> str:
     usual = _DECIMALS.get(sign, 0 if sign in _WHOLE_SIGNS and number % 1 == 0 else 2)
     number, decimals = _rounded(number, usual)
-    shown = _applied(locale.currency_formats["standard"], number, decimals, locale, sign)
-    return _TOUCHING.sub("\N{NO-BREAK SPACE}", shown)
+    shown = _applied(locale.currency_formats["standard"], number, decimals, locale)
+    # Babel would put the sign in, but looks for the currency's full name first, which takes longer than all else.
+    return _TOUCHING.sub("\N{NO-BREAK SPACE}", shown.replace("¤", get_currency_symbol(sign, locale)))
 
 
 def _decimal(number: Decimal, usual: int, locale: Locale) -> str:
@@ -162,17 +163,17 @@ def _quantized(number: Decimal, decimals: int) -> Decimal:
     return number.quantize(Decimal(1).scaleb(-decimals), ROUND_HALF_UP)
 
 
-def _applied(pattern: NumberPattern, number: Decimal, decimals: int, locale: Locale, sign: str | None = None) -> str:
+def _applied(pattern: NumberPattern, number: Decimal, decimals: int, locale: Locale) -> str:
     own = copy(pattern)
     own.frac_prec = (decimals, decimals)
-    # Babel takes the apostrophes in `1'234'567` for quotes, and removes them.
-    is_swiss = get_group_symbol(locale) == "'"
-    shown = str(own.apply(number, locale, sign, currency_digits=False, group_separator=not is_swiss))
-    return (
-        _WHOLE_PART.sub(lambda whole: f"{int(whole[0]):,}".replace(",", "\N{RIGHT SINGLE QUOTATION MARK}"), shown, 1)
-        if is_swiss
-        else shown
-    )
+    if get_group_symbol(locale) != "'":
+        return str(own.apply(number, locale))
+    # Babel takes the apostrophes in the Swiss `1'234'567` for quotes, and removes them.
+    return _WHOLE_PART.sub(_swiss, own.apply(number, locale, group_separator=False), count=1)
+
+
+def _swiss(whole: re.Match[str]) -> str:
+    return f"{int(whole[0]):,}".replace(",", "\N{RIGHT SINGLE QUOTATION MARK}")
 
 
 def _language(locale: str) -> str:
