@@ -139,14 +139,14 @@ def _after(text: str, sign: str, locale: Locale) -> str:
 def _with_currency(number: Decimal, sign: str, locale: Locale) -> str:
     usual = _DECIMALS.get(sign, 0 if sign in _WHOLE_SIGNS and number % 1 == 0 else 2)
     number, decimals = _rounded(number, usual)
-    shown = _applied(locale.currency_formats["standard"], number, decimals, locale)
     # Babel would put the sign in, but looks for the currency's full name first, which takes longer than all else.
+    shown = _written(number, _pattern(locale, decimals, is_price=True), locale)
     return _TOUCHING.sub("\N{NO-BREAK SPACE}", shown.replace("¤", get_currency_symbol(sign, locale)))
 
 
 def _decimal(number: Decimal, usual: int, locale: Locale) -> str:
     number, decimals = _rounded(number, usual)
-    return _applied(locale.decimal_formats[None], number, decimals, locale)
+    return _written(number, _pattern(locale, decimals, is_price=False), locale)
 
 
 def _rounded(number: Decimal, usual: int) -> tuple[Decimal, int]:
@@ -163,13 +163,23 @@ def _quantized(number: Decimal, decimals: int) -> Decimal:
     return number.quantize(Decimal(1).scaleb(-decimals), ROUND_HALF_UP)
 
 
-def _applied(pattern: NumberPattern, number: Decimal, decimals: int, locale: Locale) -> str:
-    own = copy(pattern)
-    own.frac_prec = (decimals, decimals)
-    if get_group_symbol(locale) != "'":
-        return str(own.apply(number, locale))
+@lru_cache(maxsize=_KEPT)
+def _pattern(locale: Locale, decimals: int, *, is_price: bool) -> NumberPattern:
+    pattern: NumberPattern = copy(locale.currency_formats["standard"] if is_price else locale.decimal_formats[None])
+    pattern.frac_prec = (decimals, decimals)
+    return pattern
+
+
+def _written(number: Decimal, pattern: NumberPattern, locale: Locale) -> str:
+    if not _has_apostrophes(locale):
+        return str(pattern.apply(number, locale))
     # Babel takes the apostrophes in the Swiss `1'234'567` for quotes, and removes them.
-    return _WHOLE_PART.sub(_swiss, own.apply(number, locale, group_separator=False), count=1)
+    return _WHOLE_PART.sub(_swiss, pattern.apply(number, locale, group_separator=False), count=1)
+
+
+@lru_cache(maxsize=_KEPT)
+def _has_apostrophes(locale: Locale) -> bool:
+    return get_group_symbol(locale) == "'"
 
 
 def _swiss(whole: re.Match[str]) -> str:
