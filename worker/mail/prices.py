@@ -30,7 +30,7 @@ _NO_CURRENCY: Final = frozenset({"XXX", "XTS", "¤"})
 _PLAIN: Final = re.compile(r"\+?(?:[0-9]{1,40}\.?[0-9]{0,40}|\.[0-9]{1,40})(?:[eE][+-]?[0-9]{1,2})?")
 _LEAST: Final = Decimal("0.000001")
 _TOO_LARGE: Final = Decimal(10**15)
-_NEGATIVE: Final = re.compile(r"(?:[A-Za-z]{0,3}|[^\w\s]*)\s*[-\N{MINUS SIGN}]\s*[^\w\s]*\s*\d")
+_NEGATIVE: Final = re.compile(r"(?:[A-Za-z]{0,3}|[^\w\s]{0,4})\s?[-\N{MINUS SIGN}]\s?[^\w\s]{0,4}\s?\d")
 _CODE: Final = re.compile(r"[A-Z]{3}")
 _CODE_WORD: Final = re.compile(r"(?<![A-Z])[A-Z]{3}(?![A-Z])")
 # A short word after the number is a currency: `kr`, `Kč`, `zł`.
@@ -95,7 +95,8 @@ def _sign(currency: str | None) -> str | None:
     code = currency.upper()
     if code in _NO_CURRENCY:
         return None
-    return code if _CODE.fullmatch(code) else currency
+    is_code = _CODE.fullmatch(code) and (code == currency or is_currency(code))
+    return code if is_code else currency
 
 
 def _formatted(text: str, sign: str | None, locale: Locale) -> str:

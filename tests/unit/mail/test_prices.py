@@ -39,6 +39,7 @@ def shown(price: str, currency: str | None = "EUR", locale: str = "en", region: 
         ("1200.00", "¥", "¥1,200", "1.200_¥"),
         ("1200.50", "¥", "¥1,200.50", "1.200,50_¥"),
         ("19.9", "kr", "19.90_kr", "19,90_kr"),
+        ("19.9", "lei", "19.90_lei", "19,90_lei"),
         ("19.9", "Euro", "19.90_Euro", "19,90_Euro"),
         ("12.50", None, "12.50", "12,50"),
         ("12.5000", "XXX", "12.50", "12,50"),
@@ -101,6 +102,7 @@ def test_the_price_of_a_sale_is_the_new_one() -> None:
     "price",
     [
         "", " ", "0", "0.00", "0,00 €", "0.0000", "€0", "٠", "-5", "-5,00 €", "€-5", "EUR -5", "\N{MINUS SIGN}12.50",
+        "- 5", "-€ 5",
         "NaN", "-Infinity", "free", "null", "undefined", "[object Object]", "N/A", "-", "<span></span>", "&nbsp;",
     ],
 )  # fmt: skip
