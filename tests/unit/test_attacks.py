@@ -78,12 +78,14 @@ def test_a_locale_is_a_language_tag_and_no_path(evil: str) -> None:
 @given(name=st.sampled_from(EVIL) | st.text(max_size=100))
 def test_no_fact_changes_the_shape_of_the_html(name: str) -> None:
     def shape(value: str) -> Shape:
-        context = MailContext(PLAIN_URL, "mug-1", {value or "x": value}, value, value, value, PLAIN_URL)
+        context = MailContext(PLAIN_URL, "mug-1", {f"{value}: x": value}, value, f"1 {value}", value, PLAIN_URL)
         rendered, _ = RENDERER.render(context, None)
         return shape_of(rendered.html)
 
     attacked, usual = shape(f"x{name}"), shape("x")
-    assert (attacked.tags, attacked.links) == (usual.tags, usual.links)
+    isolating = ("span", ("dir",))  # around facts that are read from right to left
+    assert [tag for tag in attacked.tags if tag != isolating] == usual.tags
+    assert attacked.links == usual.links
 
 
 RENDERER: Final = Renderer(Path(__file__).parents[2] / "templates", "Shop")

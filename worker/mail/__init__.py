@@ -1,7 +1,8 @@
 """Composes one customer's mail: from a claim and the facts about its item to the bytes that follow DATA.
 
 Input: a `Claim`, the item's facts, template files. Output: a `Mail`, or the reason why there is none. `letter` reuses
-what many customers share, `render` uses Jinja, `message` composes by RFC 5322. May import smtp and store (for the
+what many customers share, `render` uses Jinja, `details` and `prices` make facts readable, `message` composes by RFC
+5322. May import smtp and store (for the
 values `Mail` and `Claim`), and domain.
 """
 

@@ -79,7 +79,7 @@ class LetterWriter:
     def _letter_for(self, item: ItemFacts, locale: str | None) -> "_Letter":
         # Claims for one item come in a row. A cache lookup hashes the facts, which takes as long as everything else.
         if self._last is None or self._last[0] is not item or self._last[1] != locale:
-            self._last = item, locale, self._letter(item, self._renderer.nearest(locale))
+            self._last = item, locale, self._letter(item, self._renderer.variant(locale))
         return self._last[2]
 
     def _new_letter(self, item: ItemFacts, locale: str) -> "_Letter":

@@ -5,7 +5,6 @@ A mail is a folder of `subject.txt`, `body.txt` and `body.html`. Translations ar
 unknown variable is an error in both.
 """
 
-import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -18,7 +17,16 @@ from jinja2 import Template, TemplateError, TemplateSyntaxError
 from markupsafe import escape
 
 from worker.domain.errors import TemplateBroken
+from worker.mail.details import (
+    SOFT_HYPHEN,
+    isolated,
+    language_direction,
+    shown_name,
+    shown_options,
+    without_soft_hyphens,
+)
 from worker.mail.message import Rendered
+from worker.mail.prices import region_of, shown_price
 from worker.mail.templates import Templates
 
 SIZE_LIMIT: Final = 256 * 1024  # bytes of each text
@@ -33,19 +41,10 @@ _DEFAULT_LOCALE: Final = "en"  # the language of the files directly in the mail'
 _LOCALE_LENGTH: Final = 35  # RFC 5646, section 4.4.1
 _REASON_LENGTH: Final = 300
 
-# Ids that mean nothing to a customer.
-_OPAQUE_OPTIONS: Final = frozenset({"variantId"})
-# Characters that break a line or can't be encoded in UTF-8.
-_UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
-
-_AMOUNT: Final = re.compile(r"([0-9]{1,15})(?:\.([0-9]{1,4}))?")
-_SYMBOLS: Final = {"EUR": "€", "GBP": "£", "JPY": "¥", "USD": "$"}
-_COMMA_LANGUAGES: Final = frozenset({"da", "de", "es", "fr", "it", "nl", "pl", "pt", "sv"})
-
 
 @dataclass(frozen=True, slots=True)
 class MailContext:
-    """The values that templates may show. URLs are checked; texts are unchanged from the event."""
+    """The facts of one mail. URLs are checked; texts are unchanged from the event. `details` makes them readable."""
 
     item_url: str
     catalog_item_id: str
@@ -66,10 +65,12 @@ class _Mail:
     html: Template
 
     def render(self, variables: dict[str, Any]) -> Rendered:
-        subject = " ".join(_rendered_part(self.subject, variables).split())
+        name = variables["item_name"]
+        plain = {**variables, "item_name": without_soft_hyphens(name)} if name and SOFT_HYPHEN in name else variables
+        subject = " ".join(_rendered_part(self.subject, plain).split())
         if not subject:
             raise TemplateBroken(str(self.subject.name), "makes an empty subject")
-        return Rendered(subject, _rendered_part(self.text, variables), _rendered_part(self.html, variables))
+        return Rendered(subject, _rendered_part(self.text, plain), _rendered_part(self.html, variables))
 
 
 class Renderer:
@@ -94,7 +95,7 @@ class Renderer:
         Raises TemplateBroken.
         """
         mail = self._mail(self.nearest(locale))
-        return mail.render(self._variables(context, mail.locale)), mail.locale
+        return mail.render(self._variables(context, mail.locale, self._region(locale, mail.locale))), mail.locale
 
     def with_blanks(self, context: MailContext, locale: str | None) -> tuple[Rendered, str] | None:
         """Returns what `render` returns, with the placeholders `blanks` for the values of PERSONAL.
@@ -102,11 +103,10 @@ class Renderer:
         The result is valid for all values that `fit_blanks`: replace each placeholder by the plain value in the text,
         and by `in_html` of it in the HTML. The subject has none. Returns None if each value needs a full rendering.
         """
-        key = self.nearest(locale)
         try:
-            if not self._may_have_blanks(key):
+            if not self._may_have_blanks(self.nearest(locale)):
                 return None
-            rendered, used = self.render(replace(context, **cast("dict[str, Any]", self.blanks)), key)
+            rendered, used = self.render(replace(context, **cast("dict[str, Any]", self.blanks)), locale)
         except Exception:  # `render` with real values reports the error, if they are affected
             return None
         return (rendered, used) if self._has_room(rendered) else None
@@ -136,7 +136,7 @@ class Renderer:
         for key in ("", *self._locales):
             mail = self._mail(key)
             for sample in _SAMPLES:
-                mail.render(self._variables(sample, mail.locale))
+                mail.render(self._variables(sample, mail.locale, None))
             used.update(str(part.name) for part in (mail.subject, mail.text, mail.html))
         return sorted(used)
 
@@ -146,6 +146,17 @@ class Renderer:
         while key and key not in self._locales:
             key = key.rpartition("-")[0]
         return key
+
+    def variant(self, locale: str | None) -> str:
+        """Returns one locale for all that get the same mail: the key of a translation, with the customer's region."""
+        key = self.nearest(locale)
+        region = self._region(locale, self._locales.get(key, _DEFAULT_LOCALE))
+        if region is None or key.endswith(f"-{region.lower()}"):
+            return key
+        return f"{key or _DEFAULT_LOCALE}-{region.lower()}"
+
+    def _region(self, locale: str | None, mail: str) -> str | None:
+        return region_of(locale[:_LOCALE_LENGTH], mail) if locale else None
 
     def _mail(self, key: str) -> _Mail:
         mail = self._mails.get(key)
@@ -171,18 +182,19 @@ class Renderer:
         except Exception as error:
             raise _template_broken(default, error) from error
 
-    def _variables(self, context: MailContext, locale: str) -> dict[str, Any]:
+    def _variables(self, context: MailContext, locale: str, region: str | None) -> dict[str, Any]:
+        direction = language_direction(locale)
+        price = shown_price(context.price, context.currency, locale, region)
         return {
             "item_url": context.item_url,
-            "item_name": _line(context.item_name),
-            "price": _price(_line(context.price), _line(context.currency), locale),
+            "item_name": shown_name(context.item_name, direction),
+            "price": isolated(price, direction) if price else None,
             "image_url": context.image_url,
-            "options": {
-                _line(name): _line(value) for name, value in context.options.items() if name not in _OPAQUE_OPTIONS
-            },
-            "store_name": self._store_name,
+            "options": shown_options(context.options, direction),
+            "store_name": isolated(self._store_name, direction),
             "catalog_item_id": context.catalog_item_id,
             "locale": locale,
+            "direction": direction,
         }
 
 
@@ -250,35 +262,3 @@ def _place(error: Exception, root: str) -> tuple[str, int] | None:
     frames = ((frame.f_code.co_filename, line) for frame, line in walk_tb(error.__traceback__))
     inside = [(file.removeprefix(root), line) for file, line in frames if root and root in file]
     return inside[-1] if inside else None
-
-
-def _line(text: str | None) -> str | None:
-    """Returns `text` on one line, or None if nothing is left."""
-    return " ".join(_UNPRINTABLE.sub(" ", text).split()) or None if text else None
-
-
-def _price(price: str | None, currency: str | None, locale: str) -> str | None:
-    """Formats `12.5`, `EUR` for the language of `locale`: "€12.50", "12,50 €".
-
-    A price that is not a plain decimal number stays unchanged. It gets no currency if it already contains it.
-    """
-    if price is None:
-        return None
-    number = _AMOUNT.fullmatch(price)
-    comma = locale.partition("-")[0].lower() in _COMMA_LANGUAGES
-    amount = _amount(*number.groups(), comma=comma) if number else price
-    if currency is None:
-        return amount
-    sign = _SYMBOLS.get(currency.upper(), currency)
-    if not number and (sign in price or currency in price):
-        return price
-    if number and not comma and sign != currency:
-        return f"{sign}{amount}"
-    return f"{amount}\N{NO-BREAK SPACE}{sign}"
-
-
-def _amount(whole: str, cents: str | None, *, comma: bool) -> str:
-    cents = cents.ljust(2, "0") if cents else ""
-    if comma:
-        return f"{int(whole)},{cents}" if cents else whole
-    return f"{int(whole):,}.{cents}" if cents else f"{int(whole):,}"

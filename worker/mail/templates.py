@@ -12,6 +12,8 @@ from typing import Final
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from worker.mail.details import cut, spanned
+
 # Names that give a template its printed output as a value: the text of its blocks and of their parents.
 _PRINTED: Final = frozenset({"self", "super"})
 
@@ -36,6 +38,9 @@ class Templates(ImmutableSandboxedEnvironment):
         # Jinja's default globals (`lipsum`, `cycler`) are useless in a mail. Each rendering copies them, which costs as
         # much as rendering a subject.
         self.globals.clear()
+        self.filters["truncate"] = cut
+        if escape:
+            self.filters["spanned"] = spanned
 
     def only_prints(self, name: str, variables: Container[str]) -> bool:
         """Whether a template, with all that it extends and includes, only prints `variables`.

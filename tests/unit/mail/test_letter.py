@@ -177,9 +177,18 @@ def test_an_item_is_rendered_once_for_all_who_get_the_same_url(monkeypatch: pyte
     for number in range(20):
         written(writer, claim(number))
         written(writer, claim(number), Item(name="Cup"))
-        written(writer, claim(number, locale="de_AT"))
+        written(writer, claim(number, locale="de_DE"))
         written(writer, claim(number, locale="de"))
+        written(writer, claim(number, locale="en-XX"))
     assert seen == ["", "", "de"]
+
+
+def test_and_once_more_for_each_country_that_writes_prices_in_its_own_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    writer, seen = writer_of(), renderings(monkeypatch)
+    for locale in ("de", "de_AT", "de-at", "de-Latn-AT", "de-DE") * 3:
+        text = undone(written(writer, claim(locale=locale))).decode()
+        assert ("=E2=82=AC=C2=A012,50" if "at" in locale.lower().split("_")[-1] else "12,50=C2=A0=E2=82=AC") in text
+    assert seen == ["de", "de-at"]
 
 
 def test_and_twice_if_each_has_an_url_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -116,7 +116,7 @@ def test_blank_facts_are_as_good_as_none(renderer: Renderer) -> None:
 
 @pytest.mark.parametrize("field", ["item_name", "price", "currency", "image_url", "item_url"])
 def test_every_fact_is_escaped_in_html(renderer: Renderer, field: str) -> None:
-    mail, _ = renderer.render(context(**{field: f"https://x/{NASTY}"}), None)  # type: ignore[arg-type]  # all are texts
+    mail, _ = renderer.render(context(**{field: f"https://x/1{NASTY}"}), None)  # type: ignore[arg-type]  # all are texts
     assert "<b>" not in mail.html
     assert "&lt;b&gt;&amp;&#39;&#34;" in mail.html
     assert "&lt;b&gt;" not in mail.text
@@ -147,26 +147,70 @@ def test_facts_stay_on_their_line(renderer: Renderer) -> None:
 
 
 @pytest.mark.parametrize(
-    ("price", "currency", "english", "german"),
+    ("locale", "line"),
     [
-        ("12.50", "EUR", "€12.50", "12,50_€"),
-        ("12.5", "usd", "$12.50", "12,50_$"),
-        ("1299", "GBP", "£1,299", "1299_£"),
-        ("12.50", "CHF", "12.50_CHF", "12,50_CHF"),
-        ("12.50", None, "12.50", "12,50"),
-        ("from 12", "EUR", "from 12_€", "from 12_€"),
-        ("€ 12.50", "EUR", "€ 12.50", "€ 12.50"),
-        ("12.50 CHF each", "CHF", "12.50 CHF each", "12.50 CHF each"),
-        ("9" * 5000, None, "9" * 5000, "9" * 5000),
+        (None, "Price: €1,234.50"),
+        ("en-XX", "Price: €1,234.50"),
+        ("en-AU", "Price: EUR_1,234.50"),
+        ("fr-CH", "Price: €1,234.50"),  # its language is not the mail's, so he gets the mail's prices
+        ("de", "Preis: 1.234,50_€"),
+        ("de_AT", "Preis: €_1.234,50"),
+        ("de-Latn-CH-1996", "Preis: EUR_1’234.50"),
     ],
 )
-def test_a_price_is_written_as_its_readers_do(
-    renderer: Renderer, price: str, currency: str | None, english: str, german: str
-) -> None:
-    given = context(price=price, currency=currency)
-    for locale, label, shown in (("en", "Price", english), ("de", "Preis", german)):
-        line = f"{label}: {shown.replace('_', chr(0xA0))}"
-        assert line in renderer.render(given, locale)[0].text.splitlines()
+def test_a_price_is_written_as_in_its_readers_country(renderer: Renderer, locale: str | None, line: str) -> None:
+    text = renderer.render(context(price="1234.5"), locale)[0].text
+    assert line.replace("_", "\N{NO-BREAK SPACE}") in text.splitlines()
+
+
+@pytest.mark.parametrize("price", ["0", "-5", "free", "NaN"])
+def test_a_price_that_says_nothing_is_left_out(renderer: Renderer, price: str) -> None:
+    assert renderer.render(context(price=price), None) == renderer.render(context(price=None), None)
+
+
+def test_a_name_of_another_direction_does_not_turn_round_what_follows(renderer: Renderer) -> None:
+    mail, _ = renderer.render(context(item_name="חולצה (M)", options={"מידה": "38"}), None)
+    assert mail.subject == "\u2068חולצה (M)\u2069 is back in stock"
+    assert "\u2068חולצה (M)\u2069 is back in stock." in mail.text
+    assert "\u2068מידה\u2069: 38" in mail.text
+    assert mail.html.count('<span dir="rtl">חולצה (M)</span>') == 2  # in the preheader and the heading
+    assert '<span dir="rtl">מידה</span>: 38' in mail.html
+    assert 'alt="\u2068חולצה (M)\u2069"' in mail.html
+
+
+def test_a_name_of_the_mails_direction_needs_no_isolation(renderer: Renderer) -> None:
+    mail, _ = renderer.render(context(item_name="Käsemesser 日本"), None)
+    assert "\u2068" not in mail.subject + mail.text + mail.html
+    assert "<span" not in mail.html
+
+
+def test_a_mail_in_a_language_from_right_to_left_says_so(own: Path) -> None:
+    shutil.copytree(own / "back_in_stock" / "de", own / "back_in_stock" / "he")
+    mail, _ = Renderer(own, "חנות").render(context(item_name="Mug", price="12"), "he-IL")
+    assert '<html lang="he" dir="rtl">' in mail.html
+    assert '<span dir="ltr">Mug</span>' in mail.html
+    assert "\u2068Mug\u2069" in mail.subject
+    assert "Preis: \u200f12.00\N{NO-BREAK SPACE}\u200f€" in mail.text
+
+
+def test_the_shops_name_is_isolated_like_an_items(own: Path) -> None:
+    mail, _ = Renderer(own, "חנות").render(context(), None)
+    assert mail.html.count('<span dir="rtl">חנות</span>') == 2
+    assert "See it at \u2068חנות\u2069:" in mail.text
+
+
+def test_soft_hyphens_help_in_html_and_are_gone_from_the_text(renderer: Renderer) -> None:
+    mail, _ = renderer.render(context(item_name="Donau&shy;dampf\u00adschiff"), None)
+    assert mail.subject == "Donaudampfschiff is back in stock"
+    assert "\u00ad" not in mail.text
+    assert "Donau\u00addampf\u00adschiff</h1>" in mail.html
+
+
+def test_older_templates_of_a_shop_cut_between_graphemes_too(own: Path) -> None:
+    family = "👨‍👩‍👧‍👦"
+    (own / "back_in_stock" / "subject.txt").write_text("{{ item_name|truncate(20, true, '…') }}", encoding="utf-8")
+    renderer = Renderer(own, "Shop")
+    assert renderer.render(context(item_name=f"{family * 9}"), None)[0].subject == f"{family * 2}…"
 
 
 @pytest.mark.parametrize(
