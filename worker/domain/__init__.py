@@ -7,6 +7,8 @@ addresses, the token bucket, and the shared errors. Imports no other room of thi
 __all__ = [
     "catalog",
     "errors",
+    "event_details",
+    "event_facts",
     "event_fields",
     "events",
     "outcomes",
