@@ -1,6 +1,5 @@
 """Reads what an event gives for the mail: name, price, currency, image and link. What can't be read is left out."""
 
-import math
 import re
 from collections.abc import Callable
 from decimal import Decimal
@@ -77,7 +76,7 @@ _NO_UTF8 = re.compile("[\udc80-\udcff]")
 
 def _number_or_label(name: str, value: object) -> str | None:
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        if not math.isfinite(value) or abs(value) >= MAX_PRICE:
+        if not abs(value) < MAX_PRICE:  # as NaN is
             raise unreadable(name, "text or a usual number", value)
         return _number_text(value)
     return _label(name, value)

@@ -365,6 +365,7 @@ BAD_PARTS = [
     {"name": "x" * 2049},
     {"price": {"amount": "12.50"}},
     {"price": 1e300},
+    {"price": 10**400},
     {"price": False},
     {"currency": 978},
     {"currency": ["EUR"]},
