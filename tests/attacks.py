@@ -22,7 +22,7 @@ EVIL: Final = (
         "\u200b",
     ),
     *("\r\n.\r\nMAIL FROM:<evil@example.com>", "\n.\n", ".", "..", "250 ok", "x" * 5000, "ä" * 3000, "=?utf-8?q?x?="),
-    *("javascript:alert(1)", "https://shop.example/\r\nX: y", "https://a@evil.example", "//evil.example", "data:,x"),
+    *("javascript:alert(1)", "https://shop.example/\r\nX: y", "https://a@evil.example", "//a@evil.example", "data:,x"),
     *("https://shop.example/<script>?a=\"'&b={{ 7*7 }}", "https://shop.example/%0d%0aBcc:x", "\x1b[2J\x1b]0;x\a"),
 )
 

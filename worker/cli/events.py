@@ -88,7 +88,7 @@ def replay(ids: LetterIds = None, everything: AllLetters = False, as_json: Json 
 
     arguments.check_choice(ids, filtered=everything, hint="--all")
     parts = session.parts()
-    done = replay(parts.stream, ids, parts.settings.min_quantity)
+    done = replay(parts.stream, ids)
     say_changed(done.changed, done.refused, "replayed", as_json=as_json)
 
 

@@ -8,6 +8,8 @@ program.
 __all__ = [
     "catalog",
     "errors",
+    "event_details",
+    "event_facts",
     "event_fields",
     "events",
     "outcomes",

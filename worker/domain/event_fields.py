@@ -1,12 +1,11 @@
 """Reads both forms of an event: JSON in one field `event`, or flat fields.
 
 Values of flat fields stay bytes until they are read, so a bad value matters only if it is needed.
-Every reader raises BadEvent. Its text has the field's name and the problem, never the value.
+Every reader raises BadEvent. Its text says which field, what kind of value it has and what is allowed, never the value.
 """
 
 import json
 from collections.abc import Mapping
-from typing import Never
 
 from worker.domain.errors import BadEvent
 
@@ -20,6 +19,11 @@ _REFERENCE_FIELDS = ("catalogReference", "catalogItemId", "appId", "options")
 _OTHER_FIELDS = ("id", "occurredAt", "quantity", "inStock", "itemUrl", "item")
 _FLAT = {name.encode(): name for name in _REFERENCE_FIELDS + _OTHER_FIELDS}
 
+NOTHING = frozenset(
+    {"", "null", "NULL", "(null)", "None", "nil", "<nil>", "undefined", "NaN", "nan", "NaT", "[object Object]"}
+)
+"""How programs write a missing value as text."""
+
 
 def is_too_large(fields: Mapping[bytes, bytes]) -> bool:
     """Whether the names, or the values, have more than 64 KiB together."""
@@ -32,32 +36,80 @@ def raw_event(fields: Mapping[bytes, bytes]) -> Raw:
         raise BadEvent(f"event is over {MAX_EVENT_BYTES} bytes")
     event = fields.get(b"event")
     if event is not None:
-        return object_of("event", event) or {}
-    # A flat field can't hold null; publishers write an empty value instead.
-    return {_FLAT[key]: value or None for key, value in fields.items() if key in _FLAT}
+        return _parsed_event(event)
+    return {_FLAT[key]: value for key, value in fields.items() if key in _FLAT}
 
 
 def text_of(name: str, value: object) -> str | None:
-    """Returns a text, or None for null."""
-    if value is None or isinstance(value, str):
-        return value
+    """Returns a text without blanks around it. Null, blank text and words such as `null` and `None` are None."""
+    if value is None:
+        return None
     if isinstance(value, bytes):
-        return _utf8(name, value)
-    raise BadEvent(f"{name} must be text")
+        value = _utf8(name, value)
+    if isinstance(value, str):
+        text = value.strip()
+        return None if text in NOTHING else text
+    raise unreadable(name, "text", value)
+
+
+def id_of(name: str, value: object) -> str | None:
+    """Returns an id, which is a text or a whole number, as text. It is None where `text_of` gives None."""
+    if type(value) is str:
+        return None if (text := value.strip()) in NOTHING else text
+    if value is None or isinstance(value, bytes):
+        return text_of(name, value)
+    if isinstance(value, float) and value.is_integer():  # as table programs write whole numbers
+        value = int(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    raise unreadable(name, "text or a whole number", value)
 
 
 def object_of(name: str, value: object) -> Mapping[str, object] | None:
-    """Returns a JSON object, or None for null."""
-    if isinstance(value, bytes):
-        value = _json(name, _utf8(name, value))
-    if isinstance(value, dict) or value is None:
+    """Returns a JSON object, or the object in a JSON text.
+
+    Null, blank text and the empty array, which is how PHP writes an empty object, are None.
+    """
+    if isinstance(value, dict):
         return value
-    raise BadEvent(f"{name} must be a JSON object")
+    if isinstance(value, bytes):
+        value = _utf8(name, value)
+    if isinstance(value, str):
+        value = _json(name, value) if value.strip() not in NOTHING else None
+    if value is None or value == []:
+        return None
+    if isinstance(value, dict):
+        return value
+    raise unreadable(name, "a JSON object", value)
 
 
 def scalar_of(name: str, value: object) -> object:
-    """Returns a flat field as text, and a JSON value unchanged. The caller checks its type."""
-    return _utf8(name, value) if isinstance(value, bytes) else value
+    """Returns a flat field or a text as `text_of` does, and any other JSON value unchanged."""
+    return text_of(name, value) if isinstance(value, (str, bytes)) else value
+
+
+def unreadable(name: str, allowed: str, value: object) -> BadEvent:
+    """Returns the error for a field with a value of the wrong kind."""
+    return BadEvent(f"{name} must be {allowed}, not {_kind(value)}")
+
+
+class _Twice:
+    """Stands for the values of a key that one JSON object has twice, with different values. No reader takes it."""
+
+
+_KINDS: Mapping[type, str] = {
+    bool: "a boolean",
+    int: "this number",
+    float: "this number",
+    str: "other text",
+    list: "an array",
+    dict: "an object",
+    _Twice: "two different values",
+}
+
+
+def _kind(value: object) -> str:
+    return _KINDS.get(type(value), "null")
 
 
 def _utf8(name: str, value: bytes) -> str:
@@ -67,15 +119,22 @@ def _utf8(name: str, value: bytes) -> str:
         raise BadEvent(f"{name} is not UTF-8") from None
 
 
+def _parsed_event(event: bytes) -> Raw:
+    """Returns the object in the field `event`. It may begin with a byte order mark, and may have been encoded twice.
+
+    Bytes that are not UTF-8 become lone surrogates, so that they spoil only the text that they are in.
+    """
+    value = _json("event", event.decode("utf-8", "surrogateescape"))
+    return object_of("event", value) or {}
+
+
 def _json(name: str, text: str) -> object:
     try:
-        value: object = _JSON.decode(text)
+        value: object = _JSON.decode(text.removeprefix("\ufeff"))
     except RecursionError:
         raise BadEvent(f"{name} is nested over {MAX_DEPTH} levels") from None
     except json.JSONDecodeError as error:
         raise BadEvent(f"{name} is not JSON: {error.msg} at character {error.pos}") from None
-    except ValueError:  # Python limits the digits of an integer
-        raise BadEvent(f"{name} has a number of too many digits") from None
     # Most events have fewer brackets than MAX_DEPTH, so they need no deeper check.
     if text.count("{") + text.count("[") > MAX_DEPTH and _is_deeper(value, MAX_DEPTH):
         raise BadEvent(f"{name} is nested over {MAX_DEPTH} levels")
@@ -93,12 +152,17 @@ def _is_deeper(value: object, levels: int) -> bool:
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise BadEvent("JSON has the same key twice in one object")
+        found.clear()
+        for key, value in pairs:
+            found[key] = value if found.get(key, value) == value else _Twice()
     return found
 
 
-def _refuse_constant(_: str) -> Never:
-    raise BadEvent("JSON has NaN or Infinity")
+def _whole(digits: str) -> int | float:
+    """Returns an integer, or infinity for one of more digits than any field may have."""
+    return int(digits) if len(digits) <= MAX_DIGITS else float(digits)
 
 
-_JSON = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_refuse_constant)
+MAX_DIGITS = 1000
+
+_JSON = json.JSONDecoder(object_pairs_hook=_unique, parse_int=_whole, strict=False)

@@ -12,24 +12,22 @@ from typing import TypeVar
 
 from worker.domain.catalog import (
     MAX_STRING_BYTES,
-    UNPRINTABLE,
     CatalogReference,
     catalog_reference,
-    checked_url,
     has_control,
     is_plain,
     is_too_long,
     item_of,
 )
-from worker.domain.errors import BadEvent, BadReference, BadUrl
-from worker.domain.event_fields import Raw, object_of, raw_event, scalar_of, text_of
+from worker.domain.errors import BadEvent, BadReference
+from worker.domain.event_details import details_of
+from worker.domain.event_facts import stock_fact
+from worker.domain.event_fields import Raw, id_of, object_of, raw_event, text_of
 
 ORIGINAL_ID = b"originalId"
 """The field of dead letters and of replayed entries that holds the id of the event's first entry."""
 _ENTRY_ID = re.compile(rb"([0-9]{1,20})-([0-9]{1,20})")
 _FAR = datetime.max.replace(tzinfo=UTC)
-
-Details = dict[str, str | None]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -49,8 +47,8 @@ class Event:
     quantity: int | None
     details: Mapping[str, str | None]
     """Those of name, price, currency, image_url and url that were given. None clears the stored value."""
-    ignored: tuple[str, ...]
-    """The invalid parts (itemUrl, item) of an out-of-stock event, which were left out."""
+    flaws: tuple[str, ...]
+    """What could not be read and was left out: for each a text with its name, its kind and what is allowed."""
     original_id: str | None = None
     """For a replayed event: the id of its first entry, which still decides its order."""
     said_at: datetime | None = None
@@ -60,7 +58,7 @@ class Event:
 
     def is_in_stock(self, minimum: int) -> bool:
         """Whether the event reports stock: the value of `inStock` if given, else at least `minimum` pieces."""
-        return _is_in_stock(self.in_stock, self.quantity, minimum)
+        return self.in_stock if self.in_stock is not None else self.quantity is not None and self.quantity >= minimum
 
     @property
     def order(self) -> tuple[datetime, tuple[int, int]]:
@@ -68,14 +66,14 @@ class Event:
         return self.occurred_at, entry_order(self.original_id or self.entry_id)
 
 
-def decode(entry_id: str, fields: Mapping[bytes, bytes], minimum: int = 1) -> Event:
-    """Decodes the event of a stream entry. Fewer than `minimum` pieces mean sold out; bad details are then ignored.
+def decode(entry_id: str, fields: Mapping[bytes, bytes]) -> Event:
+    """Decodes the event of a stream entry. What can't be read beside the item and its stock is left out.
 
     Raises BadEvent with a reason of at most 200 printable characters, which never contains a value.
     """
     original_id, own = original(entry_id, fields)
     try:
-        return _decoded(entry_id, original_id, raw_event(own), minimum)
+        return _decoded(entry_id, original_id, raw_event(own))
     except BadReference as error:
         raise BadEvent(str(error)) from None
 
@@ -97,41 +95,41 @@ def is_entry_id(text: bytes) -> bool:
     return found is not None and all(int(part) < 2**64 for part in found.groups())
 
 
-def _decoded(entry_id: str, original_id: str | None, raw: Raw, minimum: int) -> Event:
+def _decoded(entry_id: str, original_id: str | None, raw: Raw) -> Event:
+    flaws: list[str] = []
     reference = _reference(raw)
-    in_stock, quantity = _in_stock(raw), _quantity(raw)
-    if in_stock is None and quantity is None:
-        raise BadEvent("neither quantity nor inStock is given")
-    details, ignored = _details(raw, sold_out=not _is_in_stock(in_stock, quantity, minimum))
-    said_at, entered_at = _said_at(raw), entry_time(original_id or entry_id)
+    in_stock, quantity = stock_fact(raw, flaws)
+    said_at, entered_at = _said_at(raw, flaws), entry_time(original_id or entry_id)
     is_dated = said_at is not None and said_at < entered_at
+    event_id = _event_id(raw, flaws)
+    details = details_of(raw, flaws)
     return Event(
         entry_id,
-        _event_id(raw),
+        event_id,
         reference,
         said_at if said_at is not None and is_dated else entered_at,
         said_at is not None and said_at > entered_at,
         in_stock,
         quantity,
         details,
-        ignored,
+        tuple(flaws),
         original_id,
         said_at,
         not is_dated,
     )
 
 
-# --- stock fields ---
+# --- the item, the time and the id ---
 
 _Value = TypeVar("_Value")
 
 
 def _reference(raw: Raw) -> CatalogReference:
     inner = object_of("catalogReference", raw.get("catalogReference")) or {}
-    item_id = _either("catalogItemId", raw, inner, text_of)
+    item_id = _either("catalogItemId", raw, inner, id_of)
     if item_id is None:
         raise BadEvent("catalogItemId is missing")
-    item = item_of(item_id, _either("appId", raw, inner, text_of))
+    item = item_of(item_id, _either("appId", raw, inner, id_of))
     return catalog_reference(item, _either("options", raw, inner, object_of))
 
 
@@ -146,63 +144,31 @@ def _either(name: str, outer: Raw, inner: Raw, read: Callable[[str, object], _Va
     return above
 
 
-_YES_NO: Mapping[str | int, bool] = {
-    "true": True,
-    "false": False,
-    "1": True,
-    "0": False,
-    1: True,
-    0: False,
-}
-
-
-def _in_stock(raw: Raw) -> bool | None:
-    value = scalar_of("inStock", raw.get("inStock"))
-    if value is None:
+def _event_id(raw: Raw, flaws: list[str]) -> str | None:
+    try:
+        text = id_of("id", raw.get("id"))
+        if text is not None and not is_plain(text):
+            _check_id(text)
+    except BadEvent as error:
+        flaws.append(str(error))
         return None
-    if isinstance(value, str | int) and value in _YES_NO:
-        return _YES_NO[value]
-    raise BadEvent("inStock must be true, false, 1 or 0")
-
-
-_DIGITS = re.compile("-?[0-9]{1,19}")
-
-
-def _quantity(raw: Raw) -> int | None:
-    value = scalar_of("quantity", raw.get("quantity"))
-    if isinstance(value, str) and _DIGITS.fullmatch(value):
-        value = int(value)
-    if value is None:
-        return None
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise BadEvent("quantity must be an integer or a string of digits")
-    if value.bit_length() > 63:  # the range of BIGINT
-        raise BadEvent("quantity is out of range")
-    return max(0, value)
-
-
-def _is_in_stock(in_stock: bool | None, quantity: int | None, minimum: int) -> bool:
-    return in_stock if in_stock is not None else quantity is not None and quantity >= minimum
-
-
-def _event_id(raw: Raw) -> str | None:
-    text = text_of("id", raw.get("id")) or None
-    if text is None or is_plain(text):
-        return text
-    if has_control(text):
-        raise BadEvent("id has a control character")
-    return _limited("id", text)
-
-
-def _limited(name: str, text: str) -> str:
-    if is_too_long(text):
-        raise BadEvent(f"{name} is over {MAX_STRING_BYTES} bytes")
     return text
 
 
-def _said_at(raw: Raw) -> datetime | None:
-    text = text_of("occurredAt", raw.get("occurredAt"))
-    return None if text is None else _instant(text)
+def _check_id(text: str) -> None:
+    if has_control(text):
+        raise BadEvent("id has a control character")
+    if is_too_long(text):
+        raise BadEvent(f"id is over {MAX_STRING_BYTES} bytes")
+
+
+def _said_at(raw: Raw, flaws: list[str]) -> datetime | None:
+    try:
+        text = text_of("occurredAt", raw.get("occurredAt"))
+        return None if text is None else _instant(text)
+    except BadEvent as error:  # counts as not given
+        flaws.append(str(error))
+        return None
 
 
 def _instant(text: str) -> datetime:
@@ -213,8 +179,8 @@ def _instant(text: str) -> datetime:
         instant = instant.astimezone(UTC)
     except (ValueError, OverflowError):
         raise BadEvent("occurredAt is not an RFC 3339 time") from None
-    if instant < _EPOCH:  # some languages write a missing time as their zero time
-        raise BadEvent("occurredAt is before 1970")
+    if instant <= _EPOCH:  # some languages write a missing time as their zero time
+        raise BadEvent("occurredAt is not after the beginning of 1970")
     return instant
 
 
@@ -239,62 +205,3 @@ def entry_order(entry_id: str) -> tuple[int, int]:
     """Returns a stream entry's id (`milliseconds-sequence`) as a sort key."""
     milliseconds, _, sequence = entry_id.partition("-")
     return int(milliseconds), int(sequence or 0)
-
-
-# --- details shown in the mail ---
-
-
-def _details(raw: Raw, *, sold_out: bool) -> tuple[Details, tuple[str, ...]]:
-    """Returns the details and the names of ignored ones. Bad details raise BadEvent unless the event says sold out."""
-    details: Details = {}
-    ignored = []
-    for name, read in _READERS:
-        try:
-            if name in raw:
-                details.update(read(raw[name]))
-        except BadEvent:
-            if not sold_out:
-                raise
-            ignored.append(name)
-    return details, tuple(ignored)
-
-
-def _url_detail(value: object) -> Details:
-    return {"url": _url("itemUrl", value)}
-
-
-def _item_details(value: object) -> Details:
-    item = object_of("item", value) or {}
-    details = {key: _label(name, item[key]) for key, name in _LABELS if key in item}
-    if "image" in item:
-        details.update(_image_detail(item["image"]))
-    return details
-
-
-_LABELS = tuple((key, f"item.{key}") for key in ("name", "price", "currency"))
-
-
-def _image_detail(value: object) -> Details:
-    image = object_of("item.image", value)
-    if image is None:
-        return {"image_url": None}
-    return {"image_url": _url("item.image.url", image["url"])} if "url" in image else {}
-
-
-def _label(name: str, value: object) -> str | None:
-    """Returns a text as one line. A line break in a product name must not reject its stock event."""
-    text = text_of(name, value) or ""
-    if not is_plain(text):
-        text = _limited(name, UNPRINTABLE.sub(" ", text))
-    return text.strip() or None
-
-
-def _url(name: str, value: object) -> str | None:
-    text = text_of(name, value)
-    try:
-        return checked_url(text) if text else None
-    except BadUrl as error:
-        raise BadEvent(f"{name} {error}") from None
-
-
-_READERS = (("itemUrl", _url_detail), ("item", _item_details))

@@ -158,7 +158,7 @@ class Listener:
         batch.size += _size(entries)
         for entry in entries:
             try:
-                batch.events.append(decode(entry.id, entry.fields, self._minimum))
+                batch.events.append(decode(entry.id, entry.fields))
             except BadEvent as bad:
                 batch.dead.append((entry, str(bad)))
                 log.warning("event.rejected", entry_id=entry.id, reason=str(bad))

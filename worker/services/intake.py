@@ -1,5 +1,6 @@
 """Handles a batch of decoded events: commits stock, waiting lists and bells, rings the bells, and logs the result."""
 
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -20,6 +21,9 @@ EACH_HAS_A_LINE = 20
 
 This keeps the log short when many events come at once.
 """
+
+FLAWS_LISTED = 10
+"""The log line of a large batch lists this many kinds of flaws, the most frequent ones, with their counts."""
 
 log = structlog.get_logger()
 
@@ -77,6 +81,9 @@ def report(events: Sequence[Event], taken: Taken) -> None:
             )
     if not each:
         say.info("events.taken", **_counts(events, taken))
+        flaws = Counter(flaw for event in events if event.flaws for flaw in event.flaws)
+        if flaws:
+            say.info("events.flawed", flaws=dict(flaws.most_common(FLAWS_LISTED)))
 
 
 def _item_id(event: Event) -> str:
@@ -84,7 +91,7 @@ def _item_id(event: Event) -> str:
 
 
 def _corrections(event: Event) -> dict[str, object]:
-    return ({"clamped": True} if event.clamped else {}) | ({"ignored": event.ignored} if event.ignored else {})
+    return ({"clamped": True} if event.clamped else {}) | ({"flaws": event.flaws} if event.flaws else {})
 
 
 def _counts(events: Sequence[Event], taken: Taken) -> dict[str, int]:
@@ -93,7 +100,7 @@ def _counts(events: Sequence[Event], taken: Taken) -> dict[str, int]:
         "stale": len(taken.stale),
         "woke_somebody": len(taken.woken),
         "clamped": sum(event.clamped for event in events),
-        "with_parts_ignored": sum(bool(event.ignored) for event in events),
+        "with_flaws": sum(bool(event.flaws) for event in events),
     }
 
 

@@ -21,28 +21,28 @@ class Done:
     refused: dict[str, str] = field(default_factory=dict)
 
 
-def replay(stream: Stream, letter_ids: Iterable[str] | None, minimum: int = 1) -> Done:
-    """Replays these dead letters (None: all, oldest first). Raises RedisAway. For `minimum` see `decode`.
+def replay(stream: Stream, letter_ids: Iterable[str] | None) -> Done:
+    """Replays these dead letters (None: all, oldest first). Raises RedisAway.
 
     An event keeps the place of its original entry in the order of events about its item.
     """
     done = Done()
     if letter_ids is None:
         for letter in stream.dead_letters.in_order():
-            _replay(stream, letter, minimum, done)
+            _replay(stream, letter, done)
         return done
     for letter_id in dict.fromkeys(letter_ids):
         found = stream.dead_letters.get(letter_id) if _is_id(letter_id) else None
         if found is None:
             done.refused[letter_id] = NO_SUCH_LETTER
         else:
-            _replay(stream, found, minimum, done)
+            _replay(stream, found, done)
     return done
 
 
-def _replay(stream: Stream, letter: Entry, minimum: int, done: Done) -> None:
+def _replay(stream: Stream, letter: Entry, done: Done) -> None:
     try:
-        stream.dead_letters.replay(letter.id, event_of(letter.fields, minimum))
+        stream.dead_letters.replay(letter.id, event_of(letter.fields))
         done.changed += 1
     except BadEvent as bad:
         done.refused[letter.id] = str(bad)
@@ -65,7 +65,7 @@ def _is_id(letter_id: str) -> bool:
     return is_entry_id(letter_id.encode())
 
 
-def event_of(letter: Fields, minimum: int = 1) -> Fields:
+def event_of(letter: Fields) -> Fields:
     """Returns the event of a dead letter with the id of its original entry. Raises BadEvent if it can't be decoded.
 
     The fields are not rewritten: a longer or different text might become a dead letter again.
@@ -76,5 +76,5 @@ def event_of(letter: Fields, minimum: int = 1) -> Fields:
     if b"truncated" in letter:
         raise BadEvent("only its beginning was kept")
     own = {name: value for name, value in letter.items() if name not in OURS}
-    decode(original_id.decode(), own, minimum)
+    decode(original_id.decode(), own)
     return {**own, ORIGINAL_ID: original_id}

@@ -350,9 +350,11 @@ def test_of_many_events_those_that_woke_somebody_have_a_line(
     logs = listen(shop, stream, ears)
     assert [record["entry_id"] for record in of(logs, "event.accepted")] == [last]
     assert first < last
+    [flawed] = of(logs, "events.flawed")
     [counts] = of(logs, "events.taken")
     del counts["event"], counts["log_level"]
-    assert counts == {"accepted": 4, "stale": 1, "woke_somebody": 1, "clamped": 1, "with_parts_ignored": 1}
+    assert counts == {"accepted": 4, "stale": 1, "woke_somebody": 1, "clamped": 1, "with_flaws": 1}
+    assert flawed["flaws"] == {"itemUrl must begin with https:// or http://": 1}
 
 
 def test_an_event_that_sells_out_a_variant_is_not_said_to_wake_anybody(shop: Shop) -> None:

@@ -29,7 +29,8 @@ from tests.contract.store.model import FAILED, MINIMUM, PROCESSING, RECEIVED, He
 from tests.examples import examples
 from worker.domain.catalog import CatalogReference, item_of
 from worker.domain.errors import OwnerLost
-from worker.domain.events import Details, Event
+from worker.domain.event_details import Details
+from worker.domain.events import Event
 from worker.domain.stock import by_item
 from worker.domain.verdicts import Tries
 from worker.models import Attempt, Status

@@ -264,5 +264,5 @@ def test_an_event_may_say_everything_and_clear_what_was_said() -> None:
         "appId": MUG.item.app_id,
         "options": '{"size": "L"}',
         "inStock": "true",
-        "item": '{"name": "Blue mug", "price": "", "image": {"url": "https://shop.example/m.jpg"}}',
+        "item": '{"name": "Blue mug", "price": null, "image": {"url": "https://shop.example/m.jpg"}}',
     }

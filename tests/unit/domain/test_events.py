@@ -87,7 +87,7 @@ def test_a_full_event_is_read() -> None:
             "image_url": "https://shop.example/mug.png",
             "url": "https://shop.example/p/mug-1",
         },
-        ignored=(),
+        flaws=(),
         said_at=datetime(2026, 11, 23, 8, 59, tzinfo=UTC),
     )
 
@@ -109,7 +109,7 @@ def test_the_shortest_event_is_about_the_whole_item_and_occurred_when_it_was_add
     assert event.reference == CatalogReference(item_of("mug-1"))
     assert (event.occurred_at, event.clamped) == (ENTERED, False)
     assert (event.quantity, event.in_stock, event.event_id) == (5, None, None)
-    assert (event.details, event.ignored) == ({}, ())
+    assert (event.details, event.flaws) == ({}, ())
 
 
 def test_json_wins_over_flat_fields() -> None:
@@ -163,11 +163,6 @@ def test_in_stock_may_be_a_flat_field(text: str) -> None:
     assert flat(catalogItemId="mug-1", inStock=text).in_stock is True
 
 
-@pytest.mark.parametrize("bad", [2, -1, 1.0, 0.0, 0.5, "yes", "TRUE", " 1", "", "١", [], {}, [1]], ids=short)
-def test_any_other_in_stock_is_refused(bad: object) -> None:
-    assert reason(MUG | {"inStock": bad}) == "inStock must be true, false, 1 or 0"
-
-
 @pytest.mark.parametrize(
     ("written", "quantity"),
     [
@@ -185,20 +180,6 @@ def test_any_other_in_stock_is_refused(bad: object) -> None:
 )
 def test_a_quantity_is_an_integer_and_not_below_zero(written: object, quantity: int) -> None:
     assert from_json(MUG | {"quantity": written}).quantity == quantity
-
-
-@pytest.mark.parametrize(
-    "bad",
-    [1.5, 5.0, 1e3, True, "1.5", "+1", " 1", "1\n", "1_000", "١٢", "five", "0x5", "", [], {}],
-    ids=short,
-)
-def test_a_quantity_that_is_no_integer_is_refused(bad: object) -> None:
-    assert reason(MUG | {"quantity": bad}).startswith("quantity ")
-
-
-@pytest.mark.parametrize("bad", [2**63, -(2**64), 10**4000, str(2**63), "9" * 5000], ids=short)
-def test_a_quantity_out_of_range_is_refused(bad: object) -> None:
-    assert reason(MUG | {"quantity": bad}).startswith("quantity ")
 
 
 def test_an_event_without_stock_is_refused() -> None:
@@ -240,32 +221,40 @@ def test_a_time_is_read_with_its_offset(text: str) -> None:
     assert event.occurred_at.tzinfo is UTC
 
 
-@pytest.mark.parametrize(
-    "bad",
-    [
-        "2026-11-23T08:59:00",
-        "2026-11-23",
-        "yesterday",
-        "",
-        "Z",
-        "2026-13-01T00:00:00Z",
-        "2026-11-23T25:00:00Z",
-        "2026-11-23T08:59:00+99:00",
-        "0001-01-01T00:00:00Z",
-        "0001-01-01T00:00:00+23:59",
-        "9999-12-31T23:59:59-23:59",
-        "1969-12-31T23:59:59Z",
-        "2026-11-23T08:59:00Z\n",
-        "2026-11-23T08:59:00Z" + "0" * 50_000,
-        "\ud800",
-        1_795_424_400,
-        1.5,
-        True,
-        {},
-    ],
-)
-def test_a_time_that_cannot_be_placed_is_refused(bad: object) -> None:
-    assert reason(SOLD_OUT | {"occurredAt": bad}).startswith("occurredAt ")
+UNPLACED = [
+    "2026-11-23T08:59:00",
+    "2026-11-23 08:59:00",
+    "2026-11-23",
+    "yesterday",
+    "Z",
+    "/Date(1795424340000)/",
+    "1795424340",
+    "2026-13-01T00:00:00Z",
+    "2026-11-23T25:00:00Z",
+    "2026-11-23T08:59:00+99:00",
+    "0000-00-00 00:00:00",
+    "0001-01-01T00:00:00Z",
+    "0001-01-01T00:00:00+23:59",
+    "9999-12-31T23:59:59-23:59",
+    "1969-12-31T23:59:59Z",
+    "1970-01-01T00:00:00Z",
+    "2026-11-23T08:59:00Z" + "0" * 50_000,
+    "\ud800",
+    1_795_424_400,
+    1_795_424_400_000,
+    1.5,
+    True,
+    {},
+    [],
+]
+
+
+@pytest.mark.parametrize("bad", UNPLACED, ids=short)
+def test_a_time_that_cannot_be_placed_counts_as_not_given(bad: object) -> None:
+    event = from_json(SOLD_OUT | {"occurredAt": bad})
+    assert (event.occurred_at, event.clamped) == (ENTERED, False)
+    [flaw] = event.flaws
+    assert flaw.startswith("occurredAt ")
 
 
 @pytest.mark.parametrize(
@@ -371,9 +360,20 @@ def test_only_what_is_given_is_changed_and_null_clears() -> None:
     event = from_json(SOLD_OUT | {"item": {"name": None, "image": None}, "itemUrl": None})
     assert event.details == {"name": None, "image_url": None, "url": None}
     assert from_json(SOLD_OUT | {"item": {"price": "1", "image": {}}}).details == {"price": "1"}
-    assert from_json(SOLD_OUT | {"item": {"image": {"url": ""}}}).details == {"image_url": None}
+    assert from_json(SOLD_OUT | {"item": {"image": {"url": None}}}).details == {"image_url": None}
     assert from_json(SOLD_OUT | {"item": None}).details == {}
-    assert flat(catalogItemId="mug-1", quantity="0", itemUrl="").details == {"url": None}
+
+
+@pytest.mark.parametrize("blank", ["", "  ", "\t\n", "\u00a0", "null", "None", "undefined", "[object Object]"])
+def test_blank_text_and_words_for_nothing_are_as_good_as_absent(blank: str) -> None:
+    names = ("id", "occurredAt", "appId", "options", "catalogReference", "inStock", "itemUrl", "item")
+    event = MUG | {"quantity": 5} | dict.fromkeys(names, blank)
+    assert from_json(event) == from_json(MUG | {"quantity": 5})
+    parts = dict.fromkeys(("name", "price", "currency", "image"), blank)
+    assert from_json(MUG | {"quantity": 5, "item": parts}) == from_json(MUG | {"quantity": 5})
+    assert from_json(MUG | {"quantity": 5, "item": {"image": {"url": blank}}}) == from_json(MUG | {"quantity": 5})
+    assert flat(catalogItemId="mug-1", quantity="5", **dict.fromkeys(names, blank)) == from_json(MUG | {"quantity": 5})
+    assert reason({"quantity": 5, "catalogItemId": blank}) == "catalogItemId is missing"
 
 
 def test_a_name_becomes_one_line() -> None:
@@ -381,68 +381,71 @@ def test_a_name_becomes_one_line() -> None:
     assert event.details == {"name": "Blue  mug"}
 
 
-BAD_ITEMS = [
-    "mug",
-    ["mug"],
-    {"name": 7},
-    {"price": 12.5},
-    {"currency": ["EUR"]},
+BAD_ITEMS = ["mug", ["mug"], 7, True]
+BAD_PARTS = [
+    {"name": True},
+    {"name": ["Mug"]},
     {"name": "x" * 2049},
-    {"image": "https://shop.example/mug.png"},
+    {"price": {"amount": "12.50"}},
+    {"price": 1e300},
+    {"price": 10**400},
+    {"price": False},
+    {"currency": 978},
+    {"currency": ["EUR"]},
+    {"image": 7},
+    {"image": ["https://shop.example/a.jpg"]},
+    {"image": "/a.jpg"},
+    {"image": "a.jpg"},
+    {"image": {"url": "../a.jpg"}},
     {"image": {"url": 7}},
     {"image": {"url": "javascript:alert(1)"}},
+    {"image": "wix:image://v1/"},
 ]
-BAD_URLS = ["javascript:alert(1)", "https://shop.example/\r\nBcc: x", "/p/1", 7, ["https://x"]]
+BAD_URLS = [
+    "javascript:alert(1)",
+    "https://shop.example/\r\nBcc: x",
+    "https://jo:secret@shop.example/",
+    "https://a b.example/",
+    "shop.example/p/1",
+    "www.shop.example",
+    "//",
+    "/p/1",
+    7,
+    ["https://x"],
+]
 
 
+@pytest.mark.parametrize("quantity", [0, 5])
 @pytest.mark.parametrize("bad", BAD_ITEMS, ids=short)
-def test_a_bad_item_is_refused_unless_it_is_sold_out(bad: object) -> None:
-    assert reason(MUG | {"quantity": 1, "item": bad}).startswith("item")
-    event = from_json(SOLD_OUT | {"item": bad, "itemUrl": "https://shop.example/"})
-    assert event.ignored == ("item",)
-    assert event.details == {"url": "https://shop.example/"}
+def test_a_bad_item_is_left_out(bad: object, quantity: int) -> None:
+    event = from_json(MUG | {"quantity": quantity, "item": bad, "itemUrl": "https://shop.example/"})
+    [flaw] = event.flaws
+    assert flaw.startswith("item ")
+    assert (event.quantity, event.details) == (quantity, {"url": "https://shop.example/"})
 
 
+@pytest.mark.parametrize("bad", BAD_PARTS, ids=short)
+def test_a_bad_part_of_an_item_is_left_out_alone(bad: dict[str, object]) -> None:
+    event = from_json(MUG | {"quantity": 5, "item": FULL["item"] | bad})
+    [name] = bad
+    [flaw] = event.flaws
+    assert flaw.startswith(f"item.{name}")
+    assert set(event.details) == {"name", "price", "currency", "image_url"} - {name, f"{name}_url"}
+
+
+@pytest.mark.parametrize("quantity", [0, 5])
 @pytest.mark.parametrize("bad", BAD_URLS, ids=short)
-def test_a_bad_url_is_refused_unless_it_is_sold_out(bad: object) -> None:
-    assert reason(MUG | {"quantity": 1, "itemUrl": bad}).startswith("itemUrl ")
-    event = from_json(SOLD_OUT | {"itemUrl": bad, "item": {"name": "Mug"}})
-    assert event.ignored == ("itemUrl",)
-    assert event.details == {"name": "Mug"}
+def test_a_bad_url_is_left_out(bad: object, quantity: int) -> None:
+    event = from_json(MUG | {"quantity": quantity, "itemUrl": bad, "item": {"name": "Mug"}})
+    [flaw] = event.flaws
+    assert flaw.startswith("itemUrl ")
+    assert (event.quantity, event.details) == (quantity, {"name": "Mug"})
 
 
-@pytest.mark.parametrize(
-    ("stock", "is_ignored"),
-    [
-        ({"quantity": 0}, True),
-        ({"quantity": -1}, True),
-        ({"inStock": False}, True),
-        ({"inStock": False, "quantity": 5}, True),
-        ({"inStock": True, "quantity": 0}, False),
-        ({"quantity": 1}, False),
-    ],
-)
-def test_bad_details_are_ignored_only_if_the_event_says_sold_out(stock: dict[str, object], is_ignored: bool) -> None:
-    event = MUG | stock | {"itemUrl": "x", "item": 7}
-    if is_ignored:
-        assert from_json(event).ignored == ("itemUrl", "item")
-    else:
-        assert reason(event)
-
-
-def test_too_few_pieces_are_sold_out_too() -> None:
-    fields = {b"catalogItemId": b"mug-1", b"quantity": b"4", b"itemUrl": b"x"}
-    assert decode("1-0", fields, minimum=5).ignored == ("itemUrl",)
-    for minimum in (1, 4):
-        with pytest.raises(BadEvent):
-            decode("1-0", fields, minimum)
-
-
-@pytest.mark.parametrize("item", [b"{", b"\xff", b'{"a":NaN}', b'{"a":1,"a":2}', b"[" * 20_000], ids=short)
-def test_flat_details_that_are_no_json_are_ignored_if_it_is_sold_out(item: bytes) -> None:
-    assert flat(catalogItemId="mug-1", quantity="0", item=item).ignored == ("item",)
-    with pytest.raises(BadEvent):
-        flat(catalogItemId="mug-1", quantity="1", item=item)
+@pytest.mark.parametrize("item", [b"{", b"\xff", b"[" * 20_000, b"Mug"], ids=short)
+def test_a_flat_item_that_is_no_json_is_left_out(item: bytes) -> None:
+    [flaw] = flat(catalogItemId="mug-1", quantity="1", item=item).flaws
+    assert flaw.startswith("item is n")
 
 
 # --- hostile bytes ---
@@ -456,17 +459,12 @@ HEAD = '{"catalogItemId":"mug-1","quantity":1,"x":'
         ("", "event is not JSON"),
         ("{", "event is not JSON"),
         ("{} {}", "event is not JSON"),
-        ("\ufeff{}", "event is not JSON"),
         ("{'a':1}", "event is not JSON"),
-        ("[]", "event must be a JSON object"),
+        ("[1]", "event must be a JSON object"),
         ("7", "event must be a JSON object"),
-        ('"x"', "event must be a JSON object"),
+        ('"x"', "event is not JSON"),
         ("null", "catalogItemId is missing"),
-        (b"\xff", "event is not UTF-8"),
-        (HEAD + "NaN}", "NaN or Infinity"),
-        (HEAD + "-Infinity}", "NaN or Infinity"),
-        (HEAD + "9" * 5000 + "}", "too many digits"),
-        (HEAD + '{"a":1,"a":1}}', "same key twice"),
+        (b"\xff", "event is not JSON"),
         (HEAD + "[" * 10_000 + "]" * 10_000 + "}", "nested over 16 levels"),
         (HEAD + "[" * 10_000, "event is n"),  # it is too deep and cut off: which of these is found first varies
         (HEAD + '{"a":' * 10_000, "event is n"),
@@ -498,12 +496,12 @@ def test_64_kib_pass_and_one_byte_more_does_not() -> None:
 
 
 @pytest.mark.parametrize("control", ["\0", "\n", "\r", "\t", "\x1b", "\x7f", "\x85", "\u2028", "\ud800"], ids=short)
-@pytest.mark.parametrize("name", ["id", "catalogItemId", "appId"])
+@pytest.mark.parametrize("name", ["catalogItemId", "appId"])
 def test_an_id_with_a_control_character_is_refused(name: str, control: str) -> None:
     assert reason(MUG | {"quantity": 0, name: f"a{control}b"}) == f"{name} has a control character"
 
 
-@pytest.mark.parametrize("name", ["id", "catalogItemId", "appId", "options", "occurredAt", "quantity"])
+@pytest.mark.parametrize("name", ["catalogItemId", "appId", "options", "quantity"])
 def test_a_flat_field_that_is_no_utf_8_is_refused(name: str) -> None:
     with pytest.raises(BadEvent, match=f"{name} is not UTF-8"):
         flat(**({"catalogItemId": "mug-1", "quantity": "1"} | {name: b"M\xfcg"}))
@@ -512,17 +510,15 @@ def test_a_flat_field_that_is_no_utf_8_is_refused(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "bad"),
     [
-        ("id", 7),
-        ("id", "x" * 2049),
-        ("catalogItemId", 7),
-        ("catalogItemId", ""),
+        ("catalogItemId", True),
+        ("catalogItemId", 4711.5),
+        ("catalogItemId", ["mug-1"]),
         ("catalogItemId", "x" * 37),
+        ("catalogItemId", "gid://shopify/InventoryItem/8072439906440"),
         ("appId", True),
-        ("options", []),
         ("options", "Size=L"),
         ("options", {"Size": ["L"]}),
         ("catalogReference", "mug-1"),
-        ("catalogReference", []),
     ],
 )
 def test_a_wrong_type_or_size_is_refused_and_the_field_is_named(name: str, bad: object) -> None:
@@ -536,10 +532,15 @@ def test_an_event_without_an_item_is_refused() -> None:
         decode(ENTRY, {})
 
 
-def test_a_reason_never_repeats_a_value() -> None:
+def test_no_reason_and_no_flaw_repeats_a_value() -> None:
     address = "jo@shop.example"
-    for name in ("occurredAt", "quantity", "inStock", "itemUrl", "item", "options"):
+    for name in ("options", "catalogReference"):
         assert address not in reason(MUG | {"quantity": 1, name: address})
+    assert address not in reason(MUG | {"quantity": address, "inStock": address})
+    names = ("occurredAt", "quantity", "itemUrl", "item")
+    flaws = from_json(MUG | {"inStock": 1} | dict.fromkeys(names, address)).flaws
+    assert len(flaws) == len(names)
+    assert address not in str(flaws)
 
 
 NAMES = st.sampled_from([name.encode() for name in SCHEMA["properties"]])
@@ -601,6 +602,13 @@ GOOD_SAMPLES: list[object] = [
     MUG | {"inStock": 1},
     MUG | {"inStock": "false", "quantity": None},
     MUG | {"quantity": "-3"},
+    MUG | {"quantity": 5.0},
+    MUG | {"quantity": "0.0000"},
+    MUG | {"quantity": 10**30},
+    MUG | {"inStock": "True"},
+    {"catalogItemId": 4711, "inStock": "Y", "appId": 7, "id": 8072439906440},
+    MUG | {"quantity": 5, "item": {"name": 4711, "price": 12.5, "image": "//cdn.shop.example/a.jpg"}},
+    MUG | {"quantity": 5, "item": {"image": {"url": "wix:image://v1/1106_ab~mv2.jpg/mug.jpg#originWidth=9"}}},
     {"catalogReference": MUG, "quantity": 5},
     {"catalogReference": MUG | {"options": None, "appId": None}, "inStock": True, "item": None},
     MUG | {"quantity": 5, "id": None, "occurredAt": None, "options": {}, "unknown": [1]},
@@ -623,22 +631,18 @@ BAD_SAMPLES: list[object] = [
     {"quantity": 5},
     {"quantity": 5, "catalogReference": {}},
     MUG | {"quantity": None},
-    MUG | {"quantity": 1.5},
     MUG | {"quantity": True},
-    MUG | {"quantity": "1.5"},
-    MUG | {"quantity": "5\n"},
-    MUG | {"quantity": 2**63},
-    MUG | {"inStock": "yes"},
+    MUG | {"quantity": "5 pcs"},
+    MUG | {"inStock": "maybe"},
     MUG | {"inStock": 2},
-    *with_each("catalogItemId", ["", "x" * 37, "a\n", "a\0", 7, []]),
-    *with_each("appId", ["", "x" * 37, "a\u2028", 7]),
-    *with_each("id", [7, "a\x85b", "x" * 2049]),
-    *with_each("options", ["L", [], {"a": []}, {"": "L"}, {"a": "\0"}]),
-    *with_each("item", BAD_ITEMS),
+    *with_each("catalogItemId", ["", " ", "x" * 37, "a\0b", 4711.5, True, []]),
+    *with_each("appId", ["x" * 37, "a\u2028b", False]),
+    *with_each("id", [True, {}, "a\x85b", "x" * 2049]),
+    *with_each("options", ["L", {"a": []}, {"": "L"}, {"a": "\n"}]),
+    *with_each("item", BAD_ITEMS + BAD_PARTS),
     *with_each("itemUrl", BAD_URLS),
-    *with_each("occurredAt", ["2026-11-23T08:59:00", "2026-11-23T08:59:00Z\n", 1_795_424_400]),
+    *with_each("occurredAt", ["2026-11-23T08:59:00", "yesterday", 1_795_424_400]),
     MUG | {"quantity": 5, "options": {"options": {"Size": {}}}},
-    MUG | {"quantity": 5, "itemUrl": "https://jo:secret@shop.example/"},
     MUG | {"quantity": 5, "itemUrl": "https:///p"},
     MUG | {"quantity": 5, "catalogReference": "mug-1"},
 ]
@@ -650,11 +654,12 @@ def test_the_schema_is_a_schema() -> None:
 
 @pytest.mark.parametrize("sample", GOOD_SAMPLES, ids=short)
 def test_the_schema_accepts_what_decode_accepts(sample: object) -> None:
-    assert from_json(sample).entry_id == ENTRY
+    assert from_json(sample).flaws == ()
     VALIDATOR.validate(sample)
 
 
 @pytest.mark.parametrize("sample", BAD_SAMPLES, ids=short)
-def test_the_schema_refuses_what_decode_refuses(sample: object) -> None:
-    assert reason(sample)
+def test_the_schema_refuses_what_decode_refuses_or_leaves_out(sample: object) -> None:
+    result = outcome({b"event": json.dumps(sample).encode()})
+    assert isinstance(result, str) or result.flaws
     assert not VALIDATOR.is_valid(sample)

@@ -47,7 +47,7 @@ def event(
         in_stock=in_stock,
         quantity=quantity,
         details=details,
-        ignored=(),
+        flaws=(),
     )
 
 
