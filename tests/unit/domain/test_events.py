@@ -638,7 +638,7 @@ BAD_SAMPLES: list[object] = [
     *with_each("catalogItemId", ["", " ", "x" * 37, "a\0b", 4711.5, True, []]),
     *with_each("appId", ["x" * 37, "a\u2028b", False]),
     *with_each("id", [True, {}, "a\x85b", "x" * 2049]),
-    *with_each("options", ["L", {"a": []}, {"": "L"}, {"a": "\n"}]),
+    *with_each("options", ["L", {"a": []}, {"": "L"}, {"a": "\0"}]),
     *with_each("item", BAD_ITEMS + BAD_PARTS),
     *with_each("itemUrl", BAD_URLS),
     *with_each("occurredAt", ["2026-11-23T08:59:00", "yesterday", 1_795_424_400]),

@@ -559,8 +559,8 @@ def test_objects_may_be_in_an_array_or_go_over_lines(text: str, charset: str) ->
     ]
     assert [entry for entry in entries if isinstance(entry, Rejected)] == [
         Rejected(4, "email has no @"),
-        Rejected(4, "request must be a JSON object"),
-        Rejected(4, "request must be a JSON object"),
+        Rejected(4, "request must be a JSON object, not this number"),
+        Rejected(4, "request must be a JSON object, not other text"),
     ]
 
 
