@@ -26,8 +26,8 @@ CREATE TEMP TABLE place ON COMMIT DROP AS
 INSERT INTO item (id, app_id, catalog_item_id, name, price, currency, image_url)
     SELECT item_id, %(app)s, %(prefix)s || '-' || n, 'Blue mug, number ' || n, %(price)s, %(currency)s, %(image)s
     FROM place;
-INSERT INTO waiting_list (id, item_id, options, in_stock, last_in_stock_at)
-    SELECT list_id, item_id, '{}', is_in_stock, CASE WHEN is_in_stock THEN now() - interval '30 days' END
+INSERT INTO waiting_list (id, item_id, options, options_key, in_stock, last_in_stock_at)
+    SELECT list_id, item_id, '{}', '{}', is_in_stock, CASE WHEN is_in_stock THEN now() - interval '30 days' END
     FROM place;
 CREATE TEMP TABLE person ON COMMIT DROP AS
     SELECT n, uuidv7() AS id, %(prefix)s || '-' || n || '@customer.example' AS address
@@ -83,7 +83,8 @@ def _add_sqlite(connection: sqlite3.Connection, prefix: str, n: int, people: ran
         (item_id, WIX_STORES, f"{prefix}-{n}", f"Blue mug, number {n}", *DETAILS),
     )
     connection.execute(
-        "INSERT INTO waiting_list (id, item_id, options, in_stock) VALUES (?, ?, '{}', false)", (list_id, item_id)
+        "INSERT INTO waiting_list (id, item_id, options, options_key, in_stock) VALUES (?, ?, '{}', '{}', false)",
+        (list_id, item_id),
     )
     rows = [
         (uuid7().hex, uuid7().hex, list_id, f"{prefix}-{person}@customer.example", _time(since, person))

@@ -19,6 +19,8 @@ import redis
 from tests.contract.shop import MUG, Shop, ref
 from tests.redis_server import RedisServer
 from worker.domain.catalog import CatalogReference, catalog_reference, item_of
+from worker.domain.errors import RedisAway
+from worker.processes import listener
 from worker.processes.listener import Listener
 from worker.processes.stop import Stop
 from worker.queue.bell import Bell
@@ -189,6 +191,26 @@ def test_two_publishers_of_different_clocks_do_not_silence_each_other(line: Line
     assert line.is_told(MUG)
     line.tell(OUT, dated(IN, minutes=-9))
     assert not line.is_told(MUG)
+
+
+def test_an_event_is_kept_if_redis_goes_away_while_it_is_asked_for_the_newest_id(
+    line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listener, "FIRST_PAUSE", 0.0)
+    line.tell(OUT)
+    line.shop.sign_up(MUG)
+    new_redis = line.begin_anew(behind=timedelta(hours=1))
+
+    def fail() -> str:
+        raise RedisAway("reset by peer")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(line.stream, "newest_id", fail)
+        new_redis.tell(IN)
+        assert not line.is_told(MUG)
+    line.listen(idle_seconds=0.0)
+    assert line.is_told(MUG)
+    assert line.stream.figures().pending == 0
 
 
 @pytest.mark.parametrize("first_id", ["*", f"{2**63}-0"])

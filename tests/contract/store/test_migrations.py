@@ -1,5 +1,6 @@
 """Migrations create the tables of the models, one at a time. Every process can read the revision of a database."""
 
+import json
 import re
 import threading
 from collections.abc import Iterator
@@ -281,6 +282,8 @@ def test_lists_of_0003_that_differ_only_in_spelling_become_one(older: OlderShop)
     assert lists_now[kept].in_stock
     assert [shop.row(request).waiting_list_id for request in (anne, bob, carl)] == [kept, kept, other]
     assert shop.list_id(ref(SIZE="l")) == kept
+    assert [shop.row(request).given for request in (anne, carl)] == [None, None]
+    assert json.loads(shop.row(bob).given)["options"] == {"size": "L "}
     shop.tell(ref(size="L"), at=LONG_AGO + timedelta(hours=1))
     assert shop.with_work() == {kept}
     assert {claim.id for claim in shop.claim(shop.owner(), ref(size="L")).claims} == {anne, bob}

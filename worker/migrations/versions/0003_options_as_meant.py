@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.engine import Row
 
-from worker.domain.catalog import Options, compared_options, options_text
+from worker.domain.catalog import Options, compared_options, options_from_text, options_text, reference_json
 from worker.domain.events import entry_order
 from worker.domain.stock import Level, Levels
 from worker.models import UtcDateTime
@@ -47,8 +47,8 @@ _stock = sa.table(
     sa.column("follows_item", sa.Boolean),
 )
 _pause = sa.table("pause", sa.column("key"), sa.column("item_id", sa.Uuid), sa.column("options"))
-# The lists of which several become one, and the one that stays.
-_merged = sa.table("merged_list", sa.column("list_id", sa.Uuid), sa.column("kept_id", sa.Uuid))
+# The lists of which several become one, the one that stays, and the reference as each list has it.
+_merged = sa.table("merged_list", sa.column("list_id", sa.Uuid), sa.column("kept_id", sa.Uuid), sa.column("given"))
 
 
 def upgrade() -> None:
@@ -61,7 +61,12 @@ def upgrade() -> None:
     op.add_column("request", sa.Column("given", sa.Text(), nullable=True))
     op.add_column("stock", sa.Column("follows_item", sa.Boolean(), nullable=True))
     op.execute(_FOLLOW)
-    op.create_table("merged_list", sa.Column("list_id", sa.Uuid(), primary_key=True), sa.Column("kept_id", sa.Uuid()))
+    op.create_table(
+        "merged_list",
+        sa.Column("list_id", sa.Uuid(), primary_key=True),
+        sa.Column("kept_id", sa.Uuid()),
+        sa.Column("given", sa.Text()),
+    )
     _normalise_items(op.get_bind())
     if _give_keys(op.get_bind()):
         # Without it the database looks at all requests for each list that is deleted.
@@ -94,7 +99,7 @@ _END_THE_OTHERS = f"""{_SAME} UPDATE request SET status = 'NOTIFICATION_SENT', a
         notified_date = stockbell_now(0), not_before = NULL, owner = NULL, claimed_at = NULL, handed_at = NULL,
         failure_reason = 'an equal request of the same person tells them'
     FROM same WHERE request.id = same.request_id AND same.place > 1"""  # noqa: S608  # our own words
-_MOVE = """UPDATE request SET waiting_list_id = merged_list.kept_id FROM merged_list
+_MOVE = """UPDATE request SET waiting_list_id = merged_list.kept_id, given = merged_list.given FROM merged_list
     WHERE waiting_list_id = merged_list.list_id AND merged_list.list_id <> merged_list.kept_id"""
 
 
@@ -164,9 +169,10 @@ def _save_keys(c: sa.Connection, keys: Mapping[UUID, tuple[Options, str]]) -> No
 def _merge(c: sa.Connection, item: UUID, groups: Sequence[tuple[Options, UUID, Sequence[Row[Any]]]]) -> None:
     """Notes which lists of an item become one, and gives those that stay what they all have."""
     levels, pauses = _levels(c, item), c.execute(sa.select(_pause).where(_pause.c.item_id == item)).all()
+    (reference,) = c.execute(sa.select(_item).where(_item.c.id == item)).all()
     pairs, kept_lists = [], []
     for options, kept, group in groups:
-        pairs += [{"list_id": row.id, "kept_id": kept} for row in group]
+        pairs += [{"list_id": row.id, "kept_id": kept, "given": _given(reference, row.options)} for row in group]
         seen = max((row.last_in_stock_at for row in group if row.last_in_stock_at), default=None)
         in_stock = levels.available(options)
         kept_lists.append({"kept": kept, "is_in": in_stock, "seen": seen, "woken": seen if in_stock else None})
@@ -174,6 +180,10 @@ def _merge(c: sa.Connection, item: UUID, groups: Sequence[tuple[Options, UUID, S
         _merge_pauses(c, options, [row.key for row in pauses if row.options in spellings])
     c.execute(_merged.insert(), pairs)
     c.execute(_KEEP, kept_lists)
+
+
+def _given(item: Row[Any], options: str) -> str:
+    return reference_json(item.catalog_item_id, item.app_id, dict(options_from_text(options)) or None)
 
 
 _KEEP = (
