@@ -55,7 +55,7 @@ def status(
         typer.Option(
             "--check",
             help="Exit with 1 if somebody due waits over 60 s, claims are overdue, mails can't be made, "
-            "nobody reads the events, or Redis is away.",
+            "nobody reads the events, most of the last events were dead letters, or Redis is away.",
         ),
     ] = False,
     watch: Annotated[bool, typer.Option("--watch", help="Update it every second, until Ctrl-C.")] = False,
@@ -72,6 +72,8 @@ def status(
     found = _read(parts)
     _say_figures(found, as_json=as_json)
     _say_troubles(found.troubles if check else found.redis_troubles)
+    if check:
+        _say_troubles([f"warning: {warning}" for warning in found.warnings])
     if check and found.troubles:
         raise typer.Exit(1)
 
@@ -155,7 +157,9 @@ def _lines(found: "Status") -> dict[str, str]:
         "events": "Redis is away"
         if events is None
         else f"{_count(events.lag)} unread, {events.pending:,} pending, {events.dead_letters:,} dead letters"
-        + ("; NOBODY READS THEM" if events.unattended else ""),
+        + ("; NOBODY READS THEM" if events.unattended else "")
+        + (f"\n{found.dead_words}" if found.dead_words else ""),
+        "woke nobody": found.unheard_words or "no event, of those that people wait for",
         "bells queued": "Redis is away" if found.bells is None else f"{found.bells:,}",
     }
 

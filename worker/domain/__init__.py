@@ -1,11 +1,12 @@
 """The values and rules of the program: pure functions with the clock passed in.
 
 Contains events and their fields, catalog references, stock rules, outcomes of one attempt, verdicts on requests, relay
-addresses, the token bucket, and the shared errors. Imports no other room of this program.
+addresses, the token bucket, how options differ, and the shared errors. Imports no other room of this program.
 """
 
 __all__ = [
     "catalog",
+    "difference",
     "errors",
     "event_fields",
     "events",
