@@ -129,8 +129,8 @@ def _example_words(example: Unheard) -> str:
     wanted, about = example.wanted, example.reference.options
     why = difference(wanted, about)
     return (
-        f"Like {example.reference.item.catalog_item_id}: {example.requests:,} wait for {options_words(wanted)}, "
-        f"the event was about {options_words(about)}{why and f' ({why})'}"
+        f"Like {example.reference.item.catalog_item_id}: {example.requests:,} wait{'s' * (example.requests == 1)} for "
+        f"{options_words(wanted)}, the event was about {options_words(about)}{why and f' ({why})'}"
     )
 
 

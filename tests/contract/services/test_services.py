@@ -778,7 +778,7 @@ def test_each_item_is_told_once_and_the_newest_is_the_example(shop: Shop) -> Non
     count, (words,) = unheard(shop)
     assert count == 2
     assert "2 items came back" in words
-    assert 'Like cup-1: 1 wait for size="L", the event was about size="M"' in words
+    assert 'Like cup-1: 1 waits for size="L", the event was about size="M"' in words
 
 
 # Schema
