@@ -129,7 +129,7 @@ class Item(SQLModel, table=True):
     details_at: str | None = None
     """The event that last set each detail, as `store.stock` writes it, where no row of `stock` tells it."""
     unheard_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
-    """When an in-stock event was last applied that woke nobody, though people waited under other options."""
+    """When an in-stock event was applied that woke nobody, though people waited under other options; to a minute."""
     unheard_options: str | None = None
     """The options that this event named."""
 

@@ -17,6 +17,8 @@ from worker.services.wire import timestamp
 from worker.store import lists, stock, waiters
 from worker.store.database import Connection, Database
 
+MOST_LISTS: Final = 50
+"""How many lists get a line and a reason, those with most people first. An item may have thousands."""
 LEFT: Final = frozenset({"noStock", "soldOut", "paused"})
 """Why requests wait that go out neither because of the event nor without it. All others go out by themselves."""
 
@@ -30,7 +32,7 @@ class Waiting:
     """how many, by the reason why they wait, as `requests show` says it"""
     is_woken: bool
     why_not: str
-    """why those that are left would not be told"""
+    """why those that are left would not be told; not said of more than `MOST_LISTS`"""
 
     @property
     def told(self) -> int:
@@ -115,13 +117,17 @@ class Outcome:
             yield "left out", None, f"not valid: {', '.join(event.ignored)}"
         if event.clamped:
             yield "time", None, "occurredAt is in the future, so the event counts as of now"
+        told = [each for each in self.waiting if each.told]
+        for each in told[:MOST_LISTS]:
+            yield "told", True, f"{_people(each.told)} for {options_words(each.options)}"
+        if more := sum(each.told for each in told[MOST_LISTS:]):
+            yield "told", True, f"{more:,} more"
         for each in self.waiting:
-            if each.told:
-                yield "told", True, f"{_people(each.told)} for {options_words(each.options)}"
-        for each in self.waiting:
-            if each.left:
+            if each.why_not:
                 who = f"{_people(each.left)} for {options_words(each.options)}"
                 yield "not told", None if self.told else False, f"{who}: {each.why_not}"
+        if more := sum(each.left for each in self.waiting if not each.why_not):
+            yield "not told", None if self.told else False, f"{more:,} more"
         if not any(each.told or each.left for each in self.waiting):
             yield "nobody", None, f"nobody waits for {_item_words(event.reference.item)}"
         if self.others:
@@ -180,11 +186,12 @@ def _outcome(c: Connection, event: Event, minimum: int) -> Outcome:
     is_stale = event.entry_id in applied.stale
     stale = _why_stale(event, known.get(event.reference.options), before and before.out_at) if is_stale else ""
     woken = set(applied.woken.get(item, ()))
-    waiting = []
+    waiting: list[Waiting] = []
     for (list_id, options), requests in _by_list(c, item_id).items():
-        is_woken = list_id in woken
-        why = _why_not_woken(options, event, levels, stale) if is_in_stock else "the event says out of stock"
-        waiting.append(Waiting(options, requests, is_woken, _why_not(requests, "" if is_woken else why)))
+        is_woken, why = list_id in woken, ""
+        if len(waiting) < MOST_LISTS and not is_woken:
+            why = _why_not_woken(options, event, levels, stale) if is_in_stock else "the event says out of stock"
+        waiting.append(Waiting(options, requests, is_woken, _why_not(requests, why)))
     near = [] if any(each.told for each in waiting) else waiters.near(c, item)
     return Outcome(
         event,
@@ -196,10 +203,11 @@ def _outcome(c: Connection, event: Event, minimum: int) -> Outcome:
 
 
 def _by_list(c: Connection, item_id: UUID | None) -> dict[tuple[UUID, Options], dict[str, int]]:
+    """How many requests wait in each list, by the reason; the lists with most people first."""
     found: dict[tuple[UUID, Options], dict[str, int]] = {}
     for row in waiters.of_item(c, item_id) if item_id else ():
         found.setdefault((row.id, options_from_text(row.options)), {})[row.waiting] = row.n
-    return found
+    return dict(sorted(found.items(), key=lambda each: -sum(each[1].values())))
 
 
 def _why_stale(event: Event, known: Level | None, out_at: datetime | None) -> str:

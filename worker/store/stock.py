@@ -71,10 +71,12 @@ _SAVE_LISTS = Sql(
         woken_at = CASE WHEN changed.woken AND woken_at IS NULL THEN :now ELSE woken_at END
     FROM changed WHERE id = changed.list_id"""
 )
-# The conditions say that nobody of this item is woken, and somebody waits under options that are not in stock.
+# The conditions say that nobody of this item is woken, and somebody waits under options that are not in stock. What was
+# noted within a minute stays: most events repeat others.
 _NOTE_UNHEARD = Sql(
     f"""UPDATE item SET unheard_at = stockbell_now(0), unheard_options = rows.about
-    FROM ROWS(item_id uuid, about text) WHERE id = rows.item_id
+    FROM ROWS(item_id uuid, about text)
+    WHERE id = rows.item_id AND (unheard_at IS NULL OR unheard_at < stockbell_now(-60))
       AND EXISTS (SELECT 1 FROM waiting_list AS w JOIN request AS r ON r.waiting_list_id = w.id
         WHERE w.item_id = rows.item_id AND {lists.IN_LINE} AND r.ordered_at IS NULL AND NOT w.in_stock)
       AND NOT EXISTS (SELECT 1 FROM waiting_list AS w JOIN request AS r ON r.waiting_list_id = w.id

@@ -11,6 +11,7 @@ from worker.domain.catalog import CatalogReference, item_of
 from worker.domain.errors import BadEvent
 from worker.domain.events import decode
 from worker.models import Item, Stock
+from worker.services import dry_run
 from worker.services.dry_run import Outcome, outcome_of
 from worker.services.intake import take_events
 from worker.store import breaker, pauses
@@ -136,6 +137,23 @@ def test_items_that_have_little_in_common_are_not_similar(shop: Shop) -> None:
     shop.sign_up(ref("cup"))
     shop.sign_up(ref("%"))
     assert foretold(shop, "mug-1").near == []
+
+
+def test_of_thousands_of_lists_those_with_most_people_are_named(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dry_run, "MOST_LISTS", 2)
+    for size, number in (("S", 1), ("M", 2), ("L", 3)):
+        for color, most in (("red", 0), ("blue", 3)):
+            shop.sign_up_many(number + most, ref(size=size, color=color))
+    assert lines(foretold(shop, options={"variantId": "1"}))[1:] == [
+        'not told: 6 who wait for color="blue", size="L": the event does not name color; the event does not name size',
+        'not told: 5 who wait for color="blue", size="M": the event does not name color; the event does not name size',
+        "not told: 10 more",
+    ]
+    assert lines(foretold(shop))[1:] == [
+        'told: 6 who wait for color="blue", size="L"',
+        'told: 5 who wait for color="blue", size="M"',
+        "told: 10 more",
+    ]
 
 
 def test_who_was_told_already_is_counted(shop: Shop) -> None:
