@@ -106,7 +106,15 @@ class Contact(SQLModel, table=True):
 class Item(SQLModel, table=True):
     """A catalog item with its details from events, merged key by key."""
 
-    __table_args__ = (UniqueConstraint("app_id", "catalog_item_id"),)
+    __table_args__ = (
+        UniqueConstraint("app_id", "catalog_item_id"),
+        Index(
+            "item_unheard",
+            "unheard_at",
+            postgresql_where=text("unheard_at IS NOT NULL"),
+            sqlite_where=text("unheard_at IS NOT NULL"),
+        ),
+    )
     id: UUID = Field(default_factory=uuid7, primary_key=True)
     app_id: str
     catalog_item_id: str
@@ -120,6 +128,10 @@ class Item(SQLModel, table=True):
     out_entry: str | None = None
     details_at: str | None = None
     """The event that last set each detail, as `store.stock` writes it, where no row of `stock` tells it."""
+    unheard_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    """When an in-stock event was applied that woke nobody, though people waited under other options; to a minute."""
+    unheard_options: str | None = None
+    """The options that this event named."""
 
 
 class Stock(SQLModel, table=True):

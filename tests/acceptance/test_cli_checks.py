@@ -32,8 +32,8 @@ def test_the_status_shows_a_pause_and_that_redis_is_away(alone: Stockbell) -> No
 def test_a_trouble_says_what_to_do(alone: Stockbell, tmp_path: Path) -> None:
     alone.environment["DATABASE_URL"] = f"sqlite:///{tmp_path}/new.db"
     assert "run `stockbell migrate`" in refused(alone.run("work"))
-    assert done(alone.run("migrate")).startswith("schema 0002: migrated")
-    assert done(alone.run("migrate")) == "schema 0002: nothing to do\n"
+    assert done(alone.run("migrate")).startswith("schema 0004: migrated")
+    assert done(alone.run("migrate")) == "schema 0004: nothing to do\n"
     alone.environment["DATABASE_URL"] = f"sqlite:///{tmp_path}/no/where.db"
     assert "no/where.db: there is no such folder" in refused(alone.run("status"))
     away = refused(alone.run("publish", "mug-1", "--in-stock"))
@@ -125,6 +125,41 @@ def test_that_nobody_reads_the_events_is_said_until_somebody_does(program: Stock
     program.start("listen")
     eventually(lambda: program.run("status", "--check").returncode == 0)
     assert program.status()["events"]["unattended"] is False
+
+
+def test_the_doctor_tells_what_an_event_would_do(program: Stockbell) -> None:
+    done(program.run("requests", "create", "jane@example.com", "mug-1", "--option", "size=L"))
+    event = {"catalogItemId": "mug-1", "quantity": 5, "options": {"size": "S"}}
+    answer = program.run("doctor", "--event", json.dumps(event))
+    assert answer.returncode == 1
+    understood, not_told = answer.stdout.splitlines()
+    assert understood.startswith('ok    event       "mug-1" with size="S": in stock, quantity 5, as of 2')
+    assert not_told == 'FAIL  not told    1 who waits for size="L": they want size="L", the event says "S"'
+    event["options"] = {"size": "L"}
+    found = json.loads(done(program.run("doctor", "--json", "--event", "-", text=json.dumps(event))))
+    assert (found["ok"], found["told"]) == (True, 1)
+    assert program.status()["unheard"] == {"items": 0, "example": None}, "nothing was applied"
+    dead = program.run("doctor", "--event", "{}")
+    assert (dead.returncode, dead.stdout) == (1, "FAIL  event       would be a dead letter: catalogItemId is missing\n")
+    dead = program.run("doctor", "--json", "--event", "{}")
+    assert json.loads(dead.stdout) == {"ok": False, "understood": False, "reason": "catalogItemId is missing"}
+
+
+def test_the_status_tells_of_dead_letters_and_of_events_that_woke_nobody(program: Stockbell) -> None:
+    done(program.run("requests", "create", "jane@example.com", "mug-1", "--option", "size=L"))
+    program.start("listen")
+    program.publish(catalogItemId="mug-1", quantity=5, options='{"size": "S"}')
+    eventually(lambda: program.status()["unheard"]["items"] == 1)
+    answer = program.run("status", "--check")
+    assert answer.returncode == 0
+    assert "stockbell: warning: 1 item came back in stock in the last 24 h and woke nobody" in answer.stderr
+    assert "1 item came back in stock in the last 24 h and woke" in done(program.run("status"))
+    for _ in range(2):
+        program.publish(sku="mug-1", quantity=5)
+    eventually(lambda: program.status()["events"]["deadShare"] == 0.667)
+    said = program.run("status", "--check")
+    assert said.returncode == 1
+    assert "2 of the last 3 events could not be understood, mostly because: catalogItemId is missing" in said.stderr
 
 
 def test_the_doctor_names_one_cause_once(program: Stockbell, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from worker.cli import session
 from worker.cli.arguments import Json
 from worker.cli.commands import add_commands
 from worker.cli.output import complain, say, say_json, say_pairs
-from worker.domain.errors import BadSetting, DatabaseAway
+from worker.domain.errors import BadEvent, BadSetting, DatabaseAway
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -56,7 +56,7 @@ def status(
         typer.Option(
             "--check",
             help="Exit with 1 if somebody due waits over 60 s, claims are overdue, mails can't be made, "
-            "nobody reads the events, or Redis is away.",
+            "nobody reads the events, most of the last events were dead letters, or Redis is away.",
         ),
     ] = False,
     watch: Annotated[bool, typer.Option("--watch", help="Update it every second, until Ctrl-C.")] = False,
@@ -73,6 +73,8 @@ def status(
     found = _read(parts)
     _say_figures(found, as_json=as_json)
     _say_troubles(found.troubles if check else found.redis_troubles)
+    if check:
+        _say_troubles([f"warning: {warning}" for warning in found.warnings])
     if check and found.troubles:
         raise typer.Exit(1)
 
@@ -156,7 +158,9 @@ def _lines(found: "Status") -> dict[str, str]:
         "events": "Redis is away"
         if events is None
         else f"{_count(events.lag)} unread, {events.pending:,} pending, {events.dead_letters:,} dead letters"
-        + ("; NOBODY READS THEM" if events.unattended else ""),
+        + ("; NOBODY READS THEM" if events.unattended else "")
+        + (f"\n{found.dead_words}" if found.dead_words else ""),
+        "woke nobody": found.unheard_words or "no event",
         "bells queued": "Redis is away" if found.bells is None else f"{found.bells:,}",
     }
 
@@ -178,12 +182,30 @@ def _count(lag: int | None) -> str:
     return "an unknown number" if lag is None else f"{lag:,}"
 
 
-def doctor(as_json: Json = False) -> None:
+def doctor(
+    event: Annotated[
+        str | None,
+        typer.Option(
+            "--event",
+            metavar="JSON",
+            help="Tell instead what this event would do, and who would not be told, and why. '-' reads it from stdin.",
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
     """Check settings, database, Redis, the login at each relay, and templates. Prints one line for each.
 
     Sends no mail. If a check fails, its line says what to do, and the exit code is 1. A check that depends on a failed
     one is skipped (-).
+
+    With --event nothing is checked and nothing is changed. The exit code is 1 if the event would be a dead letter, or
+    people wait for its item and nobody would be told.
+
+    [bold]Example:[/bold]  stockbell doctor --event '{"catalogItemId": "mug-1", "quantity": 5}'
     """
+    if event is not None:
+        _foretell(sys.stdin.read() if event == "-" else event, as_json=as_json)
+        return
     findings: list[Finding] = []
     for finding in _findings():
         findings.append(finding)
@@ -193,6 +215,31 @@ def doctor(as_json: Json = False) -> None:
     if as_json:
         say_json({"ok": is_well, "checks": [finding.as_json() for finding in findings]})
     if not is_well:
+        raise typer.Exit(1)
+
+
+def _foretell(event: str, *, as_json: bool) -> None:
+    """Says what an event would do. Exits with 1 if it can't be understood, or tells nobody though people wait."""
+    from datetime import UTC, datetime
+
+    from worker.services.doctor import Finding
+    from worker.services.dry_run import outcome_of
+
+    parts = session.ready_parts()
+    try:
+        outcome = outcome_of(parts.database, event, parts.settings.min_quantity, datetime.now(UTC))
+    except BadEvent as bad:
+        if as_json:
+            say_json({"ok": False, "understood": False, "reason": str(bad)})
+        else:
+            _say_finding(Finding("event", is_well=False, text=f"would be a dead letter: {bad}"))
+        raise typer.Exit(1) from None
+    if as_json:
+        say_json(outcome.as_json())
+    else:
+        for line in outcome.lines():
+            _say_finding(Finding(*line))
+    if not outcome.is_well:
         raise typer.Exit(1)
 
 

@@ -1,12 +1,13 @@
 """The values and rules of the program: pure functions with the clock passed in.
 
 Contains events and their fields, catalog references, stock rules, replies of relays and what they mean, outcomes of one
-attempt, verdicts on requests, relay addresses, the token bucket, and the shared errors. Imports no other room of this
-program.
+attempt, verdicts on requests, relay addresses, the token bucket, how options differ, and the shared errors. Imports no
+other room of this program.
 """
 
 __all__ = [
     "catalog",
+    "difference",
     "errors",
     "event_details",
     "event_facts",

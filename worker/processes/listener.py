@@ -169,6 +169,7 @@ class Listener:
             return
         if batch.dead and (lost := self._stream.dead_letters.bury(batch.dead)):
             log.error("dead_letters.lost", events=lost, reason="Redis is full")
+        self._stream.note(len(batch.events), [reason for _, reason in batch.dead])
         if self._clock() >= self._trim_at:
             self._stream.trim()
             self._trim_at = self._clock() + TRIM_SECONDS

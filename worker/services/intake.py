@@ -116,6 +116,8 @@ def _apply(c: Connection, events: Sequence[Event], minimum: int, newest_id: Call
     # Bells are marked in the same transaction. So there is one commit, and no bell is marked without its stock.
     rung = lists.ring(c, waiting) if waiting else []
     woken = {item: len(waiting.intersection(list_ids)) for item, list_ids in applied.woken.items()}
+    if unheard := [found for item, found in applied.passed_over.items() if not woken.get(item)]:
+        stock.note_unheard(c, unheard)
     return Taken(_by_event(events, minimum, woken, applied.stale), applied.stale, rung)
 
 

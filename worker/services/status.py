@@ -3,13 +3,14 @@
 from dataclasses import dataclass
 from typing import Any
 
+from worker.domain.difference import difference, options_words
 from worker.domain.errors import RedisAway
 from worker.queue.bell import Bell
 from worker.services.wire import timestamp
 from worker.store import breaker, figures, pauses
 from worker.store.breaker import Breaker
 from worker.store.database import Connection, Database
-from worker.store.figures import RequestFigures
+from worker.store.figures import RequestFigures, Unheard
 from worker.store.pauses import Paused
 from worker.stream.event_stream import Stream
 from worker.stream.figures import Figures
@@ -36,7 +37,7 @@ class Status:
 
     @property
     def troubles(self) -> list[str]:
-        """The problems that need attention: late requests, overdue claims, held mails, unread events, no Redis."""
+        """What needs attention: late requests, overdue claims, held mails, unread or bad events, no Redis."""
         found = self.requests
         oldest = found.oldest_due_seconds
         troubles = {
@@ -44,9 +45,41 @@ class Status:
             f"claims are overdue: {found.overdue_claims}": found.overdue_claims > 0,
             f"requests are held, their mail can't be made: {sum(found.held.values())}": bool(found.held),
             NOBODY_READS: self.events is not None and self.events.unattended,
+            self.dead_words: self.events is not None and self.events.recent.mostly_dead,
             **_relay_troubles(self.breaker),
         }
         return [words for words, holds in troubles.items() if holds] + self.redis_troubles
+
+    @property
+    def dead_words(self) -> str:
+        """How many of the last events were dead letters, with the commonest reason; "" if none was."""
+        recent = self.events and self.events.recent
+        if not recent or not recent.dead:
+            return ""
+        return (
+            f"{recent.dead:,} of the last {recent.events:,} events could not be understood, mostly because: "
+            f"{recent.reason}; see `stockbell dead-letters list`"
+        )
+
+    @property
+    def unheard_words(self) -> str:
+        """How many in-stock events woke nobody though people wait, with an example; "" if none did.
+
+        This may be well: who waits for size L is not told of size M. So it is a warning, and no trouble.
+        """
+        example = self.requests.unheard
+        if example is None:
+            return ""
+        items = self.requests.unheard_items
+        return (
+            f"{items:,} item{'s' * (items != 1)} came back in stock in the last 24 h and woke nobody, "
+            f"though people wait under other options. {_example_words(example)}"
+        )
+
+    @property
+    def warnings(self) -> list[str]:
+        """What may be a trouble, or may be meant so. `--check` says it, and exits with 0 all the same."""
+        return [self.unheard_words] if self.unheard_words else []
 
     @property
     def redis_troubles(self) -> list[str]:
@@ -64,7 +97,10 @@ class Status:
                 "pending": events and events.pending,
                 "deadLetters": events and events.dead_letters,
                 "unattended": events and events.unattended,
+                "deadShare": events and events.recent.dead_share,
+                "deadReason": events and events.recent.reason,
             },
+            "unheard": {"items": self.requests.unheard_items, "example": self._example_json()},
             "queue": {"bells": self.bells},
             "oldestDueSeconds": self.requests.oldest_due_seconds,
             "overdueClaims": self.requests.overdue_claims,
@@ -84,6 +120,28 @@ class Status:
             },
             "paused": {"all": self.paused.everything, "items": list(self.paused.items)},
         }
+
+    def _example_json(self) -> dict[str, Any] | None:
+        example = self.requests.unheard
+        if example is None:
+            return None
+        return {
+            "catalogItemId": example.reference.item.catalog_item_id,
+            "appId": example.reference.item.app_id,
+            "at": timestamp(example.at),
+            "options": dict(example.reference.options),
+            "waitingFor": dict(example.wanted),
+            "requests": example.requests,
+        }
+
+
+def _example_words(example: Unheard) -> str:
+    wanted, about = example.wanted, example.reference.options
+    why = difference(wanted, about)
+    return (
+        f"Like {example.reference.item.catalog_item_id}: {example.requests:,} wait{'s' * (example.requests == 1)} for "
+        f"{options_words(wanted)}, the event was about {options_words(about)}{why and f' ({why})'}"
+    )
 
 
 def _relay_troubles(found: Breaker) -> dict[str, bool]:

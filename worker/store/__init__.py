@@ -2,7 +2,7 @@
 
 `database` opens transactions, `sql` holds statements for both dialects, and `errors` translates database errors.
 `lists` selects the requests that may be sent and rings bells. `stock` applies events. `requests` creates and reads
-requests. `owners` keeps the heartbeats of the processes that hold claims. `claims` makes and releases claims, and
-`recording` writes their outcomes. `sweep` rescues claims. `breaker` and `pauses` stop sending. `admin` has the commands
-for admins. `figures` counts, and `schema` compares versions.
+requests, and `waiters` counts those of one item. `owners` keeps the heartbeats of the processes that hold claims.
+`claims` makes and releases claims, and `recording` writes their outcomes. `sweep` rescues claims. `breaker` and
+`pauses` stop sending. `admin` has the commands for admins. `figures` counts, and `schema` compares versions.
 """

@@ -1,9 +1,11 @@
 """The counts that `status` shows."""
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from sqlalchemy import Connection
 
+from worker.domain.catalog import CatalogReference, Item, Options, options_from_text
 from worker.domain.outcomes import TEMPLATE_ERROR
 from worker.models import Status
 from worker.store import lists
@@ -31,6 +33,32 @@ _HELD = Sql(
     WHERE r.status = 'RECEIVED' AND r.not_before IS NOT NULL AND r.failure_code = :code
     GROUP BY r.failure_reason ORDER BY n DESC, reason"""
 )
+# Who waits for an item although an in-stock event about it woke nobody, and was not woken since.
+_PASSED_OVER = f"""FROM item AS i JOIN waiting_list AS w ON w.item_id = i.id
+        JOIN request AS r ON r.waiting_list_id = w.id
+    WHERE i.unheard_at > stockbell_now(-:recent) AND {lists.IN_LINE} AND r.ordered_at IS NULL AND NOT w.in_stock
+      AND r.created_date < i.unheard_at AND coalesce(w.last_in_stock_at < i.unheard_at, true)"""
+_UNHEARD = Sql(f"SELECT count(DISTINCT i.id) AS n {_PASSED_OVER}")
+_UNHEARD_NEWEST = Sql(
+    f"""SELECT i.catalog_item_id, i.app_id, i.unheard_at, i.unheard_options, w.options, count(*) AS n {_PASSED_OVER}
+      AND i.unheard_at = (SELECT max(i.unheard_at) {_PASSED_OVER})
+    GROUP BY i.catalog_item_id, i.app_id, i.unheard_at, i.unheard_options, w.options
+    ORDER BY n DESC, i.catalog_item_id, i.app_id, w.options LIMIT 1""",
+    unheard_at="time",
+)
+UNHEARD_SECONDS = 86_400.0
+"""In-stock events that woke nobody are told for this many seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unheard:
+    """An in-stock event that woke nobody, and the options under which most people wait for its item."""
+
+    reference: CatalogReference
+    """what the event was about"""
+    at: datetime
+    wanted: Options
+    requests: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +71,10 @@ class RequestFigures:
     workers: int
     held: dict[str, int]
     """for each reason why mails can't be rendered: how many requests wait because of it, most first"""
+    unheard_items: int = 0
+    """items with an in-stock event that woke nobody, though people wait for them under other options"""
+    unheard: Unheard | None = None
+    """the newest of these events"""
 
 
 def read(c: Connection, lease: float) -> RequestFigures:
@@ -55,4 +87,13 @@ def read(c: Connection, lease: float) -> RequestFigures:
         _OVERDUE(c, lease=lease, claim_seconds=CLAIM_SECONDS)[0].n,
         _WORKERS(c, lease=lease)[0].n,
         {row.reason: row.n for row in _HELD(c, code=TEMPLATE_ERROR)},
+        _UNHEARD(c, recent=UNHEARD_SECONDS)[0].n,
+        _unheard(c),
     )
+
+
+def _unheard(c: Connection) -> Unheard | None:
+    for row in _UNHEARD_NEWEST(c, recent=UNHEARD_SECONDS):
+        about = CatalogReference(Item(row.app_id, row.catalog_item_id), options_from_text(row.unheard_options))
+        return Unheard(about, row.unheard_at, options_from_text(row.options), row.n)
+    return None

@@ -73,6 +73,17 @@ _SAVE_LISTS = Sql(
         woken_at = CASE WHEN changed.woken AND woken_at IS NULL THEN :now ELSE woken_at END
     FROM changed WHERE id = changed.list_id"""
 )
+# The conditions say that nobody of this item is woken, and somebody waits under options that are not in stock. What was
+# noted within a minute stays: most events repeat others.
+_NOTE_UNHEARD = Sql(
+    f"""UPDATE item SET unheard_at = stockbell_now(0), unheard_options = rows.about
+    FROM ROWS(item_id uuid, about text)
+    WHERE id = rows.item_id AND (unheard_at IS NULL OR unheard_at < stockbell_now(-60))
+      AND EXISTS (SELECT 1 FROM waiting_list AS w JOIN request AS r ON r.waiting_list_id = w.id
+        WHERE w.item_id = rows.item_id AND {lists.IN_LINE} AND r.ordered_at IS NULL AND NOT w.in_stock)
+      AND NOT EXISTS (SELECT 1 FROM waiting_list AS w JOIN request AS r ON r.waiting_list_id = w.id
+        WHERE w.item_id = rows.item_id AND {lists.WOKEN})"""
+)
 
 _DETAILS = (
     ("new_name", "name"),
@@ -91,6 +102,8 @@ class Applied:
     """the waiting lists of each item that are in stock and were the subject of an in-stock event"""
     stale: Collection[str]
     """the entry ids of events that were dropped because the same or a newer event was known"""
+    passed_over: Mapping[Item, tuple[UUID, Options]] = field(default_factory=dict)
+    """items that have waiting lists which stayed out of stock: the id of the item, and what is in stock instead"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,9 +140,18 @@ def apply(
     _apply(groups, known, minimum, now, newest_entry)
     _save(c, known.values())
     _save_levels(c, new | known, groups)
-    woken = _save_lists(c, {row.id: row.state for row in known.values() if row.state.touched}, now)
+    woken, passed_over = _save_lists(c, {row.id: row.state for row in known.values() if row.state.touched}, now)
     stale = {event.entry_id for row in (*new.values(), *known.values()) for event in row.state.stale}
-    return Applied({item: woken[row.id] for item, row in known.items() if row.id in woken}, stale)
+    return Applied(
+        {item: woken[row.id] for item, row in known.items() if row.id in woken},
+        stale,
+        {item: (row.id, passed_over[row.id]) for item, row in known.items() if row.id in passed_over},
+    )
+
+
+def note_unheard(c: Connection, passed_over: Iterable[tuple[UUID, Options]]) -> None:
+    """Notes for `status` which of these in-stock events woke nobody, though people wait for their item."""
+    _NOTE_UNHEARD(c, rows=[{"item_id": item, "about": options_text(about)} for item, about in passed_over])
 
 
 def _now(c: Connection) -> datetime:
@@ -237,22 +259,36 @@ def _level_row(item: UUID, options: str, level: Level) -> dict[str, object]:
     }
 
 
-def _save_lists(c: Connection, changed: Mapping[UUID, ItemStock], now: datetime) -> dict[UUID, list[UUID]]:
-    """Updates the waiting lists. Returns for each item the lists that are in stock and had an in-stock event."""
+def _save_lists(
+    c: Connection, changed: Mapping[UUID, ItemStock], now: datetime
+) -> tuple[dict[UUID, list[UUID]], dict[UUID, Options]]:
+    """Updates the waiting lists. Returns for each item the lists that are in stock and had an in-stock event.
+
+    Also returns the items with lists that are still out of stock after an in-stock event, and what that was about.
+    """
     if not changed:
-        return {}
-    rows, concerned = [], dict[UUID, list[UUID]]()
+        return {}, {}
+    rows, concerned, passed_over = [], dict[UUID, list[UUID]](), dict[UUID, Options]()
     for item, waiting in _waiting(c, changed).items():
         levels = Levels(changed[item].levels, changed[item].came_in)
+        about = _newest_in(changed[item])
         for wanted, list_id, was_in_stock in waiting:
             in_stock, woken = levels.available(wanted), levels.woken(wanted)
             if in_stock != was_in_stock or woken:
                 rows.append({"list_id": list_id, "now_in_stock": in_stock, "woken": woken})
             if in_stock and woken:
                 concerned.setdefault(item, []).append(list_id)
+            elif not in_stock and about is not None:
+                passed_over[item] = about
     if rows:
         _SAVE_LISTS(c, rows=rows, now=now)
-    return concerned
+    return concerned, passed_over
+
+
+def _newest_in(state: ItemStock) -> Options | None:
+    """The options of the newest in-stock event that was applied, if they are still in stock."""
+    came_in = [about for about in state.came_in if state.levels[about].in_stock]
+    return max(came_in, key=lambda about: state.levels[about].order, default=None)
 
 
 def _waiting(c: Connection, items: Iterable[UUID]) -> dict[UUID, list[tuple[Options, UUID, bool]]]:

@@ -11,7 +11,7 @@ import redis
 from redis.exceptions import NoPermissionError, ResponseError
 
 from worker.domain.errors import BadSetting
-from worker.stream import figures
+from worker.stream import figures, recent
 from worker.stream.dead_letters import DeadLetters
 from worker.stream.entries import GROUP, NO_CLUSTER, PAGE, Entry, entries, groups, translated_events
 from worker.stream.figures import Figures
@@ -131,6 +131,11 @@ class Stream:
     def _ack(self, ids: Sequence[str]) -> None:
         if ids:
             self._client.xack(self.name, GROUP, *ids)
+
+    def note(self, taken: int, reasons: Sequence[str]) -> None:
+        """Notes a batch for `figures`: how many events were taken, and the reason of each dead letter."""
+        with translated_events(self._client):
+            recent.note(self._client, self.name, taken, reasons)
 
     def trim(self) -> None:
         """Deletes the entries that every group has read and acknowledged."""

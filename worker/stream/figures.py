@@ -7,7 +7,9 @@ from typing import Any
 import redis
 from redis.exceptions import NoPermissionError
 
+from worker.stream import recent
 from worker.stream.entries import GROUP, PAGE, groups
+from worker.stream.recent import Recent
 
 LISTENER_QUIET_MS = 90_000
 """A living listener that has something to read is heard of within this time.
@@ -17,13 +19,14 @@ the next try. After a longer silence nobody reads, whatever the reason is.
 """
 
 MAX_COUNTED = 10_000
+"""How many entries before, and how many after the last delivered one are counted at most."""
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
     """The state of the stream. `lag` is the number of unread entries, or None if there are too many to count.
 
-    `unattended`: entries wait, and no listener was heard of for 90 s.
+    `unattended`: entries wait, and no listener was heard of for 90 s. `recent`: what became of the last events.
     """
 
     length: int
@@ -31,20 +34,23 @@ class Figures:
     pending: int
     dead_letters: int
     unattended: bool = field(default=False, compare=False)
+    recent: Recent = field(default=Recent(), compare=False)
 
 
 def read(client: redis.Redis, events: str, dead_letters: str) -> Figures:
     """Returns the numbers of all, unread, pending and dead entries of these two streams; errors are redis-py's."""
     group = next((group for group in groups(client, events) if group["name"] == GROUP.encode()), None)
     length, dead = int(client.xlen(events)), int(client.xlen(dead_letters))
+    last = recent.read(client, events)
     if group is None:  # no listener has ever been there
-        return Figures(length, lag=length, pending=0, dead_letters=dead, unattended=length > 0)
+        return Figures(length, lag=length, pending=0, dead_letters=dead, unattended=length > 0, recent=last)
     return Figures(
         length,
         lag=_lag(client, events, group),
         pending=group["pending"],
         dead_letters=dead,
         unattended=_is_unattended(client, events, group),
+        recent=last,
     )
 
 
@@ -61,16 +67,28 @@ def _is_unattended(client: redis.Redis, events: str, group: Mapping[str, Any]) -
 
 
 def _lag(client: redis.Redis, events: str, group: Mapping[str, Any]) -> int | None:
-    known: int | None = group.get("lag")  # missing before Redis 7.0; null after entries were deleted
-    return _counted(client, events, group["last-delivered-id"]) if known is None else known
+    """Counts the entries after the last delivered one. Redis itself is wrong here after trims and deletes.
 
-
-def _counted(client: redis.Redis, events: str, after: bytes) -> int | None:
-    counted = 0
-    while counted < MAX_COUNTED:
-        page: Any = client.xrange(events, min=b"(" + after, count=PAGE)
-        counted += len(page)
-        if len(page) < PAGE:
-            return counted
-        after = page[-1][0]
-    return None
+    It counts from that entry to both ends of the stream, a page each in turn, until one end is reached: mostly one of
+    them is near. If both are far away, the lag that Redis tells is taken if it can be right.
+    """
+    read, unread = 0, 0
+    length: int = 0  # read with each page, since the listener trims meanwhile
+    before: bytes = group["last-delivered-id"]
+    after = before
+    while max(read, unread) < MAX_COUNTED:
+        with client.pipeline(transaction=True) as pipe:
+            pipe.xlen(events)
+            pipe.xrange(events, min=b"(" + after, count=PAGE)
+            pipe.xrevrange(events, max=before, count=PAGE)
+            reply: list[Any] = pipe.execute()
+        length, later, earlier = reply
+        unread += len(later)
+        read += len(earlier)
+        if len(later) < PAGE:
+            return unread
+        if len(earlier) < PAGE:
+            return max(0, length - read)
+        after, before = later[-1][0], b"(" + earlier[-1][0]
+    told: int | None = group.get("lag")  # missing before Redis 7.0; null after entries were deleted
+    return told if told is not None and unread <= told <= length - read else None

@@ -23,6 +23,7 @@ from worker.services.replaying import replay
 from worker.store.database import Database
 from worker.stream.entries import Entry
 from worker.stream.event_stream import Stream
+from worker.stream.recent import Recent
 
 Logs = list[Any]
 
@@ -135,6 +136,20 @@ def test_a_backlog_is_taken_in_whole_and_rung_for(shop: Shop, stream: Drained, e
     assert [record["entry_id"] for record in of(logs, "event.rejected")] == [dead]
     figures = stream.figures()
     assert (figures.lag, figures.pending, figures.dead_letters) == (0, 0, 1)
+
+
+def test_what_became_of_the_last_events_is_noted_once_a_batch(shop: Shop, stream: Drained, ears: Ears) -> None:
+    publish_mugs(stream, 3)
+    listen(shop, stream, ears)
+    assert stream.figures().recent == Recent(3, 0)
+    stream.stop = Stop()
+    for _ in range(3):
+        stream.publish({"quantity": "5"})
+    stream.publish({"catalogItemId": "mug-1"})
+    listen(shop, stream, ears)
+    found = stream.figures().recent
+    assert found == Recent(7, 4, "catalogItemId is missing")
+    assert found.mostly_dead
 
 
 def test_a_backlog_is_committed_in_large_batches(

@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import Pool, event
 
 from tests.contract.shop import CUP, LONG_AGO, MUG, Shop, ref
-from worker.domain.catalog import WIX_STORES
+from worker.domain.catalog import WIX_STORES, CatalogReference
 from worker.domain.errors import DatabaseAway, RedisAway, Refused, SchemaOutdated
 from worker.domain.outcomes import TEMPLATE_ERROR, FailureCode
 from worker.domain.verdicts import Tries
@@ -23,6 +23,7 @@ from worker.queue.bell import Bell, celery_app
 from worker.services import importing, requests, verbs
 from worker.services.import_file import Entry, Rejected, read_requests
 from worker.services.importing import Imported, import_requests
+from worker.services.intake import take_events
 from worker.services.schema_check import check_schema
 from worker.services.status import read_status
 from worker.services.verbs import Summary, Verbs, waiting_lists
@@ -33,6 +34,7 @@ from worker.store.recording import Ended, Ends, Try
 from worker.store.requests import Filter, NewRequest, find, lists_of
 from worker.stream.event_stream import Stream
 from worker.stream.figures import Figures
+from worker.stream.recent import Recent
 
 
 class RecordingBell(Bell):
@@ -62,11 +64,12 @@ class StandingStream(Stream):
     def __init__(self) -> None:
         super().__init__("redis://localhost:1/0", "inventory:events")
         self.is_away = False
+        self.recent = Recent()
 
     def figures(self) -> Figures:
         if self.is_away:
             raise RedisAway("no answer")
-        return Figures(length=7, lag=2, pending=1, dead_letters=3)
+        return Figures(length=7, lag=2, pending=1, dead_letters=3, recent=self.recent)
 
 
 @pytest.fixture
@@ -636,7 +639,16 @@ def test_the_status_has_the_names_that_scripts_rely_on(shop: Shop, bell: Recordi
     assert 0 <= oldest < 60
     assert found == {
         "requests": {"RECEIVED": 2, "PROCESSING": 0, "NOTIFICATION_SENT": 0, "FAILED": 1},
-        "events": {"stream": 7, "lag": 2, "pending": 1, "deadLetters": 3, "unattended": False},
+        "events": {
+            "stream": 7,
+            "lag": 2,
+            "pending": 1,
+            "deadLetters": 3,
+            "unattended": False,
+            "deadShare": None,
+            "deadReason": None,
+        },
+        "unheard": {"items": 0, "example": None},
         "queue": {"bells": 0},
         "overdueClaims": 0,
         "held": 0,
@@ -691,6 +703,116 @@ def test_it_is_not_well_when_mails_cant_be_made_and_the_reasons_are_told(shop: S
     assert found.troubles == ["requests are held, their mail can't be made: 3"]
     assert found.as_json()["held"] == 3
     assert found.as_json()["heldReasons"] == {reasons[0]: 2, reasons[2]: 1}
+
+
+def test_it_is_not_well_when_most_of_the_last_events_were_dead_letters(shop: Shop, bell: RecordingBell) -> None:
+    stream = StandingStream()
+    stream.recent = Recent(20, 11, "catalogItemId is missing")
+    found = read_status(shop.database, stream, bell, 60)
+    assert found.troubles == [
+        "11 of the last 20 events could not be understood, mostly because: catalogItemId is missing; "
+        "see `stockbell dead-letters list`"
+    ]
+    assert found.as_json()["events"]["deadShare"] == 0.55
+    assert found.as_json()["events"]["deadReason"] == "catalogItemId is missing"
+    stream.recent = Recent(20, 10, "catalogItemId is missing")
+    assert read_status(shop.database, stream, bell, 60).troubles == []
+
+
+SMALL, LARGE, RED = ref(size="S"), ref(size="L"), ref(color="red")
+
+
+def unheard(shop: Shop) -> tuple[int, list[str]]:
+    found = read_status(shop.database, StandingStream(), RecordingBell(), 60)
+    assert found.troubles == []
+    return found.requests.unheard_items, found.warnings
+
+
+def come(shop: Shop, *references: CatalogReference) -> None:
+    take_events(shop.database, [shop.event(reference) for reference in references], 1)
+
+
+def test_an_event_that_woke_nobody_though_people_wait_is_told_with_its_cause(shop: Shop) -> None:
+    shop.sign_up_many(2, LARGE)
+    shop.sign_up(RED)
+    assert unheard(shop) == (0, [])
+    come(shop, SMALL)
+    assert unheard(shop) == (
+        1,
+        [
+            "1 item came back in stock in the last 24 h and woke nobody, though people wait under other options. "
+            'Like mug-1: 2 wait for size="L", the event was about size="S" (they want size="L", the event says "S")'
+        ],
+    )
+    example = read_status(shop.database, StandingStream(), RecordingBell(), 60).as_json()["unheard"]["example"]
+    assert example.pop("at").endswith("Z")
+    assert example == {
+        "catalogItemId": "mug-1",
+        "appId": MUG.item.app_id,
+        "options": {"size": "S"},
+        "waitingFor": {"size": "L"},
+        "requests": 2,
+    }
+
+
+@pytest.mark.parametrize("is_paused", [False, True])
+def test_an_event_that_woke_somebody_is_not_told(shop: Shop, is_paused: bool) -> None:
+    shop.sign_up(LARGE)
+    shop.sign_up(SMALL)
+    if is_paused:
+        shop.write(pauses.pause, None)
+    come(shop, SMALL)
+    assert unheard(shop) == (0, [])
+
+
+@pytest.mark.parametrize("later", [(LARGE,), (MUG,)], ids=["their variant", "the whole item"])
+def test_who_was_woken_later_is_told_no_more(shop: Shop, later: tuple[CatalogReference, ...]) -> None:
+    shop.sign_up(LARGE)
+    come(shop, SMALL)
+    assert unheard(shop)[0] == 1
+    come(shop, *later)
+    assert unheard(shop) == (0, [])
+
+
+def test_who_signed_up_later_or_was_told_since_is_not_told_of(shop: Shop) -> None:
+    shop.list_id(LARGE)
+    come(shop, SMALL)
+    shop.sign_up(LARGE)
+    assert unheard(shop) == (0, [])
+    come(shop, SMALL)
+    assert unheard(shop)[0] == 1
+    shop.change("UPDATE request SET status = 'NOTIFICATION_SENT'")
+    assert unheard(shop) == (0, [])
+
+
+def test_who_was_passed_over_more_than_a_day_ago_is_told_no_more(shop: Shop) -> None:
+    shop.sign_up(LARGE)
+    shop.change("UPDATE request SET created_date = stockbell_now(-90000)")
+    come(shop, SMALL)
+    assert unheard(shop)[0] == 1
+    shop.change("UPDATE item SET unheard_at = stockbell_now(-86401)")
+    assert unheard(shop) == (0, [])
+
+
+def test_an_event_that_says_out_of_stock_or_sells_out_again_passes_nobody_over(shop: Shop) -> None:
+    shop.sign_up(LARGE)
+    gone = shop.event(SMALL, in_stock=False)
+    take_events(shop.database, [gone], 1)
+    take_events(shop.database, [shop.event(SMALL), shop.event(SMALL, in_stock=False)], 1)
+    assert unheard(shop) == (0, [])
+
+
+def test_each_item_is_told_once_and_the_newest_is_the_example(shop: Shop) -> None:
+    for item in ("mug-1", "cup-1"):
+        shop.sign_up(ref(item, size="L"))
+        come(shop, ref(item, size="S"))
+        shop.change("UPDATE item SET unheard_at = stockbell_now(-61) WHERE catalog_item_id = :item", item=item)
+        come(shop, ref(item, size="M"))
+        come(shop, ref(item, size="XS"))  # within a minute
+    count, (words,) = unheard(shop)
+    assert count == 2
+    assert "2 items came back" in words
+    assert 'Like cup-1: 1 waits for size="L", the event was about size="M"' in words
 
 
 # Schema

@@ -22,7 +22,7 @@ from tests.contract.shop import CUP, MUG, Shop, ref, shop_at
 from tests.examples import TIMES
 from tests.postgres_server import Databases
 from worker.domain.catalog import CatalogReference
-from worker.store import admin, claims, lists, owners, recording, requests, stock, sweep
+from worker.store import admin, claims, figures, lists, owners, recording, requests, stock, sweep
 from worker.store.claims import Claimed
 from worker.store.recording import Ends
 from worker.store.requests import NewRequest
@@ -301,6 +301,13 @@ def test_lists_with_work_are_found_by_indexes(big_shop: Shop) -> None:
     assert_uses(plans_of(shop, lists.with_work), "request_woken", "request_ordered", every_list=True)
     some = [shop.list_id(_item(number)) for number in range(20)]
     assert_uses(plans_of(shop, lists.with_work, some), "request_woken", "request_ordered")
+
+
+def test_events_that_woke_nobody_are_noted_and_counted_by_indexes(big_shop: Shop) -> None:
+    shop = big_shop
+    passed_over = [(shop.list_row(_item(number)).item_id, ()) for number in range(20)]
+    assert_uses(plans_of(shop, stock.note_unheard, passed_over), "request_woken")
+    assert_uses(plans_of(shop, figures._unheard), "item_unheard", "request_woken")
 
 
 def test_a_retry_looks_for_unresolved_requests_by_their_index(big_shop: Shop) -> None:

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from itertools import pairwise
+from random import Random
 from typing import Any
 
 import pytest
@@ -14,9 +15,11 @@ from tests.redis_server import RedisServer
 from worker.domain.errors import BadSetting, RedisAway
 from worker.stream import event_stream as stream_module
 from worker.stream import figures as stream_figures
+from worker.stream import recent as stream_recent
 from worker.stream.entries import GROUP, Entry
 from worker.stream.event_stream import Stream, Taken
 from worker.stream.figures import Figures
+from worker.stream.recent import Recent
 
 EVENTS = "inventory:events"
 FIELDS = {"catalogItemId": "mug-1", "quantity": "5"}
@@ -424,12 +427,150 @@ def test_the_lag_is_counted_where_redis_does_not_know_it(
     listener: Stream, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stream_figures, "PAGE", 3)
-    sent = published(listener, 10)
-    listener.read(2, NO_WAIT)
-    client.xdel(EVENTS, sent[5])  # after this Redis 7 doesn't know the lag either
-    assert listener.figures().lag == 7
+    sent = published(listener, 20)
+    listener.read(10, NO_WAIT)
+    client.xdel(EVENTS, sent[15])  # after this Redis 7 doesn't know the lag either
+    assert listener.figures().lag == 9
     monkeypatch.setattr(stream_figures, "MAX_COUNTED", 6)
-    assert listener.figures().lag is None
+    assert listener.figures().lag is None, "both ends are too far away"
+    client.xtrim(EVENTS, minid=sent[6], approximate=False)
+    assert listener.figures().lag == 9, "the beginning is near"
+
+
+def unread(client: redis.Redis) -> int:
+    (group,) = client.xinfo_groups(EVENTS)
+    later: Any = client.xrange(EVENTS, min=b"(" + group["last-delivered-id"])
+    return len(later)
+
+
+CHANGES: dict[str, Callable[[redis.Redis, list[str]], object]] = {
+    "all trimmed": lambda client, sent: client.xtrim(EVENTS, maxlen=0, approximate=False),
+    "some unread trimmed": lambda client, sent: client.xtrim(EVENTS, maxlen=2, approximate=False),
+    "some read trimmed": lambda client, sent: client.xtrim(EVENTS, minid=sent[2], approximate=False),
+    "all deleted": lambda client, sent: client.xdel(EVENTS, *sent),
+    "some deleted": lambda client, sent: client.xdel(EVENTS, sent[0], sent[6], sent[9]),
+    "set to the begin": lambda client, sent: client.xgroup_setid(EVENTS, GROUP, "0"),
+    "set to the middle": lambda client, sent: client.xgroup_setid(EVENTS, GROUP, sent[6]),
+    "set to the end": lambda client, sent: client.xgroup_setid(EVENTS, GROUP, "$"),
+    "group made anew in the middle": lambda client, sent: [
+        client.xgroup_destroy(EVENTS, GROUP),
+        client.xgroup_create(EVENTS, GROUP, sent[1]),
+    ],
+    "group made anew at the end": lambda client, sent: [
+        client.xgroup_destroy(EVENTS, GROUP),
+        client.xgroup_create(EVENTS, GROUP, "$"),
+    ],
+    "a new stream": lambda client, sent: [
+        client.delete(EVENTS),
+        client.xgroup_create(EVENTS, GROUP, "0", mkstream=True),
+    ],
+}
+
+
+@pytest.mark.parametrize("far", [False, True])
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_the_lag_is_right_after_whatever_others_do_to_the_stream(
+    listener: Stream,
+    client: redis.Redis,
+    monkeypatch: pytest.MonkeyPatch,
+    change: Callable[[redis.Redis, list[str]], object],
+    far: bool,
+) -> None:
+    if far:
+        monkeypatch.setattr(stream_figures, "PAGE", 2)
+    sent = published(listener, 10)
+    listener.read(4, NO_WAIT)
+    change(client, sent)
+    assert listener.figures().lag == unread(client)
+    published(listener, 3)
+    listener.read(1, NO_WAIT)
+    assert listener.figures().lag == unread(client)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_lag_is_the_true_count_whatever_happened_before(
+    listener: Stream, client: redis.Redis, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    monkeypatch.setattr(stream_figures, "PAGE", 3)
+    chance = Random(seed)
+    for _ in range(40):
+        there = in_redis(client)
+        match chance.randrange(6):
+            case 0 | 1:
+                published(listener, chance.randrange(8))
+            case 2:
+                listener.ack(ids(listener.read(chance.randrange(1, 8), NO_WAIT)))
+            case 3 if there:
+                client.xdel(EVENTS, *chance.choices(there, k=2))
+            case 4 if there:
+                client.xgroup_setid(EVENTS, GROUP, chance.choice(["0", "$", *there]))
+            case _:
+                client.xtrim(EVENTS, maxlen=chance.randrange(20), approximate=False)
+        assert listener.figures().lag == unread(client)
+
+
+# --- what became of the last events ---
+
+
+def recent(listener: Stream) -> Recent:
+    return listener.figures().recent
+
+
+def test_most_of_the_last_events_were_dead_from_the_eleventh_of_twenty_on(listener: Stream) -> None:
+    assert recent(listener) == Recent()
+    assert not recent(listener).mostly_dead
+    for _ in range(50):
+        listener.note(1, [])
+    for _ in range(10):
+        listener.note(0, ["options must be an object"])
+    assert (recent(listener).dead_share, recent(listener).mostly_dead) == (0.5, False)
+    listener.note(0, ["catalogItemId is missing"])
+    assert recent(listener) == Recent(20, 11, "options must be an object")
+    assert recent(listener).mostly_dead
+    listener.note(2000, [])
+    assert not recent(listener).mostly_dead
+
+
+def test_one_bad_event_of_three_is_no_alarm_and_one_of_one_is(listener: Stream) -> None:
+    listener.note(0, ["bad"])
+    assert recent(listener).mostly_dead
+    listener.note(1, [])
+    listener.note(1, [])
+    assert not recent(listener).mostly_dead
+
+
+def test_what_happened_over_an_hour_ago_alarms_no_more(
+    listener: Stream, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listener.note(0, ["bad"])
+    monkeypatch.setattr(stream_recent, "RECENT_SECONDS", -60)
+    assert recent(listener) == Recent()
+
+
+def test_the_notes_are_few_whatever_the_number_of_batches(listener: Stream, client: redis.Redis) -> None:
+    for _ in range(400):
+        listener.note(1, [])
+    assert client.xlen(f"stockbell:recent:{EVENTS}") < 250
+
+
+def test_a_full_redis_keeps_no_note_and_nobody_minds(listener: Stream, client: redis.Redis) -> None:
+    with limited(client, 1):
+        listener.note(1, ["bad"])
+    assert recent(listener) == Recent()
+
+
+@pytest.mark.parametrize("allowed", ["~inventory:*", "~*"])
+def test_a_user_who_may_not_see_the_notes_sees_the_other_figures(
+    redis_server: RedisServer, listener: Stream, client: redis.Redis, allowed: str
+) -> None:
+    redis_server.skip_unless_ours()
+    listener.note(0, ["bad"])
+    raw(client, "ACL", "SETUSER", "ops", "on", ">secret", allowed, "+@all")
+    url = redis_server.url.replace("redis://", "redis://ops:secret@")
+    with closing(Stream(url, EVENTS)) as stream:
+        stream.note(0, ["worse"])
+        assert stream.figures() == listener.figures()
+        assert stream.figures().recent.events == (2 if allowed == "~*" else 0)
 
 
 # --- a server that goes away, or is of the wrong kind ---

@@ -58,7 +58,7 @@ COMMANDS = {
     "dead-letters list": ["--limit", "--json"],
     "dead-letters replay": ["--all", "--json"],
     "dead-letters drop": ["--all", "--json"],
-    "doctor": ["--json"],
+    "doctor": ["--event", "--json"],
     "explain-reply": ["--stage", "--json"],
 }
 

@@ -1,0 +1,247 @@
+"""What an event would do: how it is understood, whom it would wake, and who would not be woken, and why.
+
+The event is applied as the listener does it, in a transaction that is rolled back. So the two can't disagree.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+from worker.domain.catalog import WIX_STORES, Item, Options, options_from_text
+from worker.domain.difference import difference, options_words
+from worker.domain.events import Event, decode
+from worker.domain.stock import Level, Levels
+from worker.services.wire import timestamp
+from worker.store import lists, stock, waiters
+from worker.store.database import Connection, Database
+
+MOST_LISTS: Final = 50
+"""How many lists get a line and a reason, those with most people first. An item may have thousands."""
+LEFT: Final = frozenset({"noStock", "soldOut", "paused"})
+"""Why requests wait that go out neither because of the event nor without it. All others go out by themselves."""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """The requests that wait under one set of options, after the event."""
+
+    options: Options
+    requests: Mapping[str, int]
+    """how many, by the reason why they wait, as `requests show` says it"""
+    is_woken: bool
+    why_not: str
+    """why those that are left would not be told; not said of more than `MOST_LISTS`"""
+
+    @property
+    def told(self) -> int:
+        """How many would be told because of the event."""
+        return sum(n for why, n in self.requests.items() if why not in LEFT) if self.is_woken else 0
+
+    @property
+    def left(self) -> int:
+        """How many would wait on."""
+        return sum(n for why, n in self.requests.items() if why in LEFT)
+
+
+@dataclass(frozen=True, slots=True)
+class Near:
+    """An item with a similar id, or of another app, and how many requests wait for it."""
+
+    item: Item
+    requests: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What an event would do."""
+
+    event: Event
+    is_in_stock: bool
+    waiting: Sequence[Waiting]
+    others: Mapping[str, int]
+    """how many requests for the item do not wait, by status"""
+    near: Sequence[Near]
+
+    @property
+    def told(self) -> int:
+        """How many requests would be sent because of the event."""
+        return sum(each.told for each in self.waiting)
+
+    @property
+    def is_well(self) -> bool:
+        """Whether somebody would be told, or nobody waits."""
+        return self.told > 0 or not any(each.left for each in self.waiting)
+
+    def as_json(self) -> dict[str, Any]:
+        """Returns it as JSON, for programs."""
+        event = self.event
+        return {
+            "ok": self.is_well,
+            "understood": True,
+            "event": {
+                "catalogItemId": event.reference.item.catalog_item_id,
+                "appId": event.reference.item.app_id,
+                "options": dict(event.reference.options),
+                "inStock": self.is_in_stock,
+                "quantity": event.quantity,
+                "occurredAt": timestamp(event.occurred_at),
+                "clamped": event.clamped,
+                "details": dict(event.details),
+                "ignored": list(event.ignored),
+            },
+            "told": self.told,
+            "waiting": [
+                {
+                    "options": dict(each.options),
+                    "requests": dict(each.requests),
+                    "told": each.told,
+                    "left": each.left,
+                    "why": each.why_not or None,
+                }
+                for each in self.waiting
+            ],
+            "others": dict(self.others),
+            "near": [
+                {"catalogItemId": each.item.catalog_item_id, "appId": each.item.app_id, "requests": each.requests}
+                for each in self.near
+            ],
+        }
+
+    def lines(self) -> Iterator[tuple[str, bool | None, str]]:
+        """Yields what `doctor --event` prints: the name of a line, whether it is well, and the text."""
+        event = self.event
+        yield "event", True, self._event_words()
+        if event.ignored:
+            yield "left out", None, f"not valid: {', '.join(event.ignored)}"
+        if event.clamped:
+            yield "time", None, "occurredAt is in the future, so the event counts as of now"
+        told = [each for each in self.waiting if each.told]
+        for each in told[:MOST_LISTS]:
+            yield "told", True, f"{_people(each.told)} for {options_words(each.options)}"
+        if more := sum(each.told for each in told[MOST_LISTS:]):
+            yield "told", True, f"{more:,} more"
+        for each in self.waiting:
+            if each.why_not:
+                who = f"{_people(each.left)} for {options_words(each.options)}"
+                yield "not told", None if self.told else False, f"{who}: {each.why_not}"
+        if more := sum(each.left for each in self.waiting if not each.why_not):
+            yield "not told", None if self.told else False, f"{more:,} more"
+        if not any(each.told or each.left for each in self.waiting):
+            yield "nobody", None, f"nobody waits for {_item_words(event.reference.item)}"
+        if self.others:
+            counts = [f"{n:,} {status}" for status, n in self.others.items()]
+            yield "others", None, f"requests for the item that do not wait: {', '.join(counts)}"
+        for near in self.near:
+            yield "similar", None, f"{_people(near.requests)} for {_item_words(near.item)}"
+
+    def _event_words(self) -> str:
+        event = self.event
+        stock_words = "in stock" if self.is_in_stock else "out of stock"
+        quantity = "" if event.quantity is None else f", quantity {event.quantity:,}"
+        details = f", with {', '.join(sorted(event.details))}" if event.details else ""
+        about = f" with {options_words(event.reference.options)}" if event.reference.options else ", the whole item"
+        return (
+            f"{_item_words(event.reference.item)}{about}: {stock_words}{quantity}, "
+            f"as of {timestamp(event.occurred_at)}{details}"
+        )
+
+
+def _people(requests: int) -> str:
+    return f"{requests:,} who wait{'s' * (requests == 1)}"
+
+
+def _item_words(item: Item) -> str:
+    app = "" if item.app_id == WIX_STORES else f" (app {item.app_id})"
+    return f'"{item.catalog_item_id}"{app}'
+
+
+def outcome_of(database: Database, event: str, minimum: int, now: datetime) -> Outcome:
+    """Returns what an event (JSON text) that came in now would do. Changes nothing. For `minimum` see `decode`.
+
+    Raises BadEvent, with the reason, if it would be a dead letter; and DatabaseAway.
+    """
+    entry_id = f"{int(now.timestamp() * 1000)}-0"
+    decoded = decode(entry_id, {b"event": event.encode(errors="surrogateescape")}, minimum)
+    return database.write(_tried, decoded, minimum)
+
+
+def _tried(c: Connection, event: Event, minimum: int) -> Outcome:
+    trial = c.begin_nested()
+    try:
+        return _outcome(c, event, minimum)
+    finally:
+        trial.rollback()
+
+
+def _outcome(c: Connection, event: Event, minimum: int) -> Outcome:
+    item = event.reference.item
+    before = waiters.item(c, item)
+    known = lists.levels(c, [before.id]).get(before.id, {}) if before else {}
+    applied = stock.apply(c, [event], minimum)
+    item_id = before.id if before else None
+    levels = lists.levels(c, [item_id]).get(item_id, {}) if item_id else {}
+    is_in_stock = event.is_in_stock(minimum)
+    is_stale = event.entry_id in applied.stale
+    stale = _why_stale(event, known.get(event.reference.options), before and before.out_at) if is_stale else ""
+    woken = set(applied.woken.get(item, ()))
+    waiting: list[Waiting] = []
+    for (list_id, options), requests in _by_list(c, item_id).items():
+        is_woken, why = list_id in woken, ""
+        if len(waiting) < MOST_LISTS and not is_woken:
+            why = _why_not_woken(options, event, levels, stale) if is_in_stock else "the event says out of stock"
+        waiting.append(Waiting(options, requests, is_woken, _why_not(requests, why)))
+    near = [] if any(each.told for each in waiting) else waiters.near(c, item)
+    return Outcome(
+        event,
+        is_in_stock,
+        waiting,
+        waiters.ended(c, item_id) if item_id else {},
+        [Near(Item(row.app_id, row.catalog_item_id), row.n) for row in near],
+    )
+
+
+def _by_list(c: Connection, item_id: UUID | None) -> dict[tuple[UUID, Options], dict[str, int]]:
+    """How many requests wait in each list, by the reason; the lists with most people first."""
+    found: dict[tuple[UUID, Options], dict[str, int]] = {}
+    for row in waiters.of_item(c, item_id) if item_id else ():
+        found.setdefault((row.id, options_from_text(row.options)), {})[row.waiting] = row.n
+    return dict(sorted(found.items(), key=lambda each: -sum(each[1].values())))
+
+
+def _why_stale(event: Event, known: Level | None, out_at: datetime | None) -> str:
+    happened = f"this one happened at {timestamp(event.occurred_at)}"
+    if known is not None and event.order <= known.order:
+        said = "in stock" if known.in_stock else "out of stock"
+        return f"an event of {timestamp(known.order[0])} said {said}, and {happened}, so it is too late"
+    return f"the whole item went out of stock at {timestamp(out_at) if out_at else 'a later time'}, and {happened}"
+
+
+def _why_not(requests: Mapping[str, int], why_not_woken: str) -> str:
+    """Why those that are left would not be told; "" if nobody is left. `why_not_woken` is "" for a woken list."""
+    if not LEFT.intersection(requests):
+        return ""
+    paused = "they are paused; see `stockbell resume`" if "paused" in requests else ""
+    return "; and ".join(filter(None, (why_not_woken, paused)))
+
+
+def _why_not_woken(wanted: Options, event: Event, levels: Mapping[Options, Level], stale: str) -> str:
+    about = event.reference.options
+    deciding = [options for options, level in levels.items() if _decides(options, level, wanted)]
+    if about not in deciding:
+        return difference(wanted, about) or "the event is about other options"
+    if stale:
+        return stale
+    others = [options for options in deciding if options != about] or [about]
+    newest = max(others, key=lambda options: levels[options].order)
+    said = "in stock" if levels[newest].in_stock else "out of stock"
+    return (
+        f"their variant has events of its own: that of {timestamp(levels[newest].order[0])} about "
+        f"{options_words(newest)} said {said}"
+    )
+
+
+def _decides(options: Options, level: Level, wanted: Options) -> bool:
+    """Whether this stock row, if it were the only one, would be about those who wait for these options."""
+    return Levels({options: level}, [options]).woken(wanted)
