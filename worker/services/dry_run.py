@@ -61,7 +61,7 @@ class Outcome:
     is_in_stock: bool
     waiting: Sequence[Waiting]
     others: Mapping[str, int]
-    """how many requests for the item do not wait, by status"""
+    """how many requests for the item do not wait, by status; only where nobody would be told, as `near`"""
     near: Sequence[Near]
 
     @property
@@ -164,48 +164,53 @@ def outcome_of(database: Database, event: str, minimum: int, now: datetime) -> O
     """
     entry_id = f"{int(now.timestamp() * 1000)}-0"
     decoded = decode(entry_id, {b"event": event.encode(errors="surrogateescape")}, minimum)
-    return database.write(_tried, decoded, minimum)
+    waiting = database.write(_tried, decoded, minimum)
+    is_heard = any(each.told for each in waiting)
+    # These read many rows, and the trial locks the item. So they come after it, and only where they may explain.
+    others, near = ({}, []) if is_heard else database.read(_beside, decoded.reference.item)
+    return Outcome(decoded, decoded.is_in_stock(minimum), waiting, others, near)
 
 
-def _tried(c: Connection, event: Event, minimum: int) -> Outcome:
+def _tried(c: Connection, event: Event, minimum: int) -> Sequence[Waiting]:
     trial = c.begin_nested()
     try:
-        return _outcome(c, event, minimum)
+        return _waiting(c, event, minimum)
     finally:
         trial.rollback()
 
 
-def _outcome(c: Connection, event: Event, minimum: int) -> Outcome:
+def _beside(c: Connection, item: Item) -> tuple[dict[str, int], list[Near]]:
+    near = [Near(Item(row.app_id, row.catalog_item_id), row.n) for row in waiters.near(c, item)]
+    return waiters.ended(c, item), near
+
+
+def _waiting(c: Connection, event: Event, minimum: int) -> Sequence[Waiting]:
+    """Applies the event, and returns who waits for its item, and why still."""
     item = event.reference.item
     before = waiters.item(c, item)
-    known = lists.levels(c, [before.id]).get(before.id, {}) if before else {}
+    if before is None:
+        return []
+    known = lists.levels(c, [before.id]).get(before.id, {})
     applied = stock.apply(c, [event], minimum)
-    item_id = before.id if before else None
-    levels = lists.levels(c, [item_id]).get(item_id, {}) if item_id else {}
-    is_in_stock = event.is_in_stock(minimum)
+    levels = lists.levels(c, [before.id])[before.id]
     is_stale = event.entry_id in applied.stale
-    stale = _why_stale(event, known.get(event.reference.options), before and before.out_at) if is_stale else ""
+    stale = _why_stale(event, known.get(event.reference.options), before.out_at) if is_stale else ""
     woken = set(applied.woken.get(item, ()))
     waiting: list[Waiting] = []
-    for (list_id, options), requests in _by_list(c, item_id).items():
+    for (list_id, options), requests in _by_list(c, before.id).items():
         is_woken, why = list_id in woken, ""
         if len(waiting) < MOST_LISTS and not is_woken:
-            why = _why_not_woken(options, event, levels, stale) if is_in_stock else "the event says out of stock"
+            why = "the event says out of stock"
+            if event.is_in_stock(minimum):
+                why = _why_not_woken(options, event, levels, stale)
         waiting.append(Waiting(options, requests, is_woken, _why_not(requests, why)))
-    near = [] if any(each.told for each in waiting) else waiters.near(c, item)
-    return Outcome(
-        event,
-        is_in_stock,
-        waiting,
-        waiters.ended(c, item_id) if item_id else {},
-        [Near(Item(row.app_id, row.catalog_item_id), row.n) for row in near],
-    )
+    return waiting
 
 
-def _by_list(c: Connection, item_id: UUID | None) -> dict[tuple[UUID, Options], dict[str, int]]:
+def _by_list(c: Connection, item_id: UUID) -> dict[tuple[UUID, Options], dict[str, int]]:
     """How many requests wait in each list, by the reason; the lists with most people first."""
     found: dict[tuple[UUID, Options], dict[str, int]] = {}
-    for row in waiters.of_item(c, item_id) if item_id else ():
+    for row in waiters.of_item(c, item_id):
         found.setdefault((row.id, options_from_text(row.options)), {})[row.waiting] = row.n
     return dict(sorted(found.items(), key=lambda each: -sum(each[1].values())))
 

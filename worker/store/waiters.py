@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, func, select
+from sqlalchemy import Connection, Row, Select, func, select, text, union_all
 from sqlmodel import col
 
 from worker.domain.catalog import Item
-from worker.store.requests import WAITING, I, R, W
+from worker.store import lists
+from worker.store.requests import WAITING, R, W
 from worker.store.sql import Sql
 
 MOST_NEAR = 3
@@ -19,9 +20,17 @@ _ITEM = Sql(
 )
 _ENDED = Sql(
     """SELECT r.status, count(*) AS n FROM request AS r JOIN waiting_list AS w ON w.id = r.waiting_list_id
-    WHERE w.item_id = :item_id AND r.status <> 'RECEIVED' GROUP BY r.status ORDER BY r.status"""
+    JOIN item AS i ON i.id = w.item_id
+    WHERE i.app_id = :app AND i.catalog_item_id = :item AND r.status <> 'RECEIVED'
+    GROUP BY r.status ORDER BY r.status"""
 )
-# Blanks and case do not count, and one id may be a part of the other (a prefix like `sku-`), unless it is very short.
+# Each condition is that of one partial index of `request`.
+_EACH_ONE_INDEX = (
+    f"{lists.IN_LINE} AND r.ordered_at IS NULL",
+    f"{lists.IN_LINE} AND r.ordered_at IS NOT NULL",
+    "r.status = 'RECEIVED' AND r.not_before IS NOT NULL",
+)
+# Blanks and case do not count. One id may be a part of the other (a prefix like `sku-`), unless it is very short.
 _NEAR = Sql(
     """SELECT near.app_id, near.catalog_item_id, count(*) AS n FROM (
         SELECT id, app_id, catalog_item_id, lower(replace(catalog_item_id, ' ', '')) AS folded FROM item) AS near
@@ -42,21 +51,23 @@ def item(c: Connection, which: Item) -> Row[Any] | None:
 
 def of_item(c: Connection, item_id: UUID) -> Sequence[Row[Any]]:
     """Returns for each list of an item how many RECEIVED requests wait, by their reason as `requests show` says it."""
-    each = (
-        select(col(W.id), col(W.options), WAITING.label("waiting"))
-        .select_from(R)
-        .join(W, col(W.id) == col(R.waiting_list_id))
-        .join(I, col(I.id) == col(W.item_id))
-        .where(col(W.item_id) == item_id, WAITING.is_not(None))
-        .subquery()
-    )
+    each = union_all(*(_those(item_id, condition) for condition in _EACH_ONE_INDEX)).subquery()
     columns = each.c.id, each.c.options, each.c.waiting
     return c.execute(select(*columns, func.count().label("n")).group_by(*columns).order_by(*columns[1:])).all()
 
 
-def ended(c: Connection, item_id: UUID) -> dict[str, int]:
-    """Returns how many requests for an item do not wait: being sent, told already, or failed."""
-    return {row.status: row.n for row in _ENDED(c, item_id=item_id)}
+def _those(item_id: UUID, condition: str) -> Select[*tuple[Any, ...]]:
+    return (
+        select(col(W.id), col(W.options), WAITING.label("waiting"))
+        .select_from(R)
+        .join(W, col(W.id) == col(R.waiting_list_id))
+        .where(col(W.item_id) == item_id, text(condition))
+    )
+
+
+def ended(c: Connection, which: Item) -> dict[str, int]:
+    """Returns how many requests for an item do not wait: being sent, told already, or failed. Reads all requests."""
+    return {row.status: row.n for row in _ENDED(c, app=which.app_id, item=which.catalog_item_id)}
 
 
 def near(c: Connection, which: Item) -> Sequence[Row[Any]]:

@@ -22,7 +22,7 @@ from tests.contract.shop import CUP, MUG, Shop, ref, shop_at
 from tests.examples import TIMES
 from tests.postgres_server import Databases
 from worker.domain.catalog import CatalogReference
-from worker.store import admin, claims, figures, lists, owners, recording, requests, stock, sweep
+from worker.store import admin, claims, figures, lists, owners, recording, requests, stock, sweep, waiters
 from worker.store.claims import Claimed
 from worker.store.recording import Ends
 from worker.store.requests import NewRequest
@@ -308,6 +308,11 @@ def test_events_that_woke_nobody_are_noted_and_counted_by_indexes(big_shop: Shop
     passed_over = [(shop.list_row(_item(number)).item_id, ()) for number in range(20)]
     assert_uses(plans_of(shop, stock.note_unheard, passed_over), "request_woken")
     assert_uses(plans_of(shop, figures._unheard), "item_unheard", "request_woken")
+
+
+def test_who_waits_for_an_item_is_counted_by_indexes(big_shop: Shop) -> None:
+    item_id = big_shop.list_row(_item(11)).item_id
+    assert_uses(plans_of(big_shop, waiters.of_item, item_id), "request_woken")
 
 
 def test_a_retry_looks_for_unresolved_requests_by_their_index(big_shop: Shop) -> None:
