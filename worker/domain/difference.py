@@ -1,6 +1,6 @@
 """Says why an event about one variant of an item is not about another one, in words for people. Pure."""
 
-from worker.domain.catalog import Options
+from worker.domain.catalog import VARIANT, Options
 
 
 def options_words(options: Options) -> str:
@@ -14,6 +14,8 @@ def difference(wanted: Options, about: Options) -> str:
     Differences in case and blanks only are told if there are no others.
     """
     said = {_folded(name): (name, value) for name, value in about}
+    if VARIANT in said and (alone := [option for option in wanted if _folded(option[0]) == VARIANT]):
+        wanted = tuple(alone)  # where both name a variantId, it alone decides
     unlike = [_unlike(name, value, said.get(_folded(name))) for name, value in wanted]
     real = [words for words, is_real in unlike if is_real]
     return "; ".join(real or [words for words, _ in unlike if words])

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from worker.domain.catalog import WIX_STORES, Item, Options, options_from_text
+from worker.domain.catalog import WIX_STORES, Item, Options, canonical_options, options_from_text
 from worker.domain.difference import difference, options_words
 from worker.domain.events import Event, decode
 from worker.domain.stock import Level, Levels
@@ -83,13 +83,13 @@ class Outcome:
             "event": {
                 "catalogItemId": event.reference.item.catalog_item_id,
                 "appId": event.reference.item.app_id,
-                "options": dict(event.reference.options),
+                "options": dict(event.reference.spelled),
                 "inStock": self.is_in_stock,
                 "quantity": event.quantity,
                 "occurredAt": timestamp(event.occurred_at),
                 "clamped": event.clamped,
                 "details": dict(event.details),
-                "ignored": list(event.ignored),
+                "flaws": list(event.flaws),
             },
             "told": self.told,
             "waiting": [
@@ -113,8 +113,8 @@ class Outcome:
         """Yields what `doctor --event` prints: the name of a line, whether it is well, and the text."""
         event = self.event
         yield "event", True, self._event_words()
-        if event.ignored:
-            yield "left out", None, f"not valid: {', '.join(event.ignored)}"
+        for flaw in event.flaws:
+            yield "left out", None, flaw
         if event.clamped:
             yield "time", None, "occurredAt is in the future, so the event counts as of now"
         told = [each for each in self.waiting if each.told]
@@ -141,7 +141,7 @@ class Outcome:
         stock_words = "in stock" if self.is_in_stock else "out of stock"
         quantity = "" if event.quantity is None else f", quantity {event.quantity:,}"
         details = f", with {', '.join(sorted(event.details))}" if event.details else ""
-        about = f" with {options_words(event.reference.options)}" if event.reference.options else ", the whole item"
+        about = f" with {options_words(event.reference.spelled)}" if event.reference.options else ", the whole item"
         return (
             f"{_item_words(event.reference.item)}{about}: {stock_words}{quantity}, "
             f"as of {timestamp(event.occurred_at)}{details}"
@@ -158,12 +158,12 @@ def _item_words(item: Item) -> str:
 
 
 def outcome_of(database: Database, event: str, minimum: int, now: datetime) -> Outcome:
-    """Returns what an event (JSON text) that came in now would do. Changes nothing. For `minimum` see `decode`.
+    """Returns what an event (JSON text) that came in now would do. Changes nothing. From `minimum` pieces on, an item is in stock.
 
     Raises BadEvent, with the reason, if it would be a dead letter; and DatabaseAway.
     """
     entry_id = f"{int(now.timestamp() * 1000)}-0"
-    decoded = decode(entry_id, {b"event": event.encode(errors="surrogateescape")}, minimum)
+    decoded = decode(entry_id, {b"event": event.encode(errors="surrogateescape")})
     waiting = database.write(_tried, decoded, minimum)
     is_heard = any(each.told for each in waiting)
     # These read many rows, and the trial locks the item. So they come after it, and only where they may explain.
@@ -233,9 +233,10 @@ def _why_not(requests: Mapping[str, int], why_not_woken: str) -> str:
 
 def _why_not_woken(wanted: Options, event: Event, levels: Mapping[Options, Level], stale: str) -> str:
     about = event.reference.options
-    deciding = [options for options, level in levels.items() if _decides(options, level, wanted)]
+    compared = canonical_options(dict(wanted))
+    deciding = [options for options, level in levels.items() if _decides(options, level, compared)]
     if about not in deciding:
-        return difference(wanted, about) or "the event is about other options"
+        return difference(wanted, event.reference.spelled) or "the event is about other options"
     if stale:
         return stale
     others = [options for options in deciding if options != about] or [about]
