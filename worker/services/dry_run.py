@@ -158,9 +158,9 @@ def _item_words(item: Item) -> str:
 
 
 def outcome_of(database: Database, event: str, minimum: int, now: datetime) -> Outcome:
-    """Returns what an event (JSON text) that came in now would do. Changes nothing. From `minimum` pieces on, an item is in stock.
+    """Returns what an event (JSON text) that came in now would do. From `minimum` pieces on it is in stock.
 
-    Raises BadEvent, with the reason, if it would be a dead letter; and DatabaseAway.
+    Changes nothing. Raises BadEvent, with the reason, if it would be a dead letter; and DatabaseAway.
     """
     entry_id = f"{int(now.timestamp() * 1000)}-0"
     decoded = decode(entry_id, {b"event": event.encode(errors="surrogateescape")})

