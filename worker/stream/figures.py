@@ -67,15 +67,29 @@ def _is_unattended(client: redis.Redis, events: str, group: Mapping[str, Any]) -
 
 
 def _lag(client: redis.Redis, events: str, group: Mapping[str, Any]) -> int | None:
-    """Counts the entries after the last delivered one. Redis itself is wrong here after trims and deletes.
+    """Returns the number of entries after the last delivered one. Redis itself is wrong here after trims and deletes.
+
+    What Redis tells is taken if both ends of the stream are too far away to count, and if it can be right.
+    """
+    told: int | None = group.get("lag")  # missing before Redis 7.0; null after entries were deleted
+    try:
+        least, most = _counted(client, events, group["last-delivered-id"])
+    except NoPermissionError:  # a user from before this was asked
+        return told
+    if least == most:
+        return least
+    return told if told is not None and least <= told <= most else None
+
+
+def _counted(client: redis.Redis, events: str, delivered: bytes) -> tuple[int, int]:
+    """Returns how many entries there are at least, and at most, after the last delivered one.
 
     It counts from that entry to both ends of the stream, a page each in turn, until one end is reached: mostly one of
-    them is near. If both are far away, the lag that Redis tells is taken if it can be right.
+    them is near.
     """
     read, unread = 0, 0
     length: int = 0  # read with each page, since the listener trims meanwhile
-    before: bytes = group["last-delivered-id"]
-    after = before
+    after = before = delivered
     while max(read, unread) < MAX_COUNTED:
         with client.pipeline(transaction=True) as pipe:
             pipe.xlen(events)
@@ -86,9 +100,9 @@ def _lag(client: redis.Redis, events: str, group: Mapping[str, Any]) -> int | No
         unread += len(later)
         read += len(earlier)
         if len(later) < PAGE:
-            return unread
+            return unread, unread
         if len(earlier) < PAGE:
-            return max(0, length - read)
+            unread = max(0, length - read)
+            return unread, unread
         after, before = later[-1][0], b"(" + earlier[-1][0]
-    told: int | None = group.get("lag")  # missing before Redis 7.0; null after entries were deleted
-    return told if told is not None and unread <= told <= length - read else None
+    return unread, length - read
