@@ -749,7 +749,7 @@ def test_an_event_that_woke_nobody_though_people_wait_is_told_with_its_cause(sho
     assert example == {
         "catalogItemId": "mug-1",
         "appId": MUG.item.app_id,
-        "options": {"size": "S"},
+        "options": {"size": "s"},
         "waitingFor": {"size": "L"},
         "requests": 2,
     }
