@@ -22,7 +22,7 @@ from tests.contract.mailing import SENDER, mailer_for, mails, on_both_loops, rel
 from tests.contract.shop import Shop
 from tests.relay import HOST, ScriptedRelay
 from tests.unit.mail.test_message import assert_well_formed, parsed
-from worker.domain.catalog import CatalogReference, Item, item_of, options_from_text
+from worker.domain.catalog import CatalogReference, Item, catalog_reference, item_of, options_from_text
 from worker.domain.errors import BadEvent
 from worker.domain.events import decode
 from worker.domain.outcomes import RelayDown, Scope
@@ -124,7 +124,7 @@ def work_of(shop: Shop) -> list[CatalogReference]:
     rows = shop.database.read(lambda c: list(requests.find(c, Filter())))
     return sorted(
         {
-            CatalogReference(item_of(row.catalog_item_id, row.app_id), options_from_text(row.options))
+            catalog_reference(item_of(row.catalog_item_id, row.app_id), dict(options_from_text(row.options)))
             for row in rows
             if row.waiting_list_id in wanted
         }

@@ -96,11 +96,9 @@ class Parts:
 
     @cached_property
     def mailer(self) -> "Mailer":
-        """The connections to the relays, whose replies are judged by `reply_rules`; raises BadSetting."""
-        from worker.domain.reply_rules import use
+        """The connections to the relays; raises BadSetting if relay or sender is not set."""
         from worker.smtp.mailer import Mailer
 
-        use(self.reply_rules)
         return Mailer(
             *self.relays,
             sender=self.sender.address,
@@ -114,11 +112,13 @@ class Parts:
         from worker.delivery.line import Line
         from worker.delivery.slice_clock import Pace
         from worker.delivery.throttle import Throttle
+        from worker.domain import reply_rules
         from worker.domain.verdicts import RetryPolicy
         from worker.mail.letter import LetterWriter
         from worker.stream.shared_bucket import SharedBucket
 
         settings = self.settings
+        reply_rules.use(self.reply_rules)
         rate = settings.max_send_rate
         return Line(
             database=self.database,
