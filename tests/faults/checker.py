@@ -198,7 +198,8 @@ def _failures(history: History) -> Iterator[str]:
 
 def _attempts(history: History) -> Iterator[str]:
     """Yields rows that count other attempts or rescues than their log."""
-    spent = Counter(each.address for each in history.tries if each.event != "rescued")
+    free = ("rescued", "put off")
+    spent = Counter(each.address for each in history.tries if each.event not in free)
     rescued = Counter(each.address for each in history.tries if each.event == "rescued")
     for request in history.requests:
         if request.attempts != spent[request.address]:

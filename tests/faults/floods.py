@@ -19,7 +19,7 @@ POISON: list[dict[str, str]] = [
     {"event": json.dumps({"catalogItemId": "mug-0", "quantity": "many"})},
     {"catalogItemId": "mug-0", "quantity": "5" * 500},
     {"catalogItemId": "mug-0\r\nBcc: all", "quantity": "1"},
-    {"catalogItemId": "mug-0", "quantity": "1", "itemUrl": "javascript:alert(1)"},
+    {"catalogItemId": "mug-0", "quantity": "1", "options": '{"Size": '},
     {"catalogItemId": "x" * 37, "quantity": "1"},
     {"inStock": "maybe", "catalogItemId": "mug-0"},
     {"event": '{"catalogItemId": "mug-0", "quantity": NaN}'},

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import NamedTuple, assert_never
+from typing import NamedTuple, TypeGuard, assert_never
 from uuid import UUID
 
 import structlog
@@ -18,7 +18,6 @@ from worker.domain.outcomes import (
     RelayDown,
     Sent,
     Unknown,
-    is_doubtful,
 )
 from worker.domain.replies import Reply
 from worker.domain.replies import reason as words
@@ -184,18 +183,23 @@ def _tried(claim: Claim, verdict: Verdict, outcome: Outcome | None) -> list[Try]
     match outcome:
         case None if isinstance(verdict, Failed):
             return [_try(claim, "not made", None, verdict.reason)]
+        case Deferred() | Rejected() | RelayDown() if _is_put_off(verdict, claim):
+            return [_try(claim, "put off", outcome.reply, verdict.reason)]
         case Deferred(_, reply):
             return [_try(claim, "deferred", reply, "")]
         case Rejected(_, _, reply, reason):
             return [_try(claim, "rejected", reply, reason)]
         case Unknown(reason):
             return [_try(claim, "unknown", None, reason)]
-        case RelayDown(reply=Reply() as reply) if is_doubtful(outcome):
-            return [_try(claim, "deferred", reply, "")]
         case None | Sent() | RelayDown() | NotSent():
             return []
         case _:
             assert_never(outcome)
+
+
+def _is_put_off(verdict: Verdict, claim: Claim) -> TypeGuard[Later]:
+    """Whether the relay refused the mail with words that may be about us, so that no try was spent."""
+    return isinstance(verdict, Later) and verdict.is_doubtful and verdict.tries.attempts == claim.tries.attempts
 
 
 def _try(claim: Claim, event: str, reply: Reply | None, reason: str) -> Try:

@@ -70,6 +70,11 @@ class Pool:
         return self.in_use + len(self._idle)
 
     @property
+    def is_too_wide(self) -> bool:
+        """Whether there are more connections than the relay seems to allow."""
+        return self.size > self.width
+
+    @property
     def has_room(self) -> bool:
         """Whether our own limit allows one more connection."""
         return self.size < self.connections
