@@ -252,8 +252,8 @@ class Attempt(SQLModel, table=True):
     at: datetime = Field(sa_type=UtcDateTime)
     owner: UUID | None = None
     event: str
-    """How the attempt ended: deferred, rejected, unknown, put off (refused with words that may be about us, no attempt spent), rescued, or
-    not made (no mail could be composed)."""
+    """How the attempt ended: deferred, rejected, unknown, rescued, put off (refused with words that may be about us, so
+    that no attempt was spent), or not made (no mail could be composed)."""
     smtp_code: int | None = None
     enhanced_code: str | None = None
     reply: str | None = None

@@ -71,8 +71,8 @@ class Pool:
 
     @property
     def is_too_wide(self) -> bool:
-        """Whether there are more connections than the relay seems to allow."""
-        return self.size > self.width
+        """Whether the relay complained of too many connections lately, and there are more than it seems to allow."""
+        return self._clock() - self._wave_at < WIDEN_SECONDS and self.size > self.width
 
     @property
     def has_room(self) -> bool:
