@@ -14,7 +14,7 @@ import structlog
 from worker.delivery.breaker import HOLD_SECONDS, ask, trip
 from worker.delivery.line import Line
 from worker.delivery.slice import Slice
-from worker.delivery.trial import TRIAL_MAILS, Trial
+from worker.delivery.trial import FEW_MAILS, TRIAL_MAILS, Trial
 from worker.domain.errors import DatabaseAway
 from worker.domain.outcomes import RelayDown, Scope
 from worker.domain.replies import Stage
@@ -23,8 +23,10 @@ from worker.store import breaker, claims
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
 """Seconds between tries to put claims back while the database is away."""
 
-_BY_MAIL: Final = {Scope.REFUSALS: TRIAL_MAILS, Scope.QUOTA: 1}
-"""Scopes about which only a mail can tell whether the trouble is over, and how many mails are tried at a time."""
+SOON_SECONDS: Final = 60.0
+"""For so long after the breaker opened many mails are tried at a time, to find one of another kind."""
+_BY_MAIL: Final = frozenset({Scope.REFUSALS, Scope.QUOTA})
+"""Only a mail can tell whether such trouble is over."""
 
 log = structlog.get_logger()
 
@@ -59,7 +61,7 @@ async def probe(line: Line) -> bool:
     if scope is None:
         return False
     if scope in _BY_MAIL:
-        trouble = await _tried(line, _BY_MAIL[Scope(scope)])
+        trouble = await _tried(line)
     else:
         trouble = await ask(line, mail_from=scope == Scope.CONFIGURATION)
     if trouble and line.stopping.is_set():  # the relay may only have had no time to answer
@@ -76,15 +78,18 @@ async def probe(line: Line) -> bool:
     return closed
 
 
-async def _tried(line: Line, mails: int) -> RelayDown | None:
-    """Tries the relay with at most `mails` mails, one at a time. None: it took one."""
-    if await line.write(breaker.has_worked_since):
-        return None
+async def _tried(line: Line) -> RelayDown | None:
+    """Tries the relay with mails, one at a time. None: it took one."""
     found = await line.write(breaker.read)
-    candidates = await line.write(claims.candidates)
-    if candidates:
+    if found.scope == Scope.QUOTA:
+        most = 1
+    elif await line.write(breaker.has_worked_since):
+        return None
+    else:
+        most = TRIAL_MAILS if found.open_seconds < SOON_SECONDS else FEW_MAILS
+    if candidates := await line.write(claims.candidates):
         await line.ensure_registered()
-        trial = Trial(line, candidates, mails)
+        trial = Trial(line, candidates, most)
         await _run(line, trial)
         if trial.has_taken:
             return None

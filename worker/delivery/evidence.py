@@ -8,11 +8,11 @@ time, from different items and to different domains (`deliver.probe`), until one
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TypeVar
 from uuid import UUID
 
 from worker.domain.outcomes import (
     Deferred,
-    FailureCode,
     NotSent,
     Outcome,
     Rejected,
@@ -23,6 +23,8 @@ from worker.domain.outcomes import (
 )
 from worker.domain.replies import Reply, Stage, reason
 from worker.domain.verdicts import Proof, is_abort
+
+T = TypeVar("T")
 
 DOUBTS_IN_A_ROW = 5
 """So many different recipients refused with words that may mean us, and no mail taken between: that is looked into."""
@@ -73,8 +75,8 @@ class Evidence:
     _newest_taken: int = 0
     """The highest number of a mail that was taken."""
     _taken_at: float = float("-inf")
-    _refused: dict[UUID, int] = field(default_factory=dict)
-    """How many mails were begun when the relay last refused each of these with words that may mean us."""
+    _refused: dict[UUID, tuple[int, int]] = field(default_factory=dict)
+    """How many mails were begun, and taken, when the relay last refused each of these with words that may mean us."""
     _doubts: set[str] = field(default_factory=set)
     """The recipients refused so since the relay last took a mail."""
     _since: float = 0.0
@@ -95,7 +97,7 @@ class Evidence:
 
     @property
     def is_taking(self) -> bool:
-        """Whether the relay took a mail lately, and has not refused many since."""
+        """Whether the relay took a mail lately."""
         return self.clock() - self._taken_at < LATELY_SECONDS
 
     @property
@@ -108,22 +110,21 @@ class Evidence:
 
         Ask before the new refusal is noted.
         """
-        began_before = self._refused.get(request_id)
-        if took_others or (began_before is not None and self._newest_taken > began_before):
-            return Proof.BETWEEN
-        return Proof.NONE
+        begun, _ = self._refused.get(request_id, (self.begun, 0))
+        return Proof.BETWEEN if took_others or self._newest_taken > begun else Proof.NONE
 
-    def means(self, outcome: Outcome, proof: Proof) -> Outcome:
-        """What an outcome means for its mail. If others were taken, it is about the mail, whatever the words."""
-        if isinstance(outcome, RelayDown) and outcome.reply and is_doubtful(outcome) and proof is not Proof.NONE:
-            return _about_the_mail(outcome.stage, outcome.reply)
-        return outcome
+    def note(self, request_id: UUID, recipient: str, outcome: Outcome, proof: Proof) -> RelayDown | None:
+        """Takes an outcome other than Sent into account; returns the trouble if it is about more than this mail.
 
-    def note(self, request_id: UUID, recipient: str, outcome: Outcome) -> RelayDown | None:
-        """Takes an outcome other than Sent into account; returns the trouble if it is about more than this mail."""
+        What sounds as if it were about us is no trouble for others if the relay took their mails meanwhile.
+        """
+        took_others = proof is not Proof.NONE
         if is_doubtful(outcome):
-            _remember(self._refused, request_id, self.begun)
+            took_others |= self.taken > self._refused.get(request_id, (0, self.taken))[1]
+            _remember(self._refused, request_id, (self.begun, self.taken))
         match outcome:
+            case RelayDown() if is_doubtful(outcome) and took_others:
+                return None
             case RelayDown(scope, stage, words) if is_doubtful(outcome):
                 return outcome if scope is not Scope.RELAY else self._note_doubt(recipient, stage, words)
             case Rejected(_, stage, Reply(), words, False):
@@ -155,15 +156,8 @@ class Evidence:
         self._unknowns = 0
 
 
-def _about_the_mail(stage: Stage, reply: Reply) -> Deferred:
-    if reply.code // 100 == 4:
-        return Deferred(stage, reply)
-    code = FailureCode.RECIPIENT_REJECTED if stage is Stage.RCPT else FailureCode.MESSAGE_REJECTED
-    return Deferred(stage, reply, policy=True, code=code)
-
-
-def _remember(known: dict[UUID, int], request_id: UUID, number: int) -> None:
+def _remember(known: dict[UUID, T], request_id: UUID, value: T) -> None:
     known.pop(request_id, None)  # so that it is the newest entry
-    known[request_id] = number
+    known[request_id] = value
     if len(known) > MAILS_KNOWN:
         del known[next(iter(known))]

@@ -9,7 +9,7 @@ import asyncio
 import random
 from collections.abc import Coroutine, Sequence
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 from uuid import UUID
 
 import structlog
@@ -49,6 +49,9 @@ class _Doubt(NamedTuple):
 
 class Slice:
     """Half a second of work, more while no other bell waits. It is the mailer's source, and hears how mails ended."""
+
+    waits_for_proof: ClassVar = True
+    """Whether a refusal for good ends its request if the relay takes another mail next."""
 
     def __init__(
         self, line: Line, list_ids: Sequence[UUID], *, clock: SliceClock | None = None, only: Sequence[UUID] = ()
@@ -199,14 +202,14 @@ class Slice:
         """What an outcome other than Sent means for its request, and for the slice."""
         line, evidence = self._line, self._line.evidence
         means = self._slow_down(claim, outcome) if isinstance(outcome, RelayDown) and outcome.is_too_fast else outcome
-        proof, may_wait = evidence.proof(claim.id, took_others=claim.took_others), evidence.is_taking
-        means = evidence.means(means, proof)
+        proof = evidence.proof(claim.id, took_others=claim.took_others)
+        may_wait = self.waits_for_proof and evidence.is_taking
         aborts = evidence.aborts.note(claim.id, means)
         verdict, proven = (
             settle(means, claim.tries, line.policy, random.uniform(-1, 1), aborts=aborts, proof=known)
             for known in (proof, Proof.AROUND)
         )
-        self._heed(evidence.note(claim.id, mail.recipient, means), means)
+        self._heed(evidence.note(claim.id, mail.recipient, means, proof), means)
         if may_wait and not self._has_ended and isinstance(proven, Failed) and not isinstance(verdict, Failed):
             self._doubts.append(_Doubt(evidence.begun, claim, outcome, verdict, proven))
         else:

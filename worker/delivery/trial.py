@@ -21,13 +21,20 @@ from worker.store.claims import Candidate
 TRIAL_SECONDS: Final = 5.0
 """How long mails are tried before the relay is left alone again."""
 TRIAL_MAILS: Final = 20
-"""The most mails that are tried."""
+"""The most mails that are tried soon after the trouble began."""
+FEW_MAILS: Final = 3
+"""The most mails that are tried later, so that the relay is not pressed."""
 ENOUGH: Final = 3
 """So many refusals by words that are known to be about us end a trial."""
 
 
 class Trial(Slice):
-    """Sends some requests one by one until one is taken. The breaker is open meanwhile."""
+    """Sends some requests one by one until one is taken. The breaker is open meanwhile.
+
+    Once one is taken, those that were refused before are tried again: the trouble may have ended in between.
+    """
+
+    waits_for_proof = False
 
     def __init__(self, line: Line, candidates: Sequence[Candidate], most: int = TRIAL_MAILS) -> None:
         chosen = different(candidates, most)
