@@ -153,7 +153,7 @@ def _lines(found: "Status") -> dict[str, str]:
         "overdue claims": f"{counts.overdue_claims:,}",
         "held by a template": "\n".join(f"{count:,}: {reason}" for reason, count in counts.held.items()) or "0",
         "workers": f"{counts.workers:,}",
-        "relay": _relay(breaker),
+        "relay": _relay(breaker, counts.put_off),
         "paused": ", ".join(paused) or "nothing",
         "events": "Redis is away"
         if events is None
@@ -165,13 +165,16 @@ def _lines(found: "Status") -> dict[str, str]:
     }
 
 
-def _relay(found: "Breaker") -> str:
+def _relay(found: "Breaker", put_off: int) -> str:
+    waiting = f"\n{put_off:,} wait for another try since it refused them" if put_off else ""
     if found.is_open:
         probe = f"\nnext probe at {found.probe_at:%H:%M:%S} UTC" if found.probe_at else ""
-        return f"DOWN{_since(found.since)}: {found.reason}{probe}"
+        return f"DOWN{_since(found.since)}: {found.reason}{probe}{waiting}"
     if found.refusals:
-        return f"up, but {found.refusals:,} refused{_since(found.refused_since)} and none taken: {found.refusal}"
-    return "up"
+        return (
+            f"up, but {found.refusals:,} refused{_since(found.refused_since)} and none taken: {found.refusal}{waiting}"
+        )
+    return f"up{waiting}"
 
 
 def _since(at: "datetime | None") -> str:

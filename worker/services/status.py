@@ -117,6 +117,7 @@ class Status:
                 "refusals": self.breaker.refusals,
                 "refusedSince": self.breaker.refused_since and timestamp(self.breaker.refused_since),
                 "reply": self.breaker.refusal,
+                "putOff": self.requests.put_off,
             },
             "paused": {"all": self.paused.everything, "items": list(self.paused.items)},
         }

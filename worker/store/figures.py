@@ -50,6 +50,12 @@ UNHEARD_SECONDS = 86_400.0
 """In-stock events that woke nobody are told for this many seconds."""
 
 
+_PUT_OFF = Sql(
+    """SELECT count(*) AS n FROM request
+    WHERE status = 'RECEIVED' AND not_before IS NOT NULL AND judged_from IS NOT NULL"""
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Unheard:
     """An in-stock event that woke nobody, and the options under which most people wait for its item."""
@@ -75,6 +81,8 @@ class RequestFigures:
     """items with an in-stock event that woke nobody, though people wait for them under other options"""
     unheard: Unheard | None = None
     """the newest of these events"""
+    put_off: int = 0
+    """requests that wait for another try because the relay refused them with words that may be about us"""
 
 
 def read(c: Connection, lease: float) -> RequestFigures:
@@ -89,6 +97,7 @@ def read(c: Connection, lease: float) -> RequestFigures:
         {row.reason: row.n for row in _HELD(c, code=TEMPLATE_ERROR)},
         _UNHEARD(c, recent=UNHEARD_SECONDS)[0].n,
         _unheard(c),
+        _PUT_OFF(c)[0].n,
     )
 
 

@@ -655,7 +655,7 @@ def test_the_status_has_the_names_that_scripts_rely_on(shop: Shop, bell: Recordi
         "heldReasons": {},
         "workers": 2,
         "breaker": {"state": "closed", "since": None, "reason": None, "nextProbe": None},
-        "relay": {"refusals": 0, "refusedSince": None, "reply": None},
+        "relay": {"refusals": 0, "refusedSince": None, "reply": None, "putOff": 0},
         "paused": {"all": False, "items": ["cup-1"]},
     }
 
@@ -872,3 +872,21 @@ def test_requests_of_an_item_are_found_however_its_options_are_written(shop: Sho
     request = shop.sign_up(ref(Color="Blue", Size="L"))
     which = Filter(lists=shop.database.read(lists_of, MUG.item, ref(color="BLUE").options))
     assert [row.id for row in shop.database.read(lambda c: list(find(c, which)))] == [request]
+
+
+def test_a_relay_that_takes_nothing_is_told_with_its_words(shop: Shop, bell: RecordingBell) -> None:
+    look = partial(read_status, shop.database, StandingStream(), bell, 60)
+    for _ in range(3):
+        shop.write(breaker.note_refusals, 1, "451 try again later")
+    assert look().troubles == [], "it has only just begun"
+    shop.change("UPDATE relay SET refused_since = stockbell_now(-61)")
+    assert look().troubles == ["the relay takes no mail, it refused 3, the last with: 451 try again later"]
+    found = look().as_json()["relay"]
+    assert (found["refusals"], found["reply"]) == (3, "451 try again later")
+    shop.write(breaker.note_sign_of_life)
+    assert look().troubles == []
+    shop.write(breaker.trip, "550 quota", "quota")
+    assert look().troubles == []
+    shop.change("UPDATE relay SET since = stockbell_now(-61)")
+    assert look().troubles == ["nothing is sent, the relay is down: 550 quota"]
+    assert look().as_json()["breaker"]["nextProbe"].endswith("Z")
