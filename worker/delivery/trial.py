@@ -88,7 +88,7 @@ class Trial(Slice):
 
 
 def different(candidates: Sequence[Candidate], most: int) -> list[Candidate]:
-    """Returns at most `most` of them, as different in item and recipient domain as they are, the oldest first."""
+    """Returns at most `most` of them, as different in item and recipient domain as they are."""
     domains, lists, keyed = Counter[str](), Counter[UUID](), []
     for place, candidate in enumerate(candidates):
         keyed.append((domains[candidate.domain] + lists[candidate.list_id], place))

@@ -20,6 +20,8 @@ SUSPECT_AT = 2
 
 LISTS_TRIED, REQUESTS_TRIED = 50, 20
 """From so many lists, and so many requests of each, those are chosen with which the relay is tried."""
+AMONG = 500
+"""They are picked at random among so many of the oldest and the newest of a list: the relay may refuse its head."""
 
 _NO_TRIES = Tries()
 _COLUMNS = """id, waiting_list_id, claim_no, email, item_url, locale, attempts, unknowns, policy_refusals, created_date,
@@ -78,10 +80,19 @@ _WITH_WORK = Sql(
     ORDER BY random() LIMIT :most""",
     id="uuid",
 )
+
+
+def _some(condition: str, direction: str) -> str:
+    return f"""SELECT id, email FROM (
+        SELECT r.id, r.email FROM request AS r JOIN waiting_list AS w ON w.id = r.waiting_list_id
+        WHERE w.id = :list_id AND {condition} AND {_NOT_SUSPECT}
+        ORDER BY r.created_date {direction} LIMIT :among) AS {direction.lower()}_"""
+
+
 _CANDIDATES = tuple(
     Sql(
-        f"""SELECT r.id, r.email FROM request AS r JOIN waiting_list AS w ON w.id = r.waiting_list_id
-        WHERE w.id = :list_id AND {condition} AND {_NOT_SUSPECT} ORDER BY r.created_date LIMIT :most""",
+        f"""SELECT id, email FROM ({_some(condition, "ASC")} UNION {_some(condition, "DESC")}) AS picked
+        ORDER BY random() LIMIT :most""",
         id="uuid",
     )
     for condition in (lists.ORDERED, lists.WOKEN)
@@ -180,12 +191,12 @@ class Candidate:
 
 
 def candidates(c: Connection) -> list[Candidate]:
-    """Returns some of the requests that could be claimed if the breaker were closed: the oldest of some lists."""
+    """Returns some of the requests that could be claimed if the breaker were closed, picked at random."""
     return [
         Candidate(request.id, row.id, request.email.rpartition("@")[2].lower())
         for row in _WITH_WORK(c, most=LISTS_TRIED)
         for arm in _CANDIDATES
-        for request in arm(c, list_id=row.id, most=REQUESTS_TRIED, suspect_at=SUSPECT_AT)
+        for request in arm(c, list_id=row.id, most=REQUESTS_TRIED, among=AMONG, suspect_at=SUSPECT_AT)
     ]
 
 

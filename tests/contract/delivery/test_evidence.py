@@ -195,6 +195,16 @@ def test_a_domain_that_refuses_everybody_does_not_stop_the_others(shop: Shop, se
     assert shop.breaker().state == "closed"
 
 
+@pytest.mark.parametrize("domain", ["example.com", "elsewhere.example"])
+def test_whoever_stands_behind_any_number_of_refused_is_told(shop: Shop, server: ScriptedRelay, domain: str) -> None:
+    """The trial does not take the head of the list only, where those stand again whose backoff is over."""
+    addressed(shop, "example.com", *(f"odd{number}" for number in range(120)))
+    addressed(shop, domain, *(f"living{number}" for number in range(30)))
+    server.decide = lambda stage, to: ODD if stage == "rcpt" and "odd" in str(to) else None
+    on(shop, server)(lambda line: go_on(line, shop, rounds=40))
+    assert {row.status for row in shop.rows() if row.email.startswith("living")} == {SENT}
+
+
 # About one mail, whatever the words
 
 
