@@ -138,6 +138,15 @@ def test_options_are_shown_in_order_but_for_what_means_nothing(renderer: Rendere
     assert "0ac3-77" not in mail.text + mail.html
 
 
+def test_long_words_do_not_widen_the_mail(renderer: Renderer) -> None:
+    """Without a place to break they would push the button out of a narrow window."""
+    html = renderer.render(context(item_name="n" * 300, options={"o" * 300: "v" * 300}, price=f"1 {'p' * 300}"), None)[
+        0
+    ].html
+    [cell] = re.findall(r"<td[^>]*word-break:break-word[^>]*>(.*?)</td>", html, re.DOTALL)
+    assert all(letter * 300 in cell for letter in "novp")
+
+
 def test_facts_stay_on_their_line(renderer: Renderer) -> None:
     given = context(item_name="Blue\r\nBcc: x\u2028mug\ud800", options={"a\nb": "c\nd"})
     mail, _ = renderer.render(given, None)
