@@ -29,7 +29,7 @@ _UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]
 # change how the text around them looks. Joiners stay: emoji and several scripts need them.
 _FORMAT: Final = re.compile("[\u202a-\u202e\u2066-\u206f\ufeff\ufff9-\ufffb]+")
 # These count as letters or signs, and show nothing.
-_FILLERS: Final = frozenset("\u115f\u1160\u2800\u3164\uffa0\ufe0e\ufe0f ")
+_FILLERS: Final = frozenset("\u034f\u115f\u1160\u2800\u3164\uffa0\ufe0e\ufe0f ")
 
 _STRONG: Final[Mapping[str, Direction]] = {"L": "ltr", "R": "rtl", "AL": "rtl"}
 _RTL_LANGUAGES: Final = frozenset({"ar", "ckb", "dv", "fa", "he", "iw", "ks", "ps", "sd", "syr", "ug", "ur", "yi"})
@@ -38,17 +38,18 @@ _GRAPHEME: Final = regex.compile(r"\X")
 # Shopify's name and value for the one variant of an item that has no options.
 _NO_OPTION: Final = ("title", "default title")
 # `variantId`, `price_variant_id`, `Product ID`: the last of several words. `id_product_attribute` is PrestaShop's,
-# `93` and `super_attribute[93]` are Magento's, and names with a leading `_` are hidden in Shopify.
+# `93` and `super_attribute[93]` are Magento's, and names with a leading `_` are hidden in Shopify. `ID` may
+# be a diameter.
 _MACHINE_NAME: Final = re.compile(
     r".+(?:[a-z0-9](?:I[dD]|G[Uu][Ii][Dd]|U[Uu][Ii][Dd])|[_\s-](?i:id|guid|uuid))s?"
     r"|(?i:variant|variation|product|item|option|sku|combination|catalogitem|subscriptionoption|pricevariant)(?i:ids?)"
-    r"|(?i:gu|uu)(?i:id)|(?i:id)_.+|_.*|(?:.*\[)?[0-9]+\]?"
+    r"|id|(?i:u|gu|uu)(?i:id)|(?i:sku)|(?i:id)_.+|_.*|(?:.*\[)?[0-9]+\]?"
 )
 # GUIDs, hexadecimal ids of 16 digits or more, numbers of 10 digits or more (Shopify, bar codes), Shopify's global ids
-# (also in base64), and what JavaScript makes of an object.
+# (also in base64), and what programs make of an object or of no value.
 _MACHINE_VALUE: Final = re.compile(
     r"\{?[0-9a-f]{8}(?:-?[0-9a-f]{4}){3}-?[0-9a-f]{12}\}?|(?=.*[0-9])[0-9a-f]{16,}|[0-9]{10,}"
-    r"|gid://.*|Z2lkOi8v.*|\[object .*",
+    r"|gid://.*|Z2lkOi8v.*|\[object .*|\(?null\)?|undefined|\\N",
     re.IGNORECASE,
 )
 _WOOCOMMERCE_NAME: Final = re.compile(r"(?:attribute_(?:pa_)?|pa_)(.+)", re.IGNORECASE)

@@ -38,7 +38,7 @@ def test_a_text_is_one_line_as_people_read_it(text: str, read: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", [None, "", "   ", "&nbsp;", "\u00a0\u3000", "\u200b\u00ad", "\x00", "\u3164", "\u202e", "&#8203;"]
+    "text", [None, "", "   ", "&nbsp;", "\u00a0\u3000", "\u200b\u00ad", "\x00", "\u3164", "\u202e", "&#8203;", "\u034f"]
 )
 def test_a_text_in_which_nothing_can_be_seen_is_none(text: str | None) -> None:
     assert line(text) is None
@@ -59,6 +59,7 @@ def test_no_text_keeps_what_breaks_lines_or_turns_text_round(text: str) -> None:
         ("variantId", "blue"), ("variant_id", "7"), ("VARIANT_ID", "7"), ("variantid", "7"), ("Product ID", "7"),
         ("subscriptionOptionId", "x"), ("priceVariantId", "x"), ("product-id", "7"), ("optionIds", "7"),
         ("id_product_attribute", "7"), ("93", "52"), ("super_attribute[93]", "52"), ("_sku", "MUG"), ("guid", "x"),
+        ("id", "7"), ("uid", "x"), ("SKU", "MUG-1"), ("Colour", "NULL"), ("Colour", "undefined"), ("Colour", "\\N"),
         ("attribute_pa_variant_id", "7"), ("attribute_pa_93", "7"),
         ("Colour", GUID), ("Colour", f"{{{GUID.upper()}}}"), ("Colour", GUID.replace("-", "")),
         ("Variant", "gid://shopify/ProductVariant/1"), ("Variant", "Z2lkOi8vc2hvcGlmeS9Qcm9kdWN0VmFyaWFudC8x"),
