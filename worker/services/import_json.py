@@ -73,8 +73,9 @@ def _named(raw: Mapping[str, object], ours_of: Naming, left_out: dict[str, None]
 
 
 def _add(found: dict[str, object], name: str, value: object) -> None:
-    if found.setdefault(name, value) != value:
+    if name in found and found[name] != value:
         raise BadLine(f"names {name} twice, with different values")
+    found[name] = value
 
 
 def _option_text(value: object) -> str:

@@ -9,23 +9,30 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from itertools import chain
+from math import isfinite
 from typing import Any, Final
 from unicodedata import category
 
 from worker.domain.catalog import MAX_OPTIONS_BYTES, CatalogReference, catalog_reference, given_reference, item_of
 from worker.domain.errors import BadEvent
-from worker.domain.event_fields import object_of
+from worker.domain.event_fields import object_of, unreadable
 from worker.services.import_columns import OPTION, VARIANT
 from worker.services.import_text import BadLine
 
 NULLS: Final = frozenset(
-    {"", "NULL", "null", "Null", "\\N", "(null)", "(NULL)", "None", "nan", "NaN", "NaT", "<NA>", "undefined"}
+    {
+        *("", "NULL", "null", "Null", "\\N", "(null)", "(NULL)", "undefined"),
+        *("None", "nan", "NaN", "NaT", "<NA>", "N/A", "n/a"),
+    }
 )
 """How programs write that there is no value: MySQL, phpMyAdmin, .NET, Python, JavaScript."""
 _NO_OPTION: Final = frozenset({"", "NULL", "null", "\\N"})
 
-_SPREADSHEET_ERROR: Final = re.compile(r"#(?:N/A|NV|[A-ZÀ-Ü]+(?:/0)?[!?])|#{3,}")
-_SUSPECT: Final = re.compile(r"[=#'].*|[+-]?\d[\d.,]*(?:[eE][+-]?\d+)?", re.DOTALL)
+# `#REF!`, `#¡VALOR!`, `#N/A`, `#I/T` and what else Excel writes by its language; `Err:502` is LibreOffice's.
+_SPREADSHEET_ERROR: Final = re.compile(
+    r"#(?:NV|YOK|GETTING_DATA|[^\W\d_]/[^\W\d_]!?|[¡¿]?[^\W\d_]+(?:/0)?[!?])|#{3,}|Err:[0-9]{3}"
+)
+_SUSPECT: Final = re.compile(r"(?:[=#']|Err:).*|[+-]?\d[\d.,]*(?:[eE][+-]?\d+)?", re.DOTALL)
 """A cheap first check: what is ASCII and does not match has none of the damages below."""
 _SCIENTIFIC: Final = re.compile(r"[+-]?\d+(?:[.,]\d+[eE][+-]?|[eE][+-])\d+")
 _GROUPED: Final = re.compile(r"\d{1,3}(?:,\d{3})+")
@@ -48,7 +55,7 @@ def reference_of(fields: Mapping[str, Any]) -> CatalogReference:
     item_id, app_id, options = fields.get("catalogItemId"), fields.get("appId"), fields.get("options")
     single: _Single = fields.get(OPTION, ())
     if not isinstance(app_id, str | None):
-        raise BadLine("appId must be text")
+        raise unreadable("appId", "text", app_id)
     if not isinstance(item_id, str) or not isinstance(options, str | None):
         return _reference(item_id, app_id, options, single)
     # Long options are not cached: ten thousand texts of 60 KB would fill the memory.
@@ -61,11 +68,11 @@ def _id_text(item_id: object) -> str:
     match item_id:
         case None:
             return ""
-        case float():
+        case float() if isfinite(item_id):
             raise BadLine("catalogItemId has a fraction or an exponent; it must be text or a whole number")
         case int() if not isinstance(item_id, bool):
             return str(item_id)
-    raise BadLine("catalogItemId must be text")
+    raise unreadable("catalogItemId", "text or a whole number", item_id)
 
 
 def _reference(given_id: object, app_id: str | None, options: object, single: _Single) -> CatalogReference:
@@ -77,7 +84,7 @@ def _reference(given_id: object, app_id: str | None, options: object, single: _S
     _check_id("catalogItemId", item_id)
     if app_id:
         _check_id("appId", app_id)
-    raw = None if options in (None, "") and not single else _merged(_parsed(options), single)
+    raw = _merged(_parsed(options), single)
     reference = catalog_reference(item_of(item_id, app_id or None), raw)
     for name, value in reference.spelled:
         _check_damage("options", name)
@@ -93,11 +100,13 @@ _known_reference: Final = lru_cache(maxsize=10_000)(_reference)
 # --- options ---
 
 
-def _parsed(raw: object) -> Mapping[str, object]:
-    """Returns options that are an object or its text. Raises BadLine and BadEvent."""
+def _parsed(raw: object) -> Mapping[str, object] | None:
+    """Returns options that are an object or its text, or None if there are none. Raises BadLine and BadEvent."""
+    if raw is None or (isinstance(raw, str) and raw in NULLS):
+        return None
     if not isinstance(raw, str):
         return object_of("options", raw or None) or {}
-    if raw in NULLS or _EMPTY_LIST.fullmatch(raw):  # PHP writes an empty object as []
+    if _EMPTY_LIST.fullmatch(raw):  # PHP writes an empty object as []
         return {}
     readings = [raw]
     if "\\" in raw:  # MySQL has escaped what JSON had escaped already. A value with a backslash is no name of a size.
@@ -116,15 +125,15 @@ def _first_readable(readings: Sequence[str]) -> Mapping[str, object]:
     raise problems[-1]
 
 
-def _merged(options: Mapping[str, object], single: _Single) -> Mapping[str, object]:
-    """Adds options that have a column of their own."""
-    merged = dict(options)
+def _merged(options: Mapping[str, object] | None, single: _Single) -> Mapping[str, object] | None:
+    """Adds options that have a column of their own. Without any of both there are none."""
+    merged = dict(options or {})
     for name, value in single:
         if value in _NO_OPTION or (name == VARIANT and value == "0"):  # what shops write for a product without variants
             continue
         if merged.setdefault(name, value) != value:
             raise BadLine("options name one option twice with different values")
-    return merged
+    return merged if merged or options is not None else None
 
 
 # --- damage ---

@@ -100,6 +100,9 @@ class _Reader:
         self._plain = _dialect(delimiter)
         self._escaped = _dialect(delimiter, escape="\\")
         edge = f'"{re.escape(delimiter)}'
+        # The quote may be the second of an empty cell, but not the second of two that stand for one.
+        begins = rf'(?<=^")|(?<=[{re.escape(delimiter)} \t]")'
+        self._quote_end = re.compile(rf'(?:(?<!")|{begins})"[ \t]+(?=[{re.escape(delimiter)}\r\n]|$)')
         self._null = re.compile(rf"(?<![^{edge}])\\N(?=[{edge}\r\n]|$)")
 
     def put_back(self, *lines: Line) -> None:
@@ -143,6 +146,8 @@ class _Reader:
         if "\\" in text and (found is None or not self._fits(found, text)):
             # MySQL and phpMyAdmin put a backslash before quotes, separators and line breaks.
             found = self._parsed(text, line[0], self._escaped) or found
+        if found is None and (closed := self._quote_end.sub('"', text)) != text:  # as in `"a" ; "b"`
+            found = self._parsed(closed, line[0], self._plain)
         if found is None:
             raise BadLine(_OPEN_QUOTE)
         cells = [cell.strip(BLANKS) for cell in found]

@@ -166,6 +166,16 @@ def test_a_quote_that_is_never_closed_is_looked_for_no_further_than_a_line_may_b
     assert [entry.line for entry in entries if isinstance(entry, Rejected)] == [2, rows.count("\n") + 3]
 
 
+def test_blanks_around_quotes_say_nothing() -> None:
+    text = f' "email" ; "sku"; "url" ; "options" \n "{JANE}" ; "mug-1" ; "" ; "{{""Size"":""L""}}" \n'
+    assert options(only(text)) == {"Size": "L"}
+    assert only(f'email;sku\n"{JANE}" ;"a"" ;b"\n').reference.item.catalog_item_id == 'a" ;b'
+    assert refusals(f'email;sku;url\n"{JANE}" x;mug-1;\n"" ;"mug-1" ;\n') == {
+        2: "has a quote that is not closed, or not doubled",
+        3: "email is missing",
+    }
+
+
 def test_blank_rows_and_columns_without_a_name_say_nothing() -> None:
     text = f",email,sku,,\r\n0,{JANE},mug-1,,\r\n,,,,\r\n;;\r\n\r\n  \r\n"
     assert read(text)[0] == NewRequest(JANE, MUG)
@@ -203,10 +213,11 @@ def test_backslashes_of_databases_are_understood(line: str, separator: str) -> N
     assert (options(request), request.locale) == ({"Größe": "L"}, None)
 
 
-@pytest.mark.parametrize("null", ["NULL", "null", "\\N", "None", "nan", "undefined"])
+@pytest.mark.parametrize("null", ["NULL", "null", "\\N", "None", "nan", "undefined", "N/A"])
 def test_null_is_empty_but_where_it_would_choose_the_default_or_is_required(null: str) -> None:
     header = "email,sku,appId,options,url,locale,date,option.Size"
     assert only(f"{header}\n{JANE},mug-1,,{null},{null},{null},{null},\n") == NewRequest(JANE, MUG)
+    assert only(f"email,sku,options\n{JANE},mug-1,{null}\n").reference.given is None, "nobody gave options"
     said = refusals(f"{header}\n{JANE},mug-1,{null},,,,,\n{JANE},{null},,,,,,\n{null},mug-1,,,,,,\n")
     assert said == {
         2: "appId is NULL; it must be the id of the catalog's app, or empty for Wix Stores",
@@ -291,7 +302,8 @@ def test_an_option_may_have_a_column(header: str, named: str) -> None:
 
 
 def test_shops_write_variant_0_for_a_product_without_variants() -> None:
-    assert only(f"email,product_id,variation_id\n{JANE},mug-1,0\n").reference == MUG
+    reference = only(f"email,product_id,variation_id\n{JANE},mug-1,0\n").reference
+    assert (reference, reference.given) == (MUG, None), "nobody gave options"
 
 
 def test_options_and_columns_of_options_are_put_together() -> None:
@@ -361,6 +373,12 @@ def test_a_map_that_means_nothing_is_refused(names: Mapping[str, str], said: str
         ("#NAME?", "is an error of a spreadsheet"),
         ("#DIV/0!", "is an error of a spreadsheet"),
         ("######", "is an error of a spreadsheet"),
+        ("#¡REF!", "is an error of a spreadsheet"),
+        ("#¿NOMBRE?", "is an error of a spreadsheet"),
+        ("#ДЕЛ/0!", "is an error of a spreadsheet"),
+        ("#Н/Д", "is an error of a spreadsheet"),
+        ("#N/D!", "is an error of a spreadsheet"),
+        ("Err:502", "is an error of a spreadsheet"),
         ("=A1&B1", "is a formula"),
         ("mug\u00a01", "has an invisible character"),
         ("\u200bmug", "has an invisible character"),
