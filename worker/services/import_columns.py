@@ -101,17 +101,20 @@ _OURS: Final[Mapping[str, str]] = {
 }
 
 
-def naming(said: Mapping[str, str]) -> Naming:
+def naming(said: Mapping[str, str], unmet: set[str]) -> Naming:
     """Returns the naming of one file. `said` maps their names to ours, and is stronger than what is known.
 
-    Raises BadFile if it names something that we do not have.
+    Names of `said` that the file turns out to have are taken out of `unmet`. Raises BadFile if `said` names something
+    that we do not have.
     """
     mapped = {_folded(theirs) or theirs: _target(ours) for theirs, ours in said.items()}
+    spelled = {_folded(theirs) or theirs: theirs for theirs in said}
 
     @lru_cache(maxsize=1000)
     def ours_of(theirs: str) -> str | None:
         folded = _folded(theirs)
         if folded in mapped:
+            unmet.discard(spelled[folded])
             return mapped[folded]
         if folded in _OURS:
             return _OURS[folded]

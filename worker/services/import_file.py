@@ -69,6 +69,8 @@ class ImportFile:
     entries: Iterator[Entry]
     _text: Text
     _left_out: dict[str, None] = field(default_factory=dict)
+    _unmet: set[str] = field(default_factory=set)
+    """of JSON: names that the user said, and no object has had yet"""
 
     @property
     def charset(self) -> str:
@@ -84,6 +86,8 @@ class ImportFile:
                 f"read as Windows-1252, since they are not UTF-8: {decoder.foreign} lines, the first is line "
                 f"{decoder.first_foreign}; --charset says what the file is if that is wrong"
             )
+        if self._unmet:
+            yield f"--map names what no object has: {', '.join(sorted(self._unmet))}"
         names = [*self._left_out, *(theirs for theirs, ours in self.columns if theirs and ours == LEFT_OUT)]
         if names:
             yield f"left out: {', '.join(map(_printable, names))}"
@@ -117,11 +121,14 @@ def open_import(
     Raises BadFile if the file is not text, or the header of a CSV file is missing or wrong.
     """
     said = names or {}
-    ours_of = naming(said)
+    unmet = set(said)
+    ours_of = naming(said, unmet)
     text = read_text(file, charset)
     if is_json(text, name):
         left_out: dict[str, None] = {}
-        return ImportFile("JSON", (), _entries(read_objects(text, ours_of, left_out), zone, clock), text, left_out)
+        return ImportFile(
+            "JSON", (), _entries(read_objects(text, ours_of, left_out), zone, clock), text, left_out, unmet
+        )
     table = read_table(text, ours_of, is_headless=bool(said) and all(theirs.isdecimal() for theirs in said))
     check_said(said, table.header)
     form = f"CSV, separated by {'tabs' if table.delimiter == _TAB else table.delimiter}"

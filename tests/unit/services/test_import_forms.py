@@ -353,6 +353,13 @@ def test_a_map_that_means_nothing_is_refused(names: Mapping[str, str], said: str
         opened(f"email,sku\n{JANE},mug-1\n", names=names)
 
 
+def test_a_map_that_no_json_object_needs_is_said_at_the_end() -> None:
+    text = f'{{"email":"{JANE}","sku":"mug-1","Fit":"L"}}'
+    found = opened(text, names={"fitt": "option.Fit", "Sku": "catalogItemId"})
+    assert list(found.entries) == [NewRequest(JANE, MUG)]
+    assert list(found.remarks()) == ["--map names what no object has: fitt", "left out: Fit"]
+
+
 # Damage
 
 
