@@ -68,7 +68,7 @@ def _named(raw: Mapping[str, object], ours_of: Naming, left_out: dict[str, None]
     if single:
         found[OPTION] = tuple(single)
     if unknown:
-        _leave_out(unknown, found, left_out)
+        _leave_out({name: raw[name] for name in unknown}, found, left_out)
     return found
 
 
@@ -89,7 +89,10 @@ def _option_text(value: object) -> str:
     raise BadLine("has an option that is not text, a number or a boolean")
 
 
-def _leave_out(unknown: list[str], found: Mapping[str, object], left_out: dict[str, None]) -> None:
+def _leave_out(unknown: Mapping[str, object], found: Mapping[str, object], left_out: dict[str, None]) -> None:
+    arrays = [name for name, value in unknown.items() if isinstance(value, list)]
+    if arrays and not found:  # an answer of an API, or a table of phpMyAdmin
+        raise BadLine(f"has an array in a field{shown(arrays[0])}: save that array alone, and import it")
     for name in unknown:
         if not found.keys() >= set(REQUIRED):
             raise BadLine(f"has an unknown field{shown(name)}; --map tells what it is")

@@ -197,6 +197,7 @@ def test_a_file_of_no_json_lines_is_an_empty_one() -> None:
         ('{"email": "jane.secret@example.com", "catalogItemId": 1.5}', "catalogItemId has a fraction or an exponent"),
         ('{"email": "jane.secret@example.com", "catalogItemId": 1.2e13}', "catalogItemId has a fraction"),
         ('{"email": "jane.secret@example.com", "catalogItemId": "1", "appId": 1}', "appId must be text"),
+        ('{"requests": [{"email": "jane.secret@example.com"}]}', "has an array in a field (requests): save that array"),
         ('{"email": "jane.secret@example.com", "thing": ""}', "has an unknown field (thing)"),
         (
             '{"email": "a@example.com", "sku": "1", "fit": "", "colour": "red"}',
