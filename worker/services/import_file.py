@@ -83,8 +83,8 @@ class ImportFile:
         decoder = self._text.decoder
         if decoder.foreign:
             yield (
-                f"read as Windows-1252, since they are not UTF-8: {decoder.foreign} lines, the first is line "
-                f"{decoder.first_foreign}; --charset says what the file is if that is wrong"
+                f"not UTF-8, so read as Windows-1252: {decoder.foreign} line{'s' if decoder.foreign > 1 else ''}, the "
+                f"first is {decoder.first_foreign}; --charset says what the file is if that is wrong"
             )
         if self._unmet:
             yield f"--map names what no object has: {', '.join(sorted(self._unmet))}"

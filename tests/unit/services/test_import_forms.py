@@ -90,7 +90,7 @@ def test_lines_that_are_not_utf_8_are_windows_1252_and_said_so() -> None:
     assert isinstance(request, NewRequest)
     assert options(request) == {"Größe": "38", "Farbe": "Grün"}
     [remark] = found.remarks()
-    assert "Windows-1252, since they are not UTF-8: 2 lines, the first is line 1" in remark
+    assert remark.startswith("not UTF-8, so read as Windows-1252: 2 lines, the first is 1; --charset says")
     assert found.charset == "Windows-1252"
 
 
