@@ -30,7 +30,7 @@ _NO_OPTION: Final = frozenset({"", "NULL", "null", "\\N"})
 
 # `#REF!`, `#¡VALOR!`, `#N/A`, `#I/T` and what else Excel writes by its language; `Err:502` is LibreOffice's.
 _SPREADSHEET_ERROR: Final = re.compile(
-    r"#(?:NV|YOK|GETTING_DATA|[^\W\d_]/[^\W\d_]!?|[¡¿]?[^\W\d_]+(?:/0)?[!?])|#{3,}|Err:[0-9]{3}"
+    r"#(?:NV|YOK|GETTING_DATA|[^\W\d_a-z]/[^\W\d_a-z]!?|[¡¿]?[^\W\d_a-z]+(?:/0)?[!?])|#{3,}|Err:[0-9]{3}"
 )
 _SUSPECT: Final = re.compile(r"(?:[=#']|Err:).*|[+-]?\d[\d.,]*(?:[eE][+-]?\d+)?", re.DOTALL)
 """A cheap first check: what is ASCII and does not match has none of the damages below."""
