@@ -28,16 +28,18 @@ async def trip(line: Line, trouble: RelayDown, mails: int) -> bool:
 
     If only one mail of a slice met the trouble, the relay is asked again first: one recipient must not stop all others.
     If the relay serves another process it is not down, it only accepts no more connections, so this process waits for a
-    second. If only replies to mails are missing, the mailer uses another relay, if there is one. A process that stops
-    has broken off its mails itself, so it opens nothing.
+    second. If a relay refuses mails, or only replies to mails are missing, the mailer uses another relay, if there is
+    one. A process that stops has broken off its mails itself, so it opens nothing.
     """
     if line.stopping.is_set():
         return False
     is_about_verdicts = trouble.scope is Scope.RELAY and trouble.stage is Stage.DOT and trouble.reply is None
     if is_about_verdicts and line.mailer.has_another:
         return False
-    if trouble.scope is Scope.REFUSALS and line.mailer.has_another:
-        line.mailer.turn_from(trouble)
+    if trouble.scope is not Scope.RELAY and trouble.stage in ABOUT_A_MAIL and line.mailer.has_another:
+        if trouble.scope is Scope.REFUSALS:  # else the mailer has turned from it already
+            line.mailer.turn_from(trouble, line.evidence.streak_seconds)
+        line.evidence.begin_anew()
         return False
     if mails == 1 and trouble.stage not in CONNECTING and trouble.scope is Scope.RELAY:
         asked_again = await ask(line, mail_from=True)

@@ -89,7 +89,7 @@ async def _tried(line: Line) -> RelayDown | None:
         most = TRIAL_MAILS if found.open_seconds < SOON_SECONDS else FEW_MAILS
     if candidates := await line.write(claims.candidates):
         await line.ensure_registered()
-        trial = Trial(line, candidates, most)
+        trial = Trial(line, candidates, most * len(line.mailer.relays))
         await _run(line, trial)
         if trial.has_taken:
             return None

@@ -135,6 +135,10 @@ class Evidence:
                 return self._note_unknown(words)
         return None
 
+    def begin_anew(self) -> None:
+        """Another relay is used from now on: what the last one refused says nothing about it."""
+        self._forget()
+
     def _note_doubt(self, recipient: str, stage: Stage, words: str) -> RelayDown | None:
         if not self._doubts:
             self._since = self.clock()

@@ -319,7 +319,7 @@ class Slice:
         self._has_left = True
         if trouble := self._trouble:
             self.has_opened = await trip(self._line, trouble, self._clock.mails)
-            if self.has_opened or not (trouble.is_too_fast or trouble.scope is Scope.REFUSALS):
+            if self.has_opened or (trouble.scope is Scope.RELAY and not trouble.is_too_fast):
                 return
             self._trouble = None
         await self._ring_unsent()

@@ -75,7 +75,8 @@ class Trial(Slice):
             case RelayDown():
                 self.refusal = means
                 self._about_us += means.scope is Scope.CONFIGURATION
-                if not means.is_refusal or means.scope is Scope.QUOTA or self._about_us == ENOUGH:
+                is_quota = means.scope is Scope.QUOTA and len(self._line.mailer.relays) == 1
+                if not means.is_refusal or is_quota or self._about_us == ENOUGH:
                     self.end()
 
     async def _hand_on(self) -> None:

@@ -43,6 +43,7 @@ class Failover:
         """The relay in use: it changes when another relay becomes the first choice and accepts a connection."""
         self._relays = [_RelayState() for _ in range(relays)]
         self._clock = clock
+        self._failed_at = float("-inf")
 
     @property
     def are_all_down(self) -> bool:
@@ -60,6 +61,7 @@ class Failover:
     def failed(self, place: int, trouble: RelayDown) -> bool:
         """Marks a relay as down. Returns True if the reason differs from the last one."""
         relay, now = self._relays[place], self._clock()
+        self._failed_at = now
         if relay.since is None:
             relay.since = now
         shortest, longest = PAUSES
@@ -69,6 +71,10 @@ class Failover:
         relay.failures += 1
         self._sort()
         return is_news
+
+    def has_failed_within(self, seconds: float) -> bool:
+        """Whether `failed` was called for any relay within so many seconds."""
+        return self._clock() - self._failed_at <= seconds
 
     def answered(self, place: int, failures: int) -> bool:
         """Marks a relay as up after a successful connection. Returns True if it becomes the relay in use.

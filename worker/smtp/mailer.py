@@ -75,9 +75,13 @@ class Mailer:
         """Whether there are several relays and at least one was not found down."""
         return len(self.relays) > 1 and not self._choice.are_all_down
 
-    def turn_from(self, trouble: RelayDown) -> None:
-        """The relay in use takes no mail. New connections go to another one, until it is time to ask this one again."""
-        self._choice.failed(self._choice.order[0], trouble)
+    def turn_from(self, trouble: RelayDown, seconds: float) -> None:
+        """The relay in use has taken no mail for `seconds`. New connections go to another one.
+
+        If a relay was given up meanwhile, they do so already.
+        """
+        if not self._choice.has_failed_within(seconds):
+            self._choice.failed(self._choice.order[0], trouble)
 
     def start(self, source: Source, report: Report) -> Run:
         """Begins to send what `source` has. `report` hears of every mail taken from it exactly once."""

@@ -20,6 +20,10 @@ QUOTA_MOST_AHEAD = 1000.0
 LATELY_SECONDS = 5.0
 """The relay counts as up for this many seconds after it took a mail, even if one process reports it as down."""
 
+OUTAGE_SECONDS = 10.0
+"""If the breaker was open for a shorter time, the relay may refuse only some: greylisting, or dead addresses in a row.
+Whoever has spent a try waits for the end of the backoff, or all tries would be spent within seconds."""
+
 _READ = Sql(
     """SELECT state, since, reason, scope, probe_at, refusals, refused_since, refusal, stockbell_now(0) AS now
     FROM relay WHERE id = 1""",
@@ -45,7 +49,8 @@ _HAS_WORKED = Sql("SELECT 1 FROM relay WHERE id = 1 AND worked_at > since")
 # Those whom the relay refused while it refused everybody need not wait for the end of their backoff.
 _PUT_IN_LINE = Sql(
     """UPDATE request SET not_before = NULL WHERE status = 'RECEIVED' AND not_before IS NOT NULL
-        AND judged_from >= (SELECT since FROM relay WHERE id = 1 AND state = 'open')"""
+        AND judged_from >= (SELECT since FROM relay WHERE id = 1 AND state = 'open'
+            AND (request.attempts = 0 OR NOT since BETWEEN stockbell_now(-:outage) AND stockbell_now(0)))"""
 )
 _CLOSE = Sql(
     """UPDATE relay SET state = 'closed', since = stockbell_now(0), reason = NULL, scope = NULL, probe_at = NULL
@@ -145,8 +150,11 @@ def has_worked_since(c: Connection) -> bool:
 
 
 def close(c: Connection) -> bool:
-    """Closes the breaker, and puts those in line again whose refusals opened it. Returns False if it was closed."""
-    _PUT_IN_LINE(c)
+    """Closes the breaker. After an outage it puts those in line again whose refusals opened it.
+
+    Returns False if it was closed.
+    """
+    _PUT_IN_LINE(c, outage=OUTAGE_SECONDS)
     return _CLOSE.count(c) > 0
 
 

@@ -167,7 +167,7 @@ def test_sending_goes_on_by_itself_as_soon_as_one_mail_is_taken(shop: Shop, serv
     serve(shop, server)
     assert shop.breaker().state == "open"
     server.decide = None
-    shop.change("UPDATE relay SET probe_at = stockbell_now(-1)")
+    shop.change("UPDATE relay SET probe_at = stockbell_now(-1), since = stockbell_now(-60)")
 
     async def resume(line: Line) -> None:
         assert await probe(line)
@@ -203,6 +203,66 @@ def test_whoever_stands_behind_any_number_of_refused_is_told(shop: Shop, server:
     server.decide = lambda stage, to: ODD if stage == "rcpt" and "odd" in str(to) else None
     on(shop, server)(lambda line: go_on(line, shop, rounds=40))
     assert {row.status for row in shop.rows() if row.email.startswith("living")} == {SENT}
+
+
+@pytest.mark.parametrize(("open_for", "expected"), [(1, "backoff"), (60, "queued")])
+def test_only_after_an_outage_the_refused_need_not_wait_for_their_backoff(
+    shop: Shop, server: ScriptedRelay, open_for: int, expected: str
+) -> None:
+    """A relay that greylists takes one mail, then refuses the next. Nobody's tries may be spent meanwhile."""
+    waiting = shop.waiting(DOUBTS_IN_A_ROW)
+    server.decide = lambda at, _to: "451 4.7.1 Greylisted" if at == "rcpt" else None
+    serve(shop, server)
+    assert shop.breaker().state == "open"
+    shop.change(f"UPDATE relay SET since = stockbell_now(-{open_for})")
+    shop.database.write(breaker.close)
+    assert {shop.waiting_for(request_id) for request_id in waiting} == {expected}
+
+
+# Another relay
+
+
+@pytest.mark.parametrize(
+    ("reply", "stage"),
+    [
+        *((reply, case["stage"]) for reply, case in FIELD.items() if case["about"] in ("us", "relay")),
+        (ODD, "rcpt"),
+        ("450 not today", "dot"),
+    ],
+)
+def test_a_second_relay_takes_what_the_first_refuses(shop: Shop, server: ScriptedRelay, reply: str, stage: str) -> None:
+    """The breaker stays closed. Whenever the first is asked again, it costs a mail some seconds."""
+    server.decide = lambda at, _to: reply if at == stage else None
+    shop.waiting(40)
+
+    async def run(line: Line) -> None:
+        with capture_logs() as logs:
+            await serve_until_done(line, shop)
+            await go_on(line, shop, rounds=3)
+        assert not [entry for entry in logs if entry["event"] == "breaker.opened"]
+
+    with ScriptedRelay(pipelining=True) as second:
+        on(shop, server, others=[second])(run)
+        assert len(second.accepted) == 40
+    assert counts(shop) == {SENT: 40}
+
+
+def test_one_relay_that_takes_mail_again_is_enough(shop: Shop, server: ScriptedRelay) -> None:
+    quota = "454 Throttling failure: Daily message quota exceeded."
+    server.decide = lambda at, _to: quota if at == "dot" else None
+    shop.waiting(12)
+    with ScriptedRelay(pipelining=True) as second:
+        second.decide = server.decide
+
+        async def run(line: Line) -> None:
+            await go_on(line, shop, rounds=4)
+            assert shop.breaker().state == "open"
+            assert shop.breaker().scope == "quota"
+            second.decide = None
+            await go_on(line, shop, rounds=4)
+
+        on(shop, server, others=[second])(run)
+    assert counts(shop) == {SENT: 12}
 
 
 # About one mail, whatever the words
