@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from worker.domain.catalog import WIX_STORES, Item, Options, canonical_options, options_from_text
+from worker.domain.catalog import WIX_STORES, Item, Options, compared_options, options_from_text, options_text
 from worker.domain.difference import difference, options_words
 from worker.domain.events import Event, decode
 from worker.domain.stock import Level, Levels
@@ -233,7 +233,7 @@ def _why_not(requests: Mapping[str, int], why_not_woken: str) -> str:
 
 def _why_not_woken(wanted: Options, event: Event, levels: Mapping[Options, Level], stale: str) -> str:
     about = event.reference.options
-    compared = canonical_options(dict(wanted))
+    compared = compared_options(options_text(wanted))
     deciding = [options for options, level in levels.items() if _decides(options, level, compared)]
     if about not in deciding:
         return difference(wanted, event.reference.spelled) or "the event is about other options"

@@ -96,6 +96,12 @@ def test_it_says_when_a_variant_has_events_of_its_own(shop: Shop) -> None:
     }
 
 
+def test_it_speaks_of_options_that_an_older_program_told_apart(shop: Shop) -> None:
+    shop.sign_up(ref(size="L"))
+    shop.change("""UPDATE waiting_list SET options = '{"Size":"L","size":"M"}', options_key = options""")
+    assert why(foretold(shop, options={"Size": "L"})) != {}
+
+
 def test_it_says_that_an_event_sells_out_or_that_people_are_paused(shop: Shop) -> None:
     shop.waiting(2)
     found = foretold(shop, quantity=0)
