@@ -362,12 +362,18 @@ def test_a_variant_that_went_out_with_its_item_comes_back_with_it(older: OlderSh
     older.level(item, LARGE, in_stock=False, minute=1, quantity=3, last_in_stock_at=LONG_AGO)
     older.level(item, '{"Size":"M"}', in_stock=False, minute=1, quantity=0, last_in_stock_at=LONG_AGO)
     older.level(item, '{"Size":"S"}', in_stock=False, minute=9, quantity=3, last_in_stock_at=LONG_AGO)
+    for size, minute in (
+        ("X", 1),
+        ("Y", 3),
+    ):  # their events only said whether they are in stock, the last at this minute
+        seen = LONG_AGO + timedelta(minutes=2)
+        older.level(item, f'{{"Size":"{size}"}}', in_stock=False, minute=minute, last_in_stock_at=seen)
     shop = older.migrate()
-    lists_now = {size: shop.list_id(ref(size=size)) for size in "SML"}
-    for size in "SML":
+    lists_now = {size: shop.list_id(ref(size=size)) for size in "SMLXY"}
+    for size in "SMLXY":
         shop.sign_up(ref(size=size))
     shop.tell(MUG, at=LONG_AGO + timedelta(minutes=10))
-    assert shop.with_work() == {lists_now["L"]}
+    assert shop.with_work() == {lists_now["L"], lists_now["X"]}
 
 
 NFD, NFC = "mu\u0308tze", "m\u00fctze"

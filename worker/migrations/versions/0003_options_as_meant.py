@@ -80,9 +80,11 @@ def upgrade() -> None:
     op.create_index("waiting_list_key", "waiting_list", ["item_id", "options_key"], unique=True)
 
 
-# A variant that had pieces and was put out by its item is back when the item is.
-_FOLLOW = """UPDATE stock SET follows_item = true WHERE NOT in_stock AND options <> '{}' AND quantity > 0
-    AND last_in_stock_at IS NOT NULL AND EXISTS (
+# A variant that had pieces and was put out by its item is back when the item is. Where no event counted pieces, the one
+# about the variant said "in stock" if it happened before such an event was last applied.
+_FOLLOW = """UPDATE stock SET follows_item = true WHERE NOT in_stock AND options <> '{}'
+    AND last_in_stock_at IS NOT NULL AND (quantity > 0 OR quantity IS NULL AND occurred_at <= last_in_stock_at)
+    AND EXISTS (
         SELECT 1 FROM item WHERE item.id = stock.item_id AND item.out_at > stock.occurred_at)"""
 # Of one person's unresolved requests that become one, that which is being sent stays, or else the oldest.
 _SAME = """WITH same AS (
