@@ -123,21 +123,29 @@ def canonical_options(raw: object) -> Options:
 def read_options(raw: object) -> tuple[Options, Options]:
     """Returns options in the form in which they are compared, and as they were written, both sorted.
 
-    Wix's nested `options` are flattened. Values are text; outer, doubled and invisible blanks are dropped. What is
-    compared is in Unicode's form NFC and without case, and `38.0` is `38`. Drops empty values, the all-zero variantId,
-    customTextFields and subscriptionOptionId, because they say nothing about stock.
-    Raises BadReference for anything but None, an empty list (as PHP writes it) or a mapping of names to text, numbers
-    or booleans.
+    Wix's nested `options` are flattened, also where they are JSON text. Values are text; outer, doubled and invisible
+    blanks are dropped. What is compared is in Unicode's form NFC and without case, and `38.0` is `38`. Drops empty
+    values, the all-zero variantId, customTextFields and subscriptionOptionId, because they say nothing about stock;
+    beside a variantId, which decides alone, also what is a mapping or a list.
+    Raises BadReference for anything but None, an empty list (as PHP writes it), a mapping of names to text, numbers
+    or booleans, or a list of mappings which have a name and a value each.
     """
     if raw is None or raw in ({}, []):
         return (), ()
     options: dict[str, str] = {}
     spelling: dict[str, str] = {}
+    is_unread = False
     for raw_name, raw_value in _entries(raw):
         shown_name, name = _read_text(_checked_name(raw_name))
         if name in _DESCRIBING:
             continue
-        shown, value = _read_text(raw_value if isinstance(raw_value, str) else _as_text(raw_value))
+        if isinstance(raw_value, str):
+            shown, value = _read_text(raw_value)
+        elif isinstance(raw_value, (dict, list)):
+            is_unread = True
+            continue
+        else:
+            shown, value = _read_text(_as_text(raw_value))
         if not value or (value == _NO_VARIANT and name == VARIANT):
             continue
         if not name:
@@ -147,6 +155,8 @@ def read_options(raw: object) -> tuple[Options, Options]:
             options[name], spelling[shown_name] = value, shown
         elif options[name] != value:
             raise BadReference("options name one option twice with different values")
+    if is_unread and VARIANT not in options:
+        raise BadReference(_NO_VALUE)
     if len(options) > MAX_OPTIONS:
         raise BadReference(f"options has over {MAX_OPTIONS} entries")
     return _sorted(options), _sorted(spelling)
@@ -166,23 +176,48 @@ def _check_bytes(pairs: Options) -> None:
 
 
 def _entries(raw: object) -> list[tuple[object, object]]:
-    outer = _mapping(raw)
-    inner = outer.get("options")
-    if inner == []:  # an empty PHP array
-        inner = {}
-    if inner is None or not isinstance(inner, Mapping):
-        return list(outer.items())
-    return [*((name, value) for name, value in outer.items() if name != "options"), *inner.items()]
-
-
-def _mapping(raw: object) -> Mapping[object, object]:
     if not isinstance(raw, (dict, Mapping)):  # dict first: it is the usual case and much faster to check
+        return _listed(raw)
+    inner = raw.get("options")
+    if inner is None:
+        return list(raw.items())
+    if isinstance(inner, str):
+        inner = _nested(inner)
+    if not isinstance(inner, (Mapping, list)):
+        return list(raw.items())
+    nested = inner.items() if isinstance(inner, Mapping) else _listed(inner)
+    return [*((name, value) for name, value in raw.items() if name != "options"), *nested]
+
+
+def _nested(text: str) -> object:
+    """Returns the object or list in a JSON text; None if it is another text, as that of an option of this name."""
+    try:
+        return json.loads(text) if text.lstrip()[:1] in ("{", "[") else None
+    except (ValueError, RecursionError):
+        return None
+
+
+_NAMES = ("name", "label", "key", "attribute", "option")
+_VALUES = ("value", "choice", "selection", "option")
+
+
+def _listed(raw: object) -> list[tuple[object, object]]:
+    """Returns the options of a list of objects, as shop systems export them: `[{"name": "Size", "value": "L"}]`."""
+    if not isinstance(raw, list) or not all(isinstance(entry, dict) for entry in raw):
         raise BadReference("options must be an object")
-    return raw
+    return [_named(entry) for entry in raw]
+
+
+def _named(entry: Mapping[str, object]) -> tuple[object, object]:
+    name = next((key for key in _NAMES if key in entry), None)
+    value = next((key for key in _VALUES if key in entry and key != name), None)
+    if name is None or value is None:
+        raise BadReference("options has an entry without a name or a value")
+    return entry[name], entry[value]
 
 
 def _checked_name(name: object) -> str:
-    if not isinstance(name, str) or not name:
+    if not isinstance(name, str):
         raise BadReference("options has an entry without a name")
     return name
 
@@ -197,7 +232,10 @@ def _as_text(value: object) -> str:
             return str(value)
         case float() if value - value == 0:  # neither NaN nor an infinity
             return str(int(value)) if value.is_integer() and abs(value) < 2**64 else repr(value)
-    raise BadReference("options has a value that is not text, a number or a boolean")
+    raise BadReference(_NO_VALUE)
+
+
+_NO_VALUE = "options has a value that is not text, a number or a boolean"
 
 
 # Texts that are compared as they are written: most ids, and names in lower case.

@@ -50,7 +50,7 @@ _YES_NO: Mapping[str, bool] = {
     **dict.fromkeys(("true", "1", "yes", "y", "t", "on", "instock"), True),
     **dict.fromkeys(("false", "0", "no", "n", "f", "off", "outofstock", "soldout"), False),
 }
-_BETWEEN_WORDS = re.compile(r"[\s_-]+")
+_BETWEEN_WORDS = re.compile(r"(?<=[a-z])[\s_-]+(?=[a-z])")
 
 
 def _in_stock(value: object) -> bool | None:
@@ -82,13 +82,18 @@ def _quantity(value: object) -> int | None:
 
 # A comma is read as a decimal point: of the ways to read `5,000` this gives the fewest pieces.
 _NUMBER = re.compile(r"[+-]?(?:\d{1,64}(?:[.,]\d{0,64})?|[.,]\d{1,64})(?:[eE][+-]?\d{1,3})?")
+# Tried after `_NUMBER`, so a single comma or point stays a decimal one.
+_GROUPED = re.compile(r"[+-]?\d{1,3}([ .,'\u2019\xa0\u202f])\d{3}(?:\1\d{3}){0,5}(?:(?!\1)[.,]\d{0,64})?")
 
 
 def _number(value: object) -> int | float | Decimal | None:
     """Returns a finite number, also from its text. Anything else, booleans included, is None."""
     if isinstance(value, str):
         text = value.replace("\N{MINUS SIGN}", "-")
-        return Decimal(text.replace(",", ".")) if _NUMBER.fullmatch(text) else None
+        if _NUMBER.fullmatch(text):
+            return Decimal(text.replace(",", "."))
+        grouped = _GROUPED.fullmatch(text)
+        return Decimal(text.replace(grouped[1], "").replace(",", ".")) if grouped else None
     if isinstance(value, int) and not isinstance(value, bool):
         return value
     return value if isinstance(value, float) and math.isfinite(value) else None

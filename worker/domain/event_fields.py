@@ -72,15 +72,31 @@ def object_of(name: str, value: object) -> Mapping[str, object] | None:
     """
     if isinstance(value, dict):
         return value
-    if isinstance(value, bytes):
-        value = _utf8(name, value)
-    if isinstance(value, str):
-        value = _json(name, value) if value.strip() not in NOTHING else None
+    value = _value_of(name, value)
     if value is None or value == []:
         return None
     if isinstance(value, dict):
         return value
     raise unreadable(name, "a JSON object", value)
+
+
+def options_of(name: str, value: object) -> object:
+    """Returns what `object_of` does, or an array of objects: those name one option each."""
+    if isinstance(value, dict):
+        return value
+    value = _value_of(name, value)
+    if isinstance(value, list) and value and all(isinstance(each, dict) for each in value):
+        return value
+    return object_of(name, value)
+
+
+def _value_of(name: str, value: object) -> object:
+    """Returns the value in a JSON text, and any other value unchanged."""
+    if isinstance(value, bytes):
+        value = _utf8(name, value)
+    if isinstance(value, str):
+        return _json(name, value) if value.strip() not in NOTHING else None
+    return value
 
 
 def scalar_of(name: str, value: object) -> object:

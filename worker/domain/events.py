@@ -13,6 +13,7 @@ from typing import TypeVar
 from worker.domain.catalog import (
     MAX_STRING_BYTES,
     CatalogReference,
+    canonical_options,
     catalog_reference,
     has_control,
     is_plain,
@@ -22,7 +23,7 @@ from worker.domain.catalog import (
 from worker.domain.errors import BadEvent, BadReference
 from worker.domain.event_details import details_of
 from worker.domain.event_facts import stock_fact
-from worker.domain.event_fields import Raw, id_of, object_of, raw_event, text_of
+from worker.domain.event_fields import Raw, id_of, object_of, options_of, raw_event, text_of
 
 ORIGINAL_ID = b"originalId"
 """The field of dead letters and of replayed entries that holds the id of the event's first entry."""
@@ -126,20 +127,26 @@ _Value = TypeVar("_Value")
 
 def _reference(raw: Raw) -> CatalogReference:
     inner = object_of("catalogReference", raw.get("catalogReference")) or {}
-    item_id = _either("catalogItemId", raw, inner, id_of)
+    item_id = _either("catalogItemId", raw, inner, id_of, item_of)
     if item_id is None:
         raise BadEvent("catalogItemId is missing")
-    item = item_of(item_id, _either("appId", raw, inner, id_of))
-    return catalog_reference(item, _either("options", raw, inner, object_of))
+    item = item_of(item_id, _either("appId", raw, inner, id_of, lambda app: item_of("-", app)))
+    return catalog_reference(item, _either("options", raw, inner, options_of, canonical_options))
 
 
-def _either(name: str, outer: Raw, inner: Raw, read: Callable[[str, object], _Value | None]) -> _Value | None:
-    """Returns a field from the top level or the catalogReference. Both may have it if the values are equal."""
+def _either(
+    name: str,
+    outer: Raw,
+    inner: Raw,
+    read: Callable[[str, object], _Value | None],
+    meaning: Callable[[_Value], object],
+) -> _Value | None:
+    """Returns a field from the top level or the catalogReference. Both may have it if they mean the same."""
     above = read(name, outer[name]) if name in outer else None
     below = read(name, inner[name]) if name in inner else None
-    if above is None or below is None:
-        return below if above is None else above
-    if above != below:
+    if not above or not below:
+        return above or below
+    if above != below and meaning(above) != meaning(below):
         raise BadEvent(f"{name} is given twice with different values")
     return above
 

@@ -39,7 +39,7 @@ def test_events_of_the_field_are_read_without_a_flaw(case: dict[str, Any]) -> No
 
 YES = [True, 1, 1.0, "1", "1.0", "true", "True", "TRUE", " true ", "yes", "Yes", "y", "Y", "t", "on", "ON", "In stock"]
 NO = [False, 0, 0.0, "0", "0.0", "false", "False", "FALSE", "no", "No", "n", "N", "off", "Off", "f", "OutOfStock"]
-NO_ANSWER = [2, -1, 0.5, float("nan"), "maybe", "preorder", "2", "١٢", [], [1], {}, {"value": True}]
+NO_ANSWER = [2, -1, "-1", "- 1", 0.5, float("nan"), "maybe", "preorder", "2", "١٢", [], [1], {}, {"value": True}]
 
 
 @pytest.mark.parametrize(("written", "read"), [(yes, True) for yes in YES] + [(no, False) for no in NO], ids=short)
@@ -67,10 +67,27 @@ QUANTITIES = [
     *(("5", 5), ("007", 7), ("5.0", 5), ("0.0000", 0), ("12.9999", 12), (".5", 0), ("5.", 5), ("1e3", 1000)),
     *(("-3", 0), ("-0.5", 0), ("\N{MINUS SIGN}3", 0), ("+5", 5), (" 5 ", 5), ("5\n", 5), ("５", 5), ("١٢", 12)),
     *(("5,0", 5), ("0,00", 0), ("1.000", 1), ("5,000", 5), ("1e-400", 0)),
+    *(("1,234.50", 1234), ("1.234,5", 1234), ("1,234,567", 1234567), ("-1,234.50", 0), ("12,345.", 12345)),
+    *(("1 234", 1234), ("1\u202f234,00", 1234), ("1'234", 1234), ("1\u2019234\u2019567.5", 1234567)),
 ]
 NO_QUANTITIES = [
     *(True, False, [], [5], {}, {"value": 5}, float("nan"), float("inf"), -float("inf"), 10**4000),
-    *("5 pcs", "five", "0x5", "1_000", "1,234.50", "1.234,5", "--5", "+", ".", "Infinity", "9" * 5000, ">10"),
+    *(
+        "5 pcs",
+        "five",
+        "0x5",
+        "1_000",
+        "1,23.50",
+        "1,234,5",
+        "1.234 567",
+        "12 34",
+        "--5",
+        "+",
+        ".",
+        "Infinity",
+        "9" * 5000,
+        ">10",
+    ),
 ]
 
 
@@ -169,6 +186,7 @@ def test_an_object_may_be_json_text() -> None:
         {"options": "L"},
         {"options": ["L"]},
         {"options": 7},
+        {"options": [{"name": "Size", "value": "L"}, "M"]},
         {"appId": True},
         {"appId": ["a"]},
         {"catalogReference": [1]},
@@ -178,6 +196,70 @@ def test_an_object_may_be_json_text() -> None:
 def test_an_event_about_an_unknown_variant_is_no_event_about_the_item(bad: dict[str, object], quantity: int) -> None:
     with pytest.raises(BadEvent, match=f"^{next(iter(bad))} (must be|is not JSON)"):
         from_json(MUG | {"quantity": quantity} | bad)
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        [{"name": "Size", "value": "L"}, {"name": "Color", "value": "Blue"}],
+        [{"option": "Size", "choice": "L"}, {"option": "Color", "choice": "Blue"}],
+        [{"id": 1, "name": "Size", "option": "L"}, {"id": 2, "name": "Color", "option": "Blue"}],
+        [
+            {"label": "Size", "value": "L", "option_id": 7},
+            {"label": "Color", "value": "Blue"},
+            {"label": "x", "value": None},
+        ],
+        {"options": [{"option": "Size", "selection": "L"}, {"option": "Color", "selection": "Blue"}]},
+        {"options": json.dumps({"Size": "L", "Color": "Blue"})},
+        {"Size": "L", "Color": "Blue", "": ""},
+    ],
+    ids=short,
+)
+def test_options_may_be_a_list_of_names_and_values_or_text_once_more(written: object) -> None:
+    plain = from_json(MUG | {"options": {"Size": "L", "Color": "Blue"}})
+    for options in (written, json.dumps(written)):
+        assert from_json(MUG | {"options": options}) == plain
+        assert from_json({"quantity": 5, "catalogReference": {"catalogItemId": "mug-1", "options": options}}) == plain
+    flat = {b"catalogItemId": b"mug-1", b"quantity": b"5", b"options": json.dumps(written).encode()}
+    assert decode(ENTRY, flat) == plain
+
+
+@pytest.mark.parametrize("bad", [{"name": "Size"}, {"value": "L"}, {"option": "L"}, {}], ids=short)
+def test_a_list_of_options_without_a_name_or_a_value_is_refused(bad: object) -> None:
+    with pytest.raises(BadEvent, match=r"^options has an entry without a name or a value$"):
+        from_json(MUG | {"options": [bad]})
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [
+        {"options": {"Wrap": {"id": 1}}},
+        {"modifiers": [{"id": 1}]},
+        {"choices": {"Wrap": ["yes"]}},
+        {"options": [{"name": "Wrap", "value": ["yes"]}]},
+    ],
+    ids=short,
+)
+def test_what_cannot_be_read_beside_a_variant_id_only_describes(beside: dict[str, object]) -> None:
+    for options in ({"variantId": "v1"} | beside, beside | {"variantId": "v1"}):
+        assert from_json(MUG | {"options": options}).reference.options == (("variantid", "v1"),)
+    with pytest.raises(BadEvent, match=r"^options has a value that is not text"):
+        from_json(MUG | {"options": beside | {"variantId": "00000000-0000-0000-0000-000000000000"}})
+
+
+@pytest.mark.parametrize(
+    ("above", "below"),
+    [
+        ({"options": {"Size": 38.0}}, {"options": {"size": "38 "}}),
+        ({"options": {}}, {"options": {"size": "38"}}),
+        ({"options": {"Size": "38"}}, {"options": {}}),
+        ({"appId": "1380b703-ce81-ff05-f115-39571d94dfcd"}, {"appId": WIX_STORES}),
+    ],
+    ids=short,
+)
+def test_what_is_given_twice_may_be_written_in_two_ways(above: dict[str, object], below: dict[str, object]) -> None:
+    event = from_json(MUG | above | {"catalogReference": {"catalogItemId": "mug-1"} | below})
+    assert event.reference == from_json(MUG | ({"options": {"size": "38"}} if "options" in above else {})).reference
 
 
 # --- details ---
