@@ -44,6 +44,11 @@ class Waiting:
         """How many would wait on."""
         return sum(n for why, n in self.requests.items() if why in LEFT)
 
+    @property
+    def going(self) -> int:
+        """How many go out without the event, for example because an earlier one has woken them."""
+        return sum(self.requests.values()) - self.told - self.left
+
 
 @dataclass(frozen=True, slots=True)
 class Near:
@@ -128,7 +133,9 @@ class Outcome:
                 yield "not told", None if self.told else False, f"{who}: {each.why_not}"
         if more := sum(each.left for each in self.waiting if not each.why_not):
             yield "not told", None if self.told else False, f"{more:,} more"
-        if not any(each.told or each.left for each in self.waiting):
+        if going := sum(each.going for each in self.waiting):
+            yield "going out", None, f"{_people(going)}: they are told without this event"
+        if not any(each.requests for each in self.waiting):
             yield "nobody", None, f"nobody waits for {_item_words(event.reference.item)}"
         if self.others:
             counts = [f"{n:,} {status}" for status, n in self.others.items()]

@@ -102,6 +102,15 @@ def test_it_speaks_of_options_that_an_older_program_told_apart(shop: Shop) -> No
     assert why(foretold(shop, options={"Size": "L"})) != {}
 
 
+def test_who_was_woken_before_is_not_nobody(shop: Shop) -> None:
+    shop.sign_up(ref(size="L"))
+    shop.sign_up(ref(size="L"))
+    shop.tell(ref(size="L"))
+    said = lines(foretold(shop))
+    assert "going out: 2 who wait: they are told without this event" in said
+    assert not any("nobody" in line for line in said)
+
+
 def test_it_says_that_an_event_sells_out_or_that_people_are_paused(shop: Shop) -> None:
     shop.waiting(2)
     found = foretold(shop, quantity=0)
