@@ -41,6 +41,8 @@ def _stock_fact(said: object, counted: object, flaws: list[str]) -> tuple[bool |
     except BadEvent as error:
         unread.append(str(error))
     if in_stock is None and quantity is None:
+        if said == b"" and counted is None:  # as PHP's clients write false
+            return False, None
         raise BadEvent("; ".join(unread) or "neither quantity nor inStock is given")
     flaws += unread
     return in_stock, quantity

@@ -56,7 +56,11 @@ def id_of(name: str, value: object) -> str | None:
     """Returns an id, which is a text or a whole number, as text. It is None where `text_of` gives None."""
     if type(value) is str:
         return None if (text := value.strip()) in NOTHING else text
-    if value is None or isinstance(value, bytes):
+    if value is None:
+        return None
+    if isinstance(value, bytes):
+        if value.endswith(b".0") and value[:-2].isdigit():  # a float: flat fields have no types
+            value = value[:-2]
         return text_of(name, value)
     if isinstance(value, float) and value.is_integer():  # as table programs write whole numbers
         value = int(value)

@@ -119,6 +119,17 @@ def test_both_reasons_are_given_if_neither_can_be_read() -> None:
     )
 
 
+def test_an_empty_flat_in_stock_is_phps_false_unless_there_is_a_quantity() -> None:
+    php = {b"catalogItemId": b"mug-1", b"inStock": b""}
+    event = decode(ENTRY, php)
+    assert (event.in_stock, event.quantity, event.flaws) == (False, None, ())
+    assert decode(ENTRY, php | {b"quantity": b"5"}).is_in_stock(1)
+    with pytest.raises(BadEvent, match=r"^quantity must be"):
+        decode(ENTRY, php | {b"quantity": b"many"})
+    with pytest.raises(BadEvent, match=r"^neither"):
+        from_json({"catalogItemId": "mug-1", "inStock": ""})
+
+
 @pytest.mark.parametrize("fact", [{"quantity": 0}, {"quantity": "0.0000"}, {"inStock": "False"}, {"inStock": 0}])
 def test_sold_out_is_heard_whatever_is_wrong_beside_it(fact: dict[str, object]) -> None:
     beside = {"id": {}, "occurredAt": "yesterday", "itemUrl": 7, "item": {"name": [], "price": {}, "image": 7}}
@@ -151,6 +162,18 @@ def test_ids_are_text_or_whole_numbers(written: object, read: str) -> None:
         event = from_json(reference | {"quantity": 5, "id": written, "appId": written})
         item = event.reference.item
         assert (item.catalog_item_id, item.app_id, event.event_id, event.flaws) == (read, read, read, ())
+
+
+def test_a_flat_id_that_was_a_float_is_a_whole_number() -> None:
+    for written, read in (
+        (b"4711.0", "4711"),
+        (b"1.10", "1.10"),
+        (b"v1.0", "v1.0"),
+        (b".0", ".0"),
+    ):
+        event = decode(ENTRY, {b"catalogItemId": written, b"quantity": b"5"})
+        assert event.reference.item.catalog_item_id == read
+    assert from_json(MUG | {"catalogItemId": "4711.0"}).reference.item.catalog_item_id == "4711.0"
 
 
 def test_the_same_id_may_be_text_and_number() -> None:
