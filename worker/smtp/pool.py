@@ -108,6 +108,7 @@ class Pool:
 
     async def take(self) -> Kept | RelayDown:
         """An idle connection that is still good, or a new one. RelayDown: none could be opened."""
+        await self._close_surplus()
         while self._idle:
             kept = self._idle.pop()  # the one used last, so that the others can expire
             if self._is_good(kept):
@@ -149,6 +150,14 @@ class Pool:
         """Closes all idle connections. Never raises."""
         idle, self._idle = self._idle, []
         await _quit(idle)
+
+    async def _close_surplus(self) -> None:
+        """Closes idle connections beyond the number that the relay seems to allow: it counts them too."""
+        width = self.width
+        surplus = self.size - 1 - width  # whoever takes one now is counted in `in_use`
+        if width < self.connections and surplus > 0:
+            closing, self._idle = self._idle[:surplus], self._idle[surplus:]
+            await _quit(closing)
 
     async def _open(self) -> Kept | RelayDown:
         session = await self._connect()
