@@ -167,7 +167,7 @@ class Prefetch:
 
     async def _hand_over_in_time(self) -> None:
         """With ON_UNKNOWN=fail: notes in the database which mails are about to be written, before any of them is."""
-        connections = self._line.connections
+        connections = 1 if self._only else self._line.connections  # those of a trial go one by one
         while not self._clock.is_over:
             size = 2 * connections - len(self._handed) - len(self._in_flight)
             if size < connections or not self._ready:

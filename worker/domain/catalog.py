@@ -132,6 +132,27 @@ def read_options(raw: object) -> tuple[Options, Options]:
     """
     if raw is None or raw in ({}, []):
         return (), ()
+    if isinstance(raw, dict) and _is_short(raw):
+        return _known_options(tuple(raw.items()))
+    return _read_options(raw)
+
+
+def _is_short(raw: Mapping[object, object]) -> bool:
+    """Whether options are few short texts, as nearly all are: publishers repeat the same few again and again."""
+    if len(raw) > 4:
+        return False
+    for name, value in raw.items():
+        if not isinstance(name, str) or not isinstance(value, str) or len(name) + len(value) > 100:
+            return False
+    return True
+
+
+@lru_cache(maxsize=2048)
+def _known_options(entries: tuple[tuple[object, object], ...]) -> tuple[Options, Options]:
+    return _read_options(dict(entries))
+
+
+def _read_options(raw: object) -> tuple[Options, Options]:
     options: dict[str, str] = {}
     spelling: dict[str, str] = {}
     is_unread = False

@@ -70,11 +70,6 @@ class Pool:
         return self.in_use + len(self._idle)
 
     @property
-    def is_too_wide(self) -> bool:
-        """Whether the relay complained of too many connections lately, and there are more than it seems to allow."""
-        return self._clock() - self._wave_at < WIDEN_SECONDS and self.size > self.width
-
-    @property
     def has_room(self) -> bool:
         """Whether our own limit allows one more connection."""
         return self.size < self.connections

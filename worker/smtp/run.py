@@ -193,7 +193,7 @@ class Run:
             return
         try:
             unsent = await kept.session.serve(self._turn(route, kept))
-            if kept.is_surplus or route.pool.is_too_wide:
+            if kept.is_surplus:
                 await kept.session.quit()
         finally:
             route.pool.put_back(kept)

@@ -20,6 +20,9 @@ QUOTA_MOST_AHEAD = 1000.0
 LATELY_SECONDS = 5.0
 """The relay counts as up for this many seconds after it took a mail, even if one process reports it as down."""
 
+TRIAL_HOLD_SECONDS = 20.0
+"""How long no other process tries mails. It is longer than a trial may take."""
+
 OUTAGE_SECONDS = 10.0
 """If the breaker was open for a shorter time, the relay may refuse only some: greylisting, or dead addresses in a row.
 Whoever has spent a try waits for the end of the backoff, or all tries would be spent within seconds."""
@@ -60,7 +63,10 @@ _CLOSE = Sql(
 _DUE = """id = 1 AND state = 'open' AND (probe_at <= stockbell_now(0)
     OR probe_at > CASE WHEN scope = 'quota' THEN stockbell_now(:quota_ahead) ELSE stockbell_now(:ahead) END)"""
 _IS_DUE = Sql(f"SELECT 1 FROM relay WHERE {_DUE}")
-_TAKE_PROBE = Sql(f"UPDATE relay SET probe_at = stockbell_now(:hold) WHERE {_DUE} RETURNING scope")
+_TAKE_PROBE = Sql(
+    f"""UPDATE relay SET probe_at = stockbell_now(CASE WHEN scope IN ('refusals', 'quota') THEN :short ELSE :hold END)
+    WHERE {_DUE} RETURNING scope"""
+)
 _GIVE_BACK_PROBE = Sql("UPDATE relay SET probe_at = stockbell_now(0) WHERE id = 1 AND state = 'open'")
 _STILL_DOWN = Sql(
     """UPDATE relay SET reason = :reason, scope = :scope, probe_at = stockbell_now(:pause)
@@ -164,11 +170,13 @@ def probe_is_due(c: Connection) -> bool:
 
 
 def take_probe(c: Connection, hold: float) -> str | None:
-    """Takes the right to probe for `hold` seconds. Only one process has it at a time.
+    """Takes the right to probe for `hold` seconds, or less if it is done by mails. Only one process has it at a time.
 
     Returns the scope to probe, or None if no probe is due.
     """
-    rows = _TAKE_PROBE(c, hold=hold, ahead=MOST_AHEAD, quota_ahead=QUOTA_MOST_AHEAD)
+    rows = _TAKE_PROBE(
+        c, hold=hold, short=min(hold, TRIAL_HOLD_SECONDS), ahead=MOST_AHEAD, quota_ahead=QUOTA_MOST_AHEAD
+    )
     return rows[0].scope if rows else None
 
 
