@@ -56,7 +56,8 @@ def status(
         typer.Option(
             "--check",
             help="Exit with 1 if somebody due waits over 60 s, claims are overdue, mails can't be made, "
-            "nobody reads the events, most of the last events were dead letters, or Redis is away.",
+            "nobody reads the events, most of the last events were dead letters, the relay takes nothing, "
+            "or Redis is away.",
         ),
     ] = False,
     watch: Annotated[bool, typer.Option("--watch", help="Update it every second, until Ctrl-C.")] = False,

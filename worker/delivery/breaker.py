@@ -39,7 +39,7 @@ async def trip(line: Line, trouble: RelayDown, mails: int) -> bool:
     if trouble.scope is not Scope.RELAY and trouble.stage in ABOUT_A_MAIL and line.mailer.has_another:
         if trouble.scope is Scope.REFUSALS:  # else the mailer has turned from it already
             line.mailer.turn_from(trouble, line.evidence.streak_seconds)
-        line.evidence.begin_anew()
+        line.evidence.forget_streaks()
         return False
     if mails == 1 and trouble.stage not in CONNECTING and trouble.scope is Scope.RELAY:
         asked_again = await ask(line, mail_from=True)

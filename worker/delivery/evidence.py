@@ -93,7 +93,7 @@ class Evidence:
         if self._refused:
             self._refused.pop(request_id, None)
         if self._doubts or self._unknowns:
-            self._forget()
+            self.forget_streaks()
 
     @property
     def is_taking(self) -> bool:
@@ -135,10 +135,6 @@ class Evidence:
                 return self._note_unknown(words)
         return None
 
-    def begin_anew(self) -> None:
-        """Another relay is used from now on: what the last one refused says nothing about it."""
-        self._forget()
-
     def _note_doubt(self, recipient: str, stage: Stage, words: str) -> RelayDown | None:
         if not self._doubts:
             self._since = self.clock()
@@ -152,10 +148,11 @@ class Evidence:
         self._unknowns += 1
         if self._unknowns < max(LEAST_UNKNOWNS, self.connections):
             return None
-        self._forget()
+        self.forget_streaks()
         return RelayDown(Scope.RELAY, Stage.DOT, f"no reply to any mail, at last: {words}")
 
-    def _forget(self) -> None:
+    def forget_streaks(self) -> None:
+        """A mail was taken, or another relay is used from now on, of which what the last one did says nothing."""
         self._doubts.clear()
         self._unknowns = 0
 

@@ -204,16 +204,15 @@ class Slice:
         means = self._slow_down(claim, outcome) if isinstance(outcome, RelayDown) and outcome.is_too_fast else outcome
         proof = evidence.proof(claim.id, took_others=claim.took_others)
         may_wait = self.waits_for_proof and evidence.is_taking
-        aborts = evidence.aborts.note(claim.id, means)
-        verdict, proven = (
-            settle(means, claim.tries, line.policy, random.uniform(-1, 1), aborts=aborts, proof=known)
-            for known in (proof, Proof.AROUND)
-        )
+        aborts, jitter = evidence.aborts.note(claim.id, means), random.uniform(-1, 1)
+        verdict = settle(means, claim.tries, line.policy, jitter, aborts=aborts, proof=proof)
         self._heed(evidence.note(claim.id, mail.recipient, means, proof), means)
-        if may_wait and not self._has_ended and isinstance(proven, Failed) and not isinstance(verdict, Failed):
-            self._doubts.append(_Doubt(evidence.begun, claim, outcome, verdict, proven))
-        else:
-            self._record(claim, verdict, outcome)
+        if may_wait and not self._has_ended and isinstance(verdict, Later) and verdict.is_doubtful:
+            proven = settle(means, claim.tries, line.policy, jitter, aborts=aborts, proof=Proof.AROUND)
+            if isinstance(proven, Failed):
+                self._doubts.append(_Doubt(evidence.begun, claim, outcome, verdict, proven))
+                return
+        self._record(claim, verdict, outcome)
 
     def _heed(self, trouble: RelayDown | None, _means: Outcome) -> None:
         """`trouble` is about more than this mail."""

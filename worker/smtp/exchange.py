@@ -12,8 +12,8 @@ from enum import Enum, auto
 from typing import Final
 
 from worker.domain.outcomes import Outcome, RelayDown, Scope, Sent, Unknown, is_go_ahead, judge
-from worker.domain.replies import Reply, Stage, one_line
-from worker.smtp.rules import LEAVING, STOPPED, STOPPED_LATE, UNUSABLE, Mail, Turn, can_be_said, is_last_word
+from worker.domain.replies import CLOSING, Reply, Stage, one_line
+from worker.smtp.rules import STOPPED, STOPPED_LATE, UNUSABLE, Mail, Turn, can_be_said, is_last_word
 
 _START_INPUT: Final = 354
 _LONE_DOT: Final = b".\r\n"
@@ -175,7 +175,7 @@ class Exchange:
     def _process_final_reply(self, current: _Transaction, code: int, text: bytes, turn: Turn) -> None:
         self._current, self._following = self._following, None
         if current.refused_at is not None:  # the reply to a lone dot is not about a mail
-            self.is_over = code == LEAVING
+            self.is_over = code == CLOSING
             return
         if is_go_ahead(Stage.DOT, code):  # `judge` gives the same result; this is faster for the most frequent case
             self._report(current, Sent(_reply(code, text)), turn)
@@ -184,7 +184,7 @@ class Exchange:
         self._report(current, judge(Stage.DOT, _reply(code, text)), turn)
 
     def _process_refusal(self, current: _Transaction, command: _Command, reply: Reply, turn: Turn) -> None:
-        if command is _RSET or (command is _MAIL and reply.code == LEAVING and self._has_served()):
+        if command is _RSET or (command is _MAIL and reply.code == CLOSING and self._has_served()):
             self.is_over = True
             return
         current.refused_at = command
@@ -198,7 +198,7 @@ class Exchange:
 
         The relay usually refuses it too, but may accept it (RFC 2920 section 3.1).
         """
-        if code == LEAVING:
+        if code == CLOSING:
             self.is_over = True
         elif command is not _DATA:
             pass

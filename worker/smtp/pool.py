@@ -95,7 +95,7 @@ class Pool:
         if now - self._wave_at >= WAVE_SECONDS:
             if width == 1:
                 return False
-            self._wave_at, self._floor = now, max(1, width // 2)
+            self._wave_at, self._floor = now, width // 2
         if width > self._floor:
             kept.is_surplus = True
             self.narrow(width - 1)

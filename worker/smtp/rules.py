@@ -13,12 +13,11 @@ from worker.domain.outcomes import FailureCode, NotSent, Outcome, Rejected
 from worker.domain.replies import CLOSING, Stage
 
 QUIT_TIMEOUT: Final = 2.0
-LEAVING: Final = CLOSING
 STOPPED: Final = NotSent("stopped before it was sent")
 STOPPED_LATE: Final = "stopped before the relay replied to the mail"
 UNUSABLE: Final = Rejected(FailureCode.INVALID_ADDRESS, Stage.RCPT, None, "not usable in SMTP", is_certain=True)
 
-_LAST_WORDS: Final = frozenset({LEAVING, 500, 502, 503, 504})
+_LAST_WORDS: Final = frozenset({CLOSING, 500, 502, 503, 504})
 _PATH: Final = re.compile(r"[!-;=?-~]+@[!-;=?-~]+")
 
 

@@ -23,10 +23,9 @@ from aiosmtplib import (
 
 from worker.domain.outcomes import Outcome, RelayDown, Unknown, is_go_ahead, judge
 from worker.domain.relays import Relay
-from worker.domain.replies import Reply, Stage, one_line
+from worker.domain.replies import CLOSING, Reply, Stage, one_line
 from worker.smtp.errors import NotOfferedError, refusal, relay_down, words
 from worker.smtp.rules import (
-    LEAVING,
     QUIT_TIMEOUT,
     STOPPED,
     STOPPED_LATE,
@@ -258,7 +257,7 @@ class SmtpSession:
         self._needs_reset = True
         if is_last_word(response.code):
             self.drop()
-        if response.code == LEAVING and self._is_stale(stage):
+        if response.code == CLOSING and self._is_stale(stage):
             return None
         return judge(stage, Reply(response.code, response.message))
 

@@ -128,14 +128,11 @@ def read(c: Connection) -> Breaker:
     )
 
 
-def trip(c: Connection, reason: str, scope: str, *, lately: float | None = None, at_once: bool = False) -> bool:
+def trip(c: Connection, reason: str, scope: str, *, lately: float = LATELY_SECONDS, at_once: bool = False) -> bool:
     """Opens the breaker. Returns False if it was open already, or if the relay took a mail `lately` (seconds).
 
-    By default that is a few seconds if the relay can't be used, and does not count if it refuses us. `at_once`: the
-    first probe need not wait.
+    `at_once`: the first probe need not wait.
     """
-    if lately is None:
-        lately = LATELY_SECONDS if scope == Scope.RELAY else 0.0
     first = 0.0 if at_once else PROBE_PAUSES[0]
     return _OPEN.count(c, reason=reason, scope=scope, first=first, lately=lately) > 0
 

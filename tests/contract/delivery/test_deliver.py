@@ -422,7 +422,7 @@ def test_what_happens_in_the_middle_stops_the_rest_untouched(shop: Shop, server:
         "sold out": lambda: shop.tell(in_stock=False),
         "paused": lambda: shop.write(pauses.pause, None),
         "item paused": lambda: shop.write(pauses.pause, MUG),
-        "breaker": lambda: shop.write(breaker.trip, "550 no such sender", "configuration"),
+        "breaker": lambda: shop.write(breaker.trip, "550 no such sender", "configuration", lately=0.0),
     }[stop]
     in_the_middle(server, 10, happening)
 
