@@ -18,6 +18,7 @@ from celery.worker.consumer import Consumer
 
 from config import logging, settings
 from worker.delivery.deliver import deliver, probe
+from worker.domain import reply_rules
 from worker.domain.errors import DatabaseAway
 from worker.processes.bootstrap import Parts
 from worker.processes.pool_child import Child, Lifeline
@@ -86,6 +87,7 @@ def _set_up_logging(**_kwargs: Any) -> None:
 @signals.worker_init.connect
 def _before_the_pool(**_kwargs: Any) -> None:
     _process.lifeline = Lifeline()
+    reply_rules.shipped()  # read once for all children
     # These objects stay and are shared with the children. Without them the heap is small, so Python collects it often;
     # otherwise cycles left by lost connections would add up to 10 MB.
     gc.freeze()
