@@ -885,7 +885,7 @@ def test_a_relay_that_takes_nothing_is_told_with_its_words(shop: Shop, bell: Rec
     assert (found["refusals"], found["reply"]) == (3, "451 try again later")
     shop.write(breaker.note_sign_of_life)
     assert look().troubles == []
-    shop.write(breaker.trip, "550 quota", "quota")
+    shop.write(breaker.trip, "550 quota", "quota", lately=0.0)
     assert look().troubles == []
     shop.change("UPDATE relay SET since = stockbell_now(-61)")
     assert look().troubles == ["nothing is sent, the relay is down: 550 quota"]
