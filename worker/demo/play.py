@@ -101,7 +101,7 @@ class Play:
         # Celery's pool may leave files behind if it ends slowly. In our own directory they are removed with it.
         temporary = {"TMPDIR": str(processes.cwd)}
         processes.env = environment(self._database_url, self._redis.url, self._inbox.port) | temporary
-        screen.say(f"Uses Redis {self._redis.version}, SQLite and an SMTP inbox. Output is in {self._output.shown}/")
+        screen.say(f"Uses {self._redis.about}, SQLite and an SMTP inbox. Output is in {self._output.shown}/")
         screen.command("stockbell migrate")
         processes.run("migrate", ["stockbell", "migrate"])
         screen.command(f"stockbell import {SAMPLE.name}")

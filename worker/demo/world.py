@@ -45,10 +45,10 @@ def environment(database_url: str, redis_url: str, smtp_port: int) -> dict[str, 
 
 
 class RedisServer(NamedTuple):
-    """The server's URL, with the password, and its version."""
+    """The server's URL, with the password, and its name and version."""
 
     url: str
-    version: str
+    about: str
 
 
 def start_redis(processes: Processes) -> RedisServer:
@@ -59,9 +59,9 @@ def start_redis(processes: Processes) -> RedisServer:
         _configure(processes.cwd / "redis.conf", port, password)
         server = processes.start("redis", [binary, "redis.conf"])
         url = f"redis://:{password}@127.0.0.1:{port}/0"
-        version = processes.wait(partial(_version, server, url), START_SECONDS, "Redis to answer", but=server)
+        about = processes.wait(partial(_about, server, url), START_SECONDS, "Redis to answer", but=server)
         if server.code() is None:
-            return RedisServer(url, version)
+            return RedisServer(url, about)
         processes.running.remove(server)  # another program may have taken the port first
     raise CantGoOn(f"{binary} does not start; its last lines:\n{server.last_words() if server else ''}")
 
@@ -73,13 +73,13 @@ def _configure(file: Path, port: int, password: str) -> None:
     file.write_text("\n".join(lines), encoding="ascii")
 
 
-def _version(server: Process, url: str) -> str:
-    """Returns the version, "" while the server does not answer, or "none" if it has ended."""
+def _about(server: Process, url: str) -> str:
+    """Returns its name and version, "" while the server does not answer, or "none" if it has ended."""
     if server.code() is not None:
         return "none"
     stream = Stream(url, STREAM)
     try:
-        return stream.ping()
+        return str(stream.ping())
     except RedisAway:
         return ""
     finally:

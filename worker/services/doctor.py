@@ -109,15 +109,15 @@ def _breaker(installation: Installation) -> _Look:
 
 def _events(installation: Installation) -> _Look:
     try:
-        version = installation.stream.ping()
-        if tuple(map(int, version.split(".")[:2])) < OLDEST_REDIS:
-            return False, f"Redis {version}, but 6.2 or newer is needed"
+        server = installation.stream.ping()
+        if tuple(map(int, server.version.split(".")[:2])) < OLDEST_REDIS:
+            return False, f"{server}, but 6.2 or newer is needed"
         installation.stream.figures()  # fails if the keys are not streams
         if policy := installation.stream.eviction():
             return False, f"a full Redis drops events: its maxmemory-policy is {policy}, and must be noeviction"
     except RedisAway as away:
         return False, f"{away}; check REDIS_URL, STOCKBELL_EVENTS_URL and STOCKBELL_EVENT_STREAM"
-    return True, f"Redis {version}, stream {installation.stream.name}"
+    return True, f"{server}, stream {installation.stream.name}"
 
 
 def _listener(installation: Installation) -> _Look:

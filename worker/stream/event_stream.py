@@ -5,7 +5,7 @@ Errors of redis-py become RedisAway. No command is retried: see `redis_client`.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import redis
 from redis.exceptions import NoPermissionError, ResponseError
@@ -30,6 +30,16 @@ class Taken:
 
     entries: Sequence[Entry]
     lost: int
+
+
+class Server(NamedTuple):
+    """What a server says that it is: Redis or Valkey, and its version."""
+
+    name: str
+    version: str
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.version}"
 
 
 class Stream:
@@ -178,15 +188,15 @@ class Stream:
         with translated_events(self._client):
             return figures.read(self._client, self.name, self.dead_letters.name)
 
-    def ping(self) -> str:
-        """Makes a round trip to the server and returns its version."""
+    def ping(self) -> Server:
+        """Makes a round trip to the server and returns what it is."""
         with translated_events(self._client):
             # HELLO needs fewer permissions than INFO; redis-py has no method for it.
             reply: Any = self._client.execute_command("HELLO")  # type: ignore[no-untyped-call]
         about = dict(zip(reply[::2], reply[1::2], strict=True))
         if about.get(b"mode") == b"cluster":
             raise BadSetting(NO_CLUSTER)
-        return str(about[b"version"], "ascii")
+        return Server(str(about[b"server"], "ascii").capitalize(), str(about[b"version"], "ascii"))
 
     def eviction(self) -> str | None:
         """Returns the `maxmemory-policy` if it can evict events, or None if it can't or is unknown."""

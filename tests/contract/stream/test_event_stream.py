@@ -1,5 +1,6 @@
 """What the stream promises, on a real Redis: take-over, blocking, trimming, and a server that dies."""
 
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -11,7 +12,7 @@ import pytest
 import redis
 
 from tests.polling import eventually
-from tests.redis_server import RedisServer
+from tests.redis_server import RedisServer, binary
 from worker.domain.errors import BadSetting, RedisAway
 from worker.stream import event_stream as stream_module
 from worker.stream import figures as stream_figures
@@ -607,9 +608,12 @@ def test_a_wrong_password_is_said_without_repeating_it(redis_server: RedisServer
     assert "secret" not in str(away.value)
 
 
-def test_the_version_is_told(listener: Stream) -> None:
-    major = int(listener.ping().split(".")[0])
-    assert major >= 6
+def test_the_server_s_name_and_version_are_told(redis_server: RedisServer, listener: Stream) -> None:
+    redis_server.skip_unless_ours()
+    said = subprocess.check_output([binary(), "--version"], text=True)
+    server = listener.ping()
+    assert server.name in {"Redis", "Valkey"}
+    assert said.startswith(f"{server.name} server v={server.version} ")
 
 
 def test_a_killed_server_is_away_and_then_back_with_everything(redis_server: RedisServer, listener: Stream) -> None:
