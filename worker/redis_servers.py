@@ -53,7 +53,7 @@ class _No(Enum):
     ANSWER = "no sentinel answers"
     PRIMARY = "the sentinels see no primary now: it is down, or they are about to elect another"
     SERVICE = "the sentinels know no service of the name that the URL has after the hosts"
-    SENTINEL = "names a Redis that is not a Sentinel: use redis:// for it, or name the sentinels (port 26379)"
+    SENTINEL = "what answers is a Redis that is not a Sentinel: use redis:// for it, or name the sentinels (port 26379)"
     LOGIN = "the sentinels want another password than ?sentinel_password=, or their user may not ask for the primary"
 
 
@@ -78,16 +78,16 @@ class _Asked:
 
     def __init__(self, sentinels: Sentinels) -> None:
         self._sentinels = sentinels
-        self._hosts = list(sentinels.hosts)
+        self._hosts = sentinels.hosts
         """Whoever answered last comes first, so that a host that is away is not waited for each time."""
 
     def discover_master(self, service: str) -> tuple[str, int]:
         """Returns host and port of the primary. Raises NoPrimary."""
         refusals: list[tuple[_No, str]] = []
-        for host in tuple(self._hosts):
+        for host in self._hosts:
             answer = self._ask(host, service)
             if isinstance(answer[0], str):
-                self._hosts.sort(key=lambda other: other != host)
+                self._hosts = (host, *(other for other in self._hosts if other != host))
                 return answer
             refusals.append(answer)
         raise _reason(refusals)
@@ -139,13 +139,15 @@ def _reason(refusals: Sequence[tuple[_No, str]]) -> NoPrimary:
 def check(url: str, setting: str) -> None:
     """Raises BadSetting, which names the setting, if the URL names what can never be used.
 
-    That is a Redis Cluster, a Sentinel instead of a server, a server instead of a Sentinel, or sentinels that do not
-    know the service or the password. Servers that are away are not: whoever needs them waits.
+    That is a Redis Cluster, a Sentinel instead of a server, a server instead of a Sentinel, sentinels that do not know
+    the service or the password, or an unknown option. Servers that are away are not: whoever needs them waits.
     """
     try:
         mode = next((mode for client in _clients(url) if (mode := _mode(client))), None)
     except WrongSentinels as wrong:
         raise BadSetting(f"{setting}: {wrong}") from None
+    except (TypeError, ValueError):  # their texts contain names and values
+        raise BadSetting(f"{setting} has an option after the ? that is unknown, or has a wrong value") from None
     if mode == "cluster":
         raise BadSetting(f"{setting} {NO_CLUSTER}")
     if mode == "sentinel":

@@ -191,7 +191,7 @@ MUTATIONS = (
         [
             Edit(
                 "worker/redis_servers.py",
-                "                self._hosts.sort(key=lambda other: other != host)\n",
+                "                self._hosts = (host, *(other for other in self._hosts if other != host))\n",
                 "                self.discover_master = lambda _: answer\n",
             )
         ],
