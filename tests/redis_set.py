@@ -6,6 +6,7 @@ All of them are real servers on ports of their own. They have the binary of `red
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
@@ -29,9 +30,10 @@ DOWN_AFTER_MS, FAILOVER_TIMEOUT_MS = 700, 2000
 class SentinelServer:
     """One sentinel. It has a file, since it writes down what it learns."""
 
-    def __init__(self, primary: RedisServer, *lines: str, password: str = "") -> None:
+    def __init__(self, primary: RedisServer, *lines: str, password: str = "", own_password: str = "") -> None:
         """`lines` are more lines of sentinel.conf, where {port} is its port. `password` is that of the servers."""
         self.port = free_port()
+        self._own_password = own_password
         self._directory = Path(tempfile.mkdtemp(prefix="stockbell-sentinel-"))
         usual = [
             f"port {self.port}",
@@ -48,7 +50,14 @@ class SentinelServer:
         self._process = subprocess.Popen([binary(), str(config), "--sentinel"], stdout=subprocess.DEVNULL)
 
     def client(self) -> redis.Redis:
-        return redis.Redis(host=HOST, port=self.port, protocol=2, retry=Retry(NoBackoff(), 0), socket_timeout=5)
+        return redis.Redis(
+            host=HOST,
+            port=self.port,
+            password=self._own_password or None,
+            protocol=2,
+            retry=Retry(NoBackoff(), 0),
+            socket_timeout=5,
+        )
 
     def ask(self, command: str, *arguments: str) -> Any:
         """Returns the answer to a command, or None if there is none."""
@@ -77,10 +86,20 @@ class SentinelServer:
 class RedisSet(RedisServer):
     """Behaves as the server that is the primary now. `url` names the sentinels."""
 
-    def __init__(self, *, password: str = "", replicas: int = 1) -> None:
+    def __init__(
+        self,
+        options: Mapping[str, str] | None = None,
+        *lines: str,
+        password: str = "",
+        sentinels_password: str = "",
+        replicas: int = 1,
+    ) -> None:
+        """`options` are those of redis.conf for every server, `lines` those of sentinel.conf for every sentinel."""
         super().__init__(password=password)
         usual = {"repl-diskless-sync-delay": "0", "repl-ping-replica-period": "1", "masterauth": password}
-        self._password = password
+        usual |= options or {}
+        self._password, self._sentinels_password = password, sentinels_password
+        self._lines = lines
         self.servers = [RedisServer(usual, password=password) for _ in range(1 + replicas)]
         self.sentinels: list[SentinelServer] = []
         self._stack = ExitStack()
@@ -95,7 +114,9 @@ class RedisSet(RedisServer):
             with replica.client() as client:
                 client.replicaof(HOST, str(self._primary.port))
         for _ in range(SENTINELS):
-            sentinel = SentinelServer(self._primary, password=self._password)
+            sentinel = SentinelServer(
+                self._primary, *self._lines, password=self._password, own_password=self._sentinels_password
+            )
             self.sentinels.append(sentinel)
             self._stack.callback(sentinel.close)
         self.url = f"redis+sentinel://{self._password and f':{self._password}@'}{self.hosts}/{SERVICE}/0"
