@@ -24,6 +24,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from worker.domain.catalog import checked_url
 from worker.domain.errors import BadSetting, BadUrl
+from worker.domain.redis_url import sentinels_of
 from worker.domain.relays import Mailbox, Relay, parse_mailbox, parse_relays
 
 ENV_FILE: Final = Path(".env")
@@ -73,14 +74,7 @@ def _database_url(url: str) -> str:
 
 
 def _redis_url(url: str) -> str:
-    if not url.startswith(("redis://", "rediss://")):
-        raise ValueError("must begin with redis:// or rediss:// (a cluster is not supported)")
-    if "," in url or ";" in url:
-        raise ValueError("must be one server (in a password write , as %2C and ; as %3B)")
-    _check_server(url)
-    # redis-py silently uses database 0 if the path is not a number.
-    if not re.fullmatch(r"/?|/[0-9]{1,5}", urlsplit(url).path):
-        raise ValueError("must be redis://host:port/number: the part after the / is a database number")
+    sentinels_of(url)  # raises what is wrong with it; those who connect need the URL itself
     return url
 
 

@@ -11,7 +11,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import redis
 from sqlalchemy import text
 
 from tests.acceptance.prompt import Copy, prompt
@@ -119,7 +118,7 @@ class Stockbell:
 
     def publish(self, **fields: str | int) -> str:
         """Publishes an event as any stock system does: XADD with flat fields."""
-        with redis.Redis.from_url(self._redis.url) as client:
+        with self._redis.client() as client:
             entry: Any = {name: str(value) for name, value in fields.items()}
             return str(client.xadd("inventory:events", entry), "ascii")
 

@@ -6,7 +6,8 @@ import pty
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ import redis
 
 from tests.acceptance.stockbell import NOBODY_THERE, Stockbell, done, refused
 from tests.polling import eventually
+from tests.redis_server import RedisServer
 from tests.relay import Do, ScriptedRelay
 
 
@@ -52,6 +54,48 @@ def test_a_bad_setting_is_named_and_not_shown(alone: Stockbell) -> None:
     alone.environment["REDIS_URL"] = NOBODY_THERE
     del alone.environment["SMTP_URL"]
     assert refused(alone.run("work")).startswith("SMTP_URL is not set")
+
+
+@pytest.fixture(scope="module")
+def cluster_url() -> Iterator[str]:
+    """The URL of a server that is a whole cluster."""
+    with closing(RedisServer({"cluster-enabled": "yes"})) as server:
+        server.skip_unless_ours()
+        server.start()
+        yield server.url
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "listen",
+        "work",
+        "schedule",
+        "publish mug-1 --in-stock",
+        "dead-letters list",
+        "dead-letters drop --all",
+        "status",
+    ],
+)
+def test_a_redis_that_can_never_be_used_ends_every_command_with_one_line(
+    alone: Stockbell, cluster_url: str, command: str
+) -> None:
+    alone.environment["REDIS_URL"] = cluster_url
+    assert refused(alone.run(*command.split())).startswith("REDIS_URL names a Redis Cluster, which is not supported: ")
+
+
+def test_a_redis_that_can_never_be_used_is_named_by_its_own_setting(
+    program: Stockbell, redis_server: RedisServer, cluster_url: str
+) -> None:
+    program.environment["STOCKBELL_EVENTS_URL"] = cluster_url
+    assert refused(program.run("listen")).startswith("STOCKBELL_EVENTS_URL names a Redis Cluster")
+    doctor = program.run("doctor").stdout
+    assert "FAIL  events      STOCKBELL_EVENTS_URL names a Redis Cluster" in doctor
+    assert "ok    broker" in doctor
+    program.environment |= {"STOCKBELL_EVENTS_URL": redis_server.url, "REDIS_URL": cluster_url}
+    assert refused(program.run("listen")).startswith("REDIS_URL names a Redis Cluster")
+    assert "FAIL  broker      REDIS_URL names a Redis Cluster" in program.run("doctor").stdout
+    done(program.run("publish", "mug-1", "--in-stock"))
 
 
 def test_a_bad_file_of_reply_rules_stops_who_sends_and_is_found_by_the_doctor(alone: Stockbell, tmp_path: Path) -> None:

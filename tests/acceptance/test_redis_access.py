@@ -17,7 +17,9 @@ from tests.acceptance.stockbell import Stockbell, done, refused
 from tests.polling import eventually
 from tests.proxy import HOST, Proxy
 from tests.redis_server import RedisServer
+from tests.redis_set import SERVICE, RedisSet
 from tests.relay import ScriptedRelay, authority
+from worker import redis_servers
 from worker.domain.errors import RedisAway
 from worker.queue.bell import Bell, celery_app
 from worker.stream.event_stream import Stream
@@ -26,6 +28,11 @@ from worker.stream.shared_bucket import SharedBucket
 ROOT = Path(__file__).parents[2]
 (EXAMPLE,) = re.findall(r"^```acl\n(.*?)^```", (ROOT / "SECURITY.md").read_text(), re.MULTILINE | re.DOTALL)
 """What SECURITY.md tells people to put into their ACL file."""
+SERVERS, SENTINELS = (
+    re.findall(rf"^```acl {whose}\n(.*?)^```", (ROOT / "SECURITY.md").read_text(), re.MULTILINE | re.DOTALL)[0]
+    for whose in ("servers", "sentinels")
+)
+"""The same behind Sentinel: what else the servers know, and the lines of sentinel.conf."""
 USERS = [words[1] for words in map(str.split, EXAMPLE.splitlines()) if words[2] == "on"]
 STREAM = "inventory:events"
 
@@ -178,6 +185,29 @@ def test_nobody_is_let_in_without_a_name(asked_redis: RedisServer) -> None:
     with closing(socket.create_connection((HOST, asked_redis.port), 30)) as nobody:
         nobody.sendall(b"PING\r\n")
         assert nobody.recv(100).startswith(b"-NOAUTH")
+
+
+def test_behind_sentinel_everybody_has_the_rights_of_security_md(tmp_path: Path) -> None:
+    users = tmp_path / "users.acl"
+    users.write_text(f"{EXAMPLE}{SERVERS}user tester on >tester ~* &* +@all\n")
+    options = {"aclfile": str(users), "masteruser": "replica", "masterauth": "REPLICA_PASSWORD"}
+    login = f"sentinel auth-user {SERVICE} sentinel", f"sentinel auth-pass {SERVICE} SENTINEL_PASSWORD"
+    servers = RedisSet(options, *login, *SENTINELS.splitlines(), sentinels_password="SENTINELS_PASSWORD")
+    for server in servers.servers:
+        server.url = f"redis://tester:tester@{HOST}:{server.port}/0"
+    with closing(servers):
+        servers.start()
+        ours = "?sentinel_username=stockbell&sentinel_password=OUR_PASSWORD"
+        url = {
+            user: f"redis+sentinel://{user}:{user.upper()}_PASSWORD@{servers.hosts}/{SERVICE}/0{ours}" for user in USERS
+        }
+        for each in url.values():
+            redis_servers.check(each, "REDIS_URL")
+        servers.kill_primary()
+        Stream(url["publisher"], STREAM).publish({"quantity": "5"})
+        Bell(celery_app(lambda: url["scheduler"])).ring([uuid4()])
+        SharedBucket(url["worker"], 50.0).take(1)
+        assert denied(servers) == []
 
 
 # TLS

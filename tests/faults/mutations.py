@@ -185,6 +185,18 @@ MUTATIONS = (
         ],
     ),
     Mutation(
+        "the sentinels are asked for each connection",
+        "sentinel",
+        "lost|an event|not every event",
+        [
+            Edit(
+                "worker/redis_servers.py",
+                "                self._hosts = (host, *(other for other in self._hosts if other != host))\n",
+                "                self.discover_master = lambda _: answer\n",
+            )
+        ],
+    ),
+    Mutation(
         "a new consumer group begins at the beginning",
         "redis",
         "a bell is queued",

@@ -20,6 +20,7 @@ from tests.faults import (
     relay_faults,
     scaling,
     schema,
+    sentinels,
     stops,
 )
 from tests.faults.trial import Result, World
@@ -33,6 +34,7 @@ SCENARIOS: dict[str, Callable[[World], Result]] = {
     "uncommitted": kills.run_uncommitted,
     "listener": kills.run_listener,
     "redis": redis_faults.run,
+    "sentinel": sentinels.run,
     "postgresql": postgres_faults.run_postgresql,
     "away": postgres_faults.run_away,
     "cuts": cuts.run,

@@ -83,6 +83,7 @@ class World:
         pipelining: bool = True,
         workers: int = 2,
         relay: LoggingRelay | None = None,
+        server: RedisServer | None = None,
         **settings: str,
     ) -> Iterator["Trial"]:
         """Yields a system on servers of its own, with `workers` children in each worker. Nothing is started yet.
@@ -96,7 +97,7 @@ class World:
                 migrate(url)
             else:
                 url = stack.enter_context(self.postgres.database())
-            server = stack.enter_context(closing(RedisServer(password=PASSWORD)))
+            server = stack.enter_context(closing(server or RedisServer(password=PASSWORD)))
             server.start()
             relay = stack.enter_context(relay or LoggingRelay(pipelining=pipelining))
             system = System(url, server, relay, directory, workers, quick=self.short)

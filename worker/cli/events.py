@@ -56,7 +56,7 @@ def publish(
         raise typer.BadParameter("give --quantity, --in-stock or --out-of-stock")
     reference = arguments.reference_of(item, app_id, option)
     event = NewEvent(reference, quantity, in_stock, name, price, currency, image_url, item_url)
-    entry = publish(session.parts().stream, event)
+    entry = publish(session.stream(), event)
     if as_json:
         say_json({"id": entry})
     else:
@@ -68,7 +68,7 @@ def list_dead_letters(
     as_json: Json = False,
 ) -> None:
     """List dead letters with their reason and the fields of the event. The newest comes last."""
-    for letter in session.parts().stream.dead_letters.newest(limit):
+    for letter in session.stream().dead_letters.newest(limit):
         found = _letter_json(letter)
         if as_json:
             say_json(found)
@@ -87,8 +87,7 @@ def replay(ids: LetterIds = None, everything: AllLetters = False, as_json: Json 
     from worker.services.replaying import replay
 
     arguments.check_choice(ids, filtered=everything, hint="--all")
-    parts = session.parts()
-    done = replay(parts.stream, ids)
+    done = replay(session.stream(), ids)
     say_changed(done.changed, done.refused, "replayed", as_json=as_json)
 
 
@@ -102,7 +101,7 @@ def drop(ids: LetterIds = None, everything: AllLetters = False, as_json: Json = 
     from worker.services.replaying import drop
 
     arguments.check_choice(ids, filtered=everything, hint="--all")
-    done = drop(session.parts().stream, ids)
+    done = drop(session.stream(), ids)
     say_changed(done.changed, done.refused, "dropped", as_json=as_json)
 
 

@@ -69,6 +69,7 @@ def status(
     if watch and check:
         raise typer.BadParameter("--check and --watch can't be used together")
     parts = session.ready_parts()
+    parts.check_redis()
     if watch:
         _watch(parts, as_json=as_json)
     found = _read(parts)
@@ -266,6 +267,8 @@ def _patient(parts: "Parts") -> "Installation":
         parts.database,
         parts.stream,
         parts.bell,
+        parts.check_events,
+        parts.check_broker,
         parts.settings.events_url == parts.settings.redis_url,
         lambda: parts.renderer,
         lambda: parts.mailer,

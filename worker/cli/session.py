@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from worker.processes.bootstrap import Parts
+    from worker.stream.event_stream import Stream
 
 
 def parts() -> "Parts":
@@ -24,3 +25,10 @@ def ready_parts() -> "Parts":
     ready = parts()
     check_schema(ready.database)
     return ready
+
+
+def stream() -> "Stream":
+    """Returns the event stream, for commands that need nothing else. Raises BadSetting."""
+    found = parts()
+    found.check_events()
+    return found.stream

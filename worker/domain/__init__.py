@@ -1,8 +1,8 @@
 """The values and rules of the program: pure functions with the clock passed in.
 
 Contains events and their fields, catalog references, stock rules, replies of relays and what they mean, outcomes of one
-attempt, verdicts on requests, relay addresses, the token bucket, how options differ, and the shared errors. Imports no
-other room of this program.
+attempt, verdicts on requests, URLs of relays and of sentinels, the token bucket, how options differ, and the shared
+errors. Imports no other room of this program.
 """
 
 __all__ = [
@@ -13,7 +13,9 @@ __all__ = [
     "event_facts",
     "event_fields",
     "events",
+    "hosts",
     "outcomes",
+    "redis_url",
     "relays",
     "replies",
     "reply_phrases",

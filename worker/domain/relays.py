@@ -5,15 +5,15 @@ it may hold a password.
 """
 
 import re
-import unicodedata
 from dataclasses import dataclass, field
-from ipaddress import IPv6Address, ip_address
+from ipaddress import ip_address
 from typing import Final, Literal
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import SplitResult, urlsplit
 
-import idna
 from email_validator import EmailNotValidError, validate_email
 from pydantic import SecretStr
+
+from worker.domain.hosts import FORM, decoded, has_control, host_of
 
 Security = Literal["plain", "starttls", "tls"]
 
@@ -25,9 +25,6 @@ _SECURITY: Final[dict[str, Security]] = {
 _SCHEMES: Final = {security: scheme for scheme, security in _SECURITY.items()}
 _PORTS: Final[dict[Security, int]] = {"plain": 25, "starttls": 587, "tls": 465}
 
-_FORM: Final = "user:password@host:port"
-# Not a strict host name: container networks use underscores.
-_HOST_NAME: Final = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_-]+)*\.?")
 _MAILBOX: Final = re.compile(r"\s*(?P<name>[^<>]*?)\s*<\s*(?P<address>[^<>\s]+)\s*>\s*")
 _QUOTED: Final = re.compile(r'"(?P<inner>(?:[^"\\]|\\.)*)"')
 _NAME_LIMIT: Final = 200
@@ -120,15 +117,15 @@ def parse_relay(url: str) -> Relay:
     if security is None:
         raise ValueError("must begin with smtp://, smtp+starttls:// or smtps://")
     if parts.path.strip("/") or parts.query or parts.fragment:
-        raise ValueError(f"must be {_FORM}, nothing more (percent-encode / ? # in a password)")
+        raise ValueError(f"must be {FORM}, nothing more (percent-encode / ? # in a password)")
     username, password = _credentials(parts)
     port = _PORTS[security] if parts.port is None else parts.port
-    return Relay(_host(parts.hostname or ""), port, security, username, password)
+    return Relay(host_of(parts.hostname or ""), port, security, username, password)
 
 
 def _split(url: str) -> SplitResult:
     # urlsplit silently deletes CR, LF and TAB, and its errors quote the value.
-    if _has_control(url) or " " in url:
+    if has_control(url) or " " in url:
         raise ValueError("must not contain spaces or control characters (percent-encode them)")
     try:
         parts = urlsplit(url)
@@ -136,50 +133,16 @@ def _split(url: str) -> SplitResult:
             return parts
     except ValueError:
         pass  # its text contains the value
-    raise ValueError(f"must be {_FORM} with a port from 1 to 65535 (percent-encode / ? # @ : in a password)")
+    raise ValueError(f"must be {FORM} with a port from 1 to 65535 (percent-encode / ? # @ : in a password)")
 
 
 def _credentials(parts: SplitResult) -> tuple[str | None, SecretStr | None]:
     if parts.username is None and parts.password is None:
         return None, None
-    username, password = _decoded(parts.username), _decoded(parts.password)
+    username, password = decoded(parts.username), decoded(parts.password)
     if not username or not password:
         raise ValueError("must have both a user and a password, or neither")
     return username, SecretStr(password)
-
-
-def _decoded(part: str | None) -> str:
-    try:
-        text = unquote(part or "", errors="strict")
-    except UnicodeDecodeError:
-        raise ValueError("has a user or password that is not UTF-8 once percent-decoded") from None
-    if _has_control(text):
-        raise ValueError("has a control character in the user or password")
-    return text
-
-
-def _host(host: str) -> str:
-    if ":" in host:
-        return _ipv6(host)
-    if host and not host.isascii():
-        host = _a_label(host)
-    if len(host) > 253 or not _HOST_NAME.fullmatch(host):
-        raise ValueError(f"must name a host: {_FORM}")
-    return host
-
-
-def _ipv6(host: str) -> str:
-    try:
-        return str(IPv6Address(host))
-    except ValueError:
-        raise ValueError("has something in [] that is not an IPv6 address") from None
-
-
-def _a_label(host: str) -> str:
-    try:
-        return idna.encode(host, uts46=True).decode("ascii")
-    except idna.IDNAError:
-        raise ValueError("has a host that is not a valid internationalised name") from None
 
 
 def parse_mailbox(text: str) -> Mailbox:
@@ -187,7 +150,7 @@ def parse_mailbox(text: str) -> Mailbox:
 
     The domain is converted to A-labels; the local part must be ASCII. Raises ValueError.
     """
-    if _has_control(text):
+    if has_control(text):
         raise ValueError("must not contain control characters")
     match = _MAILBOX.fullmatch(text)
     name, address = (match["name"], match["address"]) if match else ("", text.strip())
@@ -209,7 +172,3 @@ def _address(address: str) -> str:
     except EmailNotValidError:
         raise ValueError("must be an address, like Shop <no-reply@shop.example>") from None
     return f"{valid.local_part}@{valid.ascii_domain}"
-
-
-def _has_control(text: str) -> bool:
-    return any(unicodedata.category(char) in {"Cc", "Zl", "Zp", "Cs"} for char in text)

@@ -63,6 +63,25 @@ class Parts:
 
         return Stream(self.settings.events_url, self.settings.event_stream)
 
+    def check_broker(self) -> None:
+        """Raises BadSetting if REDIS_URL names what can't be used. A Redis that is away is waited for elsewhere."""
+        from worker import redis_servers
+
+        redis_servers.check(self.settings.redis_url, "REDIS_URL")
+
+    def check_events(self) -> None:
+        """Does the same for the Redis of the event stream, which may have a setting of its own."""
+        from worker import redis_servers
+
+        is_shared = self.settings.events_url == self.settings.redis_url
+        redis_servers.check(self.settings.events_url, "REDIS_URL" if is_shared else "STOCKBELL_EVENTS_URL")
+
+    def check_redis(self) -> None:
+        """Checks both, or the one that is used for both."""
+        self.check_events()
+        if self.settings.events_url != self.settings.redis_url:
+            self.check_broker()
+
     @cached_property
     def renderer(self) -> "Renderer":
         """Makes texts from templates."""

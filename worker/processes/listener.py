@@ -44,6 +44,7 @@ def run(parts: Parts) -> None:
     """Listens until SIGTERM or SIGINT."""
     stop = Stop().listen()
     settings = parts.settings
+    parts.check_redis()
     if not wait_for_database(parts.database, stop):
         return
     collect_rarely()

@@ -18,6 +18,7 @@ def run(parts: Parts) -> None:
     """Sweeps until SIGTERM or SIGINT. Any number of schedulers may run."""
     stop = Stop().listen()
     settings = parts.settings
+    parts.check_broker()
     if not wait_for_database(parts.database, stop):
         return
     log.info("scheduler.started", every_seconds=settings.sweep_seconds)

@@ -36,6 +36,7 @@ def run(parts: Parts, concurrency: int | None) -> None:
     """Works until SIGTERM or SIGINT, with so many children (default: one for each processor)."""
     stop = Stop().listen()
     _ = parts.relays, parts.sender, parts.reply_rules  # raises BadSetting here rather than in a child
+    parts.check_broker()
     if not wait_for_database(parts.database, stop):
         return
     children = concurrency or os.cpu_count() or 1

@@ -16,6 +16,7 @@ from kombu import Connection
 from kombu.exceptions import KombuError
 
 from worker.domain.errors import RedisAway
+from worker.domain.redis_url import sentinels_of
 
 QUEUE = "bells"
 DELIVER = "stockbell.deliver"
@@ -31,12 +32,15 @@ def celery_app(broker_url: Callable[[], str]) -> Celery:
 
 
 def _configuration(broker_url: str) -> dict[str, Any]:
+    sentinels = sentinels_of(broker_url)
     return {
-        "broker_url": broker_url,
-        "broker_transport": "worker.queue.transport:Transport",
+        # Celery takes a + or a comma in a URL for something else. The sentinels are asked by the transport.
+        "broker_url": "redis://sentinel" if sentinels else broker_url,
+        "broker_transport": f"worker.queue.transport:{'SentinelTransport' if sentinels else 'Transport'}",
         # Without this, kombu accepts any certificate.
-        "broker_use_ssl": {"ssl_cert_reqs": ssl.CERT_REQUIRED} if broker_url.startswith("rediss://") else None,
+        "broker_use_ssl": {"ssl_cert_reqs": ssl.CERT_REQUIRED} if broker_url.startswith("rediss") else None,
         "broker_transport_options": {
+            "sentinels": sentinels,
             "ack_emulation": False,
             "global_keyprefix": "stockbell:",
             "socket_timeout": 10,

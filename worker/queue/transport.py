@@ -8,6 +8,10 @@ from typing import Any, ClassVar
 
 import structlog
 from kombu.transport import redis
+from redis.sentinel import SentinelManagedConnection, SentinelManagedSSLConnection
+
+from worker.domain.redis_url import Sentinels
+from worker.redis_servers import OPTIONS, Primary
 
 log = structlog.get_logger()
 
@@ -21,7 +25,7 @@ class Channel(redis.Channel):
     def _connparams(self, asynchronous: bool = False) -> Any:
         """Returns the same connection options as `stream.redis_client`."""
         usual = super()._connparams(asynchronous)  # type: ignore[no-untyped-call]
-        return {**usual, "client_name": "stockbell", "driver_info": None, "protocol": 2}
+        return {**usual, **OPTIONS}
 
     def _brpop_read(self, **options: Any) -> Any:
         """Takes one message. A message that can't be decoded is logged; it has already left the queue."""
@@ -52,6 +56,33 @@ class Transport(redis.Transport):
         before = set(loop.on_tick)
         super().register_with_event_loop(connection, loop)  # type: ignore[no-untyped-call]
         Transport._last = (loop, self.cycle, set(loop.on_tick) - before)
+
+
+class SentinelChannel(Channel):
+    """A channel to the primary that sentinels name. Kombu's own would need one URL for each sentinel.
+
+    The broker's URL names no more than a host here. The transport option `sentinels` has the rest.
+    """
+
+    connection_class = SentinelManagedConnection  # type: ignore[assignment]  # kombu does so, too
+    connection_class_ssl = SentinelManagedSSLConnection  # type: ignore[assignment]
+    from_transport_options = (  # type: ignore[assignment]  # Channel's has a fixed length
+        *Channel.from_transport_options,
+        "sentinels",
+    )
+    sentinels: Sentinels
+
+    def _get_pool(self, asynchronous: bool = False) -> Primary:
+        usual = super()._get_pool(asynchronous)  # type: ignore[no-untyped-call]  # it connects nowhere
+        login = {"db", "host", "port", "username", "password"}
+        options = {name: value for name, value in usual.connection_kwargs.items() if name not in login}
+        return Primary(self.sentinels, connection_class=usual.connection_class, **options)
+
+
+class SentinelTransport(Transport):
+    """The same transport for a Redis behind Sentinel."""
+
+    Channel = SentinelChannel
 
 
 def _let_go(loop: Any, cycle: Any, ticks: set[Any]) -> None:

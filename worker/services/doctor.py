@@ -42,6 +42,9 @@ class Installation:
     database: Database
     stream: Stream
     bell: Bell
+    check_events: Callable[[], None]
+    check_broker: Callable[[], None]
+    """Raise BadSetting if the Redis of the events, or of the bells, is none that can be used."""
     is_one_redis: bool
     """Whether events and bells use the same Redis."""
     renderer: Callable[[], Renderer]
@@ -108,6 +111,7 @@ def _breaker(installation: Installation) -> _Look:
 
 
 def _events(installation: Installation) -> _Look:
+    installation.check_events()
     try:
         server = installation.stream.ping()
         if tuple(map(int, server.version.split(".")[:2])) < OLDEST_REDIS:
@@ -127,6 +131,7 @@ def _listener(installation: Installation) -> _Look:
 
 
 def _broker(installation: Installation) -> _Look:
+    installation.check_broker()
     try:
         return True, f"bells queued: {installation.bell.queued()}"
     except RedisAway as away:

@@ -9,14 +9,16 @@ import redis
 from redis.exceptions import AskError, ClusterCrossSlotError, ClusterError, ResponseError
 
 from worker.domain.errors import BadSetting
+from worker.redis_servers import NO_CLUSTER
 from worker.stream.dead_letter import Fields
 from worker.stream.redis_client import translated
 
 GROUP = "stockbell"
+URL = "the Redis URL of the event stream"
+"""How errors call the setting: it may be either of two."""
 PAGE = 500
 """The number of entries that are read at once when all are read or counted."""
 
-NO_CLUSTER = "the event stream can't be on a Redis Cluster: name a single server or its primary"
 _CLUSTER_ERRORS = (ClusterError, ClusterCrossSlotError, AskError)
 
 
@@ -50,4 +52,4 @@ def translated_events(client: redis.Redis) -> Iterator[None]:
         try:
             yield
         except _CLUSTER_ERRORS:
-            raise BadSetting(NO_CLUSTER) from None
+            raise BadSetting(f"{URL} {NO_CLUSTER}") from None

@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 import redis
 from redis.exceptions import NoPermissionError, ResponseError
 
-from worker.domain.errors import BadSetting
+from worker.redis_servers import about
 from worker.stream import figures, recent
 from worker.stream.dead_letters import DeadLetters
-from worker.stream.entries import GROUP, NO_CLUSTER, PAGE, Entry, entries, groups, translated_events
+from worker.stream.entries import GROUP, PAGE, URL, Entry, entries, groups, translated_events
 from worker.stream.figures import Figures
 from worker.stream.redis_client import connect
 
@@ -53,7 +53,7 @@ class Stream:
         """`consumer` must be unique among living readers. `client` is for tests (protocol 2)."""
         self.name = name
         self._consumer = consumer
-        self._client = client or connect(url, of=_URL, timeout=TIMEOUT_SECONDS, connect_timeout=5)
+        self._client = client or connect(url, of=URL, timeout=TIMEOUT_SECONDS, connect_timeout=5)
         self.dead_letters = DeadLetters(self._client, name)
 
     def read(self, count: int, block_ms: int) -> list[Entry]:
@@ -191,12 +191,8 @@ class Stream:
     def ping(self) -> Server:
         """Makes a round trip to the server and returns what it is."""
         with translated_events(self._client):
-            # HELLO needs fewer permissions than INFO; redis-py has no method for it.
-            reply: Any = self._client.execute_command("HELLO")  # type: ignore[no-untyped-call]
-        about = dict(zip(reply[::2], reply[1::2], strict=True))
-        if about.get(b"mode") == b"cluster":
-            raise BadSetting(NO_CLUSTER)
-        return Server(str(about[b"server"], "ascii").capitalize(), str(about[b"version"], "ascii"))
+            said = about(self._client)
+        return Server(said["server"].capitalize(), said["version"])
 
     def eviction(self) -> str | None:
         """Returns the `maxmemory-policy` if it can evict events, or None if it can't or is unknown."""
@@ -216,7 +212,6 @@ class Stream:
 
 # The second comes if the group disappears during a blocking read (up to 7.0), the third if the stream never existed.
 _NO_GROUP = ("NOGROUP", "UNBLOCKED", "The XGROUP subcommand requires the key to exist")
-_URL = "the Redis URL of the event stream"
 
 
 def _id_order(entry_id: bytes) -> tuple[int, int]:

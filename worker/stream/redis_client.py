@@ -4,7 +4,7 @@ No command is retried here: a retried XADD whose reply was lost would add a seco
 how long to wait.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,30 +13,27 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from worker.domain.errors import BadSetting, RedisAway
-
-_OPTIONS: Mapping[str, Any] = {
-    # The client name is set so that every connection starts with a command. With TLS, the server's session tickets
-    # arrive before the first reply, and redis-py drops a connection that has data to read before the first command.
-    "client_name": "stockbell",
-    "driver_info": None,  # a restricted user may lack the permission for CLIENT SETINFO
-    "protocol": 2,  # replies have the same shape on every server and version
-    "health_check_interval": 30,
-}
+from worker.domain.redis_url import sentinels_of
+from worker.redis_servers import OPTIONS, Primary
 
 
 def connect(url: str, *, of: str, timeout: float, connect_timeout: float) -> redis.Redis:
-    """Returns a client that connects with its first command. Timeouts are in seconds.
+    """Returns a client that connects with its first command, to one server or to the primary that sentinels name.
 
-    Raises BadSetting for an invalid URL; `of` names the setting in the error text.
+    Timeouts are in seconds. Raises BadSetting for an invalid URL; `of` names the setting in the error text.
     """
+    options: dict[str, Any] = {
+        **OPTIONS,
+        "retry": Retry(NoBackoff(), 0),
+        "socket_timeout": timeout,
+        "socket_connect_timeout": connect_timeout,
+        "health_check_interval": 30,
+    }
     try:
-        return redis.Redis.from_url(
-            url,
-            retry=Retry(NoBackoff(), 0),
-            socket_timeout=timeout,
-            socket_connect_timeout=connect_timeout,
-            **_OPTIONS,
-        )
+        sentinels = sentinels_of(url)
+        if sentinels is None:
+            return redis.Redis.from_url(url, **options)
+        return redis.Redis.from_pool(Primary(sentinels, **options))
     except ValueError:  # its text may contain the password
         raise BadSetting(f"{of} can't be understood") from None
 

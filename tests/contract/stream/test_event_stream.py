@@ -596,7 +596,7 @@ def test_a_cluster_is_refused() -> None:
     server.skip_unless_ours()
     with closing(server), closing(Stream(server.url, EVENTS, consumer="me")) as stream:
         server.start()
-        for call in (stream.ping, lambda: stream.publish(FIELDS), lambda: stream.read(1, NO_WAIT)):
+        for call in (lambda: stream.publish(FIELDS), lambda: stream.read(1, NO_WAIT)):
             with pytest.raises(BadSetting, match="Cluster"):
                 call()
 
