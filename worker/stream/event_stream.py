@@ -5,7 +5,7 @@ Errors of redis-py become RedisAway. No command is retried: see `redis_client`.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import redis
 from redis.exceptions import NoPermissionError, ResponseError
@@ -30,6 +30,10 @@ class Taken:
 
     entries: Sequence[Entry]
     lost: int
+
+
+OLDEST_REDIS: Final = (6, 2)
+"""The oldest Redis that has the commands of the stream. Every Valkey has them."""
 
 
 class Server(NamedTuple):
