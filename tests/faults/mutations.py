@@ -187,7 +187,7 @@ MUTATIONS = (
     Mutation(
         "the sentinels are asked for each connection",
         "sentinel",
-        "lost|an event|not every event",
+        "not every event is acknowledged",
         [
             Edit(
                 "worker/redis_servers.py",

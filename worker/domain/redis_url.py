@@ -18,8 +18,9 @@ FORM: Final = "redis+sentinel://user:password@host1:26379,host2:26379/service/0"
 
 _ONE_SERVER: Final = ("redis", "rediss")
 _SENTINELS: Final = ("redis+sentinel", "rediss+sentinel")
-# What other libraries write for it: redis-sentinel://, sentinel://, ?service_name=, ?sentinelMasterId=, ?master_name=
-_MEANS_SENTINEL: Final = re.compile(r"sentinel|(service|master)_?(name|id)", re.IGNORECASE)
+# Other libraries write redis-sentinel://, sentinel://, ?service_name=, ?sentinelMasterId= or ?master_name=.
+_MEANS_SERVICE: Final = re.compile(r"(service|master)_?(name|id)", re.IGNORECASE)
+_MEANS_SENTINEL: Final = re.compile(rf"sentinel|{_MEANS_SERVICE.pattern}", re.IGNORECASE)
 _PARTS: Final = re.compile(r"(?P<authority>[^/?#]*)(/(?P<path>[^?#]*))?(\?(?P<options>[^#]*))?(?P<fragment>#.*)?")
 _HOST: Final = re.compile(r"(\[(?P<ipv6>[^\[\]]+)\]|(?P<name>[^\[\]:]+))(:(?P<port>[0-9]{1,5}))?")
 _SERVICE: Final = re.compile(r"[A-Za-z0-9._-]+")
@@ -75,7 +76,7 @@ def _check_one_server(url: str, rest: str) -> None:
     if "," in rest or ";" in rest:
         raise ValueError(f"must be one server (in a password write , as %2C and ; as %3B), or {FORM}")
     parts = _split(url)
-    if _MEANS_SENTINEL.search(parts.query):
+    if any(map(_MEANS_SENTINEL.search, _names(parts.query))):
         raise ValueError(f"must be {FORM} for a Redis behind Sentinel")
     # redis-py silently uses database 0 if the path is not a number.
     if parts.path.strip("/") and not _DATABASE.fullmatch(parts.path[1:]):
@@ -123,11 +124,15 @@ def _host(text: str) -> tuple[str, int]:
 def _service(path: str, options: str) -> tuple[str, int]:
     service, _, database = path.removesuffix("/").partition("/")
     is_number_alone = not database and _DATABASE.fullmatch(service)
-    if not service or is_number_alone or re.search(r"(service|master)_?(name|id)", options, re.IGNORECASE):
+    if not service or is_number_alone or any(map(_MEANS_SERVICE.search, _names(options))):
         raise ValueError(f"must name the service after the hosts: {FORM}")
     if not _SERVICE.fullmatch(service) or not _DATABASE.fullmatch(database or "0"):
         raise ValueError(f"must be {FORM}: after the hosts the service, then the number of the database")
     return service, int(database or 0)
+
+
+def _names(options: str) -> list[str]:
+    return [option.partition("=")[0] for option in options.split("&")]
 
 
 def _login(text: str) -> Login:

@@ -186,7 +186,7 @@ def test_sentinels_that_nobody_reaches_are_away() -> None:
         assert PASSWORD not in said
 
 
-def test_a_primary_that_is_down_is_away(server: RedisServer) -> None:
+def test_a_primary_that_is_down_is_away(server: RedisServer, redis_set: RedisSet) -> None:
     with closing(SentinelServer(server)) as sentinel:
         url = f"redis+sentinel://{HOST}:{sentinel.port}/{SERVICE}/0"
         stream, *_ = users(url)
@@ -194,6 +194,8 @@ def test_a_primary_that_is_down_is_away(server: RedisServer) -> None:
         server.kill()
         eventually(lambda: "see no primary now" in reason(stream.ping), 30, until="the sentinel knows it")
         redis_servers.check(url, "REDIS_URL")
+        also_wrong = f"redis+sentinel://{HOST}:{redis_set.primary().port},{HOST}:{sentinel.port}/{SERVICE}/0"
+        redis_servers.check(also_wrong, "REDIS_URL")  # one that knows the service is enough
         server.start()
         eventually(lambda: not reason(stream.ping), 30, until="the primary is back")
 

@@ -53,7 +53,13 @@ def test_tls_is_for_the_scheme_with_two_s() -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["redis://a", "rediss://u:p@a:1/0", "redis://:p%2C%3B@[::1]:6379/0", "rediss://a/0?ssl_cert_reqs=none"]
+    "url",
+    [
+        "redis://a",
+        "rediss://u:p@a:1/0",
+        "redis://:p%2C%3B@[::1]:6379/0",
+        "rediss://a/0?ssl_ca_certs=/etc/sentinel/ca.pem",
+    ],
 )
 def test_one_server_has_no_sentinels(url: str) -> None:
     assert sentinels_of(url) is None
