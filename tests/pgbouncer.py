@@ -5,10 +5,12 @@ import pwd
 import shutil
 import signal
 import subprocess
+from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final, Literal
 
+import psycopg
 import pytest
 from sqlalchemy.engine import make_url
 
@@ -17,7 +19,8 @@ from tests.polling import eventually
 from tests.ports import free_port
 
 PROGRAM: Final = os.environ.get("TEST_PGBOUNCER") or shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin")
-needs_pgbouncer = pytest.mark.skipif(PROGRAM is None, reason="pgbouncer is not installed")
+WITHOUT: Final = "pgbouncer is not installed"
+needs_pgbouncer = pytest.mark.skipif(PROGRAM is None, reason=WITHOUT)
 
 OTHERS: Final = {
     "timezone": "Asia/Tokyo",
@@ -45,6 +48,7 @@ class PgBouncer:
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> "PgBouncer":
+        assert PROGRAM is not None, WITHOUT
         self._directory = TemporaryDirectory(prefix="stockbell-pgbouncer-")
         self._home = Path(self._directory.name)
         (self._home / "users.txt").write_text(f'"{self._server.username}" ""\n')
@@ -121,8 +125,12 @@ class PgBouncer:
         """Reads the configuration again."""
         self._signal(signal.SIGHUP)
 
-    def log(self) -> str:
-        return (self._home / "log").read_text()
+    def drop(self, url: str) -> None:
+        """Ends all connections to this database at once, of clients and to the server, and lets clients in again."""
+        console = make_url(self.url(url)).set(drivername="postgresql", database="pgbouncer")
+        with closing(psycopg.connect(console.render_as_string(hide_password=False), autocommit=True)) as admin:
+            for command in ("KILL", "RESUME"):
+                admin.execute(f"{command} {make_url(url).database}".encode())
 
     def _signal(self, number: signal.Signals) -> None:
         assert self._process is not None

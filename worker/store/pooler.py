@@ -15,10 +15,10 @@ from sqlalchemy.pool import ConnectionPoolEntry
 Pooler: TypeAlias = Literal["auto", "none", "transaction"]
 """Whether a pooler is in between. `auto`: each new connection finds out."""
 
-CONNECT_ARGS: Final = {"autocommit": True, "prepare_threshold": None}
-"""How psycopg opens a connection, as long as it is not known what is at its other end."""
 PREPARE_AFTER: Final = 5
 """So many times a statement runs until it is prepared, if there is no pooler. This is psycopg's default."""
+CONNECT_ARGS: Final = {"autocommit": True, "prepare_threshold": None}
+"""How psycopg opens a connection, as long as it is not known what is at its other end."""
 
 _ALWAYS: Final = {"timezone": "UTC", "default_transaction_isolation": "read committed"}
 # A process that hangs between two statements, or whose host is gone, must lose its locks before others stop waiting.
