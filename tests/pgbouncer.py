@@ -4,8 +4,7 @@ import os
 import pwd
 import shutil
 import signal
-import subprocess
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final, Literal
@@ -14,7 +13,7 @@ import psycopg
 import pytest
 from sqlalchemy.engine import make_url
 
-from tests.bench.processes import answers
+from tests.bench.processes import answers, running
 from tests.polling import eventually
 from tests.ports import free_port
 
@@ -45,7 +44,6 @@ class PgBouncer:
         self._server = make_url(server)
         self._settings = {"pool_mode": mode, "default_pool_size": str(pool_size), **settings}
         self.port = free_port()
-        self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> "PgBouncer":
         assert PROGRAM is not None, WITHOUT
@@ -91,24 +89,18 @@ class PgBouncer:
         return make_url(url).set(host="127.0.0.1", port=self.port).render_as_string(hide_password=False)
 
     def start(self) -> None:
-        with (self._home / "log").open("ab") as log:
-            user, group = _owner()
-            identity: dict[str, Any] = {"user": user, "group": group, "extra_groups": []} if os.geteuid() == 0 else {}
-            self._process = subprocess.Popen(
-                [str(PROGRAM), "--quiet", str(self._home / "pgbouncer.ini")],
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-                **identity,
-            )
+        user, group = _owner()
+        identity: dict[str, Any] = {"user": user, "group": group, "extra_groups": []} if os.geteuid() == 0 else {}
+        self._end = ExitStack()
+        command = [str(PROGRAM), "--quiet", str(self._home / "pgbouncer.ini")]
+        self._process = self._end.enter_context(running(command, log=self._home / "log", **identity))
         eventually(lambda: answers(self.port), until="PgBouncer answers")
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
         """Ends it at once, with all its connections: in order, or as a crash would (SIGKILL)."""
-        if self._process is not None:
-            self._process.send_signal(how)
-            self._process.wait(60)
-            self._process = None
+        self._signal(how)
+        self._process.wait(60)
+        self._end.close()
 
     def restart(self, how: signal.Signals = signal.SIGTERM) -> None:
         self.stop(how)
@@ -133,7 +125,6 @@ class PgBouncer:
                 admin.execute(f"{command} {make_url(url).database}".encode())
 
     def _signal(self, number: signal.Signals) -> None:
-        assert self._process is not None
         self._process.send_signal(number)
 
 
