@@ -18,6 +18,7 @@ from pydantic import (
     BeforeValidator,
     Field,
     ValidationError,
+    ValidationInfo,
 )
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -126,6 +127,20 @@ def _mailbox(raw: object) -> object:
     return parse_mailbox(raw) if isinstance(raw, str) else raw
 
 
+def _migrate_url(url: str, others: ValidationInfo) -> str:
+    database = str(others.data.get("database_url"))
+    if url == database:
+        return url
+    url = _database_url(url)
+    if url.startswith("sqlite") or database.startswith("sqlite"):
+        raise ValueError("must be postgresql://, and DATABASE_URL too: only PostgreSQL can be reached in two ways")
+    return url
+
+
+def _database_url_of(earlier: dict[str, Any]) -> str:
+    return str(earlier["database_url"])
+
+
 def _redis_url_of(earlier: dict[str, Any]) -> str:
     return str(earlier["redis_url"])
 
@@ -134,6 +149,7 @@ Text = Annotated[str, Field(min_length=1, max_length=2000), AfterValidator(_prin
 StoreName = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(_printable)]
 # URLs may hold passwords, so they are left out of repr and str.
 DatabaseUrl = Annotated[Text, AfterValidator(_database_url), Field(repr=False)]
+MigrateUrl = Annotated[Text, AfterValidator(_migrate_url), Field(repr=False)]
 RedisUrl = Annotated[Text, AfterValidator(_redis_url), Field(repr=False)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -163,6 +179,8 @@ class Settings(BaseSettings):
     )
 
     database_url: DatabaseUrl = "sqlite:///stockbell.db"
+    database_pooler: Literal["auto", "none", "transaction"] = "auto"
+    migrate_url: MigrateUrl = Field(default_factory=_database_url_of)
     redis_url: RedisUrl = "redis://localhost:6379/0"
     events_url: RedisUrl = Field(default_factory=_redis_url_of)
     smtp: Annotated[tuple[Relay, ...] | None, Field(min_length=1), BeforeValidator(_relays)] = None

@@ -155,6 +155,24 @@ MUTATIONS = (
         "twice for no reason|stuck|lost",
         [_OUTCOMES_NOT_KEPT],
     ),
+    Mutation(
+        "limits behind a pooler end with their transaction",
+        "pooler",
+        "a neighbour's settings became",
+        [Edit("worker/store/pooler.py", "SET LOCAL {name}", "SET {name}")],
+    ),
+    Mutation(
+        "a transaction behind a pooler has its own limits",
+        "pooler",
+        "'due to lock timeout' in a log",
+        [Edit("worker/store/pooler.py", "record.info[_BEGIN] = self._begin", 'record.info[_BEGIN] = "BEGIN"')],
+    ),
+    Mutation(
+        "nothing is prepared behind a pooler",
+        "pooler",
+        "'prepared statement' in a log",
+        [Edit("worker/store/pooler.py", '"prepare_threshold": None', '"prepare_threshold": PREPARE_AFTER')],
+    ),
     Mutation("outcomes are kept while connections are cut", "cuts", "twice for no reason|stuck", [_OUTCOMES_NOT_KEPT]),
     Mutation(
         "outcomes are kept while PostgreSQL's disk is full",

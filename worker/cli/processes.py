@@ -27,17 +27,19 @@ def demo() -> None:
 
 
 def migrate() -> None:
-    """Migrate the database (DATABASE_URL) to the newest schema.
+    """Migrate the database (STOCKBELL_MIGRATE_URL, else DATABASE_URL) to the newest schema.
 
     This is safe at any time, and from several machines at once. No other command changes the schema.
     """
-    from config import logging, settings
     from worker.migrations import migrate
 
-    found = settings.load()
-    logging.configure(found.log_format)
+    parts = session.parts()
     getLogger("alembic").setLevel(WARNING)
-    before, after = migrate(found.database_url)
+    found = parts.settings
+    is_other_way = found.migrate_url != found.database_url
+    before, after = migrate(
+        found.migrate_url, pooler=found.database_pooler, used_by=parts.database if is_other_way else None
+    )
     say(f"schema {after}: " + ("nothing to do" if before == after else f"migrated from {before or 'nothing'}"))
 
 

@@ -47,7 +47,7 @@ class Parts:
         """Where requests are."""
         from worker.store.database import Database
 
-        return Database(self.settings.database_url)
+        return Database(self.settings.database_url, pooler=self.settings.database_pooler)
 
     @cached_property
     def bell(self) -> "Bell":

@@ -89,7 +89,8 @@ _Look = tuple[bool, str]
 
 def _database(installation: Installation) -> _Look:
     installation.database.read(schema.state)
-    return True, f"{installation.database.where} answers"
+    through = " through a pooler" if installation.database.is_pooled else ""
+    return True, f"{installation.database.where} answers{through}"
 
 
 def _schema(installation: Installation) -> _Look:

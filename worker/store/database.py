@@ -5,7 +5,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime, timedelta
 from typing import Concatenate, ParamSpec, TypeVar
 
@@ -14,16 +14,13 @@ from sqlalchemy.engine import make_url
 
 from worker.domain.errors import DatabaseAway, SchemaOutdated
 from worker.store.errors import Contended, missing_file, translated
+from worker.store.pooler import CONNECT_ARGS, Pooler, Sessions, is_pooled
 from worker.store.sql import sqlite_time
 
 __all__ = ["Connection", "Database"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-_UTC = "-c timezone=UTC"
-# A process that hangs between two statements, or whose host is gone, must lose its locks before others stop waiting.
-_LIMITS = "-c lock_timeout=10s -c statement_timeout=60s -c idle_in_transaction_session_timeout=8s"
 
 TRIES = 5
 """How often a transaction is run if it conflicts with others."""
@@ -40,13 +37,31 @@ class Database:
     `write` and `read` run functions whose first parameter is a `Connection`, each in one transaction.
     """
 
-    def __init__(self, url: str, *, connections: int = 3, is_patient: bool = False) -> None:
-        """With `is_patient` PostgreSQL sets no time limit on statements, on locks and on idle transactions."""
-        self._engine = _engine(url, connections, _UTC if is_patient else f"{_UTC} {_LIMITS}")
+    def __init__(
+        self,
+        url: str,
+        *,
+        connections: int = 3,
+        is_patient: bool = False,
+        pooler: Pooler = "auto",
+        setting: str = "DATABASE_URL",
+    ) -> None:
+        """With `is_patient` PostgreSQL sets no time limit on statements, on locks and on idle transactions.
+
+        `setting` is where the URL is from. Errors name it.
+        """
+        self._setting = setting
+        self._sessions = Sessions(pooler, is_patient=is_patient)
+        self._engine = _engine(url, connections, self._sessions)
         self.dialect = self._engine.dialect.name
-        self._autocommit: dict[int, Connection] = {}
+        self._own: dict[int, Connection] = {}
         """The connection of each thread that uses `write_at_once`."""
-        self._begin_at_once = self._engine.begin if self.dialect == "sqlite" else self._begin_autocommit
+        self._begin_at_once = self._engine.begin if self.dialect == "sqlite" else self._begin_one_statement
+
+    @property
+    def is_pooled(self) -> bool:
+        """Whether a pooler is in between. It is noticed at the first connection."""
+        return self._sessions.are_pooled
 
     @property
     def where(self) -> str:
@@ -67,7 +82,8 @@ class Database:
     def write_at_once(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Like `write`, but `work` must be one statement. On PostgreSQL this saves the round trips of BEGIN and COMMIT.
 
-        Each thread that calls this keeps its own connection.
+        Behind a pooler it saves none: limits hold within a transaction only. Each thread that calls this keeps its own
+        connection.
         """
         return self._run(self._begin_at_once, work, *args, **kwargs)
 
@@ -86,7 +102,7 @@ class Database:
     ) -> T:
         for conflicts in range(TRIES):
             try:
-                with translated(self._engine), begin() as connection:
+                with translated(self._engine, self._setting), begin() as connection:
                     return work(connection, *args, **kwargs)
             except Contended as conflict:
                 if conflicts == TRIES - 1:
@@ -95,47 +111,52 @@ class Database:
         raise AssertionError("unreachable")
 
     @contextmanager
-    def _begin_autocommit(self) -> Iterator[Connection]:
-        """Yields this thread's connection in autocommit mode. After an error the next call opens a new one."""
+    def _begin_one_statement(self) -> Iterator[Connection]:
+        """Yields this thread's connection for one statement. After an error the next call opens a new one."""
         thread = threading.get_ident()
-        connection = self._autocommit.pop(thread, None)
-        if connection is None:
-            connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+        connection = self._own.pop(thread, None) or self._opened()
         try:
-            yield connection
+            with connection.begin() if is_pooled(connection) else nullcontext():
+                yield connection
         except BaseException:
             connection.close()
             raise
-        self._autocommit[thread] = connection
+        self._own[thread] = connection
+
+    def _opened(self) -> Connection:
+        connection = self._engine.connect()
+        return connection if is_pooled(connection) else connection.execution_options(isolation_level="AUTOCOMMIT")
 
     def close(self) -> None:
         """Closes all connections. No other thread may be using one."""
-        while self._autocommit:
-            self._autocommit.popitem()[1].close()
+        while self._own:
+            self._own.popitem()[1].close()
         self._engine.dispose()
 
 
-def _engine(url: str, connections: int, options: str) -> Engine:
+def _engine(url: str, connections: int, sessions: Sessions) -> Engine:
     if make_url(url).get_backend_name() == "sqlite":
         engine = create_engine(url, pool_size=connections, hide_parameters=True, connect_args={"timeout": 10})
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         return engine
-    return create_engine(
+    engine = create_engine(
         url,
         pool_size=connections,
         hide_parameters=True,  # errors are logged, and the parameters contain addresses
         connect_args={
             "connect_timeout": 5,
             "application_name": "stockbell",
-            "options": options,
             # Notices a dead server within 25 s. The system's defaults take two hours.
             "keepalives_idle": 10,
             "keepalives_interval": 5,
             "keepalives_count": 3,
             "tcp_user_timeout": 20_000,
+            **CONNECT_ARGS,
         },
     )
+    sessions.listen_to(engine)
+    return engine
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:

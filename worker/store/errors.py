@@ -13,7 +13,12 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError, ProgrammingError
 
 from worker.domain.errors import BadSetting, DatabaseAway, SchemaOutdated
+from worker.store.pooler import refusal_of_pooler
 
+_NO_RIGHT = {"42501", "3F000"}
+"""A right to tables or to their schema is missing, or no schema is in the search_path."""
+_UNPREPARED = {"42P05", "26000"}
+"""Prepared statements meet those of other clients, or are on another connection."""
 _CORRUPT = {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT}
 
 
@@ -22,13 +27,15 @@ class Contended(Exception):
 
 
 @contextmanager
-def translated(engine: Engine) -> Iterator[None]:
-    """Translates database errors into the errors of `Database.write`, and Contended."""
+def translated(engine: Engine, setting: str) -> Iterator[None]:
+    """Translates database errors into the errors of `Database.write`, and Contended. `setting` is the URL's name."""
     try:
         yield
     except (OperationalError, InterfaceError) as error:
         if str(getattr(error.orig, "sqlstate", None)).startswith("54"):
             raise  # a program limit of PostgreSQL: a retry would fail too
+        if refusal := refusal_of_pooler(_first_line(error)):
+            raise BadSetting(f"{setting} leads to a pooler {refusal}") from error
         raise _translate(error, engine) from error
     except IntegrityError as error:
         if getattr(error.orig, "sqlstate", None) == "23505":
@@ -38,12 +45,17 @@ def translated(engine: Engine) -> Iterator[None]:
     except ProgrammingError as error:
         if getattr(error.orig, "sqlstate", None) in {"42P01", "42703"}:
             raise SchemaOutdated("the database is not migrated: run `stockbell migrate`") from error
+        if getattr(error.orig, "sqlstate", None) in _NO_RIGHT:
+            raise BadSetting(f"the user in {setting} can't do this: {_first_line(error)}") from error
+        if getattr(error.orig, "sqlstate", None) in _UNPREPARED:
+            hint = "a pooler that was not noticed is in between: set STOCKBELL_DATABASE_POOLER=transaction"
+            raise DatabaseAway(f"{_first_line(error)}; {hint}") from error
         if error.statement is None:  # psycopg refused the URL before it connected
-            raise BadSetting(f"DATABASE_URL can't be used: {_first_line(error)}") from error
+            raise BadSetting(f"{setting} can't be used: {_first_line(error)}") from error
         raise
     except DBAPIError as error:
         if getattr(error.orig, "sqlite_errorcode", 0) & 0xFF in _CORRUPT:
-            raise BadSetting(f"DATABASE_URL can't be used: {_file(engine)}: {_first_line(error)}") from error
+            raise BadSetting(f"{setting} can't be used: {_file(engine)}: {_first_line(error)}") from error
         # A read-only server is a standby: another server took over, or this one is not ready yet.
         if error.connection_invalidated or getattr(error.orig, "sqlstate", None) == "25006":
             raise DatabaseAway(_first_line(error)) from error

@@ -114,22 +114,22 @@ def test_the_rows_that_are_always_there_are_there(shop: Shop) -> None:
 # One at a time
 
 
-def test_a_migration_says_where_it_began_and_ended(any_empty_database_url: str) -> None:
-    assert migrate(any_empty_database_url) == (None, SCHEMA)
-    assert migrate(any_empty_database_url) == (SCHEMA, SCHEMA)
+def test_a_migration_says_where_it_began_and_ended(unmigrated_url: str) -> None:
+    assert migrate(unmigrated_url) == (None, SCHEMA)
+    assert migrate(unmigrated_url) == (SCHEMA, SCHEMA)
 
 
-def test_migrations_at_once_are_safe(any_empty_database_url: str) -> None:
+def test_migrations_at_once_are_safe(unmigrated_url: str) -> None:
     together = threading.Barrier(4)
 
     def run(_number: int) -> tuple[str | None, str | None]:
         together.wait(60)
-        return migrate(any_empty_database_url)
+        return migrate(unmigrated_url)
 
     with ThreadPoolExecutor(4) as pool:
         runs = sorted(pool.map(run, range(4)), key=str)
     assert sorted(runs, key=str) == sorted([(None, SCHEMA), *[(SCHEMA, SCHEMA)] * 3], key=str)
-    with shop_at(any_empty_database_url) as shop:
+    with shop_at(unmigrated_url) as shop:
         assert len(shop.ask("SELECT id FROM relay")) == 1
 
 
@@ -161,19 +161,17 @@ def test_a_database_that_is_up_to_date_is_not_locked(postgres_url: str) -> None:
         assert migrate(postgres_url) == (SCHEMA, SCHEMA)
 
 
-def test_a_migration_that_breaks_off_leaves_nothing(
-    any_empty_database_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_migration_that_breaks_off_leaves_nothing(unmigrated_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_args: object, **_kwargs: object) -> None:
         raise RuntimeError("power cut")
 
     with monkeypatch.context() as patch:
         patch.setattr("alembic.operations.Operations.create_index", fail)
         with pytest.raises(RuntimeError, match="power cut"):
-            migrate(any_empty_database_url)
-    with shop_at(any_empty_database_url) as shop:
+            migrate(unmigrated_url)
+    with shop_at(unmigrated_url) as shop:
         assert "request" not in _tables(shop)
-    assert migrate(any_empty_database_url) == (None, SCHEMA)
+    assert migrate(unmigrated_url) == (None, SCHEMA)
 
 
 def test_a_database_that_is_not_there_is_away() -> None:
@@ -471,8 +469,8 @@ def test_more_lists_than_a_page_of_the_migration_get_their_keys(
 # Where a database stands
 
 
-def test_a_database_without_tables_is_told_to_be_migrated(any_empty_database_url: str) -> None:
-    with shop_at(any_empty_database_url) as shop:
+def test_a_database_without_tables_is_told_to_be_migrated(unmigrated_url: str) -> None:
+    with shop_at(unmigrated_url) as shop:
         assert shop.database.write(schema.state) == SchemaState.MISSING  # a write creates the file of SQLite
         with pytest.raises(SchemaOutdated, match="no tables yet: run `stockbell migrate`"):
             check_schema(shop.database)

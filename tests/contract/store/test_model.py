@@ -551,6 +551,7 @@ def _expected(wish: Wish) -> tuple[object, ...]:
     )
 
 
+@pytest.mark.parametrize("shop_url", ["sqlite", "postgresql"], indirect=True)  # behind a pooler it takes too long
 def test_whatever_happens_the_store_does_as_the_design_says(shop: Shop) -> None:
     class Machine(StoreMachine):
         def __init__(self) -> None:

@@ -28,6 +28,13 @@ WRONG = {
         f"sqlite:///{SECRET}.db?mode=ro",
         f"postgresql://u:{SECRET}\x1b@host/db",
     ],
+    "STOCKBELL_DATABASE_POOLER": [SECRET],
+    "STOCKBELL_MIGRATE_URL": [
+        f"mysql://{SECRET}",
+        f"postgresql://u:{SECRET}/x@host/db",
+        f"postgresql://u:{SECRET}@host/db",  # DATABASE_URL is SQLite
+        f"sqlite:///{SECRET}.db",
+    ],
     "REDIS_URL": [
         SECRET,
         f"redis+cluster://{SECRET}:1",
@@ -209,6 +216,7 @@ def test_settings_cannot_be_changed() -> None:
 def test_secrets_are_not_in_repr_or_str() -> None:
     settings = Settings(
         database_url=f"postgresql://user:{SECRET}@host/db",
+        migrate_url=f"postgresql://owner:{SECRET}@host/db",
         redis_url=f"redis://:{SECRET}@host",
         events_url=f"redis://:{SECRET}@other",
         smtp=parse_relays(f"smtps://{SECRET}:{SECRET}@mail.example"),
@@ -232,6 +240,14 @@ def test_the_template_of_item_urls_becomes_fit_for_a_mail() -> None:
 def test_events_come_from_the_broker_unless_told_otherwise() -> None:
     assert Settings(redis_url="rediss://a").events_url == "rediss://a"
     assert Settings(redis_url="rediss://a", events_url="redis://b").events_url == "redis://b"
+
+
+def test_migrations_go_to_the_database_unless_told_otherwise() -> None:
+    assert Settings().migrate_url == Settings().database_url
+    assert Settings(database_url="postgres://a/b").migrate_url == "postgresql+psycopg://a/b"
+    assert Settings(database_url="postgres://a/b", migrate_url="postgresql://a/b").migrate_url.endswith("//a/b")
+    with pytest.raises(ValidationError, match="must be postgresql://, and DATABASE_URL too"):
+        Settings(database_url="postgres://a/b", migrate_url="sqlite:///b.db")
 
 
 def test_the_example_explains_every_setting_and_can_be_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
