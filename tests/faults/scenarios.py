@@ -20,6 +20,7 @@ from tests.faults import (
     relay_faults,
     scaling,
     schema,
+    standby,
     stops,
 )
 from tests.faults.trial import Result, World
@@ -35,6 +36,7 @@ SCENARIOS: dict[str, Callable[[World], Result]] = {
     "redis": redis_faults.run,
     "postgresql": postgres_faults.run_postgresql,
     "away": postgres_faults.run_away,
+    "standby": standby.run,
     "cuts": cuts.run,
     "deadlocks": deadlocks.run,
     "no-connections": cuts.run_full,

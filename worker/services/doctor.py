@@ -13,7 +13,7 @@ from worker.services.schema_check import check_schema
 from worker.services.status import LEAST_REFUSALS, NOBODY_READS
 from worker.services.wire import timestamp
 from worker.smtp.mailer import Mailer
-from worker.store import breaker, schema
+from worker.store import breaker
 from worker.store.database import Database
 from worker.stream.event_stream import Stream
 
@@ -86,8 +86,9 @@ _Look = tuple[bool, str]
 
 
 def _database(installation: Installation) -> _Look:
-    installation.database.read(schema.state)
-    return True, f"{installation.database.where} answers"
+    database = installation.database
+    weakness = database.weakness
+    return True, f"{database.where} answers" + (f"; warning: the connection is {weakness}" if weakness else "")
 
 
 def _schema(installation: Installation) -> _Look:

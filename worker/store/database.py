@@ -10,9 +10,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event
-from sqlalchemy.engine import make_url
 
-from worker.domain.errors import DatabaseAway, SchemaOutdated
+from worker.domain.errors import BadSetting, DatabaseAway, SchemaOutdated
+from worker.store import postgres
 from worker.store.errors import Contended, missing_file, translated
 from worker.store.sql import sqlite_time
 
@@ -41,8 +41,13 @@ class Database:
     """
 
     def __init__(self, url: str, *, connections: int = 3, is_patient: bool = False) -> None:
-        """With `is_patient` PostgreSQL sets no time limit on statements, on locks and on idle transactions."""
-        self._engine = _engine(url, connections, _UTC if is_patient else f"{_UTC} {_LIMITS}")
+        """With `is_patient` PostgreSQL sets no time limit on statements, on locks and on idle transactions.
+
+        Raises BadSetting if PostgreSQL can't have such a URL.
+        """
+        self._servers = _servers(url)
+        options = _UTC if is_patient else f"{_UTC} {_LIMITS}"
+        self._engine = _postgresql(self._servers, connections, options) if self._servers else _sqlite(url, connections)
         self.dialect = self._engine.dialect.name
         self._autocommit: dict[int, Connection] = {}
         """The connection of each thread that uses `write_at_once`."""
@@ -51,8 +56,14 @@ class Database:
     @property
     def where(self) -> str:
         """The database for messages to people, without user and password."""
-        url = self._engine.url
-        return f"{self.dialect} {url.host or ''}{f':{url.port}' if url.port else ''}/{url.database}".replace(" /", " ")
+        if self._servers is None:
+            return f"sqlite {self._engine.url.database}"
+        return f"postgresql {','.join(map(str, self._servers.hosts))}/{self._servers.database}".replace(" /", " ")
+
+    @property
+    def weakness(self) -> str | None:
+        """Why others could read or change what is said to the database, or None. Raises the same errors as `read`."""
+        return self.read(postgres.weakness, self._servers)
 
     def write(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Runs `work` in one transaction that may write. Runs it again if it conflicts with another transaction.
@@ -115,27 +126,42 @@ class Database:
         self._engine.dispose()
 
 
-def _engine(url: str, connections: int, options: str) -> Engine:
-    if make_url(url).get_backend_name() == "sqlite":
-        engine = create_engine(url, pool_size=connections, hide_parameters=True, connect_args={"timeout": 10})
-        event.listen(engine, "connect", _prepare_sqlite)
-        event.listen(engine, "begin", _begin_sqlite)
-        return engine
-    return create_engine(
-        url,
+def _servers(url: str) -> postgres.Servers | None:
+    """Returns where PostgreSQL is. None: the database is an SQLite file."""
+    if url.startswith("sqlite:"):
+        return None
+    try:
+        return postgres.parse(url)
+    except ValueError as error:
+        raise BadSetting(f"DATABASE_URL {error}") from None
+
+
+def _sqlite(url: str, connections: int) -> Engine:
+    engine = create_engine(url, pool_size=connections, hide_parameters=True, connect_args={"timeout": 10})
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _postgresql(servers: postgres.Servers, connections: int, options: str) -> Engine:
+    engine = create_engine(
+        "postgresql+psycopg://",
         pool_size=connections,
         hide_parameters=True,  # errors are logged, and the parameters contain addresses
         connect_args={
-            "connect_timeout": 5,
+            "connect_timeout": 5,  # for each host
             "application_name": "stockbell",
-            "options": options,
             # Notices a dead server within 25 s. The system's defaults take two hours.
             "keepalives_idle": 10,
             "keepalives_interval": 5,
             "keepalives_count": 3,
             "tcp_user_timeout": 20_000,
+            **servers.options,
+            "options": f"{servers.options.get('options', '')} {options}",
         },
     )
+    event.listen(engine, "do_connect", servers.connect)
+    return engine
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:

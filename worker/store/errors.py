@@ -38,14 +38,15 @@ def translated(engine: Engine) -> Iterator[None]:
     except ProgrammingError as error:
         if getattr(error.orig, "sqlstate", None) in {"42P01", "42703"}:
             raise SchemaOutdated("the database is not migrated: run `stockbell migrate`") from error
-        if error.statement is None:  # psycopg refused the URL before it connected
-            raise BadSetting(f"DATABASE_URL can't be used: {_first_line(error)}") from error
         raise
     except DBAPIError as error:
         if getattr(error.orig, "sqlite_errorcode", 0) & 0xFF in _CORRUPT:
             raise BadSetting(f"DATABASE_URL can't be used: {_file(engine)}: {_first_line(error)}") from error
-        # A read-only server is a standby: another server took over, or this one is not ready yet.
-        if error.connection_invalidated or getattr(error.orig, "sqlstate", None) == "25006":
+        if getattr(error.orig, "sqlstate", None) == "25006":
+            # This server only reads now: another one took over. The next connections are to the one that writes.
+            engine.dispose()
+            raise DatabaseAway(_first_line(error)) from error
+        if error.connection_invalidated:
             raise DatabaseAway(_first_line(error)) from error
         raise
 
