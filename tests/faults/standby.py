@@ -49,8 +49,8 @@ class Pair:
             self.primary.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
     def url(self, name: str) -> str:
-        """Returns the URL of a database that is on both."""
-        hosts = ",".join(f"127.0.0.1:{server.port}" for server in self._servers)
+        """Returns the URL of a database that is on both. The host that is the standby at first is asked first."""
+        hosts = ",".join(f"127.0.0.1:{server.port}" for server in reversed(self._servers))
         return f"postgresql://{USER}:{PASSWORD}@{hosts}/{name}"
 
     def kill(self) -> None:

@@ -25,6 +25,9 @@ _UTC = "-c timezone=UTC"
 # A process that hangs between two statements, or whose host is gone, must lose its locks before others stop waiting.
 _LIMITS = "-c lock_timeout=10s -c statement_timeout=60s -c idle_in_transaction_session_timeout=8s"
 
+ANSWER_SECONDS = 75.0
+"""Seconds that PostgreSQL may take for an answer. It ends statements after 60 s, but not if a disk or standby hangs."""
+
 TRIES = 5
 """How often a transaction is run if it conflicts with others."""
 PAUSE = 0.02
@@ -46,6 +49,8 @@ class Database:
         Raises BadSetting if PostgreSQL can't have such a URL.
         """
         self._servers = _servers(url)
+        if self._servers and not is_patient:
+            self._servers.answer_seconds = ANSWER_SECONDS
         options = _UTC if is_patient else f"{_UTC} {_LIMITS}"
         self._engine = _postgresql(self._servers, connections, options) if self._servers else _sqlite(url, connections)
         self.dialect = self._engine.dialect.name

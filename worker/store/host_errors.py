@@ -11,7 +11,9 @@ from enum import Enum
 
 from worker.domain.errors import DatabaseAway, DatabaseUnfit
 
-__all__ = ["Unusable", "unusable"]
+__all__ = ["ONLY_READS", "Unusable", "unusable"]
+
+ONLY_READS = "only reads (a standby, or default_transaction_read_only is on)"
 
 
 class Kind(Enum):
@@ -24,7 +26,7 @@ class Kind(Enum):
 
 # What libpq says (an expression), and what is told. The first row that is found decides.
 _RULES = {
-    Kind.READS: {"session is read-only": "only reads (a standby, or default_transaction_read_only is on)"},
+    Kind.READS: {re.escape(ONLY_READS): ONLY_READS},
     Kind.WRONG: {
         "does not match host name": "its certificate is for another name",
         "certificate verify failed": "its certificate has expired, or no authority that we trust has signed it",

@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
 import psycopg
+from psycopg.abc import RV, PQGen
 from psycopg.conninfo import conninfo_to_dict
-from psycopg.pq import Conninfo
+from psycopg.pq import Conninfo, TransactionStatus
 
-from worker.store.host_errors import Unusable, unusable
+from worker.store.host_errors import ONLY_READS, Unusable, unusable
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Dialect
+    from sqlalchemy import Connection
 
 __all__ = ["Servers", "parse", "weakness"]
 
@@ -53,6 +54,22 @@ class Host:
         return name.startswith("/") or name.lower().rstrip(".") == "localhost" or _is_loopback(name)
 
 
+class AnsweredConnection(psycopg.Connection[Any]):
+    """Gives up a server that does not answer. The host may still answer keep-alives while its processes hang."""
+
+    answer_seconds: float | None = None
+
+    def wait(self, gen: PQGen[RV], interval: float = 0.1, timeout: float | None = None) -> RV:
+        """Waits for an answer as psycopg does. Raises OperationalError and closes the connection if there is none."""
+        try:
+            return super().wait(gen, interval, self.answer_seconds if timeout is None else timeout)
+        except psycopg.OperationalError:
+            if self.pgconn.transaction_status != TransactionStatus.ACTIVE:
+                raise  # this is the answer
+            self.close()
+            raise psycopg.OperationalError(f"no answer within {self.answer_seconds:g} s") from None
+
+
 @dataclass
 class Servers:
     """The hosts of one database, of which one at a time takes writes. Threads may share it."""
@@ -60,6 +77,8 @@ class Servers:
     hosts: Sequence[Host]
     options: Mapping[str, str] = field(repr=False)
     """What all hosts have in common. Passwords may be among it."""
+    answer_seconds: float | None = None
+    """After so many seconds without an answer a connection is given up. None: never."""
     _last: Host | None = None
     """The host that was connected to last."""
 
@@ -68,7 +87,9 @@ class Servers:
         """The name of the database, or "" if libpq's defaults decide."""
         return self.options.get("dbname", "")
 
-    def connect(self, dialect: "Dialect", _record: object, _arguments: object, options: dict[str, Any]) -> Any:
+    def connect(
+        self, _dialect: object, _record: object, _arguments: object, options: dict[str, Any]
+    ) -> AnsweredConnection:
         """Connects to the first host that takes writes. For SQLAlchemy's event `do_connect`.
 
         The host that was used last is asked first. So a dead one costs its time once, and not for each connection.
@@ -79,13 +100,24 @@ class Servers:
         refusals: list[Unusable] = []
         for host in self._in_order():
             try:
-                connection = dialect.connect(**options, **host.options)
+                connection = self._connect(**options, **host.options)
             except (psycopg.Error, UnicodeError) as error:  # UnicodeError: a host name that DNS can't have
                 refusals.append(Unusable(str(host), error))
             else:
                 self._last = host
                 return connection
         raise unusable(refusals) from refusals[-1].error
+
+    def _connect(self, **options: Any) -> AnsweredConnection:
+        connection = AnsweredConnection.connect(autocommit=True, **options)
+        connection.answer_seconds = self.answer_seconds
+        # libpq could find this out (target_session_attrs), but PgBouncer tells it what was true some time ago.
+        only_reads = connection.execute("SHOW transaction_read_only").fetchone()
+        connection.autocommit = False
+        if only_reads == ("on",):
+            connection.close()
+            raise psycopg.OperationalError(ONLY_READS)
+        return connection
 
     def _in_order(self) -> Iterator[Host]:
         hosts = list(self.hosts)
@@ -148,7 +180,7 @@ def _check_host(options: Mapping[str, str]) -> None:
 
 
 def _checked(options: dict[str, str]) -> Mapping[str, str]:
-    if options.get("target_session_attrs") in _READS:
+    if options.pop("target_session_attrs", "any") in _READS:
         raise ValueError("must not ask for a server that only reads (target_session_attrs): Stockbell writes")
     if options.get("sslmode", "prefer") not in _SSL_MODES:
         raise ValueError(f"must have one of {', '.join(sorted(_SSL_MODES))} as sslmode")
@@ -156,8 +188,7 @@ def _checked(options: dict[str, str]) -> Mapping[str, str]:
         file = options.get(name, "system")
         if file != "system" and ":" not in file and not Path(file).is_file():  # with a colon: a key in hardware
             raise ValueError(f"must name an existing file as {name}")
-    # libpq passes over a host that only reads: a standby, or a primary before it is demoted.
-    return options | {"target_session_attrs": "read-write"}
+    return options
 
 
 def _trust_the_system() -> None:

@@ -22,8 +22,7 @@ from tests.postgres_server import USER
 from worker.domain.errors import BadSetting, DatabaseAway, DatabaseUnfit
 from worker.models import Owner
 from worker.store.database import Database
-
-ONLY_READS = "only reads (a standby, or default_transaction_read_only is on)"
+from worker.store.host_errors import ONLY_READS
 
 
 def encrypted(c: Connection) -> bool:
@@ -99,6 +98,16 @@ def test_whoever_finds_that_its_server_only_reads_now_looks_for_another(postgres
             shop.change("UPDATE owner SET host = 'new'")
         shop.change("UPDATE owner SET host = 'new'")
         assert shop.read_one(Owner, owner).host == "new"
+
+
+def test_a_server_that_does_not_answer_is_given_up(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker.store.database.ANSWER_SECONDS", 0.5)
+    with shop_at(postgres_url) as shop:
+        owner = shop.owner()
+        for ask in (shop.change, lambda words: shop.write(Connection.exec_driver_sql, words)):
+            with pytest.raises(DatabaseAway, match=r"^no answer within 0\.5 s$"):
+                ask("SELECT pg_sleep(30)")
+            assert shop.read_one(Owner, owner)
 
 
 def test_no_host_can_be_used_and_all_are_named(server: tuple[str, str]) -> None:

@@ -6,12 +6,13 @@ import ssl
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import psycopg
 import pytest
 
 from worker.domain.errors import DatabaseAway, DatabaseUnfit
-from worker.store.host_errors import Unusable, unusable
+from worker.store.host_errors import ONLY_READS, Unusable, unusable
 from worker.store.postgres import Host, Servers, parse
 
 SECRET = "hunter2"
@@ -56,7 +57,7 @@ def test_hosts_may_come_as_options(query: str, hosts: list[str]) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg"])
-def test_options_are_passed_on_and_a_server_that_writes_is_asked_for(scheme: str) -> None:
+def test_options_are_passed_on(scheme: str) -> None:
     url = (
         f"{scheme}://u%40:p%2F@host/name?sslmode=verify-full&connect_timeout=3&application_name=bell&options=-c%20a%3D1"
     )
@@ -68,13 +69,12 @@ def test_options_are_passed_on_and_a_server_that_writes_is_asked_for(scheme: str
         "connect_timeout": "3",
         "application_name": "bell",
         "options": "-c a=1",
-        "target_session_attrs": "read-write",
     }
 
 
 @pytest.mark.parametrize("wanted", ["any", "primary", "read-write"])
-def test_a_server_that_writes_is_asked_for_whatever_else_would_do(wanted: str) -> None:
-    assert parse(f"postgresql://a,b/name?target_session_attrs={wanted}").options["target_session_attrs"] == "read-write"
+def test_a_server_that_writes_may_be_asked_for_and_is_used_anyway(wanted: str) -> None:
+    assert parse(f"postgresql://a,b/name?target_session_attrs={wanted}").options == {"dbname": "name"}
 
 
 FORM = "must have user:password@host:port"
@@ -127,47 +127,66 @@ def test_a_key_in_hardware_is_no_file(tmp_path: Path) -> None:
 # Which host is asked first
 
 
-class Dialect:
-    """Takes connections at some hosts only, and notes who was asked."""
+class Network:
+    """Takes connections at some hosts only, of which some only read. Notes who was asked."""
 
-    def __init__(self, *up: str) -> None:
-        self.up = set(up)
+    def __init__(self) -> None:
+        self.up: set[str] = set()
+        self.readers: set[str] = set()
         self.asked: list[str] = []
 
-    def connect(self, *, host: str, **_options: object) -> object:
+    def connect(self, *, host: str, **_options: object) -> Any:
         self.asked.append(host)
         if host not in self.up:
             raise psycopg.OperationalError("connection failed: Connection refused")
-        return object()
+        connection = Mock()
+        connection.execute.return_value.fetchone.return_value = ("on" if host in self.readers else "off",)
+        return connection
 
 
-def connect(servers: Servers, dialect: Any) -> list[str]:
-    """Connects once. Returns the hosts that were asked."""
-    dialect.asked.clear()
-    servers.connect(dialect, None, [], {})
-    return list(dialect.asked)
+@pytest.fixture
+def network(monkeypatch: pytest.MonkeyPatch) -> Network:
+    found = Network()
+    monkeypatch.setattr("worker.store.postgres.AnsweredConnection.connect", found.connect)
+    return found
 
 
-def test_the_host_that_was_used_last_is_asked_first() -> None:
-    servers, dialect = parse("postgresql://a,b,c/name"), Dialect("b")
-    assert connect(servers, dialect) == ["a", "b"]
-    assert connect(servers, dialect) == ["b"]
-    dialect.up = {"c"}
-    assert connect(servers, dialect) == ["b", "a", "c"]
-    assert connect(servers, dialect) == ["c"]
+def connect(servers: Servers, network: Network, *up: str) -> list[str]:
+    """Connects once, while these hosts take connections. Returns the hosts that were asked."""
+    network.up = set(up)
+    network.asked.clear()
+    servers.connect(None, None, [], {})
+    return list(network.asked)
 
 
-def test_hosts_are_asked_in_any_order_if_the_url_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_host_that_was_used_last_is_asked_first(network: Network) -> None:
+    servers = parse("postgresql://a,b,c/name")
+    assert connect(servers, network, "b", "c") == ["a", "b"]
+    assert connect(servers, network, "a", "b", "c") == ["b"]
+    assert connect(servers, network, "c") == ["b", "a", "c"]
+    assert connect(servers, network, "a", "b", "c") == ["c"]
+
+
+def test_a_host_that_only_reads_is_passed_over(network: Network) -> None:
+    network.readers = {"a", "b"}
+    servers = parse("postgresql://a,b,c/name")
+    assert connect(servers, network, "a", "b", "c") == ["a", "b", "c"]
+    assert connect(servers, network, "a", "b", "c") == ["c"]
+
+
+def test_hosts_are_asked_in_any_order_if_the_url_says_so(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("random.shuffle", list.reverse)
-    assert connect(parse("postgresql://a,b,c/name?load_balance_hosts=random"), Dialect("a")) == ["c", "b", "a"]
+    assert connect(parse("postgresql://a,b,c/name?load_balance_hosts=random"), network, "a") == ["c", "b", "a"]
 
 
-def test_all_hosts_are_named_if_none_can_be_used() -> None:
+def test_all_hosts_are_named_if_none_can_be_used(network: Network) -> None:
     with pytest.raises(DatabaseAway, match=r"^a:1 and b:2: Connection refused$"):
-        connect(parse("postgresql://a:1,b:2/name"), Dialect())
+        connect(parse("postgresql://a:1,b:2/name"), network)
 
 
-def test_the_systems_authorities_are_those_that_python_knows(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_systems_authorities_are_those_that_python_knows(
+    network: Network, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """libpq of psycopg's binary package looks for them where no system has any."""
     paths = SimpleNamespace(
         openssl_cafile_env="SSL_CERT_FILE", cafile=f"{tmp_path}/all.pem", openssl_capath_env="SSL_CERT_DIR", capath=None
@@ -175,9 +194,9 @@ def test_the_systems_authorities_are_those_that_python_knows(monkeypatch: pytest
     monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: paths)
     monkeypatch.setenv("SSL_CERT_FILE", "to be restored")
     monkeypatch.delenv("SSL_CERT_FILE")
-    connect(parse("postgresql://a/name"), Dialect("a"))
+    connect(parse("postgresql://a/name"), network, "a")
     assert "SSL_CERT_FILE" not in os.environ
-    connect(parse("postgresql://a/name?sslrootcert=system"), Dialect("a"))
+    connect(parse("postgresql://a/name?sslrootcert=system"), network, "a")
     assert os.environ["SSL_CERT_FILE"] == f"{tmp_path}/all.pem"
 
 
@@ -222,7 +241,7 @@ WRONG = [
     ),
     ("server does not support SSL, but SSL was required", "it offers no TLS, and sslmode asks for it"),
     (
-        'root certificate file "/root.crt" does not exist',
+        'root certificate file "/ca.crt" does not exist',
         "to verify it, name the file of its authority as sslrootcert",
     ),
     (
@@ -236,7 +255,6 @@ WRONG = [
     ("bad value for connect_timeout: 'x'", "the value of connect_timeout must be a whole number"),
     ('invalid channel_binding value: "x"', "the value of channel_binding is none that PostgreSQL knows"),
 ]
-READS = "only reads (a standby, or default_transaction_read_only is on)"
 
 
 def told(*words: str) -> DatabaseAway:
@@ -271,18 +289,17 @@ def test_what_comes_before_the_reason_is_left_out(said: str, words: str) -> None
 
 
 def test_one_host_that_only_reads_is_a_setting_and_several_wait_for_a_promotion() -> None:
-    said = f"{TO}session is read-only"
-    assert str(told(said)) == f"DATABASE_URL can't be used: db1: {READS}"
-    assert isinstance(told(said), DatabaseUnfit)
-    assert str(told(said, said)) == f"db1 and db2: {READS}"
-    assert not isinstance(told(said, said), DatabaseUnfit)
+    assert str(told(ONLY_READS)) == f"DATABASE_URL can't be used: db1: {ONLY_READS}"
+    assert isinstance(told(ONLY_READS), DatabaseUnfit)
+    assert str(told(ONLY_READS, ONLY_READS)) == f"db1 and db2: {ONLY_READS}"
+    assert not isinstance(told(ONLY_READS, ONLY_READS), DatabaseUnfit)
 
 
 def test_a_host_that_is_away_may_come_back_as_what_is_needed() -> None:
-    error = told(TO + WRONG[0][0], f"{TO}session is read-only", f"{TO}Connection refused")
-    assert str(error) == f"db1: {WRONG[0][1]}; db2: {READS}; db3: Connection refused"
+    error = told(TO + WRONG[0][0], ONLY_READS, f"{TO}Connection refused")
+    assert str(error) == f"db1: {WRONG[0][1]}; db2: {ONLY_READS}; db3: Connection refused"
     assert not isinstance(error, DatabaseUnfit)
 
 
 def test_a_standby_beside_a_wrong_host_is_no_excuse() -> None:
-    assert isinstance(told(f"{TO}session is read-only", TO + WRONG[0][0]), DatabaseUnfit)
+    assert isinstance(told(ONLY_READS, TO + WRONG[0][0]), DatabaseUnfit)
