@@ -299,7 +299,7 @@ MUTATIONS = (
         "a host that only reads is passed over",
         "standby",
         "lost",
-        [Edit("worker/store/postgres.py", 'if only_reads == ("on",):', "if False:")],
+        [Edit("worker/store/postgres.py", '.fetchone() == ("on",):', ".fetchone() == ():")],
     ),
     Mutation(
         "a lease is renewed by the database's clock",

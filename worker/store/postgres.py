@@ -61,13 +61,14 @@ class AnsweredConnection(psycopg.Connection[Any]):
 
     def wait(self, gen: PQGen[RV], interval: float = 0.1, timeout: float | None = None) -> RV:
         """Waits for an answer as psycopg does. Raises OperationalError and closes the connection if there is none."""
+        seconds = self.answer_seconds if timeout is None else timeout
         try:
-            return super().wait(gen, interval, self.answer_seconds if timeout is None else timeout)
+            return super().wait(gen, interval, seconds)
         except psycopg.OperationalError:
-            if self.pgconn.transaction_status != TransactionStatus.ACTIVE:
+            if seconds is None or self.pgconn.transaction_status != TransactionStatus.ACTIVE:
                 raise  # this is the answer
             self.close()
-            raise psycopg.OperationalError(f"no answer within {self.answer_seconds:g} s") from None
+            raise psycopg.OperationalError(f"no answer within {seconds:g} s") from None
 
 
 @dataclass
@@ -111,12 +112,14 @@ class Servers:
     def _connect(self, **options: Any) -> AnsweredConnection:
         connection = AnsweredConnection.connect(autocommit=True, **options)
         connection.answer_seconds = self.answer_seconds
-        # libpq could find this out (target_session_attrs), but PgBouncer tells it what was true some time ago.
-        only_reads = connection.execute("SHOW transaction_read_only").fetchone()
-        connection.autocommit = False
-        if only_reads == ("on",):
+        try:
+            # libpq could find this out (target_session_attrs), but PgBouncer tells it what was true some time ago.
+            if connection.execute("SHOW transaction_read_only").fetchone() == ("on",):
+                raise psycopg.OperationalError(ONLY_READS)
+            connection.autocommit = False
+        except psycopg.Error:
             connection.close()
-            raise psycopg.OperationalError(ONLY_READS)
+            raise
         return connection
 
     def _in_order(self) -> Iterator[Host]:

@@ -134,12 +134,13 @@ class Network:
         self.up: set[str] = set()
         self.readers: set[str] = set()
         self.asked: list[str] = []
+        self.connections: dict[str, Mock] = {}
 
     def connect(self, *, host: str, **_options: object) -> Any:
         self.asked.append(host)
         if host not in self.up:
             raise psycopg.OperationalError("connection failed: Connection refused")
-        connection = Mock()
+        connection = self.connections[host] = Mock()
         connection.execute.return_value.fetchone.return_value = ("on" if host in self.readers else "off",)
         return connection
 
@@ -171,6 +172,7 @@ def test_a_host_that_only_reads_is_passed_over(network: Network) -> None:
     network.readers = {"a", "b"}
     servers = parse("postgresql://a,b,c/name")
     assert connect(servers, network, "a", "b", "c") == ["a", "b", "c"]
+    assert [bool(each.close.called) for each in network.connections.values()] == [True, True, False]
     assert connect(servers, network, "a", "b", "c") == ["c"]
 
 
