@@ -63,8 +63,10 @@ def _printable(text: str) -> str:
 def _database_url(url: str) -> str:
     scheme, _, rest = url.partition("://")
     if scheme in {"postgres", "postgresql", "postgresql+psycopg"}:
-        _check_server(url)
-        return f"postgresql+psycopg://{rest}"
+        from worker.store import postgres  # takes a while to load, and SQLite needs none of it
+
+        postgres.parse(url)
+        return f"postgresql://{rest}"
     if scheme != "sqlite" or not rest.startswith("/"):
         raise ValueError("must be postgresql://user:password@host/name or sqlite:///file")
     if rest == "/" or ":memory:" in rest:

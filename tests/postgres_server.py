@@ -145,21 +145,24 @@ def _started(home: Path) -> Iterator[str]:
         run("pg_ctl", "stop", "--wait", "--mode=fast")
 
 
-def programs_and_identity(home: Path) -> tuple[Path, dict[str, Any]]:
-    """Returns the directory of PostgreSQL's programs, and the user to run them as (for `subprocess`)."""
+def programs_and_identity(home: Path, programs: Path | None = None) -> tuple[Path, dict[str, Any]]:
+    """Returns the directory of PostgreSQL's programs, and the user to run them as (for `subprocess`).
+
+    Everybody may run those in `programs`. Without it they are those of the wheel.
+    """
     spec = importlib.util.find_spec(WHEEL)
     assert spec is not None
     assert spec.origin is not None
     wheel = Path(spec.origin).parent
     if os.geteuid() != 0:
-        return wheel / PROGRAMS, {}
+        return programs or wheel / PROGRAMS, {}
     nobody = pwd.getpwnam("nobody")
-    for package in (wheel, wheel.with_name(f"{WHEEL}.libs")):
+    for package in (wheel, wheel.with_name(f"{WHEEL}.libs")) if programs is None else ():
         shutil.copytree(package, home / package.name, ignore=shutil.ignore_patterns("include"))
     for path in (home, *home.rglob("*")):
         os.chown(path, nobody.pw_uid, nobody.pw_gid)
     identity = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
-    return home / WHEEL / PROGRAMS, identity
+    return programs or home / WHEEL / PROGRAMS, identity
 
 
 def _announce(run: Path, url: str) -> None:

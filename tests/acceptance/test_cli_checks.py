@@ -10,8 +10,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
+import psycopg
 import pytest
 import redis
+from sqlalchemy.engine import make_url
 
 from tests.acceptance.stockbell import NOBODY_THERE, Stockbell, done, refused
 from tests.polling import eventually
@@ -316,3 +318,21 @@ def test_a_status_is_watched_until_it_is_interrupted(
             shown += more
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 130
+
+
+COMMANDS_WITH_A_DATABASE = ("migrate", "listen", "work", "schedule", "import requests.csv", "status", "doctor")
+
+
+@pytest.mark.parametrize("command", COMMANDS_WITH_A_DATABASE)
+def test_a_database_that_only_reads_is_refused_before_anything_starts(
+    alone: Stockbell, tmp_path: Path, postgres_url: str, command: str
+) -> None:
+    url = make_url(postgres_url)
+    with psycopg.connect(postgres_url.replace("+psycopg", ""), autocommit=True) as connection:
+        connection.execute(f"ALTER DATABASE {url.database} SET default_transaction_read_only = on".encode())
+    (tmp_path / "requests.csv").write_text("email,catalogItemId\njane@customer.example,mug-1\n")
+    alone.environment["DATABASE_URL"] = postgres_url
+    answer = alone.run(*command.split())
+    line = answer.stdout.splitlines()[1].split(maxsplit=2)[2] if command == "doctor" else refused(answer)
+    assert answer.returncode == 1
+    assert line.startswith(f"DATABASE_URL can't be used: {url.host}:{url.port}: only reads (a standby, or ")

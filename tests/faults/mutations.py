@@ -326,6 +326,12 @@ MUTATIONS = (
         [Edit("worker/store/sweep.py", "return bool(rows and rows[0].may_rescue)", "return True")],
     ),
     Mutation(
+        "a host that only reads is passed over",
+        "standby",
+        "lost",
+        [Edit("worker/store/postgres.py", '.fetchone() == ("on",):', ".fetchone() == ():")],
+    ),
+    Mutation(
         "a lease is renewed by the database's clock",
         "clock-behind",
         "lost",

@@ -31,29 +31,48 @@ STOPS = {"fast": signal.SIGINT, "immediate": signal.SIGQUIT}
 class PostgresServer:
     """One server at one port. It is a context manager."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, programs: Path | None = None) -> None:
+        """`programs`: where PostgreSQL's programs are that everybody may run. Default: those of the wheel."""
         self._home = directory / "postgres"
         self._home.mkdir()
-        self._programs, self._identity = postgres_server.programs_and_identity(self._home)
-        self._port = free_port()
-        self._url = make_url(f"postgresql+psycopg://{postgres_server.USER}:{PASSWORD}@127.0.0.1:{self._port}/postgres")
+        self._programs, self._identity = postgres_server.programs_and_identity(self._home, programs)
+        self.port = free_port()
+        self.options: tuple[str, ...] = ()
+        """Options of the next start, on top of the usual ones."""
+        self._url = make_url(f"postgresql+psycopg://{postgres_server.USER}:{PASSWORD}@127.0.0.1:{self.port}/postgres")
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> "PostgresServer":
-        self._run(
-            "initdb", "-D", "data", f"--username={postgres_server.USER}", "--auth=trust", "--encoding=UTF8", "--no-sync"
-        ).wait()
-        self.start()
+        self.begin()
         self.execute("CREATE DATABASE template")
         migrate(self._at("template"))
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the server. The data is not used any more."""
         self.stop("immediate")
+
+    def begin(self) -> None:
+        """Makes the data, and starts with it."""
+        self.run(
+            "initdb", "-D", "data", f"--username={postgres_server.USER}", "--auth=trust", "--encoding=UTF8", "--no-sync"
+        )
+        self.start()
+
+    def put(self, name: str, content: bytes) -> None:
+        """Puts a file beside the data, which nobody but the server may read."""
+        path = self._home / name
+        path.write_bytes(content)
+        path.chmod(0o600)
+        if "user" in self._identity:
+            os.chown(path, self._identity["user"], self._identity["group"])
 
     def start(self) -> None:
         """Starts with the data that is there, and waits until the server lets somebody in."""
-        self._process = self._run("postgres", "-D", "data", "-p", str(self._port), *OPTIONS, *QUICK)
+        self._process = self._run("postgres", "-D", "data", "-p", str(self.port), *OPTIONS, *QUICK, *self.options)
         eventually(self._lets_in, until="PostgreSQL lets somebody in")
 
     def stop(self, how: Literal["fast", "immediate"]) -> None:
@@ -67,6 +86,13 @@ class PostgresServer:
     def restart(self, how: Literal["fast", "immediate"]) -> None:
         self.stop(how)
         self.start()
+
+    def kill(self) -> None:
+        """Ends all of the server's processes as a power cut would."""
+        if self._process is not None:
+            self._signal(signal.SIGKILL)
+            self._process.wait(60)
+            self._process = None
 
     def pause(self) -> None:
         """Freezes the whole server: connections stay, and nobody answers."""
@@ -111,6 +137,11 @@ class PostgresServer:
         """Returns how many deadlocks there were in a database, as far as it has counted them."""
         return self.ask("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()", url)
 
+    @property
+    def url(self) -> str:
+        """The URL of a database that has none of our tables."""
+        return self._at("postgres")
+
     @contextmanager
     def database(self) -> Iterator[str]:
         """Yields the URL of a new database with our tables and no rows."""
@@ -120,6 +151,12 @@ class PostgresServer:
             yield self._at(name)
         finally:
             self.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+    def run(self, program: str, *arguments: str) -> None:
+        """Runs one of PostgreSQL's programs on this server's data, and waits for its end."""
+        process = self._run(program, *arguments)
+        if process.wait(120):
+            raise RuntimeError(f"{program} ended with {process.returncode}")
 
     def _run(self, program: str, *arguments: str) -> subprocess.Popen[bytes]:
         with (self._home.parent / "postgres.log").open("ab") as log:
@@ -143,7 +180,7 @@ class PostgresServer:
         return self._url.set(database=database).render_as_string(hide_password=False)
 
     def _lets_in(self) -> bool:
-        if not answers(self._port):
+        if not answers(self.port):
             return False
         try:
             with psycopg.connect(plain(self._at("postgres"))):

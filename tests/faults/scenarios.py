@@ -22,6 +22,7 @@ from tests.faults import (
     scaling,
     schema,
     sentinels,
+    standby,
     stops,
 )
 from tests.faults.trial import Result, World
@@ -39,6 +40,7 @@ SCENARIOS: dict[str, Callable[[World], Result]] = {
     "postgresql": postgres_faults.run_postgresql,
     "away": postgres_faults.run_away,
     "pooler": poolers.run,
+    "standby": standby.run,
     "cuts": cuts.run,
     "deadlocks": deadlocks.run,
     "no-connections": cuts.run_full,

@@ -5,10 +5,11 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Protocol
 
 import redis
 
@@ -57,6 +58,13 @@ class _Step:
     is_instant: bool
 
 
+class HasDatabases(Protocol):
+    """One server, or several."""
+
+    def database(self) -> AbstractContextManager[str]:
+        """Yields the URL of a new database with our tables and no rows."""
+
+
 @dataclass
 class World:
     """What all scenarios share: a database server, the seed, and how long they are."""
@@ -84,11 +92,13 @@ class World:
         workers: int = 2,
         relay: LoggingRelay | None = None,
         server: RedisServer | None = None,
+        postgres: "HasDatabases | None" = None,
         **settings: str,
     ) -> Iterator["Trial"]:
         """Yields a system on servers of its own, with `workers` children in each worker. Nothing is started yet.
 
-        Whatever the `relay`, our processes trust the authority of its certificate.
+        The database is on `postgres`, if it is given. Whatever the `relay`, our processes trust the authority of its
+        certificate.
         """
         with ExitStack() as stack:
             directory = Path(stack.enter_context(TemporaryDirectory(dir=self.directory)))
@@ -96,7 +106,7 @@ class World:
             if database == "sqlite":
                 migrate(url)
             else:
-                url = stack.enter_context(self.postgres.database())
+                url = stack.enter_context((postgres or self.postgres).database())
             server = stack.enter_context(closing(server or RedisServer(password=PASSWORD)))
             server.start()
             relay = stack.enter_context(relay or LoggingRelay(pipelining=pipelining))

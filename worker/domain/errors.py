@@ -49,6 +49,14 @@ class DatabaseAway(StockbellError):
     """The database can't be reached, is locked, or was shut down. A later retry may succeed."""
 
 
+class DatabaseUnfit(DatabaseAway):
+    """The database can't be used as its URL says: it only reads, or TLS is not as asked for.
+
+    When a process starts, this is a wrong setting. Later it is a database that is away: a fail-over is under way, or
+    somebody mends the server.
+    """
+
+
 class SchemaOutdated(StockbellError):
     """The database schema is older than this program, or missing."""
 

@@ -13,7 +13,7 @@ from worker.services.schema_check import check_schema
 from worker.services.status import LEAST_REFUSALS, NOBODY_READS
 from worker.services.wire import timestamp
 from worker.smtp.mailer import Mailer
-from worker.store import breaker, schema
+from worker.store import breaker
 from worker.store.database import Database
 from worker.stream.event_stream import OLDEST_REDIS, Stream
 
@@ -88,9 +88,10 @@ _Look = tuple[bool, str]
 
 
 def _database(installation: Installation) -> _Look:
-    installation.database.read(schema.state)
-    through = " through a pooler" if installation.database.is_pooled else ""
-    return True, f"{installation.database.where} answers{through}"
+    database = installation.database
+    weakness = database.weakness
+    warning = f"; warning: the connection is {weakness}" if weakness else ""
+    return True, f"{database.where} answers{' through a pooler' if database.is_pooled else ''}{warning}"
 
 
 def _schema(installation: Installation) -> _Look:

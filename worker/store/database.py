@@ -10,9 +10,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event
-from sqlalchemy.engine import make_url
 
-from worker.domain.errors import DatabaseAway, SchemaOutdated
+from worker.domain.errors import BadSetting, DatabaseAway, SchemaOutdated
+from worker.store import postgres
 from worker.store.errors import Contended, missing_file, translated
 from worker.store.pooler import CONNECT_ARGS, Pooler, Sessions, is_pooled
 from worker.store.sql import sqlite_time
@@ -21,6 +21,9 @@ __all__ = ["Connection", "Database"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+ANSWER_SECONDS = 75.0
+"""Seconds that PostgreSQL may take for an answer. It ends statements after 60 s, but not if a disk or standby hangs."""
 
 TRIES = 5
 """How often a transaction is run if it conflicts with others."""
@@ -46,13 +49,18 @@ class Database:
         pooler: Pooler = "auto",
         setting: str = "DATABASE_URL",
     ) -> None:
-        """With `is_patient` PostgreSQL sets no time limit on statements, on locks and on idle transactions.
+        """With `is_patient` there is no time limit on statements, locks, idle transactions and PostgreSQL's answers.
 
-        `setting` is where the URL is from. Errors name it.
+        `setting` is where the URL is from. Errors name it. Raises BadSetting if PostgreSQL can't have such a URL.
         """
         self._setting = setting
+        self._servers = _servers(url, setting)
+        if self._servers and not is_patient:
+            self._servers.answer_seconds = ANSWER_SECONDS
         self._sessions = Sessions(pooler, is_patient=is_patient)
-        self._engine = _engine(url, connections, self._sessions)
+        self._engine = (
+            _postgresql(self._servers, connections, self._sessions) if self._servers else _sqlite(url, connections)
+        )
         self.dialect = self._engine.dialect.name
         self._own: dict[int, Connection] = {}
         """The connection of each thread that uses `write_at_once`."""
@@ -66,8 +74,14 @@ class Database:
     @property
     def where(self) -> str:
         """The database for messages to people, without user and password."""
-        url = self._engine.url
-        return f"{self.dialect} {url.host or ''}{f':{url.port}' if url.port else ''}/{url.database}".replace(" /", " ")
+        if self._servers is None:
+            return f"sqlite {self._engine.url.database}"
+        return f"postgresql {','.join(map(str, self._servers.hosts))}/{self._servers.database}".replace(" /", " ")
+
+    @property
+    def weakness(self) -> str | None:
+        """Why others could read or change what is said to the database, or None. Raises the same errors as `read`."""
+        return self.read(postgres.weakness, self._servers)
 
     def write(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Runs `work` in one transaction that may write. Runs it again if it conflicts with another transaction.
@@ -134,27 +148,41 @@ class Database:
         self._engine.dispose()
 
 
-def _engine(url: str, connections: int, sessions: Sessions) -> Engine:
-    if make_url(url).get_backend_name() == "sqlite":
-        engine = create_engine(url, pool_size=connections, hide_parameters=True, connect_args={"timeout": 10})
-        event.listen(engine, "connect", _prepare_sqlite)
-        event.listen(engine, "begin", _begin_sqlite)
-        return engine
+def _servers(url: str, setting: str) -> postgres.Servers | None:
+    """Returns where PostgreSQL is. None: the database is an SQLite file."""
+    if url.startswith("sqlite:"):
+        return None
+    try:
+        return postgres.parse(url, setting)
+    except ValueError as error:
+        raise BadSetting(f"{setting} {error}") from None
+
+
+def _sqlite(url: str, connections: int) -> Engine:
+    engine = create_engine(url, pool_size=connections, hide_parameters=True, connect_args={"timeout": 10})
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _postgresql(servers: postgres.Servers, connections: int, sessions: Sessions) -> Engine:
     engine = create_engine(
-        url,
+        "postgresql+psycopg://",
         pool_size=connections,
         hide_parameters=True,  # errors are logged, and the parameters contain addresses
         connect_args={
-            "connect_timeout": 5,
+            "connect_timeout": 5,  # for each host
             "application_name": "stockbell",
             # Notices a dead server within 25 s. The system's defaults take two hours.
             "keepalives_idle": 10,
             "keepalives_interval": 5,
             "keepalives_count": 3,
             "tcp_user_timeout": 20_000,
+            **servers.options,
             **CONNECT_ARGS,
         },
     )
+    event.listen(engine, "do_connect", servers.connect)
     sessions.listen_to(engine)
     return engine
 

@@ -13,7 +13,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError, ProgrammingError
 
 from worker.domain.errors import BadSetting, DatabaseAway, SchemaOutdated
-from worker.store.pooler import refusal_of_pooler
+from worker.store.pooler import is_refused_in_statement_mode
 
 _NO_RIGHT = {"42501", "3F000"}
 """A right to tables or to their schema is missing, or no schema is in the search_path."""
@@ -34,8 +34,11 @@ def translated(engine: Engine, setting: str) -> Iterator[None]:
     except (OperationalError, InterfaceError) as error:
         if str(getattr(error.orig, "sqlstate", None)).startswith("54"):
             raise  # a program limit of PostgreSQL: a retry would fail too
-        if refusal := refusal_of_pooler(_first_line(error)):
-            raise BadSetting(f"{setting} leads to a pooler {refusal}") from error
+        if is_refused_in_statement_mode(_first_line(error)):
+            raise BadSetting(
+                f"{setting} leads to a pooler in statement mode, but transaction mode is needed"
+                " (pool_mode = transaction)"
+            ) from error
         raise _translate(error, engine) from error
     except IntegrityError as error:
         if getattr(error.orig, "sqlstate", None) == "23505":
@@ -50,14 +53,15 @@ def translated(engine: Engine, setting: str) -> Iterator[None]:
         if getattr(error.orig, "sqlstate", None) in _UNPREPARED:
             hint = "a pooler that was not noticed is in between: set STOCKBELL_DATABASE_POOLER=transaction"
             raise DatabaseAway(f"{_first_line(error)}; {hint}") from error
-        if error.statement is None:  # psycopg refused the URL before it connected
-            raise BadSetting(f"{setting} can't be used: {_first_line(error)}") from error
         raise
     except DBAPIError as error:
         if getattr(error.orig, "sqlite_errorcode", 0) & 0xFF in _CORRUPT:
             raise BadSetting(f"{setting} can't be used: {_file(engine)}: {_first_line(error)}") from error
-        # A read-only server is a standby: another server took over, or this one is not ready yet.
-        if error.connection_invalidated or getattr(error.orig, "sqlstate", None) == "25006":
+        if getattr(error.orig, "sqlstate", None) == "25006":
+            # This server only reads now: another one took over. The next connections are to the one that writes.
+            engine.dispose()
+            raise DatabaseAway(_first_line(error)) from error
+        if error.connection_invalidated:
             raise DatabaseAway(_first_line(error)) from error
         raise
 

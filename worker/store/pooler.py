@@ -78,9 +78,6 @@ def _begin(connection: Connection) -> None:
         connection.exec_driver_sql(words)
 
 
-def refusal_of_pooler(words: str) -> str | None:
-    """Returns what is wrong with a pooler that we were led to, if its answer says so. The words are PgBouncer's."""
-    if "not allowed in statement pooling mode" in words:
-        return "in statement mode, but transaction mode is needed (pool_mode = transaction)"
-    _, refused, parameter = words.partition("unsupported startup parameter")
-    return f"that refuses an option of the URL{parameter}" if refused else None
+def is_refused_in_statement_mode(words: str) -> bool:
+    """Whether these words are PgBouncer's in statement mode, where it lets no transaction begin."""
+    return "not allowed in statement pooling mode" in words

@@ -23,6 +23,8 @@ WRONG = {
     "DATABASE_URL": [
         f"mysql://{SECRET}",
         f"postgresql://u:{SECRET}/x@host/db",
+        f"postgresql://u:{SECRET}@host1,host2:port/db",
+        f"postgresql://u:{SECRET}@host/db?colour=blue",
         f"sqlite://{SECRET}",
         f"sqlite:///:memory:?{SECRET}",
         f"sqlite:///{SECRET}.db?mode=ro",
@@ -229,7 +231,7 @@ def test_secrets_are_not_in_repr_or_str() -> None:
 @pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg"])
 def test_every_name_of_postgresql_means_psycopg(scheme: str) -> None:
     settings = Settings(database_url=f"{scheme}://u:p%40@host:5433/db?sslmode=require")
-    assert settings.database_url == "postgresql+psycopg://u:p%40@host:5433/db?sslmode=require"
+    assert settings.database_url == "postgresql://u:p%40@host:5433/db?sslmode=require"
 
 
 def test_the_template_of_item_urls_becomes_fit_for_a_mail() -> None:
