@@ -246,7 +246,7 @@ def test_events_come_from_the_broker_unless_told_otherwise() -> None:
 
 def test_migrations_go_to_the_database_unless_told_otherwise() -> None:
     assert Settings().migrate_url == Settings().database_url
-    assert Settings(database_url="postgres://a/b").migrate_url == "postgresql+psycopg://a/b"
+    assert Settings(database_url="postgres://a/b").migrate_url == "postgresql://a/b"
     assert Settings(database_url="postgres://a/b", migrate_url="postgresql://a/b").migrate_url.endswith("//a/b")
     with pytest.raises(ValidationError, match="must be postgresql://, and DATABASE_URL too"):
         Settings(database_url="postgres://a/b", migrate_url="sqlite:///b.db")
