@@ -96,13 +96,16 @@ class PgBouncer:
         self._process = self._end.enter_context(running(command, log=self._home / "log", **identity))
         eventually(lambda: answers(self.port), until="PgBouncer answers")
 
-    def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
-        """Ends it at once, with all its connections: in order, or as a crash would (SIGKILL)."""
+    def stop(self, how: signal.Signals = signal.SIGQUIT) -> None:
+        """Ends it at once, with all its connections: in order, or as a crash would (SIGKILL).
+
+        From version 1.23 on it waits for its clients at SIGTERM.
+        """
         self._signal(how)
         self._process.wait(60)
         self._end.close()
 
-    def restart(self, how: signal.Signals = signal.SIGTERM) -> None:
+    def restart(self, how: signal.Signals = signal.SIGQUIT) -> None:
         self.stop(how)
         self.start()
 

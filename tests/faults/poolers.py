@@ -3,6 +3,7 @@
 import signal
 from contextlib import closing
 from functools import partial
+from typing import Any
 
 import psycopg
 
@@ -10,6 +11,7 @@ from tests.bench.servers import plain
 from tests.faults.system import kill
 from tests.faults.trial import Action, Result, Trial, World
 from tests.pgbouncer import OTHERS, PgBouncer
+from tests.polling import eventually
 
 LOOKS = 10
 """So many transactions of a neighbour get every connection of the pool, since they are taken in turn."""
@@ -65,8 +67,16 @@ def _lock(trial: Trial) -> None:
 
 def _look(trial: Trial, pooler: PgBouncer) -> None:
     """Looks as a neighbour whether his settings are still there on the connections."""
-    query = f"SELECT {', '.join(f'current_setting({name!r})' for name in _NOT_OURS)}".encode()
     wanted = tuple(OTHERS[name] for name in _NOT_OURS)
-    with closing(psycopg.connect(plain(pooler.url(trial.system.url)), autocommit=True)) as neighbour:
-        seen = {neighbour.execute(query).fetchone() for _ in range(LOOKS)}
+    seen = eventually(lambda: _seen(pooler.url(trial.system.url)), until="a neighbour gets connections")
     trial.expect_that(seen == {wanted}, f"a neighbour's settings became {seen - {wanted}}")
+
+
+def _seen(url: str) -> set[Any]:
+    """Returns the settings of all connections, or nothing if one of them has just been broken."""
+    query = f"SELECT {', '.join(f'current_setting({name!r})' for name in _NOT_OURS)}".encode()
+    try:
+        with closing(psycopg.connect(plain(url), autocommit=True, prepare_threshold=None)) as neighbour:
+            return {neighbour.execute(query).fetchone() for _ in range(LOOKS)}
+    except psycopg.OperationalError:
+        return set()
