@@ -50,8 +50,8 @@ class Pair:
             self.primary.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
     def url(self, name: str) -> str:
-        """Returns the URL of a database that is on both. The host that is the standby at first is asked first."""
-        hosts = ",".join(f"127.0.0.1:{server.port}" for server in reversed(self._servers))
+        """Returns the URL of a database that is on both."""
+        hosts = ",".join(f"127.0.0.1:{server.port}" for server in self._servers)
         return f"postgresql://{USER}:{PASSWORD}@{hosts}/{name}"
 
     def kill(self) -> None:
@@ -111,6 +111,7 @@ def run(world: World) -> Result:
             items = ["mug-0", "mug-1"]
             for item in items:
                 trial.waiting(item, mails // 2)
+            pair.stop()  # so that the host that is named first only reads when the processes start
             trial.start()
             steps = [
                 ("primary killed", pair.kill),
