@@ -14,7 +14,7 @@ import psycopg
 from sqlalchemy.engine import make_url
 
 from tests import postgres_server
-from tests.acceptance.stockbell import descendants
+from tests.acceptance.stockbell import descendants, is_alive
 from tests.bench.processes import answers
 from tests.bench.servers import plain
 from tests.confidential import PASSWORD
@@ -35,6 +35,7 @@ class PostgresServer:
         """`programs`: where PostgreSQL's programs are that everybody may run. Default: those of the wheel."""
         self._home = directory / "postgres"
         self._home.mkdir()
+        self._log = directory / "postgres.log"
         self._programs, self._identity = postgres_server.programs_and_identity(self._home, programs)
         self.port = free_port()
         self.options: tuple[str, ...] = ()
@@ -90,9 +91,12 @@ class PostgresServer:
     def kill(self) -> None:
         """Ends all of the server's processes as a power cut would."""
         if self._process is not None:
+            below = descendants(self._process.pid)
             self._signal(signal.SIGKILL)
             self._process.wait(60)
             self._process = None
+            # The data is locked as long as any of them lives.
+            eventually(lambda: not any(map(is_alive, below)), until="all processes of PostgreSQL have ended")
 
     def pause(self) -> None:
         """Freezes the whole server: connections stay, and nobody answers."""
@@ -156,10 +160,10 @@ class PostgresServer:
         """Runs one of PostgreSQL's programs on this server's data, and waits for its end."""
         process = self._run(program, *arguments)
         if process.wait(120):
-            raise RuntimeError(f"{program} ended with {process.returncode}")
+            raise RuntimeError(f"{program} ended with {process.returncode}: {self._log.read_text()[-1000:]}")
 
     def _run(self, program: str, *arguments: str) -> subprocess.Popen[bytes]:
-        with (self._home.parent / "postgres.log").open("ab") as log:
+        with self._log.open("ab") as log:
             return subprocess.Popen(
                 [self._programs / program, *arguments],
                 cwd=self._home,

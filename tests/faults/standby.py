@@ -15,8 +15,6 @@ from tests.faults.trial import Result, World
 from tests.polling import eventually
 from tests.postgres_server import USER
 
-_KEPT = ("-c", "wal_keep_size=512MB", "-c", "full_page_writes=on")
-"""What a standby missed while it was away is still there, and pg_rewind can use it."""
 _IN_STEP = "SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'"
 
 
@@ -31,6 +29,9 @@ class Pair:
         for server in self._servers:
             self._stack.callback(server.close)
         self.primary.__enter__()
+        # Kept in the data, where pg_rewind finds it too: it needs what came after the last common checkpoint.
+        self.primary.execute("ALTER SYSTEM SET wal_keep_size = '512MB'")
+        self.primary.execute("SELECT pg_reload_conf()")
         self.standby.run("pg_basebackup", "-D", "data", "-R", "--checkpoint=fast", "--no-sync", "-d", self._source())
         self._follow()
         return self
@@ -49,8 +50,8 @@ class Pair:
             self.primary.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
     def url(self, name: str) -> str:
-        """Returns the URL of a database that is on both. The host that is the standby at first is asked first."""
-        hosts = ",".join(f"127.0.0.1:{server.port}" for server in reversed(self._servers))
+        """Returns the URL of a database that is on both."""
+        hosts = ",".join(f"127.0.0.1:{server.port}" for server in self._servers)
         return f"postgresql://{USER}:{PASSWORD}@{hosts}/{name}"
 
     def kill(self) -> None:
@@ -97,7 +98,7 @@ class Pair:
 def _server(directory: Path) -> PostgresServer:
     directory.mkdir(mode=0o755)
     server = PostgresServer(directory)
-    server.options = _KEPT
+    server.options = ("-c", "full_page_writes=on")  # for pg_rewind
     return server
 
 
@@ -110,6 +111,7 @@ def run(world: World) -> Result:
             items = ["mug-0", "mug-1"]
             for item in items:
                 trial.waiting(item, mails // 2)
+            pair.stop()  # so that the host that is named first only reads when the processes start
             trial.start()
             steps = [
                 ("primary killed", pair.kill),
