@@ -22,7 +22,7 @@ from tests.polling import eventually
 from tests.ports import free_port
 from worker.migrations import migrate
 
-OPTIONS = ("-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=", "-c", "max_connections=200")
+OPTIONS = ("-c", "unix_socket_directories=", "-c", "max_connections=200")
 # The machine stays up, so nothing has to reach the disk. But commits are written before they are answered.
 QUICK = ("-c", "fsync=off", "-c", "full_page_writes=off")
 STOPS = {"fast": signal.SIGINT, "immediate": signal.SIGQUIT}
@@ -31,18 +31,19 @@ STOPS = {"fast": signal.SIGINT, "immediate": signal.SIGQUIT}
 class PostgresServer:
     """One server at one port. It is a context manager."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, host: str = "127.0.0.1") -> None:
         self._home = directory / "postgres"
         self._home.mkdir()
         self._programs, self._identity = postgres_server.programs_and_identity(self._home)
-        self._port = free_port()
-        self._url = make_url(f"postgresql+psycopg://{postgres_server.USER}:{PASSWORD}@127.0.0.1:{self._port}/postgres")
+        self._host, self._port = host, free_port()
+        self._url = make_url(f"postgresql+psycopg://{postgres_server.USER}:{PASSWORD}@{host}:{self._port}/postgres")
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> "PostgresServer":
         self._run(
             "initdb", "-D", "data", f"--username={postgres_server.USER}", "--auth=trust", "--encoding=UTF8", "--no-sync"
         ).wait()
+        (self._home / "data" / "pg_hba.conf").write_text("host all all all trust\n")
         self.start()
         self.execute("CREATE DATABASE template")
         migrate(self._at("template"))
@@ -53,7 +54,9 @@ class PostgresServer:
 
     def start(self) -> None:
         """Starts with the data that is there, and waits until the server lets somebody in."""
-        self._process = self._run("postgres", "-D", "data", "-p", str(self._port), *OPTIONS, *QUICK)
+        self._process = self._run(
+            "postgres", "-D", "data", "-p", str(self._port), *OPTIONS, *QUICK, "-c", f"listen_addresses={self._host}"
+        )
         eventually(self._lets_in, until="PostgreSQL lets somebody in")
 
     def stop(self, how: Literal["fast", "immediate"]) -> None:
@@ -143,7 +146,7 @@ class PostgresServer:
         return self._url.set(database=database).render_as_string(hide_password=False)
 
     def _lets_in(self) -> bool:
-        if not answers(self._port):
+        if not answers(self._port, self._host):
             return False
         try:
             with psycopg.connect(plain(self._at("postgres"))):

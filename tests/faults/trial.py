@@ -32,6 +32,10 @@ If it returns False, there is nothing to break now, and it is called again at th
 """
 
 
+class Unavailable(Exception):
+    """Raised by a scenario that can't run on this machine, with the reason."""
+
+
 class Hung(AssertionError):
     """Raised when nothing moves any more."""
 
@@ -46,6 +50,8 @@ class Result:
     recovered: float
     """Seconds from the last break until nobody was left."""
     seconds: float
+    told_by: dict[str, int] = field(default_factory=dict)
+    """How many people each host has mailed, if there was more than one host."""
 
 
 @dataclass(slots=True)
@@ -83,6 +89,7 @@ class World:
         pipelining: bool = True,
         workers: int = 2,
         relay: LoggingRelay | None = None,
+        redis_server: RedisServer | None = None,
         **settings: str,
     ) -> Iterator["Trial"]:
         """Yields a system on servers of its own, with `workers` children in each worker. Nothing is started yet.
@@ -96,7 +103,7 @@ class World:
                 migrate(url)
             else:
                 url = stack.enter_context(self.postgres.database())
-            server = stack.enter_context(closing(RedisServer(password=PASSWORD)))
+            server = stack.enter_context(closing(redis_server or RedisServer(password=PASSWORD)))
             server.start()
             relay = stack.enter_context(relay or LoggingRelay(pipelining=pipelining))
             system = System(url, server, relay, directory, workers, quick=self.short)
@@ -255,7 +262,13 @@ class Trial:
         broken = Counter(each.what for each in self._breaks if each.what)
         if self.relay.troubles:
             broken["refusal by the relay"] = self.relay.troubles
-        return Result(self.scenario, dict(broken), findings, recovered, time.monotonic() - self._began)
+        return Result(self.scenario, dict(broken), findings, recovered, time.monotonic() - self._began, self._told_by())
+
+    def _told_by(self) -> dict[str, int]:
+        people: dict[str, set[str]] = {}
+        for mail in self.relay.mails:
+            people.setdefault(mail.client, set()).add(mail.recipient)
+        return {host: len(found) for host, found in sorted(people.items())} if len(people) > 1 else {}
 
     # How it is done
 
