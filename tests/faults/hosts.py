@@ -115,6 +115,7 @@ class _Shop:
     def lose(self, loss: Loss) -> None:
         """Cuts the first host off amid its mails, for longer than a lease. Then it sends again."""
         trial, rescues = self.trial, self._rescues()
+        eventually(trial.system.are_up, until="both hosts are up")
         self._publish(trial.world.size(1_000, 8_000))
         with self._cut(loss, loss.may_repeat):
             for _ in range(trial.world.size(2, 3)):
@@ -138,6 +139,7 @@ class _Shop:
     def stop_amid(self, loss: Loss) -> None:
         """Cuts the first host off again, and stops it meanwhile. The other one goes on."""
         trial = self.trial
+        eventually(trial.system.are_up, until="all processes are up")
         self._publish(trial.world.size(500, 2_000))
         with self._cut(loss, max(loss.may_repeat, loss.may_repeat_if_stopped)):
             time.sleep(trial.chance.uniform(0, LEASE))
@@ -152,8 +154,7 @@ class _Shop:
     @contextmanager
     def _cut(self, loss: Loss, may_repeat: int) -> Iterator[None]:
         trial, relay = self.trial, self.trial.relay
-        self._sends(LOST)
-        eventually(lambda: self._holds(LOST), until="the host has claimed requests")
+        self._sends(LOST, trial.chance.randrange(50, 150))
         since, usual = len(relay.mails), relay.decide
         with loss.cut(self.network):
             time.sleep(HASTE_SECONDS)
@@ -167,12 +168,12 @@ class _Shop:
         self.trial.waiting(item, people)
         self.trial.publish(item)
 
-    def _sends(self, host: str) -> None:
-        """Waits until a host sends. Only mails show that, so more come if none are left."""
-        before = self._sent(host)
+    def _sends(self, host: str, mails: int = 1) -> None:
+        """Waits until a host sends so many. Only mails show that, so more come if none are left."""
+        enough = self._sent(host) + mails
         for _ in range(MOST_TRIES):
-            eventually(lambda: self._sent(host) > before or self.trial.left() == 0, until=f"{host} sends")
-            if self._sent(host) > before:
+            eventually(lambda: self._sent(host) >= enough or self.trial.left() == 0, until=f"{host} sends")
+            if self._sent(host) >= enough:
                 return
             self._publish(FEW)
         self.trial.expect_that(False, f"{host} sends nothing")

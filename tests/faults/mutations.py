@@ -374,7 +374,7 @@ MUTATIONS = (
         [Edit("worker/stream/event_stream.py", "timeout=TIMEOUT_SECONDS,", "timeout=None,")],
     ),
     Mutation(
-        "the reply to a mail is waited for",
+        "the reply to a mail is waited for, though a host is cut off",
         "hosts",
         "twice for no reason",
         [Edit("worker/smtp/rules.py", "final: float = 600", "final: float = 4")],

@@ -117,10 +117,11 @@ class System(Stockbell):
 
     def end_all(self) -> list[int | str]:
         """Stops all that was started and still runs, once it is up. Before that, SIGTERM just ends a process."""
-        eventually(self._are_up, 60, until="all that runs is up")
+        eventually(self.are_up, 60, until="all that runs is up")
         return self.end([process for process in self.processes if process.poll() is None])
 
-    def _are_up(self) -> bool:
+    def are_up(self) -> bool:
+        """Returns whether all that runs has said so."""
         events = {COMMANDS[role]: f'"{event}"' for role, event in READY.items()}
         return all(
             events[log.stem.partition("-")[2]] in log.read_text()
