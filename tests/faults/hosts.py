@@ -28,7 +28,7 @@ QUICK, SLOW = 0.02, 0.1
 HASTE_SECONDS = 1.0
 """How long the relay stays quick then, so that a host can send what it has claimed. The rest is for the other host."""
 FEW = 20
-MOST_TRIES = 60
+MOST_TRIES = 120
 """So many events, one after the other, may come until a host is seen to send."""
 
 
@@ -169,10 +169,10 @@ class _Shop:
         self.trial.publish(item)
 
     def _sends(self, host: str, mails: int = 1) -> None:
-        """Waits until a host sends so many. Only mails show that, so more come if none are left."""
+        """Waits until a host sends so many. Only mails show that, so more come if nobody is mailed."""
         enough = self._sent(host) + mails
         for _ in range(MOST_TRIES):
-            eventually(lambda: self._sent(host) >= enough or self.trial.left() == 0, until=f"{host} sends")
+            self.trial.until_quiet(unless=lambda: self._sent(host) >= enough)
             if self._sent(host) >= enough:
                 return
             self._publish(FEW)

@@ -210,10 +210,10 @@ class Trial:
         self._breaks.append(Break(what, now if since is None else since, now, may_repeat))
         self._last_break = time.monotonic()
 
-    def until_quiet(self) -> None:
-        """Waits until the relay is given nothing more."""
+    def until_quiet(self, *, unless: Callable[[], bool] = lambda: False) -> None:
+        """Waits until the relay is given nothing more, or until `unless`."""
         seen, same = -1, 0
-        while same < QUIET:
+        while same < QUIET and not unless():
             time.sleep(PAUSE)
             mails = len(self.relay.mails)
             same = same + 1 if mails == seen else 0
