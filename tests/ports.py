@@ -21,14 +21,16 @@ def free_port(*, second: int = 0) -> int:
     return port
 
 
-def listen(backlog: int = 1, *, second: int = 0) -> socket.socket:
-    """Returns a socket that listens at such a port."""
+def listen(backlog: int = 1, *, port: int = 0, host: str = "127.0.0.1", second: int = 0) -> socket.socket:
+    """Returns a socket that listens at this port, or else at such a port."""
+    if port:
+        return socket.create_server((host, port), backlog=backlog)
     while True:
         port = _CHANCE.randrange(_LOWEST, _highest() - second)
         try:
             if second:
-                socket.create_server(("127.0.0.1", port + second)).close()
-            return socket.create_server(("127.0.0.1", port), backlog=backlog)
+                socket.create_server((host, port + second)).close()
+            return socket.create_server((host, port), backlog=backlog)
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 raise

@@ -23,6 +23,8 @@ class Proxy:
         self._tls = tls
         self._is_silent = False
         self._silences = 0
+        self.kept = 0
+        """How many packets were not passed on."""
 
     def fall_silent(self) -> None:
         """Reads everything from now on, but passes nothing on, on new connections too. Neither side is told."""
@@ -85,5 +87,7 @@ class Proxy:
                 if born == self._silences:
                     writer.write(data)
                     await writer.drain()
+                else:
+                    self.kept += 1
             if born == self._silences:
                 writer.close()

@@ -23,6 +23,7 @@ from redis.retry import Retry
 from tests.ports import free_port
 from worker.demo import redis_program
 
+HOST = "127.0.0.1"
 SECONDS_TO_START = 30.0
 _BUS = 10_000
 """The distance between the two ports of a cluster's server. It talks to the other servers at the higher one."""
@@ -31,13 +32,13 @@ _BUS = 10_000
 class RedisServer:
     """One server on a port of its own. It writes before it answers, so a kill loses nothing."""
 
-    def __init__(self, options: Mapping[str, str] | None = None, *, password: str = "") -> None:
+    def __init__(self, options: Mapping[str, str] | None = None, *, password: str = "", host: str = HOST) -> None:
         """`options` are those of redis.conf."""
-        self._options = {**(options or {}), "requirepass": password}
+        self._options = {"bind": host, **(options or {}), "requirepass": password}
         given = os.environ.get("TEST_REDIS_URL")
         self.is_ours = given is None
         self.port = free_port(second=_BUS if "cluster-enabled" in self._options else 0)
-        self.url = given or f"redis://{password and f':{password}@'}127.0.0.1:{self.port}/0"
+        self.url = given or f"redis://{password and f':{password}@'}{host}:{self.port}/0"
         self._directory: Path | None = None
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -105,7 +106,7 @@ class RedisServer:
     def _spawn(self) -> None:
         if self._directory is None:
             self._directory = Path(tempfile.mkdtemp(prefix="stockbell-redis-"))
-        options = {"port": self.port, "bind": "127.0.0.1", "dir": self._directory, "save": ""}
+        options = {"port": self.port, "dir": self._directory, "save": ""}
         options |= {"appendonly": "yes", "appendfsync": "no", "logfile": "redis.log"}
         options |= self._options
         arguments = [text for name, value in options.items() for text in (f"--{name}", str(value))]

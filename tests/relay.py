@@ -80,6 +80,8 @@ class Accepted:
     recipient: str
     content: bytes
     connection: int
+    client: str = ""
+    """The address from which it came."""
 
 
 @dataclass(slots=True)
@@ -112,8 +114,10 @@ class ScriptedRelay:
         mechanisms: str = "PLAIN LOGIN",
         pipelining: bool = False,
         certificate_for: str = HOST,
+        host: str = HOST,
         on_accept: Callable[[int], None] | None = None,
     ) -> None:
+        self.host = host
         self.security = security
         self.users = dict(users or {})
         self.mechanisms = mechanisms
@@ -182,7 +186,7 @@ class ScriptedRelay:
         """The value for SMTP_URL, with the first user's name and password."""
         scheme = {"plain": "smtp", "starttls": "smtp+starttls", "tls": "smtps"}[self.security]
         login = "".join(f"{user}:{password}@" for user, password in list(self.users.items())[:1])
-        return f"{scheme}://{login}{HOST}:{self.port}"
+        return f"{scheme}://{login}{self.host}:{self.port}"
 
     def __enter__(self) -> Self:
         self.start()
@@ -198,7 +202,7 @@ class ScriptedRelay:
 
     def start(self) -> None:
         """Listens on a free port, or after `stop` on the same port again."""
-        self._socket = socket.create_server((HOST, self.port), backlog=1000) if self.port else listen(1000)
+        self._socket = listen(1000, port=self.port, host=self.host)
         self._socket.setblocking(False)
         self.port = self._socket.getsockname()[1]
         self._loop = asyncio.new_event_loop()
@@ -254,12 +258,12 @@ class ScriptedRelay:
         # This is neither a task nor `asyncio.start_server`: stopped at the wrong moment, those forget a connection.
         with suppress(BlockingIOError):
             while True:
-                accepted, _ = self._socket.accept()
+                accepted, (client, _) = self._socket.accept()
                 self._accepted.append(accepted)
                 accepted.setblocking(False)
                 # asyncio sets this only for sockets of its own. Without it, small packets wait 40 ms for each other.
                 accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                task = self._loop.create_task(self._serve(accepted))
+                task = self._loop.create_task(self._serve(accepted, client))
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
                 task.add_done_callback(self._conversing.discard)
@@ -273,17 +277,17 @@ class ScriptedRelay:
         for accepted in self._accepted:
             accepted.close()
 
-    async def _serve(self, accepted: socket.socket) -> None:
+    async def _serve(self, accepted: socket.socket, client: str) -> None:
         self.connections += 1
         self.open_connections += 1
         self.most_connections = max(self.most_connections, self.open_connections)
         try:
             with suppress(OSError, EOFError):  # one of the two sides has left
-                await self._converse(accepted, self.connections)
+                await self._converse(accepted, self.connections, client)
         finally:
             self.open_connections -= 1
 
-    async def _converse(self, accepted: socket.socket, number: int) -> None:
+    async def _converse(self, accepted: socket.socket, number: int, client: str) -> None:
         connected: asyncio.Future[asyncio.StreamWriter] = self._loop.create_future()
         reader = asyncio.StreamReader(limit=2**20)
         # With a callback the protocol knows that it is a server, which matters in `start_tls`.
@@ -295,7 +299,7 @@ class ScriptedRelay:
         if this := asyncio.current_task():
             self._conversing.add(this)
         try:
-            connection = _Connection(self, reader, writer, number)
+            connection = _Connection(self, reader, writer, number, client)
             await (connection.run() if handshake is Do.USUAL else connection.fail_handshake(handshake))
         except asyncio.CancelledError:
             writer.transport.abort()
@@ -321,11 +325,13 @@ class _Connection:
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
         number: int,
+        client: str,
     ) -> None:
         self._relay = relay
         self._reader = reader
         self._writer = writer
         self._number = number
+        self._client = client
         self._encrypted = relay.security == "tls"
         self._logged_in = False
         self._sender: str | None = None
@@ -412,7 +418,7 @@ class _Connection:
         elif await self._do("data", "354 go ahead", recipient=self._recipient):
             content = await self._content()
             recipient, self._sender, self._recipient = self._recipient, None, None
-            mail = Accepted(_message_id(content), recipient, content, self._number)
+            mail = Accepted(_message_id(content), recipient, content, self._number, self._client)
             await self._do("dot", "250 2.0.0 ok", recipient=recipient, effect=lambda: self._relay.accept(mail))
 
     async def _content(self) -> bytes:

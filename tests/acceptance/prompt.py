@@ -26,6 +26,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 from config.start import main
+from tests import namespaces
 
 ROOT: Final = Path(__file__).parents[2]
 _ROOMS: Final = ("worker.cli", "worker.services", "config")
@@ -140,6 +141,7 @@ class Prompt:
             "streams": {stream: str(path) for stream, path in streams.items()},
             "seconds": seconds,
             "end": str(end),
+            "network": namespaces.path_of_mine(),
         }
         self._process.stdin.write(json.dumps(order) + "\n")
         self._process.stdin.flush()
@@ -165,12 +167,13 @@ def serve() -> None:
     for line in sys.stdin:
         order = json.loads(line)
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])
-        child = os.fork()
-        if child == 0:
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD])
-            _become(order)
-            os._exit(_end())
+        with namespaces.inside(order["network"]):
+            child = os.fork()
+            if child == 0:
+                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD])
+                _become(order)
+                os._exit(_end())
         os.setpgid(child, child)  # whoever gets the answer may send signals to its group
         ends[child] = order["end"]
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD])

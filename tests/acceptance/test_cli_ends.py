@@ -10,9 +10,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+from sqlalchemy.engine import make_url
 
 from tests.acceptance.stockbell import Stockbell, refused
 from tests.polling import eventually
+from tests.proxy import HOST, Proxy
 
 
 def test_whoever_stops_reading_hears_no_complaint(program: Stockbell) -> None:
@@ -149,3 +151,22 @@ def test_a_process_waits_for_its_database_says_so_once_and_can_be_stopped(alone:
     assert "hunter2" not in alone.logs()
     assert "Traceback" not in alone.logs()
     assert alone.logs().count("database.away") == 1
+
+
+@pytest.mark.parametrize(("command", "waiting"), [("listen", 1), ("schedule", 2)])
+def test_a_process_whose_database_falls_silent_ends_when_it_is_stopped(
+    stockbell: Stockbell, command: str, waiting: int
+) -> None:
+    """`waiting` threads of it wait for an answer by then. The connections stay, so they would wait for ever."""
+    url = make_url(stockbell.environment["DATABASE_URL"])
+    with Proxy(url.port or 0) as proxy:
+        through = url.set(host=HOST, port=proxy.port).render_as_string(hide_password=False)
+        stockbell.environment["DATABASE_URL"] = through
+        process = stockbell.start(command)
+        eventually(lambda: ".started" in stockbell.logs(), until="it is up")
+        proxy.fall_silent()
+        stockbell.publish(catalogItemId="mug-1", quantity=5)
+        eventually(lambda: proxy.kept == waiting, until="it waits for the database")
+        os.killpg(process.pid, signal.SIGTERM)
+        assert process.wait(60) == 0
+    assert "Traceback" not in stockbell.logs()

@@ -3,17 +3,20 @@
 import json
 import os
 import signal
+import time
 import uuid
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy.engine import make_url
 
-from tests.acceptance.stockbell import Stockbell, children, descendants, is_alive, told_exactly_once
+from tests.acceptance.stockbell import LEASE, Stockbell, children, descendants, is_alive, told_exactly_once
 from tests.polling import eventually
-from tests.proxy import HOST
+from tests.proxy import HOST, Proxy
 from tests.redis_server import RedisServer
 from tests.relay import Do
+from worker.processes.pool_child import LEASELESS_SECONDS
 from worker.queue.bell import Bell, celery_app
 
 BELLS = "stockbell:bells"
@@ -79,6 +82,26 @@ def test_replies_in_flight_are_waited_for_but_not_for_ever(stockbell: Stockbell,
     eventually(lambda: not any(map(is_alive, below)), until="nobody is left")
     assert stockbell.counts()["PROCESSING"] == 0
     assert "Traceback" not in stockbell.logs()
+
+
+def test_whoever_has_lost_its_lease_to_a_silent_database_ends_soon(stockbell: Stockbell) -> None:
+    stockbell.waiting("mug-1", 1)
+    url = make_url(stockbell.environment["DATABASE_URL"])
+    with Proxy(url.port or 0) as proxy:
+        through = url.set(host=HOST, port=proxy.port).render_as_string(hide_password=False)
+        stockbell.start("listen")
+        worker = stockbell.start("work", "-c", "1", DATABASE_URL=through)
+        stockbell.waiting("cup-1", 1)
+        stockbell.publish(catalogItemId="cup-1", quantity=5)
+        stockbell.until(NOTIFICATION_SENT=1)  # so it has its connections
+        proxy.fall_silent()
+        stockbell.publish(catalogItemId="mug-1", quantity=5)
+        eventually(lambda: proxy.kept == 2, until="its heartbeat and its slice wait for the database")
+        time.sleep(LEASE)
+        worker.terminate()
+        assert worker.wait(60) == 0
+    (end,) = [line for line in logged(stockbell) if line["event"] == "child.cut_off"]
+    assert end["after_seconds"] == LEASELESS_SECONDS
 
 
 def test_a_worker_leaves_no_file_behind_even_if_its_pool_is_killed(stockbell: Stockbell, tmp_path: Path) -> None:

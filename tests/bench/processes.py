@@ -90,10 +90,10 @@ def until(is_so: Callable[[], object], what: str, seconds: float = 30.0, *, ever
         time.sleep(every)
 
 
-def answers(port: int) -> bool:
+def answers(port: int, host: str = "127.0.0.1") -> bool:
     """Returns whether somebody listens at this port."""
     with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+        return probe.connect_ex((host, port)) == 0
 
 
 def cpu_seconds(pid: int) -> float:

@@ -21,7 +21,7 @@ from tests.bench.processes import say
 from tests.faults import apart, table
 from tests.faults.postgres import PostgresServer
 from tests.faults.scenarios import SCENARIOS
-from tests.faults.trial import Result, World
+from tests.faults.trial import Result, Unavailable, World
 
 
 def main() -> int:
@@ -95,6 +95,8 @@ def _one(name: str, made: World) -> Result:
     """Runs one scenario. If it hangs, that is a breach too, and the others go on."""
     try:
         return SCENARIOS[name](made)
+    except Unavailable as unavailable:
+        return apart.skipped(name, str(unavailable))
     except AssertionError as error:
         return apart.hung(name, f"hung: {str(error).splitlines()[0]}")
 

@@ -54,6 +54,11 @@ def _one(name: str, arguments: Sequence[str], deadline: float, processes: list[P
     return [hung(name, f"the scenario itself ended: {last}")]
 
 
+def skipped(name: str, words: str) -> Result:
+    """Returns the result of a scenario that this machine can't run, with the reason in its name."""
+    return Result(f"{name} skipped: {words}", {}, Findings(0, 0, 0, 0, 0), 0.0, 0.0)
+
+
 def hung(name: str, words: str) -> Result:
     """Returns the result of a scenario that did not come to its end. That is a breach too."""
     return Result(name, {}, Findings(0, 0, 0, 0, 0, [words]), 0.0, 0.0)

@@ -42,6 +42,8 @@ class Mail:
 
     recipient: str
     message_id: str
+    client: str = ""
+    """The address of the host that sent it."""
 
 
 @dataclass(frozen=True, slots=True)

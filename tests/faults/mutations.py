@@ -410,6 +410,18 @@ MUTATIONS = (
         [Edit("worker/stream/event_stream.py", "timeout=TIMEOUT_SECONDS,", "timeout=None,")],
     ),
     Mutation(
+        "the reply to a mail is waited for, though a host is cut off",
+        "hosts",
+        "twice for no reason",
+        [Edit("worker/smtp/rules.py", "final: float = 600", "final: float = 4")],
+    ),
+    Mutation(
+        "the rescue, if a host is off the network",
+        "hosts-unplugged",
+        "its claims are rescued",
+        [_NO_RESCUE],
+    ),
+    Mutation(
         "a mail is forgotten once it is recorded",
         "memory-mails",
         "too many",

@@ -9,8 +9,8 @@ import psycopg
 
 from tests.bench.servers import plain
 from tests.faults.system import kill
-from tests.faults.trial import Action, Result, Trial, World
-from tests.pgbouncer import OTHERS, PgBouncer
+from tests.faults.trial import Action, Result, Trial, Unavailable, World
+from tests.pgbouncer import OTHERS, PROGRAM, WITHOUT, PgBouncer
 from tests.polling import eventually
 
 LOOKS = 10
@@ -23,6 +23,8 @@ def run(world: World) -> Result:
 
     On all its connections a neighbour has set limits of his own. Nothing may fail by them, and he keeps them.
     """
+    if PROGRAM is None:
+        raise Unavailable(WITHOUT)
     mails, rounds = world.size(500, 20_000), world.size(1, 6)
     with world.trial("behind a pooler") as trial, PgBouncer(trial.system.url, pool_size=4) as pooler:
         url, system = trial.system.url, trial.system

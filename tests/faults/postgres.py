@@ -22,7 +22,7 @@ from tests.polling import eventually
 from tests.ports import free_port
 from worker.migrations import migrate
 
-OPTIONS = ("-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=", "-c", "max_connections=200")
+OPTIONS = ("-c", "unix_socket_directories=", "-c", "max_connections=200")
 # The machine stays up, so nothing has to reach the disk. But commits are written before they are answered.
 QUICK = ("-c", "fsync=off", "-c", "full_page_writes=off")
 STOPS = {"fast": signal.SIGINT, "immediate": signal.SIGQUIT}
@@ -31,16 +31,16 @@ STOPS = {"fast": signal.SIGINT, "immediate": signal.SIGQUIT}
 class PostgresServer:
     """One server at one port. It is a context manager."""
 
-    def __init__(self, directory: Path, programs: Path | None = None) -> None:
+    def __init__(self, directory: Path, programs: Path | None = None, host: str = "127.0.0.1") -> None:
         """`programs`: where PostgreSQL's programs are that everybody may run. Default: those of the wheel."""
         self._home = directory / "postgres"
         self._home.mkdir()
         self._log = directory / "postgres.log"
         self._programs, self._identity = postgres_server.programs_and_identity(self._home, programs)
-        self.port = free_port()
+        self._host, self.port = host, free_port()
         self.options: tuple[str, ...] = ()
         """Options of the next start, on top of the usual ones."""
-        self._url = make_url(f"postgresql+psycopg://{postgres_server.USER}:{PASSWORD}@127.0.0.1:{self.port}/postgres")
+        self._url = make_url(f"postgresql+psycopg://{postgres_server.USER}:{PASSWORD}@{host}:{self.port}/postgres")
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> "PostgresServer":
@@ -61,6 +61,8 @@ class PostgresServer:
         self.run(
             "initdb", "-D", "data", f"--username={postgres_server.USER}", "--auth=trust", "--encoding=UTF8", "--no-sync"
         )
+        with (self._home / "data" / "pg_hba.conf").open("a") as rules:
+            rules.write("host all all all trust\n")
         self.start()
 
     def put(self, name: str, content: bytes) -> None:
@@ -73,7 +75,11 @@ class PostgresServer:
 
     def start(self) -> None:
         """Starts with the data that is there, and waits until the server lets somebody in."""
-        self._process = self._run("postgres", "-D", "data", "-p", str(self.port), *OPTIONS, *QUICK, *self.options)
+        self._process = self._run(
+            "postgres",
+            *("-D", "data", "-p", str(self.port), *OPTIONS, *QUICK, "-c", f"listen_addresses={self._host}"),
+            *self.options,
+        )
         eventually(self._lets_in, until="PostgreSQL lets somebody in")
 
     def stop(self, how: Literal["fast", "immediate"]) -> None:
@@ -184,7 +190,7 @@ class PostgresServer:
         return self._url.set(database=database).render_as_string(hide_password=False)
 
     def _lets_in(self) -> bool:
-        if not answers(self.port):
+        if not answers(self.port, self._host):
             return False
         try:
             with psycopg.connect(plain(self._at("postgres"))):

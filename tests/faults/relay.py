@@ -5,7 +5,7 @@ from typing import Literal
 
 from tests.confidential import PASSWORD
 from tests.faults.checker import Mail, Refusal
-from tests.relay import Accepted, Answer, Do, Later, ScriptedRelay
+from tests.relay import HOST, Accepted, Answer, Do, Later, ScriptedRelay
 
 PERSONAL = {"rcpt", "data", "dot"}
 """The stages at which a refusal is about one mail."""
@@ -21,8 +21,11 @@ class LoggingRelay(ScriptedRelay):
         *,
         pipelining: bool = True,
         security: Literal["plain", "starttls", "tls"] = "plain",
+        host: str = HOST,
     ) -> None:
-        super().__init__(pipelining=pipelining, security=security, users={USER: PASSWORD})
+        super().__init__(
+            pipelining=pipelining, security=security, users={USER: PASSWORD}, host=host, certificate_for=host
+        )
         self.mails: list[Mail] = []
         self.refusals: list[Refusal] = []
         self.taken = 0
@@ -58,7 +61,7 @@ class LoggingRelay(ScriptedRelay):
 
     def accept(self, mail: Accepted) -> None:
         # Contents are not kept: there may be a million.
-        self.mails.append(Mail(mail.recipient, mail.message_id))
+        self.mails.append(Mail(mail.recipient, mail.message_id, mail.client))
         self.taken += 1
         self.commands.clear()
         self.conversations.clear()

@@ -91,11 +91,15 @@ class System(Stockbell):
 
     def fill(self, role: Role, count: int = 1) -> None:
         """Starts processes until a role is filled."""
-        running = [process for process in self.roles[role] if process.poll() is None]
+        self.roles[role] = [process for process in self.roles[role] if process.poll() is None]
+        while len(self.roles[role]) < count:
+            self.start_one(role)
+
+    def start_one(self, role: Role) -> Process:
+        """Starts one more process of a role."""
         options = ("-c", str(self.children)) if role == "worker" else ()
-        while len(running) < count:
-            running.append(self.start(COMMANDS[role], *options))
-        self.roles[role] = running
+        self.roles[role].append(self.start(COMMANDS[role], *options))
+        return self.roles[role][-1]
 
     def ready(self, role: Role) -> int:
         """Returns how many processes of a role have said, since the beginning, that they are up."""
@@ -113,10 +117,11 @@ class System(Stockbell):
 
     def end_all(self) -> list[int | str]:
         """Stops all that was started and still runs, once it is up. Before that, SIGTERM just ends a process."""
-        eventually(self._are_up, 60, until="all that runs is up")
+        eventually(self.are_up, 60, until="all that runs is up")
         return self.end([process for process in self.processes if process.poll() is None])
 
-    def _are_up(self) -> bool:
+    def are_up(self) -> bool:
+        """Returns whether all that runs has said so."""
         events = {COMMANDS[role]: f'"{event}"' for role, event in READY.items()}
         return all(
             events[log.stem.partition("-")[2]] in log.read_text()

@@ -31,6 +31,7 @@ def _cells(result: Result) -> tuple[str, ...]:
     found = result.findings
     numbers = (found.due, found.lost, found.twice, found.bound, found.stuck)
     broken = ", ".join(f"{count} x {what}" for what, count in sorted(result.broken.items()))
+    broken += "".join(f"; {count:,} told by {host}" for host, count in result.told_by.items())
     name = result.scenario + (" BREACH" if found.breaches else "")
     return (
         name,

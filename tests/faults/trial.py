@@ -33,6 +33,10 @@ If it returns False, there is nothing to break now, and it is called again at th
 """
 
 
+class Unavailable(Exception):
+    """Raised by a scenario that can't run on this machine, with the reason."""
+
+
 class Hung(AssertionError):
     """Raised when nothing moves any more."""
 
@@ -47,6 +51,8 @@ class Result:
     recovered: float
     """Seconds from the last break until nobody was left."""
     seconds: float
+    told_by: dict[str, int] = field(default_factory=dict)
+    """How many people each host has mailed, if there was more than one host."""
 
 
 @dataclass(slots=True)
@@ -214,10 +220,10 @@ class Trial:
         self._breaks.append(Break(what, now if since is None else since, now, may_repeat))
         self._last_break = time.monotonic()
 
-    def until_quiet(self) -> None:
-        """Waits until the relay is given nothing more."""
+    def until_quiet(self, *, unless: Callable[[], bool] = lambda: False) -> None:
+        """Waits until the relay is given nothing more, or until `unless`."""
         seen, same = -1, 0
-        while same < QUIET:
+        while same < QUIET and not unless():
             time.sleep(PAUSE)
             mails = len(self.relay.mails)
             same = same + 1 if mails == seen else 0
@@ -266,7 +272,13 @@ class Trial:
         broken = Counter(each.what for each in self._breaks if each.what)
         if self.relay.troubles:
             broken["refusal by the relay"] = self.relay.troubles
-        return Result(self.scenario, dict(broken), findings, recovered, time.monotonic() - self._began)
+        return Result(self.scenario, dict(broken), findings, recovered, time.monotonic() - self._began, self._told_by())
+
+    def _told_by(self) -> dict[str, int]:
+        people: dict[str, set[str]] = {}
+        for mail in self.relay.mails:
+            people.setdefault(mail.client, set()).add(mail.recipient)
+        return {host: len(found) for host, found in sorted(people.items())} if len(people) > 1 else {}
 
     # How it is done
 

@@ -43,6 +43,7 @@ log = structlog.get_logger()
 def run(parts: Parts) -> None:
     """Listens until SIGTERM or SIGINT."""
     stop = Stop().listen()
+    stop.end_in_time()
     settings = parts.settings
     parts.check_redis()
     if not wait_for_database(parts.database, stop):

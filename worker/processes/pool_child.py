@@ -33,6 +33,8 @@ CLOSE_SECONDS = 0.4
 """How long a child that ends may take to close its connections to relay and database."""
 PATIENCE_SECONDS = 15.0
 """How long the last task and its recording may take. After that the child exits, and its claims are rescued."""
+LEASELESS_SECONDS = 4.5
+"""The same once the lease is over. The database has been silent for long, and others have the claims."""
 PR_SET_PDEATHSIG = 1
 
 log = structlog.get_logger()
@@ -110,20 +112,23 @@ class Child:
         return result
 
     def end(self, code: int) -> NoReturn:
-        """Ends this process when its task is done and its outcomes are recorded, or after PATIENCE_SECONDS."""
+        """Ends this process when its task is done and its outcomes are recorded, or when that has taken too long."""
+        lease = self.line.lease
+        patience = PATIENCE_SECONDS if lease.is_trusted(lease.owner) else LEASELESS_SECONDS
         try:
-            self._finish(time.monotonic() + PATIENCE_SECONDS)
+            self._finish(patience)
             self._say_goodbye()
         except TimeoutError:
-            log.warning("child.cut_off", after_seconds=PATIENCE_SECONDS)
+            log.warning("child.cut_off", after_seconds=patience)
         except Exception:
             log.exception("child.failed")
         finally:  # the parent waits for it
             os._exit(code)
 
-    def _finish(self, deadline: float) -> None:
+    def _finish(self, patience: float) -> None:
         """Raises TimeoutError."""
-        if not self._at_work.acquire(timeout=PATIENCE_SECONDS):
+        deadline = time.monotonic() + patience
+        if not self._at_work.acquire(timeout=patience):
             raise TimeoutError
         self._start(self.line.finish()).result(max(0.0, deadline - time.monotonic()))
 

@@ -17,6 +17,7 @@ log = structlog.get_logger()
 def run(parts: Parts) -> None:
     """Sweeps until SIGTERM or SIGINT. Any number of schedulers may run."""
     stop = Stop().listen()
+    stop.end_in_time()
     settings = parts.settings
     parts.check_broker()
     if not wait_for_database(parts.database, stop):

@@ -3,7 +3,17 @@
 import os
 import select
 import signal
+import threading
+import time
 from types import FrameType
+from typing import Final
+
+import structlog
+
+LATE_SECONDS: Final = 4.0
+"""How long a process that has nothing to lose may take to end. Supervisors such as honcho kill after 5 s."""
+
+log = structlog.get_logger()
 
 
 class Stop:
@@ -22,6 +32,19 @@ class Stop:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._handle)
         return self
+
+    def end_in_time(self) -> None:
+        """Lets the process exit if it still runs LATE_SECONDS after it was asked to end.
+
+        A server that says nothing keeps a thread waiting for longer. Only for a process whose work others repeat.
+        """
+        threading.Thread(target=self._end_late, name="end", daemon=True).start()
+
+    def _end_late(self) -> None:
+        select.select([self._reading], [], [])
+        time.sleep(LATE_SECONDS)
+        log.warning("process.cut_off", after_seconds=LATE_SECONDS)
+        os._exit(0)
 
     def set(self) -> None:
         """Asks the process to end."""
