@@ -20,11 +20,11 @@ LOCK = (ROOT / "requirements.lock").read_text()
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 # A path from the root of some machine, for example in a home directory. In a URL a host name comes before the path.
-MACHINE_PATH = re.compile(r"(?<![\w.*)}])/(?:root|work|tmp|home/\w+|Users/\w+|opt/\w+)(?:/\w|\b)")
+MACHINE_PATH = re.compile(r"(?<![\w.*)}])/(?:tmp/\w|(?:root|work|home/\w+|Users/\w+|opt/\w+)(?:/\w|\b))")
 # Git may be missing where the tests run, so the project's files are known by name.
 FILES = (
     *("*.toml", "*.md", "docs/**/*.md", "*.lock", "Makefile", "Procfile", "LICENSE"),
-    *(".env.example", ".editorconfig", ".gitignore", ".ci/*"),
+    *(".env.example", ".editorconfig", ".gitignore", ".dockerignore", ".ci/*", "ops/**/*"),
     *("config/**/*", "worker/**/*", "templates/**/*", "tests/**/*"),
 )
 
