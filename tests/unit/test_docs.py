@@ -38,7 +38,7 @@ def test_each_heading_that_is_linked_is_there(page: Path) -> None:
 
 @pages
 def test_each_file_of_ours_that_is_named_exists(page: Path) -> None:
-    named = re.findall(r"`((?:worker|config|tests|templates|docs)/[\w./-]*)", page.read_text())
+    named = re.findall(r"`((?:worker|config|tests|templates|docs|ops)/[\w./-]*)", page.read_text())
     if page.name != "CHANGELOG.md":  # the changelog also names files of the past
         assert [path for path in named if not (ROOT / path).exists()] == []
 

@@ -2,9 +2,12 @@
 
 import ast
 import re
+import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from dataclasses import replace
+from importlib import metadata
 from importlib.metadata import Distribution
 from pathlib import Path
 from typing import Any
@@ -20,11 +23,11 @@ LOCK = (ROOT / "requirements.lock").read_text()
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 # A path from the root of some machine, for example in a home directory. In a URL a host name comes before the path.
-MACHINE_PATH = re.compile(r"(?<![\w.*)}])/(?:root|work|tmp|home/\w+|Users/\w+|opt/\w+)(?:/\w|\b)")
+MACHINE_PATH = re.compile(r"(?<![\w.*)}])/(?:tmp/\w|(?:root|work|home/\w+|Users/\w+|opt/\w+)(?:/\w|\b))")
 # Git may be missing where the tests run, so the project's files are known by name.
 FILES = (
     *("*.toml", "*.md", "docs/**/*.md", "*.lock", "Makefile", "Procfile", "LICENSE"),
-    *(".env.example", ".editorconfig", ".gitignore", ".ci/*"),
+    *(".env.example", ".editorconfig", ".gitignore", ".dockerignore", ".ci/*", "ops/**/*"),
     *("config/**/*", "worker/**/*", "templates/**/*", "tests/**/*"),
 )
 
@@ -50,6 +53,46 @@ def test_every_dependency_is_locked_at_a_version_that_suits(requirement: Require
     assert requirement.specifier.contains(pin.version)
     assert pin.hashes
     assert requirement.marker is None or pin.marker, "what is for some machines only is locked for those only"
+
+
+LOAD_ALL = """
+import importlib, pkgutil, sys
+import celery.bin.worker, celery.concurrency.prefork, celery.worker.worker, kombu.transport.redis, worker
+for each in pkgutil.walk_packages(worker.__path__, "worker."):
+    if not each.name.startswith(("worker.demo", "worker.__main__", "worker.migrations.")):
+        importlib.import_module(each.name)
+print(*{name.partition(".")[0] for name in sys.modules})
+"""
+# Loaded where they are installed, for what we don't use, and not missed elsewhere.
+OPTIONAL = {"cffi", "cryptography", "pyyaml", "setuptools"}
+
+
+def with_what_it_needs(lines: list[str]) -> set[str]:
+    """Returns the names of these requirements, and of all that they require in turn."""
+    found: set[tuple[str, frozenset[str]]] = set()
+    left = [Requirement(line) for line in lines]
+    while left:
+        each = left.pop()
+        key = (canonicalize_name(each.name), frozenset(each.extras))
+        if key in found:
+            continue
+        found.add(key)
+        extras = (*each.extras, "")
+        left += [
+            needed
+            for needed in map(Requirement, metadata.distribution(each.name).requires or ())
+            if not needed.marker or any(needed.marker.evaluate({"extra": extra}) for extra in extras)
+        ]
+    return {name for name, _ in found}
+
+
+def test_the_program_loads_no_package_that_it_does_not_ask_for() -> None:
+    done = subprocess.run([sys.executable, "-c", LOAD_ALL], capture_output=True, text=True, check=True, cwd=ROOT)
+    owners = metadata.packages_distributions()
+    loaded = {canonicalize_name(owner) for name in done.stdout.split() for owner in owners.get(name, ())}
+    assert "celery" in loaded
+    asked_for = with_what_it_needs(PROJECT["project"]["dependencies"])
+    assert loaded - asked_for - OPTIONAL - {"stockbell"} == set()
 
 
 def test_every_line_of_the_lock_is_a_pinned_version_with_its_hashes() -> None:

@@ -13,10 +13,10 @@ from worker.store.sql import Sql
 from worker.store.sweep import CLAIM_SECONDS, GONE
 
 _BY_STATUS = Sql("SELECT status, count(*) AS n FROM request GROUP BY status")
-# The time since which the oldest request is due: when an admin ordered it, or else the later one of the wake-up of its
+# How many are due, and since when the oldest one: when an admin ordered it, or else the later one of the wake-up of its
 # list and the sign-up.
-_OLDEST_DUE = Sql(
-    f"""SELECT min(CASE WHEN r.ordered_at IS NOT NULL THEN r.ordered_at
+_DUE = Sql(
+    f"""SELECT count(*) AS n, min(CASE WHEN r.ordered_at IS NOT NULL THEN r.ordered_at
         WHEN coalesce(w.woken_at, w.last_in_stock_at) > r.created_date THEN coalesce(w.woken_at, w.last_in_stock_at)
         ELSE r.created_date END) AS since, stockbell_now(0) AS now
     FROM request AS r JOIN waiting_list AS w ON w.id = r.waiting_list_id WHERE {lists.DUE}""",
@@ -83,12 +83,14 @@ class RequestFigures:
     """the newest of these events"""
     put_off: int = 0
     """requests that wait for another try because the relay refused them with words that may be about us"""
+    due: int = 0
+    """requests that could be claimed if the relay took mail"""
 
 
 def read(c: Connection, lease: float) -> RequestFigures:
     """Reads all counts. A worker counts as alive if its heartbeat is younger than `lease` (seconds)."""
     counts = {status.value: 0 for status in Status} | {row.status: row.n for row in _BY_STATUS(c)}
-    due = _OLDEST_DUE(c)[0]
+    due = _DUE(c)[0]
     return RequestFigures(
         counts,
         None if due.since is None else max(0.0, (due.now - due.since).total_seconds()),
@@ -98,6 +100,7 @@ def read(c: Connection, lease: float) -> RequestFigures:
         _UNHEARD(c, recent=UNHEARD_SECONDS)[0].n,
         _unheard(c),
         _PUT_OFF(c)[0].n,
+        due.n,
     )
 
 
