@@ -1,12 +1,14 @@
 """The values and rules of the program: pure functions with the clock passed in.
 
 Contains events and their fields, catalog references, stock rules, replies of relays and what they mean, outcomes of one
-attempt, verdicts on requests, relay addresses, the token bucket, how options differ, and the shared errors. Imports no
-other room of this program.
+attempt, verdicts on requests, relay addresses, the token bucket, how options differ, measured costs and what follows
+from them, amounts as people write them, and the shared errors. Imports no other room of this program.
 """
 
 __all__ = [
+    "capacity",
     "catalog",
+    "costs",
     "difference",
     "errors",
     "event_details",
@@ -14,6 +16,7 @@ __all__ = [
     "event_fields",
     "events",
     "outcomes",
+    "quantities",
     "relays",
     "replies",
     "reply_phrases",
