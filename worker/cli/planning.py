@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, Final, TypeVar
 
 import typer
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from worker.domain.costs import Costs
 
 T = TypeVar("T")
+
+LONGEST_LATENCY: Final = 60.0
 
 
 def add_to(app: typer.Typer) -> None:
@@ -95,8 +97,8 @@ def capacity(
         raise typer.BadParameter("must be more than zero", param_hint="--minutes")
     if demand.items > demand.mails:
         raise typer.BadParameter("must not be more than --waiting", param_hint="--items")
-    relay_seconds = _given("--relay-latency", quantities.seconds, relay_latency)
-    database_seconds = _given("--database-latency", quantities.seconds, database_latency)
+    relay_seconds = _given("--relay-latency", _latency, relay_latency)
+    database_seconds = _given("--database-latency", _latency, database_latency)
     limit = _optional("--rate-limit", quantities.rate, rate_limit)
     mail_bytes = _optional("--mail-size", quantities.size, mail_size)
     measured = _costs(costs)
@@ -122,6 +124,13 @@ def capacity(
         say("\n".join(answer.lines()))
     if not answer.plan.is_enough:
         raise typer.Exit(1)
+
+
+def _latency(text: str) -> float:
+    seconds = quantities.seconds(text)
+    if seconds > LONGEST_LATENCY:
+        raise ValueError(f"must be at most {LONGEST_LATENCY:.0f} s")
+    return seconds
 
 
 def _given(option: str, read: Callable[[str], T], text: str) -> T:

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from math import prod
 from typing import Final
 
+MOST: Final = 10_000_000_000
+
 _NUMBER: Final = r"(\d{1,3}(?:[,_'\u2019\u00a0\u202f ]\d{3})+|\d{1,15})(?:[.,](\d{1,9}))?"
 _PART: Final = re.compile(rf"{_NUMBER}\s*([a-zµμ]*)\s*", re.IGNORECASE)
 
@@ -42,10 +44,10 @@ def seconds(text: str, *, bare: str = "") -> float:
 
 
 def count(text: str) -> int:
-    """Returns a whole number of at least one."""
+    """Returns a whole number, from one to MOST."""
     found = _one(text, _COUNT)
-    if found is None or found < 1 or found != int(found):
-        raise ValueError("must be a whole number from 1 on, like 1000000, 1_000_000 or 1M")
+    if found is None or not 1 <= found <= MOST or found != int(found):
+        raise ValueError("must be a whole number from 1 to 10 000 million, like 1000000, 1_000_000 or 1M")
     return int(found)
 
 

@@ -11,6 +11,9 @@ from worker.domain.costs import Costs
 POSTGRESQL_LETS_IN: Final = 97
 """Connections by PostgreSQL's default: 100, of which 3 are for superusers."""
 
+LEAST: Final = 0.01
+"""Smaller amounts are not told from nothing."""
+
 _MORE: Final[Mapping[Part, str]] = {
     Part.CHILD_CPU: "more children, on more cores",
     Part.RELAY_ANSWERS: "more children or a higher STOCKBELL_SMTP_CONNECTIONS, if the relay allows them",
@@ -42,7 +45,7 @@ class Answer:
         yield self._question()
         yield ""
         for name, value, note in self._amounts():
-            yield f"  {name:<22}{value:<16}{note}".rstrip()
+            yield f"  {name:<22}{value:<20}{note}".rstrip()
         yield ""
         yield "At most, in mails/s:"
         for bound in self.plan.bounds:
@@ -58,7 +61,9 @@ class Answer:
 
     def _question(self) -> str:
         demand = self.plan.demand
-        about = f"{demand.mails:,} mails about {demand.items:,} item{'s' * (demand.items != 1)}"
+        about = (
+            f"{demand.mails:,} mail{'s' * (demand.mails != 1)} about {demand.items:,} item{'s' * (demand.items != 1)}"
+        )
         if demand.seconds is None:
             return f"{about}, sent by {_children(self.plan.children)}"
         return f"{about} in {duration(demand.seconds)}: {rounded(demand.rate)} mails/s"
@@ -69,13 +74,17 @@ class Answer:
         yield "worker children", f"{plan.children:,}", "`stockbell work -c`, on one host or several"
         yield "SMTP connections", f"{plan.connections:,}", f"{each:,} for each child"
         yield "database connections", f"{plan.database_connections:,.0f}", f"with listener and scheduler{many}"
-        yield "CPU of the workers", _cores(plan.worker_cores), "on average"
-        yield "CPU of the database", _cores(plan.database_cores), ""
-        yield "CPU of the relay", _cores(plan.relay_cores), "for SMTP only; to keep and pass on mails costs more"
-        yield "memory", f"{rounded(plan.megabytes)} MB", "without database, Redis and relay"
-        yield "to the relay", f"{rounded(plan.relay_bytes_a_second * 8 / 1e6)} Mbit/s", ""
-        yield "to the database", f"{rounded(plan.database_bytes_a_second * 8 / 1e6)} Mbit/s", "both ways"
-        yield "write-ahead log", f"{rounded(plan.wal_bytes / 1e6)} MB", "for all mails"
+        yield "CPU of the workers", _amount(plan.worker_cores, "cores"), "on average"
+        yield "CPU of the database", _amount(plan.database_cores, "cores"), ""
+        yield (
+            "CPU of the relay",
+            _amount(plan.relay_cores, "cores"),
+            "for SMTP only; to keep and pass on mails costs more",
+        )
+        yield "memory", _amount(plan.megabytes, "MB"), "without database, Redis and relay"
+        yield "to the relay", _amount(plan.relay_bytes_a_second * 8 / 1e6, "Mbit/s"), ""
+        yield "to the database", _amount(plan.database_bytes_a_second * 8 / 1e6, "Mbit/s"), "both ways"
+        yield "write-ahead log", _amount(plan.wal_bytes / 1e6, "MB"), "for all mails"
 
     def _verdict(self) -> str:
         plan = self.plan
@@ -125,8 +134,8 @@ def _children(number: int) -> str:
     return f"{number:,} worker {'child' if number == 1 else 'children'}"
 
 
-def _cores(number: float) -> str:
-    return f"{rounded(number)} cores"
+def _amount(number: float, unit: str) -> str:
+    return f"{rounded(number) if number >= LEAST else f'under {LEAST}'} {unit}"
 
 
 def rounded(number: float) -> str:
@@ -145,5 +154,5 @@ def duration(seconds: float) -> str:
     for size, name, less, less_name in ((86_400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
         if whole >= size:
             rest = whole % size // less
-            return f"{whole // size} {name}" + (f" {rest} {less_name}" if rest else "")
+            return f"{whole // size:,} {name}" + (f" {rest} {less_name}" if rest else "")
     raise AssertionError("unreachable")

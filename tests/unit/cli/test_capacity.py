@@ -51,6 +51,12 @@ def test_where_the_time_is_too_short_it_says_how_long_it_takes() -> None:
     assert "NOT in 1 h: it takes 50 d. The limit is the limit of mails in a time." in text
 
 
+def test_very_little_is_said_as_such() -> None:
+    text = run("--waiting", "1", "--minutes", "10")[1]
+    assert text.startswith("1 mail about 1 item in 10 min")
+    assert "under 0.01 cores" in text
+
+
 def test_given_children_are_not_exceeded() -> None:
     answer = found("--waiting", "1M", "--children", "2", "--relay-latency", "100ms", "--connections", "5")
     assert (answer["children"], answer["smtpConnections"], answer["wantedSeconds"]) == (2, 10, None)
@@ -96,6 +102,7 @@ def test_settings_are_the_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
         ("--waiting 10 --minutes 0", "--minutes: must be more than zero"),
         ("--waiting 10 --minutes 1 --relay-latency 20", "--relay-latency: must be a time with its unit"),
         ("--waiting 10 --minutes 1 --relay-latency=-1ms", "--relay-latency: must be a time"),
+        ("--waiting 10 --minutes 1 --relay-latency 2min", "--relay-latency: must be at most 60 s"),
         ("--waiting 10 --minutes 1 --database-latency x", "--database-latency: must be a time"),
         ("--waiting 10 --minutes 1 --items 11", "--items: must not be more than --waiting"),
         ("--waiting 10 --minutes 1 --rate-limit fast", "--rate-limit: must be mails in a time"),
