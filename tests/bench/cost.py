@@ -8,6 +8,7 @@ from the table that was just measured, and measures them: near and far relays, f
 """
 
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict
@@ -19,6 +20,7 @@ import trustme
 from sqlalchemy.engine import make_url
 
 from tests.bench import machine
+from tests.bench.distance import round_trip
 from tests.bench.figures import Figure, at_most, number
 from tests.bench.fill import fill
 from tests.bench.growth import window
@@ -104,9 +106,15 @@ def measure(world: World) -> Costs:
     trips = RoundTrips(_trips(world, ONE), _trips(world, ONE | OFF), _claim_trips(world), 1.0)
     about = machine.describe(world.postgres.url, world.directory)
     versions = f"PostgreSQL {about['PostgreSQL'].split()[0]}, Python {about['Python']}, Redis {about['Redis']}"
-    source = Source(datetime.now(UTC).date().isoformat(), about["processor"], versions, float(mail_bytes()))
+    source = Source(datetime.now(UTC).date().isoformat(), _machine(about["processor"]), versions, float(mail_bytes()))
     added = minus(tls, clear)
     return Costs(source, mail, plain, added, item, trips, watch.megabytes, watch.connections, _bytes(world))
+
+
+def _machine(processor: str) -> str:
+    """Returns the processor, and says if others used it too: then caches are shared, and all costs more."""
+    load, cores = os.getloadavg()[0], os.cpu_count() or 1
+    return processor if load < 1.5 * cores else f"{processor}, busy with other work (load {load:.0f})"
 
 
 def minus(one: Cpu, other: Cpu) -> Cpu:
@@ -186,7 +194,7 @@ def _trips(world: World, settings: dict[str, str]) -> float:
     """Returns how many round trips a mail takes on its connection."""
     with at_a_distance(world.directory, world.sink, FAR) as relay:
         rate = _rate(world, relay, settings)
-    return 1 / rate / FAR
+        return 1 / rate / round_trip(relay)
 
 
 def _rate(world: World, relay: Relay, settings: Mapping[str, str], database_seconds: float = 0.0) -> float:

@@ -71,7 +71,7 @@ def run(world: World) -> list[Figure]:
     sizes = SIZES[1] if world.quick else SIZES[0]
     pages: dict[int, dict[str, float]] = {}
     kept: dict[int, dict[str, float]] = {}
-    with world.database() as url, closing(Database(url)) as database, Population(url) as population:
+    with world.database() as url, closing(Database(url, is_patient=True)) as database, Population(url) as population:
         for size in sizes:
             population.grow(size)
             pages[size], kept[size] = _pages(database, size), _bytes(database)

@@ -68,7 +68,9 @@ def capacity(
     no_pipelining: Annotated[
         bool, typer.Option("--no-pipelining", help="The relay offers none, or STOCKBELL_SMTP_PIPELINING is off.")
     ] = False,
-    tls: Annotated[bool, typer.Option("--tls", help="The connections to the relay are encrypted.")] = False,
+    tls: Annotated[
+        bool, typer.Option("--tls", help="The relay is reached with TLS. Default: as SMTP_URL says.")
+    ] = False,
     mail_size: Annotated[
         str | None, typer.Option("--mail-size", metavar="SIZE", help="For the traffic: 8000, 20KB.")
     ] = None,
@@ -108,7 +110,7 @@ def capacity(
         relay_seconds=relay_seconds,
         database_seconds=database_seconds,
         is_pipelined=not no_pipelining and found.smtp_pipelining == "auto",
-        has_tls=tls,
+        has_tls=tls or any(relay.security != "plain" for relay in found.smtp or ()),
         batch_size=found.batch_size,
         children=children,
         cores=cores,

@@ -25,6 +25,7 @@ _MORE: Final[Mapping[Part, str]] = {
 }
 _NOT_IN_IT: Final = (
     "mails that are refused and tried again",
+    "the commits before sending with STOCKBELL_ON_UNKNOWN=fail",
     "templates that must be rendered for each customer (docs/operations.md, Sizing)",
     "what the relay does with the mails, and its own limits",
     "links that are slower than the traffic",

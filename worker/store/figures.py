@@ -38,15 +38,15 @@ MANY = 1_000_000
 # The time since which the oldest request is due: when an admin ordered it, or else the later one of the wake-up of its
 # list and the sign-up. Of a list only the oldest request that is woken matters, and the index has it first.
 _OLDEST_DUE = Sql(
-    f"""SELECT min(since) AS since, stockbell_now(0) AS now FROM (
-        SELECT CASE WHEN coalesce(w.woken_at, w.last_in_stock_at) > w.oldest
-            THEN coalesce(w.woken_at, w.last_in_stock_at) ELSE w.oldest END AS since
-        FROM (SELECT w.woken_at, w.last_in_stock_at, (SELECT min(r.created_date) FROM request AS r
-                WHERE r.waiting_list_id = w.id AND {lists.WOKEN}) AS oldest
-            FROM waiting_list AS w WHERE w.in_stock AND NOT {lists.PAUSED}) AS w
-        WHERE w.oldest IS NOT NULL
+    f"""WITH lists AS MATERIALIZED (
+        SELECT coalesce(w.woken_at, w.last_in_stock_at) AS woken, (SELECT min(r.created_date) FROM request AS r
+            WHERE r.waiting_list_id = w.id AND {lists.WOKEN}) AS oldest
+        FROM waiting_list AS w WHERE w.in_stock AND NOT {lists.PAUSED}),
+    due AS (
+        SELECT CASE WHEN woken > oldest THEN woken ELSE oldest END AS since FROM lists WHERE oldest IS NOT NULL
         UNION ALL SELECT r.ordered_at FROM request AS r JOIN waiting_list AS w ON w.id = r.waiting_list_id
-        WHERE {lists.ORDERED} AND NOT {lists.PAUSED}) AS due""",
+        WHERE {lists.ORDERED} AND NOT {lists.PAUSED})
+    SELECT min(since) AS since, stockbell_now(0) AS now FROM due""",
     since="time",
     now="time",
 )

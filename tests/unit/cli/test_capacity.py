@@ -14,7 +14,7 @@ from worker.services.capacity import duration, rounded
 @pytest.fixture(autouse=True)
 def _bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in list(os.environ):
-        if name.upper().startswith("STOCKBELL_"):
+        if name.upper().startswith(("STOCKBELL_", "SMTP_URL")):
             monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
 
@@ -90,7 +90,9 @@ def test_settings_are_the_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (answer["smtpConnections"], answer["limit"], answer["mailsPerSecond"]) == (6, "rate_limit", 5)
     assert found("--waiting", "1000", "--children", "2", "--rate-limit", "2/s")["mailsPerSecond"] == 2
     monkeypatch.setenv("STOCKBELL_SMTP_PIPELINING", "off")
-    assert "no pipelining" in run("--waiting", "1000", "--children", "2")[1]
+    assert "no pipelining, no TLS" in run("--waiting", "1000", "--children", "2")[1]
+    monkeypatch.setenv("SMTP_URL", "smtps://relay.example")
+    assert "no pipelining, TLS" in run("--waiting", "1000", "--children", "2")[1]
 
 
 @pytest.mark.parametrize(
