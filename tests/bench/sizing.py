@@ -68,7 +68,7 @@ def traffic(costs: Costs) -> str:
             "|---|---|",
             f"| to the relay, with its answers | {rounded(found.relay)} |",
             f"| to the database and back | {rounded(found.database)} |",
-            f"| write-ahead log (it may double after each checkpoint) | {rounded(found.wal)} |",
+            f"| write-ahead log; more just after a checkpoint | {rounded(found.wal)} |",
         ]
     )
 
