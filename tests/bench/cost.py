@@ -41,7 +41,7 @@ from worker.store.database import Database
 NAME, CHECK = "cost", "capacity"
 OUTPUT = Path("bench-out/costs.toml")
 MAILS, FEWER, ITEMS = (20_000, 2_000), (5_000, 500), (2_000, 200)
-FAR = 0.02
+FAR, DATABASE_FAR = 0.02, 0.01
 WARM_UP = 200
 WATCH_SECONDS = 3.0, 2.0
 MOST_RATE = 15_000
@@ -103,7 +103,7 @@ def measure(world: World) -> Costs:
     with _tls_sink(world) as (relay, settings):
         tls = watch.mails("a mail to our own sink with TLS", fewer, settings, relay)
     item = minus(watch.items(world.size(*ITEMS)), mail)
-    trips = RoundTrips(_trips(world, ONE), _trips(world, ONE | OFF), _claim_trips(world), 1.0)
+    trips = RoundTrips(_trips(world, ONE), _trips(world, ONE | OFF), _claim_trips(world), 1.0, _waited(world))
     about = machine.describe(world.postgres.url, world.directory)
     versions = f"PostgreSQL {about['PostgreSQL'].split()[0]}, Python {about['Python']}, Redis {about['Redis']}"
     source = Source(datetime.now(UTC).date().isoformat(), _machine(about["processor"]), versions, float(mail_bytes()))
@@ -195,6 +195,13 @@ def _trips(world: World, settings: dict[str, str]) -> float:
     with at_a_distance(world.directory, world.sink, FAR) as relay:
         rate = _rate(world, relay, settings)
         return 1 / rate / round_trip(relay)
+
+
+def _waited(world: World) -> float:
+    """Returns how many round trips of a far database a child waits for, for each second in which it sends."""
+    with at_a_distance(world.directory, world.sink, FAR) as relay:
+        near, far = (_rate(world, relay, {}, seconds) for seconds in (0.0, DATABASE_FAR))
+    return max(0.0, near / far - 1) / DATABASE_FAR
 
 
 def _rate(world: World, relay: Relay, settings: Mapping[str, str], database_seconds: float = 0.0) -> float:

@@ -1,6 +1,7 @@
 """The arithmetic of the benchmark: percentiles, rates, the table, the plot."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -157,7 +158,8 @@ def test_a_line_says_how_far_the_points_are_from_it() -> None:
 def test_a_child_that_is_played_sends_as_many_mails_as_the_model_says(
     connections: int, answer_ms: float, database_ms: float
 ) -> None:
-    costs = Costs.read()
+    shipped = Costs.read()
+    costs = replace(shipped, round_trips=replace(shipped.round_trips, waited=0))  # claims are not played
     there = Installation(connections, answer_ms / 1000, database_ms / 1000, children=1, batch_size=10_000)
     said = plan(Demand(1_000_000), there, costs).limit.rate
     own, answer = costs.mail.worker / 1e6, costs.round_trips.pipelined * there.relay_seconds

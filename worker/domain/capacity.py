@@ -159,18 +159,24 @@ def _cpu(demand: Demand, there: Installation, costs: Costs) -> Cpu:
     return Cpu(*map(sum_of, Cpu.__slots__))
 
 
+def sending_share(there: Installation, costs: Costs) -> float:
+    """Returns the share of its time in which a worker child sends, and does not wait for the database to claim more."""
+    return 1 / (1 + costs.round_trips.waited * there.database_seconds)
+
+
 def _of_a_child(there: Installation, costs: Costs, cpu: Cpu) -> Iterator[Bound]:
     own = cpu.worker / MICROSECONDS
+    share = sending_share(there, costs)
     trips = costs.round_trips
     answer = (trips.pipelined if there.is_pipelined else trips.plain) * there.relay_seconds
-    yield Bound(Part.CHILD_CPU, 1 / own)
-    yield Bound(Part.RELAY_ANSWERS, there.connections / (answer + own))
+    yield Bound(Part.CHILD_CPU, share / own)
+    yield Bound(Part.RELAY_ANSWERS, share * there.connections / (answer + own))
     # Mails that are written, and those whose outcome is not committed, are limited together (`Line.room`). An outcome
     # waits for the commit before its own one, and for its own.
     room = max(50, 4 * there.connections) + there.connections
     record = (answer + 2 * trips.record * there.database_seconds) / room
     claim = trips.claim * there.database_seconds / there.batch_size
-    yield Bound(Part.DATABASE_ANSWERS, 1 / max(record, claim, 1 / MICROSECONDS))
+    yield Bound(Part.DATABASE_ANSWERS, share / max(record, claim, 1 / MICROSECONDS))
 
 
 def _of_all(there: Installation, costs: Costs, cpu: Cpu) -> Iterator[Bound]:

@@ -38,6 +38,8 @@ class RoundTrips:
     """of the database, for each claim"""
     record: float
     """of the database, for each commit of outcomes"""
+    waited: float
+    """of the database, while a worker child sends nothing, for each second in which it sends"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Any, Final
 
-from worker.domain.capacity import BUSY, Installation, Part, Plan
+from worker.domain.capacity import BUSY, Installation, Part, Plan, sending_share
 from worker.domain.costs import Costs
 
 POSTGRESQL_LETS_IN: Final = 97
@@ -75,6 +75,8 @@ class Answer:
         yield "worker children", f"{plan.children:,}", "`stockbell work -c`, on one host or several"
         yield "SMTP connections", f"{plan.connections:,}", f"{each:,} for each child"
         yield "database connections", f"{plan.database_connections:,.0f}", f"with listener and scheduler{many}"
+        waiting = 1 - sending_share(self.there, self.costs)
+        yield "waiting for claims", f"{waiting:.0%}", "of a child's time, by the distance of the database"
         yield "CPU of the workers", _amount(plan.worker_cores, "cores"), "on average"
         yield "CPU of the database", _amount(plan.database_cores, "cores"), ""
         yield (

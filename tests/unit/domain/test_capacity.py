@@ -16,7 +16,7 @@ COSTS = Costs(
     plain=Cpu(worker=200, database=50, redis=1, listener=0, relay=30),
     tls=Cpu(worker=100, database=0, redis=0, listener=0, relay=10),
     item=Cpu(worker=900, database=450, redis=100, listener=100, relay=0),
-    round_trips=RoundTrips(pipelined=1, plain=4, claim=5, record=1),
+    round_trips=RoundTrips(pipelined=1, plain=4, claim=5, record=1, waited=0),
     megabytes=Processes(worker_child=40, worker_parent=100, listener=90, scheduler=80),
     database_connections=Processes(worker_child=3, worker_parent=1, listener=1, scheduler=1),
     bytes=Traffic(relay=5100, database=700, wal=900),
@@ -46,6 +46,14 @@ def test_a_far_database_holds_up_what_may_be_uncommitted() -> None:
     assert found.limit.rate == pytest.approx(60 / (2 * 0.05))
     claims = plan(Demand(1_000_000), Installation(connections=200, database_seconds=0.5, children=1), COSTS)
     assert claims.limit.rate == pytest.approx(500 / (5 * 0.5))
+
+
+def test_a_child_waits_for_claims_from_a_far_database() -> None:
+    costs = replace(COSTS, round_trips=replace(COSTS.round_trips, waited=100))
+    there = Installation(relay_seconds=0.1, children=1)
+    near, far = (plan(Demand(1000), replace(there, database_seconds=seconds), costs) for seconds in (0.0, 0.01))
+    assert far.limit.part is Part.RELAY_ANSWERS
+    assert far.limit.rate == pytest.approx(near.limit.rate / 2)
 
 
 def test_children_are_planned_with_some_room() -> None:
