@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from tests.bench import distance, growth, intake, latency, machine, rate, rest, throughput
+from tests.bench import cost, distance, growth, intake, latency, machine, rate, rest, scale, throughput
 from tests.bench.figures import Figure, table
 from tests.bench.plot import bars
 from tests.bench.processes import NotInTime, say
@@ -28,6 +28,13 @@ SCENARIOS: dict[str, Callable[[World], list[Figure]]] = {
     "rest": rest.run,
     "growth": growth.run,  # after `rest`, since it adds to the table that both use
 }
+WHEN_NAMED: dict[str, Callable[[World], list[Figure]]] = {
+    "cost": cost.run,
+    "capacity": cost.check,
+    "scale": scale.run,
+}
+"""They run only with --only."""
+ALL = SCENARIOS | WHEN_NAMED
 OUTPUT = Path("bench-out")
 
 
@@ -51,7 +58,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--quick", action="store_true", help="small numbers and one round: shows that it works, no more"
     )
-    parser.add_argument("--only", action="append", choices=SCENARIOS, metavar="NAME", help=f"of {', '.join(SCENARIOS)}")
+    parser.add_argument("--only", action="append", choices=ALL, metavar="NAME", help=f"of {', '.join(ALL)}")
     parser.add_argument("--json", type=Path, default=OUTPUT / "bench.json", metavar="FILE", help="all figures")
     parser.add_argument("--plot", type=Path, default=OUTPUT / "bench.svg", metavar="FILE", help="the mails a second")
     return parser.parse_args()
@@ -76,7 +83,7 @@ def _one(scenario: str, world: World) -> list[Figure]:
     """Runs one scenario. If it can't be measured, this says so, and the others go on."""
     began = time.monotonic()
     try:
-        return SCENARIOS[scenario](world)
+        return ALL[scenario](world)
     except NotInTime as late:
         say(f"{scenario}: NOT MEASURED: {late}")
         return []

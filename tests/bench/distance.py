@@ -28,7 +28,7 @@ OFF = "STOCKBELL_SMTP_PIPELINING"
 
 def run(world: World) -> list[Figure]:
     with at_a_distance(world.directory, world.sink, ROUND_TRIP) as relay:
-        limit = 1 / _round_trip(relay)
+        limit = 1 / round_trip(relay)
         piped = _measure(world, relay, {})
         plain = _measure(world, relay, {OFF: "off"}) if "smtp_pipelining" in Settings.model_fields else []
     shares = [rate / limit for rate in piped]
@@ -40,7 +40,7 @@ def run(world: World) -> list[Figure]:
     return [*figures, *([Figure(NAME, "one connection, pipelining off", "mails/s", plain)] if plain else [])]
 
 
-def _round_trip(relay: Relay) -> float:
+def round_trip(relay: Relay) -> float:
     """Returns the seconds that a command and its reply take."""
     times = []
     with smtplib.SMTP("127.0.0.1", relay.port) as session:

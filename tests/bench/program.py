@@ -52,7 +52,7 @@ class Program:
         self._servers = dict(servers)
         self._processes: dict[str, Popen[bytes]] = {}
         self.database = Database(database_url)
-        self._environment = environment(database_url, SMTP_URL=f"smtp://127.0.0.1:{relay.port}", **settings)
+        self._environment = environment(database_url, **{"SMTP_URL": f"smtp://127.0.0.1:{relay.port}", **settings})
 
     @contextmanager
     def up(self, *commands: str) -> Iterator["Program"]:
@@ -141,7 +141,8 @@ class Program:
         """Returns the process id of `listen`, `work` or `schedule`."""
         return self._processes[command].pid
 
-    def _pids(self) -> dict[str, list[int]]:
+    def pids(self) -> dict[str, list[int]]:
+        """Returns the ids of our processes, by their kind."""
         pids = {name: [process.pid] for name, process in self._processes.items()}
         if work := pids.pop("work", None):
             celery = children(work[0])
@@ -154,12 +155,12 @@ class Program:
 
     def cpu(self) -> dict[str, float]:
         """Returns the CPU seconds so far, of all processes of a kind together."""
-        ours = {role: sum(map(cpu_seconds, pids)) for role, pids in self._pids().items()}
+        ours = {role: sum(map(cpu_seconds, pids)) for role, pids in self.pids().items()}
         return ours | {role: cpu_seconds_of_all(pid) for role, pid in self._servers.items()}
 
     def memory(self) -> dict[str, float]:
         """Returns the resident megabytes of the largest of our processes of each kind."""
-        return {role: max(map(resident_megabytes, pids), default=0.0) for role, pids in self._pids().items()}
+        return {role: max(map(resident_megabytes, pids), default=0.0) for role, pids in self.pids().items()}
 
 
 def environment(database_url: str, **settings: str) -> dict[str, str]:

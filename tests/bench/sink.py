@@ -1,11 +1,13 @@
-"""A relay that writes down when it took a mail: `python -m tests.bench.sink PORT PREFIX FILE`.
+"""A relay that writes down when it took a mail: `python -m tests.bench.sink PORT PREFIX FILE [PEM]`.
 
 It offers pipelining and takes everything. For each mail to an address that begins with PREFIX it adds a line to FILE,
-`ADDRESS SECONDS`. That is the time (`time.time`) at which the whole mail was there, before the sender is told so.
+`ADDRESS SECONDS`. That is the time (`time.time`) at which the whole mail was there, before the sender is told so. With
+PEM, the file of a certificate and its key, it speaks TLS from the start.
 """
 
 import asyncio
 import re
+import ssl
 import sys
 import time
 from collections.abc import Iterator
@@ -98,11 +100,11 @@ class Arrivals:
 
 
 @contextmanager
-def timing_sink(directory: Path, prefix: str) -> Iterator[tuple[Relay, Arrivals]]:
+def timing_sink(directory: Path, prefix: str, pem: Path | None = None) -> Iterator[tuple[Relay, Arrivals]]:
     """Yields the sink in a process of its own, and its arrivals."""
     port, said = free_port(), directory / "arrivals"
     said.write_text("")
-    command = [sys.executable, "-m", __name__, str(port), prefix, str(said)]
+    command = [sys.executable, "-m", __name__, str(port), prefix, str(said), *([str(pem)] if pem else [])]
     with running(command, log=directory / "sink.log") as process:
         until(lambda: answers(port), "the sink answers")
         arrivals = Arrivals(said)
@@ -112,12 +114,15 @@ def timing_sink(directory: Path, prefix: str) -> Iterator[tuple[Relay, Arrivals]
             arrivals.close()
 
 
-async def _serve(port: int, prefix: str, said: TextIO) -> None:
+async def _serve(port: int, prefix: str, said: TextIO, *pem: str) -> None:
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: Sink(prefix.encode(), said), "127.0.0.1", port, backlog=1000)
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH) if pem else None
+    if tls:
+        tls.load_cert_chain(*pem)
+    server = await loop.create_server(lambda: Sink(prefix.encode(), said), "127.0.0.1", port, backlog=1000, ssl=tls)
     await server.serve_forever()
 
 
 if __name__ == "__main__":
     with Path(sys.argv[3]).open("a", buffering=1) as file:
-        uvloop.run(_serve(int(sys.argv[1]), sys.argv[2], file))
+        uvloop.run(_serve(int(sys.argv[1]), sys.argv[2], file, *sys.argv[4:]))

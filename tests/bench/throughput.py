@@ -64,7 +64,7 @@ def name_of(kind: str, children: int) -> str:
 
 
 @cache
-def _mail_bytes() -> int:
+def mail_bytes() -> int:
     """Returns the size of a mail that Stockbell sends here."""
     sender = Mailbox("Shop", "no-reply@shop.example")
     writer = LetterWriter(Renderer(SHIPPED_TEMPLATES, "Stockbell"), sender, "https://shop.example/p/{catalogItemId}")
@@ -87,7 +87,7 @@ def _measure(world: World, kind: str, children: int, mails: int, source: list[fl
                 before = program.cpu()
                 told, seconds = mail_all(program, f"hot-{number_}", mails)
                 cost, rate = spent(before, program.cpu()), told / seconds
-                source.append(mails / smtp_source(world.sink, mails, _mail_bytes()))
+                source.append(mails / smtp_source(world.sink, mails, mail_bytes()))
                 rounds.rates.append(rate)
                 rounds.ratios.append(rate / source[-1])
                 rounds.costs.append({role: used * 1e6 / max(told, 1) for role, used in cost.items()})
@@ -110,7 +110,7 @@ def mail_all(program: Program, item: str, mails: int) -> tuple[int, float]:
 
 
 def _figures(found: dict[str, Rounds], source: list[float], small: list[float]) -> Iterator[Figure]:
-    yield Figure(NAME, "smtp-source (Postfix)", "mails/s", source, note=f"a constant mail of {_mail_bytes():,} bytes")
+    yield Figure(NAME, "smtp-source (Postfix)", "mails/s", source, note=f"a constant mail of {mail_bytes():,} bytes")
     yield Figure(NAME, "smtp-source, 4 KiB", "mails/s", small)
     for name, rounds in found.items():
         yield Figure(NAME, name, "mails/s", rounds.rates)

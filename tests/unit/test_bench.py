@@ -1,15 +1,23 @@
 """The arithmetic of the benchmark: percentiles, rates, the table, the plot."""
 
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.bench.cost import toml
 from tests.bench.figures import Figure, at_least, at_most, number, per_mail, percentile, steady_rate, table
+from tests.bench.fit import line
 from tests.bench.plot import OTHERS, OURS, bars
 from tests.bench.rate import rates_of
+from tests.bench.simulation import Child, mails_a_second, waits_beside_a_hot_item
+from tests.bench.sizing import BLOCKS, PAGE, filled
+from worker.domain.capacity import Demand, Installation, plan
+from worker.domain.costs import Costs
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -123,3 +131,59 @@ def test_a_plot_of_nothing_is_still_a_plot() -> None:
 
 def test_rates_are_those_of_all_windows_after_the_start() -> None:
     assert rates_of([0.0, 1.0, 2.0, 3.0, 4.0, 4.5, 6.0], 1.0, 2.0) == [1.0, 1.0, 1.5, 1.0]
+
+
+# Larger tables
+
+
+def test_a_line_through_points_on_a_line_is_that_line() -> None:
+    found = line([(1, 12), (2, 14), (5, 20)])
+    assert found.at(50) == pytest.approx(110)
+    assert found.error == pytest.approx(0)
+
+
+def test_a_line_says_how_far_the_points_are_from_it() -> None:
+    found = line([(0, 10), (1, 10), (2, 16)])
+    assert found.base == pytest.approx(9)
+    assert found.slope == pytest.approx(3)
+    assert found.error == pytest.approx(0.2)  # 12 instead of 10
+
+
+# Capacity: what the formulas say is what happens in a simulation
+
+
+@pytest.mark.parametrize("connections", [1, 10, 40])
+@pytest.mark.parametrize("answer_ms", [0, 5, 20, 50])
+@pytest.mark.parametrize("database_ms", [0.5, 5, 20])
+def test_a_child_that_is_played_sends_as_many_mails_as_the_model_says(
+    connections: int, answer_ms: float, database_ms: float
+) -> None:
+    shipped = Costs.read()
+    costs = replace(shipped, round_trips=replace(shipped.round_trips, waited=0))  # claims are not played
+    there = Installation(connections, answer_ms / 1000, database_ms / 1000, children=1, batch_size=10_000)
+    said = plan(Demand(1_000_000), there, costs).limit.rate
+    own, answer = costs.mail.worker / 1e6, costs.round_trips.pipelined * there.relay_seconds
+    commit = costs.round_trips.record * there.database_seconds
+    room = max(50, 4 * connections) + connections
+    assert mails_a_second(Child(connections, own, answer, commit, room)) == pytest.approx(said, rel=0.15)
+
+
+@pytest.mark.parametrize(("children", "slices"), [(1, 2), (2, 1), (4, 1), (16, 1)])
+def test_a_bell_beside_a_hot_item_waits_for_a_slice_or_with_one_child_for_two(children: int, slices: int) -> None:
+    waits = waits_beside_a_hot_item(children, slice_seconds=0.5, every=0.5, service=0.02)
+    assert 0.9 * slices * 0.5 < percentile(waits, 99) < slices * 0.5 + 0.05
+
+
+# The table of costs
+
+
+def test_the_table_that_is_written_is_the_one_that_is_read(tmp_path: Path) -> None:
+    file = tmp_path / "costs.toml"
+    file.write_text(toml(Costs.read()))
+    assert Costs.read(file) == Costs.read()
+
+
+def test_the_page_about_sizing_has_the_costs_that_are_shipped() -> None:
+    page = PAGE.read_text()
+    assert filled(page, Costs.read()) == page, "run `python -m tests.bench.sizing`"
+    assert filled(page, Costs.read()).count("<!-- end of ") == len(BLOCKS)

@@ -151,6 +151,7 @@ def _lines(found: "Status") -> dict[str, str]:
     paused = ["everything"] * found.paused.everything + list(found.paused.items)
     return {
         **{name: f"{count:,}" for name, count in counts.by_status.items()},
+        **({"NOTIFICATION_SENT": f"about {counts.by_status['NOTIFICATION_SENT']:,}"} if counts.is_estimated else {}),
         "due": "nobody" if oldest is None else f"{counts.due:,}, the oldest for {oldest:.1f} s",
         "overdue claims": f"{counts.overdue_claims:,}",
         "held by a template": "\n".join(f"{count:,}: {reason}" for reason, count in counts.held.items()) or "0",

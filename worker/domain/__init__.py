@@ -1,12 +1,14 @@
 """The values and rules of the program: pure functions with the clock passed in.
 
 Contains events and their fields, catalog references, stock rules, replies of relays and what they mean, outcomes of one
-attempt, verdicts on requests, URLs of relays and of sentinels, the token bucket, how options differ, and the shared
-errors. Imports no other room of this program.
+attempt, verdicts on requests, URLs of relays and of sentinels, the token bucket, how options differ, measured costs and
+what follows from them, amounts as people write them, and the shared errors. Imports no other room of this program.
 """
 
 __all__ = [
+    "capacity",
     "catalog",
+    "costs",
     "difference",
     "errors",
     "event_details",
@@ -15,6 +17,7 @@ __all__ = [
     "events",
     "hosts",
     "outcomes",
+    "quantities",
     "redis_url",
     "relays",
     "replies",

@@ -37,6 +37,10 @@ class BadRules(StockbellError):
     """A file of reply rules can't be used. The text names the file, the row and the key."""
 
 
+class BadCosts(StockbellError):
+    """A table of costs can't be used. The text names the section and the key."""
+
+
 class Refused(StockbellError):
     """The request's state does not allow this action."""
 

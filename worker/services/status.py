@@ -91,6 +91,7 @@ class Status:
         events = self.events
         return {
             "requests": self.requests.by_status,
+            "toldIsEstimated": self.requests.is_estimated,
             "events": {
                 "stream": events and events.length,
                 "lag": events and events.lag,

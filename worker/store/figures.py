@@ -1,5 +1,6 @@
 """The counts that `status` shows."""
 
+from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -13,13 +14,40 @@ from worker.store.sql import Sql
 from worker.store.sweep import CLAIM_SECONDS, GONE
 
 _BY_STATUS = Sql("SELECT status, count(*) AS n FROM request GROUP BY status")
+# Each of these conditions is that of a partial index, so PostgreSQL counts index entries and reads no rows.
+_UNENDED = {
+    "status = 'RECEIVED' AND not_before IS NULL AND ordered_at IS NULL": Status.RECEIVED,
+    "status = 'RECEIVED' AND not_before IS NULL AND ordered_at IS NOT NULL": Status.RECEIVED,
+    "status = 'RECEIVED' AND not_before IS NOT NULL": Status.RECEIVED,
+    "status = 'PROCESSING'": Status.PROCESSING,
+    "status = 'FAILED'": Status.FAILED,
+}
+_BY_INDEX = Sql(
+    " UNION ALL ".join(
+        f"SELECT '{status.value}' AS status, count(*) AS n FROM request WHERE {where}"
+        for where, status in _UNENDED.items()
+    )
+)
+# PostgreSQL's own counts. The first is lost when it crashes, the second is only as new as the last vacuum.
+_ALL_ROWS = Sql(
+    """SELECT CAST(greatest(pg_stat_get_live_tuples(oid), reltuples) AS bigint) AS n FROM pg_class
+    WHERE oid = 'request'::regclass"""
+)
+MANY = 1_000_000
+"""In a table of more requests those that were told are not counted: that would read the whole table."""
 # How many are due, and since when the oldest one: when an admin ordered it, or else the later one of the wake-up of its
-# list and the sign-up.
+# list and the sign-up. Index entries are enough for both.
 _DUE = Sql(
-    f"""SELECT count(*) AS n, min(CASE WHEN r.ordered_at IS NOT NULL THEN r.ordered_at
-        WHEN coalesce(w.woken_at, w.last_in_stock_at) > r.created_date THEN coalesce(w.woken_at, w.last_in_stock_at)
-        ELSE r.created_date END) AS since, stockbell_now(0) AS now
-    FROM request AS r JOIN waiting_list AS w ON w.id = r.waiting_list_id WHERE {lists.DUE}""",
+    f"""WITH lists AS MATERIALIZED (
+        SELECT coalesce(w.woken_at, w.last_in_stock_at) AS woken, (SELECT min(r.created_date) FROM request AS r
+            WHERE r.waiting_list_id = w.id AND {lists.WOKEN}) AS oldest,
+            (SELECT count(*) FROM request AS r WHERE r.waiting_list_id = w.id AND {lists.WOKEN}) AS n
+        FROM waiting_list AS w WHERE w.in_stock AND NOT {lists.PAUSED}),
+    due AS (
+        SELECT CASE WHEN woken > oldest THEN woken ELSE oldest END AS since, n FROM lists WHERE oldest IS NOT NULL
+        UNION ALL SELECT r.ordered_at, 1 FROM request AS r JOIN waiting_list AS w ON w.id = r.waiting_list_id
+        WHERE {lists.ORDERED} AND NOT {lists.PAUSED})
+    SELECT coalesce(sum(n), 0) AS n, min(since) AS since, stockbell_now(0) AS now FROM due""",
     since="time",
     now="time",
 )
@@ -85,14 +113,17 @@ class RequestFigures:
     """requests that wait for another try because the relay refused them with words that may be about us"""
     due: int = 0
     """requests that could be claimed if the relay took mail"""
+    is_estimated: bool = False
+    """Whether NOTIFICATION_SENT is what PostgreSQL estimates, since the table is too large to count them."""
 
 
 def read(c: Connection, lease: float) -> RequestFigures:
     """Reads all counts. A worker counts as alive if its heartbeat is younger than `lease` (seconds)."""
-    counts = {status.value: 0 for status in Status} | {row.status: row.n for row in _BY_STATUS(c)}
+    estimate = _ALL_ROWS(c)[0].n if c.dialect.name == "postgresql" else 0
+    is_estimated = estimate > MANY
     due = _DUE(c)[0]
     return RequestFigures(
-        counts,
+        _all_but_told(c, estimate) if is_estimated else _counted(c),
         None if due.since is None else max(0.0, (due.now - due.since).total_seconds()),
         _OVERDUE(c, lease=lease, claim_seconds=CLAIM_SECONDS)[0].n,
         _WORKERS(c, lease=lease)[0].n,
@@ -100,8 +131,22 @@ def read(c: Connection, lease: float) -> RequestFigures:
         _UNHEARD(c, recent=UNHEARD_SECONDS)[0].n,
         _unheard(c),
         _PUT_OFF(c)[0].n,
-        due.n,
+        int(due.n),
+        is_estimated,
     )
+
+
+def _counted(c: Connection) -> dict[str, int]:
+    return {status.value: 0 for status in Status} | {row.status: row.n for row in _BY_STATUS(c)}
+
+
+def _all_but_told(c: Connection, all_rows: int) -> dict[str, int]:
+    """Returns the counts by state. Takes those for told that are not in another state."""
+    counts = Counter({status.value: 0 for status in Status})
+    for row in _BY_INDEX(c):
+        counts[row.status] += row.n
+    counts[Status.NOTIFICATION_SENT.value] = max(0, all_rows - counts.total())
+    return dict(counts)
 
 
 def _unheard(c: Connection) -> Unheard | None:

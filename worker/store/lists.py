@@ -27,8 +27,6 @@ PAUSED = """EXISTS (SELECT 1 FROM pause AS p WHERE p.item_id IS NULL
     OR (p.item_id = w.item_id AND p.options IN ('{}', w.options, w.options_key)))"""
 RELAY_UP = "NOT EXISTS (SELECT 1 FROM relay WHERE state = 'open')"
 SENDING = f"{RELAY_UP} AND NOT {PAUSED}"
-DUE = f"NOT {PAUSED} AND (({WOKEN}) OR ({ORDERED}))"
-"""The request could be claimed if the relay took mail. Monitoring counts these requests."""
 
 BELL_SECONDS = 30.0
 """A bell counts as queued for this many seconds after it was rung."""

@@ -222,8 +222,7 @@ def find(c: Connection, which: Filter, limit: int = 0, *, newest_first: bool = F
     """
     if c.dialect.name == "postgresql":
         c.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
-    order = (col(R.created_date), col(R.id)) if not newest_first else (col(R.created_date).desc(), col(R.id).desc())
-    query = _matching(which, c.dialect.name).order_by(*order).limit(limit or None)
+    query = _matching(which, c.dialect.name, limit, newest_first=newest_first)
     yield from c.execute(query, execution_options={"yield_per": 1000})
 
 
@@ -239,20 +238,30 @@ def lists_of(c: Connection, item: Item, options: Options = ()) -> list[UUID]:
     return [row.id for row in c.execute(query) if set(options) <= set(compared_options(row.options))]
 
 
-def _matching(which: Filter, dialect: str) -> Select[*tuple[Any, ...]]:
+def _matching(which: Filter, dialect: str, limit: int, *, newest_first: bool) -> Select[*tuple[Any, ...]]:
+    # The requests are picked first. Else the database would look up the item, and the reason to wait, of all requests
+    # before it sorted them and kept a few.
+    picked = select(R).where(*_conditions(which, dialect))
+    if limit:
+        picked = picked.order_by(*_by_date(R, newest_first=newest_first)).limit(limit)
+    r = picked.subquery("r")
     return (
         select(
-            R,
+            r,
             col(W.item_id),
             col(W.options),
             col(I.app_id),
             col(I.catalog_item_id),
             WAITING.label("waiting"),
         )
-        .join(W, col(W.id) == col(R.waiting_list_id))
+        .join(W, col(W.id) == r.c.waiting_list_id)
         .join(I, col(I.id) == col(W.item_id))
-        .where(*_conditions(which, dialect))
+        .order_by(*_by_date(r.c, newest_first=newest_first))
     )
+
+
+def _by_date(r: Any, *, newest_first: bool) -> Sequence[ColumnElement[Any]]:
+    return (r.created_date.desc(), r.id.desc()) if newest_first else (r.created_date, r.id)
 
 
 def _conditions(which: Filter, dialect: str) -> Iterator[ColumnElement[bool]]:

@@ -639,6 +639,7 @@ def test_the_status_has_the_names_that_scripts_rely_on(shop: Shop, bell: Recordi
     assert 0 <= oldest < 60
     assert found == {
         "requests": {"RECEIVED": 2, "PROCESSING": 0, "NOTIFICATION_SENT": 0, "FAILED": 1},
+        "toldIsEstimated": False,
         "events": {
             "stream": 7,
             "lag": 2,

@@ -80,7 +80,7 @@ def test_it_counts_nobody_while_the_relay_is_down(on_postgres: Shop, keda: "psyc
 
 
 def test_it_is_the_rule_of_the_claim() -> None:
-    rule = f"r.waiting_list_id WHERE {lists.RELAY_UP} AND {lists.DUE} LIMIT"
+    rule = f"r.waiting_list_id WHERE {lists.SENDING} AND (({lists.WOKEN}) OR ({lists.ORDERED})) LIMIT"
     assert " ".join(rule.split()) in " ".join(QUERY.split())
 
 

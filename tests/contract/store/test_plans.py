@@ -11,21 +11,20 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from random import Random
 from typing import Any
-from unittest.mock import patch
 from uuid import UUID
 
-import psycopg
 import pytest
-from sqlalchemy import Connection, event
+from sqlalchemy import Connection
 
 from tests.contract.shop import CUP, MUG, Shop, ref, shop_at
 from tests.examples import TIMES
+from tests.plans import statements_of
 from tests.postgres_server import Databases
 from worker.domain.catalog import CatalogReference
 from worker.store import admin, claims, figures, lists, owners, recording, requests, stock, sweep, waiters
 from worker.store.claims import Claimed
 from worker.store.recording import Ends
-from worker.store.requests import NewRequest
+from worker.store.requests import Filter, NewRequest
 
 # Claims are exact
 
@@ -219,25 +218,10 @@ def _set(shop: Shop, rows: Sequence[Any], change: str) -> None:
 
 def plans_of(shop: Shop, work: Callable[..., object], *args: Any, **kwargs: Any) -> str:
     """Returns the plans for the statements of `work`. Rolls its changes back."""
-    ran: list[tuple[str, Any]] = []
-
-    def note(_c: object, _cursor: object, statement: str, params: Any, *_rest: object) -> None:
-        ran.append((statement, params))
-
-    execute = psycopg.Cursor.execute
-
-    def noted(cursor: Any, statement: str, params: Any = None, **options: Any) -> Any:  # `Sql` calls psycopg directly
-        if ran[-1:] != [(statement, params)]:
-            ran.append((statement, params))
-        return execute(cursor, statement, params, **options)
 
     def run(c: Connection) -> str:
         explain = "EXPLAIN QUERY PLAN" if c.dialect.name == "sqlite" else "EXPLAIN"
-        event.listen(c, "before_cursor_execute", note)
-        with c.begin_nested() as attempt, patch.object(psycopg.Cursor, "execute", noted):
-            work(c, *args, **kwargs)
-            attempt.rollback()
-        event.remove(c, "before_cursor_execute", note)
+        ran = statements_of(c, work, *args, **kwargs)
         statements = [(words, params) for words, params in ran if "request" in words]
         assert statements
         plans = [c.exec_driver_sql(f"{explain} {words}", params).all() for words, params in statements]
@@ -308,6 +292,37 @@ def test_events_that_woke_nobody_are_noted_and_counted_by_indexes(big_shop: Shop
     passed_over = [(shop.list_row(_item(number)).item_id, ()) for number in range(20)]
     assert_uses(plans_of(shop, stock.note_unheard, passed_over), "request_woken")
     assert_uses(plans_of(shop, figures._unheard), "item_unheard", "request_woken")
+
+
+@pytest.mark.parametrize("big_shop", ["postgresql"], indirect=True)
+def test_of_a_large_table_status_reads_indexes_only(big_shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    shop = big_shop
+    counted = shop.write(figures.read, 60.0)
+    assert not counted.is_estimated
+    monkeypatch.setattr(figures, "MANY", 1000)
+    found = shop.write(figures.read, 60.0)
+    assert found.is_estimated
+    assert found.by_status == counted.by_status  # ANALYZE has counted the rows, and nobody has changed any since
+    assert found.oldest_due_seconds is not None
+
+    def plan_of_all(c: Connection) -> str:
+        # Of a small table PostgreSQL would rather read all.
+        _switch_off(c, ["seqscan", "bitmapscan"])
+        ran = statements_of(c, figures.read, 60.0)
+        plans = [c.exec_driver_sql(f"EXPLAIN {words}", params) for words, params in ran if "FROM request" in words]
+        return "\n".join(str(line[0]) for plan in plans for line in plan)
+
+    plan = shop.write(plan_of_all)
+    counted_by = [f"Index Only Scan using request_{name}" for name in ("woken", "ordered", "failed")]
+    assert_uses(plan, *counted_by, every_list=True)
+    assert_uses(plan, "request_processing", "request_backoff", every_list=True)
+
+
+@pytest.mark.parametrize("big_shop", ["postgresql"], indirect=True)
+def test_a_list_of_a_few_requests_looks_up_the_items_of_no_others(big_shop: Shop) -> None:
+    plan = plans_of(big_shop, lambda c: list(requests.find(c, Filter(), 10)))
+    picked = r"->  Limit .*\n +->  Sort .*\n +Sort Key: r.created_date, r.id\n +->  Seq Scan on request r "
+    assert re.search(picked, plan), plan
 
 
 def test_who_waits_for_an_item_is_counted_by_indexes(big_shop: Shop) -> None:

@@ -60,6 +60,11 @@ COMMANDS = {
     "dead-letters drop": ["--all", "--json"],
     "doctor": ["--event", "--json"],
     "explain-reply": ["--stage", "--json"],
+    "capacity": [
+        *("--waiting", "--minutes", "--children", "--relay-latency", "--database-latency", "--items", "--connections"),
+        *("--relay-connections", "--rate-limit", "--cores", "--database-cores", "--no-pipelining", "--tls"),
+        *("--mail-size", "--costs", "--json"),
+    ],
 }
 
 
@@ -122,6 +127,8 @@ def test_the_version_is_that_of_the_package() -> None:
         "import",
         "import x.csv --map email",
         "import x.csv --timezone Mars",
+        "capacity",
+        "capacity --waiting 10",
         "no-such-command",
     ],
 )
