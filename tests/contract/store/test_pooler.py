@@ -17,7 +17,7 @@ from tests.pgbouncer import OTHERS, Mode, PgBouncer, needs_pgbouncer
 from tests.polling import eventually
 from tests.ports import free_port
 from tests.postgres_server import Databases, database_name
-from worker.domain.errors import BadSetting, DatabaseAway
+from worker.domain.errors import BadSetting, DatabaseAway, DatabaseUnfit
 from worker.migrations import migrate
 from worker.store import schema
 from worker.store.database import Database
@@ -185,7 +185,8 @@ def test_an_option_that_the_pooler_refuses_is_a_bad_setting(pgbouncer: PgBouncer
     url = pgbouncer.url(kept_postgres_url) + "?options=-csearch_path%3Dhunter2"
     with closing(Database(url)) as database:
         with pytest.raises(
-            BadSetting, match=r"^DATABASE_URL leads to a pooler that refuses an option .*(options|search_path)$"
+            DatabaseUnfit,
+            match=r"^DATABASE_URL can't be used: .*: a pooler refuses an option of the URL: (options|search_path)$",
         ) as told:
             database.read(count)
         assert "hunter2" not in str(told.value)
