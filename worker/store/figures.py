@@ -33,7 +33,7 @@ _ALL_ROWS = Sql(
     """SELECT CAST(greatest(pg_stat_get_live_tuples(oid), reltuples) AS bigint) AS n FROM pg_class
     WHERE oid = 'request'::regclass"""
 )
-MANY = 1_000_000
+MANY = 5_000_000
 """In a table of more requests those that were told are not counted: that would read the whole table."""
 # How many are due, and since when the oldest one: when an admin ordered it, or else the later one of the wake-up of its
 # list and the sign-up. Index entries are enough for both.
