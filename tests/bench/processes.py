@@ -52,7 +52,7 @@ def running(
             cwd=directory,
             env=environment,
             start_new_session=True,  # Ctrl-C is for us: we end the process in order
-            preexec_fn=_end_with_the_parent,  # noqa: PLW1509  # no other thread of ours runs Python code by then
+            preexec_fn=_begin,  # noqa: PLW1509  # no other thread of ours runs Python code by then
             **identity,
         )
     try:
@@ -75,8 +75,12 @@ def stop(process: subprocess.Popen[bytes], end: signal.Signals) -> None:
     process.wait()
 
 
-def _end_with_the_parent() -> None:
-    """Makes Linux tell this process to end if the benchmark is killed."""
+def _begin() -> None:
+    """Makes Linux tell this process to end if its parent is killed, and lets it be ended by SIGQUIT.
+
+    A shell makes its background programs ignore SIGQUIT, and what they start would ignore it too.
+    """
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
