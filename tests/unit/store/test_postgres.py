@@ -332,3 +332,10 @@ def test_what_the_url_leaves_out_is_asked_of_the_connection(host: str, address: 
         host=host, hostaddr=address, get_parameters=lambda: {"sslmode": sslmode}
     )
     assert str(weakness(connection, parse("postgresql:///name"))).startswith(words)
+
+
+@pytest.mark.parametrize("words", ["unsupported startup parameter: a", "unsupported startup parameter in options: a"])
+def test_an_option_that_a_pooler_refuses_is_named_in_every_version(words: str) -> None:
+    told = unusable([Unusable("db", psycopg.OperationalError(f"connection failed: FATAL:  {words}"))], "DATABASE_URL")
+    assert str(told) == "DATABASE_URL can't be used: db: a pooler refuses an option of the URL or of PGOPTIONS: a"
+    assert isinstance(told, DatabaseUnfit)
