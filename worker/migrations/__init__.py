@@ -76,7 +76,8 @@ def _upgrade(c: Connection, used_by: Database | None) -> tuple[str | None, str |
     if before is not None and before >= SCHEMA:
         return before, before
     if c.dialect.name == "postgresql":
-        _check_encoding(c)
+        if before is None:  # who works with such a database may go on
+            _check_encoding(c)
         _lock_tables(c)
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent))
