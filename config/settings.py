@@ -61,8 +61,8 @@ def _printable(text: str) -> str:
 
 
 def _database_url(url: str) -> str:
-    scheme, _, rest = url.partition("://")
-    if scheme in {"postgres", "postgresql", "postgresql+psycopg"}:
+    scheme, separator, rest = url.partition("://")
+    if separator and scheme in {"postgres", "postgresql", "postgresql+psycopg"}:
         from worker.store import postgres  # takes a while to load, and SQLite needs none of it
 
         postgres.parse(url)

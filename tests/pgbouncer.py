@@ -23,6 +23,7 @@ needs_pgbouncer = pytest.mark.skipif(PROGRAM is None, reason=WITHOUT)
 
 OTHERS: Final = {
     "timezone": "Asia/Tokyo",
+    "datestyle": "SQL, DMY",
     "lock_timeout": "1ms",
     "statement_timeout": "7s",
     "idle_in_transaction_session_timeout": "3s",

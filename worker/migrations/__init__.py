@@ -76,6 +76,8 @@ def _upgrade(c: Connection, used_by: Database | None) -> tuple[str | None, str |
     if before is not None and before >= SCHEMA:
         return before, before
     if c.dialect.name == "postgresql":
+        if before is None:  # who works with such a database may go on
+            _check_encoding(c)
         _lock_tables(c)
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent))
@@ -90,6 +92,13 @@ def _check_same(c: Connection, used_by: Database) -> None:
     c.execute(text("SELECT pg_advisory_xact_lock(:ours, :random)"), sign)
     if not used_by.read(lambda other: other.execute(_SIGN, sign).scalar()):
         raise BadSetting("STOCKBELL_MIGRATE_URL and DATABASE_URL are not the same database: nothing was migrated")
+
+
+def _check_encoding(c: Connection) -> None:
+    """A database of one language lacks characters that names of items and customers may have."""
+    encoding = c.exec_driver_sql("SHOW server_encoding").scalar()
+    if encoding not in {"UTF8", "SQL_ASCII"}:
+        raise BadSetting(f"the database has the encoding {encoding}, but UTF8 is needed: nothing was migrated")
 
 
 def _lock_tables(c: Connection) -> None:

@@ -179,6 +179,8 @@ def _postgresql(servers: postgres.Servers, connections: int, sessions: Sessions)
             "keepalives_count": 3,
             "tcp_user_timeout": 20_000,
             **servers.options,
+            # The default is the database's own. If that is SQL_ASCII, psycopg returns bytes instead of text.
+            "client_encoding": "UTF8",
             **CONNECT_ARGS,
         },
     )

@@ -38,7 +38,7 @@ _RULES = {
         "(?:private key|certificate) file|does not match private key": "sslcert and sslkey can't be used",
         'invalid integer value .* for connection option "(.*)"': r"the value of \1 must be a whole number",
         "bad value for (connect_timeout)": r"the value of \1 must be a whole number",
-        "unsupported startup parameter:? ?(.*)": r"a pooler refuses an option of the URL: \1",
+        "unsupported startup parameter.*?: (.*)": r"a pooler refuses an option of the URL or of PGOPTIONS: \1",
         r"invalid (\w+) value": r"the value of \1 is none that PostgreSQL knows",
     },
     Kind.AWAY: {"connection timeout expired": "no answer in time (connect_timeout)"},

@@ -20,7 +20,9 @@ PREPARE_AFTER: Final = 5
 CONNECT_ARGS: Final = {"autocommit": True, "prepare_threshold": None}
 """How psycopg opens a connection, as long as it is not known what is at its other end."""
 
-_ALWAYS: Final = {"timezone": "UTC", "default_transaction_isolation": "read committed"}
+# psycopg reads times in ISO's style only.
+_TIMES: Final = {"timezone": "UTC", "datestyle": "ISO, MDY"}
+_ALWAYS: Final = _TIMES | {"default_transaction_isolation": "read committed"}
 # A process that hangs between two statements, or whose host is gone, must lose its locks before others stop waiting.
 _LIMITS: Final = {"lock_timeout": "10s", "statement_timeout": "60s", "idle_in_transaction_session_timeout": "8s"}
 _BEGIN: Final = "stockbell_begin"
@@ -35,7 +37,7 @@ class Sessions:
         limits = dict.fromkeys(_LIMITS, "0") if is_patient else _LIMITS
         settings = ", ".join(f"set_config('{name}', '{value}', false)" for name, value in (_ALWAYS | limits).items())
         self._set = f"SELECT {settings}"
-        local = [f"SET LOCAL {name} = '{value}'" for name, value in ({"timezone": "UTC"} | limits).items()]
+        local = [f"SET LOCAL {name} = '{value}'" for name, value in (_TIMES | limits).items()]
         self._begin = "; ".join(["BEGIN ISOLATION LEVEL READ COMMITTED", *local])
         self.are_pooled = False
         """Whether the newest connection leads to a pooler."""

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Servers", "parse", "weakness"]
 
-_FORM = "must have user:password@host:port (percent-encode / ? # @ in a password)"
+_FORM = "must have user:password@host:port (percent-encode / ? # @ % and spaces in a user or password)"
+_QUERY = "must have its options as ?name=value&name=value (percent-encode = & % and spaces in a value)"
 _UNKNOWN = re.compile(r'invalid URI query parameter: "(\w+)"')
 _HOST_NAME = re.compile(r"[\w-]+(\.[\w-]+)*\.?")
 _SSL_MODES = {"disable", "allow", "prefer", "require", "verify-ca", "verify-full"}
@@ -45,7 +46,7 @@ class Host:
         """The host for messages to people."""
         name = self.options.get("host") or self.options.get("hostaddr") or ""
         port = self.options.get("port")
-        return (f"[{name}]" if ":" in name else name) + (f":{port}" if port else "")
+        return (f"[{name}]" if _is_address(name) and ":" in name else name) + (f":{port}" if port else "")
 
     @property
     def is_local(self) -> bool:
@@ -151,8 +152,10 @@ def parse(url: str, setting: str = "DATABASE_URL") -> Servers:
 
 def _misread(words: str, query: str) -> str:
     unknown = _UNKNOWN.match(words)
-    if unknown is None or "@" in query:  # it may be a part of the password
+    if "@" in query:  # it may be a part of the password
         return _FORM
+    if unknown is None:
+        return _QUERY if "query parameter" in words or " " in query else _FORM
     known = [option.keyword.decode() for option in Conninfo.get_defaults()]
     close = get_close_matches(unknown[1], known, n=1)
     hint = f'; did you mean "{close[0]}"?' if close else ""
@@ -217,10 +220,15 @@ def _is_loopback(name: str) -> bool:
 
 def weakness(c: "Connection", servers: Servers | None) -> str | None:
     """Returns why others could read or change what is said to this database, or None. An SQLite file has no servers."""
-    if servers is None or all(host.is_local for host in servers.hosts):
+    if servers is None:
         return None
-    if not c.connection.driver_connection.pgconn.ssl_in_use:  # type: ignore[union-attr]  # it is psycopg's
+    used: psycopg.Connection[Any] = c.connection.driver_connection  # type: ignore[assignment]  # it is psycopg's
+    # What the URL leaves out may be in PGHOST, PGSSLMODE or the file of a service.
+    found = Host({"host": used.info.host, "hostaddr": used.info.hostaddr})
+    if all(host.is_local for host in (*servers.hosts, found)):
+        return None
+    if not used.pgconn.ssl_in_use:
         return f"not encrypted: add sslmode=verify-full to {servers.setting}"
-    if servers.options.get("sslmode", "prefer") not in {"verify-ca", "verify-full"}:
+    if used.info.get_parameters().get("sslmode", "prefer") not in {"verify-ca", "verify-full"}:
         return f"encrypted, but the server is not verified: add sslmode=verify-full to {servers.setting}"
     return None

@@ -1,5 +1,6 @@
 """Behind a pooler each transaction has its own limits, nothing outlives it, and its troubles are the database's."""
 
+import os
 import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +13,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.engine import make_url
 
 from tests.bench.servers import plain
-from tests.contract.shop import Shop, shop_at
+from tests.contract.shop import Shop, ref, shop_at
 from tests.pgbouncer import OTHERS, Mode, PgBouncer, needs_pgbouncer
 from tests.polling import eventually
 from tests.ports import free_port
@@ -28,11 +29,14 @@ pytestmark = needs_pgbouncer
 
 OURS: Final = {
     "timezone": "UTC",
+    "datestyle": "ISO, MDY",
     "lock_timeout": "10s",
     "statement_timeout": "1min",
     "idle_in_transaction_session_timeout": "8s",
     "transaction_isolation": "read committed",
 }
+TRACKED: Final = {"timezone", "datestyle"}
+"""PgBouncer gives each client its own."""
 PATIENT: Final = {name: "0" if name.endswith("timeout") else value for name, value in OURS.items()}
 _SETTINGS: Final = text("SELECT name, current_setting(name) FROM unnest(CAST(:names AS text[])) AS names(name)")
 _COUNT: Final = Sql("SELECT count(*) AS found FROM owner WHERE host = :host")
@@ -113,11 +117,12 @@ def test_nothing_of_ours_is_left_for_others(database: Database, pgbouncer: PgBou
     for _ in range(6):
         database.write(count)
         database.write_at_once(count)
-    settings = f"SELECT {', '.join(f'current_setting({name!r})' for name in OTHERS if name != 'timezone')}"
+    kept = [name for name in OTHERS if name not in TRACKED]
+    settings = f"SELECT {', '.join(f'current_setting({name!r})' for name in kept)}"
     clients = through(pgbouncer, kept_postgres_url)
     seen = {client.info.backend_pid: client.execute(settings.encode()).fetchone() for client in clients}
     assert len(seen) == 3
-    assert set(seen.values()) == {tuple(value for name, value in OTHERS.items() if name != "timezone")}
+    assert set(seen.values()) == {tuple(OTHERS[name] for name in kept)}
 
 
 def test_a_write_that_fails_at_once_is_undone_and_the_next_one_works(shop: Shop) -> None:
@@ -186,7 +191,8 @@ def test_an_option_that_the_pooler_refuses_is_a_bad_setting(pgbouncer: PgBouncer
     with closing(Database(url)) as database:
         with pytest.raises(
             DatabaseUnfit,
-            match=r"^DATABASE_URL can't be used: .*: a pooler refuses an option of the URL: (options|search_path)$",
+            match=r"^DATABASE_URL can't be used: .*: a pooler refuses an option of the URL or of PGOPTIONS: "
+            r"(options|search_path)$",
         ) as told:
             database.read(count)
         assert "hunter2" not in str(told.value)
@@ -254,6 +260,34 @@ def test_who_comes_while_the_pooler_is_paused_waits(postgres_url: str) -> None:
 
 
 # Migrations
+
+
+@contextmanager
+def encoded(server: str, encoding: str) -> Iterator[str]:
+    """Yields a new database with this encoding."""
+    name = f"stockbell_test_{encoding.lower()}_{os.getpid()}"
+    with closing(psycopg.connect(plain(server), autocommit=True)) as owner:
+        owner.execute(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING {encoding!r} LOCALE 'C'".encode())
+        try:
+            yield make_url(server).set(database=name).render_as_string(hide_password=False)
+        finally:
+            owner.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+
+
+def test_a_database_without_an_encoding_keeps_every_character(kept_postgres_url: str) -> None:
+    with encoded(kept_postgres_url, "SQL_ASCII") as url:
+        migrate(url)
+        with shop_at(url) as shop:
+            shop.waiting(1, ref("Łódź-1"))
+            assert [row.catalog_item_id for row in shop.ask("SELECT catalog_item_id FROM item")] == ["Łódź-1"]
+
+
+def test_a_database_that_lacks_characters_is_not_migrated(kept_postgres_url: str) -> None:
+    with encoded(kept_postgres_url, "LATIN1") as url:
+        with pytest.raises(BadSetting, match="has the encoding LATIN1, but UTF8 is needed: nothing was migrated"):
+            migrate(url)
+        with closing(Database(url)) as database:
+            assert database.read(schema.revision) is None
 
 
 def test_a_migration_that_a_pooler_ends_says_how_to_go_round_it(postgres_url: str) -> None:

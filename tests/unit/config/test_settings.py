@@ -228,6 +228,12 @@ def test_secrets_are_not_in_repr_or_str() -> None:
     assert settings.smtp[0].password == SecretStr(SECRET)
 
 
+@pytest.mark.parametrize("url", ["postgresql", "postgres", "postgresql:"])
+def test_a_scheme_alone_is_no_database(url: str) -> None:
+    with pytest.raises(ValidationError, match="must be postgresql://user:password@host/name or sqlite:///file"):
+        Settings(database_url=url)
+
+
 @pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg"])
 def test_every_name_of_postgresql_means_psycopg(scheme: str) -> None:
     settings = Settings(database_url=f"{scheme}://u:p%40@host:5433/db?sslmode=require")

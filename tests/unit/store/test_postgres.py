@@ -13,7 +13,7 @@ import pytest
 
 from worker.domain.errors import DatabaseAway, DatabaseUnfit
 from worker.store.host_errors import ONLY_READS, Unusable, unusable
-from worker.store.postgres import Host, Servers, parse
+from worker.store.postgres import Host, Servers, parse, weakness
 
 SECRET = "hunter2"
 
@@ -28,6 +28,7 @@ SECRET = "hunter2"
         ("host-1.shop.example.,db_2:1", ["host-1.shop.example.", "db_2:1"]),
         ("10.0.0.1,[fd00::1]:5433,[::1]", ["10.0.0.1", "[fd00::1]:5433", "[::1]"]),
         ("%2Frun%2Fpostgresql", ["/run/postgresql"]),
+        ("%2Fcloudsql%2Fproject%3Aregion%3Ashop", ["/cloudsql/project:region:shop"]),
         ("", [""]),
     ],
 )
@@ -78,6 +79,7 @@ def test_a_server_that_writes_may_be_asked_for_and_is_used_anyway(wanted: str) -
 
 
 FORM = "must have user:password@host:port"
+QUERY = "must have its options as ?name=value&name=value"
 
 
 @pytest.mark.parametrize(
@@ -104,6 +106,11 @@ FORM = "must have user:password@host:port"
         ("/name?host=a,b&hostaddr=10.0.0.1", "must have as many ports as hosts, or one port for all"),
         ("host/name?sslmod=require", 'has an option that PostgreSQL does not know: "sslmod"; did you mean "sslmode"?'),
         ("host/name?pgbouncer=true", 'has an option that PostgreSQL does not know: "pgbouncer"'),
+        (f"u:{SECRET}@host/name?options=project=ep-1", QUERY),
+        (f"u:{SECRET}@host/name?options=-c search_path=shop", QUERY),
+        (f"u:{SECRET}@host/name?sslmode", QUERY),
+        (f"u:a {SECRET}@host/name", FORM),
+        (f"u:a?b {SECRET}@host/name", FORM),
         (f"host/name?sslmode={SECRET}", "must have one of allow, disable, prefer, require, verify-ca, verify-full"),
         ("host/name?target_session_attrs=standby", "must not ask for a server that only reads"),
         ("host/name?target_session_attrs=read-only", "must not ask for a server that only reads"),
@@ -307,3 +314,28 @@ def test_a_host_that_is_away_may_come_back_as_what_is_needed() -> None:
 
 def test_a_standby_beside_a_wrong_host_is_no_excuse() -> None:
     assert isinstance(told(ONLY_READS, TO + WRONG[0][0]), DatabaseUnfit)
+
+
+@pytest.mark.parametrize(
+    ("host", "address", "sslmode", "words"),
+    [
+        ("db.shop.example", "10.0.0.5", "prefer", "encrypted, but the server is not verified"),
+        ("db.shop.example", "10.0.0.5", "verify-full", "None"),
+        ("localhost", "127.0.0.1", "prefer", "None"),
+        ("/run/postgresql", "", "prefer", "None"),
+    ],
+)
+def test_what_the_url_leaves_out_is_asked_of_the_connection(host: str, address: str, sslmode: str, words: str) -> None:
+    """It may be in PGHOST and PGSSLMODE, or in the file of a service."""
+    connection = Mock()
+    connection.connection.driver_connection.info = SimpleNamespace(
+        host=host, hostaddr=address, get_parameters=lambda: {"sslmode": sslmode}
+    )
+    assert str(weakness(connection, parse("postgresql:///name"))).startswith(words)
+
+
+@pytest.mark.parametrize("words", ["unsupported startup parameter: a", "unsupported startup parameter in options: a"])
+def test_an_option_that_a_pooler_refuses_is_named_in_every_version(words: str) -> None:
+    told = unusable([Unusable("db", psycopg.OperationalError(f"connection failed: FATAL:  {words}"))], "DATABASE_URL")
+    assert str(told) == "DATABASE_URL can't be used: db: a pooler refuses an option of the URL or of PGOPTIONS: a"
+    assert isinstance(told, DatabaseUnfit)
