@@ -139,15 +139,13 @@ def _reason(refusals: Sequence[tuple[_No, str]]) -> NoPrimary:
 def check(url: str, setting: str) -> None:
     """Raises BadSetting, which names the setting, if the URL names what can never be used.
 
-    That is a Redis Cluster, a Sentinel instead of a server, a server instead of a Sentinel, sentinels that do not know
-    the service or the password, or an unknown option. Servers that are away are not: whoever needs them waits.
+    That is a Redis Cluster, a Sentinel instead of a server, a server instead of a Sentinel, or sentinels that do not
+    know the service or the password. Servers that are away are not: whoever needs them waits.
     """
     try:
         mode = next((mode for client in _clients(url) if (mode := _mode(client))), None)
     except WrongSentinels as wrong:
         raise BadSetting(f"{setting}: {wrong}") from None
-    except (TypeError, ValueError):  # their texts contain names and values
-        raise BadSetting(f"{setting} has an option after the ? that is unknown, or has a wrong value") from None
     if mode == "cluster":
         raise BadSetting(f"{setting} {NO_CLUSTER}")
     if mode == "sentinel":

@@ -170,11 +170,6 @@ def test_a_user_of_the_sentinels_may_need_nothing_but_to_ask(server: RedisServer
         assert "want another password" in refusal(f"{url}nobody")
 
 
-@pytest.mark.parametrize("option", ["foo=1", "socket_timeout=s3cr3t"])
-def test_an_option_that_no_connection_takes(option: str) -> None:
-    assert "has an option after the ?" in refusal(f"redis://{HOST}:1/0?{option}")
-
-
 # What is away
 
 
