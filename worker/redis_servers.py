@@ -1,13 +1,14 @@
 """Which Redis server a URL means, for both doors to Redis: the primary that sentinels name, and what can't be used.
 
 Sentinels are asked for each new connection and nothing is kept, so after a fail-over the next connection is to the new
-primary. Follows "Guidelines for Redis clients with support for Redis Sentinel" of Redis' documentation, but for its
-ROLE: a server that only reads refuses our first command, and the connection is left.
+primary. Follows "Guidelines for Redis clients with support for Redis Sentinel" of Redis' documentation. The role of the
+server is asked for with HELLO, which every user may send.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from enum import Enum
+from functools import cache
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -63,10 +64,10 @@ class Primary(SentinelConnectionPool):
     def __init__(self, sentinels: Sentinels, **options: Any) -> None:
         """`options` are those of redis-py's connections. Nothing is connected."""
         of = SentinelManagedSSLConnection if sentinels.is_encrypted else SentinelManagedConnection
+        asked = _asked(sentinels)
+        usual = {"connection_class": of, "redis_connect_func": asked.greet, "db": sentinels.database}
         super().__init__(  # type: ignore[no-untyped-call]
-            sentinels.service,
-            _Asked(sentinels),
-            **{"connection_class": of, "db": sentinels.database, **sentinels.login.as_options(), **options},
+            sentinels.service, asked, **{**usual, **sentinels.login.as_options(), **options}
         )
 
 
@@ -80,6 +81,14 @@ class _Asked:
         self._sentinels = sentinels
         self._hosts = sentinels.hosts
         """Whoever answered last comes first, so that a host that is away is not waited for each time."""
+
+    def greet(self, connection: Any) -> None:
+        """Prepares a new connection. Raises NoPrimary if the server is none: then who named it is asked last."""
+        connection.on_connect()
+        connection.send_command("HELLO")
+        if _about(connection.read_response())["role"] != "master":
+            self._hosts = (*self._hosts[1:], self._hosts[0])
+            raise NoPrimary("a sentinel named a server that is not the primary: it does not know of a fail-over yet")
 
     def discover_master(self, service: str) -> tuple[str, int]:
         """Returns host and port of the primary. Raises NoPrimary."""
@@ -115,6 +124,12 @@ class _Asked:
             **self._sentinels.sentinel_login.as_options(),
             **OPTIONS,
         )
+
+
+@cache
+def _asked(sentinels: Sentinels) -> _Asked:
+    """Returns the same one to all pools of a process: Celery makes a pool for each connection that it lost."""
+    return _Asked(sentinels)
 
 
 def _said(error: str) -> _No:
@@ -183,6 +198,9 @@ def _mode(client: redis.Redis) -> str | None:
 def about(client: redis.Redis) -> dict[str, str]:
     """Returns what a server says of itself, such as `version` and `mode`; errors are redis-py's."""
     # HELLO needs fewer permissions than INFO; redis-py has no method for it.
-    reply: Any = client.execute_command("HELLO")  # type: ignore[no-untyped-call]
+    return _about(client.execute_command("HELLO"))  # type: ignore[no-untyped-call]
+
+
+def _about(reply: Any) -> dict[str, str]:
     said = dict(zip(reply[::2], reply[1::2], strict=True))
     return {str(name, "ascii"): str(value, "ascii") for name, value in said.items() if isinstance(value, bytes)}
