@@ -170,8 +170,8 @@ def check(url: str, setting: str) -> None:
 def _clients(url: str) -> Iterator[redis.Redis]:
     """Yields clients that may learn what the server is.
 
-    The second one does not log in, since a Sentinel mostly knows none of the users. Neither selects a database, which
-    Sentinel and Cluster don't have.
+    After a user's comes one that does not log in, since a Sentinel mostly knows none of the users. None selects a
+    database, which Sentinel and Cluster don't have.
     """
     sentinels = sentinels_of(url)
     options = {**OPTIONS, "socket_timeout": CHECK_SECONDS, "socket_connect_timeout": CHECK_SECONDS}
@@ -179,7 +179,7 @@ def _clients(url: str) -> Iterator[redis.Redis]:
         yield redis.Redis.from_pool(Primary(sentinels, retry=Retry(NoBackoff(), 0), **options))
         return
     parts = urlsplit(url)._replace(path="")
-    for netloc in (parts.netloc, parts.netloc.rpartition("@")[2]):
+    for netloc in dict.fromkeys((parts.netloc, parts.netloc.rpartition("@")[2])):
         url = parts._replace(netloc=netloc).geturl()
         yield redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0), **options)
 
