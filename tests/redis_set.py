@@ -159,12 +159,12 @@ class RedisSet(RedisServer):
         return said["role"] == "master" and any(copy["offset"] >= said["master_repl_offset"] for copy in copies)
 
     def until_moved(self, old: RedisServer) -> None:
-        """Waits until all sentinels name another primary."""
+        """Waits until all sentinels name another primary, and see that it answers."""
         eventually(lambda: self._is_moved(old), SECONDS, until="another server is the primary")
 
     def _is_moved(self, old: RedisServer) -> bool:
-        named = [each.ask("GET-MASTER-ADDR-BY-NAME", SERVICE) for each in self.sentinels]
-        return all(address and int(address[1]) != old.port for address in named)
+        states = [each.ask("MASTER", SERVICE) for each in self.sentinels]
+        return all(state and state["port"] != old.port and state["flags"] == "master" for state in states)
 
     def fail_over(self) -> None:
         """Lets a sentinel move the primary, as an admin would. Nothing that is written before is lost.

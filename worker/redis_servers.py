@@ -1,13 +1,14 @@
 """Which Redis server a URL means, for both doors to Redis: the primary that sentinels name, and what can't be used.
 
 Sentinels are asked for each new connection and nothing is kept, so after a fail-over the next connection is to the new
-primary. Follows "Guidelines for Redis clients with support for Redis Sentinel" of Redis' documentation, but for its
-ROLE: a server that only reads refuses our first command, and the connection is left.
+primary. Follows "Guidelines for Redis clients with support for Redis Sentinel" of Redis' documentation. The role of the
+server is asked for with HELLO, which every user may send.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from enum import Enum
+from functools import cache
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -63,10 +64,10 @@ class Primary(SentinelConnectionPool):
     def __init__(self, sentinels: Sentinels, **options: Any) -> None:
         """`options` are those of redis-py's connections. Nothing is connected."""
         of = SentinelManagedSSLConnection if sentinels.is_encrypted else SentinelManagedConnection
+        asked = _asked(sentinels)
+        usual = {"connection_class": of, "redis_connect_func": asked.greet, "db": sentinels.database}
         super().__init__(  # type: ignore[no-untyped-call]
-            sentinels.service,
-            _Asked(sentinels),
-            **{"connection_class": of, "db": sentinels.database, **sentinels.login.as_options(), **options},
+            sentinels.service, asked, **{**usual, **sentinels.login.as_options(), **options}
         )
 
 
@@ -80,6 +81,14 @@ class _Asked:
         self._sentinels = sentinels
         self._hosts = sentinels.hosts
         """Whoever answered last comes first, so that a host that is away is not waited for each time."""
+
+    def greet(self, connection: Any) -> None:
+        """Prepares a new connection. Raises NoPrimary if the server is none: then who named it is asked last."""
+        connection.on_connect()
+        connection.send_command("HELLO")
+        if _about(connection.read_response())["role"] != "master":
+            self._hosts = (*self._hosts[1:], self._hosts[0])
+            raise NoPrimary("a sentinel named a server that is not the primary: it does not know of a fail-over yet")
 
     def discover_master(self, service: str) -> tuple[str, int]:
         """Returns host and port of the primary. Raises NoPrimary."""
@@ -117,6 +126,12 @@ class _Asked:
         )
 
 
+@cache
+def _asked(sentinels: Sentinels) -> _Asked:
+    """Returns the same one to all pools of a process: Celery makes a pool for each connection that it lost."""
+    return _Asked(sentinels)
+
+
 def _said(error: str) -> _No:
     if "No such master" in error:
         return _No.SERVICE
@@ -139,15 +154,13 @@ def _reason(refusals: Sequence[tuple[_No, str]]) -> NoPrimary:
 def check(url: str, setting: str) -> None:
     """Raises BadSetting, which names the setting, if the URL names what can never be used.
 
-    That is a Redis Cluster, a Sentinel instead of a server, a server instead of a Sentinel, sentinels that do not know
-    the service or the password, or an unknown option. Servers that are away are not: whoever needs them waits.
+    That is a Redis Cluster, a Sentinel instead of a server, a server instead of a Sentinel, or sentinels that do not
+    know the service or the password. Servers that are away are not: whoever needs them waits.
     """
     try:
         mode = next((mode for client in _clients(url) if (mode := _mode(client))), None)
     except WrongSentinels as wrong:
         raise BadSetting(f"{setting}: {wrong}") from None
-    except (TypeError, ValueError):  # their texts contain names and values
-        raise BadSetting(f"{setting} has an option after the ? that is unknown, or has a wrong value") from None
     if mode == "cluster":
         raise BadSetting(f"{setting} {NO_CLUSTER}")
     if mode == "sentinel":
@@ -157,8 +170,8 @@ def check(url: str, setting: str) -> None:
 def _clients(url: str) -> Iterator[redis.Redis]:
     """Yields clients that may learn what the server is.
 
-    The second one does not log in, since a Sentinel mostly knows none of the users. Neither selects a database, which
-    Sentinel and Cluster don't have.
+    After a user's comes one that does not log in, since a Sentinel mostly knows none of the users. None selects a
+    database, which Sentinel and Cluster don't have.
     """
     sentinels = sentinels_of(url)
     options = {**OPTIONS, "socket_timeout": CHECK_SECONDS, "socket_connect_timeout": CHECK_SECONDS}
@@ -166,7 +179,7 @@ def _clients(url: str) -> Iterator[redis.Redis]:
         yield redis.Redis.from_pool(Primary(sentinels, retry=Retry(NoBackoff(), 0), **options))
         return
     parts = urlsplit(url)._replace(path="")
-    for netloc in (parts.netloc, parts.netloc.rpartition("@")[2]):
+    for netloc in dict.fromkeys((parts.netloc, parts.netloc.rpartition("@")[2])):
         url = parts._replace(netloc=netloc).geturl()
         yield redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0), **options)
 
@@ -185,6 +198,9 @@ def _mode(client: redis.Redis) -> str | None:
 def about(client: redis.Redis) -> dict[str, str]:
     """Returns what a server says of itself, such as `version` and `mode`; errors are redis-py's."""
     # HELLO needs fewer permissions than INFO; redis-py has no method for it.
-    reply: Any = client.execute_command("HELLO")  # type: ignore[no-untyped-call]
+    return _about(client.execute_command("HELLO"))  # type: ignore[no-untyped-call]
+
+
+def _about(reply: Any) -> dict[str, str]:
     said = dict(zip(reply[::2], reply[1::2], strict=True))
     return {str(name, "ascii"): str(value, "ascii") for name, value in said.items() if isinstance(value, bytes)}

@@ -246,6 +246,15 @@ def test_redis_behind_a_trusted_certificate_is_used_for_everything(
     assert "rate.unknown" not in program.logs()
 
 
+def test_an_authority_of_one_s_own_may_stand_in_the_url(redis_server: RedisServer, tmp_path: Path) -> None:
+    authority().cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    with Proxy(redis_server.port, tls_of(authority())) as proxy:
+        url = f"rediss://{HOST}:{proxy.port}/0?ssl_cert_reqs=required&ssl_ca_certs={tmp_path / 'ca.pem'}"
+        Stream(url, STREAM).publish({"quantity": "5"})
+        Bell(celery_app(lambda: url)).ring([uuid4()])
+        SharedBucket(url, 50.0).take(1)
+
+
 def test_a_stranger_s_certificate_is_refused_wherever_redis_is_needed(
     program: Stockbell, redis_server: RedisServer
 ) -> None:

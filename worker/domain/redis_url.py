@@ -5,9 +5,10 @@ password.
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from pydantic import SecretStr
 
@@ -27,6 +28,10 @@ _SERVICE: Final = re.compile(r"[A-Za-z0-9._-]+")
 """What Redis allows in the name of a service."""
 _DATABASE: Final = re.compile(r"[0-9]{1,5}")
 _OPTIONS: Final = ("sentinel_username", "sentinel_password")
+_TLS_OPTIONS: Final = ("ssl_ca_certs", "ssl_ca_path", "ssl_certfile", "ssl_keyfile", "ssl_password")
+"""What redis-py and Celery understand in the same way. Others end in a traceback, or change the shape of replies."""
+_VERIFY_OPTIONS: Final = {"ssl_cert_reqs": "required", "ssl_check_hostname": "true"}
+"""They may be written, and change nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +81,25 @@ def _check_one_server(url: str, rest: str) -> None:
     if "," in rest or ";" in rest:
         raise ValueError(f"must be one server (in a password write , as %2C and ; as %3B), or {FORM}")
     parts = _split(url)
-    if any(map(_MEANS_SENTINEL.search, _names(parts.query))):
+    options = parse_qsl(parts.query, keep_blank_values=True)
+    if any(_MEANS_SENTINEL.search(name) for name, _ in options):
         raise ValueError(f"must be {FORM} for a Redis behind Sentinel")
+    _check_options(options, is_encrypted=parts.scheme == "rediss")
     # redis-py silently uses database 0 if the path is not a number.
     if parts.path.strip("/") and not _DATABASE.fullmatch(parts.path[1:]):
         raise ValueError("must be redis://host:port/number: the part after the / is a database number")
+
+
+def _check_options(options: Sequence[tuple[str, str]], *, is_encrypted: bool) -> None:
+    if any(value != _VERIFY_OPTIONS.get(name, value) for name, value in options):
+        raise ValueError(
+            "must be without ssl_cert_reqs and ssl_check_hostname: certificates are always verified"
+            " (name your own authority with rediss://...?ssl_ca_certs=/file.pem)"
+        )
+    names = [name for name, _ in options]
+    known = {*_TLS_OPTIONS, *_VERIFY_OPTIONS} if is_encrypted else set()
+    if len(names) > len(known.intersection(names)):
+        raise ValueError(f"may have options after the ? only with rediss://, each once: {', '.join(_TLS_OPTIONS)}")
 
 
 def _split(url: str) -> SplitResult:

@@ -58,7 +58,10 @@ def test_tls_is_for_the_scheme_with_two_s() -> None:
         "redis://a",
         "rediss://u:p@a:1/0",
         "redis://:p%2C%3B@[::1]:6379/0",
+        "rediss://a/0?",
         "rediss://a/0?ssl_ca_certs=/etc/sentinel/ca.pem",
+        "rediss://a/0?ssl_certfile=/a.pem&ssl_keyfile=/b.pem&ssl_password=p%26&ssl_ca_path=/etc/ssl",
+        "rediss://a/0?ssl_cert_reqs=required&ssl_check_hostname=true",
     ],
 )
 def test_one_server_has_no_sentinels(url: str) -> None:
@@ -144,6 +147,39 @@ WRONG = {
         f"redis+sentinel://a/shop?sentinel_password={SECRET}&sentinel_password=x",
         f"redis+sentinel://a/shop?{SECRET}",
         f"redis+sentinel://a/shop?ssl_cert_reqs=none&sentinel_password={SECRET}",
+    ],
+    "always verified": [
+        f"rediss://:{SECRET}@a/0?ssl_cert_reqs={value}"
+        for value in (
+            "none",
+            "CERT_NONE",
+            "optional",
+            "CERT_REQUIRED",
+            "",
+            f"{SECRET}",
+            "None",
+            "required&ssl_cert_reqs=none",
+        )
+    ]
+    + [
+        f"rediss://:{SECRET}@a/0?ssl_check_hostname=false",
+        f"rediss://:{SECRET}@a/0?ssl_ca_certs=/ca.pem&ssl_check_hostname=0",
+        f"rediss://:{SECRET}@a/0?ssl%5Fcert_reqs=none",
+        f"rediss://:{SECRET}@a/0?ssl_cert_reqs",
+        f"redis://:{SECRET}@a/0?ssl_cert_reqs=none",
+    ],
+    "only with rediss://, each once": [
+        f"redis://:{SECRET}@a/0?ssl_ca_certs=/ca.pem",
+        f"redis://:{SECRET}@a/0?ssl_cert_reqs=required",
+        f"redis://a/0?{SECRET}=1",
+        f"redis://a/0?{SECRET}",
+        f"redis://:{SECRET}@a/0?db=3",
+        f"redis://:{SECRET}@a/0?decode_responses=true",
+        f"rediss://:{SECRET}@a/0?protocol=3",
+        f"rediss://:{SECRET}@a/0?socket_timeout=5",
+        f"rediss://:{SECRET}@a/0?ssl=true",
+        f"rediss://:{SECRET}@a/0?ssl_min_version=771",
+        f"rediss://:{SECRET}@a/0?ssl_ca_certs=/a.pem&ssl_ca_certs=/b.pem",
     ],
     "with its sentinel_username": [f"redis+sentinel://a/shop?sentinel_username={SECRET}"],
     "UTF-8": [f"redis+sentinel://:{SECRET}%ff@a/shop"],
