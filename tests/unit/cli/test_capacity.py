@@ -48,7 +48,7 @@ def test_it_says_what_is_needed_what_is_the_limit_and_where_that_comes_from() ->
 def test_where_the_time_is_too_short_it_says_how_long_it_takes() -> None:
     code, text = run("--waiting", "50k", "--minutes", "1h", "--rate-limit", "1000/day")
     assert code == 1
-    assert "NOT in 1 h: it takes 50 d. The limit is the limit of mails in a time." in text
+    assert "NOT in 1 h: it takes 50 d. The limit is the rate limit." in text
 
 
 def test_very_little_is_said_as_such() -> None:
