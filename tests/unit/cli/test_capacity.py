@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,13 @@ def test_very_little_is_said_as_such() -> None:
     text = run("--waiting", "1", "--minutes", "10")[1]
     assert text.startswith("1 mail about 1 item in 10 min")
     assert "under 0.01 cores" in text
+
+
+def test_the_names_in_its_json_are_those_of_the_documentation() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "operations.md").read_text()
+    words = page.partition("With `--json`")[2].partition("\n\n")[0]
+    named = set(re.findall(r"`(\w+)`", words)) - {"relay_answers"}
+    assert named == found("--waiting", "1000", "--children", "1").keys()
 
 
 def test_given_children_are_not_exceeded() -> None:
