@@ -51,13 +51,19 @@ class PostgresBackup:
     def __init__(self, url: str, directory: Path) -> None:
         self._url = make_url(url).set(drivername="postgresql")
         self._dump = directory / "stockbell.dump"
+        self._is_restored = False
 
     def take(self) -> None:
         self._run("pg_dump", "--format=custom", f"--file={self._dump}", self._url.render_as_string(hide_password=False))
 
     def restore(self) -> None:
         server = self._url.set(database="postgres").render_as_string(hide_password=False)
-        self._run("pg_restore", "--clean", "--create", "--exit-on-error", f"--dbname={server}", str(self._dump))
+        if self._is_restored:  # once over what is there, and once as on a new server
+            self._run("dropdb", f"--maintenance-db={server}", str(self._url.database))
+        self._is_restored = True
+        self._run(
+            "pg_restore", "--clean", "--if-exists", "--create", "--exit-on-error", f"--dbname={server}", str(self._dump)
+        )
 
     def _run(self, program: str, *arguments: str) -> None:
         subprocess.run([BIN / program, *arguments], check=True)

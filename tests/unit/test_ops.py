@@ -287,6 +287,7 @@ def test_the_listeners_scale_on_the_stream_and_the_group_that_are_read() -> None
     metadata = named("ScaledObject")["stockbell-listener"]["spec"]["triggers"][0]["metadata"]
     assert metadata["stream"] == Settings.model_fields["event_stream"].default
     assert metadata["consumerGroup"] == GROUP
+    assert {"lagCount", "activationLagCount"} <= metadata.keys(), "older KEDA refuses the one without the other"
 
 
 @pytest.mark.skipif(not shutil.which("kubectl"), reason="kubectl is not installed")

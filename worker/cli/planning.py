@@ -56,7 +56,7 @@ def capacity(
         typer.Option(
             "--rate-limit",
             metavar="RATE",
-            help="Of the relay: 100/s, 6000/min, 50000/day. Default: STOCKBELL_MAX_SEND_RATE.",
+            help="Of the relay: 100/s, 6000/min, 50000/day. STOCKBELL_MAX_SEND_RATE holds, too.",
         ),
     ] = None,
     cores: Annotated[

@@ -27,7 +27,7 @@ class Part(StrEnum):
     CORES = "the cores of the worker hosts"
     DATABASE_CORES = "the cores of the database"
     RELAY_CONNECTIONS = "the connections that the relay lets in"
-    RATE_LIMIT = "the limit of mails in a time"
+    RATE_LIMIT = "the rate limit"
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,8 @@ from typing import Final
 
 MOST: Final = 10_000_000_000
 
-_NUMBER: Final = r"(\d{1,3}(?:[,_'\u2019\u00a0\u202f ]\d{3})+|\d{1,15})(?:[.,](\d{1,9}))?"
+# A number with separators of thousands does not begin with 0: "0,020" is less than one.
+_NUMBER: Final = r"([1-9]\d{0,2}(?:[,_'\u2019\u00a0\u202f ]\d{3})+|\d{1,15})(?:[.,](\d{1,9}))?"
 _PART: Final = re.compile(rf"{_NUMBER}\s*([a-zµμ]*)\s*", re.IGNORECASE)
 
 _SECONDS: Final[Mapping[str, float]] = {
@@ -46,6 +47,9 @@ def seconds(text: str, *, bare: str = "") -> float:
 def count(text: str) -> int:
     """Returns a whole number, from one to MOST."""
     found = _one(text, _COUNT)
+    lone = re.fullmatch(_NUMBER, text.strip())
+    if lone and lone[2]:
+        found = None  # "1.000" is a thousand for some and one for others
     if found is None or not 1 <= found <= MOST or found != int(found):
         raise ValueError("must be a whole number from 1 to 10 000 million, like 1000000, 1_000_000 or 1M")
     return int(found)

@@ -21,7 +21,7 @@ _MORE: Final[Mapping[Part, str]] = {
     Part.CORES: "more cores for the workers",
     Part.DATABASE_CORES: "more cores for the database",
     Part.RELAY_CONNECTIONS: "a relay that lets in more connections, or is nearer",
-    Part.RATE_LIMIT: "a higher limit",
+    Part.RATE_LIMIT: "a higher limit of the relay, and of STOCKBELL_MAX_SEND_RATE",
 }
 _NOT_IN_IT: Final = (
     "mails that are refused and tried again",

@@ -36,15 +36,16 @@ _ALL_ROWS = Sql(
 MANY = 5_000_000
 """In a table of more requests those that were told are not counted: that would read the whole table."""
 # How many are due, and since when the oldest one: when an admin ordered it, or else the later one of the wake-up of its
-# list and the sign-up. Index entries are enough for both.
+# list and the sign-up. Index entries are enough for both, and only those of lists with somebody due are counted.
 _DUE = Sql(
     f"""WITH lists AS MATERIALIZED (
-        SELECT coalesce(w.woken_at, w.last_in_stock_at) AS woken, (SELECT min(r.created_date) FROM request AS r
-            WHERE r.waiting_list_id = w.id AND {lists.WOKEN}) AS oldest,
-            (SELECT count(*) FROM request AS r WHERE r.waiting_list_id = w.id AND {lists.WOKEN}) AS n
+        SELECT w.id, w.in_stock, w.last_in_stock_at, coalesce(w.woken_at, w.last_in_stock_at) AS woken,
+            (SELECT min(r.created_date) FROM request AS r WHERE r.waiting_list_id = w.id AND {lists.WOKEN}) AS oldest
         FROM waiting_list AS w WHERE w.in_stock AND NOT {lists.PAUSED}),
     due AS (
-        SELECT CASE WHEN woken > oldest THEN woken ELSE oldest END AS since, n FROM lists WHERE oldest IS NOT NULL
+        SELECT CASE WHEN woken > oldest THEN woken ELSE oldest END AS since,
+            (SELECT count(*) FROM request AS r WHERE r.waiting_list_id = w.id AND {lists.WOKEN}) AS n
+        FROM lists AS w WHERE oldest IS NOT NULL
         UNION ALL SELECT r.ordered_at, 1 FROM request AS r JOIN waiting_list AS w ON w.id = r.waiting_list_id
         WHERE {lists.ORDERED} AND NOT {lists.PAUSED})
     SELECT coalesce(sum(n), 0) AS n, min(since) AS since, stockbell_now(0) AS now FROM due""",

@@ -1,5 +1,6 @@
 -- The role with which KEDA counts who is due. It can read no address, and it can change nothing.
--- Run this as the owner of the tables, after `stockbell migrate`, and then: \password stockbell_keda
+-- Run this in the database of Stockbell, after `stockbell migrate`, as a superuser (or as the owner of the tables, if
+-- that role may create roles). Then: \password stockbell_keda
 CREATE ROLE stockbell_keda LOGIN CONNECTION LIMIT 5;
 ALTER ROLE stockbell_keda SET default_transaction_read_only = on;
 ALTER ROLE stockbell_keda SET statement_timeout = '5s';

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -48,13 +49,20 @@ def test_it_says_what_is_needed_what_is_the_limit_and_where_that_comes_from() ->
 def test_where_the_time_is_too_short_it_says_how_long_it_takes() -> None:
     code, text = run("--waiting", "50k", "--minutes", "1h", "--rate-limit", "1000/day")
     assert code == 1
-    assert "NOT in 1 h: it takes 50 d. The limit is the limit of mails in a time." in text
+    assert "NOT in 1 h: it takes 50 d. The limit is the rate limit." in text
 
 
 def test_very_little_is_said_as_such() -> None:
     text = run("--waiting", "1", "--minutes", "10")[1]
     assert text.startswith("1 mail about 1 item in 10 min")
     assert "under 0.01 cores" in text
+
+
+def test_the_names_in_its_json_are_those_of_the_documentation() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "operations.md").read_text()
+    words = page.partition("With `--json`")[2].partition("\n\n")[0]
+    named = set(re.findall(r"`(\w+)`", words)) - {"relay_answers"}
+    assert named == found("--waiting", "1000", "--children", "1").keys()
 
 
 def test_given_children_are_not_exceeded() -> None:

@@ -24,6 +24,7 @@ from worker.domain import quantities
         ("1h30m", 5400),
         ("1 day", 86_400),
         ("1,500 ms", 1.5),
+        ("0,020s", 0.02),
         ("0ms", 0),
     ],
 )
@@ -57,7 +58,7 @@ def test_a_count_is_read_with_its_separators(text: str, expected: int) -> None:
     assert quantities.count(text) == expected
 
 
-@pytest.mark.parametrize("text", ["", "0", "-1", "1.5", "ten", "1k 1k", "1G", "10,00,000", "10000000001"])
+@pytest.mark.parametrize("text", ["", "0", "-1", "1.5", "1.000", "ten", "1k 1k", "1G", "10,00,000", "10000000001"])
 def test_what_is_no_count_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="whole number from 1 to"):
         quantities.count(text)
