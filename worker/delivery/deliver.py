@@ -46,6 +46,8 @@ async def deliver(line: Line, list_ids: Sequence[UUID]) -> bool:
             await line.release_all()
         if line.late_trouble and await _trip_late(line):
             return await probe(line)
+        if line.evidence.is_cut_off and await _is_still_cut_off(line):
+            return False
         if line.throttle.is_on and not await line.throttle.admitted(line.stopping):
             return False
         work = Slice(line, list_ids)
@@ -82,6 +84,15 @@ async def probe(line: Line) -> bool:
     if closed:
         log.info("breaker.closed")
     return closed
+
+
+async def _is_still_cut_off(line: Line) -> bool:
+    """Connects before anybody is claimed: he would wait for the time-out here, and another host could mail him."""
+    trouble = await ask(line, mail_from=False)
+    if trouble is None or trouble.is_too_fast:
+        return False
+    await trip(line, trouble, 0)
+    return True
 
 
 async def _yield(line: Line) -> None:

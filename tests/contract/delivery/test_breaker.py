@@ -15,6 +15,7 @@ from worker.delivery.breaker import HOLD_SECONDS, trip
 from worker.delivery.deliver import deliver, probe
 from worker.domain.outcomes import RelayDown, Scope
 from worker.domain.replies import Stage
+from worker.models import Status
 from worker.store import breaker
 
 
@@ -151,6 +152,29 @@ def test_a_process_that_could_not_connect_probes_if_nobody_else_does(
     shop.waiting(1)
     asyncio.run(run())
     assert not shop.breaker().is_open
+
+
+def test_a_process_that_could_not_connect_claims_nobody_until_it_can(shop: Shop, server: ScriptedRelay) -> None:
+    async def run() -> None:
+        async with line_of(shop, server, bell=NotedBell()) as line:
+            refuses_connections(server)
+            await deliver(line, [shop.list_id()])
+            shop.write(breaker.close)
+            assert not await deliver(line, [shop.list_id()])
+            assert shop.breaker().is_open
+            shop.write(breaker.close)
+            server.decide = lambda stage, _recipient: Do.HOLD if stage == "greeting" else None
+            work = asyncio.create_task(deliver(line, [shop.list_id()]))
+            await asyncio.to_thread(eventually, lambda: server.holding == 1)
+            assert {row.status for row in shop.rows()} == {Status.RECEIVED}
+            server.decide = None
+            server.release()
+            await work
+
+    shop.waiting(2)
+    asyncio.run(run())
+    assert {row.status for row in shop.rows()} == {Status.NOTIFICATION_SENT}
+    assert {row.claim_no for row in shop.rows()} == {2}
 
 
 # The database's clock was an hour ahead and was set back
