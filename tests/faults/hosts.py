@@ -118,8 +118,8 @@ class _Shop:
         eventually(trial.system.are_up, until="both hosts are up")
         self._publish(trial.world.size(1_000, 8_000))
         with self._cut(loss, loss.may_repeat):
-            for _ in range(trial.world.size(2, 3)):
-                time.sleep(LEASE)
+            for _ in range(trial.world.size(1, 2)):
+                time.sleep(1.5 * LEASE)
                 self._sends(OTHER)
             if loss.is_rescued:
                 eventually(lambda: not self._holds(LOST), until="its claims are rescued")

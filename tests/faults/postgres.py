@@ -44,9 +44,13 @@ class PostgresServer:
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> "PostgresServer":
-        self.begin()
-        self.execute("CREATE DATABASE template")
-        migrate(self._at("template"))
+        try:
+            self.begin()
+            self.execute("CREATE DATABASE template")
+            migrate(self._at("template"))
+        except BaseException:  # also Ctrl-C
+            self.close()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -33,6 +33,8 @@ async def trip(line: Line, trouble: RelayDown, mails: int) -> bool:
     """
     if line.stopping.is_set():
         return False
+    if trouble.stage in CONNECTING:
+        line.evidence.missed_relay()
     is_about_verdicts = trouble.scope is Scope.RELAY and trouble.stage is Stage.DOT and trouble.reply is None
     if is_about_verdicts and line.mailer.has_another:
         return False

@@ -17,7 +17,7 @@ from worker.delivery.slice import Slice
 from worker.delivery.trial import FEW_MAILS, TRIAL_MAILS, Trial
 from worker.domain.errors import DatabaseAway
 from worker.domain.outcomes import RelayDown, Scope
-from worker.domain.replies import Stage
+from worker.domain.replies import CONNECTING, Stage
 from worker.store import breaker, claims
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
@@ -25,6 +25,8 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
 
 SOON_SECONDS: Final = 60.0
 """For so long after the breaker opened many mails are tried at a time, to find one of another kind."""
+YIELD_SECONDS: Final = 2.0
+"""How long a process that could not connect leaves a probe to others. Theirs may be the only way to the relay."""
 _BY_MAIL: Final = frozenset({Scope.REFUSALS, Scope.QUOTA})
 """Only a mail can tell whether such trouble is over."""
 
@@ -44,6 +46,8 @@ async def deliver(line: Line, list_ids: Sequence[UUID]) -> bool:
             await line.release_all()
         if line.late_trouble and await _trip_late(line):
             return await probe(line)
+        if line.evidence.is_cut_off and await _is_still_cut_off(line):
+            return False
         if line.throttle.is_on and not await line.throttle.admitted(line.stopping):
             return False
         work = Slice(line, list_ids)
@@ -57,6 +61,8 @@ async def deliver(line: Line, list_ids: Sequence[UUID]) -> bool:
 
 async def probe(line: Line) -> bool:
     """Probes the relay, if it is time to. True: it takes mail again, and the breaker is closed."""
+    if line.evidence.is_cut_off and await line.write(breaker.probe_is_due):
+        await _yield(line)
     scope = await line.write(breaker.take_probe, HOLD_SECONDS)
     if scope is None:
         return False
@@ -68,6 +74,8 @@ async def probe(line: Line) -> bool:
         await line.write(breaker.give_back_probe)
         return False
     if trouble:
+        if trouble.stage in CONNECTING:
+            line.evidence.missed_relay()
         scope = trouble.probe_scope.value
         if await line.write(breaker.still_down, trouble.reason, scope):
             log.error("breaker.still_open", scope=scope, stage=trouble.stage.value, reason=trouble.reason)
@@ -76,6 +84,22 @@ async def probe(line: Line) -> bool:
     if closed:
         log.info("breaker.closed")
     return closed
+
+
+async def _is_still_cut_off(line: Line) -> bool:
+    """Connects before anybody is claimed: he would wait for the time-out here, and another host could mail him."""
+    trouble = await ask(line, mail_from=False)
+    if trouble is None or trouble.is_too_fast:
+        return False
+    await trip(line, trouble, 0)
+    return True
+
+
+async def _yield(line: Line) -> None:
+    """Lets another process probe. If only this host lost the relay, its own probe would keep all others waiting."""
+    await line.ring_probe()
+    with suppress(TimeoutError):
+        await asyncio.wait_for(line.stopping.wait(), YIELD_SECONDS)
 
 
 async def _tried(line: Line) -> RelayDown | None:

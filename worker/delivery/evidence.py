@@ -75,6 +75,7 @@ class Evidence:
     _newest_taken: int = 0
     """The highest number of a mail that was taken."""
     _taken_at: float = float("-inf")
+    _missed_at: float = float("-inf")
     _refused: dict[UUID, tuple[int, int]] = field(default_factory=dict)
     """How many mails were begun, and taken, when the relay last refused each of these with words that may mean us."""
     _doubts: set[str] = field(default_factory=set)
@@ -94,6 +95,15 @@ class Evidence:
             self._refused.pop(request_id, None)
         if self._doubts or self._unknowns:
             self.forget_streaks()
+
+    def missed_relay(self) -> None:
+        """This process could not connect to the relay."""
+        self._missed_at = self.clock()
+
+    @property
+    def is_cut_off(self) -> bool:
+        """Whether this process could not connect to the relay and has not sent a mail since."""
+        return self._missed_at > self._taken_at
 
     @property
     def is_taking(self) -> bool:

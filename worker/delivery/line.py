@@ -135,11 +135,17 @@ class Line:
         """Rings for these lists. `lists.ring` lets one bell per list pass. A bell may be lost."""
         rung = await self.write(lists.ring, list_ids)
         if rung:
-            loop = asyncio.get_running_loop()
-            try:
-                await loop.run_in_executor(self._bells, self.bell.ring, rung)
-            except RedisAway as away:
-                log.warning("bell.lost", lists=len(rung), reason=str(away))
+            await self._send(lambda: self.bell.ring(rung), lists=len(rung))
+
+    async def ring_probe(self) -> None:
+        """Asks another process to probe the relay. A bell may be lost."""
+        await self._send(self.bell.ring_probe, lists=0)
+
+    async def _send(self, bell: Callable[[], None], *, lists: int) -> None:
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._bells, bell)
+        except RedisAway as away:
+            log.warning("bell.lost", lists=lists, reason=str(away))
 
     async def is_free(self, own_bells: int) -> bool:
         """Whether no other bell waits: at most `own_bells`, those of this slice's lists, are queued.

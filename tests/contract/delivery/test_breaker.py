@@ -6,14 +6,16 @@ from collections.abc import Iterator
 import pytest
 from structlog.testing import capture_logs
 
-from tests.contract.lines import line_of, serve_until_done
+from tests.contract.lines import NotedBell, line_of, serve_until_done
 from tests.contract.shop import Shop
 from tests.polling import eventually
 from tests.relay import Do, ScriptedRelay
+from worker.delivery import deliver as delivery
 from worker.delivery.breaker import HOLD_SECONDS, trip
 from worker.delivery.deliver import deliver, probe
 from worker.domain.outcomes import RelayDown, Scope
 from worker.domain.replies import Stage
+from worker.models import Status
 from worker.store import breaker
 
 
@@ -101,6 +103,78 @@ def test_a_stop_amid_a_probe_leaves_it_to_others_at_once(shop: Shop, server: Scr
     asyncio.run(run())
     assert shop.write(breaker.probe_is_due)
     assert shop.breaker().reason == "421 busy"
+
+
+# A host that alone lost the relay
+
+
+def refuses_connections(server: ScriptedRelay) -> None:
+    server.decide = lambda stage, _recipient: Do.DROP if stage == "greeting" else None
+
+
+def test_a_process_that_could_not_connect_leaves_the_probe_to_others(shop: Shop, server: ScriptedRelay) -> None:
+    bell = NotedBell()
+
+    async def run() -> None:
+        async with line_of(shop, server, bell=bell) as cut_off, line_of(shop, server) as other:
+            refuses_connections(server)
+            await deliver(cut_off, [shop.list_id()])
+            assert not bell.probes, "no probe is due"
+            shop.change("UPDATE relay SET probe_at = stockbell_now(-1)")
+            work = asyncio.create_task(probe(cut_off))
+            await asyncio.to_thread(eventually, lambda: bell.probes > 0)
+            server.decide = None
+            assert await probe(other)
+            assert not await work
+            await serve_until_done(cut_off, shop)
+            assert not cut_off.evidence.is_cut_off
+
+    shop.waiting(2)
+    asyncio.run(run())
+
+
+def test_a_process_that_could_not_connect_probes_if_nobody_else_does(
+    shop: Shop, server: ScriptedRelay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivery, "YIELD_SECONDS", 0.01)
+    bell = NotedBell()
+    bell.away = True
+
+    async def run() -> None:
+        async with line_of(shop, server, bell=bell) as line:
+            refuses_connections(server)
+            await deliver(line, [shop.list_id()])
+            assert shop.breaker().is_open
+            server.decide = None
+            shop.change("UPDATE relay SET probe_at = stockbell_now(-1)")
+            assert await probe(line)
+
+    shop.waiting(1)
+    asyncio.run(run())
+    assert not shop.breaker().is_open
+
+
+def test_a_process_that_could_not_connect_claims_nobody_until_it_can(shop: Shop, server: ScriptedRelay) -> None:
+    async def run() -> None:
+        async with line_of(shop, server, bell=NotedBell()) as line:
+            refuses_connections(server)
+            await deliver(line, [shop.list_id()])
+            shop.write(breaker.close)
+            assert not await deliver(line, [shop.list_id()])
+            assert shop.breaker().is_open
+            shop.write(breaker.close)
+            server.decide = lambda stage, _recipient: Do.HOLD if stage == "greeting" else None
+            work = asyncio.create_task(deliver(line, [shop.list_id()]))
+            await asyncio.to_thread(eventually, lambda: server.holding == 1)
+            assert {row.status for row in shop.rows()} == {Status.RECEIVED}
+            server.decide = None
+            server.release()
+            await work
+
+    shop.waiting(2)
+    asyncio.run(run())
+    assert {row.status for row in shop.rows()} == {Status.NOTIFICATION_SENT}
+    assert {row.claim_no for row in shop.rows()} == {2}
 
 
 # The database's clock was an hour ahead and was set back
