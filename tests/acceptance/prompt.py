@@ -178,6 +178,9 @@ def serve() -> None:
         ends[child] = order["end"]
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD])
         print(child, flush=True)  # noqa: T201
+    for child in list(ends):  # the tests were killed, or forgot it
+        with suppress(ProcessLookupError):
+            os.killpg(child, signal.SIGTERM)
 
 
 def _note_ends(ends: dict[int, str]) -> None:
