@@ -96,8 +96,9 @@ def test_sentinels_that_are_away_are_passed_over(redis_set: RedisSet) -> None:
 
 
 def test_a_sentinel_that_is_behind_is_asked_last(server: RedisServer) -> None:
-    with closing(RedisServer({"replicaof": f"{HOST} {server.port}"})) as replica:
+    with closing(RedisServer()) as replica:
         replica.start()
+        replica.client().replicaof(HOST, str(server.port))
         with (
             closing(SentinelServer(replica, f"sentinel down-after-milliseconds {SERVICE} 600000")) as behind,
             closing(SentinelServer(server)) as right,
