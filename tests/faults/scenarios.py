@@ -71,3 +71,6 @@ SCENARIOS: dict[str, Callable[[World], Result]] = {
     "memory-reconnects": memory.run_reconnects,
     "slow-database": floods.run_slow_database,
 }
+
+ONLY_FAULTS = {"sentinel", "standby", "hosts-unplugged"}
+"""What `make test` leaves to `make faults`: elections, fail-overs and the end of a lease take long, in any form."""

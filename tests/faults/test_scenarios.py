@@ -1,4 +1,4 @@
-"""The short form of each scenario: things break at the n-th mail, and no test depends on time.
+"""The short form of the scenarios: things break at the n-th mail, and no test depends on time.
 
 SEED=n chooses other places than usual.
 """
@@ -10,10 +10,11 @@ import pytest
 
 from tests.faults import table
 from tests.faults.__main__ import world
-from tests.faults.scenarios import SCENARIOS
+from tests.faults.scenarios import ONLY_FAULTS, SCENARIOS
 from tests.faults.trial import Result, Unavailable, World
 
 SEED = int(os.environ.get("SEED", "1"))
+HERE = {name: scenario for name, scenario in SCENARIOS.items() if name not in ONLY_FAULTS}
 
 
 @pytest.fixture(scope="session")
@@ -23,7 +24,7 @@ def short_world() -> Iterator[World]:
         yield made
 
 
-@pytest.mark.parametrize("scenario", SCENARIOS.values(), ids=SCENARIOS)
+@pytest.mark.parametrize("scenario", HERE.values(), ids=HERE)
 def test_nobody_is_lost_and_nobody_is_told_twice_without_a_reason(
     short_world: World, scenario: Callable[[World], Result]
 ) -> None:
