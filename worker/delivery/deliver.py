@@ -80,6 +80,7 @@ async def probe(line: Line) -> bool:
         if await line.write(breaker.still_down, trouble.reason, scope):
             log.error("breaker.still_open", scope=scope, stage=trouble.stage.value, reason=trouble.reason)
         return False
+    line.evidence.reached_relay()
     closed = await line.write(breaker.close)
     if closed:
         log.info("breaker.closed")
@@ -90,6 +91,7 @@ async def _is_still_cut_off(line: Line) -> bool:
     """Connects before anybody is claimed: he would wait for the time-out here, and another host could mail him."""
     trouble = await ask(line, mail_from=False)
     if trouble is None or trouble.is_too_fast:
+        line.evidence.reached_relay()
         return False
     await trip(line, trouble, 0)
     return True

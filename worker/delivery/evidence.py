@@ -100,9 +100,13 @@ class Evidence:
         """This process could not connect to the relay."""
         self._missed_at = self.clock()
 
+    def reached_relay(self) -> None:
+        """This process could connect to the relay."""
+        self._missed_at = float("-inf")
+
     @property
     def is_cut_off(self) -> bool:
-        """Whether this process could not connect to the relay and has not sent a mail since."""
+        """Whether this process could not connect to the relay when it last tried."""
         return self._missed_at > self._taken_at
 
     @property
