@@ -72,5 +72,5 @@ SCENARIOS: dict[str, Callable[[World], Result]] = {
     "slow-database": floods.run_slow_database,
 }
 
-ONLY_FAULTS = {"sentinel", "standby", "hosts-unplugged"}
+ONLY_FAULTS = {"sentinel", "standby", "hosts", "hosts-unplugged"}
 """What `make test` leaves to `make faults`: elections, fail-overs and the end of a lease take long, in any form."""
