@@ -10,7 +10,6 @@ from difflib import get_close_matches
 from io import StringIO
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
-from urllib.parse import urlsplit
 
 from dotenv.parser import parse_stream
 from pydantic import (
@@ -79,16 +78,6 @@ def _database_url(url: str) -> str:
 def _redis_url(url: str) -> str:
     sentinels_of(url)  # raises what is wrong with it; those who connect need the URL itself
     return url
-
-
-def _check_server(url: str) -> None:
-    # Checked here, because the errors of the libraries contain the value.
-    try:
-        valid = urlsplit(url).port != 0
-    except ValueError:
-        valid = False
-    if not valid:
-        raise ValueError("must have user:password@host:port (percent-encode / ? # @ in a password)")
 
 
 def _stream_name(name: str) -> str:
