@@ -65,7 +65,7 @@ run: setup ## migrate the database, then run listener, worker and scheduler
 lock: ## pin and hash all dependencies again (needs uv)
 	uv pip compile --universal --generate-hashes --python-version 3.11 --no-emit-index-url \
 	  --no-annotate --custom-compile-command 'make lock' --quiet \
-	  pyproject.toml --group dev --output-file requirements.lock
+	  pyproject.toml --extra web --group dev --output-file requirements.lock
 
 # .venv is also built anew if another Python is named, or if its Python is gone.
 .PHONY: another-python

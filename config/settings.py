@@ -16,6 +16,7 @@ from pydantic import (
     AfterValidator,
     BeforeValidator,
     Field,
+    SecretStr,
     ValidationError,
     ValidationInfo,
 )
@@ -26,6 +27,7 @@ from worker.domain.catalog import checked_url
 from worker.domain.errors import BadSetting, BadUrl
 from worker.domain.redis_url import sentinels_of
 from worker.domain.relays import Mailbox, Relay, parse_mailbox, parse_relays
+from worker.domain.return_path import ReturnPath, parse_return_path
 
 ENV_FILE: Final = Path(".env")
 SHIPPED_TEMPLATES: Final = Path(__file__).resolve().parent.parent / "templates"
@@ -38,6 +40,8 @@ _OTHER_NAMES: Final = {
     "mail_from": "MAIL_FROM",
 }
 
+_LEAST_KEY: Final = 32
+"""Characters. `openssl rand -hex 32` gives 64."""
 _ITEM_ID: Final = "{catalogItemId}"
 _SAMPLE_ID: Final = "x-catalog-item-id-x"
 _PLAIN_MESSAGES: Final = {
@@ -118,6 +122,35 @@ def _mailbox(raw: object) -> object:
     return parse_mailbox(raw) if isinstance(raw, str) else raw
 
 
+def _secret_keys(raw: object) -> object:
+    return tuple(SecretStr(key.strip()) for key in raw.split(",")) if isinstance(raw, str) else raw
+
+
+def _long_enough(keys: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+    if any(len(key.get_secret_value()) < _LEAST_KEY for key in keys):
+        raise ValueError(
+            f"must have at least {_LEAST_KEY} characters; several keys are separated by commas, newest first"
+        )
+    return keys
+
+
+def _return_path(raw: object, others: ValidationInfo) -> object:
+    path = parse_return_path(raw) if isinstance(raw, str) else raw
+    if isinstance(path, ReturnPath) and path.has_token and not others.data.get("secret_key"):
+        raise ValueError("has {token}, which STOCKBELL_SECRET_KEY has to sign: set it too")
+    return path
+
+
+def _public_url(url: str) -> str:
+    try:
+        checked = checked_url(url)
+    except BadUrl as error:
+        raise ValueError(str(error)) from None
+    if set("?#") & set(checked):
+        raise ValueError("must be https://host or https://host/path, without ? and #")
+    return checked.rstrip("/")
+
+
 def _migrate_url(url: str, others: ValidationInfo) -> str:
     database = str(others.data.get("database_url"))
     if url == database:
@@ -193,6 +226,11 @@ class Settings(BaseSettings):
     item_url_template: Annotated[Text, AfterValidator(_item_url_template)] | None = None
     template_dir: Annotated[Path, AfterValidator(_directory)] = SHIPPED_TEMPLATES
     store_name: StoreName = "Stockbell"
+    secret_key: Annotated[tuple[SecretStr, ...], BeforeValidator(_secret_keys), AfterValidator(_long_enough)] = ()
+    bounce_address: Annotated[ReturnPath | None, BeforeValidator(_return_path)] = None
+    reply_to: Annotated[Mailbox | None, BeforeValidator(_mailbox)] = None
+    public_url: Annotated[Text, AfterValidator(_public_url)] | None = None
+    provider: Literal["auto", "none", "ses", "postmark", "sendgrid", "mailgun", "brevo"] = "auto"
     log_format: Literal["console", "json"] | None = None
 
 

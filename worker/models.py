@@ -27,7 +27,7 @@ from sqlalchemy import (
 from sqlalchemy import Enum as SqlEnum
 from sqlmodel import Field, SQLModel
 
-SCHEMA = "0005"
+SCHEMA = "0006"
 """The schema revision that this program works with (see `migrations`)."""
 
 _EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
@@ -95,12 +95,37 @@ def _uuid7(milliseconds: int, random: bytes) -> UUID:
 
 
 class Contact(SQLModel, table=True):
-    """A customer: one row per normalised address, inserted with the first request."""
+    """A customer: one row per normalised address, inserted with the first request.
 
+    No RECEIVED request belongs to a suppressed contact: see `store.suppression`.
+    """
+
+    __table_args__ = (
+        Index(
+            "contact_suppressed",
+            "suppressed_at",
+            postgresql_where=text("suppressed_at IS NOT NULL"),
+            sqlite_where=text("suppressed_at IS NOT NULL"),
+        ),
+        Index(
+            "contact_erased",
+            "address_key",
+            postgresql_where=text("address_key IS NOT NULL"),
+            sqlite_where=text("address_key IS NOT NULL"),
+        ),
+    )
     id: UUID = Field(default_factory=uuid7, primary_key=True)
     address: str = Field(unique=True)
-    """The address in lower case, so that two spellings are one customer."""
+    """The address in lower case, so that two spellings are one customer. `erased:` and the id once it was erased."""
     created_date: datetime = Field(sa_type=UtcDateTime)
+    suppressed_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    """Since when this customer gets no mail."""
+    suppressed_why: str | None = None
+    """A `Cause`: unsubscribed, complained, bounced or manual."""
+    suppressed_by: str | None = None
+    """What told us: the report's source, or who did it by hand."""
+    address_key: str | None = None
+    """A keyed hash of an erased address that is suppressed, so that the next import of it mails nobody."""
 
 
 class Item(SQLModel, table=True):
@@ -213,6 +238,8 @@ class Request(SQLModel, table=True):
     rescues: int = 0
     failure_code: str | None = None
     failure_reason: str | None = None
+    receipt: str | None = None
+    """The relay's words when it took the mail, with addresses masked. They often have its queue id."""
 
     __table_args__ = (
         Index(
@@ -258,6 +285,50 @@ class Attempt(SQLModel, table=True):
     enhanced_code: str | None = None
     reply: str | None = None
     """The relay's reply or our own reason, with addresses masked."""
+
+
+class Report(SQLModel, table=True):
+    """What came back for a mail: a bounce, a complaint, a wish to get no more. Each is there once (`key`).
+
+    Neither column refers to a row that must exist: a report may outlive its request, and nobody may be found for it.
+    """
+
+    key: str = Field(primary_key=True)
+    """A hash of what makes the report this one and no other."""
+    at: datetime = Field(sa_type=UtcDateTime, index=True)
+    kind: str
+    """A `Kind` of `domain.returned`."""
+    code: int | None = None
+    status: str | None = None
+    """The enhanced status code (RFC 3463)."""
+    words: str | None = None
+    """What the report says, with addresses masked."""
+    source: str
+    """Where it came in: imap, maildir, mbox, stdin, or a provider's name."""
+    request_id: UUID | None = Field(default=None, index=True)
+    contact_id: UUID | None = Field(default=None, index=True)
+    claim_no: int | None = None
+    """Which claim of the request the report is about, if its token tells."""
+    open_until: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    """It came before the mail's outcome was recorded: tried again until then. Null once it is dealt with."""
+
+    __table_args__ = (
+        Index(
+            "report_open",
+            "open_until",
+            postgresql_where=text("open_until IS NOT NULL"),
+            sqlite_where=text("open_until IS NOT NULL"),
+        ),
+    )
+
+
+class Place(SQLModel, table=True):
+    """How far a mailbox was read, where its messages can't be marked: an mbox, or a folder that is read-only."""
+
+    name: str = Field(primary_key=True)
+    """The mailbox, without a password."""
+    position: str
+    """What its reader needs to go on, as JSON."""
 
 
 class Owner(SQLModel, table=True):

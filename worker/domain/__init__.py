@@ -1,8 +1,9 @@
 """The values and rules of the program: pure functions with the clock passed in.
 
 Contains events and their fields, catalog references, stock rules, replies of relays and what they mean, outcomes of one
-attempt, verdicts on requests, URLs of relays and of sentinels, the token bucket, how options differ, measured costs and
-what follows from them, amounts as people write them, and the shared errors. Imports no other room of this program.
+attempt, verdicts on requests, what comes back for mails and the tokens that name them, URLs of relays and of sentinels,
+the token bucket, how options differ, measured costs and what follows from them, amounts as people write them, and the
+shared errors. Imports no other room of this program.
 """
 
 __all__ = [
@@ -23,7 +24,10 @@ __all__ = [
     "replies",
     "reply_phrases",
     "reply_rules",
+    "return_path",
+    "returned",
     "stock",
     "token_bucket",
+    "tokens",
     "verdicts",
 ]

@@ -40,6 +40,8 @@ class FailureCode(StrEnum):
     OUTCOME_UNKNOWN = "OUTCOME_UNKNOWN"
     MISSING_ITEM_URL = "MISSING_ITEM_URL"
     EXPIRED = "EXPIRED"
+    BOUNCED = "BOUNCED"
+    """A report said later that the mail did not arrive."""
 
 
 TEMPLATE_ERROR: Final = "TEMPLATE_ERROR"

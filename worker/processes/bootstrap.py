@@ -17,6 +17,7 @@ from worker.domain.relays import Mailbox, Relay
 if TYPE_CHECKING:
     from worker.delivery.line import Line
     from worker.domain.reply_rules import ReplyRules
+    from worker.domain.tokens import Tokens
     from worker.mail.render import Renderer
     from worker.queue.bell import Bell
     from worker.smtp.mailer import Mailer
@@ -112,6 +113,14 @@ class Parts:
             return with_own(self.settings.reply_rules) if self.settings.reply_rules else shipped()
         except BadRules as bad:
             raise BadSetting(f"STOCKBELL_REPLY_RULES: {bad}") from None
+
+    @cached_property
+    def tokens(self) -> "Tokens | None":
+        """Signs the names of mails and customers; None without STOCKBELL_SECRET_KEY."""
+        from worker.domain.tokens import Tokens
+
+        keys = [key.get_secret_value().encode() for key in self.settings.secret_key]
+        return Tokens(keys) if keys else None
 
     @cached_property
     def mailer(self) -> "Mailer":

@@ -31,6 +31,8 @@ class Mail:
     request_id: UUID
     recipient: str = field(repr=False)
     content: bytes = field(repr=False)
+    token: str = field(default="", repr=False)
+    """Names the mail in its return path, its ENVID and the provider's header. Empty: nothing does."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,6 +70,23 @@ WRONG = {
         f"https://u:{SECRET}@shop.example/{{catalogItemId}}",
     ],
     "STOCKBELL_TEMPLATE_DIR": [f"/{SECRET}"],
+    "STOCKBELL_SECRET_KEY": [SECRET, f"{'k' * 64},{SECRET}", f"{'k' * 64},"],
+    "STOCKBELL_BOUNCE_ADDRESS": [
+        SECRET,
+        f"bounces+{{token}}@{SECRET}.shop.example",
+        f"{SECRET}@{{token}}.shop.example",
+        f"{SECRET}+{{token}}",
+        f"Shop <{SECRET}@shop.example>",
+        "b{token}@shop.example\r\nBcc: x",
+    ],
+    "STOCKBELL_REPLY_TO": [SECRET, f"{SECRET}\r\nBcc: x <a@shop.example>"],
+    "STOCKBELL_PUBLIC_URL": [
+        SECRET,
+        f"ftp://{SECRET}.example",
+        f"https://shop.example/?{SECRET}",
+        f"https://s.example/#{SECRET}",
+    ],
+    "STOCKBELL_PROVIDER": [SECRET, "gmail"],
     "STOCKBELL_REPLY_RULES": [f"/{SECRET}", "."],
     "STOCKBELL_STORE_NAME": [f"{SECRET}\x1b[31m", SECRET * 20],
     "STOCKBELL_LOG_FORMAT": [SECRET],
@@ -266,6 +283,7 @@ def test_the_example_explains_every_setting_and_can_be_used(tmp_path: Path, monk
     monkeypatch.chdir(ROOT)  # STOCKBELL_TEMPLATE_DIR is relative
     settings = load(tmp_path / ".env")
     given = {"smtp", "mail_from", "max_send_rate", "item_url_template", "reply_rules", "log_format"}
+    given |= {"secret_key", "bounce_address", "reply_to", "public_url"}
     assert settings.model_dump(exclude=given) == Settings().model_dump(exclude=given)
     assert all(getattr(settings, field) is not None for field in given)
 
