@@ -6,8 +6,8 @@
 
 BIN := .venv/bin
 ARGS ?=
-# The number of tests at a time, for two cores. Most of them wait for half of their time, and none measures speed.
-JOBS ?= 4
+# The number of tests at a time, for two cores. They wait for most of their time, and none measures speed.
+JOBS ?= 6
 
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
 # `make setup PYTHON=python3.13` names one. The lock has wheels for these.
