@@ -1,0 +1,106 @@
+"""Diagnoses: the reply of a server within a report's words, with its codes (RFC 5321 section 4.2, RFC 3463).
+
+Pure. Reports quote replies in many ways: `<<< 550 5.1.1 ...`, `said: 550-5.7.1 ...`, `smtp;550 ...`, `(#5.1.1)`,
+`reason: 550 ...`, `ERROR_CODE :550`, `'550 5.1.10 ...'`.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+WORDS_LIMIT: Final = 2_000
+"""Characters of a reason, at most."""
+
+# Three digits that are no number of hours, no part of an address, a size, a version or a time.
+_CODE: Final = re.compile(
+    r"(?<![\w./+=@])(?<!\d[:-])(?:<)?([45][0-57][0-9])(?=[-:,;)\]'\"\s]|$)"
+    r"(?!\s*(?:hours?|days?|min|sec|[kmg]?i?b(?:ytes)?\b|messages?\b|recipients?\b|lines?\b|times?\b|attempts?\b|of\b))",
+    re.IGNORECASE,
+)
+_BEFORE_CODE: Final = re.compile(
+    r"(?:^|[:;>\"'\[(<#]|\b(?:said|says|reason|error|code|returned|response|replied|reply|with|was|state|smtp|status))"
+    r"[\s:=#]*$",
+    re.IGNORECASE | re.MULTILINE,
+)
+_ENHANCED_NEXT: Final = re.compile(r"[-\s:,;]*(?:error_code\s*:\s*)?#?[245]\.[0-9]{1,3}\.[0-9]{1,3}(?![\w.])", re.IGNORECASE)
+ENHANCED: Final = re.compile(r"(?<![\w.])([245])\.[0-9]{1,3}\.[0-9]{1,3}(?!\.?\w)")
+"""An enhanced status code, and no part of an IP address or a version."""
+
+# What ends a reply: a blank line, the next step of a transcript, or what the mailer says of its own.
+_END: Final = re.compile(
+    r"\n[ \t]*\n|\n[ \t]*(?:>>>|-->|<--|-{3,}|={4,}|\.\.\. |while talking|giving up on|i'm not going to try|"
+    r"for further|please |host |-+\s*smtp command|\(other mxes)",
+    re.IGNORECASE,
+)
+_SERVER_SAYS: Final = re.compile(r"^[ \t]*(?:<<<|<-+|[<>]{1,3}(?=\s*[0-9]{3}\b))[ \t]*", re.MULTILINE)
+_REPEATED: Final = "\n{code}"
+_BLANKS: Final = re.compile(r"\s+")
+_GENERIC: Final = re.compile(r"[245]\.0\.0")
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """A reply: its three digits, its enhanced status code, and its text on one line, without the three digits."""
+
+    code: int | None = None
+    status: str | None = None
+    words: str = ""
+
+
+def diagnosis(text: str) -> Diagnosis:
+    """Returns the reply in a text. If the text quotes several, a refusal for good comes before one for now.
+
+    Without any code the words are the whole text.
+    """
+    text = _SERVER_SAYS.sub("", text)
+    codes = list(_codes(text))
+    if not codes:
+        return Diagnosis(None, enhanced_in(text), one_line(text))
+    chosen = next((match for match in codes if match[1][0] == "5"), codes[0])
+    return _reply(text, chosen)
+
+
+def _codes(text: str) -> Iterator[re.Match[str]]:
+    for match in _CODE.finditer(text):
+        before = text[max(match.start() - 40, 0) : match.start()]
+        if _ENHANCED_NEXT.match(text, match.end()) or _BEFORE_CODE.search(before):
+            yield match
+
+
+def _reply(text: str, match: re.Match[str]) -> Diagnosis:
+    code, begin = match[1], match.end()
+    end = _END.search(text, begin)
+    said = text[begin : end.start() if end else len(text)]
+    if not _has_words(said) and end:  # "550" alone on its line
+        said = text[begin:]
+    said = re.sub(rf"\n[ \t]*{code}(?:[- ]|$)", "\n", said)
+    if said.startswith("-"):  # its lines may have been joined by blanks, as Postfix does
+        said = re.sub(rf"\s{code}[- ]", " ", said[1:])
+    status = enhanced_in(said, code[0])
+    if status:
+        said = said.replace(f"\n{status} ", "\n")
+    return Diagnosis(int(code), status, one_line(said.lstrip(" :;,-")))
+
+
+def _has_words(text: str) -> bool:
+    return sum(map(str.isalpha, text)) > 2
+
+
+def enhanced_in(text: str, first: str = "") -> str | None:
+    """Returns the first enhanced status code in a text that begins with this digit. One for good comes before others.
+
+    One that says something comes before one that says nothing, such as 5.0.0.
+    """
+    found = [match[0] for match in ENHANCED.finditer(text[:WORDS_LIMIT]) if match[1] == first or not first]
+    return min(found, key=lambda status: (is_generic(status), status[0] != "5"), default=None)
+
+
+def is_generic(status: str | None) -> bool:
+    """Whether a status says nothing beyond its class, or is missing."""
+    return status is None or _GENERIC.fullmatch(status) is not None
+
+
+def one_line(text: str) -> str:
+    """Returns a text with single blanks between its words, cut at `WORDS_LIMIT`."""
+    return _BLANKS.sub(" ", text[: 2 * WORDS_LIMIT]).strip()[:WORDS_LIMIT]

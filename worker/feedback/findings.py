@@ -1,0 +1,26 @@
+"""Findings: what a report says of one recipient, before it is judged.
+
+Pure.
+"""
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from worker.domain.bounces import Said
+from worker.feedback.diagnoses import Diagnosis
+
+RECIPIENT_LIMIT: Final = 100
+"""Recipients of a report that are looked at. Our mails have one each, so more are no report of ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What is said of a recipient, whom the report may not name."""
+
+    recipient: str | None = field(repr=False)
+    said: Said
+
+
+def finding(recipient: str | None, diagnosis: Diagnosis, action: str | None, system: str | None) -> Finding:
+    """Returns a finding with what a diagnosis has."""
+    return Finding(recipient, Said(action, diagnosis.status, diagnosis.code, diagnosis.words, system))
