@@ -10,10 +10,12 @@ from typing import Final
 LIMIT: Final = 320
 """Characters of an address, at most (RFC 3696, errata 1690)."""
 
-ADDRESS: Final = re.compile(
-    r"(?<![^\s<>()\[\]\"',;:=*])(?:\"[^\"\s@]{1,64}\"|[^\s<>()\[\]\"',;:@]{1,128})@"
-    r"(?:\[[0-9a-fA-F.:]{2,45}\]|[^\s<>()\[\]\"',;:@/|]{1,255})"
+_ATEXT: Final = r"A-Za-z0-9!#$%&+/=?^_`{|}~.\u00c0-\u02af-"
+_ADDRESS: Final = re.compile(
+    rf"(?<![{_ATEXT}])(?:\"[^\"\s@]{{1,64}}\"|[{_ATEXT}]{{1,128}})@"
+    r"(?:\[[0-9a-fA-F.:]{2,45}\]|[A-Za-z0-9\u00c0-\u02af.-]{1,255})"
 )
+"""A mailbox. Letters of other scripts are the words around it."""
 _XTEXT: Final = re.compile(r"\+([0-9A-F]{2})")
 _UNITEXT: Final = re.compile(r"\\x\{([0-9A-Fa-f]{2,6})\}")
 _ENCAPSULATED: Final = re.compile(r"(?i)imceasmtp-([^@]+)@")
@@ -22,7 +24,7 @@ _ROUTE: Final = re.compile(r"@[^:@\s]+:(?=[^@]+@|[^@]+$)")
 
 def addresses_in(text: str) -> Iterator[re.Match[str]]:
     """Yields where mailboxes stand in a text."""
-    return ADDRESS.finditer(text)
+    return _ADDRESS.finditer(text)
 
 
 def plain(address: str) -> str:

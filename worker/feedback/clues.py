@@ -70,6 +70,8 @@ def names_a_contact(texts: Iterable[str]) -> bool:
 
 def returned_head(part: Part) -> Headers:
     """Returns the header fields of the mail in a part. Some mailers leave its first lines blank."""
+    if "message-id" in part.headers and "from" in part.headers:
+        return part.headers
     octets = part.octets.lstrip(b"\n")
     return parse_head(octets) if part.kind.endswith("headers") else split_head(octets)[0]
 

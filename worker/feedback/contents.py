@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Final
 
 from worker.feedback.addresses import addresses_in, plain
-from worker.feedback.clues import RETURNED_KINDS, destinations, returned_head
+from worker.feedback.clues import RETURNED_KINDS, returned_head
 from worker.feedback.headers import Headers
 from worker.feedback.mailer_texts import Told, without_copy
 from worker.feedback.parts import TEXT_LIMIT, Message, Part
@@ -36,10 +36,15 @@ class Contents:
         """The texts of the parts with delivery status (RFC 3464, RFC 6533)."""
         return [part.text for part in self.message.leaves if part.kind in _STATUS_KINDS]
 
+    def _is_returned(self, part: Part) -> bool:
+        """Whether a part is a mail that came back, or its header fields. Some mailers leave out the part's own fields."""
+        is_a_mail = part.headers is not self.headers and "message-id" in part.headers and "from" in part.headers
+        return is_a_mail or part.kind in RETURNED_KINDS
+
     @cached_property
     def enclosed(self) -> Sequence[Part]:
         """The parts with a mail that came back, or with its header fields."""
-        return [part for part in self.message.leaves if part.kind in RETURNED_KINDS][:_RETURNED_LIMIT]
+        return [part for part in self.message.leaves if self._is_returned(part)][:_RETURNED_LIMIT]
 
     @cached_property
     def returned(self) -> Sequence[Headers]:
@@ -55,9 +60,11 @@ class Contents:
     def _text(self) -> str:
         before = []
         for part in self.message.leaves:
-            if part.kind in RETURNED_KINDS and before:
-                break
-            before.append(part)
+            if self._is_returned(part):
+                if before:
+                    break
+            else:
+                before.append(part)
         texts = [part.text for part in before if part.kind == "text/plain"]
         if not any(map(str.strip, texts)):
             texts = [part.text for part in before if part.kind == "text/html"]
@@ -82,7 +89,7 @@ class Contents:
     @cached_property
     def own_addresses(self) -> frozenset[str]:
         """The addresses that it came from and went to, so none of them is the recipient that it is about."""
-        values = (*self.headers.all("from", "sender", "return-path", "reply-to"), *destinations(self.headers))
+        values = self.headers.all("from", "sender", "return-path", "reply-to", "to", "cc", "delivered-to", "envelope-to")
         return frozenset(plain(match[0]) for value in values for match in addresses_in(value))
 
     @cached_property

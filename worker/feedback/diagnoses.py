@@ -15,7 +15,7 @@ WORDS_LIMIT: Final = 2_000
 # Three digits that are no number of hours, no part of an address, a size, a version or a time.
 _CODE: Final = re.compile(
     r"(?<![\w./+=@])(?<!\d[:-])(?:<)?([45][0-57][0-9])(?=[-:,;)\]'\"\s]|$)"
-    r"(?!\s*(?:hours?|days?|min|sec|[kmg]?i?b(?:ytes)?\b|messages?\b|recipients?\b|lines?\b|times?\b|attempts?\b|of\b))",
+    r"(?!\s*(?:hours?|days?|min|sec|[kmg]?i?b(?:ytes)?\b|lines\b|times\b|attempts\b|of\b))",
     re.IGNORECASE,
 )
 _BEFORE_CODE: Final = re.compile(
@@ -33,8 +33,8 @@ _END: Final = re.compile(
     r"for further|please |host |-+\s*smtp command|\(other mxes)",
     re.IGNORECASE,
 )
+_CODED_LINE: Final = re.compile(r"\n[ \t]*([45][0-57][0-9])[ -]")
 _SERVER_SAYS: Final = re.compile(r"^[ \t]*(?:<<<|<-+|[<>]{1,3}(?=\s*[0-9]{3}\b))[ \t]*", re.MULTILINE)
-_REPEATED: Final = "\n{code}"
 _BLANKS: Final = re.compile(r"\s+")
 _GENERIC: Final = re.compile(r"[245]\.0\.0")
 
@@ -46,6 +46,8 @@ class Diagnosis:
     code: int | None = None
     status: str | None = None
     words: str = ""
+    is_cut: bool = False
+    """whether the reply has more lines than these"""
 
 
 def diagnosis(text: str) -> Diagnosis:
@@ -70,17 +72,26 @@ def _codes(text: str) -> Iterator[re.Match[str]]:
 
 def _reply(text: str, match: re.Match[str]) -> Diagnosis:
     code, begin = match[1], match.end()
-    end = _END.search(text, begin)
+    end = _end_of(text, begin, code)
     said = text[begin : end.start() if end else len(text)]
     if not _has_words(said) and end:  # "550" alone on its line
         said = text[begin:]
+    is_cut = said.startswith("-") and not re.search(rf"\s{code}(?:\s|$)", said)
     said = re.sub(rf"\n[ \t]*{code}(?:[- ]|$)", "\n", said)
     if said.startswith("-"):  # its lines may have been joined by blanks, as Postfix does
         said = re.sub(rf"\s{code}[- ]", " ", said[1:])
+    said = re.sub(rf"\A(?:[\s:;,-]*{code}\b)*[\s:;,-]*", "", said)
     status = enhanced_in(said, code[0])
     if status:
         said = said.replace(f"\n{status} ", "\n")
-    return Diagnosis(int(code), status, one_line(said.lstrip(" :;,-")))
+    return Diagnosis(int(code), status, one_line(said), is_cut)
+
+
+def _end_of(text: str, begin: int, code: str) -> re.Match[str] | None:
+    """Returns where a reply ends: where something else begins, or a line with another code."""
+    other = next((match for match in _CODED_LINE.finditer(text, begin) if match[1] != code), None)
+    ends = [match for match in (_END.search(text, begin), other) if match]
+    return min(ends, key=re.Match.start, default=None)
 
 
 def _has_words(text: str) -> bool:

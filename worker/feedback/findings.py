@@ -19,8 +19,10 @@ class Finding:
 
     recipient: str | None = field(repr=False)
     said: Said
+    is_cut: bool = False
+    """whether the reply has more lines than these"""
 
 
 def finding(recipient: str | None, diagnosis: Diagnosis, action: str | None, system: str | None) -> Finding:
     """Returns a finding with what a diagnosis has."""
-    return Finding(recipient, Said(action, diagnosis.status, diagnosis.code, diagnosis.words, system))
+    return Finding(recipient, Said(action, diagnosis.status, diagnosis.code, diagnosis.words, system), diagnosis.is_cut)

@@ -14,13 +14,13 @@ which words tell the reason:
 
 import re
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Final
 
 from worker.feedback import delivery_status
 from worker.feedback.addresses import addresses_in, plain
-from worker.feedback.diagnoses import Diagnosis, diagnosis, one_line
+from worker.feedback.diagnoses import Diagnosis, diagnosis, is_generic, one_line
 from worker.feedback.findings import RECIPIENT_LIMIT, Finding, finding
 from worker.feedback.phrases import in_small_letters, is_any_in, phrases
 
@@ -28,23 +28,36 @@ _BLOCK_LIMIT: Final = 1_200
 """Characters after a recipient in which the reason is looked for."""
 _HEAD_LIMIT: Final = 4_000
 """Characters at the beginning in which a mailer says who it is and whether it still tries."""
-_LETTERS: Final = 8
-"""A reason has more letters than these."""
+_LETTERS: Final = 12
+"""A reason has at least so many letters. `71`, `unknown` and `because:` are none."""
+_SAME_WORDS: Final = 40
+"""Characters at the beginning of two replies by which they are the same."""
 _ADDRESSES: Final = 2_000
 """Addresses in a text that are looked at."""
 
 # A copy of the mail without a line before it: fields that only servers write, and more fields after them.
 _COPY: Final = re.compile(
-    r"^(?=Received:|Return-Path:|DKIM-Signature:|MIME-Version:|Message-ID:|X-[\w-]{2,40}:)"
+    r"^(?=Received:|Return-Path:|DKIM-Signature:|MIME-Version:|Message-ID:|ARC-Seal:)"
     r"(?:[A-Za-z][\w-]{1,40}:[^\n]*\n(?:[ \t][^\n]*\n){0,30}){3}",
     re.MULTILINE | re.IGNORECASE,
 )
-_STATUS_FIELD: Final = re.compile(r"^[ \t>]{0,8}final-recipient[ \t]*:", re.MULTILINE | re.IGNORECASE)
+_STATUS_FIELDS: Final = re.compile(r"^[ \t>]{0,8}(?:reporting-mta|final-recipient)[ \t]*:", re.MULTILINE | re.IGNORECASE)
 # What stands before an address that is the sender's, or nobody's.
 _NOT_A_RECIPIENT: Final = re.compile(r"(?:\bfrom|reply-to|return-path|sender|by|contact|e-?mail|message-id|id)\b[:\s]*<?\"?$", re.IGNORECASE)
 # What stands before a recipient, on his line: nothing, signs, or a label.
 _OPENING: Final = re.compile(r"(?:[^\w\n]*|[^\n]{0,120}?(?:[:>]|\bto|\bfor|\baddress)\s*[\"'<(*]*)$", re.IGNORECASE)
 _NOBODY: Final = ("mailer-daemon@", "postmaster@", "abuse@", "support@", "helpdesk@", "administrator@", "no-reply@", "noreply@")
+# `To: jane@example.com` is no recipient's line where `Subject:` follows: a mailer tells which mail it is about.
+_ADDRESSED: Final = re.compile(r"[ \t>]*[^\W\d]{1,12}[ \t]?:[ \t]*[\"'<]*$")
+_FIELD_FOLLOWS: Final = re.compile(
+    r"[^\n]*\n[ \t>]*(?:\n[ \t>]*)?(?:subject|sent|date|from|cc|betreff|gesendet|datum|objet|envoyé|asunto|enviado|oggetto|inviato)[ \t]?:",
+    re.IGNORECASE,
+)
+# A line of a transcript: `550 5.1.1 <jane@example.com>... User unknown`. What is said stands on both sides of the name.
+_REPLY: Final = re.compile(r"[ \t]*(?:<<<[ \t]*)?[45][0-9]{2}[ -](?:[45]\.[0-9.]{3,7}[ \t])?[ \t]*[<\"']?$")
+_PARAGRAPHS: Final = re.compile(r"\n[ \t>]*\n")
+# Where the next step of a transcript begins.
+_STEPS: Final = re.compile(r"\n(?=[ \t]*(?:>>>|<<<|-->|<--|[45][0-9]{2}[ -]))")
 _RECIPIENT_ASIDE: Final = re.compile(r"^[\s>\"'*)]*:?[ \t]*")
 
 
@@ -60,10 +73,15 @@ def without_copy(text: str) -> Told:
     """Returns a text in two: what the mailer tells, and the copy of the mail if there is one."""
     small = in_small_letters(text)
     places = [place for phrase in phrases().copies if (place := _at_line_start(small, phrase)) is not None]
-    if fields := _COPY.search(text):
+    if fields := _COPY.search(text, _end_of_status(text)):
         places.append(fields.start())
     place = min(places, default=len(text))
     return Told(text[:place], text[place:])
+
+
+def _end_of_status(text: str) -> int:
+    """Returns where the last recipient's fields of delivery status begin, if a text has such. No copy is before them."""
+    return max((match.end() for match in _STATUS_FIELDS.finditer(text)), default=0)
 
 
 def _at_line_start(small: str, phrase: str) -> int | None:
@@ -110,23 +128,42 @@ def findings(told: Told, subject: str, failed: Collection[str], ours: Collection
     `failed` are the recipients whom a header names (`X-Failed-Recipients`), `ours` the addresses that it was sent to.
     """
     text = _for_administrators(told.text)
-    if _STATUS_FIELD.search(told.text) and (found := delivery_status.findings(told.text)):
-        return found
+    status = _STATUS_FIELDS.search(told.text)
+    if status and (fields := delivery_status.findings(told.text)):
+        before = told.text[: status.start()]
+        return [completed(each, subject, before) for each in fields]
     what, system = action(subject, told.text), form(told.text)
     blocks = list(_blocks(text, failed, ours))
-    if not blocks:
-        return [finding(name, _alone(text, ""), what, system) for name in [*failed][:RECIPIENT_LIMIT] or [None]]
-    if len(blocks) == 1:
-        [block] = blocks
-        return [finding(block.recipient, _alone(text, block.text), what, system)]
-    return [finding(block.recipient, _among_others(text, block, blocks), what, system) for block in blocks]
+    if len(blocks) > 1:
+        return [finding(block.recipient, _among_others(text, block, blocks), what, system) for block in blocks]
+    if blocks:
+        return [finding(blocks[0].recipient, _alone(text, blocks[0]), what, system)]
+    names = [*failed] or [block.recipient for block in _blocks(told.text, (), ours)] or [None]
+    return [finding(name, _alone(text, None), what, system) for name in names[: RECIPIENT_LIMIT + 1]]
 
 
-def reason(text: str, recipient: str | None) -> Diagnosis:
-    """Returns what a text says of a recipient whom the machine-readable part names."""
+def completed(found: Finding, subject: str, text: str) -> Finding:
+    """Returns a finding of the machine-readable part, with what only the text for people says."""
+    said = replace(found.said, action=found.said.action or action(subject, text))
+    told = _reason(text, found.recipient)
+    if _says_more(told, found):
+        status = told.status if is_generic(said.status) and told.status else said.status
+        said = replace(said, code=told.code or said.code, status=status, words=told.words)
+    return replace(found, said=said)
+
+
+def _reason(text: str, recipient: str | None) -> Diagnosis:
     text = _for_administrators(text)
     blocks = [block for block in _blocks(text, [recipient] if recipient else [], ()) if block.recipient == recipient]
-    return _alone(text, blocks[0].text if blocks else "")
+    return _alone(text, blocks[0] if blocks else None)
+
+
+def _says_more(told: Diagnosis, found: Finding) -> bool:
+    """Whether the text has the reply and the fields have none, or the text has all lines of the same reply."""
+    said = found.said
+    if said.code is None:
+        return told.code is not None or len(told.words) > sum(map(str.isalpha, said.words)) < _LETTERS
+    return found.is_cut and told.code == said.code and told.words.startswith(said.words[:_SAME_WORDS])
 
 
 def _for_administrators(text: str) -> str:
@@ -143,34 +180,60 @@ class _Block:
     recipient: str
     text: str
 
+    @property
+    def diagnosis(self) -> Diagnosis:
+        """What is said of him: a reply, or else the first words that say something."""
+        found = diagnosis(self.text)
+        if found.code or found.status:
+            return found
+        paragraphs = _PARAGRAPHS.split(self.text)
+        heads = ("\n".join(paragraphs[: number + 1]) for number in range(len(paragraphs)))
+        return Diagnosis(words=one_line(next(filter(_says_something, heads), self.text)))
+
 
 def _blocks(text: str, failed: Collection[str], ours: Collection[str]) -> Iterator[_Block]:
     mentions = list(_mentions(text, failed, ours))
-    if any(opens for _, _, opens in mentions):
-        mentions = [mention for mention in mentions if mention[2]]
-    first: dict[str, re.Match[str]] = {}
-    for name, match, _ in mentions:
-        first.setdefault(name, match)
-    ends = [*(match.start() for match in first.values()), len(text)]
-    for (name, match), (_, end) in zip([*first.items()][: RECIPIENT_LIMIT + 1], pairwise(ends), strict=False):
-        yield _Block(name, _RECIPIENT_ASIDE.sub("", text[match.end() : end][:_BLOCK_LIMIT]))
+    if any(mention.opens for mention in mentions):
+        mentions = [mention for mention in mentions if mention.opens]
+    first: dict[str, _Mention] = {}
+    for mention in mentions:
+        first.setdefault(mention.recipient, mention)
+    found = [*first.values()][: RECIPIENT_LIMIT + 1]
+    ends = [*(mention.start for mention in found), len(text)]
+    for mention, (_, end) in zip(found, pairwise(ends), strict=True):
+        yield _Block(mention.recipient, _RECIPIENT_ASIDE.sub("", text[mention.end : end][:_BLOCK_LIMIT]))
 
 
-def _mentions(text: str, failed: Collection[str], ours: Collection[str]) -> Iterator[tuple[str, re.Match[str], bool]]:
-    """Yields each mention of a recipient: his address, its place, and whether it opens what is said of him."""
+@dataclass(frozen=True, slots=True)
+class _Mention:
+    """Where a text names a recipient, and where what is said of him begins."""
+
+    recipient: str
+    start: int
+    end: int
+    opens: bool
+    """Whether he stands at the beginning of what is said, and not amid it."""
+
+
+def _mentions(text: str, failed: Collection[str], ours: Collection[str]) -> Iterator[_Mention]:
     for match, _ in zip(addresses_in(text), range(_ADDRESSES), strict=False):
-        name = plain(match[0])
-        line = text[max(text.rfind("\n", 0, match.start()) + 1, match.start() - 200) : match.start()]
+        name, begin = plain(match[0]), text.rfind("\n", 0, match.start()) + 1
+        line = text[max(begin, match.start() - 200) : match.start()]
         if failed:
             if name in failed:
-                yield name, match, not any(map(str.isalnum, line))
+                yield _Mention(name, match.start(), match.end(), not any(map(str.isalnum, line)))
+        elif _ADDRESSED.match(line) and _FIELD_FOLLOWS.match(text, match.end()):
+            continue
         elif name not in ours and not name.startswith(_NOBODY) and not _NOT_A_RECIPIENT.search(line):
-            yield name, match, _OPENING.match(line) is not None
+            if _REPLY.match(line):
+                yield _Mention(name, begin, begin, opens=True)
+            else:
+                yield _Mention(name, match.start(), match.end(), _OPENING.match(line) is not None)
 
 
-def _alone(text: str, block: str) -> Diagnosis:
+def _alone(text: str, block: _Block | None) -> Diagnosis:
     """Returns the reason if it can only be about one recipient."""
-    near = diagnosis(block)
+    near = block.diagnosis if block else Diagnosis()
     if near.code or near.status:
         return near
     anywhere = diagnosis(text)
@@ -181,22 +244,29 @@ def _alone(text: str, block: str) -> Diagnosis:
 
 def _among_others(text: str, block: _Block, blocks: Sequence[_Block]) -> Diagnosis:
     """Returns the reason for one of several recipients: behind his name, or where a transcript has his name again."""
-    near = diagnosis(block.text)
-    if near.code or near.status:
-        return near
     others = [other.recipient for other in blocks if other is not block]
-    said = [diagnosis(line) for line in _lines_with(text, block.recipient, others)]
+    near = block.diagnosis
+    if not _is_any_in(others, block.text) and (near.code or near.status or _says_something(near.words)):
+        return near
+    said = [diagnosis(step) for step in _STEPS.split(text)[1:] if _is_about(step, block.recipient, others)]
     coded = [each for each in said if each.code]
-    final = next((each for each in coded if each.code and each.code >= 500), coded[0] if coded else None)
-    return final or (near if _says_something(near.words) else Diagnosis(words=one_line(block.text or text)))
+    return next((each for each in coded if each.code and each.code >= 500), coded[0] if coded else _before(others, block.text))
 
 
-def _lines_with(text: str, recipient: str, others: Sequence[str]) -> Iterator[str]:
-    for paragraph in re.split(r"\n(?=[ \t]*(?:>>>|<<<|-->|<--|\d{3}[ -]|\n))", text):
-        small = paragraph.lower()
-        if recipient in small and not any(other in small for other in others):
-            yield paragraph
+def _is_about(step: str, recipient: str, others: Sequence[str]) -> bool:
+    return _is_any_in([recipient], step) and not _is_any_in(others, step)
+
+
+def _before(others: Sequence[str], text: str) -> Diagnosis:
+    """Returns what a text says before it comes to others."""
+    small = in_small_letters(text)
+    places = [place for other in others if (place := small.find(other)) >= 0]
+    return Diagnosis(words=one_line(text[: min(places, default=len(text))]))
+
+
+def _is_any_in(names: Sequence[str], text: str) -> bool:
+    return is_any_in(names, in_small_letters(text))
 
 
 def _says_something(words: str) -> bool:
-    return sum(map(str.isalpha, words)) > _LETTERS
+    return sum(map(str.isalpha, words)) >= _LETTERS

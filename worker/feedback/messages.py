@@ -17,7 +17,6 @@ from worker.feedback.automatic import has_subject_of_answer, is_automatic, wants
 from worker.feedback.clues import clues, destinations, names_a_contact
 from worker.feedback.complaints import complaints
 from worker.feedback.contents import Contents
-from worker.feedback.diagnoses import Diagnosis, is_generic
 from worker.feedback.findings import RECIPIENT_LIMIT, Finding
 from worker.feedback.headers import Headers
 from worker.feedback.notifications import notification
@@ -25,9 +24,6 @@ from worker.feedback.parts import parse
 from worker.feedback.phrases import in_small_letters, is_any_in, phrases
 
 _RECEIPT: Final = "message/disposition-notification"
-_LETTERS: Final = 8
-"""Words with fewer letters (`71`, `unknown`) say less than the text for people."""
-_SAME_WORDS: Final = 40
 _ARRIVAL_LIMIT: Final = 200
 
 
@@ -90,29 +86,9 @@ def _delivery_report(contents: Contents) -> _Reading | None:
     found = [each for text in contents.statuses for each in delivery_status.findings(text)]
     if not found:
         return None
-    completed = [_completed(each, contents) for each in found[: RECIPIENT_LIMIT + 1]]
-    told = contents.told
+    told, subject = contents.told, contents.headers.words("subject")
+    completed = [mailer_texts.completed(each, subject, told.text) for each in found[: RECIPIENT_LIMIT + 1]]
     return _Reading("RFC 3464", _judged(completed), [*contents.statuses, told.text], [told.copy])
-
-
-def _completed(found: Finding, contents: Contents) -> Finding:
-    """Returns a finding with what only the text for people says."""
-    said, text = found.said, contents.told.text
-    action = said.action or mailer_texts.action(contents.headers.words("subject"), text)
-    if said.code and len(said.words) > _SAME_WORDS and not text:
-        return replace(found, said=replace(said, action=action))
-    reason = mailer_texts.reason(text, found.recipient) if text.strip() else Diagnosis()
-    if not _says_more(reason, said.code, said.words):
-        return replace(found, said=replace(said, action=action))
-    status = reason.status if is_generic(said.status) and reason.status else said.status
-    return replace(found, said=replace(said, action=action, code=reason.code or said.code, status=status, words=reason.words))
-
-
-def _says_more(reason: Diagnosis, code: int | None, words: str) -> bool:
-    """Whether the text has the reply and the fields have none, or the text has more lines of the same reply."""
-    if code is None:
-        return reason.code is not None or sum(map(str.isalpha, words)) < _LETTERS
-    return reason.code == code and len(reason.words) > len(words) and reason.words.startswith(words[:_SAME_WORDS])
 
 
 def _notification(contents: Contents) -> _Reading | None:
