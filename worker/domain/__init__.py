@@ -17,6 +17,7 @@ __all__ = [
     "event_fields",
     "events",
     "hosts",
+    "imap_account",
     "outcomes",
     "proof",
     "quantities",
