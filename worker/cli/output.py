@@ -26,6 +26,11 @@ def complain(text: str) -> None:
     print(text, file=sys.stderr)
 
 
+def printable(text: str) -> str:
+    """Replaces control characters, so that what others wrote can't control the admin's terminal."""
+    return "".join(sign if sign.isprintable() else "?" for sign in text)
+
+
 def say_json(value: object, *, pretty: bool = False) -> None:
     """Prints JSON on one line, or indented if `pretty`. Escapes non-ASCII characters if stdout is not UTF-8."""
     is_ascii = sys.stdout.encoding.lower() not in ("utf-8", "utf8")

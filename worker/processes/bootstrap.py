@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from worker.delivery.line import Line
     from worker.domain.reply_rules import ReplyRules
     from worker.domain.tokens import Tokens
+    from worker.feedback.imap import ImapMailbox
     from worker.mail.render import Renderer
     from worker.queue.bell import Bell
     from worker.services.returning import Intake
@@ -122,6 +123,14 @@ class Parts:
 
         keys = [key.get_secret_value().encode() for key in self.settings.secret_key]
         return Tokens(keys) if keys else None
+
+    def imap_mailbox(self, *, changes_nothing: bool = False) -> "ImapMailbox":
+        """The folder that bounces come to; raises BadSetting if none is set."""
+        from worker.feedback.imap import ImapMailbox
+
+        if self.settings.bounce_imap is None:
+            raise BadSetting("STOCKBELL_BOUNCE_IMAP is not set: there is no mailbox to read")
+        return ImapMailbox(self.settings.bounce_imap, changes_nothing=changes_nothing)
 
     @cached_property
     def intake(self) -> "Intake":
