@@ -264,7 +264,7 @@ def _means(client: IMAPClient, found: dict[bytes, object], *, is_writable: bool)
 
 def _found(client: IMAPClient, first: int, last: str) -> Sequence[int]:
     # "*" is the last message even if its UID is lower (RFC 9051 section 9, seq-range).
-    return sorted(uid for uid in client.search([f"UID {first}:{last}", "UNDELETED"]) if uid >= first)
+    return sorted(uid for uid in client.search(["UID", f"{first}:{last}", "UNDELETED"]) if uid >= first)
 
 
 def _groups(uids: Sequence[int], size: Callable[[int], int]) -> Iterator[Sequence[int]]:
