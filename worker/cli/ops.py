@@ -276,7 +276,7 @@ def _findings() -> "Iterator[Finding]":
 
 
 def _patient(parts: "Parts") -> "Installation":
-    from worker.services.doctor import Installation
+    from worker.services.doctor import IMAP_SECONDS, Installation
 
     return Installation(
         parts.database,
@@ -288,6 +288,7 @@ def _patient(parts: "Parts") -> "Installation":
         lambda: parts.renderer,
         lambda: parts.mailer,
         (lambda: parts.reply_rules) if parts.settings.reply_rules else None,
+        (lambda: parts.imap_mailbox(answer_seconds=IMAP_SECONDS)) if parts.settings.bounce_imap else None,
     )
 
 

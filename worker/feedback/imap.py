@@ -55,10 +55,16 @@ class ImapMailbox:
     source = "imap"
 
     def __init__(
-        self, account: ImapAccount, *, tls_context: ssl.SSLContext | None = None, changes_nothing: bool = False
+        self,
+        account: ImapAccount,
+        *,
+        tls_context: ssl.SSLContext | None = None,
+        changes_nothing: bool = False,
+        answer_seconds: float | None = None,
     ) -> None:
-        """With `changes_nothing` the folder is opened for reading only."""
+        """With `changes_nothing` the folder is opened for reading only. `answer_seconds` is how long to wait for one."""
         self._account = account
+        self._answer_seconds = answer_seconds or ANSWER_SECONDS
         self._tls_context = tls_context
         self._changes_nothing = changes_nothing
         self.where = str(account)
@@ -125,7 +131,7 @@ class ImapMailbox:
 
     def _connected(self) -> IMAPClient:
         if self._client is None:
-            self._client = _logged_in(self._account, self._tls_context)
+            self._client = _logged_in(self._account, self._tls_context, self._answer_seconds)
         return self._client
 
     def _selected(self) -> tuple[IMAPClient, int]:
@@ -216,14 +222,14 @@ class ImapMailbox:
             act(uids, self._done)
 
 
-def _logged_in(account: ImapAccount, tls_context: ssl.SSLContext | None) -> IMAPClient:
+def _logged_in(account: ImapAccount, tls_context: ssl.SSLContext | None, answer_seconds: float) -> IMAPClient:
     context = tls_context or (None if account.security == "plain" else ssl.create_default_context())
     client = IMAPClient(
         account.host,
         account.port,
         ssl=account.security == "tls",
         ssl_context=context,
-        timeout=SocketTimeout(CONNECT_SECONDS, ANSWER_SECONDS),
+        timeout=SocketTimeout(min(CONNECT_SECONDS, answer_seconds), answer_seconds),
     )
     try:
         if account.security == "starttls":

@@ -124,13 +124,13 @@ class Parts:
         keys = [key.get_secret_value().encode() for key in self.settings.secret_key]
         return Tokens(keys) if keys else None
 
-    def imap_mailbox(self, *, changes_nothing: bool = False) -> "ImapMailbox":
+    def imap_mailbox(self, *, changes_nothing: bool = False, answer_seconds: float | None = None) -> "ImapMailbox":
         """The folder that bounces come to; raises BadSetting if none is set."""
         from worker.feedback.imap import ImapMailbox
 
         if self.settings.bounce_imap is None:
             raise BadSetting("STOCKBELL_BOUNCE_IMAP is not set: there is no mailbox to read")
-        return ImapMailbox(self.settings.bounce_imap, changes_nothing=changes_nothing)
+        return ImapMailbox(self.settings.bounce_imap, changes_nothing=changes_nothing, answer_seconds=answer_seconds)
 
     @cached_property
     def intake(self) -> "Intake":
