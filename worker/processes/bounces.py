@@ -14,6 +14,8 @@ from worker.services.bounce_intake import BounceIntake
 
 FIRST_PAUSE, LONGEST_PAUSE = 2.0, 300.0
 """Seconds between tries while the mailbox is locked, gone or does not answer."""
+FAULT_PAUSE = 60.0
+"""Seconds after a fault of the program."""
 REFUSED_PAUSE, LONGEST_REFUSED_PAUSE = 300.0, 3600.0
 """Seconds between logins while the password is refused. Servers lock an account after some of them."""
 
@@ -57,6 +59,10 @@ class Follower:
                 login.wait(str(refused))
             except MailboxAway as away:
                 mailbox.wait(str(away))
+            except Exception:  # it goes on: in a Procfile, its end would be that of the other lines
+                log.exception("bounces.failed")
+                self._mailbox.close()
+                stop.wait(FAULT_PAUSE)
 
 
 class Login:

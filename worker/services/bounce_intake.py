@@ -14,7 +14,7 @@ from typing import Final
 import structlog
 
 from worker.domain.errors import DatabaseAway
-from worker.domain.returned import Kind, Report
+from worker.domain.returned import Kind, Report, Returned
 from worker.feedback import messages
 from worker.feedback.mailbox import Mailbox, Message
 from worker.services.returning import Intake, Result, Taken
@@ -145,4 +145,12 @@ def _batches(found: Iterator[Message], limit: int | None) -> Iterator[Sequence[_
 
 
 def _read(message: Message) -> _Read:
-    return _Read(message.name, sha256(message.content).hexdigest(), messages.read(message.content))
+    return _Read(message.name, sha256(message.content).hexdigest(), _report(message))
+
+
+def _report(message: Message) -> Report:
+    try:
+        return messages.read(message.content)
+    except Exception:  # it never raises; if it does all the same, that must not stop the others
+        log.exception("bounce.not_read", message=message.name)
+        return Report([Returned(Kind.OTHER)], trouble="can't be read, by a fault of the program")

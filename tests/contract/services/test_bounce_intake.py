@@ -17,6 +17,7 @@ from tests.contract.shop import Shop, shop_at
 from tests.dovecot import PROGRAM, dovecot
 from worker.domain.errors import DatabaseAway
 from worker.domain.returned import Report
+from worker.feedback import messages
 from worker.feedback.maildir import Maildir
 from worker.feedback.mbox import Mbox
 from worker.services import bounce_intake
@@ -122,6 +123,16 @@ def test_one_message_that_cannot_be_taken_stops_no_other_and_is_left(shop: Shop,
     counts = BounceIntake(shop.database, faulty, Maildir(path)).take_all()
     assert counts == {Result.ACTED: 2, bounce_intake.FAILED: 1}
     assert (names(path / "new"), codes(shop)) == ({name}, {"BOUNCED": 2, None: 1})
+
+
+def test_a_message_that_cannot_be_read_is_left(shop: Shop, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def read(_content: bytes) -> Report:
+        raise RecursionError
+
+    monkeypatch.setattr(messages, "read", read)
+    deliver(path, letter())
+    assert BounceIntake(shop.database, intake_of(shop), Maildir(path)).take_all() == {Result.UNMATCHED: 1}
+    assert names(path / "cur") == set()
 
 
 def test_one_message_on_its_own_is_taken_and_judged(shop: Shop) -> None:
