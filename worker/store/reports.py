@@ -18,6 +18,8 @@ KEEP_SECONDS = 30 * 86_400.0
 """So long reports are kept from which nothing followed, or for which nobody was found."""
 MOST_ROWS = 5000
 """One sweep looks at no more rows than that."""
+_AT_ONCE = 500
+"""So many requests are changed by one statement. PostgreSQL compares each row with each of its values."""
 
 _MAILS = Sql(
     """SELECT r.id, r.contact_id, r.email, r.status, r.claim_no, r.auto_notified, c.suppressed_why
@@ -219,7 +221,8 @@ def _bounce(c: Connection, entries: Sequence[Entry]) -> set[UUID]:
     if not rows:
         return set()
     in_order = sorted(rows.values(), key=lambda row: str(row["request_id"]))
-    return {row.id for row in _BOUNCE(c, rows=in_order)}
+    chunks = (in_order[start : start + _AT_ONCE] for start in range(0, len(in_order), _AT_ONCE))
+    return {row.id for chunk in chunks for row in _BOUNCE(c, rows=chunk)}
 
 
 def _reason(entry: Entry) -> str:
