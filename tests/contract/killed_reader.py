@@ -14,7 +14,7 @@ from uuid import UUID
 
 from config import logging
 from tests.contract.reporting import DOMAIN, TOKENS, report
-from worker.domain.proof import Proof
+from worker.domain.recognition import Recognizer
 from worker.domain.returned import Kind, Report
 from worker.services.returning import Intake
 from worker.store import reports
@@ -42,7 +42,7 @@ def _take(url: str, found: list[tuple[str, Report]], step: str) -> None:
     if step != "take":
         setattr(reports, step, _deadly(getattr(reports, step)))
     with closing(Database(url)) as database:
-        _deadly(Intake(database, Proof(TOKENS, DOMAIN)).take)(found, "maildir")
+        _deadly(Intake(database, Recognizer(TOKENS, DOMAIN)).take)(found, "maildir")
 
 
 def _deadly(function: Callable[..., object]) -> Callable[..., object]:
@@ -56,7 +56,7 @@ def _deadly(function: Callable[..., object]) -> Callable[..., object]:
 
 def _judged(url: str, found: list[tuple[str, Report]]) -> list[str]:
     with closing(Database(url)) as database:
-        return [taken.result.value for taken in Intake(database, Proof(TOKENS, DOMAIN)).judge(found)]
+        return [taken.result.value for taken in Intake(database, Recognizer(TOKENS, DOMAIN)).judge(found)]
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from hashlib import blake2b
 from typing import Final
 
 from worker.domain.errors import BadAddress
-from worker.domain.proof import Named
+from worker.domain.recognition import Named
 from worker.domain.replies import one_line
 from worker.domain.returned import Cause, Kind, Report, Returned
 from worker.domain.tokens import CLAIMS

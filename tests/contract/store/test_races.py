@@ -24,7 +24,7 @@ from tests.contract.shop import CUP, LEASE, LONG_AGO, Shop, ref, shop_at
 from tests.examples import TIMES
 from worker.domain.errors import OwnerLost
 from worker.domain.events import Event
-from worker.domain.proof import Proof
+from worker.domain.recognition import Recognizer
 from worker.domain.returned import Kind
 from worker.domain.verdicts import Tries
 from worker.models import Status
@@ -191,7 +191,7 @@ class Worker:
         """Lets mails come back, some of which others report at the same time."""
         some = self._random.sample(self._seen.claims, min(len(self._seen.claims), 5))
         found = [("", report(Kind.FAILED, return_token(claim))) for claim in some]
-        Intake(self._database, Proof(TOKENS, DOMAIN)).take(found, "mbox")
+        Intake(self._database, Recognizer(TOKENS, DOMAIN)).take(found, "mbox")
 
     def retry(self) -> None:
         ordered = self._random.random() < 0.5

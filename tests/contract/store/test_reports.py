@@ -26,7 +26,7 @@ from tests.contract.reporting import (
     told,
 )
 from tests.contract.shop import CUP, Shop
-from worker.domain.proof import Proof
+from worker.domain.recognition import Recognizer
 from worker.domain.returned import Clues, Kind, Report, Returned
 from worker.domain.tokens import Tokens
 from worker.models import Report as ReportRow
@@ -311,7 +311,7 @@ def test_two_readers_of_the_same_reports_at_once_do_each_once(shop: Shop) -> Non
 
     def read(turn: int) -> list[Result]:
         with closing(Database(shop.url)) as database:
-            intake = Intake(database, Proof(TOKENS, DOMAIN))
+            intake = Intake(database, Recognizer(TOKENS, DOMAIN))
             mine = found[::-1] if turn % 2 else found
             together.wait(60)
             return [
