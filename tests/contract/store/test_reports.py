@@ -10,6 +10,8 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from tests.contract.reporting import (
     DOMAIN,
@@ -25,7 +27,8 @@ from tests.contract.reporting import (
     take_one,
     told,
 )
-from tests.contract.shop import CUP, Shop
+from tests.contract.shop import CUP, MUG, Shop
+from tests.examples import examples
 from worker.domain.recognition import Recognizer
 from worker.domain.returned import Clues, Kind, Report, Returned
 from worker.domain.tokens import Tokens
@@ -166,6 +169,37 @@ def test_a_report_acts_on_whom_the_mail_went_to_whatever_recipient_it_names(shop
     take_one(shop, report(Kind.DEAD, return_token(claim), recipient=victim.email))
     assert why_suppressed(shop, claim.id) == "bounced"
     assert why_suppressed(shop, victim.id) is None
+
+
+@pytest.mark.parametrize("recipient", ["jane@xn--bcher-kva.example", "JANE@B\u00fccher.example"])
+def test_our_recipient_is_known_in_every_spelling_of_the_domain(shop: Shop, recipient: str) -> None:
+    shop.sign_up(MUG, "Jane@b\u00fccher.example")
+    shop.tell()
+    (claim,) = shop.claim(shop.owner()).claims
+    record_told(shop, claim)
+    returned = [
+        Returned(Kind.DELIVERED, recipient="list@b\u00fccher.example"),
+        Returned(Kind.DEAD, recipient=recipient),
+    ]
+    assert take_one(shop, Report(returned, Clues((return_token(claim),)))).result is ACTED
+    assert why_suppressed(shop, claim.id) == "bounced"
+
+
+@pytest.mark.parametrize("shop_url", ["sqlite"], indirect=True)
+@settings(parent=examples(30), suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_nothing_that_strangers_write_stops_the_others(shop: Shop, data: st.DataObject) -> None:
+    text = st.text(st.characters(codec=None), max_size=20)
+    maybe = st.none() | text
+    said = st.builds(Returned, st.sampled_from(Kind), maybe, st.none() | st.integers(), text, maybe)
+    clues = st.builds(Clues, st.lists(text, max_size=2), st.lists(text, max_size=2))
+    strange = data.draw(st.builds(Report, st.lists(said, max_size=3), clues, text, text))
+    (claim,) = told(shop)
+    own = Report(strange.returned, Clues((return_token(claim),)), strange.arrival)
+    first, second, last = take(shop, strange, own, report(Kind.COMPLAINT, return_token(claim)))
+    assert first.result in (UNMATCHED, REPEATED)
+    assert second.contact_id in (None, contact_of(shop, claim.id))
+    assert last.contact_id == contact_of(shop, claim.id)
 
 
 @pytest.mark.parametrize("shop_url", ["sqlite", "postgresql"], indirect=True)
