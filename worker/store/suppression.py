@@ -76,8 +76,9 @@ def _move(whose: str, limit: str = "") -> Sql:
     return Sql(
         f"""WITH waiting AS MATERIALIZED (
             SELECT r.id AS request_id, s.suppressed_why AS why
-            FROM contact AS s JOIN request AS r ON r.contact_id = s.id
-            WHERE {whose} AND {IS_SUPPRESSED} AND r.status IN ('RECEIVED', 'PROCESSING') AND r.status = 'RECEIVED'
+            FROM contact AS s CROSS JOIN request AS r
+            WHERE r.contact_id = s.id AND {whose} AND {IS_SUPPRESSED}
+              AND r.status IN ('RECEIVED', 'PROCESSING') AND r.status = 'RECEIVED'
             ORDER BY r.id {limit} FOR NO KEY UPDATE OF r)
         UPDATE request SET status = 'FAILED', not_before = NULL, failure_code = '{_SUPPRESSED}',
             failure_reason = {_REASON} || waiting.why

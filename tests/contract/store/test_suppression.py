@@ -1,14 +1,16 @@
 """Nobody who is suppressed waits: every arrow into RECEIVED ends elsewhere. On SQLite and PostgreSQL."""
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import Row
+from sqlalchemy import Connection, Row
 
-from tests.contract.shop import CUP, LONG_AGO, MUG, Shop
+from tests.contract.shop import CUP, LEASE, LONG_AGO, MUG, Shop, shop_at, somebody_waits
+from tests.polling import eventually
 from worker.domain.errors import BadSetting
 from worker.domain.returned import Cause
 from worker.domain.tokens import Tokens
@@ -80,8 +82,7 @@ def test_to_suppress_twice_changes_nothing(shop: Shop) -> None:
     assert contact(shop, ANNE) == before
 
 
-@pytest.mark.parametrize("weak", [Cause.BOUNCED, Cause.UNSUBSCRIBED])
-@pytest.mark.parametrize("strong", [Cause.COMPLAINED, Cause.MANUAL])
+@pytest.mark.parametrize(("weak", "strong"), [(Cause.BOUNCED, Cause.MANUAL), (Cause.UNSUBSCRIBED, Cause.COMPLAINED)])
 def test_a_stronger_cause_replaces_a_weaker_one_and_never_the_reverse(shop: Shop, weak: Cause, strong: Cause) -> None:
     suppress(shop, ANNE, cause=weak)
     since = contact(shop, ANNE).suppressed_at
@@ -197,6 +198,73 @@ def test_the_sweep_ends_what_became_received_at_the_same_time(shop: Shop) -> Non
     assert shop.write(suppression.repeat) == 1
     assert (end(shop.row(id_)), shop.status(late)) == (ENDED_WAITING, RECEIVED)
     assert shop.write(suppression.repeat) == 0
+
+
+# At the same time, on PostgreSQL: a statement does not see what is committed after it began
+
+at_once = pytest.mark.parametrize("shop_url", ["postgresql"], indirect=True)
+
+
+def meanwhile(shop: Shop, work: Callable[[Connection], object], email: str) -> None:
+    """Suppresses an address after `work` was done, and before it is committed."""
+
+    def both(c: Connection) -> None:
+        work(c)
+        with shop_at(shop.url) as other:
+            suppress(other, email)
+
+    shop.write(both)
+
+
+@at_once
+@pytest.mark.parametrize("end_of", ["defer", "release"])
+def test_who_is_suppressed_while_a_claim_comes_back_waits_for_one_sweep_at_most(shop: Shop, end_of: str) -> None:
+    _, (claim,) = shop.claimed()
+    ends = deferred(claim) if end_of == "defer" else Ends(released=[claim])
+    meanwhile(shop, lambda c: recording.record(c, ends), claim.email)
+    assert shop.status(claim.id) is RECEIVED
+    assert shop.write(suppression.repeat) == 1
+    assert end(shop.row(claim.id)) == ENDED_WAITING
+
+
+@at_once
+def test_who_is_suppressed_while_signing_up_waits_for_one_sweep_at_most(shop: Shop) -> None:
+    shop.sign_up(CUP, ANNE)
+    meanwhile(shop, lambda c: requests.create(c, [NewRequest(ANNE, MUG)]), ANNE)
+    assert shop.write(suppression.repeat) == 1
+    assert [end(row) for row in shop.rows()] == [ENDED_WAITING] * 2
+
+
+@at_once
+def test_who_is_suppressed_while_being_claimed_is_sent_one_mail_at_most(shop: Shop) -> None:
+    shop.waiting(1)
+    owner, (row,) = shop.owner(), shop.rows()
+
+    def claim(c: Connection) -> claims.Claimed:
+        claimed = claims.claim(c, owner, LEASE, [row.waiting_list_id], 1, first=False)
+        started.append(pool.submit(suppress, other, row.email))
+        eventually(lambda: somebody_waits(shop))  # `suppress` does, for this transaction
+        return claimed
+
+    started: list[Future[suppression.Suppressed]] = []
+    with shop_at(shop.url) as other, ThreadPoolExecutor(1) as pool:
+        (held,) = shop.write(claim).claims
+        assert list(started[0].result().requests) == []
+    assert shop.status(held.id) is PROCESSING
+    shop.write(recording.record, Ends(released=[held]))
+    assert end(shop.row(held.id)) == ENDED_CLAIMED
+
+
+@at_once
+def test_to_suppress_two_in_any_order_ends_in_no_deadlock(shop: Shop) -> None:
+    shop.sign_up(MUG, ANNE, BOB)
+    ids = [contact(shop, email).id for email in (ANNE, BOB)]
+    with ThreadPoolExecutor(2) as pool:
+        runs = [
+            pool.submit(shop.write, suppression.suppress, order, Cause.BOUNCED, "a test")
+            for order in (ids, ids[::-1]) * 10
+        ]
+        assert sum(len(run.result().requests) for run in runs) == 2
 
 
 # Lifting
