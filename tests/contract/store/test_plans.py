@@ -22,9 +22,23 @@ from tests.plans import statements_of
 from tests.postgres_server import Databases
 from worker.domain.catalog import CatalogReference
 from worker.domain.returned import Cause, Kind
-from worker.store import admin, claims, figures, lists, owners, recording, reports, requests, stock, sweep, waiters
+from worker.domain.verdicts import Tries
+from worker.store import (
+    admin,
+    claims,
+    figures,
+    lists,
+    owners,
+    recording,
+    reports,
+    requests,
+    stock,
+    suppression,
+    sweep,
+    waiters,
+)
 from worker.store.claims import Claimed
-from worker.store.recording import Ends
+from worker.store.recording import Ended, Ends
 from worker.store.requests import Filter, NewRequest
 
 # Claims are exact
@@ -232,8 +246,9 @@ def plans_of(shop: Shop, work: Callable[..., object], *args: Any, **kwargs: Any)
 
 
 def assert_uses(plan: str, *indexes: str, every_list: bool = False) -> None:
-    """Asserts that the plan uses these indexes, and scans neither all requests nor (without `every_list`) all lists."""
+    """Asserts that the plan uses these indexes, and scans no table as a whole, but the lists with `every_list`."""
     assert "Seq Scan on request" not in plan, plan
+    assert not re.search(r"Seq Scan on contact|SCAN (contact|s)\b(?! USING)", plan), plan
     assert every_list or "Seq Scan on waiting_list" not in plan, plan
     # A scan of a partial index is allowed: it sees only rows that matter.
     assert not re.search(r"SCAN r\b(?! USING (COVERING )?INDEX request_)", plan), plan
@@ -265,7 +280,8 @@ def test_records_go_by_the_primary_key(big_shop: Shop) -> None:
         held = claims.claim(c, owner, 60.0, [shop_list], 50, first=False).claims
         assert len(held) >= 50
         claims.hand_over(c, held)
-        recording.record(c, Ends(told=list(held[:20]), released=list(held[20:])))
+        put_off = [Ended(claim, Tries(1), None, "450 no", delay=60.0) for claim in held[30:]]
+        recording.record(c, Ends(told=list(held[:20]), released=list(held[20:30]), deferred=put_off))
 
     shop_list = shop.list_id(_item(0))
     assert_uses(plans_of(shop, claim_and_end))
@@ -351,8 +367,12 @@ def test_a_retry_looks_for_unresolved_requests_by_their_index(big_shop: Shop) ->
     assert_uses(plans_of(shop, admin.retry, failed, ordered=True, force=False), "request_unresolved")
 
 
+def test_who_is_suppressed_is_found_by_indexes(big_shop: Shop) -> None:
+    ids = [row.contact_id for row in big_shop.rows()[:100]]
+    assert_uses(plans_of(big_shop, suppression.suppress, ids, Cause.BOUNCED, "a test"), "request_unresolved")
+    assert_uses(plans_of(big_shop, suppression.repeat), "contact_suppressed", "request_unresolved")
+
+
 def test_new_requests_do_not_make_the_database_read_all_contacts(big_shop: Shop) -> None:
     new = [NewRequest(f"newcomer{number}@example.com", _item(1)) for number in range(1000)]
-    plan = plans_of(big_shop, requests.create, new)
-    assert_uses(plan)
-    assert not re.search(r"Seq Scan on contact|SCAN c\b", plan), plan
+    assert_uses(plans_of(big_shop, requests.create, new))
