@@ -370,6 +370,18 @@ class StoreMachine(RuleBasedStateMachine):
         found = [report(Kind.FAILED, return_token(claim), arrival=str(next(self.arrivals))) for claim in chosen]
         assert [taken.result for taken in take(self.shop, *found)] == expected
 
+    @precondition(lambda self: self.claims)
+    @rule(place=Place)
+    def address_is_dead(self, place: int) -> None:
+        (claim,) = self._some(self.claims, [place])
+        expected = self.model.came_back(Held(claim.id, claim.claim_no, claim.owner))
+        if wish := self.model.wishes.get(claim.id):
+            is_new = not self.model.is_suppressed(wish)
+            self.model.suppress(wish.email.lower(), "bounced")
+            expected = "acted" if is_new and expected == "noted" else expected
+        (taken,) = take(self.shop, report(Kind.DEAD, return_token(claim), arrival=str(next(self.arrivals))))
+        assert taken.result == expected
+
     @rule()
     def retry_early(self) -> None:
         assert self.shop.write(reports.retry_early) == self.model.retry_early()

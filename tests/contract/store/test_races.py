@@ -56,6 +56,8 @@ TURNS: Final = 80 * TIMES
 WANTED: Final = (ref(), ref(color="red"), ref(color="red", size="L"), CUP)
 EMAILS: Final = [f"customer{number}@example.com" for number in range(12)]
 
+BAD_NEWS: Final = (Kind.FAILED, Kind.FAILED, Kind.FAILED, Kind.DEAD, Kind.COMPLAINT)
+
 HISTORY = """CREATE TABLE history (seq bigint GENERATED ALWAYS AS IDENTITY, verb text, id uuid, was text, now text,
     auto_notified boolean, owner_was uuid, owner uuid, claim_was int, claim_no int)"""
 NOTE = """CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
@@ -208,7 +210,7 @@ class Worker:
     def come_back(self) -> None:
         """Lets mails come back, some of which others report at the same time."""
         some = self._random.sample(self._seen.claims, min(len(self._seen.claims), 5))
-        found = [("", report(Kind.FAILED, return_token(claim))) for claim in some]
+        found = [("", report(self._random.choice(BAD_NEWS), return_token(claim))) for claim in some]
         Intake(self._database, Recognizer(TOKENS, DOMAIN)).take(found, "mbox")
 
     def retry(self) -> None:
