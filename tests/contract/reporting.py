@@ -4,7 +4,7 @@ from typing import Final
 from uuid import UUID
 
 from tests.contract.shop import Shop
-from worker.domain.proof import Proof
+from worker.domain.recognition import Recognizer
 from worker.domain.returned import Clues, Kind, Report, Returned
 from worker.domain.tokens import Tokens
 from worker.services.returning import Intake, Taken
@@ -19,7 +19,7 @@ WORDS: Final = "550 5.1.1 <***@***>: no such user"
 
 
 def intake_of(shop: Shop) -> Intake:
-    return Intake(shop.database, Proof(TOKENS, DOMAIN))
+    return Intake(shop.database, Recognizer(TOKENS, DOMAIN))
 
 
 def told(shop: Shop, number: int = 1) -> list[Claim]:

@@ -244,7 +244,7 @@ def shop_at(url: str) -> Iterator[Shop]:
 
 
 def _delete_rows(c: Connection) -> None:
-    for table in (Place, Report, Attempt, Request, WaitingList, Stock, Pause, Item, Contact, Owner):
+    for table in (Attempt, Report, Place, Request, WaitingList, Stock, Pause, Item, Contact, Owner):
         c.execute(delete(table))
 
 

@@ -11,7 +11,6 @@ from worker.cli.arguments import Json
 from worker.cli.commands import add_commands
 from worker.cli.output import complain, say, say_json, say_pairs
 from worker.domain.errors import BadEvent, BadSetting, DatabaseAway
-from worker.domain.returned import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -168,18 +167,19 @@ def _lines(found: "Status") -> dict[str, str]:
         "woke nobody": found.unheard_words or "no event",
         "bells queued": "Redis is away" if found.bells is None else f"{found.bells:,}",
         "came back in 24 h": _came_back(found.came_back),
-        "suppressed": _counts({str(cause): n for cause, n in found.came_back.suppressed.items()}) or "nobody",
+        "suppressed": _counts(found.came_back.suppressed) or "nobody",
     }
 
 
 def _came_back(found: "CameBack") -> str:
-    named = {str(kind).replace("_", " "): found.by_kind.get(kind, 0) for kind in Kind}
-    matched = _counts(named) or "nothing"
-    return f"{matched}; {found.unmatched:,} unmatched" if found.unmatched else matched
+    from worker.services.status import CAME_BACK
+
+    named = {name.replace("autoR", "auto-r"): found.by_kind.get(kind, 0) for kind, name in CAME_BACK.items()}
+    return _counts({**named, "unmatched": found.unmatched}) or "nothing"
 
 
 def _counts(named: "Mapping[str, int]") -> str:
-    return ", ".join(f"{count:,} {name}" for name, count in named.items() if count)
+    return ", ".join(f"{name}: {count:,}" for name, count in named.items() if count)
 
 
 def _relay(found: "Breaker", put_off: int) -> str:

@@ -40,14 +40,20 @@ def create(
     option: Option = None,
     item_url: Annotated[str | None, typer.Option(help="The URL of the item's page, for the link in the mail.")] = None,
     locale: Annotated[str | None, typer.Option(help="The language of the mail, like de or de-AT.")] = None,
+    consent: Annotated[
+        bool, typer.Option("--consent", help="The customer asks for mail again after a bounce, or after leaving.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Create a request: send EMAIL a mail when ITEM is back in stock.
 
-    Prints the request. If this address already waits for the item, it prints that request's id and exits with 1.
+    Prints the request. If this address already waits for the item, it prints that request's id and exits with 1. If
+    this customer gets no mail, the request is kept as FAILED, and it exits with 1. --consent makes such a customer one
+    who gets mail again, but not one who complained, or who was suppressed by hand.
 
     [bold]Example:[/bold]  stockbell requests create jane@example.com mug-1 --option size=L
     """
+    from worker.domain.outcomes import FailureCode
     from worker.services import requests
     from worker.services.addresses import checked_address
     from worker.services.import_file import checked_locale
@@ -60,11 +66,15 @@ def create(
         arguments.item_url(item_url),
         checked_locale(locale),
     )
-    database = session.ready_parts().database
-    is_new, request_id = requests.create(database, new)
-    if is_new:
-        say_json(request_json(requests.show(database, request_id).request), pretty=not as_json)
-        return
+    parts = session.ready_parts()
+    is_new, request_id = requests.create(parts.database, new, parts.tokens, has_consent=consent)
+    row = requests.show(parts.database, request_id).request
+    if is_new or row.failure_code == FailureCode.SUPPRESSED:
+        say_json(request_json(row), pretty=not as_json)
+        if row.failure_code != FailureCode.SUPPRESSED:
+            return
+        complain(f"stockbell: kept as FAILED: {row.failure_reason}; `stockbell contacts show` tells more")
+        raise typer.Exit(1)
     complain("stockbell: this address already waits for this item")
     if as_json:
         say_json({"id": str(request_id), "duplicate": True})
@@ -100,11 +110,11 @@ def show(request: IdArgument, as_json: Json = False) -> None:
     `receipt` is what the relay said when it took the mail. It often has the id by which the relay's log names it.
     """
     from worker.services import requests
-    from worker.services.wire import attempts_json, reports_json, request_json
+    from worker.services.wire import attempts_json, report_json, request_json
 
     shown = requests.show(session.ready_parts().database, _id(request))
     found = {**request_json(shown.request), "receipt": shown.request.receipt}
-    tries, came_back = attempts_json(shown.attempts), reports_json(shown.reports)
+    tries, came_back = attempts_json(shown.attempts), [report_json(row) for row in shown.reports]
     if as_json:
         say_json({**found, "attemptLog": tries, "cameBack": came_back})
         return

@@ -135,11 +135,11 @@ class Parts:
     @cached_property
     def intake(self) -> "Intake":
         """Takes reports about mails."""
-        from worker.domain.proof import Proof
+        from worker.domain.recognition import Recognizer
         from worker.services.returning import Intake
 
         sender = self.settings.mail_from
-        return Intake(self.database, Proof(self.tokens, sender.domain if sender else None))
+        return Intake(self.database, Recognizer(self.tokens, sender.domain if sender else None))
 
     @cached_property
     def mailer(self) -> "Mailer":

@@ -1,6 +1,6 @@
 """Takes reports: finds the mails that they are about, does what follows from them, and remembers them.
 
-A report acts on the customer whom the mail went to, whatever recipients it names. See `domain.proof` for what is
+A report acts on the customer whom the mail went to, whatever recipients it names. See `domain.recognition` for what is
 believed, and *What a report does* in `docs/feedback.md` for what follows.
 """
 
@@ -13,7 +13,7 @@ from uuid import UUID
 import structlog
 
 from worker.domain.outcomes import FailureCode
-from worker.domain.proof import Proof
+from worker.domain.recognition import Recognizer
 from worker.domain.returned import Kind, Report
 from worker.services.report_plans import CAUSES, FAILURES, Plan, plan
 from worker.store import reports
@@ -67,9 +67,9 @@ class Taken:
 class Intake:
     """Takes reports from whoever reads them."""
 
-    def __init__(self, database: Database, proof: Proof) -> None:
+    def __init__(self, database: Database, recognizer: Recognizer) -> None:
         self._database = database
-        self._proof = proof
+        self._recognizer = recognizer
 
     def take(self, found: Sequence[tuple[str, Report]], source: str) -> Sequence[Taken]:
         """Does what these reports ask for, in one transaction. What was taken before is not done again.
@@ -96,7 +96,7 @@ class Intake:
         return plans, _foretold(plans, keys - reports.known(c, sorted(keys)))
 
     def _plans(self, c: Connection, found: Sequence[tuple[str, Report]]) -> list[Plan]:
-        named = [self._proof.named(report.clues) for _, report in found]
+        named = [self._recognizer.named(report.clues) for _, report in found]
         rows = reports.find(
             c,
             {mail.request_id for each in named for mail in each.mails},

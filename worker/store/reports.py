@@ -1,8 +1,8 @@
 """Applies reports about mails: each once, guarded by the state of the mail's request. Each is one row of `report`."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from sqlalchemy import Connection
@@ -12,12 +12,16 @@ from worker.models import PASSING_REPORT, Status
 from worker.store.sql import Sql
 from worker.store.suppression import suppress
 
+T = TypeVar("T")
+
 EARLY_SECONDS = 3600.0
 """So long a report waits for the outcome of its mail to be recorded."""
 KEEP_SECONDS = 30 * 86_400.0
 """So long reports are kept from which nothing followed, or for which nobody was found."""
 MOST_ROWS = 5000
 """One sweep looks at no more rows than that."""
+_AT_ONCE = 500
+"""So many rows are changed by one statement: PostgreSQL may compare each of them with each of its values."""
 
 _MAILS = Sql(
     """SELECT r.id, r.contact_id, r.email, r.status, r.claim_no, r.auto_notified, c.suppressed_why
@@ -204,9 +208,10 @@ def _suppress(c: Connection, entries: Sequence[Entry], source: str, done: Applie
             wanted.setdefault(cause, set()).add(contact_id)
     _by_id(c, _LOCK_CONTACTS, set[UUID]().union(*wanted.values()))
     for cause, ids in wanted.items():
-        suppressed = suppress(c, sorted(ids), cause, source)
-        done.suppressed |= {(id_, cause) for id_ in suppressed.contacts}
-        done.ended |= set(suppressed.requests)
+        for some in _chunks(sorted(ids)):
+            suppressed = suppress(c, some, cause, source)
+            done.suppressed |= {(id_, cause) for id_ in suppressed.contacts}
+            done.ended |= set(suppressed.requests)
 
 
 def _bounce(c: Connection, entries: Sequence[Entry]) -> set[UUID]:
@@ -219,7 +224,11 @@ def _bounce(c: Connection, entries: Sequence[Entry]) -> set[UUID]:
     if not rows:
         return set()
     in_order = sorted(rows.values(), key=lambda row: str(row["request_id"]))
-    return {row.id for row in _BOUNCE(c, rows=in_order)}
+    return {row.id for some in _chunks(in_order) for row in _BOUNCE(c, rows=some)}
+
+
+def _chunks(rows: Sequence[T]) -> Iterator[Sequence[T]]:
+    return (rows[start : start + _AT_ONCE] for start in range(0, len(rows), _AT_ONCE))
 
 
 def _reason(entry: Entry) -> str:

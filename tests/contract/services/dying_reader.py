@@ -15,7 +15,7 @@ from typing import Any
 
 from tests.contract.reporting import DOMAIN, TOKENS
 from worker.domain.imap_account import parse_imap_account
-from worker.domain.proof import Proof
+from worker.domain.recognition import Recognizer
 from worker.feedback import messages
 from worker.feedback.imap import ImapMailbox
 from worker.feedback.mailbox import Mailbox
@@ -75,7 +75,7 @@ def dying(function: Callable[..., Any], when: str, number: int) -> Callable[...,
 def read(kind: str, place: str, database_url: str) -> None:
     mailbox = KINDS[kind](place)
     with closing(Database(database_url)) as database, closing(mailbox):
-        BounceIntake(database, Intake(database, Proof(TOKENS, DOMAIN)), mailbox).take_all()
+        BounceIntake(database, Intake(database, Recognizer(TOKENS, DOMAIN)), mailbox).take_all()
 
 
 def main(kind: str, place: str, database_url: str) -> None:

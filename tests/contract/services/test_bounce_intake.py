@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 
 from tests.bounce import bounce, deliver, in_mbox, letter, new_maildir
-from tests.contract.reporting import intake_of, return_token, told
+from tests.contract.reporting import DOMAIN, TOKENS, intake_of, return_token, told
 from tests.contract.services import dying_reader
 from tests.contract.shop import Shop, shop_at
 from tests.dovecot import PROGRAM, dovecot
 from worker.domain.errors import DatabaseAway
+from worker.domain.recognition import Recognizer
 from worker.domain.returned import Report
 from worker.feedback import messages
 from worker.feedback.maildir import Maildir
@@ -104,7 +105,7 @@ def test_it_ends_between_two_batches(shop: Shop, path: Path, monkeypatch: pytest
 
 def test_nothing_is_marked_while_the_database_is_away(shop: Shop, path: Path) -> None:
     deliver(path, *bounces(shop, 2))
-    faulty = Faulty(shop.database, intake_of(shop)._proof)
+    faulty = Faulty(shop.database, Recognizer(TOKENS, DOMAIN))
     with pytest.raises(DatabaseAway):
         BounceIntake(shop.database, faulty, Maildir(path)).take_all()
     assert (len(names(path / "new")), names(path / "cur")) == (2, set())
@@ -117,7 +118,7 @@ def test_one_message_that_cannot_be_taken_stops_no_other_and_is_left(shop: Shop,
     (name,) = deliver(path, bad)
     deliver(path, last)
     poison = sha256(bad).hexdigest()
-    faulty = Faulty(shop.database, intake_of(shop)._proof)
+    faulty = Faulty(shop.database, Recognizer(TOKENS, DOMAIN))
     faulty.error = ZeroDivisionError()
     faulty.bad = lambda found: any(key == poison for key, _ in found)
     counts = BounceIntake(shop.database, faulty, Maildir(path)).take_all()

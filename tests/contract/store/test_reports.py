@@ -1,5 +1,7 @@
 """What reports do: the table of what follows, whom they may be about, each once, early and late."""
 
+import subprocess
+import sys
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -8,6 +10,8 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from tests.contract.reporting import (
     DOMAIN,
@@ -23,14 +27,15 @@ from tests.contract.reporting import (
     take_one,
     told,
 )
-from tests.contract.shop import CUP, Shop
-from worker.domain.proof import Proof
+from tests.contract.shop import CUP, MUG, Shop
+from tests.examples import examples
+from worker.domain.recognition import Recognizer
 from worker.domain.returned import Clues, Kind, Report, Returned
 from worker.domain.tokens import Tokens
 from worker.models import Report as ReportRow
 from worker.models import Status, uuid7
 from worker.services.returning import Intake, Result
-from worker.store import admin, recording, report_log, reports, requests
+from worker.store import admin, erasure, recording, report_log, reports, requests
 from worker.store.database import Database
 from worker.store.recording import Ends
 from worker.store.requests import Filter
@@ -115,6 +120,16 @@ def test_what_people_wrote_is_not_kept(shop: Shop, kind: Kind) -> None:
     assert [row.words for row in stored(shop)] == [None]
 
 
+def test_of_who_was_erased_no_words_are_kept(shop: Shop) -> None:
+    (claim,) = told(shop)
+    contact_id = contact_of(shop, claim.id)
+    shop.write(erasure.erase, contact_id, TOKENS)
+    taken = take_one(shop, report(Kind.DEAD, return_token(claim)))
+    assert (taken.result, taken.contact_id) == (ACTED, contact_id)
+    assert [row.words for row in stored(shop)] == [None]
+    assert shop.row(claim.id).failure_reason == "5.1.1 a report said that the mail did not arrive"
+
+
 def test_addresses_control_characters_and_odd_codes_of_strangers_are_not_stored(shop: Shop) -> None:
     (claim,) = told(shop)
     said = Returned(Kind.FAILED, "5.1.1\x00; drop", 10**12, "550\x00 jane@customer.example\nis away \ud800", "a@\udcff")
@@ -166,31 +181,65 @@ def test_a_report_acts_on_whom_the_mail_went_to_whatever_recipient_it_names(shop
     assert why_suppressed(shop, victim.id) is None
 
 
+@pytest.mark.parametrize("recipient", ["jane@xn--bcher-kva.example", "JANE@B\u00fccher.example"])
+def test_our_recipient_is_known_in_every_spelling_of_the_domain(shop: Shop, recipient: str) -> None:
+    shop.sign_up(MUG, "Jane@b\u00fccher.example")
+    shop.tell()
+    (claim,) = shop.claim(shop.owner()).claims
+    record_told(shop, claim)
+    returned = [
+        Returned(Kind.DELIVERED, recipient="list@b\u00fccher.example"),
+        Returned(Kind.DEAD, recipient=recipient),
+    ]
+    assert take_one(shop, Report(returned, Clues((return_token(claim),)))).result is ACTED
+    assert why_suppressed(shop, claim.id) == "bounced"
+
+
+@pytest.mark.parametrize("shop_url", ["sqlite"], indirect=True)
+@settings(parent=examples(30), suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_nothing_that_strangers_write_stops_the_others(shop: Shop, data: st.DataObject) -> None:
+    text = st.text(st.characters(codec=None), max_size=20)
+    maybe = st.none() | text
+    said = st.builds(Returned, st.sampled_from(Kind), maybe, st.none() | st.integers(), text, maybe)
+    clues = st.builds(Clues, st.lists(text, max_size=2), st.lists(text, max_size=2))
+    strange = data.draw(st.builds(Report, st.lists(said, max_size=3), clues, text, text))
+    (claim,) = told(shop)
+    own = Report(strange.returned, Clues((return_token(claim),)), strange.arrival)
+    first, second, last = take(shop, strange, own, report(Kind.COMPLAINT, return_token(claim)))
+    assert first.result in (UNMATCHED, REPEATED)
+    assert second.contact_id in (None, contact_of(shop, claim.id))
+    assert last.contact_id == contact_of(shop, claim.id)
+
+
+@pytest.mark.parametrize("shop_url", ["sqlite", "postgresql"], indirect=True)
 def test_who_knows_only_addresses_and_got_one_mail_harms_nobody_else(shop: Shop) -> None:
     """A thousand customers, and one attacker, who has a mail with all its tokens and its Message-ID."""
-    attacker, *_ = told(shop)
-    victims = [shop.row(id_).email for id_ in shop.sign_up_many(100)]
-    mine = return_token(attacker)
-    contact_id = contact_of(shop, attacker.id)
+    (attacker,) = told(shop)
+    shop.sign_up_many(1000)
+    victims = [row.email for row in shop.rows() if row.id != attacker.id]
+    mine, contact_id = return_token(attacker), contact_of(shop, attacker.id)
     forged = Tokens([b"f" * 32])
-    attacks: list[Report] = []
-    for number, email in enumerate(victims * 10):
-        kind = (Kind.DEAD, Kind.COMPLAINT, Kind.UNSUBSCRIBE)[number % 3]
-        attacks += [
-            report(kind, recipient=email, arrival=str(number)),
-            report(kind, mine, recipient=email, arrival=str(number)),
-            report(kind, TOKENS.for_mail(contact_id), recipient=email, arrival=str(number)),
-            report(kind, message_id=f"{attacker.id}@{DOMAIN}", recipient=email, arrival=str(number)),
-            report(kind, forged.for_return(uuid7(), 1), forged.for_mail(uuid7()), recipient=email),
-            report(kind, mine[:-1] + "0", message_id=f"{uuid4()}@{DOMAIN}", recipient=email),
-            report(kind, message_id=f"{uuid7()}@{DOMAIN}", recipient=email),
-            report(kind, email, f"bounces+{email}", recipient=email),
-        ]
+    claims: list[tuple[Sequence[str], str | None]] = [
+        ((), None),
+        ((mine,), None),
+        ((TOKENS.for_mail(contact_id), TOKENS.for_link(contact_id)), None),
+        ((), f"{attacker.id}@{DOMAIN}"),
+        ((forged.for_return(uuid7(), 1), forged.for_mail(uuid7())), None),
+        ((mine[:-1] + "g", mine[:-2]), f"{uuid4()}@{DOMAIN}"),
+        ((), f"{uuid7()}@{DOMAIN}"),
+        (("bounces+someone", "\udcff"), "x@y@z"),
+    ]
+    kinds = (Kind.DEAD, Kind.COMPLAINT, Kind.UNSUBSCRIBE)
+    attacks = [
+        report(kinds[number % 3], *claims[number % 8][0], message_id=claims[number % 8][1], recipient=email)
+        for number, email in enumerate(victims * 2)
+    ]
     taken = take(shop, *attacks)
     assert {each.contact_id for each in taken} == {None, contact_id}
     rows = shop.ask("SELECT id FROM contact WHERE suppressed_at IS NOT NULL", id="uuid")
     assert [row.id for row in rows] == [contact_id]
-    assert [row.status for row in shop.rows()].count(Status.RECEIVED) == len(victims)
+    assert [row.status for row in shop.rows()].count(Status.RECEIVED) == len(victims) == 1000
 
 
 @pytest.mark.parametrize("quoted", ["<{id}@shop.example>", "{id}@shop.example", "{ID}@SHOP.EXAMPLE"])
@@ -306,7 +355,7 @@ def test_two_readers_of_the_same_reports_at_once_do_each_once(shop: Shop) -> Non
 
     def read(turn: int) -> list[Result]:
         with closing(Database(shop.url)) as database:
-            intake = Intake(database, Proof(TOKENS, DOMAIN))
+            intake = Intake(database, Recognizer(TOKENS, DOMAIN))
             mine = found[::-1] if turn % 2 else found
             together.wait(60)
             return [
@@ -322,21 +371,19 @@ def test_two_readers_of_the_same_reports_at_once_do_each_once(shop: Shop) -> Non
     assert {row.failure_code for row in shop.rows()} == {"BOUNCED"}
 
 
-def test_if_the_database_goes_away_in_the_middle_nothing_is_done(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    (claim,) = told(shop)
-    one = report(Kind.DEAD, return_token(claim))
-    bounce = reports._bounce
-
-    def fail(*_: object) -> set[UUID]:
-        raise RuntimeError("killed")
-
-    monkeypatch.setattr(reports, "_bounce", fail)
-    with pytest.raises(RuntimeError):
-        take_one(shop, one)
-    assert not stored(shop)
-    assert nobody_is_suppressed(shop)
-    monkeypatch.setattr(reports, "_bounce", bounce)
-    assert take_one(shop, one).result is ACTED
+@pytest.mark.parametrize("shop_url", ["sqlite", "postgresql"], indirect=True)
+def test_a_reader_that_is_killed_at_any_step_loses_nothing_and_does_nothing_twice(shop: Shop) -> None:
+    claims = told(shop, 3)
+    program = [sys.executable, "-m", "tests.contract.killed_reader", shop.url, *(str(claim.id) for claim in claims)]
+    done = subprocess.run(program, capture_output=True, text=True, check=True, timeout=60)
+    steps = [line.split() for line in done.stdout.splitlines()]
+    assert steps == [
+        *([step, "SIGKILL", "acted", "acted", "acted"] for step in ("find", "_suppress", "_bounce", "apply")),
+        ["take", "SIGKILL", "repeated", "repeated", "repeated"],
+    ]
+    assert [why_suppressed(shop, claim.id) for claim in claims] == ["bounced"] * 3
+    assert {shop.row(claim.id).failure_code for claim in claims} == {"BOUNCED"}
+    assert shop.count(ReportRow) == 3
 
 
 # Early and late

@@ -1,10 +1,11 @@
-"""Proof: which mails and customers of ours a report names for certain.
+"""Which mails and customers of ours a report names for certain.
 
 Pure. Anybody can send us a report, and write anybody's address into it. So addresses prove nothing. These do:
 
 - a token, which only we can have signed;
-- a Message-ID of ours. It has the request's id, of which 74 bits are random (UUIDv7, RFC 9562 section 5.7), so only
-  those know it who saw the mail. Whether there is such a request is for the database to say.
+- a Message-ID of ours. It has the request's id, of which 74 bits are random (UUIDv7, RFC 9562 section 5.7), or a hash
+  of what is random if the request was imported with a date. So only those know it who have seen the mail. Whether there
+  is such a request is for the database to say.
 
 So nobody can report more than the mails that they have seen.
 """
@@ -48,7 +49,7 @@ class Named:
     contacts: Sequence[UUID] = ()
 
 
-class Proof:
+class Recognizer:
     """Knows our tokens and Message-IDs. `domain` is that of MAIL_FROM; without it no Message-ID is ours."""
 
     def __init__(self, tokens: Tokens | None, domain: str | None) -> None:

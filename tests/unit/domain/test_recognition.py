@@ -1,4 +1,4 @@
-"""Only tokens of ours, and Message-IDs as ours are made, name a mail or a customer."""
+"""Only tokens of ours, and Message-IDs that are made as ours are, name a mail or a customer."""
 
 from uuid import UUID
 
@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.examples import examples
-from worker.domain.proof import MOST_CLUES, Named, NamedMail, Proof
+from worker.domain.recognition import MOST_CLUES, Named, NamedMail, Recognizer
 from worker.domain.returned import Clues
 from worker.domain.tokens import Tokens
 from worker.mail.message import message_id
@@ -15,7 +15,7 @@ from worker.models import uuid7
 
 OLD, NEW = b"o" * 32, b"n" * 32
 TOKENS = Tokens([NEW, OLD])
-PROOF = Proof(TOKENS, "Shop.Example")
+OURS = Recognizer(TOKENS, "Shop.Example")
 REQUEST = UUID("0197c2f4-5a3b-7d10-8f6e-2b9c4d5e6f70")
 CONTACT = UUID("0197c2f4-5a3b-7d11-9a01-0c1d2e3f4a5b")
 RANDOM = UUID("3b35e6aa-b678-44b8-a6b2-b32a09aa1466")
@@ -24,11 +24,11 @@ NOTHING = Named()
 
 
 def by_token(*tokens: str) -> Named:
-    return PROOF.named(Clues(tokens=tokens))
+    return OURS.named(Clues(tokens=tokens))
 
 
 def by_message_id(text: str) -> Named:
-    return PROOF.named(Clues(message_ids=(text,)))
+    return OURS.named(Clues(message_ids=(text,)))
 
 
 @pytest.mark.parametrize("token", [RETURN, RETURN.upper(), Tokens([OLD]).for_return(REQUEST, 3)])
@@ -104,24 +104,24 @@ def test_message_ids_of_others_name_nothing(text: str) -> None:
 
 def test_without_keys_and_without_a_sender_nothing_is_ours() -> None:
     clues = Clues((RETURN, MAIL, LINK), (f"{REQUEST}@shop.example",))
-    assert Proof(None, None).named(clues) == NOTHING
-    assert Proof(None, "shop.example").named(clues) == Named((NamedMail(REQUEST),))
+    assert Recognizer(None, None).named(clues) == NOTHING
+    assert Recognizer(None, "shop.example").named(clues) == Named((NamedMail(REQUEST),))
 
 
 def test_tokens_go_before_message_ids_and_each_counts_once() -> None:
     other = uuid7()
     clues = Clues((RETURN, RETURN.upper()), (f"{other}@shop.example", f"{other}@shop.example"))
-    assert PROOF.named(clues).mails == (NamedMail(REQUEST, 3), NamedMail(other))
+    assert OURS.named(clues).mails == (NamedMail(REQUEST, 3), NamedMail(other))
 
 
 def test_a_flood_of_clues_is_looked_at_in_part() -> None:
     ids: list[UUID] = [uuid7() for _ in range(MOST_CLUES + 10)]
     clues = Clues([TOKENS.for_mail(id_) for id_ in ids], [f"{id_}@shop.example" for id_ in ids])
-    named = PROOF.named(clues)
+    named = OURS.named(clues)
     assert (len(named.mails), len(named.contacts)) == (MOST_CLUES, MOST_CLUES)
 
 
 @examples(50)
 @given(st.lists(st.text(max_size=60), max_size=3))
 def test_no_text_fails_or_proves_anything(texts: list[str]) -> None:
-    assert PROOF.named(Clues(texts, texts)) == NOTHING
+    assert OURS.named(Clues(texts, texts)) == NOTHING
