@@ -9,7 +9,9 @@ from collections.abc import Iterator
 from typing import Final
 
 # Python knows more codecs than there are charsets: some are no text, some are slow, and one warns.
-_CHARSET: Final = re.compile(r"(?:x-)?(?:utf|iso|us-ascii|ascii|latin|windows|cp|euc|shift|sjis|gb|big5|koi8|ks_c|mac|tis)")
+_CHARSET: Final = re.compile(
+    r"(?:x-)?(?:utf|iso|us-ascii|ascii|latin|windows|cp|euc|shift|sjis|gb|big5|koi8|ks_c|mac|tis)"
+)
 _ESCAPES: Final = (b"\x1b$B", b"\x1b$@", b"\x1b(J", b"\x1b(I")
 """What ISO-2022-JP switches its character sets with (RFC 1468). All its octets are ASCII, so UTF-8 would take them."""
 _KOREAN_ESCAPE: Final = b"\x1b$)C"

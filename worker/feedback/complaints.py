@@ -1,4 +1,4 @@
-"""Complaints: feedback reports of mailbox providers (RFC 5965; types of RFC 6430 and 6591), and Outlook.com's older form.
+"""Complaints: feedback reports of mailbox providers (RFC 5965, 6430, 6591), and Outlook.com's older form.
 
 Pure. Providers redact the addresses in them (RFC 6590), so a recipient is there for comparing at most.
 """

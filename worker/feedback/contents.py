@@ -37,7 +37,7 @@ class Contents:
         return [part.text for part in self.message.leaves if part.kind in _STATUS_KINDS]
 
     def _is_returned(self, part: Part) -> bool:
-        """Whether a part is a mail that came back, or its header fields. Some mailers leave out the part's own fields."""
+        """Whether a part is a mail that came back, or its header fields. A few have no fields of a part before them."""
         is_a_mail = part.headers is not self.headers and "message-id" in part.headers and "from" in part.headers
         return is_a_mail or part.kind in RETURNED_KINDS
 
@@ -58,7 +58,7 @@ class Contents:
 
     @cached_property
     def _text(self) -> str:
-        before = []
+        before: list[Part] = []
         for part in self.message.leaves:
             if self._is_returned(part):
                 if before:
@@ -89,7 +89,9 @@ class Contents:
     @cached_property
     def own_addresses(self) -> frozenset[str]:
         """The addresses that it came from and went to, so none of them is the recipient that it is about."""
-        values = self.headers.all("from", "sender", "return-path", "reply-to", "to", "cc", "delivered-to", "envelope-to")
+        values = self.headers.all(
+            "from", "sender", "return-path", "reply-to", "to", "cc", "delivered-to", "envelope-to"
+        )
         return frozenset(plain(match[0]) for value in values for match in addresses_in(value))
 
     @cached_property

@@ -5,8 +5,9 @@ Pure. Reports quote replies in many ways: `<<< 550 5.1.1 ...`, `said: 550-5.7.1 
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final
 
 WORDS_LIMIT: Final = 2_000
@@ -23,18 +24,24 @@ _BEFORE_CODE: Final = re.compile(
     r"[\s:=#]*$",
     re.IGNORECASE | re.MULTILINE,
 )
-_ENHANCED_NEXT: Final = re.compile(r"[-\s:,;]*(?:error_code\s*:\s*)?#?[245]\.[0-9]{1,3}\.[0-9]{1,3}(?![\w.])", re.IGNORECASE)
+_ENHANCED_NEXT: Final = re.compile(
+    r"[-\s:,;]*(?:error_code\s*:\s*)?#?[245]\.[0-9]{1,3}\.[0-9]{1,3}(?![\w.])", re.IGNORECASE
+)
 ENHANCED: Final = re.compile(r"(?<![\w.])([245])\.[0-9]{1,3}\.[0-9]{1,3}(?!\.?\w)")
 """An enhanced status code, and no part of an IP address or a version."""
 
 # What ends a reply: a blank line, the next step of a transcript, or what the mailer says of its own.
 _END: Final = re.compile(
-    r"\n[ \t]*\n|\n[ \t]*(?:>>>|-->|<--|-{3,}|={4,}|\.\.\. |while talking|giving up on|i'm not going to try|"
-    r"for further|please |host |-+\s*smtp command|\(other mxes)",
+    r"\n[ \t]*\n"
+    r"|\)[ \t]*\n(?=[ \t]*(?:[45][0-9]{2}|\(|<|-))"
+    r"|\n[ \t]*(?:>>>|-->|<--|-{3,}|={4,}|\.\.\. |while talking|giving up on|i'm not going to try|for further|please |host |"
+    r"\(other mxes)",
     re.IGNORECASE,
 )
 _CODED_LINE: Final = re.compile(r"\n[ \t]*([45][0-57][0-9])[ -]")
 _SERVER_SAYS: Final = re.compile(r"^[ \t]*(?:<<<|<-+|[<>]{1,3}(?=\s*[0-9]{3}\b))[ \t]*", re.MULTILINE)
+_CODES: Final = 50
+"""Codes in a text that are looked at."""
 _BLANKS: Final = re.compile(r"\s+")
 _GENERIC: Final = re.compile(r"[245]\.0\.0")
 
@@ -56,11 +63,25 @@ def diagnosis(text: str) -> Diagnosis:
     Without any code the words are the whole text.
     """
     text = _SERVER_SAYS.sub("", text)
-    codes = list(_codes(text))
+    codes = list(islice(_codes(text), _CODES))
     if not codes:
         return Diagnosis(None, enhanced_in(text), one_line(text))
-    chosen = next((match for match in codes if match[1][0] == "5"), codes[0])
-    return _reply(text, chosen)
+    found = _reply(text, _decisive(text, codes))
+    if found.is_cut:  # a list of recipients has one line of it, and the transcript all of them
+        others = (_reply(text, match) for match in codes if int(match[1]) == found.code)
+        return next((other for other in others if not other.is_cut), found)
+    return found
+
+
+def _decisive(text: str, codes: Sequence[re.Match[str]]) -> re.Match[str]:
+    """Returns the first refusal for good, but for one that a reply only quotes."""
+    is_quoting = not any(map(str.isalnum, text[: codes[0].start()]))
+    final = (match for match in codes if match[1][0] == "5" and (not is_quoting or _begins_a_line(text, match.start())))
+    return next(final, codes[0])
+
+
+def _begins_a_line(text: str, place: int) -> bool:
+    return not text[text.rfind("\n", 0, place) + 1 : place].strip()
 
 
 def _codes(text: str) -> Iterator[re.Match[str]]:

@@ -41,16 +41,30 @@ _COPY: Final = re.compile(
     r"(?:[A-Za-z][\w-]{1,40}:[^\n]*\n(?:[ \t][^\n]*\n){0,30}){3}",
     re.MULTILINE | re.IGNORECASE,
 )
-_STATUS_FIELDS: Final = re.compile(r"^[ \t>]{0,8}(?:reporting-mta|final-recipient)[ \t]*:", re.MULTILINE | re.IGNORECASE)
+_STATUS_FIELDS: Final = re.compile(
+    r"^[ \t>]{0,8}(?:reporting-mta|final-recipient)[ \t]*:", re.MULTILINE | re.IGNORECASE
+)
 # What stands before an address that is the sender's, or nobody's.
-_NOT_A_RECIPIENT: Final = re.compile(r"(?:\bfrom|reply-to|return-path|sender|by|contact|e-?mail|message-id|id)\b[:\s]*<?\"?$", re.IGNORECASE)
+_NOT_A_RECIPIENT: Final = re.compile(
+    r"(?:\bfrom|reply-to|return-path|sender|by|contact|e-?mail|message-id|id)\b[:\s]*<?\"?$", re.IGNORECASE
+)
 # What stands before a recipient, on his line: nothing, signs, or a label.
 _OPENING: Final = re.compile(r"(?:[^\w\n]*|[^\n]{0,120}?(?:[:>]|\bto|\bfor|\baddress)\s*[\"'<(*]*)$", re.IGNORECASE)
-_NOBODY: Final = ("mailer-daemon@", "postmaster@", "abuse@", "support@", "helpdesk@", "administrator@", "no-reply@", "noreply@")
+_NOBODY: Final = (
+    "mailer-daemon@",
+    "postmaster@",
+    "abuse@",
+    "support@",
+    "helpdesk@",
+    "administrator@",
+    "no-reply@",
+    "noreply@",
+)
 # `To: jane@example.com` is no recipient's line where `Subject:` follows: a mailer tells which mail it is about.
 _ADDRESSED: Final = re.compile(r"[ \t>]*[^\W\d]{1,12}[ \t]?:[ \t]*[\"'<]*$")
 _FIELD_FOLLOWS: Final = re.compile(
-    r"[^\n]*\n[ \t>]*(?:\n[ \t>]*)?(?:subject|sent|date|from|cc|betreff|gesendet|datum|objet|envoyé|asunto|enviado|oggetto|inviato)[ \t]?:",
+    r"[^\n]*\n[ \t>]*(?:\n[ \t>]*)?"
+    r"(?:subject|sent|date|from|cc|betreff|gesendet|datum|objet|envoyé|asunto|enviado|oggetto|inviato)[ \t]?:",
     re.IGNORECASE,
 )
 # A line of a transcript: `550 5.1.1 <jane@example.com>... User unknown`. What is said stands on both sides of the name.
@@ -80,7 +94,7 @@ def without_copy(text: str) -> Told:
 
 
 def _end_of_status(text: str) -> int:
-    """Returns where the last recipient's fields of delivery status begin, if a text has such. No copy is before them."""
+    """Returns where the last fields of delivery status begin that a text has. No copy is before them."""
     return max((match.end() for match in _STATUS_FIELDS.finditer(text)), default=0)
 
 
@@ -138,7 +152,7 @@ def findings(told: Told, subject: str, failed: Collection[str], ours: Collection
         return [finding(block.recipient, _among_others(text, block, blocks), what, system) for block in blocks]
     if blocks:
         return [finding(blocks[0].recipient, _alone(text, blocks[0]), what, system)]
-    names = [*failed] or [block.recipient for block in _blocks(told.text, (), ours)] or [None]
+    names: Sequence[str | None] = [*failed] or [block.recipient for block in _blocks(told.text, (), ours)] or [None]
     return [finding(name, _alone(text, None), what, system) for name in names[: RECIPIENT_LIMIT + 1]]
 
 
@@ -250,7 +264,9 @@ def _among_others(text: str, block: _Block, blocks: Sequence[_Block]) -> Diagnos
         return near
     said = [diagnosis(step) for step in _STEPS.split(text)[1:] if _is_about(step, block.recipient, others)]
     coded = [each for each in said if each.code]
-    return next((each for each in coded if each.code and each.code >= 500), coded[0] if coded else _before(others, block.text))
+    return next(
+        (each for each in coded if each.code and each.code >= 500), coded[0] if coded else _before(others, block.text)
+    )
 
 
 def _is_about(step: str, recipient: str, others: Sequence[str]) -> bool:

@@ -98,7 +98,9 @@ def _notification(contents: Contents) -> _Reading | None:
     if found.kind is None:
         returned = _judged(found.findings)
     else:
-        returned = [Returned(found.kind, words=one_line(each.said.words), recipient=each.recipient) for each in found.findings]
+        returned = [
+            Returned(found.kind, words=one_line(each.said.words), recipient=each.recipient) for each in found.findings
+        ]
     return _Reading("Amazon SNS", returned, heads=[Headers(found.returned)])
 
 
@@ -132,7 +134,9 @@ def _mailers_text(contents: Contents) -> _Reading | None:
 
 def _is_mailers(contents: Contents) -> bool:
     """Whether two things say that a mail system wrote it: the sender, the subject, the words."""
-    if contents.failed or (contents.is_multipart_report and contents.headers.parameter("report-type").lower() == "delivery-status"):
+    if contents.failed or (
+        contents.is_multipart_report and contents.headers.parameter("report-type").lower() == "delivery-status"
+    ):
         return True
     if contents.answers_or_forwards:
         return False

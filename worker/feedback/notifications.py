@@ -84,7 +84,9 @@ def _complained(part: Mapping[str, Any]) -> Iterator[Finding]:
     for each in _listed(part, "complainedRecipients"):
         if isinstance(each, dict):
             words = _text(part, "complaintFeedbackType") or "abuse"
-            yield finding(plain(_text(each, "emailAddress")) or None, Diagnosis(words=f"feedback: {words}"), None, _SYSTEM)
+            yield finding(
+                plain(_text(each, "emailAddress")) or None, Diagnosis(words=f"feedback: {words}"), None, _SYSTEM
+            )
 
 
 def _delivered(part: Mapping[str, Any]) -> Iterator[Finding]:
