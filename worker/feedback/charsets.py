@@ -17,7 +17,7 @@ _ESCAPES: Final = (b"\x1b$B", b"\x1b$@", b"\x1b(J", b"\x1b(I")
 _KOREAN_ESCAPE: Final = b"\x1b$)C"
 _JAPANESE: Final = ("iso-2022-jp", "euc-jp", "shift", "sjis", "cp932", "windows-31j", "x-sjis")
 _AT_THE_END: Final = 4
-"""Octets of one character, at most: a text that was cut may end within one."""
+"""Octets of one character, at most: a text that was cut may end within its last one."""
 
 _HIDDEN: Final = re.compile(r"(?is)<(style|script|head|title)\b.*?(?:</\1\s*>|\Z)|<!--.*?(?:-->|\Z)")
 _BREAK: Final = re.compile(r"(?i)<(?:br|/?p|/?div|/?tr|/?li|/?h[1-6]|/?table|hr)\b[^<>]*>")
@@ -51,7 +51,9 @@ def _tried(octets: bytes, name: str) -> str | None:
     try:
         return octets.decode(name)
     except UnicodeDecodeError as error:
-        return octets[: error.start].decode(name, "replace") if error.start >= len(octets) - _AT_THE_END else None
+        begin = octets[: error.start]
+        was_cut = error.start >= len(octets) - _AT_THE_END and not begin.isascii()
+        return begin.decode(name, "replace") if was_cut else None
     except (LookupError, UnicodeError):  # there is no such charset, or what follows its mark is of no kind
         return None
 

@@ -34,8 +34,8 @@ ENHANCED: Final = re.compile(r"(?<![\w.])([245])\.[0-9]{1,3}\.[0-9]{1,3}(?!\.?\w
 _END: Final = re.compile(
     r"\n[ \t]*\n"
     r"|\)[ \t]*\n(?=[ \t]*(?:[45][0-9]{2}|\(|<|-))"
-    r"|\n[ \t]*(?:>>>|-->|<--|-{3,}|={4,}|\.\.\. |while talking|giving up on|i'm not going to try|for further|please |host |"
-    r"\(other mxes)",
+    r"|\n[ \t]*(?:>>>|-->|<--|-{3,}|={4,}|\.\.\. |while talking|giving up on|i'm not going to try)"
+    r"|\n[ \t]*(?:\(other mxes|for further|please (?:contact|do not|note|send)|host \S+ ?\[)",
     re.IGNORECASE,
 )
 _CODED_LINE: Final = re.compile(r"\n[ \t]*([45][0-57][0-9])[ -]")

@@ -24,7 +24,8 @@ from worker.feedback.parts import parse
 from worker.feedback.phrases import in_small_letters, is_any_in, phrases
 
 _RECEIPT: Final = "message/disposition-notification"
-_ARRIVAL_LIMIT: Final = 200
+ARRIVAL_LIMIT: Final = 200
+"""Characters of what makes a report different from others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,7 @@ def _clues(contents: Contents, reading: _Reading) -> Clues:
 def _arrival(headers: Headers) -> str:
     """Returns what this report alone has: its Message-ID, or else its date with its first host's id of it."""
     own = headers.get("message-id").strip().strip("<>")
-    return (own or " ".join(filter(None, [headers.get("date"), headers.get("received")])))[:_ARRIVAL_LIMIT]
+    return (own or " ".join(filter(None, [headers.get("date"), headers.get("received")])))[:ARRIVAL_LIMIT]
 
 
 # One reader for each form
