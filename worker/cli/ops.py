@@ -11,9 +11,10 @@ from worker.cli.arguments import Json
 from worker.cli.commands import add_commands
 from worker.cli.output import complain, say, say_json, say_pairs
 from worker.domain.errors import BadEvent, BadSetting, DatabaseAway
+from worker.domain.returned import Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from rich.console import Console
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from worker.services.doctor import Finding, Installation
     from worker.services.status import Status
     from worker.store.breaker import Breaker
+    from worker.store.report_log import CameBack
 
 WATCH_SECONDS: Final = 1.0
 
@@ -165,7 +167,19 @@ def _lines(found: "Status") -> dict[str, str]:
         + (f"\n{found.dead_words}" if found.dead_words else ""),
         "woke nobody": found.unheard_words or "no event",
         "bells queued": "Redis is away" if found.bells is None else f"{found.bells:,}",
+        "came back in 24 h": _came_back(found.came_back),
+        "suppressed": _counts({str(cause): n for cause, n in found.came_back.suppressed.items()}) or "nobody",
     }
+
+
+def _came_back(found: "CameBack") -> str:
+    named = {str(kind).replace("_", " "): found.by_kind.get(kind, 0) for kind in Kind}
+    matched = _counts(named) or "nothing"
+    return f"{matched}; {found.unmatched:,} unmatched" if found.unmatched else matched
+
+
+def _counts(named: "Mapping[str, int]") -> str:
+    return ", ".join(f"{count:,} {name}" for name, count in named.items() if count)
 
 
 def _relay(found: "Breaker", put_off: int) -> str:

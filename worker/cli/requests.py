@@ -1,5 +1,6 @@
 """Commands on requests: `requests ...`."""
 
+from operator import itemgetter
 from typing import Annotated, Literal
 from uuid import UUID
 
@@ -15,6 +16,7 @@ from worker.cli.output import (
     item_text,
     list_header,
     list_line,
+    report_line,
     say,
     say_changed,
     say_json,
@@ -61,7 +63,7 @@ def create(
     database = session.ready_parts().database
     is_new, request_id = requests.create(database, new)
     if is_new:
-        say_json(request_json(requests.show(database, request_id)[0]), pretty=not as_json)
+        say_json(request_json(requests.show(database, request_id).request), pretty=not as_json)
         return
     complain("stockbell: this address already waits for this item")
     if as_json:
@@ -93,18 +95,24 @@ def delete(request: IdArgument, as_json: Json = False) -> None:
 
 
 def show(request: IdArgument, as_json: Json = False) -> None:
-    """Show a request, the reason why it waits, and all failed attempts."""
-    from worker.services import requests
-    from worker.services.wire import attempts_json, request_json
+    """Show a request, the reason why it waits, all failed attempts, and what came back for its mail.
 
-    row, attempts = requests.show(session.ready_parts().database, _id(request))
-    found, log = request_json(row), attempts_json(attempts)
+    `receipt` is what the relay said when it took the mail. It often has the id by which the relay's log names it.
+    """
+    from worker.services import requests
+    from worker.services.wire import attempts_json, reports_json, request_json
+
+    shown = requests.show(session.ready_parts().database, _id(request))
+    found = {**request_json(shown.request), "receipt": shown.request.receipt}
+    tries, came_back = attempts_json(shown.attempts), reports_json(shown.reports)
     if as_json:
-        say_json({**found, "attemptLog": log})
+        say_json({**found, "attemptLog": tries, "cameBack": came_back})
         return
-    say_pairs({**found, "catalogReference": f"{item_text(row)}  (app {row.app_id})"})
-    for attempt in log:
-        say(attempt_line(attempt))
+    say_pairs({**found, "catalogReference": f"{item_text(shown.request)}  (app {shown.request.app_id})"})
+    lines = [(each["at"], attempt_line(each)) for each in tries]
+    lines += [(each["at"], report_line(each)) for each in came_back]
+    for _, line in sorted(lines, key=itemgetter(0)):
+        say(line)
 
 
 def list_(

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from worker.domain.tokens import Tokens
     from worker.mail.render import Renderer
     from worker.queue.bell import Bell
+    from worker.services.returning import Intake
     from worker.smtp.mailer import Mailer
     from worker.store.database import Database
     from worker.stream.event_stream import Stream
@@ -121,6 +122,15 @@ class Parts:
 
         keys = [key.get_secret_value().encode() for key in self.settings.secret_key]
         return Tokens(keys) if keys else None
+
+    @cached_property
+    def intake(self) -> "Intake":
+        """Takes reports about mails."""
+        from worker.domain.proof import Proof
+        from worker.services.returning import Intake
+
+        sender = self.settings.mail_from
+        return Intake(self.database, Proof(self.tokens, sender.domain if sender else None))
 
     @cached_property
     def mailer(self) -> "Mailer":

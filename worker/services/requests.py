@@ -1,11 +1,12 @@
 """Creates, deletes and shows single requests, and lists many."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 from worker.domain.errors import Refused
-from worker.store import requests
+from worker.store import report_log, requests
 from worker.store.database import Connection, Database
 from worker.store.requests import Filter, NewRequest
 
@@ -24,8 +25,17 @@ def delete(database: Database, request_id: UUID) -> None:
         raise Refused(f"no such request: {request_id}")
 
 
-def show(database: Database, request_id: UUID) -> tuple[Any, Sequence[Any]]:
-    """Returns a request and its attempt log. Raises Refused if there is no such request, and DatabaseAway."""
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A request, its failed attempts, and the reports about its mails, both oldest first."""
+
+    request: Any
+    attempts: Sequence[Any]
+    reports: Sequence[Any]
+
+
+def show(database: Database, request_id: UUID) -> Shown:
+    """Returns a request with its history. Raises Refused if there is no such request, and DatabaseAway."""
     found = database.read(_show, request_id)
     if found is None:
         raise Refused(f"no such request: {request_id}")
@@ -49,9 +59,11 @@ def _create(c: Connection, new: NewRequest) -> tuple[bool, UUID]:
         # The equal request was resolved between the two statements: try again.
 
 
-def _show(c: Connection, request_id: UUID) -> tuple[Any, Sequence[Any]] | None:
+def _show(c: Connection, request_id: UUID) -> Shown | None:
     found = list(requests.find(c, Filter(ids=[request_id])))
-    return (found[0], requests.attempts(c, request_id)) if found else None
+    if not found:
+        return None
+    return Shown(found[0], requests.attempts(c, request_id), report_log.of_request(c, request_id))
 
 
 def _each(c: Connection, which: Filter, limit: int, show: Callable[[Any], None]) -> int:

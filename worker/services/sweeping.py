@@ -4,9 +4,11 @@ import structlog
 
 from worker.delivery.slice_clock import SLICE_SECONDS
 from worker.domain.errors import RedisAway
+from worker.domain.outcomes import FailureCode
 from worker.queue.bell import Bell
+from worker.services.returning import log_failed
 from worker.services.ringing import ring_waiting
-from worker.store import breaker, owners, sweep
+from worker.store import breaker, owners, reports, sweep
 from worker.store.database import Database
 from worker.store.lists import BELL_SECONDS
 
@@ -33,12 +35,17 @@ class Sweeper:
         self.ring()
 
     def put_in_line(self) -> None:
-        """Runs the part of a sweep that needs only the database: rescues claims and makes deferred requests due."""
+        """Runs the part of a sweep that needs only the database: rescues claims and makes deferred requests due.
+
+        Tries early reports again, and forgets old ones.
+        """
         self._rescue()
         due = self._database.write(sweep.put_in_line)
         if due:
             log.info("requests.due", requests=due)
         self._database.write(owners.forget, FORGET_LEASES * self._lease)
+        log_failed(self._database.write(reports.retry_early), FailureCode.BOUNCED)
+        self._database.write(reports.forget)
 
     def ring(self) -> None:
         """Runs the part that needs Redis. If Redis is away, the call may take ten seconds; this is logged only once."""

@@ -57,6 +57,21 @@ def attempts_json(rows: Sequence[Any]) -> list[dict[str, object]]:
     ]
 
 
+def reports_json(rows: Sequence[Any]) -> list[dict[str, object]]:
+    """Returns what came back for a request (rows of `store.report_log.of_request`) as JSON."""
+    return [
+        {
+            "at": timestamp(row.at),
+            "kind": row.kind,
+            "code": row.code,
+            "status": row.status,
+            "words": row.words,
+            "source": row.source,
+        }
+        for row in rows
+    ]
+
+
 def _reference_json(row: Any) -> dict[str, object]:
     if row.given is not None:
         given: dict[str, object] = json.loads(row.given)

@@ -12,7 +12,7 @@ from sqlalchemy.sql.elements import ColumnElement
 from sqlmodel import col
 
 from worker.domain.catalog import CatalogReference, Item, Options, compared_options, options_from_text, reference_json
-from worker.models import UNRESOLVED, Attempt, Contact, Request, Status, WaitingList, uuid7, uuid7_of
+from worker.models import UNRESOLVED, Attempt, Contact, Report, Request, Status, WaitingList, uuid7, uuid7_of
 from worker.models import Item as ItemRow
 from worker.store import lists
 from worker.store.sql import Sql, is_one_of
@@ -98,7 +98,8 @@ class Filter:
     email: str | None = None
     failure_code: str | None = None
     failed_since: datetime | None = None
-    """the time of the last failed attempt; without an attempt (no link, no usable address) the sign-up's time"""
+    """the time when the mail came back, or of the last failed attempt; without one (no link, no usable address) the
+    sign-up's time"""
     ids: Sequence[UUID] | None = None
 
 
@@ -283,8 +284,12 @@ def _conditions(which: Filter, dialect: str) -> Iterator[ColumnElement[bool]]:
 
 
 def _failed_at() -> ColumnElement[datetime]:
-    last_try = select(func.max(col(Attempt.at))).where(col(Attempt.request_id) == col(R.id)).scalar_subquery()
-    return func.coalesce(last_try, col(R.created_date))
+    # A mail that came back failed after its last attempt.
+    last_report, last_try = (
+        select(func.max(col(table.at))).where(col(table.request_id) == col(R.id), *conditions).scalar_subquery()
+        for table, conditions in ((Report, (col(R.failure_code) == "BOUNCED",)), (Attempt, ()))
+    )
+    return func.coalesce(last_report, last_try, col(R.created_date))
 
 
 def _is_item(item: Item) -> tuple[ColumnElement[bool], ...]:

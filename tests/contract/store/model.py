@@ -49,6 +49,8 @@ class Wish:
     rescues: int = 0
     code: str | None = None
     log: int = 0
+    early: set[int] = field(default_factory=set)
+    """The claims whose mails came back before their outcome was recorded, and are not dealt with yet."""
 
     @property
     def key(self) -> Key:
@@ -307,6 +309,32 @@ class Model:
             wish.rescues += 1
             wish.log += 1
         return len(abandoned) - len(failed), failed
+
+    def came_back(self, held: Held) -> str:
+        """NOTIFICATION_SENT -> FAILED, if this claim's mail is the last one. Returns what becomes of the report."""
+        wish = self.wishes.get(held.id)
+        if wish is None or wish.claim_no != held.claim_no:
+            return "noted"
+        if wish.status is SENT and wish.auto_notified:
+            wish.end(FAILED, auto_notified=True, code="BOUNCED")
+            return "acted"
+        if wish.status in (RECEIVED, PROCESSING):
+            wish.early.add(held.claim_no)
+            return "early"
+        return "noted"
+
+    def retry_early(self) -> set[UUID]:
+        """Returns the requests that became FAILED, BOUNCED, by reports that had come early."""
+        failed = set()
+        for wish in self.wishes.values():
+            for number in list(wish.early):
+                is_last = number == wish.claim_no
+                if is_last and wish.status in (RECEIVED, PROCESSING):
+                    continue
+                wish.early.discard(number)
+                if is_last and self.came_back(Held(wish.id, number, wish.id)) == "acted":
+                    failed.add(wish.id)
+        return failed
 
     def may_retry(self, ids: Sequence[UUID], *, force: bool) -> list[UUID]:
         """Returns which of these may be retried: for each key the oldest FAILED one, if no other is unresolved."""

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from datetime import timedelta
+from itertools import count
 from typing import Any, Final
 from uuid import UUID
 
@@ -24,6 +25,7 @@ from hypothesis.stateful import (
 )
 from sqlalchemy import Connection, Row
 
+from tests.contract.reporting import report, return_token, take
 from tests.contract.shop import CUP, LEASE, LONG_AGO, Shop, ref
 from tests.contract.store.model import FAILED, MINIMUM, PROCESSING, RECEIVED, Held, Key, Model, Wish, age
 from tests.examples import examples
@@ -31,10 +33,24 @@ from worker.domain.catalog import CatalogReference, item_of
 from worker.domain.errors import OwnerLost
 from worker.domain.event_details import Details
 from worker.domain.events import Event
+from worker.domain.returned import Kind
 from worker.domain.stock import by_item
 from worker.domain.verdicts import Tries
 from worker.models import Attempt, Status
-from worker.store import admin, breaker, claims, figures, lists, owners, pauses, recording, requests, stock, sweep
+from worker.store import (
+    admin,
+    breaker,
+    claims,
+    figures,
+    lists,
+    owners,
+    pauses,
+    recording,
+    reports,
+    requests,
+    stock,
+    sweep,
+)
 from worker.store.claims import Claim, Claimed
 from worker.store.recording import Ended, Ends, Try
 from worker.store.requests import NewRequest
@@ -70,6 +86,7 @@ class StoreMachine(RuleBasedStateMachine):
         """All claims that were ever made."""
         self.events: list[Event] = []
         self.owners: list[UUID] = []
+        self.arrivals = count(1)
         self.new_owner()
         self.new_owner()
 
@@ -327,6 +344,21 @@ class StoreMachine(RuleBasedStateMachine):
         if not self.model.held_by(owner):
             self.model.owners.pop(owner, None)
 
+    # what comes back
+
+    @precondition(lambda self: self.claims)
+    @rule(places=Places)
+    def come_back(self, places: list[int]) -> None:
+        """Lets mails come back, whenever they were sent, if they were. Each report is another one."""
+        chosen = self._some(self.claims, places)
+        expected = [self.model.came_back(Held(claim.id, claim.claim_no, claim.owner)) for claim in chosen]
+        found = [report(Kind.FAILED, return_token(claim), arrival=str(next(self.arrivals))) for claim in chosen]
+        assert [taken.result for taken in take(self.shop, *found)] == expected
+
+    @rule()
+    def retry_early(self) -> None:
+        assert self.shop.write(reports.retry_early) == self.model.retry_early()
+
     # time, and what it brings
 
     @rule(place=Place)
@@ -547,7 +579,7 @@ def _expected(wish: Wish) -> tuple[object, ...]:
     return (
         (wish.status, wish.auto_notified, wish.owner, wish.claim_no, wish.is_handed),
         (wish.attempts, wish.rescues, wish.backoff is not None, wish.ordered),
-        (wish.code, wish.status is Status.NOTIFICATION_SENT),
+        (wish.code, wish.status is Status.NOTIFICATION_SENT or wish.code == "BOUNCED"),
     )
 
 

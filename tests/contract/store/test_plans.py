@@ -21,7 +21,8 @@ from tests.examples import TIMES
 from tests.plans import statements_of
 from tests.postgres_server import Databases
 from worker.domain.catalog import CatalogReference
-from worker.store import admin, claims, figures, lists, owners, recording, requests, stock, sweep, waiters
+from worker.domain.returned import Cause, Kind
+from worker.store import admin, claims, figures, lists, owners, recording, reports, requests, stock, sweep, waiters
 from worker.store.claims import Claimed
 from worker.store.recording import Ends
 from worker.store.requests import Filter, NewRequest
@@ -323,6 +324,20 @@ def test_a_list_of_a_few_requests_looks_up_the_items_of_no_others(big_shop: Shop
     plan = plans_of(big_shop, lambda c: list(requests.find(c, Filter(), 10)))
     picked = r"->  Limit .*\n +->  Sort .*\n +Sort Key: r.created_date, r.id\n +->  Seq Scan on request r "
     assert re.search(picked, plan), plan
+
+
+def test_reports_and_their_sweep_go_by_keys(big_shop: Shop) -> None:
+    shop = big_shop
+    some = [row for row in shop.rows() if row.status == "NOTIFICATION_SENT"][:100]
+    rows = [
+        reports.Entry(f"key {n}", Kind.DEAD, 550, "5.1.1", "no", row.id, row.contact_id, 1, Cause.BOUNCED, bounces=True)
+        for n, row in enumerate(some)
+    ]
+    ids = [row.id for row in some]
+    plan = plans_of(shop, reports.apply, rows, "imap") + plans_of(shop, reports.find, ids, ids)
+    assert_uses(plan)
+    assert not re.search(r"Seq Scan on contact|SCAN c\b", plan), plan
+    assert_uses(plans_of(shop, reports.retry_early))
 
 
 def test_who_waits_for_an_item_is_counted_by_indexes(big_shop: Shop) -> None:

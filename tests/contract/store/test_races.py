@@ -19,13 +19,17 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import Row
 
+from tests.contract.reporting import DOMAIN, TOKENS, report, return_token
 from tests.contract.shop import CUP, LEASE, LONG_AGO, Shop, ref, shop_at
 from tests.examples import TIMES
 from worker.domain.errors import OwnerLost
 from worker.domain.events import Event
+from worker.domain.proof import Proof
+from worker.domain.returned import Kind
 from worker.domain.verdicts import Tries
 from worker.models import Status
-from worker.store import admin, claims, figures, lists, owners, pauses, recording, requests, stock, sweep
+from worker.services.returning import Intake
+from worker.store import admin, claims, figures, lists, owners, pauses, recording, reports, requests, stock, sweep
 from worker.store.claims import Claim
 from worker.store.database import Database
 from worker.store.recording import Ended, Ends, Try
@@ -86,6 +90,7 @@ class Worker:
             (self.mark, 1),
             (self.pause, 1),
             (self.delete, 1),
+            (self.come_back, 3),
             (self.look, 1),
         ]
 
@@ -180,6 +185,13 @@ class Worker:
 
     def put_in_line(self) -> None:
         self._database.write(sweep.put_in_line)
+        self._database.write(reports.retry_early)
+
+    def come_back(self) -> None:
+        """Lets mails come back, some of which others report at the same time."""
+        some = self._random.sample(self._seen.claims, min(len(self._seen.claims), 5))
+        found = [("", report(Kind.FAILED, return_token(claim))) for claim in some]
+        Intake(self._database, Proof(TOKENS, DOMAIN)).take(found, "mbox")
 
     def retry(self) -> None:
         ordered = self._random.random() < 0.5
@@ -279,6 +291,7 @@ ARROWS: Final[dict[tuple[str, str], set[bool | None]]] = {
     ("PROCESSING", "RECEIVED"): {None},  # defer, release, rescue
     ("PROCESSING", "NOTIFICATION_SENT"): {True},  # record
     ("PROCESSING", "FAILED"): {True},  # record, rescue
+    ("NOTIFICATION_SENT", "FAILED"): {True},  # bounce
     ("FAILED", "RECEIVED"): {None},  # retry
     ("FAILED", "NOTIFICATION_SENT"): {False},  # mark
 }
