@@ -14,6 +14,7 @@ Nothing is loaded before the first report is judged: workers, which import the d
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import takewhile
 from pathlib import Path
 from typing import Final
 
@@ -44,7 +45,7 @@ MAY_COME_BACK: Final = frozenset(
 """Rows of `replies.toml` that blame the recipient, who may be written to again some day for all that."""
 
 _CONTINUED: Final = "user-unknown"
-"""The row of `replies.toml` before which our rows of dead addresses are tried, since they are more of the same."""
+"""The row of `replies.toml` after which our rows of dead addresses are tried, since they are more of the same."""
 _DELIVERED: Final = frozenset({"delivered", "relayed", "expanded"})
 _FOR_GOOD: Final = 550
 """The code of a failure without one (RFC 5321 section 4.2.3: not taken, mailbox unavailable)."""
@@ -130,6 +131,11 @@ def _as_reply(said: Said, code: int) -> Reply:
     return Reply(code, said.words)
 
 
+def row(name: str) -> Rule | None:
+    """Returns the row with this name. Raises BadRules."""
+    return next((rule for rule in rules().rules if rule.name == name), None)
+
+
 def rules() -> ReplyRules:
     """Returns the rows for reports, in the order in which they are tried. Raises BadRules."""
     return _rules(in_force())
@@ -143,17 +149,17 @@ def _rules(replies: ReplyRules) -> ReplyRules:
 
 
 def _in_order(reports: Sequence[Rule], replies: Iterable[Rule]) -> Iterator[Rule]:
-    """Yields our rows: first who else is to blame, then both files' who is dead, and the codes without words last.
-
-    Within each of these the two files keep their order.
-    """
+    """Yields the rows of both files in the order that `bounces.toml` explains."""
     replies = tuple(_at_any_stage(replies))
-    yield from (rule for rule in reports if rule.words and rule.blames is not Blame.RECIPIENT)
+    worded = [rule for rule in reports if rule.words]
+    first = list(takewhile(lambda rule: rule.blames is not Blame.RECIPIENT, worded))
+    yield from first
     for rule in replies:
-        if rule.name == _CONTINUED:
-            yield from (rule for rule in reports if rule.words and rule.blames is Blame.RECIPIENT)
         if rule.words:
             yield rule
+        if rule.name == _CONTINUED:
+            yield from (rule for rule in worded if rule.blames is Blame.RECIPIENT)
+    yield from (rule for rule in worded[len(first) :] if rule.blames is not Blame.RECIPIENT)
     yield from (rule for rule in (*reports, *replies) if not rule.words)
 
 
