@@ -20,7 +20,7 @@ _CODE: Final = re.compile(
     re.IGNORECASE,
 )
 _BEFORE_CODE: Final = re.compile(
-    r"(?:^|[:;>\"'\[(<#]|\b(?:said|says|reason|error|code|returned|response|replied|reply|with|was|state|smtp|status))"
+    r"(?:^|[:;>\"'\[(<#]|\],?|\b(?:said|says|reason|error|code|returned|response|replied|reply|with|was|state|smtp|status))"
     r"[\s:=#]*$",
     re.IGNORECASE | re.MULTILINE,
 )

@@ -22,7 +22,7 @@ from worker.feedback import delivery_status
 from worker.feedback.addresses import addresses_in, plain
 from worker.feedback.diagnoses import Diagnosis, diagnosis, is_generic, one_line
 from worker.feedback.findings import RECIPIENT_LIMIT, Finding, finding
-from worker.feedback.phrases import in_small_letters, is_any_in, phrases
+from worker.feedback.phrases import end_of_first, in_small_letters, is_any_in, phrases
 
 _BLOCK_LIMIT: Final = 1_200
 """Characters after a recipient in which the reason is looked for."""
@@ -200,9 +200,7 @@ class _Block:
         found = diagnosis(self.text)
         if found.code or found.status:
             return found
-        paragraphs = _PARAGRAPHS.split(self.text)
-        heads = ("\n".join(paragraphs[: number + 1]) for number in range(len(paragraphs)))
-        return Diagnosis(words=one_line(next(filter(_says_something, heads), self.text)))
+        return Diagnosis(words=_first_words(self.text))
 
 
 def _blocks(text: str, failed: Collection[str], ours: Collection[str]) -> Iterator[_Block]:
@@ -253,7 +251,21 @@ def _alone(text: str, block: _Block | None) -> Diagnosis:
     anywhere = diagnosis(text)
     if anywhere.code or anywhere.status:
         return anywhere
-    return near if _says_something(near.words) else anywhere
+    return _told_reason(text) or (near if _says_something(near.words) else anywhere)
+
+
+def _told_reason(text: str) -> Diagnosis | None:
+    """Returns what stands behind a phrase such as "for the following reason", or None."""
+    begin = end_of_first(phrases().reasons, in_small_letters(text))
+    words = "" if begin is None else _first_words(text[begin:][:_BLOCK_LIMIT].lstrip(" \t:-"))
+    return Diagnosis(words=words) if _says_something(words) else None
+
+
+def _first_words(text: str) -> str:
+    """Returns the first paragraphs that say something, on one line."""
+    paragraphs = _PARAGRAPHS.split(text)
+    heads = ("\n".join(paragraphs[: number + 1]) for number in range(len(paragraphs)))
+    return one_line(next(filter(_says_something, heads), text))
 
 
 def _among_others(text: str, block: _Block, blocks: Sequence[_Block]) -> Diagnosis:
