@@ -20,7 +20,7 @@ from typing import Final
 
 from worker.feedback import delivery_status
 from worker.feedback.addresses import addresses_in, plain
-from worker.feedback.diagnoses import Diagnosis, diagnosis, is_generic, one_line
+from worker.feedback.diagnoses import Diagnosis, diagnosis, is_generic, letters, one_line
 from worker.feedback.findings import RECIPIENT_LIMIT, Finding, finding
 from worker.feedback.phrases import end_of_first, in_small_letters, is_any_in, phrases
 
@@ -28,7 +28,7 @@ _BLOCK_LIMIT: Final = 1_200
 """Characters after a recipient in which the reason is looked for."""
 _HEAD_LIMIT: Final = 4_000
 """Characters at the beginning in which a mailer says who it is and whether it still tries."""
-_LETTERS: Final = 12
+_LETTERS: Final = 10
 """A reason has at least so many letters. `71`, `unknown` and `because:` are none."""
 _SAME_WORDS: Final = 40
 """Characters at the beginning of two replies by which they are the same."""
@@ -69,6 +69,7 @@ _FIELD_FOLLOWS: Final = re.compile(
 )
 # A line of a transcript: `550 5.1.1 <jane@example.com>... User unknown`. What is said stands on both sides of the name.
 _REPLY: Final = re.compile(r"[ \t]*(?:<<<[ \t]*)?[45][0-9]{2}[ -](?:[45]\.[0-9.]{3,7}[ \t])?[ \t]*[<\"']?$")
+_IN_REPLY: Final = re.compile(r"\(in reply to [^()]*\)")
 _PARAGRAPHS: Final = re.compile(r"\n[ \t>]*\n")
 # Where the next step of a transcript begins.
 _STEPS: Final = re.compile(r"\n(?=[ \t]*(?:>>>|<<<|-->|<--|[45][0-9]{2}[ -]))")
@@ -176,7 +177,7 @@ def _says_more(told: Diagnosis, found: Finding) -> bool:
     """Whether the text has the reply and the fields have none, or the text has all lines of the same reply."""
     said = found.said
     if said.code is None:
-        return told.code is not None or len(told.words) > sum(map(str.isalpha, said.words)) < _LETTERS
+        return told.code is not None or (_says_something(told.words) and not _says_something(said.words))
     return found.is_cut and told.code == said.code and told.words.startswith(said.words[:_SAME_WORDS])
 
 
@@ -213,7 +214,8 @@ def _blocks(text: str, failed: Collection[str], ours: Collection[str]) -> Iterat
     found = [*first.values()][: RECIPIENT_LIMIT + 1]
     ends = [*(mention.start for mention in found), len(text)]
     for mention, (_, end) in zip(found, pairwise(ends), strict=True):
-        yield _Block(mention.recipient, _RECIPIENT_ASIDE.sub("", text[mention.end : end][:_BLOCK_LIMIT]))
+        rest = _RECIPIENT_ASIDE.sub("", text[mention.end : end][:_BLOCK_LIMIT])
+        yield _Block(mention.recipient, f"{mention.label}{rest}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +227,8 @@ class _Mention:
     end: int
     opens: bool
     """Whether he stands at the beginning of what is said, and not amid it."""
+    label: str = ""
+    """What stands before him on his line, if that says something: "Unknown user: " """
 
 
 def _mentions(text: str, failed: Collection[str], ours: Collection[str]) -> Iterator[_Mention]:
@@ -240,7 +244,8 @@ def _mentions(text: str, failed: Collection[str], ours: Collection[str]) -> Iter
             if _REPLY.match(line):
                 yield _Mention(name, begin, begin, opens=True)
             else:
-                yield _Mention(name, match.start(), match.end(), _OPENING.match(line) is not None)
+                label = line.rstrip("<\"'") if _says_something(line) else ""
+                yield _Mention(name, match.start(), match.end(), _OPENING.match(line) is not None, label)
 
 
 def _alone(text: str, block: _Block | None) -> Diagnosis:
@@ -297,4 +302,4 @@ def _is_any_in(names: Sequence[str], text: str) -> bool:
 
 
 def _says_something(words: str) -> bool:
-    return sum(map(str.isalpha, words)) >= _LETTERS
+    return letters(_IN_REPLY.sub("", words)) >= _LETTERS

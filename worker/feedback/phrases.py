@@ -59,9 +59,12 @@ def is_any_in(candidates: Sequence[str], text: str) -> bool:
 
 
 def end_of_first(candidates: Sequence[str], text: str) -> int | None:
-    """Returns where the first of the phrases ends that occurs in a text in small letters, or None."""
-    places = [(place, place + len(phrase)) for phrase in candidates if (place := text.find(phrase)) >= 0]
-    return min(places)[1] if places else None
+    """Returns where the first of the phrases (the longest, if several begin there) ends in a text.
+
+    The text has to be in small letters. None: there is no such phrase.
+    """
+    places = [(place, -len(phrase)) for phrase in candidates if (place := text.find(phrase)) >= 0]
+    return min(places)[0] - min(places)[1] if places else None
 
 
 def in_small_letters(text: str) -> str:
