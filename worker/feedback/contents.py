@@ -78,11 +78,17 @@ class Contents:
     @cached_property
     def is_of_mailer(self) -> bool:
         """Whether its sender is a mail system: by the name, the address, or a null return path (RFC 5321 4.5.5)."""
-        senders = f"{self.headers.words('from')} {self.headers.get('sender')}".lower()
-        return is_any_in(phrases().reporters, senders) or self._has_null_return_path
+        return self.is_named_as_mailer or self.has_null_return_path
 
-    @property
-    def _has_null_return_path(self) -> bool:
+    @cached_property
+    def is_named_as_mailer(self) -> bool:
+        """Whether its sender has the name or the address of a mail system."""
+        senders = f"{self.headers.words('from')} {self.headers.get('sender')}".lower()
+        return is_any_in(phrases().reporters, senders)
+
+    @cached_property
+    def has_null_return_path(self) -> bool:
+        """Whether nobody gets a report about it. Vacation notices have that too (RFC 3834 section 3.3)."""
         paths = [value.strip().lower() for value in self.headers.all("return-path")]
         return any(path in ("<>", "") or "mailer-daemon" in path for path in paths)
 

@@ -20,7 +20,7 @@ _CODE: Final = re.compile(
     re.IGNORECASE,
 )
 _BEFORE_CODE: Final = re.compile(
-    r"(?:^|[:;>\"'\[(<#]|\b(?:said|says|reason|error|code|returned|response|replied|reply|with|was|state|smtp|status))"
+    r"(?:^|[:;>\"'\[(<#]|\],?|\b(?:said|says|reason|error|code|returned|response|replied|reply|with|was|state|smtp|status))"
     r"[\s:=#]*$",
     re.IGNORECASE | re.MULTILINE,
 )
@@ -40,6 +40,7 @@ _END: Final = re.compile(
 )
 _CODED_LINE: Final = re.compile(r"\n[ \t]*([45][0-57][0-9])[ -]")
 _SERVER_SAYS: Final = re.compile(r"^[ \t]*(?:<<<|<-+|[<>]{1,3}(?=\s*[0-9]{3}\b))[ \t]*", re.MULTILINE)
+_EASTERN: Final = "\u2e80"
 _CODES: Final = 50
 """Codes in a text that are looked at."""
 _BLANKS: Final = re.compile(r"\s+")
@@ -95,17 +96,18 @@ def _reply(text: str, match: re.Match[str]) -> Diagnosis:
     code, begin = match[1], match.end()
     end = _end_of(text, begin, code)
     said = text[begin : end.start() if end else len(text)]
-    if not _has_words(said) and end:  # "550" alone on its line
+    if letters(said) < 3 and end:  # "550" alone on its line
         said = text[begin:]
-    is_cut = said.startswith("-") and not re.search(rf"\s{code}(?:\s|$)", said)
+    has_lines = said.startswith("-")
+    is_cut = has_lines and not re.search(rf"\s{code}(?:\s|$)", said)
     said = re.sub(rf"\n[ \t]*{code}(?:[- ]|$)", "\n", said)
-    if said.startswith("-"):  # its lines may have been joined by blanks, as Postfix does
+    if has_lines:  # its lines may have been joined by blanks, as Postfix does
         said = re.sub(rf"\s{code}[- ]", " ", said[1:])
     said = re.sub(rf"\A(?:[\s:;,-]*{code}\b)*[\s:;,-]*", "", said)
-    status = enhanced_in(said, code[0])
-    if status:
-        said = said.replace(f"\n{status} ", "\n")
-    return Diagnosis(int(code), status, one_line(said), is_cut)
+    status, words = enhanced_in(said, code[0]), one_line(said)
+    if status and has_lines:  # each of which repeats it
+        words = words[: len(status)] + words[len(status) :].replace(f" {status} ", " ")
+    return Diagnosis(int(code), status, words, is_cut)
 
 
 def _end_of(text: str, begin: int, code: str) -> re.Match[str] | None:
@@ -113,10 +115,6 @@ def _end_of(text: str, begin: int, code: str) -> re.Match[str] | None:
     other = next((match for match in _CODED_LINE.finditer(text, begin) if match[1] != code), None)
     ends = [match for match in (_END.search(text, begin), other) if match]
     return min(ends, key=re.Match.start, default=None)
-
-
-def _has_words(text: str) -> bool:
-    return sum(map(str.isalpha, text)) > 2
 
 
 def enhanced_in(text: str, first: str = "") -> str | None:
@@ -131,6 +129,11 @@ def enhanced_in(text: str, first: str = "") -> str | None:
 def is_generic(status: str | None) -> bool:
     """Whether a status says nothing beyond its class, or is missing."""
     return status is None or _GENERIC.fullmatch(status) is not None
+
+
+def letters(text: str) -> int:
+    """Returns how many letters a text has. One of Chinese, Japanese or Korean says as much as three."""
+    return sum(1 + 2 * (letter >= _EASTERN) for letter in text if letter.isalpha())
 
 
 def one_line(text: str) -> str:

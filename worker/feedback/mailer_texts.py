@@ -20,15 +20,15 @@ from typing import Final
 
 from worker.feedback import delivery_status
 from worker.feedback.addresses import addresses_in, plain
-from worker.feedback.diagnoses import Diagnosis, diagnosis, is_generic, one_line
+from worker.feedback.diagnoses import Diagnosis, diagnosis, is_generic, letters, one_line
 from worker.feedback.findings import RECIPIENT_LIMIT, Finding, finding
-from worker.feedback.phrases import in_small_letters, is_any_in, phrases
+from worker.feedback.phrases import end_of_first, in_small_letters, is_any_in, phrases
 
 _BLOCK_LIMIT: Final = 1_200
 """Characters after a recipient in which the reason is looked for."""
 _HEAD_LIMIT: Final = 4_000
 """Characters at the beginning in which a mailer says who it is and whether it still tries."""
-_LETTERS: Final = 12
+_LETTERS: Final = 10
 """A reason has at least so many letters. `71`, `unknown` and `because:` are none."""
 _SAME_WORDS: Final = 40
 """Characters at the beginning of two replies by which they are the same."""
@@ -69,6 +69,7 @@ _FIELD_FOLLOWS: Final = re.compile(
 )
 # A line of a transcript: `550 5.1.1 <jane@example.com>... User unknown`. What is said stands on both sides of the name.
 _REPLY: Final = re.compile(r"[ \t]*(?:<<<[ \t]*)?[45][0-9]{2}[ -](?:[45]\.[0-9.]{3,7}[ \t])?[ \t]*[<\"']?$")
+_IN_REPLY: Final = re.compile(r"\(in reply to [^()]*\)")
 _PARAGRAPHS: Final = re.compile(r"\n[ \t>]*\n")
 # Where the next step of a transcript begins.
 _STEPS: Final = re.compile(r"\n(?=[ \t]*(?:>>>|<<<|-->|<--|[45][0-9]{2}[ -]))")
@@ -176,7 +177,7 @@ def _says_more(told: Diagnosis, found: Finding) -> bool:
     """Whether the text has the reply and the fields have none, or the text has all lines of the same reply."""
     said = found.said
     if said.code is None:
-        return told.code is not None or len(told.words) > sum(map(str.isalpha, said.words)) < _LETTERS
+        return told.code is not None or (_says_something(told.words) and not _says_something(said.words))
     return found.is_cut and told.code == said.code and told.words.startswith(said.words[:_SAME_WORDS])
 
 
@@ -200,9 +201,7 @@ class _Block:
         found = diagnosis(self.text)
         if found.code or found.status:
             return found
-        paragraphs = _PARAGRAPHS.split(self.text)
-        heads = ("\n".join(paragraphs[: number + 1]) for number in range(len(paragraphs)))
-        return Diagnosis(words=one_line(next(filter(_says_something, heads), self.text)))
+        return Diagnosis(words=_first_words(self.text))
 
 
 def _blocks(text: str, failed: Collection[str], ours: Collection[str]) -> Iterator[_Block]:
@@ -215,7 +214,8 @@ def _blocks(text: str, failed: Collection[str], ours: Collection[str]) -> Iterat
     found = [*first.values()][: RECIPIENT_LIMIT + 1]
     ends = [*(mention.start for mention in found), len(text)]
     for mention, (_, end) in zip(found, pairwise(ends), strict=True):
-        yield _Block(mention.recipient, _RECIPIENT_ASIDE.sub("", text[mention.end : end][:_BLOCK_LIMIT]))
+        rest = _RECIPIENT_ASIDE.sub("", text[mention.end : end][:_BLOCK_LIMIT])
+        yield _Block(mention.recipient, f"{mention.label}{rest}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +227,8 @@ class _Mention:
     end: int
     opens: bool
     """Whether he stands at the beginning of what is said, and not amid it."""
+    label: str = ""
+    """What stands before him on his line, if that says something: "Unknown user: " """
 
 
 def _mentions(text: str, failed: Collection[str], ours: Collection[str]) -> Iterator[_Mention]:
@@ -242,7 +244,8 @@ def _mentions(text: str, failed: Collection[str], ours: Collection[str]) -> Iter
             if _REPLY.match(line):
                 yield _Mention(name, begin, begin, opens=True)
             else:
-                yield _Mention(name, match.start(), match.end(), _OPENING.match(line) is not None)
+                label = line.rstrip("<\"'") if _says_something(line) else ""
+                yield _Mention(name, match.start(), match.end(), _OPENING.match(line) is not None, label)
 
 
 def _alone(text: str, block: _Block | None) -> Diagnosis:
@@ -253,7 +256,21 @@ def _alone(text: str, block: _Block | None) -> Diagnosis:
     anywhere = diagnosis(text)
     if anywhere.code or anywhere.status:
         return anywhere
-    return near if _says_something(near.words) else anywhere
+    return _told_reason(text) or (near if _says_something(near.words) else anywhere)
+
+
+def _told_reason(text: str) -> Diagnosis | None:
+    """Returns what stands behind a phrase such as "for the following reason", or None."""
+    begin = end_of_first(phrases().reasons, in_small_letters(text))
+    words = "" if begin is None else _first_words(text[begin:][:_BLOCK_LIMIT].lstrip(" \t:-"))
+    return Diagnosis(words=words) if _says_something(words) else None
+
+
+def _first_words(text: str) -> str:
+    """Returns the first paragraphs that say something, on one line."""
+    paragraphs = _PARAGRAPHS.split(text)
+    heads = ("\n".join(paragraphs[: number + 1]) for number in range(len(paragraphs)))
+    return one_line(next(filter(_says_something, heads), text))
 
 
 def _among_others(text: str, block: _Block, blocks: Sequence[_Block]) -> Diagnosis:
@@ -285,4 +302,4 @@ def _is_any_in(names: Sequence[str], text: str) -> bool:
 
 
 def _says_something(words: str) -> bool:
-    return sum(map(str.isalpha, words)) >= _LETTERS
+    return letters(_IN_REPLY.sub("", words)) >= _LETTERS
