@@ -10,8 +10,8 @@ from typing import Final
 
 from worker.feedback.addresses import addresses_in, plain
 from worker.feedback.clues import RETURNED_KINDS, returned_head
+from worker.feedback.copies import Told, without_copy
 from worker.feedback.headers import Headers
-from worker.feedback.mailer_texts import Told, without_copy
 from worker.feedback.parts import TEXT_LIMIT, Message, Part
 from worker.feedback.phrases import is_any_in, phrases
 
