@@ -10,12 +10,13 @@ from typing import Final
 
 from worker.feedback.addresses import addresses_in, plain
 from worker.feedback.clues import RETURNED_KINDS, returned_head
+from worker.feedback.copies import Told, without_copy
 from worker.feedback.headers import Headers
-from worker.feedback.mailer_texts import Told, without_copy
 from worker.feedback.parts import TEXT_LIMIT, Message, Part
 from worker.feedback.phrases import is_any_in, phrases
 
-_STATUS_KINDS: Final = frozenset({"message/delivery-status", "message/global-delivery-status"})
+_STATUS_KIND: Final = "delivery-status"
+"""What the kinds end with that RFC 3464 and RFC 6533 know, and those that some servers invented."""
 _RETURNED_LIMIT: Final = 5
 """Returned mails of which the header fields are read. A report has one."""
 
@@ -34,7 +35,7 @@ class Contents:
     @cached_property
     def statuses(self) -> Sequence[str]:
         """The texts of the parts with delivery status (RFC 3464, RFC 6533)."""
-        return [part.text for part in self.message.leaves if part.kind in _STATUS_KINDS]
+        return [part.text for part in self.message.leaves if part.kind.endswith(_STATUS_KIND)]
 
     def _is_returned(self, part: Part) -> bool:
         """Whether a part is a mail that came back, or its header fields. A few have no fields of a part before them."""

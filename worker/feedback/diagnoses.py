@@ -41,6 +41,10 @@ _END: Final = re.compile(
 _CODED_LINE: Final = re.compile(r"\n[ \t]*([45][0-57][0-9])[ -]")
 _SERVER_SAYS: Final = re.compile(r"^[ \t]*(?:<<<|<-+|[<>]{1,3}(?=\s*[0-9]{3}\b))[ \t]*", re.MULTILINE)
 _EASTERN: Final = "\u2e80"
+_IN_REPLY: Final = re.compile(r"\(in reply to [^()]*\)")
+_PARAGRAPHS: Final = re.compile(r"\n[ \t>]*\n")
+_LETTERS: Final = 10
+"""A reason has at least so many letters."""
 _CODES: Final = 50
 """Codes in a text that are looked at."""
 _BLANKS: Final = re.compile(r"\s+")
@@ -139,3 +143,15 @@ def letters(text: str) -> int:
 def one_line(text: str) -> str:
     """Returns a text with single blanks between its words, cut at `WORDS_LIMIT`."""
     return _BLANKS.sub(" ", text[: 2 * WORDS_LIMIT]).strip()[:WORDS_LIMIT]
+
+
+def first_words(text: str) -> str:
+    """Returns the first paragraphs that say something, on one line."""
+    paragraphs = _PARAGRAPHS.split(text)
+    heads = ("\n".join(paragraphs[: number + 1]) for number in range(len(paragraphs)))
+    return one_line(next(filter(says_something, heads), text))
+
+
+def says_something(words: str) -> bool:
+    """Whether words may be a reason: `71`, `unknown` and `because:` are none."""
+    return letters(_IN_REPLY.sub("", words)) >= _LETTERS

@@ -367,9 +367,17 @@ def test_a_bounce_that_sns_tells_is_read() -> None:
     assert found.clues.message_ids == ("1@shop.example",)
 
 
-def test_a_complaint_that_sns_tells_is_one() -> None:
-    found = notified("Complaint", {"complainedRecipients": [{"emailAddress": "jane@example.com"}]})
-    assert [each.kind for each in found.returned] == [Kind.COMPLAINT]
+@pytest.mark.parametrize(
+    ("about", "kind"),
+    [
+        ({}, Kind.COMPLAINT),
+        ({"complaintFeedbackType": "abuse"}, Kind.COMPLAINT),
+        ({"complaintFeedbackType": "not-spam"}, Kind.FEEDBACK),
+    ],
+)
+def test_a_complaint_that_sns_tells_is_read_by_its_type(about: dict[str, object], kind: Kind) -> None:
+    found = notified("Complaint", {"complainedRecipients": [{"emailAddress": "jane@example.com"}], **about})
+    assert [each.kind for each in found.returned] == [kind]
 
 
 @pytest.mark.parametrize("about", [{}, {"bouncedRecipients": 7}, {"bouncedRecipients": [None]}])
