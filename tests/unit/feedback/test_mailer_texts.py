@@ -60,6 +60,12 @@ def test_what_a_person_forwards_is_no_report(sample: Sample) -> None:
     assert read(head + body).form == ""
 
 
+@pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample["name"])
+def test_what_an_answer_quotes_is_no_report(sample: Sample) -> None:
+    head = b"Return-Path: <>\nFrom: Joe <joe@example.org>\nSubject: Re: Mug\n\n> "
+    assert read(head + message(sample | {"head": "From: MAILER-DAEMON\n"}).replace(b"\n", b"\n> ")).form == ""
+
+
 @pytest.mark.parametrize(
     ("text", "found"),
     [
