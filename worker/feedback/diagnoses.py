@@ -38,6 +38,13 @@ _END: Final = re.compile(
     r"|\n[ \t]*(?:\(other mxes|for further|please (?:contact|do not|note|send)|host \S+ ?\[)",
     re.IGNORECASE,
 )
+# Replies that only follow from an earlier one: to DATA after no recipient was taken, or the mailer's own.
+_CONSEQUENCE: Final = re.compile(
+    r"[- ](?:5\.[0-9]\.[0-9] )?(?:<[^<>\n]*>\.* )?(?:error: )?"
+    r"(?:no valid recipients|need rcpt|need recipient|bad sequence|no recipients|(?:valid )?rcpt (?:command|first)|"
+    r"service unavailable[ \t]*$)",
+    re.MULTILINE | re.IGNORECASE,
+)
 _CODED_LINE: Final = re.compile(r"\n[ \t]*([45][0-57][0-9])[ -]")
 _SERVER_SAYS: Final = re.compile(r"^[ \t]*(?:<<<|<-+|[<>]{1,3}(?=\s*[0-9]{3}\b))[ \t]*", re.MULTILINE)
 _EASTERN: Final = "\u2e80"
@@ -80,6 +87,7 @@ def diagnosis(text: str) -> Diagnosis:
 
 def _decisive(text: str, codes: Sequence[re.Match[str]]) -> re.Match[str]:
     """Returns the first refusal for good, but for one that a reply only quotes."""
+    codes = [match for match in codes if not _CONSEQUENCE.match(text, match.end())] or codes
     is_quoting = not any(map(str.isalnum, text[: codes[0].start()]))
     final = (match for match in codes if match[1][0] == "5" and (not is_quoting or _begins_a_line(text, match.start())))
     return next(final, codes[0])

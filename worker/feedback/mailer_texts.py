@@ -30,19 +30,25 @@ _REASON_LIMIT: Final = 1_200
 """Characters of what stands behind a phrase such as "for the following reason" that are looked at."""
 _SAME_WORDS: Final = 40
 """Characters at the beginning of two replies by which they are the same."""
+_QUOTED: Final = re.compile(r"^>(?!>).*$", re.MULTILINE)
 # Where the next step of a transcript begins.
 _STEPS: Final = re.compile(r"\n(?=[ \t]*(?:>>>|<<<|-->|<--|[45][0-9]{2}[ -]))")
 
 
 def form(text: str) -> str | None:
     """Returns the name of the system whose fixed words a text has, or None."""
-    small = in_small_letters(text[:_HEAD_LIMIT])
+    small = _own_words(text)
     return next((name for name, known in phrases().systems.items() if is_any_in(known, small)), None)
 
 
 def is_report(text: str) -> bool:
     """Whether a text has words that reports have, and people hardly."""
-    return form(text) is not None or is_any_in(phrases().said, in_small_letters(text[:_HEAD_LIMIT]))
+    return form(text) is not None or is_any_in(phrases().said, _own_words(text))
+
+
+def _own_words(text: str) -> str:
+    """Returns the beginning of a text in small letters, without what it quotes from a mail that it answers."""
+    return in_small_letters(_QUOTED.sub("", text[:_HEAD_LIMIT]))
 
 
 def action(subject: str, text: str) -> str:

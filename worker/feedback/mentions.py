@@ -20,7 +20,8 @@ _ADDRESSES: Final = 2_000
 
 # What stands before an address that is the sender's, or nobody's.
 _NOT_A_RECIPIENT: Final = re.compile(
-    r"(?:\bfrom|reply-to|return-path|sender|by|contact|e-?mail|message-id|id)\b[:\s]*<?\"?$", re.IGNORECASE
+    r"(?:\bfrom|reply-to|return-path|sender|by|contact|e-?mail|message-id|id|original address)\b[:\s]*<?\"?$",
+    re.IGNORECASE,
 )
 # What stands before a recipient, on his line: nothing, signs, or a label.
 _OPENING: Final = re.compile(r"(?:[^\w\n]*|[^\n]{0,120}?(?:[:>]|\bto|\bfor|\baddress)\s*[\"'<(*]*)$", re.IGNORECASE)

@@ -60,6 +60,12 @@ def test_what_a_person_forwards_is_no_report(sample: Sample) -> None:
     assert read(head + body).form == ""
 
 
+@pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample["name"])
+def test_what_an_answer_quotes_is_no_report(sample: Sample) -> None:
+    head = b"Return-Path: <>\nFrom: Joe <joe@example.org>\nSubject: Re: Mug\n\n> "
+    assert read(head + message(sample | {"head": "From: MAILER-DAEMON\n"}).replace(b"\n", b"\n> ")).form == ""
+
+
 @pytest.mark.parametrize(
     ("text", "found"),
     [
@@ -77,6 +83,10 @@ def test_what_a_person_forwards_is_no_report(sample: Sample) -> None:
         ("550 :\n  User unknown", (550, None, "User unknown")),
         ("Remote server said: '554 5.7.1 no'", (554, "5.7.1", "5.7.1 no'")),
         ("550 unknown\n554 5.0.0 Service unavailable", (550, None, "unknown")),
+        ("<<< 450 4.7.1 not you\n>>> DATA\n<<< 554 5.5.1 Error: no valid recipients", (450, "4.7.1", "4.7.1 not you")),
+        ("<<< 421 4.4.2 bye\n554 5.0.0 <x>... Service unavailable\n", (421, "4.4.2", "4.4.2 bye")),
+        ("554 5.7.1 Service unavailable; blocked", (554, "5.7.1", "5.7.1 Service unavailable; blocked")),
+        ("554 5.0.0 Service unavailable", (554, "5.0.0", "5.0.0 Service unavailable")),
         ("sorry (#5.1.1)", (None, "5.1.1", "sorry (#5.1.1)")),
         ("#5.0.0 smtp; no such user 5.1.1", (None, "5.1.1", "#5.0.0 smtp; no such user 5.1.1")),
         ("given up after 500 hours of 450 kB at 10:550", (None, None, "given up after 500 hours of 450 kB at 10:550")),
