@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Final
 
 LIMIT: Final = 320
-"""Characters of an address, at most (RFC 3696, errata 1690)."""
+"""Characters of an address, at most: 64, the sign, and 255 (RFC 5321 section 4.5.3.1)."""
 
 _ATEXT: Final = r"A-Za-z0-9!#$%&+/=?^_`{|}~.\u00c0-\u02af-"
 _ADDRESS: Final = re.compile(
@@ -28,7 +28,7 @@ def addresses_in(text: str) -> Iterator[re.Match[str]]:
 
 
 def plain(address: str) -> str:
-    """Returns an address in lower case, without brackets, source route (RFC 5321 appendix C), and Exchange's disguise."""
+    """Returns an address in lower case, without brackets, source route (RFC 5321 appendix C), Exchange's disguise."""
     address = _ROUTE.sub("", address.strip().strip("<>").strip().rstrip(".:;,"), count=1)
     if disguised := _ENCAPSULATED.match(address):
         address = _XTEXT.sub(lambda match: chr(int(match[1], 16)), disguised[1].replace("@", "+40"))

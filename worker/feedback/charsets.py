@@ -9,13 +9,15 @@ from collections.abc import Iterator
 from typing import Final
 
 # Python knows more codecs than there are charsets: some are no text, some are slow, and one warns.
-_CHARSET: Final = re.compile(r"(?:x-)?(?:utf|iso|us-ascii|ascii|latin|windows|cp|euc|shift|sjis|gb|big5|koi8|ks_c|mac|tis)")
+_CHARSET: Final = re.compile(
+    r"(?:x-)?(?:utf|iso|us-ascii|ascii|latin|windows|cp|euc|shift|sjis|gb|big5|koi8|ks_c|mac|tis)"
+)
 _ESCAPES: Final = (b"\x1b$B", b"\x1b$@", b"\x1b(J", b"\x1b(I")
 """What ISO-2022-JP switches its character sets with (RFC 1468). All its octets are ASCII, so UTF-8 would take them."""
 _KOREAN_ESCAPE: Final = b"\x1b$)C"
 _JAPANESE: Final = ("iso-2022-jp", "euc-jp", "shift", "sjis", "cp932", "windows-31j", "x-sjis")
 _AT_THE_END: Final = 4
-"""Octets of one character, at most: a text that was cut may end within one."""
+"""Octets of one character, at most: a text that was cut may end within its last one."""
 
 _HIDDEN: Final = re.compile(r"(?is)<(style|script|head|title)\b.*?(?:</\1\s*>|\Z)|<!--.*?(?:-->|\Z)")
 _BREAK: Final = re.compile(r"(?i)<(?:br|/?p|/?div|/?tr|/?li|/?h[1-6]|/?table|hr)\b[^<>]*>")
@@ -49,7 +51,9 @@ def _tried(octets: bytes, name: str) -> str | None:
     try:
         return octets.decode(name)
     except UnicodeDecodeError as error:
-        return octets[: error.start].decode(name, "replace") if error.start >= len(octets) - _AT_THE_END else None
+        begin = octets[: error.start]
+        was_cut = error.start >= len(octets) - _AT_THE_END and not begin.isascii()
+        return begin.decode(name, "replace") if was_cut else None
     except (LookupError, UnicodeError):  # there is no such charset, or what follows its mark is of no kind
         return None
 

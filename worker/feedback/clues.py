@@ -10,7 +10,6 @@ from itertools import islice
 from typing import Final
 
 from worker.domain.returned import Clues
-from worker.feedback.addresses import without_xtext
 from worker.feedback.headers import Headers, parse_head, split_head
 from worker.feedback.parts import TEXT_LIMIT, Part
 
@@ -19,12 +18,17 @@ ID_LIMIT: Final = 20
 """A report has one token or two, and one Message-ID."""
 
 CONTACT_DIGITS: Final = 42
-_TOKEN: Final = re.compile(r"(?<![0-9A-Za-z])[0-9A-Fa-f]{46}(?![0-9A-Za-z])|(?<![0-9A-Za-z])[0-9A-Fa-f]{42}(?![0-9A-Za-z])")
+_TOKEN: Final = re.compile(
+    r"(?<![0-9A-Za-z])[0-9A-Fa-f]{46}(?![0-9A-Za-z])|(?<![0-9A-Za-z])[0-9A-Fa-f]{42}(?![0-9A-Za-z])"
+)
 _LINK: Final = re.compile(r"/u/([A-Za-z0-9_-]{43})(?![A-Za-z0-9_-])")
 # A plus or an equals sign that some relay encoded: what follows would look like two more digits of the token.
 _ENCODED: Final = re.compile(r"[=%+](?:2[BbDd]|3[DdCcEe]|40)")
 _ID: Final = re.compile(r"<([^<>\s@]{1,200}@[^<>\s@]{1,200})>")
-_ID_LINE: Final = re.compile(r"^[ \t>]{0,8}(?:x-)?(?:original-)?message-id[ \t]*:[ \t\n]*<?([^<>\s@]{1,200}@[^<>\s@]{1,200})", re.MULTILINE | re.IGNORECASE)
+_ID_LINE: Final = re.compile(
+    r"^[ \t>]{0,8}(?:x-)?(?:original-)?message-id[ \t]*:[ \t\n]*<?([^<>\s@]{1,200}@[^<>\s@]{1,200})",
+    re.MULTILINE | re.IGNORECASE,
+)
 
 DESTINATIONS: Final = (
     "delivered-to",
@@ -43,7 +47,14 @@ DESTINATIONS: Final = (
 _RECEIVED_FOR: Final = re.compile(r"\bfor\s+<?([^\s<>;]{3,320})")
 
 RETURNED_KINDS: Final = frozenset(
-    {"message/rfc822", "message/global", "message/global-headers", "message/rfc822-headers", "text/rfc822-headers", "message/partial"}
+    {
+        "message/rfc822",
+        "message/global",
+        "message/global-headers",
+        "message/rfc822-headers",
+        "text/rfc822-headers",
+        "message/partial",
+    }
 )
 """Parts that hold the mail that comes back, or its header fields."""
 
@@ -57,8 +68,9 @@ def destinations(headers: Headers) -> list[str]:
 def tokens_in(texts: Iterable[str]) -> Iterator[str]:
     """Yields what has the form of a token: of a mail (46 digits), or of a contact (42 digits, or 43 characters)."""
     for text in texts:
-        plain_text = _ENCODED.sub(" ", text)
-        yield from (match[0] for match in _TOKEN.finditer(plain_text))
+        yield from (match[0] for match in _TOKEN.finditer(text))
+        if _ENCODED.search(text):
+            yield from (match[0] for match in _TOKEN.finditer(_ENCODED.sub(" ", text)))
         if "/u/" in text:
             yield from (match[1] for match in _LINK.finditer(text))
 
@@ -86,12 +98,17 @@ def clues(headers: Headers, reports: Sequence[str], returned: Sequence[Headers],
     texts = (
         *destinations(headers),
         headers.words("subject"),
-        *map(without_xtext, reports),
+        *reports,
         *("\n".join(_fields(each)) for each in returned),
         *copies,
     )
     ids = (
-        *(found for each in returned for value in each.all("message-id", "x-original-message-id") for found in _ids(value)),
+        *(
+            found
+            for each in returned
+            for value in each.all("message-id", "x-original-message-id")
+            for found in _ids(value)
+        ),
         *(match[1] for text in (*copies, *reports) for match in _ID_LINE.finditer(text[:TEXT_LIMIT])),
         *_ID.findall(answered),
     )

@@ -15,7 +15,15 @@ from worker.feedback.findings import RECIPIENT_LIMIT, Finding, finding
 
 Group = dict[str, str]
 
-_FIELD: Final = re.compile(r"^[ \t>]{0,8}([A-Za-z][A-Za-z0-9-]{1,40})[ \t]*:[ \t]*(.*(?:\n[ \t]+(?!\S{1,40}:[ \t])\S.*)*)", re.MULTILINE)
+# A line that is indented goes on, but where a whole report is indented in a text.
+_NAME: Final = (
+    r"(?:final-|original-)recipient|action|status|diagnostic-code|(?:remote|reporting)-mta|[a-z]+(?:-[a-z]+)*-date"
+)
+_FIELD: Final = re.compile(
+    rf"^[ \t>]{{0,8}}([a-z][a-z0-9-]{{1,40}})[ \t]*:[ \t]*(.*(?:\n[ \t]+(?!(?:{_NAME})[ \t]*:)\S.*)*)",
+    re.MULTILINE | re.IGNORECASE,
+)
+_FOLD: Final = re.compile(r"\s*\n\s*")
 _BLANK: Final = re.compile(r"\n[ \t>]*\n\s*")
 _STATUS: Final = re.compile(r"\s*([245]\.[0-9]{1,3}\.[0-9]{1,3})\s*(?:\((.*)\))?", re.DOTALL)
 _TYPED: Final = re.compile(r"\s*((?!\d{3})[A-Za-z0-9-]{1,40})\s*;\s*(.*)", re.DOTALL)
@@ -56,7 +64,8 @@ def _recipients(fields: list[Group]) -> Iterator[Group]:
     for group in fields:
         if not _ABOUT_RECIPIENT & group.keys():
             continue
-        if open_group and (open_group.keys() & group.keys() & _ABOUT_RECIPIENT or _is_named(open_group) and _is_named(group)):
+        is_next = bool(open_group.keys() & group.keys() & _ABOUT_RECIPIENT)
+        if is_next or (_is_named(open_group) and _is_named(group)):
             yield open_group
             open_group = {}
         open_group = {**group, **open_group}
@@ -72,7 +81,9 @@ def _finding(group: Mapping[str, str], reporter: str | None) -> Finding:
     status, comment = _status(group.get("status", ""))
     action = group.get("action", "").lower().split(maxsplit=1)
     found = _preferred(_diagnosis(group), status, comment)
-    return finding(recipient(group), found, action[0] if action and action[0] in ACTIONS else None, _host(group) or reporter)
+    return finding(
+        recipient(group), found, action[0] if action and action[0] in ACTIONS else None, _host(group) or reporter
+    )
 
 
 def _status(value: str) -> tuple[str | None, str]:
@@ -81,13 +92,13 @@ def _status(value: str) -> tuple[str | None, str]:
 
 
 def _diagnosis(group: Mapping[str, str]) -> Diagnosis:
-    value = group.get("diagnostic-code", "")
+    value = _FOLD.sub(" ", group.get("diagnostic-code", ""))
     typed = _TYPED.match(value)
     return diagnosis(typed[2] if typed else value)
 
 
 def _preferred(found: Diagnosis, status: str | None, comment: str) -> Diagnosis:
-    """Returns the diagnosis with the better status: a server's own words are nearer to the cause than its reporter's."""
+    """Returns the diagnosis with the better status: the server's own is nearer to the cause."""
     return replace(
         found,
         status=status if is_generic(found.status) and status else found.status,

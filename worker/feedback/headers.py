@@ -24,6 +24,7 @@ _PARAMETERS_LIMIT: Final = 1_000
 """Characters of a value in which parameters are looked for."""
 
 _FIELD: Final = re.compile(rb"^([!-9;-~]{1,80})[ \t]*:(.*(?:\n[ \t].*)*)", re.MULTILINE)
+_BEGINS: Final = re.compile(rb"[!-9;-~]{1,80}[ \t]*:")
 _MBOX_LINE: Final = re.compile(rb"\A\n*>?From [^\n]*\n")
 _TYPE: Final = re.compile(r"\s*([\w.+-]{1,80}/[\w.+-]{1,80})")
 _PARAMETER: Final = re.compile(r""";\s*([\w-]{1,40})(\*?)(\d{0,3})(\*?)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|"?([^;\s"]*))""")
@@ -61,7 +62,11 @@ class Headers:
 
     def parameter(self, name: str, field: str = "content-type") -> str:
         """Returns a parameter of a field, or an empty text. Pieces are joined (RFC 2231 section 3)."""
-        pieces = [match for match in _PARAMETER.finditer(f";{self.get(field)[:_PARAMETERS_LIMIT]}") if match[1].lower() == name]
+        pieces = [
+            match
+            for match in _PARAMETER.finditer(f";{self.get(field)[:_PARAMETERS_LIMIT]}")
+            if match[1].lower() == name
+        ]
         return "".join(_piece(match) for match in (pieces if pieces and pieces[0][3] else pieces[:1]))
 
     def words(self, name: str) -> str:
@@ -99,7 +104,7 @@ def split_head(message: bytes) -> tuple[Headers, bytes]:
         message = message[mbox_line.end() :]
     if message.startswith(b"\n"):
         return Headers(), message[1:]
-    if not _FIELD.match(message):
+    if not _BEGINS.match(message):
         return Headers(), message
     end = message.find(b"\n\n")
     head, body = (message, b"") if end < 0 else (message[:end], message[end + 2 :])

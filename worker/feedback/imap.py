@@ -62,7 +62,7 @@ class ImapMailbox:
         changes_nothing: bool = False,
         answer_seconds: float | None = None,
     ) -> None:
-        """With `changes_nothing` the folder is opened for reading only. `answer_seconds` is how long to wait for one."""
+        """With `changes_nothing` the folder is only read. `answer_seconds` is how long to wait for each."""
         self._account = account
         self._answer_seconds = answer_seconds or ANSWER_SECONDS
         self._tls_context = tls_context

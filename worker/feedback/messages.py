@@ -24,7 +24,8 @@ from worker.feedback.parts import parse
 from worker.feedback.phrases import in_small_letters, is_any_in, phrases
 
 _RECEIPT: Final = "message/disposition-notification"
-_ARRIVAL_LIMIT: Final = 200
+ARRIVAL_LIMIT: Final = 200
+"""Characters of what makes a report different from others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,7 @@ def _clues(contents: Contents, reading: _Reading) -> Clues:
 def _arrival(headers: Headers) -> str:
     """Returns what this report alone has: its Message-ID, or else its date with its first host's id of it."""
     own = headers.get("message-id").strip().strip("<>")
-    return (own or " ".join(filter(None, [headers.get("date"), headers.get("received")])))[:_ARRIVAL_LIMIT]
+    return (own or " ".join(filter(None, [headers.get("date"), headers.get("received")])))[:ARRIVAL_LIMIT]
 
 
 # One reader for each form
@@ -98,7 +99,9 @@ def _notification(contents: Contents) -> _Reading | None:
     if found.kind is None:
         returned = _judged(found.findings)
     else:
-        returned = [Returned(found.kind, words=one_line(each.said.words), recipient=each.recipient) for each in found.findings]
+        returned = [
+            Returned(found.kind, words=one_line(each.said.words), recipient=each.recipient) for each in found.findings
+        ]
     return _Reading("Amazon SNS", returned, heads=[Headers(found.returned)])
 
 
@@ -132,12 +135,18 @@ def _mailers_text(contents: Contents) -> _Reading | None:
 
 def _is_mailers(contents: Contents) -> bool:
     """Whether two things say that a mail system wrote it: the sender, the subject, the words."""
-    if contents.failed or (contents.is_multipart_report and contents.headers.parameter("report-type").lower() == "delivery-status"):
+    if contents.failed or (
+        contents.is_multipart_report and contents.headers.parameter("report-type").lower() == "delivery-status"
+    ):
         return True
-    if contents.answers_or_forwards:
+    words = contents.told.text
+    if contents.answers_or_forwards and not (contents.has_null_return_path and mailer_texts.form(words)):
         return False
     subject = is_any_in(phrases().subjects, in_small_letters(contents.headers.words("subject")))
-    return contents.is_of_mailer + subject + mailer_texts.is_report(contents.told.text) >= 2
+    is_told = mailer_texts.is_report(words)
+    if is_automatic(contents.headers) and not contents.is_named_as_mailer:  # perhaps a vacation notice
+        return subject and is_told
+    return contents.is_of_mailer + subject + is_told >= 2
 
 
 def _report_within(contents: Contents, found: Sequence[Finding]) -> _Reading | None:

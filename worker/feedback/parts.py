@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import takewhile
 from typing import Final
 
 from worker.feedback.charsets import decoded, without_tags
@@ -22,9 +23,11 @@ DEPTH_LIMIT: Final = 6
 PART_LIMIT: Final = 60
 TEXT_LIMIT: Final = 64 * 1024
 """Octets of a part's text that are decoded."""
+_ENCODED_LIMIT: Final = 256 * 1024
+"""Octets of a part whose transfer encoding is undone."""
 
 _GUESSED: Final = re.compile(rb"^--(\S[^\n]{0,90}?)[ \t]*\n(?=Content-)", re.MULTILINE | re.IGNORECASE)
-_BASE64: Final = re.compile(rb"\s*(?:[A-Za-z0-9+/=]+[ \t]*(?:\n\s*|\Z))+")
+_BASE64: Final = re.compile(rb"[A-Za-z0-9+/=]*")
 
 
 @dataclass(frozen=True)
@@ -44,9 +47,9 @@ class Part:
         """The octets with their transfer encoding undone (RFC 2045 section 6). One that lies is left as it is."""
         encoding = self.headers.get("content-transfer-encoding").lower()
         if "base64" in encoding:
-            return with_line_feeds(_from_base64(self.body))
+            return with_line_feeds(_from_base64(self.body[:_ENCODED_LIMIT]))
         if "quoted-printable" in encoding:
-            return with_line_feeds(quopri.decodestring(self.body))
+            return with_line_feeds(quopri.decodestring(self.body[:_ENCODED_LIMIT]))
         return self.body
 
     @cached_property
@@ -136,9 +139,7 @@ class _Walk:
 
 def _from_base64(body: bytes) -> bytes:
     """Returns the octets. Lines that follow (a mailing list's) are left out; a text that is no base64 stays."""
-    found = _BASE64.match(body)
-    if found is None:
-        return body
-    digits = re.sub(rb"[\s=]+", b"", found[0])
+    lines = (line.strip() for line in body.split(b"\n"))
+    digits = b"".join(takewhile(_BASE64.fullmatch, lines)).replace(b"=", b"")
     digits = digits[: len(digits) - (len(digits) % 4 == 1)]
-    return binascii.a2b_base64(digits + b"=" * (-len(digits) % 4))
+    return binascii.a2b_base64(digits + b"=" * (-len(digits) % 4)) or body

@@ -16,6 +16,7 @@ from worker.domain.relays import Mailbox, Relay
 
 if TYPE_CHECKING:
     from worker.delivery.line import Line
+    from worker.domain.recognition import Recognizer
     from worker.domain.reply_rules import ReplyRules
     from worker.domain.tokens import Tokens
     from worker.feedback.imap import ImapMailbox
@@ -133,13 +134,21 @@ class Parts:
         return ImapMailbox(self.settings.bounce_imap, changes_nothing=changes_nothing, answer_seconds=answer_seconds)
 
     @cached_property
-    def intake(self) -> "Intake":
-        """Takes reports about mails."""
+    def recognizer(self) -> "Recognizer":
+        """Knows which mails a report proves to be about."""
         from worker.domain.recognition import Recognizer
-        from worker.services.returning import Intake
 
         sender = self.settings.mail_from
-        return Intake(self.database, Recognizer(self.tokens, sender.domain if sender else None))
+        return Recognizer(self.tokens, sender.domain if sender else None)
+
+    @cached_property
+    def intake(self) -> "Intake":
+        """Takes reports about mails, which are judged by the ops' rows as well; raises BadSetting."""
+        from worker.domain import reply_rules
+        from worker.services.returning import Intake
+
+        reply_rules.use(self.reply_rules)
+        return Intake(self.database, self.recognizer)
 
     @cached_property
     def mailer(self) -> "Mailer":
