@@ -110,7 +110,7 @@ def test_a_maildir_is_looked_at_and_then_taken(reader: Stockbell, tmp_path: Path
     deliver(maildir, *bounces(reader, 2), letter())
     looked = done(reader.run("bounces", "--maildir", str(maildir), "--dry-run", "--json"))
     assert sorted(json.loads(line)["result"] for line in looked.splitlines()) == ["acted", "acted", "unmatched"]
-    assert "customer" not in done(reader.run("bounces", "--maildir", str(maildir), "--dry-run"))
+    assert "@" not in done(reader.run("bounces", "--maildir", str(maildir), "--dry-run"))
     assert bounced(reader) == 0
     taken = json.loads(done(reader.run("bounces", "--maildir", str(maildir), "--json")))
     assert (taken["read"], taken["acted"], taken["unmatched"]) == (3, 2, 1)
