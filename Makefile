@@ -58,9 +58,13 @@ audit: setup ## check that .venv matches the lock file; run pip-audit if it is o
 	@$(BIN)/python -m tests.audit
 
 # The processes read .env themselves. If honcho read it, it would win over the environment.
+# Bounces are read where a mailbox is set: in a Procfile that is always the same, that line would end all the others.
+BOUNCES := bounces: exec stockbell bounces --imap --follow
+HAS_MAILBOX := [ -n "$$STOCKBELL_BOUNCE_IMAP" ] || grep -qs '^ *\(export  *\)\{0,1\}STOCKBELL_BOUNCE_IMAP *=.' .env
 run: setup ## migrate the database, then run listener, worker and scheduler
 	@$(BIN)/stockbell migrate
-	@PATH="$(CURDIR)/$(BIN):$$PATH" exec $(BIN)/honcho --env /dev/null start
+	@{ cat Procfile; ! { $(HAS_MAILBOX); } || echo "$(BOUNCES)"; } > .venv/Procfile
+	@PATH="$(CURDIR)/$(BIN):$$PATH" exec $(BIN)/honcho --env /dev/null --app-root . --procfile .venv/Procfile start
 
 lock: ## pin and hash all dependencies again (needs uv)
 	uv pip compile --universal --generate-hashes --python-version 3.11 --no-emit-index-url \

@@ -25,6 +25,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from worker.domain.catalog import checked_url
 from worker.domain.errors import BadSetting, BadUrl
+from worker.domain.imap_account import ImapAccount, parse_imap_account
 from worker.domain.redis_url import sentinels_of
 from worker.domain.relays import Mailbox, Relay, parse_mailbox, parse_relays
 from worker.domain.return_path import ReturnPath, parse_return_path
@@ -120,6 +121,10 @@ def _relays(raw: object) -> object:
 
 def _mailbox(raw: object) -> object:
     return parse_mailbox(raw) if isinstance(raw, str) else raw
+
+
+def _imap_account(raw: object) -> object:
+    return parse_imap_account(raw) if isinstance(raw, str) else raw
 
 
 def _secret_keys(raw: object) -> object:
@@ -228,6 +233,7 @@ class Settings(BaseSettings):
     store_name: StoreName = "Stockbell"
     secret_key: Annotated[tuple[SecretStr, ...], BeforeValidator(_secret_keys), AfterValidator(_long_enough)] = ()
     bounce_address: Annotated[ReturnPath | None, BeforeValidator(_return_path)] = None
+    bounce_imap: Annotated[ImapAccount | None, BeforeValidator(_imap_account)] = None
     reply_to: Annotated[Mailbox | None, BeforeValidator(_mailbox)] = None
     public_url: Annotated[Text, AfterValidator(_public_url)] | None = None
     provider: Literal["auto", "none", "ses", "postmark", "sendgrid", "mailgun", "brevo"] = "auto"

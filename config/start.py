@@ -13,6 +13,8 @@ from typing import Final, NoReturn
 
 PROCESSES: Final = frozenset({"listen", "work", "schedule"})
 """The commands that run until they are stopped. A signal is their normal end."""
+TEMPORARY: Final = 75
+"""EX_TEMPFAIL (sysexits.h): whoever hands a message over shall try again."""
 INTERRUPTED: Final = 128 + signal.SIGINT
 PRIVATE: Final = 0o077
 """The umask. Databases, mails and logs contain customers' addresses, so only our user may access new files."""
@@ -48,11 +50,24 @@ def open_streams() -> None:
 
 def answer_signals(arguments: list[str]) -> None:
     """Makes signals end the process without a traceback, until `Stop` takes over."""
-    if PROCESSES.intersection(arguments[:1]):
+    if is_handed_a_message(arguments):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, _exit_temporarily)
+    elif PROCESSES.intersection(arguments[:1]) or (arguments[:1] == ["bounces"] and "--follow" in arguments):
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, _exit_at_once)
     elif signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, _interrupt)
+
+
+def is_handed_a_message(arguments: list[str]) -> bool:
+    """Whether a mail server runs us to hand over one message: `stockbell bounces -`."""
+    return arguments[:1] == ["bounces"] and "-" in arguments
+
+
+def _exit_temporarily(_number: int, _frame: FrameType | None) -> NoReturn:
+    """Exits at once, so that the mail server keeps the message. For a process that a signal ended it would bounce."""
+    os._exit(TEMPORARY)
 
 
 def _exit_at_once(_number: int, _frame: FrameType | None) -> NoReturn:

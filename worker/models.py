@@ -32,6 +32,9 @@ SCHEMA = "0006"
 
 _EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
 
+PASSING_REPORT = "contact_id IS NULL OR kind IN ('delayed', 'delivered', 'feedback', 'auto_reply', 'other')"
+"""The SQL condition for reports that count only for a time: nobody was found for them, or nothing follows from them."""
+
 UNRESOLVED = "status IN ('RECEIVED', 'PROCESSING')"
 """The SQL condition for unresolved requests. It has literals, because partial indexes are not used with parameters."""
 
@@ -104,6 +107,7 @@ class Contact(SQLModel, table=True):
         Index(
             "contact_suppressed",
             "suppressed_at",
+            "suppressed_why",
             postgresql_where=text("suppressed_at IS NOT NULL"),
             sqlite_where=text("suppressed_at IS NOT NULL"),
         ),
@@ -318,6 +322,12 @@ class Report(SQLModel, table=True):
             "open_until",
             postgresql_where=text("open_until IS NOT NULL"),
             sqlite_where=text("open_until IS NOT NULL"),
+        ),
+        Index(
+            "report_passing",
+            "at",
+            postgresql_where=text(PASSING_REPORT),
+            sqlite_where=text(PASSING_REPORT),
         ),
     )
 

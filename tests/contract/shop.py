@@ -15,7 +15,20 @@ from sqlmodel import SQLModel, col
 
 from worker.domain.catalog import CatalogReference, catalog_reference, item_of
 from worker.domain.events import Event
-from worker.models import Attempt, Contact, Item, Owner, Pause, Relay, Request, Status, Stock, WaitingList
+from worker.models import (
+    Attempt,
+    Contact,
+    Item,
+    Owner,
+    Pause,
+    Place,
+    Relay,
+    Report,
+    Request,
+    Status,
+    Stock,
+    WaitingList,
+)
 from worker.store import breaker, claims, lists, owners, requests, stock, sweep
 from worker.store.claims import Claimed
 from worker.store.database import Database
@@ -231,7 +244,7 @@ def shop_at(url: str) -> Iterator[Shop]:
 
 
 def _delete_rows(c: Connection) -> None:
-    for table in (Attempt, Request, WaitingList, Stock, Pause, Item, Contact, Owner):
+    for table in (Attempt, Report, Place, Request, WaitingList, Stock, Pause, Item, Contact, Owner):
         c.execute(delete(table))
 
 

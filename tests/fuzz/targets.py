@@ -1,4 +1,4 @@
-"""The three readers of foreign bytes. Each target takes any bytes and raises only if a reader breaks its promise."""
+"""The four readers of foreign bytes. Each target takes any bytes and raises only if a reader breaks its promise."""
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -9,6 +9,11 @@ from worker.domain.catalog import CatalogReference, canonical_options, checked_u
 from worker.domain.errors import BadEvent, BadFile
 from worker.domain.event_fields import MAX_EVENT_BYTES
 from worker.domain.events import Event, decode, original
+from worker.domain.replies import one_line
+from worker.feedback.addresses import LIMIT as ADDRESS_LIMIT
+from worker.feedback.clues import ID_LIMIT, TOKEN_LIMIT
+from worker.feedback.findings import RECIPIENT_LIMIT
+from worker.feedback.messages import ARRIVAL_LIMIT, read
 from worker.services.import_file import Entry, Rejected, Skipped, read_requests
 from worker.smtp.replies import REPLY_LIMIT, ReplyReader
 
@@ -108,7 +113,89 @@ def _check_entry(entry: Entry) -> None:
     assert entry.created_date is None or entry.created_date.tzinfo is UTC
 
 
-TARGETS: Final[Mapping[str, Target]] = {"events": events, "replies": replies, "requests": requests}
+def reports(data: bytes) -> None:
+    """Reads the bytes as a message that came back."""
+    report = read(data)
+    assert 1 <= len(report.returned) <= RECIPIENT_LIMIT
+    assert len(report.clues.tokens) <= TOKEN_LIMIT
+    assert len(report.clues.message_ids) <= ID_LIMIT
+    assert len(report.arrival) <= ARRIVAL_LIMIT
+    for each in report.returned:
+        assert each.words == one_line(each.words)
+        assert each.code is None or 400 <= each.code <= 599
+        assert each.recipient is None or 0 < len(each.recipient) <= ADDRESS_LIMIT
+        f"{each.recipient} {report.arrival}".encode()  # no lone surrogates, which no database takes
+
+
+TARGETS: Final[Mapping[str, Target]] = {"events": events, "replies": replies, "requests": requests, "reports": reports}
+
+REPORTS: Final = (
+    b"""Return-Path: <>
+From: MAILER-DAEMON@mx.example
+Message-ID: <1@mx.example>
+Content-Type: multipart/report; report-type=delivery-status;
+ boundary="b"
+
+--b
+
+<jane@example.com>: 550-5.1.1 no
+550 5.1.1 one
+--b
+Content-Type: message/delivery-status
+
+Original-Envelope-Id: 0123456789abcdef0123456789abcdef0123456789abcd
+
+Final-Recipient: utf-8; j\\x{E4}ne@example.com
+Action: failed
+Status: 5.1.1 (x)
+Diagnostic-Code: smtp; 550 no
+--b
+Content-Type: message/rfc822
+
+Message-ID: <2@shop.example>
+
+Hello
+--b--
+""".replace(b"\n", b"\r\n"),
+    b"""From x
+X-Failed-Recipients: jane@example.com, joe@example.com
+Subject: =?utf-8?q?Mail_delivery_failed?=
+
+  jane@example.com
+    host mx [192.0.2.1]: 550 5.1.1 no
+  joe@example.com
+    mailbox is full
+
+--- This is a copy of the message ---
+Received: x
+Message-ID: <2@shop.example>
+""",
+    b"""Content-Type: multipart/report; boundary=b
+
+--b
+Content-Type: message/feedback-report
+
+Feedback-Type: abuse
+Original-Rcpt-To: jane@example.com
+--b
+Content-Type: text/rfc822-headers
+
+Message-ID: <2@shop.example>
+--b--
+""",
+    b"""From: no-reply@sns.amazonaws.com
+
+{"notificationType":"Bounce","bounce":{"bouncedRecipients":[{"emailAddress":"jane@example.com","action":"failed",
+"status":"5.1.1","diagnosticCode":"smtp; 550 no"}]}}
+""",
+    b"""From: MAILER-DAEMON
+Subject: Returned mail
+Content-Type: text/html; charset=x-lie
+Content-Transfer-Encoding: base64
+
+PGI+NTUwIG5vIHN1Y2ggdXNlciBqYW5lQGV4YW1wbGUuY29tPC9iPg==
+""",
+)
 
 SEEDS: Final[Mapping[str, tuple[bytes, ...]]] = {
     "events": (
@@ -132,6 +219,7 @@ SEEDS: Final[Mapping[str, tuple[bytes, ...]]] = {
         b'[{"catalogReference":{"catalogItemId":1,"options":[]},\n"email":"jane@example.com","status":"RECEIVED"}]',
         "email\tsku\r\njane@example.com\tmug-1\r\n".encode("utf-16"),
     ),
+    "reports": REPORTS,
 }
 """What each reader understands, as a beginning."""
 
@@ -151,6 +239,25 @@ WORDS: Final = (
         b"javascript:",
     ),
     *(b"sep=;\n", b"\\N", b"NULL", b'="1"', b"#N/A", b"1.2E+13", b"\xe9", b"\r\r", b"\xff\xfe", b"e\0m\0"),
+    *(
+        b"--b\r\n",
+        b"--b--\n",
+        b"\n\n",
+        b"\r\r\n",
+        b"550 5.1.1 ",
+        b"@example.com",
+        b"=?utf-8?b?",
+        b"?=",
+        b"\x1b$B",
+        b"Status: 5",
+    ),
+    *(
+        b"Content-Type: multipart/mixed; boundary=b\n\n",
+        b"Content-Transfer-Encoding: base64\n",
+        b'; boundary*0="b',
+        b"<<< ",
+        b": ",
+    ),
     *(b"0001-01-01T00:00:00+23:59", b"9999-12-31T23:59:59-23:59", b"a,b\n", b'"a\n'),
 )
 """Pieces of text that are hard for readers."""

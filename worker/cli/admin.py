@@ -37,7 +37,8 @@ def retry(
         bool, typer.Option("--even-if-sold-out", help="Send even if the item is sold out, as for ids.")
     ] = False,
     force: Annotated[
-        bool, typer.Option("--force", help="Also OUTCOME_UNKNOWN (the mail may have arrived) and SUPPRESSED.")
+        bool,
+        typer.Option("--force", help="Also OUTCOME_UNKNOWN (the mail may have arrived) and SUPPRESSED (if lifted)."),
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Change nothing, show what would change.")] = False,
     as_json: Json = False,

@@ -8,7 +8,7 @@ import typer
 from worker.cli import arguments, session
 from worker.cli.arguments import AppId, ItemArgument, Json, Option
 from worker.cli.commands import add_commands, add_group
-from worker.cli.output import say, say_changed, say_json
+from worker.cli.output import printable, say, say_changed, say_json
 
 if TYPE_CHECKING:
     from worker.stream.entries import Entry
@@ -75,7 +75,7 @@ def list_dead_letters(
         else:
             said = [str(found.get(name, "-")) for name in ("id", "receivedAt", "reason", "originalId")]
             fields = json.dumps(found["fields"], ensure_ascii=False)[:FIELDS_SHOWN]
-            say(_printable("{}  {}  {}  (entry {})  {}".format(*said, fields)))
+            say(printable("{}  {}  {}  (entry {})  {}".format(*said, fields)))
 
 
 def replay(ids: LetterIds = None, everything: AllLetters = False, as_json: Json = False) -> None:
@@ -113,8 +113,3 @@ def _letter_json(letter: "Entry") -> dict[str, object]:
 
 def _text(value: bytes) -> str:
     return value.decode(errors="backslashreplace")
-
-
-def _printable(text: str) -> str:
-    """Replaces control characters, so that an event can't control the admin's terminal."""
-    return "".join(sign if sign.isprintable() else "?" for sign in text)

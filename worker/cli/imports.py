@@ -60,7 +60,8 @@ def import_(
 
     Each bad line is reported on stderr with its number; the other lines are imported. A customer who already waits for
     the item counts as a duplicate, so a file can be imported again. Lines about customers who do not wait any more are
-    skipped. A file may have any number of lines.
+    skipped. Those of customers who get no mail (see `stockbell contacts`) are kept as FAILED, and counted as
+    suppressed. A file may have any number of lines.
 
     [bold]Example:[/bold]  stockbell import requests.csv --map Ref=catalogItemId --dry-run
     """
@@ -69,15 +70,15 @@ def import_(
 
     names = _names(maps or ())
     zone = _zone(timezone) if timezone else None
-    database = session.ready_parts().database
+    parts = session.ready_parts()
     with _opened(file) as lines:
         found = open_import(lines, file.name, names, charset, zone)
         if dry_run:
             first: list[NewRequest] = []
-            done = try_import(database, _noting(found.entries, first), _refuse)
+            done = try_import(parts.database, _noting(found.entries, first), _refuse, parts.tokens)
             _say_understood(found, first, done, as_json=as_json)
         else:
-            done = import_requests(database, found.entries, _refuse)
+            done = import_requests(parts.database, found.entries, _refuse, parts.tokens)
             _say_done(done, as_json=as_json)
     for remark in found.remarks():
         complain(f"stockbell: {remark}")
@@ -149,7 +150,8 @@ def _counted(done: "Imported") -> str:
 
 def _counts(done: "Imported") -> Mapping[str, int]:
     counts = {"created": done.created, "duplicate": done.duplicate, "rejected": done.rejected}
-    return counts | ({"skipped": done.skipped} if done.skipped else {})
+    others = {"suppressed": done.suppressed, "skipped": done.skipped}
+    return counts | {name: count for name, count in others.items() if count}
 
 
 def _fields(request: "NewRequest") -> Mapping[str, str]:

@@ -9,11 +9,12 @@ import typer
 from worker.cli import session
 from worker.cli.arguments import Json
 from worker.cli.commands import add_commands
+from worker.cli.explaining import explain_reports
 from worker.cli.output import complain, say, say_json, say_pairs
 from worker.domain.errors import BadEvent, BadSetting, DatabaseAway
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from rich.console import Console
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from worker.services.doctor import Finding, Installation
     from worker.services.status import Status
     from worker.store.breaker import Breaker
+    from worker.store.report_log import CameBack
 
 WATCH_SECONDS: Final = 1.0
 
@@ -165,7 +167,20 @@ def _lines(found: "Status") -> dict[str, str]:
         + (f"\n{found.dead_words}" if found.dead_words else ""),
         "woke nobody": found.unheard_words or "no event",
         "bells queued": "Redis is away" if found.bells is None else f"{found.bells:,}",
+        "came back in 24 h": _came_back(found.came_back),
+        "suppressed": _counts(found.came_back.suppressed) or "nobody",
     }
+
+
+def _came_back(found: "CameBack") -> str:
+    from worker.services.status import CAME_BACK
+
+    named = {name.replace("autoR", "auto-r"): found.by_kind.get(kind, 0) for kind, name in CAME_BACK.items()}
+    return _counts({**named, "unmatched": found.unmatched}) or "nothing"
+
+
+def _counts(named: "Mapping[str, int]") -> str:
+    return ", ".join(f"{name}: {count:,}" for name, count in named.items() if count)
 
 
 def _relay(found: "Breaker", put_off: int) -> str:
@@ -262,7 +277,7 @@ def _findings() -> "Iterator[Finding]":
 
 
 def _patient(parts: "Parts") -> "Installation":
-    from worker.services.doctor import Installation
+    from worker.services.doctor import IMAP_SECONDS, Installation
 
     return Installation(
         parts.database,
@@ -274,6 +289,7 @@ def _patient(parts: "Parts") -> "Installation":
         lambda: parts.renderer,
         lambda: parts.mailer,
         (lambda: parts.reply_rules) if parts.settings.reply_rules else None,
+        (lambda: parts.imap_mailbox(answer_seconds=IMAP_SECONDS)) if parts.settings.bounce_imap else None,
     )
 
 
@@ -284,20 +300,39 @@ def _say_finding(finding: "Finding") -> None:
 
 def explain_reply(
     text: Annotated[
-        str,
+        str | None,
         typer.Argument(
             metavar="TEXT", help="The reply as a log has it. Lines may be joined by \\n.", show_default=False
         ),
-    ],
+    ] = None,
     stage: Annotated[str, typer.Option("--stage", help="When the relay said it: mail, rcpt, data, dot ...")] = "rcpt",
+    report: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--report",
+            metavar="FILE",
+            help="Explain instead a message that came back, as it came. '-' reads it from stdin. Can be repeated.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Show who is blamed for a relay's reply, by which row of the table, and what follows from it.
 
-    Rows of your own come from the file that STOCKBELL_REPLY_RULES names. Nothing is sent.
+    With --report: how a bounce, complaint or other message that came back is judged for each recipient, and what it
+    proves. Rows of your own come from the file that STOCKBELL_REPLY_RULES names. Nothing is sent or changed.
 
     [bold]Example:[/bold]  stockbell explain-reply "550 5.1.1 <jane@example.com>: User unknown" --stage rcpt
     """
+    if (text is None) is (not report):
+        raise typer.BadParameter("give either a reply or --report", param_hint="TEXT")
+    if report:
+        explain_reports(report, as_json=as_json)
+    else:
+        _explain_text(text or "", stage, as_json=as_json)
+
+
+def _explain_text(text: str, stage: str, *, as_json: bool) -> None:
     from worker.domain.replies import Stage, parse_reply
     from worker.services.explaining import explain
 

@@ -26,6 +26,11 @@ def complain(text: str) -> None:
     print(text, file=sys.stderr)
 
 
+def printable(text: str) -> str:
+    """Replaces control characters, so that what others wrote can't control the admin's terminal."""
+    return "".join(sign if sign.isprintable() else "?" for sign in text)
+
+
 def say_json(value: object, *, pretty: bool = False) -> None:
     """Prints JSON on one line, or indented if `pretty`. Escapes non-ASCII characters if stdout is not UTF-8."""
     is_ascii = sys.stdout.encoding.lower() not in ("utf-8", "utf8")
@@ -87,11 +92,22 @@ def list_line(row: Any) -> str:
 
 
 def attempt_line(attempt: Mapping[str, object]) -> str:
-    """Returns a failed attempt as one line. Most replies begin with the codes, which are then not repeated."""
-    codes = [str(attempt[name]) for name in ("smtpCode", "enhancedCode") if attempt[name]]
-    reply = str(attempt["reply"] or "")
-    missing = [] if codes and reply.startswith(codes[0]) else codes
-    return "  ".join(["", str(attempt["at"]), str(attempt["event"]), " ".join([*missing, reply])]).rstrip()
+    """Returns a failed attempt as one line."""
+    return _history_line(attempt, str(attempt["event"]), ("smtpCode", "enhancedCode"), "reply")
+
+
+def report_line(report: Mapping[str, object]) -> str:
+    """Returns what came back for a mail as one line."""
+    came_back = f"came back: {str(report['kind']).replace('_', ' ')}"
+    return f"{_history_line(report, came_back, ('code', 'status'), 'words')}  (by {report['source']})"
+
+
+def _history_line(entry: Mapping[str, object], event: str, codes: Sequence[str], words: str) -> str:
+    """Returns a line of a request's history. Most replies begin with the codes, which are then not repeated."""
+    given = [str(entry[name]) for name in codes if entry[name]]
+    text = str(entry[words] or "")
+    missing = [] if given and text.startswith(given[0]) else given
+    return "  ".join(["", str(entry["at"]), event, " ".join([*missing, text])]).rstrip()
 
 
 def item_text(row: Any) -> str:

@@ -1,5 +1,6 @@
 """Commands on requests: `requests ...`."""
 
+from operator import itemgetter
 from typing import Annotated, Literal
 from uuid import UUID
 
@@ -15,6 +16,7 @@ from worker.cli.output import (
     item_text,
     list_header,
     list_line,
+    report_line,
     say,
     say_changed,
     say_json,
@@ -38,14 +40,20 @@ def create(
     option: Option = None,
     item_url: Annotated[str | None, typer.Option(help="The URL of the item's page, for the link in the mail.")] = None,
     locale: Annotated[str | None, typer.Option(help="The language of the mail, like de or de-AT.")] = None,
+    consent: Annotated[
+        bool, typer.Option("--consent", help="The customer asks for mail again after a bounce, or after leaving.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Create a request: send EMAIL a mail when ITEM is back in stock.
 
-    Prints the request. If this address already waits for the item, it prints that request's id and exits with 1.
+    Prints the request. If this address already waits for the item, it prints that request's id and exits with 1. If
+    this customer gets no mail, the request is kept as FAILED, and it exits with 1. --consent makes such a customer one
+    who gets mail again, but not one who complained, or who was suppressed by hand.
 
     [bold]Example:[/bold]  stockbell requests create jane@example.com mug-1 --option size=L
     """
+    from worker.domain.outcomes import FailureCode
     from worker.services import requests
     from worker.services.addresses import checked_address
     from worker.services.import_file import checked_locale
@@ -58,11 +66,15 @@ def create(
         arguments.item_url(item_url),
         checked_locale(locale),
     )
-    database = session.ready_parts().database
-    is_new, request_id = requests.create(database, new)
-    if is_new:
-        say_json(request_json(requests.show(database, request_id)[0]), pretty=not as_json)
-        return
+    parts = session.ready_parts()
+    is_new, request_id = requests.create(parts.database, new, parts.tokens, has_consent=consent)
+    row = requests.show(parts.database, request_id).request
+    if is_new or row.failure_code == FailureCode.SUPPRESSED:
+        say_json(request_json(row), pretty=not as_json)
+        if row.failure_code != FailureCode.SUPPRESSED:
+            return
+        complain(f"stockbell: kept as FAILED: {row.failure_reason}; `stockbell contacts show` tells more")
+        raise typer.Exit(1)
     complain("stockbell: this address already waits for this item")
     if as_json:
         say_json({"id": str(request_id), "duplicate": True})
@@ -93,18 +105,24 @@ def delete(request: IdArgument, as_json: Json = False) -> None:
 
 
 def show(request: IdArgument, as_json: Json = False) -> None:
-    """Show a request, the reason why it waits, and all failed attempts."""
-    from worker.services import requests
-    from worker.services.wire import attempts_json, request_json
+    """Show a request, the reason why it waits, all failed attempts, and what came back for its mail.
 
-    row, attempts = requests.show(session.ready_parts().database, _id(request))
-    found, log = request_json(row), attempts_json(attempts)
+    `receipt` is what the relay said when it took the mail. It often has the id by which the relay's log names it.
+    """
+    from worker.services import requests
+    from worker.services.wire import attempts_json, report_json, request_json
+
+    shown = requests.show(session.ready_parts().database, _id(request))
+    found = {**request_json(shown.request), "receipt": shown.request.receipt}
+    tries, came_back = attempts_json(shown.attempts), [report_json(row) for row in shown.reports]
     if as_json:
-        say_json({**found, "attemptLog": log})
+        say_json({**found, "attemptLog": tries, "cameBack": came_back})
         return
-    say_pairs({**found, "catalogReference": f"{item_text(row)}  (app {row.app_id})"})
-    for attempt in log:
-        say(attempt_line(attempt))
+    say_pairs({**found, "catalogReference": f"{item_text(shown.request)}  (app {shown.request.app_id})"})
+    lines = [(each["at"], attempt_line(each)) for each in tries]
+    lines += [(each["at"], report_line(each)) for each in came_back]
+    for _, line in sorted(lines, key=itemgetter(0)):
+        say(line)
 
 
 def list_(

@@ -1,12 +1,13 @@
 """The values and rules of the program: pure functions with the clock passed in.
 
 Contains events and their fields, catalog references, stock rules, replies of relays and what they mean, outcomes of one
-attempt, verdicts on requests, what comes back for mails and the tokens that name them, URLs of relays and of sentinels,
-the token bucket, how options differ, measured costs and what follows from them, amounts as people write them, and the
-shared errors. Imports no other room of this program.
+attempt, verdicts on requests, what comes back for mails, how it is judged, the tokens that name them and what they
+prove, URLs of relays and of sentinels, the token bucket, how options differ, measured costs and what follows from them,
+amounts as people write them, and the shared errors. Imports no other room of this program.
 """
 
 __all__ = [
+    "bounces",
     "capacity",
     "catalog",
     "costs",
@@ -17,8 +18,10 @@ __all__ = [
     "event_fields",
     "events",
     "hosts",
+    "imap_account",
     "outcomes",
     "quantities",
+    "recognition",
     "redis_url",
     "relays",
     "replies",

@@ -61,6 +61,14 @@ class DatabaseUnfit(DatabaseAway):
     """
 
 
+class MailboxAway(StockbellError):
+    """A mailbox can't be read: it is locked, gone, or does not answer. A later retry may succeed."""
+
+
+class MailboxRefused(MailboxAway):
+    """The mailbox's server refuses user or password. A retry comes late, since servers lock accounts for many."""
+
+
 class SchemaOutdated(StockbellError):
     """The database schema is older than this program, or missing."""
 

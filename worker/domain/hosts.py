@@ -2,15 +2,50 @@
 
 import re
 import unicodedata
-from ipaddress import IPv6Address
+from ipaddress import IPv6Address, ip_address
 from typing import Final
-from urllib.parse import unquote
+from urllib.parse import SplitResult, unquote, urlsplit
 
 import idna
+from pydantic import SecretStr
 
 FORM: Final = "user:password@host:port"
 # Not a strict host name: container networks use underscores.
 _HOST_NAME: Final = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_-]+)*\.?")
+
+
+def split_url(url: str) -> SplitResult:
+    """Splits a URL whose parts are still encoded. Raises ValueError."""
+    # urlsplit silently deletes CR, LF and TAB, and its errors quote the value.
+    if has_control(url) or " " in url:
+        raise ValueError("must not contain spaces or control characters (percent-encode them)")
+    try:
+        parts = urlsplit(url)
+        if parts.port != 0:
+            return parts
+    except ValueError:
+        pass  # its text contains the value
+    raise ValueError(f"must be {FORM} with a port from 1 to 65535 (percent-encode / ? # @ : in a password)")
+
+
+def credentials(parts: SplitResult) -> tuple[str | None, SecretStr | None]:
+    """Returns user and password, percent-decoded: both, or neither. Raises ValueError."""
+    if parts.username is None and parts.password is None:
+        return None, None
+    username, password = decoded(parts.username), decoded(parts.password)
+    if not username or not password:
+        raise ValueError("must have both a user and a password, or neither")
+    return username, SecretStr(password)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host of `host_of` is this machine."""
+    if host.lower().rstrip(".") == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def host_of(text: str) -> str:

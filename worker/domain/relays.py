@@ -6,14 +6,12 @@ it may hold a password.
 
 import re
 from dataclasses import dataclass, field
-from ipaddress import ip_address
 from typing import Final, Literal
-from urllib.parse import SplitResult, urlsplit
 
 from email_validator import EmailNotValidError, validate_email
 from pydantic import SecretStr
 
-from worker.domain.hosts import FORM, decoded, has_control, host_of
+from worker.domain.hosts import FORM, credentials, has_control, host_of, is_loopback, split_url
 
 Security = Literal["plain", "starttls", "tls"]
 
@@ -59,12 +57,7 @@ class Relay:
     @property
     def is_loopback(self) -> bool:
         """Whether the relay is on this machine."""
-        if self.host.lower().rstrip(".") == "localhost":
-            return True
-        try:
-            return ip_address(self.host).is_loopback
-        except ValueError:
-            return False
+        return is_loopback(self.host)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,37 +105,15 @@ def parse_relay(url: str) -> Relay:
 
     User and password are percent-decoded. The default ports are 25, 587 and 465. Raises ValueError.
     """
-    parts = _split(url)
+    parts = split_url(url)
     security = _SECURITY.get(parts.scheme)
     if security is None:
         raise ValueError("must begin with smtp://, smtp+starttls:// or smtps://")
     if parts.path.strip("/") or parts.query or parts.fragment:
         raise ValueError(f"must be {FORM}, nothing more (percent-encode / ? # in a password)")
-    username, password = _credentials(parts)
+    username, password = credentials(parts)
     port = _PORTS[security] if parts.port is None else parts.port
     return Relay(host_of(parts.hostname or ""), port, security, username, password)
-
-
-def _split(url: str) -> SplitResult:
-    # urlsplit silently deletes CR, LF and TAB, and its errors quote the value.
-    if has_control(url) or " " in url:
-        raise ValueError("must not contain spaces or control characters (percent-encode them)")
-    try:
-        parts = urlsplit(url)
-        if parts.port != 0:
-            return parts
-    except ValueError:
-        pass  # its text contains the value
-    raise ValueError(f"must be {FORM} with a port from 1 to 65535 (percent-encode / ? # @ : in a password)")
-
-
-def _credentials(parts: SplitResult) -> tuple[str | None, SecretStr | None]:
-    if parts.username is None and parts.password is None:
-        return None, None
-    username, password = decoded(parts.username), decoded(parts.password)
-    if not username or not password:
-        raise ValueError("must have both a user and a password, or neither")
-    return username, SecretStr(password)
 
 
 def parse_mailbox(text: str) -> Mailbox:

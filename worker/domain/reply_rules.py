@@ -92,6 +92,8 @@ class ReplyRules:
         words = words_of(told(reply))
         text = f" {' '.join(words)} "
         words.append(_NO_WORD)
+        if not text.isascii():
+            words.append(_NO_LATIN_WORD)
         enhanced = reply.enhanced or enhanced_within(reply, text)
         first = self._first_bare(stage, code, enhanced)
         for phrases in filter(None, map(phrases_with, words)):
@@ -130,6 +132,8 @@ _Entry: TypeAlias = tuple[int, str, _Row, Phrase | None]
 _Index: TypeAlias = dict[str, tuple[_Entry, ...]]
 _NO_WORD: Final = ""
 """Where the index has the phrases without a whole word."""
+_NO_LATIN_WORD: Final = " "
+"""Where it has those of them that no ASCII text can contain: of scripts without blanks between words."""
 
 
 @cache
@@ -153,7 +157,8 @@ def _indexed(rules: Sequence[Rule], rows: Sequence[_Row], digit: int) -> _Index:
     index: dict[str, list[_Entry]] = {}
     for rule, row in zip(rules, rows, strict=True):
         for phrase in map(parse_phrase, rule.words if any(code // 100 == digit for code in row.codes) else ()):
-            rarest = min(phrase.words, key=lambda word: (seen[word], -len(word)), default=_NO_WORD)
+            wordless = _NO_WORD if all(map(str.isascii, phrase.pieces)) else _NO_LATIN_WORD
+            rarest = min(phrase.words, key=lambda word: (seen[word], -len(word)), default=wordless)
             whole = phrase if len(phrase.pieces) > 1 else None
             index.setdefault(rarest, []).append((row.number, max(phrase.pieces, key=len), row, whole))
     return {word: tuple(phrases) for word, phrases in index.items()}
@@ -218,7 +223,7 @@ _ENHANCED_LIKE: Final = "must be an enhanced code like 5.7.1, 4.7.* or 5.1.1|5.1
 
 def _rule(path: Path, number: int, row: Mapping[str, Any]) -> Rule:
     try:
-        return _read_row(row, f"{path.name} (shipped)" if path == SHIPPED else path.name)
+        return _read_row(row, f"{path.name} (shipped)" if path.parent == SHIPPED.parent else path.name)
     except ValueError as wrong:
         raise BadRules(f"{_row_of(path, number, row)}: {wrong}") from None
 

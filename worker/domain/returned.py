@@ -3,9 +3,10 @@
 Pure. `feedback` reads messages and webhooks into these, `bounces` judges their words, and `store.reports` acts on them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum, auto
+from typing import Final
 
 
 class Kind(StrEnum):
@@ -29,6 +30,12 @@ class Kind(StrEnum):
     """A vacation notice or another automatic answer (RFC 3834)."""
     OTHER = auto()
     """No report at all: somebody wrote to us."""
+
+
+_FATES: Final = (Kind.DELIVERED, Kind.DELAYED, Kind.FAILED, Kind.DEAD)
+"""What becomes of a mail, mildest first."""
+_WISHES: Final = (Kind.COMPLAINT, Kind.UNSUBSCRIBE)
+_REMARKS: Final = (Kind.FEEDBACK, Kind.AUTO_REPLY, Kind.OTHER)
 
 
 class Cause(StrEnum):
@@ -81,3 +88,16 @@ class Report:
     """how it was recognised, for people: "RFC 3464", "RFC 5965", "qmail", "webhook of ses" ..."""
     trouble: str | None = None
     """what is wrong with its form, as one line for people, if something is: cut short, nested too deeply ..."""
+
+    def about(self, is_recipient: Callable[[str], bool]) -> Returned:
+        """Returns what the report says of one mail, whose only recipient `is_recipient` knows.
+
+        Each mail of ours has one recipient, so a report that names several, or another one, is about an alias, a list,
+        or an address to which the mail was forwarded. Entries for our recipient count, if there are any; else all do.
+        What a customer wants goes before what became of the mail. Of several fates the mildest counts: the mail failed
+        only if it failed for all, and the address is dead only if all are.
+        """
+        own = [each for each in self.returned if each.recipient is not None and is_recipient(each.recipient)]
+        entries = own or self.returned or (Returned(Kind.OTHER),)
+        order = (*_WISHES, *_FATES, *_REMARKS)
+        return min(entries, key=lambda each: order.index(each.kind))

@@ -16,10 +16,13 @@ from worker.domain.relays import Mailbox, Relay
 
 if TYPE_CHECKING:
     from worker.delivery.line import Line
+    from worker.domain.recognition import Recognizer
     from worker.domain.reply_rules import ReplyRules
     from worker.domain.tokens import Tokens
+    from worker.feedback.imap import ImapMailbox
     from worker.mail.render import Renderer
     from worker.queue.bell import Bell
+    from worker.services.returning import Intake
     from worker.smtp.mailer import Mailer
     from worker.store.database import Database
     from worker.stream.event_stream import Stream
@@ -121,6 +124,31 @@ class Parts:
 
         keys = [key.get_secret_value().encode() for key in self.settings.secret_key]
         return Tokens(keys) if keys else None
+
+    def imap_mailbox(self, *, changes_nothing: bool = False, answer_seconds: float | None = None) -> "ImapMailbox":
+        """The folder that bounces come to; raises BadSetting if none is set."""
+        from worker.feedback.imap import ImapMailbox
+
+        if self.settings.bounce_imap is None:
+            raise BadSetting("STOCKBELL_BOUNCE_IMAP is not set: there is no mailbox to read")
+        return ImapMailbox(self.settings.bounce_imap, changes_nothing=changes_nothing, answer_seconds=answer_seconds)
+
+    @cached_property
+    def recognizer(self) -> "Recognizer":
+        """Knows which mails a report proves to be about."""
+        from worker.domain.recognition import Recognizer
+
+        sender = self.settings.mail_from
+        return Recognizer(self.tokens, sender.domain if sender else None)
+
+    @cached_property
+    def intake(self) -> "Intake":
+        """Takes reports about mails, which are judged by the ops' rows as well; raises BadSetting."""
+        from worker.domain import reply_rules
+        from worker.services.returning import Intake
+
+        reply_rules.use(self.reply_rules)
+        return Intake(self.database, self.recognizer)
 
     @cached_property
     def mailer(self) -> "Mailer":

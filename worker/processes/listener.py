@@ -17,6 +17,7 @@ import structlog
 
 from worker.domain.errors import BadEvent, DatabaseAway, RedisAway
 from worker.domain.events import Event, decode
+from worker.processes.backoff import Backoff
 from worker.processes.bootstrap import Parts, collect_rarely
 from worker.processes.startup import wait_for_database
 from worker.processes.stop import Stop
@@ -34,8 +35,6 @@ BATCH_BYTES = 2_000_000
 """A batch of this size reads no further page, so that huge events need no more memory than small ones."""
 BLOCK_MS = 1000
 TRIM_SECONDS = 1.0
-FIRST_PAUSE, LONGEST_PAUSE = 0.2, 10.0
-"""Seconds between tries while Redis or the database is away."""
 
 log = structlog.get_logger()
 
@@ -201,28 +200,3 @@ class Listener:
 
 def _size(entries: Sequence[Entry]) -> int:
     return sum(len(name) + len(value) for entry in entries for name, value in entry.fields.items())
-
-
-class Backoff:
-    """Waits longer from try to try. Logs the reason once, and once that it is over."""
-
-    def __init__(self, stop: Stop, *, away: str, back: str) -> None:
-        """`away` and `back` are the log events."""
-        self._stop = stop
-        self._away, self._back = away, back
-        self._pause = FIRST_PAUSE
-        self._since: float | None = None
-
-    def wait(self, reason: str) -> bool:
-        """Waits before the next try. True: the process shall end."""
-        if self._since is None:
-            log.warning(self._away, reason=reason)
-            self._since = time.monotonic()
-        pause, self._pause = self._pause, min(2 * self._pause, LONGEST_PAUSE)
-        return self._stop.wait(pause)
-
-    def is_over(self) -> None:
-        """A try worked: the next failure is a new one."""
-        if self._since is not None:
-            log.info(self._back, after_seconds=round(time.monotonic() - self._since, 1))
-        self._pause, self._since = FIRST_PAUSE, None

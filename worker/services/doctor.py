@@ -2,11 +2,13 @@
 
 import asyncio
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Final
 
 from worker.domain.errors import RedisAway, StockbellError
 from worker.domain.reply_rules import ReplyRules, shipped
+from worker.feedback.imap import ImapMailbox
 from worker.mail.render import Renderer
 from worker.queue.bell import Bell
 from worker.services.schema_check import check_schema
@@ -19,6 +21,8 @@ from worker.stream.event_stream import OLDEST_REDIS, Stream
 
 SMTP_SECONDS: Final = 5.0
 """Seconds that a relay may take until the login is complete. A worker would wait longer."""
+IMAP_SECONDS: Final = 5.0
+"""Seconds that the mailbox's server may take for each answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +54,8 @@ class Installation:
     mailer: Callable[[], Mailer]
     reply_rules: Callable[[], ReplyRules] | None
     """None if there is no file of the ops' own."""
+    mailbox: Callable[[], ImapMailbox] | None
+    """None if no folder on an IMAP server is set."""
 
 
 def examine(installation: Installation) -> Iterator[Finding]:
@@ -175,6 +181,13 @@ def _templates(installation: Installation) -> _Look:
     return True, f"all {len(installation.renderer().check())} files render"
 
 
+def _mailbox(installation: Installation) -> _Look | list[_Look]:
+    if installation.mailbox is None:
+        return []
+    with closing(installation.mailbox()) as mailbox:
+        return True, f"{mailbox.where}: {mailbox.look()}"
+
+
 _CAUSES: Final = {"schema": "database", "breaker": "schema", "listener": "events", "broker": "events"}
 _LOOKS: Final[dict[str, Callable[[Installation], _Look | list[_Look]]]] = {
     "database": _database,
@@ -186,4 +199,5 @@ _LOOKS: Final[dict[str, Callable[[Installation], _Look | list[_Look]]]] = {
     "smtp": _smtp,
     "replies": _replies,
     "templates": _templates,
+    "bounces": _mailbox,
 }

@@ -5,10 +5,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from worker.domain.errors import DatabaseAway
+from worker.domain.tokens import Tokens
 from worker.services.import_file import Entry, Rejected, Skipped
 from worker.store import requests
-from worker.store.database import Database
-from worker.store.requests import NewRequest
+from worker.store.database import Connection, Database
+from worker.store.requests import Fate, NewRequest
 
 BATCH = 1000
 MOST_KEPT = 1_000_000
@@ -20,22 +21,27 @@ class Imported:
     """Counts of an import's lines."""
 
     created: int = 0
+    """wait now"""
     duplicate: int = 0
     """skipped: an equal request is unresolved or stands in the file too, or the line was imported before. Of equal
     requests the oldest createdDate counts"""
     rejected: int = 0
     skipped: int = 0
     """do not wait any more, says the file: told, failed, given up"""
+    suppressed: int = 0
+    """kept as FAILED, SUPPRESSED: their customers get no mail"""
 
 
 def import_requests(
     database: Database,
     entries: Iterable[Entry],
     refuse: Callable[[Rejected], None],
+    tokens: Tokens | None = None,
 ) -> Imported:
     """Commits the valid requests in batches, and calls `refuse` with each rejected line.
 
-    Raises DatabaseAway. Batches that were committed stay, and count as duplicates when the file is imported again.
+    Raises DatabaseAway, and BadSetting if there are erased addresses and no `tokens` to recognise them. Batches that
+    were committed stay, and count as duplicates when the file is imported again.
     """
     done = Imported()
 
@@ -45,26 +51,31 @@ def import_requests(
         for batch in _batches(entries, done, refuse):
             if under_way:
                 under_way.result()
-            under_way = committer.submit(_commit, database, batch, done)
+            under_way = committer.submit(_commit, database, batch, done, tokens)
         if under_way:
             under_way.result()
     return done
 
 
-def try_import(database: Database, entries: Iterable[Entry], refuse: Callable[[Rejected], None]) -> Imported:
-    """Counts what `import_requests` would do, and writes nothing. Raises DatabaseAway.
+def try_import(
+    database: Database, entries: Iterable[Entry], refuse: Callable[[Rejected], None], tokens: Tokens | None = None
+) -> Imported:
+    """Counts what `import_requests` would do, and writes nothing. Raises the same errors.
 
     After a million different requests it counts those that stand in the file twice as created.
     """
     done = Imported()
     seen: set[int] = set()
     for batch in _batches(entries, done, refuse):
-        for request, is_known in zip(batch, database.read(requests.known, batch), strict=True):
-            key = hash((request.email.lower(), request.reference))
-            if is_known or key in seen:
+        for request, fate in zip(batch, database.read(requests.fates, batch, tokens), strict=True):
+            # Those who are suppressed don't wait, so that each date of theirs is kept.
+            date = request.created_date if fate is Fate.SUPPRESSED else None
+            key = hash((request.email.lower(), request.reference, date))
+            if fate is Fate.DUPLICATE or key in seen:
                 done.duplicate += 1
                 continue
-            done.created += 1
+            done.created += fate is Fate.CREATED
+            done.suppressed += fate is Fate.SUPPRESSED
             if len(seen) < MOST_KEPT:
                 seen.add(key)
     return done
@@ -90,10 +101,16 @@ def _batches(
         yield batch
 
 
-def _commit(database: Database, batch: list[NewRequest], done: Imported) -> None:
+def _commit(database: Database, batch: list[NewRequest], done: Imported, tokens: Tokens | None) -> None:
     try:
-        created = len(database.write(requests.create, batch))
+        added, suppressed = database.write(_create, batch, tokens)
     except DatabaseAway as away:
         raise DatabaseAway(f"{away} (after {done.created} new requests; import the file again to go on)") from away
-    done.created += created
-    done.duplicate += len(batch) - created
+    done.created += added - suppressed
+    done.suppressed += suppressed
+    done.duplicate += len(batch) - added
+
+
+def _create(c: Connection, batch: list[NewRequest], tokens: Tokens | None) -> tuple[int, int]:
+    added = requests.create(c, batch, tokens)
+    return len(added), requests.suppressed(c, added)

@@ -1,21 +1,27 @@
 """Creates, deletes and shows single requests, and lists many."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 from worker.domain.errors import Refused
-from worker.store import requests
+from worker.domain.tokens import Tokens
+from worker.store import report_log, requests, suppression
 from worker.store.database import Connection, Database
 from worker.store.requests import Filter, NewRequest
 
 
-def create(database: Database, new: NewRequest) -> tuple[bool, UUID]:
-    """Adds a request. Returns True and its id, or False and the id of the equal request that is unresolved.
+def create(
+    database: Database, new: NewRequest, tokens: Tokens | None = None, *, has_consent: bool = False
+) -> tuple[bool, UUID]:
+    """Adds a request. Returns True and its id, or False and the id of the equal request that is there.
 
-    Raises DatabaseAway.
+    The request of a suppressed contact ends at once, as FAILED. With `has_consent` the customer asks for mail again: it
+    lifts the suppression if that was by a bounce or by their own wish. Raises DatabaseAway, and BadSetting if the
+    address may be an erased one and there are no `tokens` to tell.
     """
-    return database.write(_create, new)
+    return database.write(_create, new, tokens, has_consent)
 
 
 def delete(database: Database, request_id: UUID) -> None:
@@ -24,8 +30,17 @@ def delete(database: Database, request_id: UUID) -> None:
         raise Refused(f"no such request: {request_id}")
 
 
-def show(database: Database, request_id: UUID) -> tuple[Any, Sequence[Any]]:
-    """Returns a request and its attempt log. Raises Refused if there is no such request, and DatabaseAway."""
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A request, its failed attempts, and the reports about its mails, both oldest first."""
+
+    request: Any
+    attempts: Sequence[Any]
+    reports: Sequence[Any]
+
+
+def show(database: Database, request_id: UUID) -> Shown:
+    """Returns a request with its history. Raises Refused if there is no such request, and DatabaseAway."""
     found = database.read(_show, request_id)
     if found is None:
         raise Refused(f"no such request: {request_id}")
@@ -40,18 +55,22 @@ def each(database: Database, which: Filter, limit: int, show: Callable[[Any], No
     return database.read(_each, which, limit, show)
 
 
-def _create(c: Connection, new: NewRequest) -> tuple[bool, UUID]:
+def _create(c: Connection, new: NewRequest, tokens: Tokens | None, has_consent: bool) -> tuple[bool, UUID]:
+    if has_consent:
+        suppression.lift(c, [new.email.lower()], tokens, by_consent=True)
     while True:
-        if added := requests.create(c, [new]):
+        if added := requests.create(c, [new], tokens):
             return True, added[0]
-        if found := requests.unresolved(c, new.email, new.reference):
+        if found := requests.equal(c, new):
             return False, found
         # The equal request was resolved between the two statements: try again.
 
 
-def _show(c: Connection, request_id: UUID) -> tuple[Any, Sequence[Any]] | None:
+def _show(c: Connection, request_id: UUID) -> Shown | None:
     found = list(requests.find(c, Filter(ids=[request_id])))
-    return (found[0], requests.attempts(c, request_id)) if found else None
+    if not found:
+        return None
+    return Shown(found[0], requests.attempts(c, request_id), report_log.of_request(c, request_id))
 
 
 def _each(c: Connection, which: Filter, limit: int, show: Callable[[Any], None]) -> int:

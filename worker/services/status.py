@@ -1,17 +1,19 @@
 """The figures of `stockbell status`."""
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Final
 
 from worker.domain.difference import difference, options_words
 from worker.domain.errors import RedisAway
+from worker.domain.returned import Cause, Kind
 from worker.queue.bell import Bell
 from worker.services.wire import timestamp
-from worker.store import breaker, figures, pauses
+from worker.store import breaker, figures, pauses, report_log
 from worker.store.breaker import Breaker
 from worker.store.database import Connection, Database
 from worker.store.figures import RequestFigures, Unheard
 from worker.store.pauses import Paused
+from worker.store.report_log import CameBack
 from worker.stream.event_stream import Stream
 from worker.stream.figures import Figures
 
@@ -20,6 +22,18 @@ DUE_SECONDS = 60.0
 
 LEAST_REFUSALS = 3
 """So many refusals without a mail that was taken are a trouble. One customer's mailbox may be the cause of fewer."""
+
+CAME_BACK: Final = {
+    Kind.DEAD: "dead",
+    Kind.FAILED: "failed",
+    Kind.COMPLAINT: "complaints",
+    Kind.UNSUBSCRIBE: "unsubscribes",
+    Kind.DELAYED: "delays",
+    Kind.AUTO_REPLY: "autoReplies",
+    Kind.FEEDBACK: "feedback",
+    Kind.DELIVERED: "delivered",
+}
+"""The names of the counts of what came back."""
 
 NOBODY_READS = "events wait and nobody reads them: run `stockbell listen`"
 
@@ -34,6 +48,7 @@ class Status:
     breaker: Breaker
     paused: Paused
     redis_trouble: str | None = None
+    came_back: CameBack = field(default_factory=CameBack)
 
     @property
     def troubles(self) -> list[str]:
@@ -122,6 +137,11 @@ class Status:
                 "putOff": self.requests.put_off,
             },
             "paused": {"all": self.paused.everything, "items": list(self.paused.items)},
+            "cameBack": {
+                **{name: self.came_back.by_kind.get(kind, 0) for kind, name in CAME_BACK.items()},
+                "unmatched": self.came_back.unmatched,
+            },
+            "suppressed": {cause.value: self.came_back.suppressed.get(cause, 0) for cause in Cause},
         }
 
     def _example_json(self) -> dict[str, Any] | None:
@@ -158,15 +178,15 @@ def _relay_troubles(found: Breaker) -> dict[str, bool]:
 
 def read_status(database: Database, stream: Stream, bell: Bell, lease: float) -> Status:
     """Reads all figures. Workers whose heartbeat is younger than `lease` (seconds) are alive. Raises DatabaseAway."""
-    requests, breaker_, paused = database.read(_read, lease)
+    requests, breaker_, paused, came_back = database.read(_read, lease)
     events, bells, trouble = None, None, None
     try:
         events = stream.figures()
         bells = bell.queued()
     except RedisAway as away:
         trouble = str(away)
-    return Status(requests, events, bells, breaker_, paused, trouble)
+    return Status(requests, events, bells, breaker_, paused, trouble, came_back)
 
 
-def _read(c: Connection, lease: float) -> tuple[RequestFigures, Breaker, Paused]:
-    return figures.read(c, lease), breaker.read(c), pauses.read(c)
+def _read(c: Connection, lease: float) -> tuple[RequestFigures, Breaker, Paused, CameBack]:
+    return figures.read(c, lease), breaker.read(c), pauses.read(c), report_log.count(c)

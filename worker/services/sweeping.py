@@ -1,12 +1,17 @@
-"""The sweep: rescues claims, makes deferred requests due, and rings bells. Rescue needs neither Redis nor a worker."""
+"""The sweep: rescues claims, makes deferred requests due, ends what nobody wants any more, and rings bells.
+
+Rescue needs neither Redis nor a worker.
+"""
 
 import structlog
 
 from worker.delivery.slice_clock import SLICE_SECONDS
 from worker.domain.errors import RedisAway
+from worker.domain.outcomes import FailureCode
 from worker.queue.bell import Bell
+from worker.services.returning import log_failed
 from worker.services.ringing import ring_waiting
-from worker.store import breaker, owners, sweep
+from worker.store import breaker, owners, reports, suppression, sweep
 from worker.store.database import Database
 from worker.store.lists import BELL_SECONDS
 
@@ -33,12 +38,15 @@ class Sweeper:
         self.ring()
 
     def put_in_line(self) -> None:
-        """Runs the part of a sweep that needs only the database: rescues claims and makes deferred requests due."""
+        """Runs the part of a sweep that needs only the database: all but the bells."""
         self._rescue()
+        _tell_suppressed(self._database.write(suppression.repeat))
         due = self._database.write(sweep.put_in_line)
         if due:
             log.info("requests.due", requests=due)
         self._database.write(owners.forget, FORGET_LEASES * self._lease)
+        log_failed(self._database.write(reports.retry_early), FailureCode.BOUNCED)
+        self._database.write(reports.forget)
 
     def ring(self) -> None:
         """Runs the part that needs Redis. If Redis is away, the call may take ten seconds; this is logged only once."""
@@ -54,8 +62,9 @@ class Sweeper:
         if not self._database.write(sweep.stamp, self._lease, self._fresh):
             return
         rescued = self._database.write(sweep.rescue, self._lease)
-        if rescued.back_in_line or rescued.failed:
+        if rescued.back_in_line or rescued.failed or rescued.suppressed:
             log.warning("claims.rescued", requests=rescued.back_in_line, failed=len(rescued.failed))
+        _tell_suppressed(rescued.suppressed)
         for request_id in rescued.failed:
             log.warning("mail.failed", request_id=str(request_id), code="OUTCOME_UNKNOWN")
 
@@ -69,3 +78,8 @@ class Sweeper:
         rung = ring_waiting(self._database, self._bell, recent=recent)
         if rung:
             log.info("bells.rung", lists=rung)
+
+
+def _tell_suppressed(requests: int) -> None:
+    if requests:
+        log.info("requests.suppressed", requests=requests)

@@ -57,6 +57,32 @@ def attempts_json(rows: Sequence[Any]) -> list[dict[str, object]]:
     ]
 
 
+def report_json(row: Any) -> dict[str, object]:
+    """Returns what came back for a mail (a row of `models.Report`) as JSON."""
+    return {
+        "at": timestamp(row.at),
+        "kind": row.kind,
+        "code": row.code,
+        "status": row.status,
+        "words": row.words,
+        "source": row.source,
+        "requestId": row.request_id and str(row.request_id),
+    }
+
+
+def contact_json(row: Any) -> dict[str, object]:
+    """Returns a customer (a row of `models.Contact`) as JSON. If mail is sent to them, since, cause and by are null."""
+    return {
+        "id": str(row.id),
+        "address": row.address,
+        "createdDate": timestamp(row.created_date),
+        "suppressed": row.suppressed_at is not None,
+        "since": row.suppressed_at and timestamp(row.suppressed_at),
+        "cause": row.suppressed_why,
+        "by": row.suppressed_by,
+    }
+
+
 def _reference_json(row: Any) -> dict[str, object]:
     if row.given is not None:
         given: dict[str, object] = json.loads(row.given)

@@ -4,5 +4,7 @@
 `lists` selects the requests that may be sent and rings bells. `stock` applies events. `requests` creates and reads
 requests, and `waiters` counts those of one item. `owners` keeps the heartbeats of the processes that hold claims.
 `claims` makes and releases claims, and `recording` writes their outcomes. `sweep` rescues claims. `breaker` and
-`pauses` stop sending. `admin` has the commands for admins. `figures` counts, and `schema` compares versions.
+`pauses` stop sending. `admin` has the commands for admins. `reports` applies what came back for mails, `report_log`
+reads it, and `suppression` keeps who gets no mail. `places` keeps how far mailboxes were read. `figures` counts, and
+`schema` compares versions.
 """

@@ -10,11 +10,14 @@ from sqlalchemy import Connection, Row
 from worker.domain.catalog import Item
 from worker.domain.outcomes import FailureCode
 from worker.models import Status
+from worker.store.contacts import ERASED
 from worker.store.sql import Sql
 
 _LOAD = Sql(
-    """SELECT id, contact_id, waiting_list_id, status, failure_code, created_date FROM request
-    WHERE id IN ROWS(request_id uuid) ORDER BY created_date, id FOR UPDATE""",
+    f"""SELECT r.id, r.contact_id, r.waiting_list_id, r.status, r.failure_code, r.created_date, s.suppressed_why,
+        CASE WHEN s.address LIKE '{ERASED}%' THEN 1 ELSE 0 END AS is_erased
+    FROM request AS r JOIN contact AS s ON s.id = r.contact_id
+    WHERE r.id IN ROWS(request_id uuid) ORDER BY r.created_date, r.id FOR UPDATE OF r""",
     id="uuid",
     contact_id="uuid",
     waiting_list_id="uuid",
@@ -32,7 +35,8 @@ _UNRESOLVED = Sql(
 _RETRY = Sql(
     """UPDATE request SET status = 'RECEIVED', auto_notified = NULL, attempts = 0, unknowns = 0, policy_refusals = 0,
         judged_from = NULL, rescues = 0, not_before = NULL, handed_at = NULL,
-        failure_code = NULL, failure_reason = NULL, ordered_at = CASE WHEN :ordered THEN stockbell_now(0) END
+        failure_code = NULL, failure_reason = NULL, notified_date = NULL, receipt = NULL,
+        ordered_at = CASE WHEN :ordered THEN stockbell_now(0) END
     FROM ROWS(request_id uuid) WHERE id = rows.request_id AND status = 'FAILED'"""
 )
 _REPORT = Sql(
@@ -53,7 +57,7 @@ _ITEM = Sql(
 BEING_SENT = "being sent"
 _NEED_FORCE = {
     FailureCode.OUTCOME_UNKNOWN.value: "the customer may have got the mail already",
-    FailureCode.SUPPRESSED.value: "the customer wants no mail",
+    FailureCode.SUPPRESSED.value: "the customer wanted no mail",
 }
 
 Key = tuple[UUID, UUID]
@@ -86,9 +90,10 @@ def retry(
 ) -> Changed:
     """Moves FAILED requests to RECEIVED. With `ordered` they are sent whatever the stock is.
 
-    OUTCOME_UNKNOWN (the mail may have arrived) and SUPPRESSED (the contact wants no mail) need `force`. Only the oldest
-    request per key is retried, and none if the key has an unresolved request. A dry run passes `taken` from one chunk
-    to the next: it maps each key to the request that is retried for it.
+    OUTCOME_UNKNOWN (the mail may have arrived) and SUPPRESSED (the contact wanted no mail) need `force`. It does not
+    help while the contact is suppressed. Only the oldest request per key is retried, and none if the key has an
+    unresolved request. A dry run passes `taken` from one chunk to the next: it maps each key to the request that is
+    retried for it.
     """
     rows = _load(c, ids)
     unresolved = _unresolved(c, rows.values())
@@ -98,6 +103,8 @@ def retry(
         key = row.contact_id, row.waiting_list_id
         if row.status != Status.FAILED:
             return BEING_SENT if row.status == Status.PROCESSING else f"is {row.status}, not FAILED"
+        if row.suppressed_why:
+            return _why_suppressed(row)
         if row.failure_code in _NEED_FORCE and not force:
             return f"{_NEED_FORCE[row.failure_code]}: {row.failure_code} needs --force"
         winner = unresolved.get(key) or taken.setdefault(key, row.id)
@@ -119,6 +126,12 @@ def mark_sent(c: Connection, ids: Sequence[UUID]) -> Changed:
 def item(c: Connection, which: Item) -> Row[Any] | None:
     """Returns the details of an item, or None if no request and no event has named it."""
     return next(iter(_ITEM(c, app=which.app_id, item=which.catalog_item_id)), None)
+
+
+def _why_suppressed(row: Row[Any]) -> str:
+    if row.is_erased:
+        return "the customer was erased"
+    return f"the customer gets no mail ({row.suppressed_why}); `stockbell contacts unsuppress` lifts that"
 
 
 def _unless(*allowed: Status) -> Callable[[Row[Any]], str | None]:

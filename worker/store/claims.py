@@ -12,7 +12,7 @@ from uuid import UUID
 from sqlalchemy import Connection
 
 from worker.domain.verdicts import Tries
-from worker.store import lists, owners
+from worker.store import lists, owners, suppression
 from worker.store.sql import Sql
 
 SUSPECT_AT = 2
@@ -128,8 +128,9 @@ _STILL_WANTED = Sql(
 )
 # Requests that were handed over may have been sent. They are left to `rescue`, which ends them as FAILED.
 _RELEASE_ALL = Sql(
-    f"""UPDATE request SET status = 'RECEIVED', {LET_GO}
-    WHERE status = 'PROCESSING' AND owner = :owner AND handed_at IS NULL AND NOT id IN ROWS(request_id uuid)"""
+    f"""UPDATE request AS r SET {suppression.back("r.failure_code", "r.failure_reason")}, {LET_GO}
+    FROM {suppression.CONTACT} WHERE r.status = 'PROCESSING' AND r.owner = :owner AND r.handed_at IS NULL
+      AND NOT r.id IN ROWS(request_id uuid) AND {suppression.ITS_CONTACT}"""
 )
 
 

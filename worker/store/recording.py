@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 
 from worker.domain.verdicts import Tries
 from worker.models import uuid7
-from worker.store import breaker
+from worker.store import breaker, suppression
 from worker.store.claims import BY_KEY, CLAIMS, LET_GO, MINE, OWNED, Claim, fenced
 from worker.store.sql import Sql
 
@@ -19,23 +19,25 @@ _TOLD = Sql(
     FROM {CLAIMS} WHERE {BY_KEY} AND (r.status || '' = 'RECEIVED' OR {OWNED}) RETURNING id""",
     id="uuid",
 )
-_TRIES = """attempts = rows.attempts, unknowns = rows.unknowns, policy_refusals = rows.policy_refusals,
-    failure_code = rows.code, failure_reason = rows.reason"""
+_TRIES = "attempts = rows.attempts, unknowns = rows.unknowns, policy_refusals = rows.policy_refusals"
 _TRIES_ROWS = """ROWS(request_id uuid, no int, owner uuid, attempts int, unknowns int, policy_refusals int,
     code text, reason text, delay float8, doubtful bool)"""
 _FAILED = Sql(
-    f"""UPDATE request AS r SET status = 'FAILED', auto_notified = true, not_before = NULL, {_TRIES}, {LET_GO}
+    f"""UPDATE request AS r SET status = 'FAILED', auto_notified = true, not_before = NULL,
+        failure_code = rows.code, failure_reason = rows.reason, {_TRIES}, {LET_GO}
     FROM {_TRIES_ROWS} WHERE {MINE} RETURNING id""",
     id="uuid",
 )
 _DEFER = Sql(
-    f"""UPDATE request AS r SET status = 'RECEIVED', not_before = stockbell_now(rows.delay), {_TRIES}, {LET_GO},
+    f"""UPDATE request AS r SET {suppression.back("rows.code", "rows.reason")},
+        not_before = CASE WHEN NOT {suppression.IS_SUPPRESSED} THEN stockbell_now(rows.delay) END, {_TRIES}, {LET_GO},
         judged_from = CASE WHEN rows.doubtful THEN stockbell_now(:margin) ELSE r.judged_from END
-    FROM {_TRIES_ROWS} WHERE {MINE} RETURNING id""",
+    FROM {_TRIES_ROWS} CROSS JOIN {suppression.CONTACT} WHERE {MINE} AND {suppression.ITS_CONTACT} RETURNING id""",
     id="uuid",
 )
 _RELEASE = Sql(
-    f"UPDATE request AS r SET status = 'RECEIVED', {LET_GO} FROM {CLAIMS} WHERE {MINE} RETURNING id",
+    f"""UPDATE request AS r SET {suppression.back("r.failure_code", "r.failure_reason")}, {LET_GO}
+    FROM {CLAIMS} CROSS JOIN {suppression.CONTACT} WHERE {MINE} AND {suppression.ITS_CONTACT} RETURNING id""",
     id="uuid",
 )
 _LOG = Sql(
@@ -72,9 +74,9 @@ class Ends:
     failed: list[Ended] = field(default_factory=list)
     """PROCESSING -> FAILED"""
     deferred: list[Ended] = field(default_factory=list)
-    """PROCESSING -> RECEIVED, tried again after a delay"""
+    """PROCESSING -> RECEIVED, tried again after a delay; FAILED, if the contact is suppressed meanwhile"""
     released: list[Claim] = field(default_factory=list)
-    """PROCESSING -> RECEIVED, no attempt spent"""
+    """PROCESSING -> RECEIVED, no attempt spent; FAILED, if the contact is suppressed meanwhile"""
     log: list["Try"] = field(default_factory=list)
     refusals: list[str] = field(default_factory=list)
     """The relay's words where they may mean us."""

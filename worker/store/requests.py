@@ -1,8 +1,9 @@
 """Creates, imports, deletes and reads requests, for storefronts and admins."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from enum import Enum, auto
 from typing import Any
 from uuid import UUID
 
@@ -12,9 +13,11 @@ from sqlalchemy.sql.elements import ColumnElement
 from sqlmodel import col
 
 from worker.domain.catalog import CatalogReference, Item, Options, compared_options, options_from_text, reference_json
-from worker.models import UNRESOLVED, Attempt, Contact, Request, Status, WaitingList, uuid7, uuid7_of
+from worker.domain.tokens import Tokens
+from worker.models import UNRESOLVED, Attempt, Contact, Report, Request, Status, WaitingList, uuid7, uuid7_of
 from worker.models import Item as ItemRow
-from worker.store import lists
+from worker.store import contacts, lists, suppression
+from worker.store.contacts import Known
 from worker.store.sql import Sql, is_one_of
 
 R = aliased(Request, name="r")
@@ -32,18 +35,13 @@ WAITING: ColumnElement[str] = literal_column(
 )
 """SQL for the reason why a RECEIVED request is not being sent now. NULL for other states."""
 
-_NOW = Sql("SELECT stockbell_now(0) AS now", now="time")
-_ADD_CONTACTS = Sql(
-    """INSERT INTO contact (id, address, created_date) SELECT id, address, :now
-    FROM ROWS(id uuid, address text) WHERE true ON CONFLICT DO NOTHING"""
-)
-_CONTACTS = Sql("SELECT id, address FROM contact WHERE address IN ROWS(address text)", id="uuid")
 _ADD_REQUESTS = Sql(
-    """INSERT INTO request (id, waiting_list_id, contact_id, email, item_url, locale, given, status, created_date,
-        claim_no, attempts, unknowns, policy_refusals, rescues)
-    SELECT id, list_id, contact_id, email, item_url, locale, given, 'RECEIVED', created, 0, 0, 0, 0, 0
+    f"""INSERT INTO request (id, waiting_list_id, contact_id, email, item_url, locale, given, status, created_date,
+        claim_no, attempts, unknowns, policy_refusals, rescues, failure_code, failure_reason)
+    SELECT id, list_id, contact_id, email, item_url, locale, given, {suppression.NEW_STATUS}, created, 0, 0, 0, 0, 0,
+        {suppression.NEW_CODE}, {suppression.NEW_REASON}
     FROM ROWS(id uuid, list_id uuid, contact_id uuid, email text, item_url text, locale text, given text,
-        created timestamptz)
+        created timestamptz, why text)
     WHERE true ORDER BY created ON CONFLICT DO NOTHING RETURNING id""",
     id="uuid",
 )
@@ -72,6 +70,7 @@ _WAITING_PAIRS = Sql(
     waiting_list_id="uuid",
 )
 _EXISTING = Sql("SELECT id FROM request WHERE id IN ROWS(id uuid)", id="uuid")
+_SUPPRESSED = Sql("SELECT count(*) AS n FROM request WHERE id IN ROWS(id uuid) AND status = 'FAILED'")
 
 _KEY_AND_DATE = ("id", "list_id", "contact_id", "created")
 
@@ -98,11 +97,20 @@ class Filter:
     email: str | None = None
     failure_code: str | None = None
     failed_since: datetime | None = None
-    """the time of the last failed attempt; without an attempt (no link, no usable address) the sign-up's time"""
+    """the time when the mail came back, or of the last failed attempt; without one (no link, no usable address) the
+    sign-up's time"""
     ids: Sequence[UUID] | None = None
 
 
-def create(c: Connection, new: Sequence[NewRequest]) -> list[UUID]:
+class Fate(Enum):
+    """What `create` does with a request."""
+
+    CREATED = auto()
+    DUPLICATE = auto()
+    SUPPRESSED = auto()
+
+
+def create(c: Connection, new: Sequence[NewRequest], tokens: Tokens | None = None) -> list[UUID]:
     """Adds requests and returns the ids of the added ones, in no order.
 
     A request is skipped if an unresolved one has the same contact and waiting list. Of several equal requests the
@@ -110,20 +118,22 @@ def create(c: Connection, new: Sequence[NewRequest]) -> list[UUID]:
     date, contact and waiting list. The address is not used, since it could be guessed from an id in a log. If a skipped
     request is older than the equal one that waits, that one takes its date: it may be due now. Nothing remembers a
     skipped request itself: once the equal one has ended, it can be added.
+
+    A request of a suppressed contact is added as FAILED, SUPPRESSED: one for each time that the contact was suppressed,
+    if it has no date. `tokens` recognise erased addresses; BadSetting is raised if they are needed and None.
     """
     waiting = lists.with_spelling(c, (request.reference for request in new))
-    now = _NOW(c)[0].now
-    contacts = _contacts(c, {request.email.lower() for request in new}, now)
+    people = contacts.recognised(c, {request.email.lower() for request in new}, tokens)
     # Sign-ups of one batch keep their order: each is one microsecond later than the one before. None is later than now,
     # whatever the clock of another shop said, because the next event would not wake it.
     rows = [
         _row(
             request,
             waiting[request.reference],
-            contacts[request.email.lower()],
-            now - timedelta(microseconds=len(new) - place),
+            people.contacts[request.email.lower()],
+            people.now - timedelta(microseconds=len(new) - place),
         )
-        for place, request in enumerate(sorted(new, key=lambda request: request.created_date or now))
+        for place, request in enumerate(sorted(new, key=lambda request: request.created_date or people.now))
     ]
     added = [row.id for row in _ADD_REQUESTS(c, rows=rows)]
     if len(added) < len(rows):
@@ -131,32 +141,49 @@ def create(c: Connection, new: Sequence[NewRequest]) -> list[UUID]:
     return added
 
 
-def known(c: Connection, new: Sequence[NewRequest]) -> list[bool]:
-    """Says of each request whether `create` would skip it because of one that is in the database. It only reads."""
+def suppressed(c: Connection, added: Sequence[UUID]) -> int:
+    """Returns how many of the requests that `create` has just added are of suppressed contacts."""
+    found: int = _SUPPRESSED(c, rows=[{"id": id_} for id_ in added])[0].n
+    return found
+
+
+def fates(c: Connection, new: Sequence[NewRequest], tokens: Tokens | None = None) -> list[Fate]:
+    """Says of each request what `create` would do with it, because of what is in the database. It only reads."""
     found = lists.find(c, {request.reference for request in new})
     waiting = {reference: list_id for reference, (list_id, _) in found.items()}
     addresses = {request.email.lower() for request in new}
-    contacts = {row.address: row.id for row in _CONTACTS(c, rows=[{"address": address} for address in addresses])}
+    people = contacts.find(c, addresses)
+    unwanted = {address for address, contact in people.items() if contact.why} | set(
+        contacts.erased(c, addresses, tokens)
+    )
     unresolved_pairs = {
         (row.contact_id, row.waiting_list_id)
-        for row in _WAITING_PAIRS(c, rows=[{"contact_id": id_} for id_ in contacts.values()])
+        for row in _WAITING_PAIRS(c, rows=[{"contact_id": contact.id} for contact in people.values()])
     }
-    keys = [_imported_id(request, contacts, waiting) for request in new]
-    imported = {row.id for row in _EXISTING(c, rows=[{"id": id_} for id_ in keys if id_])}
-    return [
-        id_ in imported or (contacts.get(request.email.lower()), waiting.get(request.reference)) in unresolved_pairs
-        for request, id_ in zip(new, keys, strict=True)
-    ]
+    keys = [_lasting_id(request, people.get(request.email.lower()), waiting.get(request.reference)) for request in new]
+    there = {row.id for row in _EXISTING(c, rows=[{"id": id_} for id_ in keys if id_])}
+
+    def fate(request: NewRequest, id_: UUID | None) -> Fate:
+        contact = people.get(request.email.lower())
+        if id_ in there:
+            return Fate.DUPLICATE
+        if request.email.lower() in unwanted:
+            return Fate.SUPPRESSED
+        pair = contact and contact.id, waiting.get(request.reference)
+        return Fate.DUPLICATE if pair in unresolved_pairs else Fate.CREATED
+
+    return [fate(request, id_) for request, id_ in zip(new, keys, strict=True)]
 
 
-def _imported_id(
-    request: NewRequest, contacts: Mapping[str, UUID], waiting: Mapping[CatalogReference, UUID]
-) -> UUID | None:
-    """Returns the id that a request with a date has or will have, if its contact and waiting list are there."""
-    contact, waiting_list = contacts.get(request.email.lower()), waiting.get(request.reference)
-    if contact is None or waiting_list is None or request.created_date is None:
+def _lasting_id(request: NewRequest, contact: Known | None, list_id: UUID | None) -> UUID | None:
+    """Returns the id that a request has whenever it is added, so that it is added only once.
+
+    That is one with a date, and one of a suppressed contact: the same file may be imported every day.
+    """
+    if contact is None or list_id is None:
         return None
-    return uuid7_of(request.created_date, contact, waiting_list)
+    at = request.created_date or contact.suppressed_at
+    return uuid7_of(at, contact.id, list_id) if at else None
 
 
 def _make_older(c: Connection, dated: Sequence[dict[str, object]]) -> None:
@@ -166,18 +193,19 @@ def _make_older(c: Connection, dated: Sequence[dict[str, object]]) -> None:
         _MAKE_OLDER(c, rows=[{name: row[name] for name in _KEY_AND_DATE} for row in oldest.values()])
 
 
-def _row(request: NewRequest, place: tuple[UUID, str], contact_id: UUID, latest: datetime) -> dict[str, object]:
+def _row(request: NewRequest, place: tuple[UUID, str], contact: Known, latest: datetime) -> dict[str, object]:
     date = request.created_date
     list_id, spelling = place
     return {
-        "id": uuid7_of(date, contact_id, list_id) if date else uuid7(),
+        "id": _lasting_id(request, contact, list_id) or uuid7(),
         "list_id": list_id,
-        "contact_id": contact_id,
+        "contact_id": contact.id,
         "email": request.email,
         "item_url": request.item_url,
         "locale": request.locale,
         "given": request.reference.given or _other_spelling(request.reference, spelling),
         "created": min(date, latest) if date else latest,
+        "why": contact.why,
         "is_dated": date is not None,
     }
 
@@ -190,22 +218,13 @@ def _other_spelling(reference: CatalogReference, spelling: str) -> str | None:
     return reference_json(reference.item.catalog_item_id, reference.item.app_id, dict(spelled))
 
 
-def _contacts(c: Connection, addresses: Iterable[str], now: datetime) -> dict[str, UUID]:
-    """Returns the contact of each normalised address. Adds missing contacts.
-
-    Contacts are looked up in their own query: for a join with a thousand rows the planner would read the whole table.
-    """
-    contacts = {address: uuid7() for address in sorted(addresses)}
-    rows = [{"id": id_, "address": address} for address, id_ in contacts.items()]
-    if _ADD_CONTACTS.count(c, rows=rows, now=now) < len(rows):
-        contacts |= {row.address: row.id for row in _CONTACTS(c, rows=rows)}
-    return contacts
-
-
-def unresolved(c: Connection, email: str, reference: CatalogReference) -> UUID | None:
-    """Returns the unresolved request of this address for this item and options, or None."""
-    waiting = lists.find_or_add(c, [reference])[reference]
-    found = _UNRESOLVED_OF(c, address=email.lower(), list_id=waiting)
+def equal(c: Connection, new: NewRequest) -> UUID | None:
+    """Returns the request because of which `create` adds no other: an unresolved one, or one with the same id."""
+    list_id, address = lists.find_or_add(c, [new.reference])[new.reference], new.email.lower()
+    found = _UNRESOLVED_OF(c, address=address, list_id=list_id)
+    if not found:
+        id_ = _lasting_id(new, contacts.find(c, [address]).get(address), list_id)
+        found = _EXISTING(c, rows=[{"id": id_}]) if id_ else found
     return found[0].id if found else None
 
 
@@ -283,8 +302,12 @@ def _conditions(which: Filter, dialect: str) -> Iterator[ColumnElement[bool]]:
 
 
 def _failed_at() -> ColumnElement[datetime]:
-    last_try = select(func.max(col(Attempt.at))).where(col(Attempt.request_id) == col(R.id)).scalar_subquery()
-    return func.coalesce(last_try, col(R.created_date))
+    # A mail that came back failed after its last attempt.
+    last_report, last_try = (
+        select(func.max(col(table.at))).where(col(table.request_id) == col(R.id), *conditions).scalar_subquery()
+        for table, conditions in ((Report, (col(R.failure_code) == "BOUNCED",)), (Attempt, ()))
+    )
+    return func.coalesce(last_report, last_try, col(R.created_date))
 
 
 def _is_item(item: Item) -> tuple[ColumnElement[bool], ...]:

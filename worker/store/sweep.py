@@ -1,12 +1,15 @@
 """The changes that a sweep makes: it rescues the claims of dead workers and makes deferred requests due again."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
 from sqlalchemy import Connection
 
+from worker.domain.outcomes import FailureCode
 from worker.models import uuid7
+from worker.store import suppression
 from worker.store.sql import Sql
 
 MOST_RESCUES = 5
@@ -35,18 +38,20 @@ _RESCUE = Sql(
         SELECT r.id AS request_id, r.claim_no AS no FROM request AS r LEFT JOIN owner AS o ON o.id = r.owner
         WHERE r.status = 'PROCESSING' AND {GONE} LIMIT :most),
     gone AS MATERIALIZED (
-        SELECT r.id AS request_id, r.handed_at IS NULL AND r.rescues < :most_rescues AS goes_on
+        SELECT r.id AS request_id, r.handed_at IS NULL AND r.rescues < :most_rescues AS is_unsent,
+            {suppression.IS_SUPPRESSED} AS is_unwanted, {suppression.REASON} AS unwanted
         FROM request AS r JOIN seen ON r.id = seen.request_id AND r.claim_no = seen.no
+        JOIN {suppression.CONTACT} ON {suppression.ITS_CONTACT}
         WHERE r.status = 'PROCESSING' FOR UPDATE OF r SKIP LOCKED)
     UPDATE request AS r SET
-        status = CASE WHEN goes_on THEN 'RECEIVED' ELSE 'FAILED' END,
-        auto_notified = CASE WHEN goes_on THEN auto_notified ELSE true END,
-        failure_code = CASE WHEN goes_on THEN NULL ELSE 'OUTCOME_UNKNOWN' END,
-        failure_reason = CASE WHEN goes_on THEN NULL WHEN handed_at IS NULL THEN 'its workers died too often'
+        status = CASE WHEN is_unsent AND NOT is_unwanted THEN 'RECEIVED' ELSE 'FAILED' END,
+        auto_notified = CASE WHEN is_unsent AND NOT is_unwanted THEN auto_notified ELSE true END,
+        failure_code = CASE WHEN NOT is_unsent THEN 'OUTCOME_UNKNOWN' WHEN is_unwanted THEN 'SUPPRESSED' END,
+        failure_reason = CASE WHEN is_unsent THEN unwanted WHEN handed_at IS NULL THEN 'its workers died too often'
             ELSE 'its worker died when the mail may have been handed over' END,
         rescues = r.rescues + 1, owner = NULL, claimed_at = NULL, handed_at = NULL
     FROM gone WHERE r.id = gone.request_id AND r.status = 'PROCESSING'
-    RETURNING id, status""",
+    RETURNING id, failure_code""",
     id="uuid",
 )
 _LOG = Sql(
@@ -63,10 +68,12 @@ _PUT_IN_LINE = Sql(
 
 @dataclass(frozen=True, slots=True)
 class Rescued:
-    """How many rescued requests wait again, and the ids of those that ended as FAILED."""
+    """How many rescued requests wait again, and the ids of those that ended as FAILED, OUTCOME_UNKNOWN."""
 
     back_in_line: int
     failed: Sequence[UUID]
+    suppressed: int = 0
+    """how many ended as FAILED, SUPPRESSED: their customers want no mail any more"""
 
 
 def stamp(c: Connection, lease: float, fresh: float) -> bool:
@@ -82,13 +89,15 @@ def stamp(c: Connection, lease: float, fresh: float) -> bool:
 def rescue(c: Connection, lease: float) -> Rescued:
     """Moves requests from PROCESSING to RECEIVED if their owner was not seen for a lease (seconds) or the claim is old.
 
-    They end as FAILED, OUTCOME_UNKNOWN, if they were rescued too often, or if the mail may have been handed over.
+    They end as FAILED, OUTCOME_UNKNOWN, if they were rescued too often, or if the mail may have been handed over; else
+    as FAILED, SUPPRESSED, if the contact is suppressed meanwhile.
     """
     rows = _RESCUE(c, lease=lease, claim_seconds=CLAIM_SECONDS, most=MOST_ROWS, most_rescues=MOST_RESCUES)
     if rows:
         _LOG(c, rows=[{"id": uuid7(), "request_id": row.id} for row in rows])
-    failed = [row.id for row in rows if row.status == "FAILED"]
-    return Rescued(len(rows) - len(failed), failed)
+    codes = Counter(row.failure_code for row in rows)
+    failed = [row.id for row in rows if row.failure_code == FailureCode.OUTCOME_UNKNOWN]
+    return Rescued(codes[None], failed, codes[FailureCode.SUPPRESSED])
 
 
 def put_in_line(c: Connection) -> int:

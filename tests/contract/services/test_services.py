@@ -361,7 +361,8 @@ def test_a_deleted_request_is_gone_with_its_history(shop: Shop) -> None:
 def test_a_new_request_looks_as_in_wix(shop: Shop) -> None:
     created = datetime(2020, 11, 23, 9, 0, 0, 123456, tzinfo=UTC)
     request = shop.sign_up(ref(size="L"), "jane@example.com", created=created, item_url=None)
-    row, attempts = requests.show(shop.database, request)
+    shown = requests.show(shop.database, request)
+    row, attempts = shown.request, shown.attempts
     assert request_json(row) == {
         "id": str(request),
         "catalogReference": {
@@ -383,7 +384,8 @@ def test_a_new_request_looks_as_in_wix(shop: Shop) -> None:
 
 def test_a_failed_request_tells_why_and_what_was_tried(shop: Shop) -> None:
     [failed] = fail(shop)
-    row, attempts = requests.show(shop.database, failed)
+    shown = requests.show(shop.database, failed)
+    row, attempts = shown.request, shown.attempts
     found = request_json(row)
     assert (found["status"], found["autoNotified"], found["attempts"]) == ("FAILED", True, 1)
     assert (found["failureCode"], found["failureReason"]) == ("RECIPIENT_REJECTED", "550 no")
@@ -397,7 +399,7 @@ def test_a_failed_request_tells_why_and_what_was_tried(shop: Shop) -> None:
 def test_a_request_that_backs_off_tells_until_when(shop: Shop) -> None:
     request = shop.sign_up()
     shop.change("UPDATE request SET not_before = stockbell_now(60)")
-    found = request_json(requests.show(shop.database, request)[0])
+    found = request_json(requests.show(shop.database, request).request)
     assert found["waiting"] == "backoff"
     assert found["notBefore"] == timestamp(shop.row(request).not_before)
 
@@ -405,7 +407,7 @@ def test_a_request_that_backs_off_tells_until_when(shop: Shop) -> None:
 def test_a_marked_request_has_a_date_and_was_not_told_by_us(shop: Shop, admin: Verbs) -> None:
     request = shop.sign_up()
     admin.mark_sent([request])
-    found = request_json(requests.show(shop.database, request)[0])
+    found = request_json(requests.show(shop.database, request).request)
     assert (found["status"], found["autoNotified"]) == ("NOTIFICATION_SENT", False)
     assert str(found["notifiedDate"]).endswith("Z")
 
@@ -659,6 +661,18 @@ def test_the_status_has_the_names_that_scripts_rely_on(shop: Shop, bell: Recordi
         "breaker": {"state": "closed", "since": None, "reason": None, "nextProbe": None},
         "relay": {"refusals": 0, "refusedSince": None, "reply": None, "putOff": 0},
         "paused": {"all": False, "items": ["cup-1"]},
+        "cameBack": {
+            "dead": 0,
+            "failed": 0,
+            "complaints": 0,
+            "unsubscribes": 0,
+            "delays": 0,
+            "autoReplies": 0,
+            "feedback": 0,
+            "delivered": 0,
+            "unmatched": 0,
+        },
+        "suppressed": {"unsubscribed": 0, "complained": 0, "bounced": 0, "manual": 0},
     }
 
 

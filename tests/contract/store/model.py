@@ -1,7 +1,7 @@
 """A model of the store in plain Python, without regard to speed: states, and which requests an event wakes.
 
 It is written from the rules, not from the SQL statements. Stock is what all events together say, in whatever order they
-came. A request is woken if any event that was applied after its creation wakes it.
+came. A request is woken if any event that was applied after its creation wakes it. Nobody waits who is suppressed.
 """
 
 from collections import Counter
@@ -21,6 +21,9 @@ MINIMUM: Final = 2
 MOST_RESCUES: Final = 5
 SUSPECT_AT: Final = 2
 NEED_FORCE: Final = ("OUTCOME_UNKNOWN", "SUPPRESSED")
+STRONG: Final = ("complained", "manual")
+WEAK: Final = ("unsubscribed", "bounced")
+CAUSES: Final = (*STRONG, *WEAK)
 
 Key = tuple[str, CatalogReference]
 
@@ -34,7 +37,8 @@ class Wish:
     reference: CatalogReference
     created: float
     imported: float
-    """The date that the request came with. `created` may be older, from a later import."""
+    """The date that the request came with. `created` may be older, from a later import. Without a date, that of a
+    suppressed customer is the number of the suppression, negative."""
     status: Status = RECEIVED
     auto_notified: bool | None = None
     ordered: bool = False
@@ -49,6 +53,8 @@ class Wish:
     rescues: int = 0
     code: str | None = None
     log: int = 0
+    early: set[int] = field(default_factory=set)
+    """The claims whose mails came back before their outcome was recorded, and are not dealt with yet."""
 
     @property
     def key(self) -> Key:
@@ -182,6 +188,11 @@ class Model:
     """The owners that have a heartbeat, and whether it is recent enough."""
     paused: set[CatalogReference | None] = field(default_factory=set)
     breaker_is_open: bool = False
+    suppressed: dict[str, tuple[str, int]] = field(default_factory=dict)
+    """For each address that gets no mail, also erased ones: the cause, and a number for this suppression."""
+    remembered: dict[str, str] = field(default_factory=dict)
+    """Addresses that were erased while they got no mail, and the cause."""
+    suppressions: int = 0
 
     # section 3: which requests may be claimed
 
@@ -239,7 +250,62 @@ class Model:
     def held_by(self, owner: UUID) -> list[Wish]:
         return [wish for wish in self.wishes.values() if wish.owner == owner]
 
+    # who gets no mail
+
+    def is_suppressed(self, wish: Wish) -> bool:
+        return wish.email.lower() in self.suppressed
+
+    def recognise(self, addresses: Iterable[str]) -> None:
+        """Suppresses those again that were erased while they were suppressed."""
+        for address in addresses:
+            if address in self.remembered and address not in self.suppressed:
+                self._suppress(address, self.remembered[address])
+
+    def _suppress(self, address: str, cause: str) -> None:
+        self.suppressions += 1
+        self.suppressed[address] = cause, self.suppressions
+
+    def suppress(self, address: str, cause: str) -> set[UUID]:
+        """RECEIVED -> FAILED. Returns which requests have ended."""
+        if address not in self.suppressed:
+            self._suppress(address, cause)
+        elif cause in STRONG and self.suppressed[address][0] not in STRONG:
+            self.suppressed[address] = cause, self.suppressed[address][1]
+        waiting = [w for w in self.wishes.values() if w.status is RECEIVED and self.is_suppressed(w)]
+        for wish in waiting:
+            wish.end(FAILED, code="SUPPRESSED")
+            wish.backoff = None
+        return {wish.id for wish in waiting}
+
+    def lift(self, address: str, *, by_consent: bool) -> bool:
+        """Lets an address get mail again. Returns whether it did not."""
+        lifted = False
+        for causes in (self.suppressed, self.remembered):
+            cause = causes.get(address, ("",))
+            if (cause if isinstance(cause, str) else cause[0]) in (WEAK if by_consent else CAUSES):
+                causes.pop(address)
+                lifted = True
+        return lifted
+
+    def erase(self, address: str, erased: str) -> None:
+        """Puts `erased` in the place of an address."""
+        for wish in self.wishes.values():
+            if wish.email.lower() == address:
+                wish.email = erased
+        if address in self.suppressed:
+            self.remembered[address] = self.suppressed[address][0]
+            self.suppressed[erased] = self.suppressed.pop(address)
+        else:
+            self.suppress(erased, "manual")
+
     # section 2: the arrows
+
+    def _back(self, wish: Wish, code: str | None = None) -> None:
+        """PROCESSING -> RECEIVED, or FAILED if the customer gets no mail"""
+        if self.is_suppressed(wish):
+            wish.end(FAILED, auto_notified=True, code="SUPPRESSED")
+        else:
+            wish.end(RECEIVED, code=code)
 
     def take(self, request: UUID, owner: UUID) -> None:
         """RECEIVED -> PROCESSING"""
@@ -270,21 +336,21 @@ class Model:
     def deferred(self, held: Held, attempts: int) -> bool:
         """PROCESSING -> RECEIVED, backing off"""
         if wish := self.holds(held):
-            wish.end(RECEIVED)
-            wish.attempts, wish.backoff = attempts, "waiting"
+            self._back(wish)
+            wish.attempts, wish.backoff = attempts, "waiting" if wish.status is RECEIVED else None
         return wish is not None
 
     def released(self, held: Held) -> bool:
         """PROCESSING -> RECEIVED, as before"""
         if wish := self.holds(held):
-            wish.end(RECEIVED, code=wish.code)
+            self._back(wish, wish.code)
         return wish is not None
 
     def release_all(self, owner: UUID, but: Collection[UUID]) -> int:
         """Releases the requests of this owner that were not handed over. The others are left to `rescue`."""
         mine = [wish for wish in self.held_by(owner) if not wish.is_handed and wish.id not in but]
         for wish in mine:
-            wish.end(RECEIVED, code=wish.code)
+            self._back(wish, wish.code)
         return len(mine)
 
     def abandoned(self) -> list[Wish]:
@@ -296,23 +362,51 @@ class Model:
 
     def rescue(self) -> tuple[int, set[UUID]]:
         """PROCESSING -> RECEIVED or FAILED. Returns how many wait again, and which ones failed."""
-        failed = set()
+        failed, back_in_line = set(), 0
         abandoned = self.abandoned()
         for wish in abandoned:
             if wish.is_handed or wish.rescues >= MOST_RESCUES:
                 wish.end(FAILED, auto_notified=True, code="OUTCOME_UNKNOWN")
                 failed.add(wish.id)
             else:
-                wish.end(RECEIVED)
+                self._back(wish)
+                back_in_line += wish.status is RECEIVED
             wish.rescues += 1
             wish.log += 1
-        return len(abandoned) - len(failed), failed
+        return back_in_line, failed
+
+    def came_back(self, held: Held) -> str:
+        """NOTIFICATION_SENT -> FAILED, if this claim's mail is the last one. Returns what becomes of the report."""
+        wish = self.wishes.get(held.id)
+        if wish is None or wish.claim_no != held.claim_no:
+            return "noted"
+        if wish.status is SENT and wish.auto_notified:
+            wish.end(FAILED, auto_notified=True, code="BOUNCED")
+            return "acted"
+        if wish.status in (RECEIVED, PROCESSING):
+            wish.early.add(held.claim_no)
+            return "early"
+        return "noted"
+
+    def retry_early(self) -> set[UUID]:
+        """Returns the requests that became FAILED, BOUNCED, by reports that had come early."""
+        failed = set()
+        for wish in self.wishes.values():
+            for number in list(wish.early):
+                is_last = number == wish.claim_no
+                if is_last and wish.status in (RECEIVED, PROCESSING):
+                    continue
+                wish.early.discard(number)
+                if is_last and self.came_back(Held(wish.id, number, wish.id)) == "acted":
+                    failed.add(wish.id)
+        return failed
 
     def may_retry(self, ids: Sequence[UUID], *, force: bool) -> list[UUID]:
         """Returns which of these may be retried: for each key the oldest FAILED one, if no other is unresolved."""
         keys: dict[Key, UUID] = {}
         for wish in sorted((self.wishes[id_] for id_ in set(ids)), key=age):
-            if wish.status is FAILED and (force or wish.code not in NEED_FORCE) and not self.unresolved(wish.key):
+            may = wish.status is FAILED and not self.is_suppressed(wish) and (force or wish.code not in NEED_FORCE)
+            if may and not self.unresolved(wish.key):
                 keys.setdefault(wish.key, wish.id)
         return list(keys.values())
 

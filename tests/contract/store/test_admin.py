@@ -281,8 +281,8 @@ def test_one_request_of_a_person_for_an_item_and_options_is_unresolved_at_a_time
     first = shop.sign_up(MUG, ANNE)
     assert shop.write(requests.create, [NewRequest(ANNE, MUG)]) == []
     assert shop.write(requests.create, [NewRequest("ANNE@Example.com", MUG)]) == []
-    assert shop.write(requests.unresolved, ANNE, MUG) == first
-    assert shop.write(requests.unresolved, ANNE, CUP) is None
+    assert shop.write(requests.equal, NewRequest(ANNE, MUG)) == first
+    assert shop.write(requests.equal, NewRequest(ANNE, CUP)) is None
     shop.sign_up(CUP, ANNE)
     shop.sign_up(ref(color="red"), ANNE)
     assert shop.count(Contact) == 1

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from datetime import timedelta
+from itertools import count
 from typing import Any, Final
 from uuid import UUID
 
@@ -22,8 +23,10 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection, Row, select
+from sqlmodel import col
 
+from tests.contract.reporting import report, return_token, take
 from tests.contract.shop import CUP, LEASE, LONG_AGO, Shop, ref
 from tests.contract.store.model import FAILED, MINIMUM, PROCESSING, RECEIVED, Held, Key, Model, Wish, age
 from tests.examples import examples
@@ -31,10 +34,28 @@ from worker.domain.catalog import CatalogReference, item_of
 from worker.domain.errors import OwnerLost
 from worker.domain.event_details import Details
 from worker.domain.events import Event
+from worker.domain.returned import Cause, Kind
 from worker.domain.stock import by_item
+from worker.domain.tokens import Tokens
 from worker.domain.verdicts import Tries
-from worker.models import Attempt, Status
-from worker.store import admin, breaker, claims, figures, lists, owners, pauses, recording, requests, stock, sweep
+from worker.models import Attempt, Contact, Status
+from worker.store import (
+    admin,
+    breaker,
+    claims,
+    contacts,
+    erasure,
+    figures,
+    lists,
+    owners,
+    pauses,
+    recording,
+    reports,
+    requests,
+    stock,
+    suppression,
+    sweep,
+)
 from worker.store.claims import Claim, Claimed
 from worker.store.recording import Ended, Ends, Try
 from worker.store.requests import NewRequest
@@ -45,6 +66,7 @@ ABOUT: Final = (*WANTED, ref(color="blue", size="L"), CatalogReference(item_of("
 EMAILS: Final = ("ann@example.com", "Ann@example.com", "bob@example.com", "eve@example.com")
 CODES: Final = ("RECIPIENT_REJECTED", "OUTCOME_UNKNOWN", "SUPPRESSED")
 ENDS: Final = ("told", "failed", "deferred", "released")
+TOKENS: Final = Tokens([b"k" * 32])
 
 DETAILS: Final = ("name", "price")
 
@@ -70,6 +92,7 @@ class StoreMachine(RuleBasedStateMachine):
         """All claims that were ever made."""
         self.events: list[Event] = []
         self.owners: list[UUID] = []
+        self.arrivals = count(1)
         self.new_owner()
         self.new_owner()
 
@@ -96,15 +119,24 @@ class StoreMachine(RuleBasedStateMachine):
         """Adds sign-ups and imports. Some are long past, dated by a clock that is ahead, or repeated."""
         self.model.tick += 1
         wanted = [(self._new(place, *one), self._created(place, *one)) for place, one in enumerate(new)]
-        added = self.shop.write(requests.create, [request for request, _ in wanted])
-        rows = {(row.email, row.waiting_list_id): row for row in self.shop.rows() if row.id in added}
+        added = set(self.shop.write(requests.create, [request for request, _ in wanted], TOKENS))
+        rows = [row for row in self.shop.rows() if row.id in added]
+        self.model.recognise({request.email.lower() for request, _ in wanted})
         known = self._known()
         for request, created in sorted(wanted, key=lambda pair: pair[1]):
             key = request.email.lower(), request.reference
-            if self.model.unresolved(key) is None and (key, created) not in known:
-                row = rows.pop((request.email, self._list(request.reference)))
-                self.model.wishes[row.id] = Wish(row.id, request.email, request.reference, created, created)
-                known.add((key, created))
+            date, is_free = created, self.model.unresolved(key) is None
+            suppression = self.model.suppressed.get(key[0])
+            if suppression:
+                date, is_free = created if request.created_date else -(10**9) - suppression[1], True
+            if is_free and (key, date) not in known:
+                list_id = self._list(request.reference)
+                row = next(row for row in rows if (row.email, row.waiting_list_id) == (request.email, list_id))
+                rows.remove(row)
+                wish = self.model.wishes[row.id] = Wish(row.id, request.email, request.reference, created, date)
+                if suppression:
+                    wish.status, wish.code = FAILED, "SUPPRESSED"
+                known.add((key, date))
         assert not rows
         self._make_older(wanted, known)
 
@@ -327,6 +359,33 @@ class StoreMachine(RuleBasedStateMachine):
         if not self.model.held_by(owner):
             self.model.owners.pop(owner, None)
 
+    # what comes back
+
+    @precondition(lambda self: self.claims)
+    @rule(places=Places)
+    def come_back(self, places: list[int]) -> None:
+        """Lets mails come back, whenever they were sent, if they were. Each report is another one."""
+        chosen = self._some(self.claims, places)
+        expected = [self.model.came_back(Held(claim.id, claim.claim_no, claim.owner)) for claim in chosen]
+        found = [report(Kind.FAILED, return_token(claim), arrival=str(next(self.arrivals))) for claim in chosen]
+        assert [taken.result for taken in take(self.shop, *found)] == expected
+
+    @precondition(lambda self: self.claims)
+    @rule(place=Place)
+    def address_is_dead(self, place: int) -> None:
+        (claim,) = self._some(self.claims, [place])
+        expected = self.model.came_back(Held(claim.id, claim.claim_no, claim.owner))
+        if wish := self.model.wishes.get(claim.id):
+            is_new = not self.model.is_suppressed(wish)
+            self.model.suppress(wish.email.lower(), "bounced")
+            expected = "acted" if is_new and expected == "noted" else expected
+        (taken,) = take(self.shop, report(Kind.DEAD, return_token(claim), arrival=str(next(self.arrivals))))
+        assert taken.result == expected
+
+    @rule()
+    def retry_early(self) -> None:
+        assert self.shop.write(reports.retry_early) == self.model.retry_early()
+
     # time, and what it brings
 
     @rule(place=Place)
@@ -473,6 +532,34 @@ class StoreMachine(RuleBasedStateMachine):
         assert changed is (is_open is not self.model.breaker_is_open)
         self.model.breaker_is_open = is_open
 
+    # who gets no mail
+
+    @rule(email=st.sampled_from(EMAILS), cause=st.sampled_from(Cause))
+    def suppress(self, email: str, cause: Cause) -> None:
+        address = email.lower()
+        contact = self.shop.write(contacts.add, {address}).contacts[address]
+        is_new = address not in self.model.suppressed
+        expected = self.model.suppress(address, cause.value)
+        done = self.shop.write(suppression.suppress, [contact.id], cause, "a test")
+        assert (list(done.contacts), set(done.requests)) == ([contact.id] if is_new else [], expected)
+
+    @rule(email=st.sampled_from(EMAILS), by_consent=st.booleans())
+    def lift(self, email: str, by_consent: bool) -> None:
+        is_lifted = self.model.lift(email.lower(), by_consent=by_consent)
+        lifted = self.shop.write(suppression.lift, [email.lower()], TOKENS, by_consent=by_consent)
+        assert lifted == ({email.lower()} if is_lifted else set())
+
+    @rule(email=st.sampled_from(EMAILS))
+    def erase(self, email: str) -> None:
+        if contact := self.shop.database.read(contacts.one, email.lower()):
+            self.shop.write(erasure.erase, contact.id, TOKENS)
+            self.model.erase(email.lower(), f"{contacts.ERASED}{contact.id}")
+
+    @rule()
+    def repeat(self) -> None:
+        """Nothing is left to a sweep where nothing happens at the same time."""
+        assert self.shop.write(suppression.repeat) == 0
+
     def _ids(self, places: list[int]) -> list[UUID]:
         return list(dict.fromkeys(self._some(list(self.model.wishes), places)))
 
@@ -494,6 +581,7 @@ class StoreMachine(RuleBasedStateMachine):
             reasons = self.model.waits_for(self.model.wishes[row.id])
             assert row.waiting in reasons if reasons else row.waiting is None
         self._check_keys(rows)
+        self._check_contacts(c)
         self._check_details(c)
         self._check_figures(c)
         self._check_claimable(c, rows)
@@ -503,6 +591,12 @@ class StoreMachine(RuleBasedStateMachine):
             (row.contact_id, row.waiting_list_id) for row in rows if row.status in (RECEIVED, PROCESSING)
         )
         assert set(unresolved.values()) <= {1}
+
+    def _check_contacts(self, c: Connection) -> None:
+        rows = c.execute(select(Contact).where(col(Contact.suppressed_at).is_not(None))).all()
+        assert {row.address: row.suppressed_why for row in rows} == {
+            address: cause for address, (cause, _) in self.model.suppressed.items()
+        }
 
     def _check_details(self, c: Connection) -> None:
         for item, expected in self.model.items.items():
@@ -539,7 +633,7 @@ def _seen(row: Row[Any]) -> tuple[object, ...]:
     return (
         (row.status, row.auto_notified, row.owner, row.claim_no, row.handed_at is not None),
         (row.attempts, row.rescues, row.not_before is not None, row.ordered_at is not None),
-        (row.failure_code, row.notified_date is not None),
+        (row.failure_code, row.notified_date is not None, row.email),
     )
 
 
@@ -547,7 +641,7 @@ def _expected(wish: Wish) -> tuple[object, ...]:
     return (
         (wish.status, wish.auto_notified, wish.owner, wish.claim_no, wish.is_handed),
         (wish.attempts, wish.rescues, wish.backoff is not None, wish.ordered),
-        (wish.code, wish.status is Status.NOTIFICATION_SENT),
+        (wish.code, wish.status is Status.NOTIFICATION_SENT or wish.code == "BOUNCED", wish.email),
     )
 
 

@@ -21,9 +21,24 @@ from tests.examples import TIMES
 from tests.plans import statements_of
 from tests.postgres_server import Databases
 from worker.domain.catalog import CatalogReference
-from worker.store import admin, claims, figures, lists, owners, recording, requests, stock, sweep, waiters
+from worker.domain.returned import Cause, Kind
+from worker.domain.verdicts import Tries
+from worker.store import (
+    admin,
+    claims,
+    figures,
+    lists,
+    owners,
+    recording,
+    reports,
+    requests,
+    stock,
+    suppression,
+    sweep,
+    waiters,
+)
 from worker.store.claims import Claimed
-from worker.store.recording import Ends
+from worker.store.recording import Ended, Ends
 from worker.store.requests import Filter, NewRequest
 
 # Claims are exact
@@ -231,8 +246,9 @@ def plans_of(shop: Shop, work: Callable[..., object], *args: Any, **kwargs: Any)
 
 
 def assert_uses(plan: str, *indexes: str, every_list: bool = False) -> None:
-    """Asserts that the plan uses these indexes, and scans neither all requests nor (without `every_list`) all lists."""
+    """Asserts that the plan uses these indexes, and scans no table as a whole, but the lists with `every_list`."""
     assert "Seq Scan on request" not in plan, plan
+    assert not re.search(r"Seq Scan on contact|SCAN (contact|s)\b(?! USING)", plan), plan
     assert every_list or "Seq Scan on waiting_list" not in plan, plan
     # A scan of a partial index is allowed: it sees only rows that matter.
     assert not re.search(r"SCAN r\b(?! USING (COVERING )?INDEX request_)", plan), plan
@@ -264,7 +280,8 @@ def test_records_go_by_the_primary_key(big_shop: Shop) -> None:
         held = claims.claim(c, owner, 60.0, [shop_list], 50, first=False).claims
         assert len(held) >= 50
         claims.hand_over(c, held)
-        recording.record(c, Ends(told=list(held[:20]), released=list(held[20:])))
+        put_off = [Ended(claim, Tries(1), None, "450 no", delay=60.0) for claim in held[30:]]
+        recording.record(c, Ends(told=list(held[:20]), released=list(held[20:30]), deferred=put_off))
 
     shop_list = shop.list_id(_item(0))
     assert_uses(plans_of(shop, claim_and_end))
@@ -325,6 +342,20 @@ def test_a_list_of_a_few_requests_looks_up_the_items_of_no_others(big_shop: Shop
     assert re.search(picked, plan), plan
 
 
+def test_reports_and_their_sweep_go_by_keys(big_shop: Shop) -> None:
+    shop = big_shop
+    some = [row for row in shop.rows() if row.status == "NOTIFICATION_SENT"][:100]
+    rows = [
+        reports.Entry(f"key {n}", Kind.DEAD, 550, "5.1.1", "no", row.id, row.contact_id, 1, Cause.BOUNCED, bounces=True)
+        for n, row in enumerate(some)
+    ]
+    ids = [row.id for row in some]
+    plan = plans_of(shop, reports.apply, rows, "imap") + plans_of(shop, reports.find, ids, ids)
+    assert_uses(plan)
+    assert not re.search(r"Seq Scan on contact|SCAN c\b", plan), plan
+    assert_uses(plans_of(shop, reports.retry_early))
+
+
 def test_who_waits_for_an_item_is_counted_by_indexes(big_shop: Shop) -> None:
     item_id = big_shop.list_row(_item(11)).item_id
     assert_uses(plans_of(big_shop, waiters.of_item, item_id), "request_woken")
@@ -336,8 +367,12 @@ def test_a_retry_looks_for_unresolved_requests_by_their_index(big_shop: Shop) ->
     assert_uses(plans_of(shop, admin.retry, failed, ordered=True, force=False), "request_unresolved")
 
 
+def test_who_is_suppressed_is_found_by_indexes(big_shop: Shop) -> None:
+    ids = [row.contact_id for row in big_shop.rows()[:100]]
+    assert_uses(plans_of(big_shop, suppression.suppress, ids, Cause.BOUNCED, "a test"), "request_unresolved")
+    assert_uses(plans_of(big_shop, suppression.repeat), "contact_suppressed", "request_unresolved")
+
+
 def test_new_requests_do_not_make_the_database_read_all_contacts(big_shop: Shop) -> None:
     new = [NewRequest(f"newcomer{number}@example.com", _item(1)) for number in range(1000)]
-    plan = plans_of(big_shop, requests.create, new)
-    assert_uses(plan)
-    assert not re.search(r"Seq Scan on contact|SCAN c\b", plan), plan
+    assert_uses(plans_of(big_shop, requests.create, new))

@@ -19,13 +19,32 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import Row
 
+from tests.contract.reporting import DOMAIN, TOKENS, report, return_token
 from tests.contract.shop import CUP, LEASE, LONG_AGO, Shop, ref, shop_at
 from tests.examples import TIMES
 from worker.domain.errors import OwnerLost
 from worker.domain.events import Event
+from worker.domain.recognition import Recognizer
+from worker.domain.returned import Cause, Kind
 from worker.domain.verdicts import Tries
 from worker.models import Status
-from worker.store import admin, claims, figures, lists, owners, pauses, recording, requests, stock, sweep
+from worker.services.returning import Intake
+from worker.store import (
+    admin,
+    claims,
+    contacts,
+    erasure,
+    figures,
+    lists,
+    owners,
+    pauses,
+    recording,
+    reports,
+    requests,
+    stock,
+    suppression,
+    sweep,
+)
 from worker.store.claims import Claim
 from worker.store.database import Database
 from worker.store.recording import Ended, Ends, Try
@@ -36,6 +55,8 @@ CONNECTIONS: Final = 8
 TURNS: Final = 80 * TIMES
 WANTED: Final = (ref(), ref(color="red"), ref(color="red", size="L"), CUP)
 EMAILS: Final = [f"customer{number}@example.com" for number in range(12)]
+
+BAD_NEWS: Final = (Kind.FAILED, Kind.FAILED, Kind.FAILED, Kind.DEAD, Kind.COMPLAINT)
 
 HISTORY = """CREATE TABLE history (seq bigint GENERATED ALWAYS AS IDENTITY, verb text, id uuid, was text, now text,
     auto_notified boolean, owner_was uuid, owner uuid, claim_was int, claim_no int)"""
@@ -70,7 +91,7 @@ class Worker:
         self._entries = entries
         self._owner = self._register()
         self._held: list[Claim] = []
-        self._turns: list[tuple[Callable[[], object], int]] = [
+        self._turns: list[tuple[Callable[[], object], float]] = [
             (self.claim, 8),
             (self.record, 8),
             (self.record_late, 2),
@@ -86,6 +107,10 @@ class Worker:
             (self.mark, 1),
             (self.pause, 1),
             (self.delete, 1),
+            (self.suppress, 1),
+            (self.lift, 2),
+            (self.erase, 0.2),
+            (self.come_back, 3),
             (self.look, 1),
         ]
 
@@ -145,7 +170,7 @@ class Worker:
 
     def create(self) -> None:
         new = [NewRequest(*self._wish()) for _ in range(self._random.randint(1, 5))]
-        self._seen.created += self._database.write(requests.create, new)
+        self._seen.created += self._database.write(requests.create, new, TOKENS)
 
     def _wish(self) -> tuple[str, Any]:
         return self._random.choice(EMAILS), self._random.choice(WANTED)
@@ -180,6 +205,13 @@ class Worker:
 
     def put_in_line(self) -> None:
         self._database.write(sweep.put_in_line)
+        self._database.write(reports.retry_early)
+
+    def come_back(self) -> None:
+        """Lets mails come back, some of which others report at the same time."""
+        some = self._random.sample(self._seen.claims, min(len(self._seen.claims), 5))
+        found = [("", report(self._random.choice(BAD_NEWS), return_token(claim))) for claim in some]
+        Intake(self._database, Recognizer(TOKENS, DOMAIN)).take(found, "mbox")
 
     def retry(self) -> None:
         ordered = self._random.random() < 0.5
@@ -200,6 +232,19 @@ class Worker:
         for id_ in self._some()[:1]:
             if self._database.write(requests.remove, id_):
                 self._seen.deleted.append(id_)
+
+    def suppress(self) -> None:
+        found = self._database.write(contacts.add, self._random.sample(EMAILS, 3)).contacts
+        cause = self._random.choice(list(Cause))
+        self._database.write(suppression.suppress, [contact.id for contact in found.values()], cause, "a test")
+
+    def lift(self) -> None:
+        self._database.write(suppression.lift, self._random.sample(EMAILS, 4), TOKENS)
+
+    def erase(self) -> None:
+        email = self._random.choice(EMAILS)
+        if found := self._database.read(contacts.find, {email}).get(email):
+            self._database.write(erasure.erase, found.id, TOKENS)
 
     def look(self) -> None:
         self._database.read(figures.read, LEASE)
@@ -250,7 +295,8 @@ def test_at_most_one_live_claim_and_every_change_an_arrow(noted_shop: Shop, seen
 def _check_history(history: Sequence[Row[Any]]) -> None:
     """Checks the history of one request: it begins once, and each change is an arrow from the state before it."""
     first, *later = history
-    assert (first.verb, first.now, first.claim_no, first.owner) == ("INSERT", "RECEIVED", 0, None)
+    assert (first.verb, first.claim_no, first.owner) == ("INSERT", 0, None)
+    assert first.now in {"RECEIVED", "FAILED"}  # the customer wants no mail
     before = first
     for change in later:
         assert (change.was, change.owner_was, change.claim_was) == (before.now, before.owner, before.claim_no)
@@ -275,10 +321,14 @@ def _check_arrow(before: Row[Any], change: Row[Any]) -> None:
 ARROWS: Final[dict[tuple[str, str], set[bool | None]]] = {
     ("RECEIVED", "RECEIVED"): {None},  # report, put in line
     ("RECEIVED", "NOTIFICATION_SENT"): {True, False},  # late success, mark
+    ("RECEIVED", "FAILED"): {None},  # suppress
+    ("FAILED", "FAILED"): {None, True},  # erase
+    ("NOTIFICATION_SENT", "NOTIFICATION_SENT"): {True, False},  # erase
     ("PROCESSING", "PROCESSING"): {None},  # hand over
     ("PROCESSING", "RECEIVED"): {None},  # defer, release, rescue
     ("PROCESSING", "NOTIFICATION_SENT"): {True},  # record
     ("PROCESSING", "FAILED"): {True},  # record, rescue
+    ("NOTIFICATION_SENT", "FAILED"): {True},  # bounce
     ("FAILED", "RECEIVED"): {None},  # retry
     ("FAILED", "NOTIFICATION_SENT"): {False},  # mark
 }
@@ -319,6 +369,7 @@ def _check_what_is_left(shop: Shop, seen: Seen) -> None:
     assert {row.id for row in rows} == set(seen.created) - set(seen.deleted)
     unresolved = [(row.contact_id, row.waiting_list_id) for row in rows if row.status in {"RECEIVED", "PROCESSING"}]
     assert len(unresolved) == len(set(unresolved))
+    _check_nobody_waits_who_is_suppressed(shop)
     shop.change("UPDATE owner SET seen_at = stockbell_now(-1000)")
     shop.change("UPDATE request SET handed_at = NULL, rescues = 0")
     shop.rescue()
@@ -329,3 +380,12 @@ def _check_what_is_left(shop: Shop, seen: Seen) -> None:
     while claimed := shop.claim(owner, *WANTED).claims:
         shop.write(recording.record, Ends(told=list(claimed)))
     assert {row.status for row in shop.rows()} <= {Status.NOTIFICATION_SENT, Status.FAILED}
+    assert len({row.status for row in shop.rows()}) == 2
+
+
+def _check_nobody_waits_who_is_suppressed(shop: Shop) -> None:
+    """Checks the rule after one sweep: who waits and is suppressed then came to wait while it happened."""
+    shop.write(suppression.repeat)
+    waiting = """SELECT 1 FROM request AS r JOIN contact AS s ON s.id = r.contact_id
+        WHERE r.status = 'RECEIVED' AND s.suppressed_at IS NOT NULL"""
+    assert not shop.ask(waiting)

@@ -11,11 +11,12 @@ import typer
 from typer.testing import CliRunner
 
 from worker import cli
-from worker.cli import arguments, requests
-from worker.cli.output import attempt_line, say_pairs
+from worker.cli import arguments, contacts, requests
+from worker.cli.output import attempt_line, report_line, say_pairs
 from worker.domain.catalog import CatalogReference, catalog_reference, item_of
 from worker.domain.errors import BadReference, BadUrl, StockbellError
 from worker.domain.outcomes import TEMPLATE_ERROR
+from worker.domain.returned import Cause
 from worker.models import Status
 from worker.services.publishing import NewEvent
 
@@ -40,10 +41,16 @@ COMMANDS = {
         "--item-url",
         "--json",
     ],
-    "requests create": ["--app-id", "--option", "--json", "--item-url", "--locale"],
+    "requests create": ["--app-id", "--option", "--json", "--item-url", "--locale", "--consent"],
     "requests delete": ["--json"],
     "requests show": ["--json"],
     "requests list": ["--status", "--item", "--app-id", "--option", "--email", "--reason", "--limit", "--json"],
+    "contacts suppress": ["--cause", "--json"],
+    "contacts unsuppress": ["--json"],
+    "contacts list": ["--cause", "--since", "--limit", "--json"],
+    "contacts show": ["--json"],
+    "contacts export": ["ADDRESS"],
+    "contacts erase": ["--json"],
     "preview": ["--app-id", "--option", "--item-url", "--locale", "--folder", "--json"],
     "send-test": ["--item", "--app-id", "--option", "--item-url", "--locale", "--json"],
     "status": ["--json", "--check", "--watch"],
@@ -111,6 +118,10 @@ def test_the_version_is_that_of_the_package() -> None:
         "requests list --status WAITING",
         "requests list --limit -1",
         "requests list --option size=L",
+        "contacts suppress",
+        "contacts suppress jane@example.com --cause angry",
+        "contacts list --since yesterday",
+        "contacts show",
         "pause --option size=L",
         "status --watch --check",
         "send-test",
@@ -142,6 +153,8 @@ def test_wrong_usage_ends_with_2(line: str) -> None:
     "line",
     [
         "requests create no-address mug-1",
+        "contacts show no-address",
+        "contacts export no-address",
         "send-test no-address",
         "preview mug-1 --locale not_a_language!",
         f"publish {'x' * 37} --in-stock",
@@ -200,6 +213,7 @@ def test_the_processes_that_work_load_nothing_that_is_only_for_people() -> None:
 
 def test_the_states_and_reasons_that_can_be_asked_for_are_those_there_are() -> None:
     assert set(get_args(requests.StatusName)) == {status.value for status in Status}
+    assert set(get_args(contacts.CauseName)) == {cause.value for cause in Cause}
     assert arguments.reason_of("template_error") == TEMPLATE_ERROR
     assert arguments.reason_of("expired") == "EXPIRED"
     assert arguments.reason_of(None) is None
@@ -248,6 +262,21 @@ def test_an_item_url_that_cant_go_into_a_mail_is_named() -> None:
 def test_the_codes_of_a_try_are_said_once(code: int | None, enhanced: str | None, reply: str, line: str) -> None:
     attempt = {"at": "now", "event": "rejected", "smtpCode": code, "enhancedCode": enhanced, "reply": reply}
     assert attempt_line(attempt) == f"  now  {line}"
+
+
+@pytest.mark.parametrize(
+    ("kind", "code", "status", "words", "line"),
+    [
+        ("dead", 550, "5.1.1", "550 5.1.1 no such user", "came back: dead  550 5.1.1 no such user  (by imap)"),
+        ("failed", 552, "5.2.2", "mailbox full", "came back: failed  552 5.2.2 mailbox full  (by imap)"),
+        ("auto_reply", None, None, None, "came back: auto reply  (by imap)"),
+    ],
+)
+def test_what_came_back_is_one_line(
+    kind: str, code: int | None, status: str | None, words: str | None, line: str
+) -> None:
+    report = {"at": "now", "kind": kind, "code": code, "status": status, "words": words, "source": "imap"}
+    assert report_line(report) == f"  now  {line}"
 
 
 def test_values_that_are_not_there_are_left_out(capsys: pytest.CaptureFixture[str]) -> None:

@@ -79,6 +79,16 @@ WRONG = {
         f"Shop <{SECRET}@shop.example>",
         "b{token}@shop.example\r\nBcc: x",
     ],
+    "STOCKBELL_BOUNCE_IMAP": [
+        SECRET,
+        f"imaps://{SECRET}",
+        f"pop3s://user:{SECRET}@imap.shop.example",
+        f"imap://user:{SECRET}@imap.shop.example",
+        f"imaps://user@imap.shop.example/{SECRET}",
+        f"imaps://user:{SECRET}@imap.shop.example:99999",
+        f"imaps://user:{SECRET}@imap.shop.example/INBOX?x",
+        f"imaps://user:{SECRET}@imap.shop.example/a%0Ab",
+    ],
     "STOCKBELL_REPLY_TO": [SECRET, f"{SECRET}\r\nBcc: x <a@shop.example>"],
     "STOCKBELL_PUBLIC_URL": [
         SECRET,
@@ -283,7 +293,7 @@ def test_the_example_explains_every_setting_and_can_be_used(tmp_path: Path, monk
     monkeypatch.chdir(ROOT)  # STOCKBELL_TEMPLATE_DIR is relative
     settings = load(tmp_path / ".env")
     given = {"smtp", "mail_from", "max_send_rate", "item_url_template", "reply_rules", "log_format"}
-    given |= {"secret_key", "bounce_address", "reply_to", "public_url"}
+    given |= {"secret_key", "bounce_address", "bounce_imap", "reply_to", "public_url"}
     assert settings.model_dump(exclude=given) == Settings().model_dump(exclude=given)
     assert all(getattr(settings, field) is not None for field in given)
 

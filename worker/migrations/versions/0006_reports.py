@@ -18,7 +18,7 @@ def upgrade() -> None:
     op.add_column("contact", sa.Column("suppressed_by", sa.Text(), nullable=True))
     op.add_column("contact", sa.Column("address_key", sa.Text(), nullable=True))
     op.add_column("request", sa.Column("receipt", sa.Text(), nullable=True))
-    _partial_index("contact_suppressed", "contact", "suppressed_at")
+    _partial_index("contact_suppressed", "contact", "suppressed_at", "suppressed_why")
     _partial_index("contact_erased", "contact", "address_key")
     op.create_table(
         "report",
@@ -37,6 +37,8 @@ def upgrade() -> None:
     for column in ("at", "request_id", "contact_id"):
         op.create_index(f"ix_report_{column}", "report", [column])
     _partial_index("report_open", "report", "open_until")
+    passing = sa.text("contact_id IS NULL OR kind IN ('delayed', 'delivered', 'feedback', 'auto_reply', 'other')")
+    op.create_index("report_passing", "report", ["at"], postgresql_where=passing, sqlite_where=passing)
     op.create_table(
         "place",
         sa.Column("name", sa.Text(), primary_key=True),
@@ -44,6 +46,6 @@ def upgrade() -> None:
     )
 
 
-def _partial_index(name: str, table: str, column: str) -> None:
+def _partial_index(name: str, table: str, column: str, *more: str) -> None:
     where = sa.text(f"{column} IS NOT NULL")
-    op.create_index(name, table, [column], postgresql_where=where, sqlite_where=where)
+    op.create_index(name, table, [column, *more], postgresql_where=where, sqlite_where=where)

@@ -1,0 +1,143 @@
+"""Suppression: contacts that get no mail. No RECEIVED request belongs to one of them.
+
+Every arrow into RECEIVED holds that rule, and ends as FAILED, SUPPRESSED instead; so `claim` needs no look at the
+contact. `suppress` moves what waits. A statement that began before `suppress` was committed does not see it, and may
+still write RECEIVED: the sweep repeats the move. What is PROCESSING runs out. See *suppressed contact* in
+`docs/glossary.md`.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID
+
+from sqlalchemy import Connection
+
+from worker.domain.outcomes import FailureCode
+from worker.domain.returned import Cause
+from worker.domain.tokens import Tokens
+from worker.store import contacts
+from worker.store.sql import Sql
+
+MOST_ROWS: Final = 5000
+"""One sweep moves at most this many rows, so that it stays short."""
+RECENT_SECONDS: Final = 900.0
+"""For so long sweeps repeat the move. No claim is older, so nothing that was claimed before comes back later, even from
+a program that knows nothing of suppression."""
+STRONG: Final = frozenset({Cause.COMPLAINED, Cause.MANUAL})
+"""They replace the other causes, and a customer's own wish to get mail again does not lift them."""
+
+_SUPPRESSED = FailureCode.SUPPRESSED.value
+_REASON = "'the customer gets no mail: '"
+_WEAK = ", ".join(f"'{cause.value}'" for cause in Cause if cause not in STRONG)
+
+# The fragments for arrows from PROCESSING into RECEIVED, in an UPDATE of `request AS r`.
+CONTACT = "(SELECT id AS who, suppressed_at, suppressed_why FROM contact) AS s"
+ITS_CONTACT = "s.who = r.contact_id"
+IS_SUPPRESSED = "s.suppressed_at IS NOT NULL"
+REASON = f"{_REASON} || s.suppressed_why"
+
+
+def back(code: str, reason: str) -> str:
+    """SQL that sets RECEIVED with this code and reason (both SQL), or FAILED, SUPPRESSED if the contact is suppressed.
+
+    What ends from PROCESSING has autoNotified set, whatever it ended for.
+    """
+    return f"""status = CASE WHEN {IS_SUPPRESSED} THEN 'FAILED' ELSE 'RECEIVED' END,
+        auto_notified = CASE WHEN {IS_SUPPRESSED} THEN true END,
+        failure_code = CASE WHEN {IS_SUPPRESSED} THEN '{_SUPPRESSED}' ELSE {code} END,
+        failure_reason = CASE WHEN {IS_SUPPRESSED} THEN {REASON} ELSE {reason} END"""
+
+
+# For a new request whose contact is suppressed, where the column `why` says why.
+NEW_STATUS = "CASE WHEN why IS NULL THEN 'RECEIVED' ELSE 'FAILED' END"
+NEW_CODE = f"CASE WHEN why IS NOT NULL THEN '{_SUPPRESSED}' END"
+NEW_REASON = f"{_REASON} || why"
+
+_SUPPRESS = Sql(
+    """WITH locked AS MATERIALIZED (
+        SELECT id AS contact_id FROM contact WHERE id IN ROWS(contact_id uuid) AND suppressed_at IS NULL
+        ORDER BY id FOR NO KEY UPDATE)
+    UPDATE contact SET suppressed_at = stockbell_now(0), suppressed_why = :cause, suppressed_by = :by
+    FROM locked WHERE id = locked.contact_id AND suppressed_at IS NULL RETURNING id""",
+    id="uuid",
+)
+_STRENGTHEN = Sql(
+    f"""WITH locked AS MATERIALIZED (
+        SELECT id AS contact_id FROM contact WHERE id IN ROWS(contact_id uuid) AND suppressed_why IN ({_WEAK})
+        ORDER BY id FOR NO KEY UPDATE)
+    UPDATE contact SET suppressed_why = :cause, suppressed_by = :by
+    FROM locked WHERE id = locked.contact_id"""
+)
+
+
+def _move(whose: str, limit: str = "") -> Sql:
+    """A statement that ends what waits for these suppressed contacts. autoNotified stays empty: nobody took it up."""
+    return Sql(
+        f"""WITH waiting AS MATERIALIZED (
+            SELECT r.id AS request_id, s.suppressed_why AS why
+            FROM contact AS s CROSS JOIN request AS r
+            WHERE r.contact_id = s.id AND {whose} AND {IS_SUPPRESSED}
+              AND r.status IN ('RECEIVED', 'PROCESSING') AND r.status = 'RECEIVED'
+            ORDER BY r.id {limit} FOR NO KEY UPDATE OF r)
+        UPDATE request SET status = 'FAILED', not_before = NULL, failure_code = '{_SUPPRESSED}',
+            failure_reason = {_REASON} || waiting.why
+        FROM waiting WHERE id = waiting.request_id AND status = 'RECEIVED' RETURNING id""",
+        id="uuid",
+    )
+
+
+_MOVE = _move("s.id IN ROWS(contact_id uuid)")
+_MOVE_LATE = _move("s.suppressed_at > stockbell_now(-:recent)", "LIMIT :most")
+_LIFT = Sql(
+    f"""UPDATE contact SET suppressed_at = NULL, suppressed_why = NULL, suppressed_by = NULL
+    WHERE address IN ROWS(address text) AND suppressed_at IS NOT NULL AND (:whatever OR suppressed_why IN ({_WEAK}))
+    RETURNING address"""
+)
+_FORGET = Sql(
+    f"""UPDATE contact SET address_key = NULL
+    WHERE address_key IN ROWS(address_key text) AND (:whatever OR suppressed_why IN ({_WEAK})) RETURNING id""",
+    id="uuid",
+)
+_KEYS = Sql("SELECT id, address_key FROM contact WHERE address_key IN ROWS(address_key text)", id="uuid")
+
+
+@dataclass(frozen=True, slots=True)
+class Suppressed:
+    """Who is suppressed since now, and which requests have ended because of it."""
+
+    contacts: Sequence[UUID]
+    requests: Sequence[UUID]
+
+
+def suppress(c: Connection, contact_ids: Sequence[UUID], cause: Cause, by: str) -> Suppressed:
+    """Sends these contacts no more mail: their RECEIVED requests end as FAILED, SUPPRESSED.
+
+    Who is suppressed already stays so since then, and for that cause, unless this one is stronger. `by` says for people
+    what told us.
+    """
+    rows = [{"contact_id": id_} for id_ in contact_ids]
+    if cause in STRONG:
+        _STRENGTHEN(c, rows=rows, cause=cause.value, by=by)
+    new = [row.id for row in _SUPPRESS(c, rows=rows, cause=cause.value, by=by)]
+    return Suppressed(new, [row.id for row in _MOVE(c, rows=rows)])
+
+
+def repeat(c: Connection) -> int:
+    """Ends what has become RECEIVED while its contact was being suppressed. For sweeps. Returns how many requests."""
+    return len(_MOVE_LATE(c, recent=RECENT_SECONDS, most=MOST_ROWS))
+
+
+def lift(c: Connection, addresses: Collection[str], tokens: Tokens | None, *, by_consent: bool = False) -> set[str]:
+    """Ends the suppression of these normalised addresses, also of erased ones. Returns those that were suppressed.
+
+    What has ended stays so. With `by_consent` a complaint, and what was done by hand, stands. Raises BadSetting if an
+    erased address can't be recognised, because there is no key.
+    """
+    lifted = {row.address for row in _LIFT(c, rows=[{"address": each} for each in addresses], whatever=not by_consent)}
+    keys = contacts.keys_of(c, addresses, tokens)
+    rows = [{"address_key": key} for key in keys]
+    of_contact = {row.id: row.address_key for row in _KEYS(c, rows=rows)} if rows else {}
+    if of_contact:
+        lifted |= {keys[of_contact[row.id]] for row in _FORGET(c, rows=rows, whatever=not by_consent)}
+    return lifted
