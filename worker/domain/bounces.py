@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from worker.domain.replies import Reply, Stage
+from worker.domain.reply_phrases import told
 from worker.domain.reply_rules import Blame, ReplyRules, Rule, in_force, read, shipped
 from worker.domain.returned import Kind
 
@@ -125,10 +126,14 @@ def _as_reply(said: Said, code: int) -> Reply:
     Sendmail, for one, reports 5.1.1 for any 550, 551 and 553.
     """
     code = said.code if said.code and said.code // 100 == code // 100 else code
-    is_wordless = sum(map(str.isalpha, said.words[: _FEW_LETTERS * 4])) < _FEW_LETTERS
-    if said.status and said.status not in said.words and (said.code is None or is_wordless):
+    reply = Reply(code, said.words)
+    if said.status and said.status not in said.words and (said.code is None or _is_wordless(reply)):
         return Reply(code, f"{said.status} {said.words}")
-    return Reply(code, said.words)
+    return reply
+
+
+def _is_wordless(reply: Reply) -> bool:
+    return sum(map(str.isalpha, told(reply))) < _FEW_LETTERS
 
 
 def row(name: str) -> Rule | None:
@@ -151,16 +156,15 @@ def _rules(replies: ReplyRules) -> ReplyRules:
 def _in_order(reports: Sequence[Rule], replies: Iterable[Rule]) -> Iterator[Rule]:
     """Yields the rows of both files in the order that `bounces.toml` explains."""
     replies = tuple(_at_any_stage(replies))
-    worded = [rule for rule in reports if rule.words]
-    first = list(takewhile(lambda rule: rule.blames is not Blame.RECIPIENT, worded))
+    first = list(takewhile(lambda rule: rule.blames is not Blame.RECIPIENT, reports))
     yield from first
     for rule in replies:
         if rule.words:
             yield rule
         if rule.name == _CONTINUED:
-            yield from (rule for rule in worded if rule.blames is Blame.RECIPIENT)
-    yield from (rule for rule in worded[len(first) :] if rule.blames is not Blame.RECIPIENT)
-    yield from (rule for rule in (*reports, *replies) if not rule.words)
+            yield from (rule for rule in reports if rule.blames is Blame.RECIPIENT)
+    yield from (rule for rule in reports[len(first) :] if rule.blames is not Blame.RECIPIENT)
+    yield from (rule for rule in replies if not rule.words)
 
 
 def _at_any_stage(rows: Iterable[Rule]) -> Iterator[Rule]:

@@ -44,8 +44,8 @@ def test_each_row_decides_its_examples(rule: Rule, example: str) -> None:
     assert found == Judged(Kind.DEAD if is_dead(rule) else Kind.FAILED, rule.name, rule.source, rule.blames.value)
 
 
-def test_each_row_has_an_example_and_a_source_and_a_name_that_no_row_for_replies_has() -> None:
-    assert [rule.name for rule in ROWS if not rule.examples or not rule.source] == []
+def test_each_row_has_words_an_example_a_source_and_a_name_of_its_own() -> None:
+    assert [rule.name for rule in ROWS if not rule.words or not rule.examples or not rule.source] == []
     assert {rule.name for rule in ROWS} & {rule.name for rule in shipped().rules} == set()
 
 
@@ -119,6 +119,7 @@ def test_a_status_without_words_means_a_dead_address_only_where_it_says_so(statu
 def test_a_status_that_a_reporter_made_up_for_words_that_nobody_knows_is_not_believed() -> None:
     assert kind_of("Nope, sorry", status="5.1.1") is Kind.FAILED
     assert kind_of("", status="5.1.1") is Kind.DEAD
+    assert kind_of("<jane@example.com>", status="5.1.1") is Kind.DEAD
 
 
 @pytest.mark.parametrize(
