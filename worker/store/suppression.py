@@ -90,9 +90,12 @@ def _move(whose: str, limit: str = "") -> Sql:
 _MOVE = _move("s.id IN ROWS(contact_id uuid)")
 _MOVE_LATE = _move("s.suppressed_at > stockbell_now(-:recent)", "LIMIT :most")
 _LIFT = Sql(
-    f"""UPDATE contact SET suppressed_at = NULL, suppressed_why = NULL, suppressed_by = NULL
-    WHERE address IN ROWS(address text) AND suppressed_at IS NOT NULL AND (:whatever OR suppressed_why IN ({_WEAK}))
-    RETURNING address"""
+    f"""WITH locked AS MATERIALIZED (
+        SELECT id AS contact_id FROM contact WHERE address IN ROWS(address text) AND suppressed_at IS NOT NULL
+          AND (:whatever OR suppressed_why IN ({_WEAK}))
+        ORDER BY id FOR NO KEY UPDATE)
+    UPDATE contact SET suppressed_at = NULL, suppressed_why = NULL, suppressed_by = NULL
+    FROM locked WHERE id = locked.contact_id RETURNING address"""
 )
 _FORGET = Sql(
     f"""UPDATE contact SET address_key = NULL
