@@ -202,3 +202,34 @@ def test_pause_and_resume_say_what_they_did(alone: Stockbell) -> None:
     assert done(alone.run("resume", "--item", "mug-1")) == "mug-1: was not paused\n"
     done(alone.run("pause"))
     assert done(alone.run("resume", *variant)) == "mug-1 size=L: resumed; but everything is still paused\n"
+
+
+def test_a_customer_is_suppressed_shown_lifted_exported_and_erased(alone: Stockbell) -> None:
+    alone.environment["STOCKBELL_SECRET_KEY"] = "0123456789abcdef" * 3
+    create = ("requests", "create", "jane@example.com", "mug-1", "--json")
+    waiting = json.loads(done(alone.run(*create)))["id"]
+    answer = alone.run("contacts", "suppress", "-", "--json", text="Jane@example.com\nleft@example.com\nnobody\n")
+    assert (answer.returncode, answer.stderr) == (1, "line 3: email has no @\n")
+    assert json.loads(answer.stdout) == {"changed": 2, "already": 0, "requests": 1, "rejected": 1}
+
+    kept = alone.run(*create, "--consent")  # what was done by hand is not lifted by consent
+    assert (kept.returncode, json.loads(kept.stdout)["failureCode"]) == (1, "SUPPRESSED")
+    shown = json.loads(done(alone.run("contacts", "show", "JANE@example.com", "--json")))
+    assert (shown["suppressed"], shown["cause"], shown["by"]) == (True, "manual", "command line")
+    assert {row["id"]: row["status"] for row in shown["requests"]}[waiting] == "FAILED"
+    assert "manual" in done(alone.run("contacts", "list", "--cause", "manual", "--limit", "0"))
+    assert "contacts unsuppress" in refused(alone.run("retry", waiting, "--force"))
+
+    assert done(alone.run("contacts", "unsuppress", "jane@example.com")) == "get mail again: 1\n"
+    exported = json.loads(done(alone.run("contacts", "export", "jane@example.com")))
+    assert len(exported["requests"]) == 2
+
+    erased = alone.run("contacts", "erase", "jane@example.com", "left@example.com", "eve@example.com", "--json")
+    assert json.loads(erased.stdout) == {
+        "changed": 2,
+        "refused": [{"id": "eve@example.com", "reason": "no such contact"}],
+    }
+    assert {row["status"] for row in alone.requests()} == {"FAILED"}
+    text = "email,catalogItemId\njane@example.com,mug-1\nleft@example.com,mug-1\n"
+    imported = json.loads(done(alone.run("import", "-", "--json", text=text)))
+    assert imported == {"created": 1, "duplicate": 0, "rejected": 0, "suppressed": 1}

@@ -13,6 +13,7 @@ from worker.domain.returned import Cause, Kind, Report, Returned
 from worker.domain.tokens import CLAIMS
 from worker.mail.message import envelope_address
 from worker.models import Status
+from worker.store.contacts import ERASED
 from worker.store.reports import Entry, Found, Mail
 
 CAUSES: Final = {
@@ -117,7 +118,7 @@ def _entry_about(mail: Mail, key: str, said: Returned, named: Named, remark: str
     is_failure = said.kind in FAILURES and not remark
     is_told = mail.status is Status.NOTIFICATION_SENT
     return replace(
-        _entry(key, said),
+        _entry(key, said, has_words=not mail.address.startswith(ERASED)),
         request_id=mail.request_id,
         contact_id=mail.contact_id,
         claim_no=_claim_no(mail, named),
@@ -134,14 +135,17 @@ def _claim_no(mail: Mail, named: Named) -> int | None:
     return min(_claims(mail, named)) if _is_older(mail, named) else mail.claim_no
 
 
-def _entry(key: str, said: Returned) -> Entry:
-    """Returns the entry of a report from which nothing follows. The form of what strangers wrote is made sure of."""
+def _entry(key: str, said: Returned, *, has_words: bool = True) -> Entry:
+    """Returns the entry of a report from which nothing follows. The form of what strangers wrote is made sure of.
+
+    `has_words` is False for customers who were erased.
+    """
     return Entry(
         key,
         said.kind,
         code=said.code if said.code and 100 <= said.code <= 599 else None,
         status=said.status if said.status and _STATUS.fullmatch(said.status) else None,
-        words="" if said.kind in _PRIVATE else one_line(said.words),
+        words=one_line(said.words) if has_words and said.kind not in _PRIVATE else "",
     )
 
 

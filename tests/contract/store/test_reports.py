@@ -35,7 +35,7 @@ from worker.domain.tokens import Tokens
 from worker.models import Report as ReportRow
 from worker.models import Status, uuid7
 from worker.services.returning import Intake, Result
-from worker.store import admin, recording, report_log, reports, requests
+from worker.store import admin, erasure, recording, report_log, reports, requests
 from worker.store.database import Database
 from worker.store.recording import Ends
 from worker.store.requests import Filter
@@ -118,6 +118,16 @@ def test_what_people_wrote_is_not_kept(shop: Shop, kind: Kind) -> None:
     (claim,) = told(shop)
     take_one(shop, report(kind, return_token(claim), words="I am at the hospital until May"))
     assert [row.words for row in stored(shop)] == [None]
+
+
+def test_of_who_was_erased_no_words_are_kept(shop: Shop) -> None:
+    (claim,) = told(shop)
+    contact_id = contact_of(shop, claim.id)
+    shop.write(erasure.erase, contact_id, TOKENS)
+    taken = take_one(shop, report(Kind.DEAD, return_token(claim)))
+    assert (taken.result, taken.contact_id) == (ACTED, contact_id)
+    assert [row.words for row in stored(shop)] == [None]
+    assert shop.row(claim.id).failure_reason == "5.1.1 a report said that the mail did not arrive"
 
 
 def test_addresses_control_characters_and_odd_codes_of_strangers_are_not_stored(shop: Shop) -> None:
