@@ -196,7 +196,7 @@ def test_our_recipient_is_known_in_every_spelling_of_the_domain(shop: Shop, reci
 
 
 @pytest.mark.parametrize("shop_url", ["sqlite"], indirect=True)
-@settings(parent=examples(30), suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(parent=examples(15), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_nothing_that_strangers_write_stops_the_others(shop: Shop, data: st.DataObject) -> None:
     text = st.text(st.characters(codec=None), max_size=20)
