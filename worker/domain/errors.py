@@ -41,6 +41,14 @@ class BadCosts(StockbellError):
     """A table of costs can't be used. The text names the section and the key."""
 
 
+class Forged(StockbellError):
+    """A webhook's call can't be from the provider, or is too old. The text says why and contains nothing of it."""
+
+
+class BadWebhook(StockbellError):
+    """A webhook's call can't be read: too long, or not what the provider sends."""
+
+
 class Refused(StockbellError):
     """The request's state does not allow this action."""
 
