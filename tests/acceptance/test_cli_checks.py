@@ -275,12 +275,21 @@ def test_a_preview_is_written_to_files(alone: Stockbell, tmp_path: Path) -> None
 
 def test_a_test_mail_goes_through_the_relay_and_is_not_recorded(program: Stockbell, relay: ScriptedRelay) -> None:
     relay.script("dot", "250 2.0.0 queued as A1")
-    assert done(program.run("send-test", "me@shop.example")) == "250 2.0.0 queued as A1\n"
+    first, _, looks = done(program.run("send-test", "me@shop.example")).partition("\n")
+    assert first == "250 2.0.0 queued as A1"
     [mail] = relay.accepted
+    header = bytes(mail.content).partition(b"\r\n\r\n")[0].decode()
+    assert header.splitlines() == looks.split("\n\n")[1].splitlines()
+    assert "DSN          not offered\n" in looks
+    assert "\nMISS  unsubscribe " in looks
     assert mail.recipient == "me@shop.example"
     relay.script("rcpt", "550 5.1.1 no such user")
     answer = program.run("send-test", "me@shop.example", "--item", "mug-1", "--json")
-    assert (answer.returncode, json.loads(answer.stdout)) == (1, {"sent": False, "reply": "550 5.1.1 no such user"})
+    found = json.loads(answer.stdout)
+    assert (answer.returncode, found["sent"], found["reply"]) == (1, False, "550 5.1.1 no such user")
+    assert found["returnPath"].endswith("@shop.example")
+    assert found["dsn"] is False
+    assert "one-click" in [rule["rule"] for rule in found["rules"] if rule["ok"] is False]
     relay.script("dot", Do.DROP)
     assert refused(program.run("send-test", "me@shop.example")).startswith("it is unknown whether the mail was sent: ")
     assert program.requests() == []
@@ -294,7 +303,11 @@ def test_a_test_mail_goes_through_the_first_relay_that_takes_it(program: Stockbe
         assert done(program.run("send-test", "me@shop.example")).startswith(f"{relay.url}: 250 ")
         first.script("connect", Do.DROP, always=True)
         answer = json.loads(done(program.run("send-test", "me@shop.example", "--json")))
-        assert answer == {"sent": True, "reply": "250 2.0.0 ok", "relay": relay.url}
+        assert {name: answer[name] for name in ("sent", "reply", "relay")} == {
+            "sent": True,
+            "reply": "250 2.0.0 ok",
+            "relay": relay.url,
+        }
     assert (len(first.accepted), len(relay.accepted)) == (1, 2)
 
 

@@ -7,6 +7,7 @@ amounts as people write them, and the shared errors. Imports no other room of th
 """
 
 __all__ = [
+    "alignment",
     "bounces",
     "capacity",
     "catalog",
@@ -29,6 +30,7 @@ __all__ = [
     "return_path",
     "returned",
     "stock",
+    "tag_lists",
     "token_bucket",
     "tokens",
     "verdicts",

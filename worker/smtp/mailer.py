@@ -64,6 +64,8 @@ class Mailer:
         self._pools = [Pool(partial(self._connect, place), connections, limits, clock) for place in range(len(relays))]
         self._runs = set[Run]()
         self._asking = set[asyncio.Task[None]]()
+        self.offers_dsn: bool | None = None
+        """Whether the relay that last accepted a connection offers DSN (RFC 3461). None: none did."""
 
     @property
     def relay_in_use(self) -> Relay:
@@ -182,6 +184,7 @@ class Mailer:
         if down is not None:
             return down
         self._note_answer(place, failures)
+        self.offers_dsn = opened.offers_dsn
         if self._pipelining and opened.offers_pipelining:
             return PipelinedSession(opened.give_away(), str(self.relays[place]), self._sender, self._timeouts)
         return opened

@@ -71,6 +71,11 @@ class SmtpSession:
         """Whether the relay offers PIPELINING (RFC 2920)."""
         return self._client.supports_extension("pipelining")
 
+    @property
+    def offers_dsn(self) -> bool:
+        """Whether the relay offers DSN (RFC 3461)."""
+        return self._client.supports_extension("dsn")
+
     async def open(self) -> RelayDown | None:
         """Connects, encrypts and logs in according to the relay's settings. Returns None if ready for mails."""
         try:

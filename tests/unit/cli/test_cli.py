@@ -45,7 +45,7 @@ COMMANDS = {
     "requests show": ["--json"],
     "requests list": ["--status", "--item", "--app-id", "--option", "--email", "--reason", "--limit", "--json"],
     "preview": ["--app-id", "--option", "--item-url", "--locale", "--folder", "--json"],
-    "send-test": ["--item", "--app-id", "--option", "--item-url", "--locale", "--json"],
+    "send-test": ["--check-file", "--item", "--app-id", "--option", "--item-url", "--locale", "--json"],
     "status": ["--json", "--check", "--watch"],
     "retry": [
         *("--item", "--app-id", "--option", "--reason", "--since", "--all"),
@@ -115,6 +115,7 @@ def test_the_version_is_that_of_the_package() -> None:
         "status --watch --check",
         "send-test",
         "send-test me@shop.example --option size=L",
+        "send-test me@shop.example --check-file mail.eml",
         "dead-letters replay",
         "dead-letters replay 1-0 --all",
         "dead-letters drop",
