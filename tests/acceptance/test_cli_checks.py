@@ -16,6 +16,7 @@ import redis
 from sqlalchemy.engine import make_url
 
 from tests.acceptance.stockbell import NOBODY_THERE, Stockbell, done, refused
+from tests.dns_server import DnsServer
 from tests.polling import eventually
 from tests.redis_server import RedisServer
 from tests.relay import Do, ScriptedRelay
@@ -293,6 +294,36 @@ def test_a_test_mail_goes_through_the_relay_and_is_not_recorded(program: Stockbe
     relay.script("dot", Do.DROP)
     assert refused(program.run("send-test", "me@shop.example")).startswith("it is unknown whether the mail was sent: ")
     assert program.requests() == []
+
+
+def test_a_mail_that_arrived_is_looked_at(alone: Stockbell, tmp_path: Path) -> None:
+    mail = tmp_path / "arrived.eml"
+    mail.write_bytes(b"Authentication-Results: mx.example; spf=pass; dmarc=none\r\nFrom: shop@shop.example\r\n\r\nhi")
+    answer = alone.run("send-test", "--check-file", str(mail))
+    assert (answer.returncode, answer.stderr) == (1, "")
+    assert "MISS  DMARC " in answer.stdout
+    found = json.loads(alone.run("send-test", "--check-file", str(mail), "--json").stdout)
+    assert (found["ok"], {rule["rule"]: rule["ok"] for rule in found["rules"]}["SPF"]) == (False, True)
+    assert refused(alone.run("send-test", "--check-file", "none.eml")) == "none.eml: No such file or directory"
+
+
+def test_the_doctor_asks_the_dns(alone: Stockbell) -> None:
+    alone.environment["MAIL_FROM"] = "shop@shop.example"
+    records = {"shop.example TXT": ['"v=spf1 -all"'], "shop.example MX": ["0 ."]}
+    with DnsServer(records) as server:
+        place = f"{server.place.address}:{server.place.port}"
+        command = ("doctor", "--dns", "--dkim-selector", "s1", "--name-server", place, "--json")
+        answer = alone.run(*command)
+        found = {check["name"]: check["ok"] for check in json.loads(answer.stdout)["checks"]}
+        assert {name: found[name] for name in ("spf", "dmarc", "dkim s1", "mx")} == {
+            "spf": True,
+            "dmarc": False,
+            "dkim s1": False,
+            "mx": False,
+        }
+        del alone.environment["MAIL_FROM"]
+        checks = json.loads(alone.run(*command).stdout)["checks"]
+    assert checks[-1] == {"name": "dns", "ok": None, "text": "not checked: MAIL_FROM is not set"}
 
 
 def test_a_test_mail_goes_through_the_first_relay_that_takes_it(program: Stockbell, relay: ScriptedRelay) -> None:

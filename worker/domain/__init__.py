@@ -3,7 +3,7 @@
 Contains events and their fields, catalog references, stock rules, replies of relays and what they mean, outcomes of one
 attempt, verdicts on requests, what comes back for mails, how it is judged, the tokens that name them and what they
 prove, URLs of relays and of sentinels, the token bucket, how options differ, measured costs and what follows from them,
-amounts as people write them, and the shared errors. Imports no other room of this program.
+amounts as people write them, what records of the DNS say, and the shared errors. Imports no other room of this program.
 """
 
 __all__ = [
@@ -29,6 +29,8 @@ __all__ = [
     "reply_rules",
     "return_path",
     "returned",
+    "rsa_keys",
+    "spf",
     "stock",
     "tag_lists",
     "token_bucket",

@@ -57,6 +57,10 @@ class RedisAway(StockbellError):
     """Redis can't be reached or does not answer. A later retry may succeed."""
 
 
+class DnsAway(StockbellError):
+    """A DNS query has no answer that says anything: no server replies, or it can't find out. The text names it."""
+
+
 class DatabaseAway(StockbellError):
     """The database can't be reached, is locked, or was shut down. A later retry may succeed."""
 
