@@ -11,7 +11,7 @@ from typing import Final
 
 from worker.domain.returned import Kind, Report, Returned
 from worker.feedback.webhook_calls import Call, Decoded, check_secret, decoded, parsed_events, text
-from worker.feedback.webhook_verdicts import Meaning, clues, failed, noted
+from worker.feedback.webhook_verdicts import Meaning, arrival, clues, failed, noted
 
 _FORM: Final = "webhook of brevo"
 _TYPE: Final = "event"
@@ -55,7 +55,7 @@ def _report(event: Mapping[str, object]) -> Report | None:
     # `id` is that of the webhook. A mail has one event of a type in a second.
     names = (text(event, name) for name in (_TYPE, "message-id", "ts_event"))
     found = clues([text(event, _CUSTOM)], [text(event, "message-id")])
-    return Report([returned], found, "brevo:" + " ".join(names), _FORM)
+    return Report([returned], found, arrival("brevo", *names), _FORM)
 
 
 def _returned(event: Mapping[str, object]) -> Returned | None:

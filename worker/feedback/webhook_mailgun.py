@@ -14,7 +14,7 @@ from typing import Final
 from worker.domain.errors import Forged
 from worker.domain.returned import Kind, Report, Returned
 from worker.feedback.webhook_calls import Call, Decoded, at, check_age, decoded, parsed_object, text
-from worker.feedback.webhook_verdicts import KEY, Meaning, clues, failed, noted
+from worker.feedback.webhook_verdicts import KEY, Meaning, arrival, clues, failed, noted
 
 _FORM: Final = "webhook of mailgun"
 _TYPE: Final = "event"
@@ -51,7 +51,7 @@ def _report(event: Mapping[str, object]) -> Report | None:
         return None
     found = clues([text(event, "user-variables", KEY)], [text(event, "message", "headers", "message-id")])
     # The id alone is unique for a day only.
-    return Report([returned], found, f"mailgun:{text(event, 'id')} {text(event, 'timestamp')}", _FORM)
+    return Report([returned], found, arrival("mailgun", text(event, "id"), text(event, "timestamp")), _FORM)
 
 
 def _returned(event: Mapping[str, object]) -> Returned | None:

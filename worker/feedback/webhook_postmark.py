@@ -13,7 +13,7 @@ from typing import Final
 from worker.domain.errors import Forged
 from worker.domain.returned import Kind, Report, Returned
 from worker.feedback.webhook_calls import Call, Decoded, at, check_secret, decoded, parsed_events, text
-from worker.feedback.webhook_verdicts import KEY, Meaning, clues, failed, noted
+from worker.feedback.webhook_verdicts import KEY, Meaning, arrival, clues, failed, noted
 
 _FORM: Final = "webhook of postmark"
 _TYPE: Final = "RecordType"
@@ -68,7 +68,7 @@ def _report(event: Mapping[str, object]) -> Report | None:
         return None
     # Only bounces and complaints have an id of their own.
     names = (text(event, name) for name in ("ID", "MessageID", "ChangedAt"))
-    return Report([returned], clues([text(event, "Metadata", KEY)]), "postmark:" + " ".join(filter(None, names)), _FORM)
+    return Report([returned], clues([text(event, "Metadata", KEY)]), arrival("postmark", *names), _FORM)
 
 
 def _bounce(event: Mapping[str, object]) -> Returned | None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from worker.domain.errors import BadSetting, Forged
 from worker.domain.returned import Kind, Report, Returned
 from worker.feedback.webhook_calls import Call, Decoded, check_age, decoded, parsed_events, text
-from worker.feedback.webhook_verdicts import KEY, Meaning, clues, failed, noted
+from worker.feedback.webhook_verdicts import KEY, Meaning, arrival, clues, failed, noted
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
@@ -86,7 +86,7 @@ def _report(event: Mapping[str, object]) -> Report | None:
         return None
     # SendGrid writes the metadata into the event itself.
     found = clues([text(event, KEY)], [text(event, "smtp-id")])
-    return Report([returned], found, f"sendgrid:{text(event, 'sg_event_id')}", _FORM)
+    return Report([returned], found, arrival("sendgrid", text(event, "sg_event_id")), _FORM)
 
 
 def _returned(event: Mapping[str, object]) -> Returned | None:

@@ -13,7 +13,7 @@ from worker.domain.errors import BadWebhook
 from worker.domain.returned import Clues, Kind, Report, Returned
 from worker.feedback import webhook_sns as sns
 from worker.feedback.webhook_calls import Call, Decoded, at, decoded, json_of, rows, text
-from worker.feedback.webhook_verdicts import KEY, Meaning, clues, failed, noted
+from worker.feedback.webhook_verdicts import KEY, Meaning, arrival, clues, failed, noted
 
 _FORM: Final = "webhook of ses"
 _MEANINGS: Final = {
@@ -65,7 +65,7 @@ def _report(event: Mapping[str, object], type_: str, message_id: str) -> Report 
     if not returned:
         return None
     feedback_id = text(event, type_.lower(), "feedbackId")
-    return Report(returned, _clues(event), f"ses:{feedback_id or message_id}", _FORM)
+    return Report(returned, _clues(event), arrival("ses", feedback_id or message_id), _FORM)
 
 
 def _bounce(event: Mapping[str, object]) -> Iterator[Returned]:

@@ -25,6 +25,9 @@ KEY: Final = "stockbell"
 # A status that says "no such address" or nothing. Any other one names a cause of its own.
 _OF_ADDRESS: Final = re.compile(r"5\.(?:0\.0|1\.[0-7]|1\.10)")
 
+ARRIVAL_LIMIT: Final = 200
+"""Characters of `Report.arrival`. Providers' ids have 100 at most."""
+
 _MESSAGE_ID: Final = re.compile(r"[!-;=?-~]{1,400}@[!-;=?-~]{1,255}")
 
 
@@ -89,6 +92,11 @@ def address(recipient: str) -> str | None:
     """Returns whom an event names, as reports name them; None if that is no address."""
     found = plain(recipient)
     return found if "@" in found else None
+
+
+def arrival(provider: str, *names: str) -> str:
+    """Returns what an event has alone: the provider's ids of it, and what else makes them unique."""
+    return f"{provider}:{' '.join(filter(None, names))}"[:ARRIVAL_LIMIT]
 
 
 def clues(texts: Iterable[str], message_ids: Iterable[str] = ()) -> Clues:
