@@ -1,9 +1,9 @@
 """The values and rules of the program: pure functions with the clock passed in.
 
 Contains events and their fields, catalog references, stock rules, replies of relays and what they mean, outcomes of one
-attempt, verdicts on requests, what comes back for mails and the tokens that name them, URLs of relays and of sentinels,
-the token bucket, how options differ, measured costs and what follows from them, amounts as people write them, and the
-shared errors. Imports no other room of this program.
+attempt, verdicts on requests, what comes back for mails, the tokens and headers that name them, URLs of relays and of
+sentinels, the token bucket, how options differ, measured costs and what follows from them, amounts as people write
+them, and the shared errors. Imports no other room of this program.
 """
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "events",
     "hosts",
     "outcomes",
+    "providers",
     "quantities",
     "redis_url",
     "relays",
