@@ -1,9 +1,10 @@
 """The values and rules of the program: pure functions with the clock passed in.
 
 Contains events and their fields, catalog references, stock rules, replies of relays and what they mean, outcomes of one
-attempt, verdicts on requests, what comes back for mails, how it is judged, the tokens that name them and what they
-prove, URLs of relays and of sentinels, the token bucket, how options differ, measured costs and what follows from them,
-amounts as people write them, what records of the DNS say, and the shared errors. Imports no other room of this program.
+attempt, verdicts on requests, what comes back for mails, how it is judged, the tokens and headers that name mails and
+what they prove, URLs of relays and of sentinels, the token bucket, how options differ, measured costs and what follows
+from them, amounts as people write them, what records of the DNS say, and the shared errors. Imports no other room of
+this program.
 """
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "hosts",
     "outcomes",
     "proof",
+    "providers",
     "quantities",
     "redis_url",
     "relays",
