@@ -2,7 +2,7 @@
 
 import re
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -143,7 +143,7 @@ def _send_test(
     # With only one relay its name says nothing new.
     said = _outcome(outcome, relay=str(mailer.relay_in_use) if len(mailer.relays) > 1 else None)
     path = trying.return_path(parts.settings.bounce_address, parts.sender, mail)
-    looks = _Looks(trying.message(mail), path, mailer.offers_dsn)
+    looks = _Looks(trying.message(replace(mail, content=mailer.as_sent(mail))), path, mailer.offers_dsn)
     if as_json:
         say_json(said | looks.as_json())
     else:

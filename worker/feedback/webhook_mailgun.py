@@ -12,9 +12,10 @@ from datetime import datetime
 from typing import Final
 
 from worker.domain.errors import Forged
+from worker.domain.providers import KEY
 from worker.domain.returned import Kind, Report, Returned
 from worker.feedback.webhook_calls import Call, Decoded, at, check_age, decoded, parsed_object, text
-from worker.feedback.webhook_verdicts import KEY, Meaning, arrival, clues, failed, noted
+from worker.feedback.webhook_verdicts import Meaning, arrival, clues, failed, noted
 
 _FORM: Final = "webhook of mailgun"
 _TYPE: Final = "event"

@@ -10,9 +10,10 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 from worker.domain.errors import BadSetting, Forged
+from worker.domain.providers import KEY
 from worker.domain.returned import Kind, Report, Returned
 from worker.feedback.webhook_calls import Call, Decoded, check_age, decoded, parsed_events, text
-from worker.feedback.webhook_verdicts import KEY, Meaning, arrival, clues, failed, noted
+from worker.feedback.webhook_verdicts import Meaning, arrival, clues, failed, noted
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey

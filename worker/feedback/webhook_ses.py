@@ -10,10 +10,11 @@ from datetime import datetime
 from typing import Final
 
 from worker.domain.errors import BadWebhook
+from worker.domain.providers import KEY
 from worker.domain.returned import Clues, Kind, Report, Returned
 from worker.feedback import webhook_sns as sns
 from worker.feedback.webhook_calls import Call, Decoded, at, decoded, json_of, rows, text
-from worker.feedback.webhook_verdicts import KEY, Meaning, arrival, clues, failed, noted
+from worker.feedback.webhook_verdicts import Meaning, arrival, clues, failed, noted
 
 _FORM: Final = "webhook of ses"
 _MEANINGS: Final = {

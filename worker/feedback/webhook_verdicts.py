@@ -19,9 +19,6 @@ from worker.feedback.addresses import plain
 from worker.feedback.clues import ID_LIMIT, TOKEN_LIMIT, tokens_in
 from worker.feedback.diagnoses import ENHANCED, diagnosis, is_generic
 
-KEY: Final = "stockbell"
-"""Under this name the provider's header puts the token into the metadata of the mail."""
-
 # A status that says "no such address" or nothing. Any other one names a cause of its own.
 _OF_ADDRESS: Final = re.compile(r"5\.(?:0\.0|1\.[0-7]|1\.10)")
 

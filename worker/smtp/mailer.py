@@ -81,6 +81,10 @@ class Mailer:
         """The relay that last accepted a connection."""
         return self.relays[self._choice.current]
 
+    def as_sent(self, mail: Mail) -> bytes:
+        """Returns what that relay is given after DATA: the mail, with the provider's header if it has one."""
+        return self._envelopes[self._choice.current].content(mail)
+
     @property
     def has_another(self) -> bool:
         """Whether there are several relays and at least one was not found down."""
