@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
+from urllib.parse import unquote
 
 from worker.domain.alignment import are_aligned
 from worker.feedback.seen import SeenMail, see
@@ -71,13 +72,19 @@ def _one_click(mail: SeenMail, uris: Sequence[str]) -> Point:
 
 
 def _link(mail: SeenMail, uris: Sequence[str]) -> Point:
-    addresses = [uri.partition("?")[0] for uri in uris]
+    shown = [_shown(uri) for uri in uris]
     bodies = [html.unescape(body) for body in mail.bodies]
-    if addresses and bodies and all(any(uri in body for uri in addresses) for body in bodies):
+    if shown and bodies and all(any(each in body for each in shown) for body in bodies):
         return Point("visible link", True, "the text and the HTML have the link too")
     return Point(
         "visible link", False, "no link to unsubscribe in the text and the HTML, which Gmail and Yahoo ask for"
     )
+
+
+def _shown(uri: str) -> str:
+    """Returns what a reader has to see of a URI: a URL, or the address of a mailto (RFC 6068)."""
+    scheme, _, rest = uri.partition(":")
+    return unquote(rest.partition("?")[0]) if scheme.lower() == "mailto" else uri
 
 
 def replies(mail: SeenMail) -> Point:

@@ -38,6 +38,8 @@ def test_a_mail_without_a_way_out_misses_three_rules() -> None:
 def test_a_mailto_is_a_way_out_but_not_with_one_click() -> None:
     found = kept(mail(f"List-Unsubscribe:\r\n <{MAILTO}>", link=MAILTO))
     assert (found["unsubscribe"], found["one-click"], found["visible link"]) == (True, False, True)
+    by_hand = mail(f"List-Unsubscribe: <{MAILTO}>", link=f"bounces+{TOKEN}@shop.example")
+    assert kept(by_hand)["visible link"] is True
 
 
 def test_a_mail_keeps_all_rules() -> None:
