@@ -64,6 +64,7 @@ def test_a_domain_without_records_is_ill() -> None:
         (["v=SPF1 A MX -ALL"], True, "2 of 10 lookups and ends in -all"),
         (["v=spf1 redirect=relay.example"], True, "1 of 10 lookups and ends in a redirect"),
         (["v=spf1 -all redirect=gone.example"], True, "0 of 10"),
+        (["v=spf1 -all +all nonsense"], True, "ends in -all"),
         (["v=spf1 include:gone.example -all"], False, "gone.example has no SPF records"),
         (["v=spf1 include:shop.example -all"], False, "over 10 lookups"),
         (["v=spf1 a a a a a a a a a a a -all"], False, "over 10 lookups"),
@@ -133,6 +134,7 @@ SHORT, LONG = rsa_text(1024), rsa_text(2048)
 BARE = base64.b64encode(
     rsa.generate_private_key(65537, 2048).public_key().public_bytes(Encoding.DER, PublicFormat.PKCS1)
 ).decode()
+TOO_SHORT = base64.b64encode(b"\x30\x46\x02\x41\x00\x80" + bytes(63) + b"\x02\x01\x03").decode()
 ED25519 = base64.b64encode(ed25519.Ed25519PrivateKey.generate().public_key().public_bytes_raw()).decode()
 
 
@@ -141,6 +143,7 @@ ED25519 = base64.b64encode(ed25519.Ed25519PrivateKey.generate().public_key().pub
     [
         ([f"v=DKIM1; k=rsa; p={LONG}"], True, "2,048 bits"),
         ([f"p={SHORT}"], True, "1,024 bits; 2,048 are recommended"),
+        ([f"p={TOO_SHORT}"], False, "512 bits; too short"),
         ([f"p={BARE}"], True, "2,048 bits"),
         ([f"v=DKIM1; k=ed25519; p={ED25519}"], True, "Ed25519"),
         ([f"v=DKIM1; t=s:y; p={SHORT}"], False, "test"),

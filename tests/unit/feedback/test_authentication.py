@@ -48,6 +48,8 @@ def test_exchange_leaves_its_name_out() -> None:
         ('mx; dkim=fail reason="; dkim=pass header.d=shop.example"', "mx", [("dkim", "fail")]),
         ("mx; dkim=fail (bad \\) ; dkim=pass) header.d=x", "mx", [("dkim", "fail")]),
         ("mx; dkim=fail (never closed; dkim=pass header.d=shop.example", "mx", [("dkim", "fail")]),
+        ('mx; dkim=fail reason="(" ; spf=pass', "mx", [("dkim", "fail"), ("spf", "pass")]),
+        ('mx; dkim=fail (") ; spf=pass', "mx", [("dkim", "fail"), ("spf", "pass")]),
         ("mx; dkim=passing-by; spf=pass!", "mx", [("dkim", "")]),
         ("", "", []),
         (";;;", "", []),

@@ -78,6 +78,8 @@ SAID: list[tuple[Callable[[], tuple[Webhook, Call]], Kind | None]] = [
     (lambda: (samples.ses(), ses_call(ses_bounce("Permanent", "NoEmail", SPAM, "5.7.1"))), Kind.FAILED),
     (lambda: (samples.ses(), ses_call(ses_bounce("Permanent", "NoEmail", None))), Kind.DEAD),
     (lambda: (samples.ses(), ses_call(ses_bounce("Permanent", "NoEmail", "smtp; 421 4.0.0 later"))), Kind.FAILED),
+    (lambda: (samples.ses(), ses_call(ses_bounce("Permanent", "NoEmail", "smtp; 550 Mailbox is full"))), Kind.FAILED),
+    (lambda: (samples.ses(), ses_call(ses_bounce("Permanent", "NoEmail", "smtp; 550 5.9.9 qqq zzz"))), Kind.FAILED),
     (
         lambda: (samples.ses(), ses_call(ses_bounce("Permanent", "OnAccountSuppressionList", USER_UNKNOWN, "5.1.1"))),
         Kind.FAILED,
