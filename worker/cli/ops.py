@@ -9,6 +9,7 @@ import typer
 from worker.cli import session
 from worker.cli.arguments import Json
 from worker.cli.commands import add_commands
+from worker.cli.explaining import explain_reports
 from worker.cli.lookups import lookup_of
 from worker.cli.output import complain, say, say_json, say_pairs
 from worker.domain.errors import BadEvent, BadSetting, DatabaseAway
@@ -327,20 +328,39 @@ def _say_finding(finding: "Finding") -> None:
 
 def explain_reply(
     text: Annotated[
-        str,
+        str | None,
         typer.Argument(
             metavar="TEXT", help="The reply as a log has it. Lines may be joined by \\n.", show_default=False
         ),
-    ],
+    ] = None,
     stage: Annotated[str, typer.Option("--stage", help="When the relay said it: mail, rcpt, data, dot ...")] = "rcpt",
+    report: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--report",
+            metavar="FILE",
+            help="Explain instead a message that came back, as it came. '-' reads it from stdin. Can be repeated.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Show who is blamed for a relay's reply, by which row of the table, and what follows from it.
 
-    Rows of your own come from the file that STOCKBELL_REPLY_RULES names. Nothing is sent.
+    With --report: how a bounce, complaint or other message that came back is judged for each recipient, and what it
+    proves. Rows of your own come from the file that STOCKBELL_REPLY_RULES names. Nothing is sent or changed.
 
     [bold]Example:[/bold]  stockbell explain-reply "550 5.1.1 <jane@example.com>: User unknown" --stage rcpt
     """
+    if (text is None) is (not report):
+        raise typer.BadParameter("give either a reply or --report", param_hint="TEXT")
+    if report:
+        explain_reports(report, as_json=as_json)
+    else:
+        _explain_text(text or "", stage, as_json=as_json)
+
+
+def _explain_text(text: str, stage: str, *, as_json: bool) -> None:
     from worker.domain.replies import Stage, parse_reply
     from worker.services.explaining import explain
 

@@ -14,10 +14,12 @@ Nothing is loaded before the first report is judged: workers, which import the d
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import takewhile
 from pathlib import Path
 from typing import Final
 
 from worker.domain.replies import Reply, Stage
+from worker.domain.reply_phrases import told
 from worker.domain.reply_rules import Blame, ReplyRules, Rule, in_force, read, shipped
 from worker.domain.returned import Kind
 
@@ -44,7 +46,7 @@ MAY_COME_BACK: Final = frozenset(
 """Rows of `replies.toml` that blame the recipient, who may be written to again some day for all that."""
 
 _CONTINUED: Final = "user-unknown"
-"""The row of `replies.toml` before which our rows of dead addresses are tried, since they are more of the same."""
+"""The row of `replies.toml` after which our rows of dead addresses are tried, since they are more of the same."""
 _DELIVERED: Final = frozenset({"delivered", "relayed", "expanded"})
 _FOR_GOOD: Final = 550
 """The code of a failure without one (RFC 5321 section 4.2.3: not taken, mailbox unavailable)."""
@@ -124,10 +126,19 @@ def _as_reply(said: Said, code: int) -> Reply:
     Sendmail, for one, reports 5.1.1 for any 550, 551 and 553.
     """
     code = said.code if said.code and said.code // 100 == code // 100 else code
-    is_wordless = sum(map(str.isalpha, said.words[: _FEW_LETTERS * 4])) < _FEW_LETTERS
-    if said.status and said.status not in said.words and (said.code is None or is_wordless):
+    reply = Reply(code, said.words)
+    if said.status and said.status not in said.words and (said.code is None or _is_wordless(reply)):
         return Reply(code, f"{said.status} {said.words}")
-    return Reply(code, said.words)
+    return reply
+
+
+def _is_wordless(reply: Reply) -> bool:
+    return sum(map(str.isalpha, told(reply))) < _FEW_LETTERS
+
+
+def row(name: str) -> Rule | None:
+    """Returns the row with this name. Raises BadRules."""
+    return next((rule for rule in rules().rules if rule.name == name), None)
 
 
 def rules() -> ReplyRules:
@@ -143,18 +154,17 @@ def _rules(replies: ReplyRules) -> ReplyRules:
 
 
 def _in_order(reports: Sequence[Rule], replies: Iterable[Rule]) -> Iterator[Rule]:
-    """Yields our rows: first who else is to blame, then both files' who is dead, and the codes without words last.
-
-    Within each of these the two files keep their order.
-    """
+    """Yields the rows of both files in the order that `bounces.toml` explains."""
     replies = tuple(_at_any_stage(replies))
-    yield from (rule for rule in reports if rule.words and rule.blames is not Blame.RECIPIENT)
+    first = list(takewhile(lambda rule: rule.blames is not Blame.RECIPIENT, reports))
+    yield from first
     for rule in replies:
-        if rule.name == _CONTINUED:
-            yield from (rule for rule in reports if rule.words and rule.blames is Blame.RECIPIENT)
         if rule.words:
             yield rule
-    yield from (rule for rule in (*reports, *replies) if not rule.words)
+        if rule.name == _CONTINUED:
+            yield from (rule for rule in reports if rule.blames is Blame.RECIPIENT)
+    yield from (rule for rule in reports[len(first) :] if rule.blames is not Blame.RECIPIENT)
+    yield from (rule for rule in replies if not rule.words)
 
 
 def _at_any_stage(rows: Iterable[Rule]) -> Iterator[Rule]:

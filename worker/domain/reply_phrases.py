@@ -17,6 +17,8 @@ _DOMAIN: Final = re.compile(r"@[^\s<>():;,]*")
 # An enhanced code somewhere in a text, but no part of an IP address or a version.
 _ENHANCED: Final = re.compile(r"(?<![\w.])([45])\.[0-9]{1,3}\.[0-9]{1,3}(?!\.?\w)")
 _ADDRESSES: Final = 8
+_VISIBLE: Final = "".join(map(chr, range(0x21, 0x7F)))
+"""What a local part is cut off with: up to a blank, or to a letter of a script that has no blanks."""
 _LOOKED_AT: Final = 2000
 """How many characters of a reply are compared. The longest that are known have 700."""
 
@@ -80,7 +82,7 @@ def _without_addresses(text: str) -> str:
     for _ in range(_ADDRESSES):
         if (domain := _DOMAIN.search(text)) is None:
             break
-        text = text[: text.rfind(" ", 0, domain.start()) + 1] + text[domain.end() :]
+        text = text[: domain.start()].rstrip(_VISIBLE) + text[domain.end() :]
     return text
 
 

@@ -9,26 +9,13 @@ from typing import Final
 from worker.domain.replies import one_line
 from worker.domain.returned import Kind, Returned
 from worker.feedback.addresses import of_field
-from worker.feedback.findings import RECIPIENT_LIMIT
+from worker.feedback.findings import RECIPIENT_LIMIT, kind_of
 from worker.feedback.headers import Headers, parse_head
 from worker.feedback.parts import Message
 
 _REPORT: Final = "message/feedback-report"
 _OUTLOOK_RECIPIENT: Final = "x-hmxmroriginalrecipient"
 _OUTLOOK_SUBJECT: Final = "complaint about message from"
-
-_KINDS: Final = {
-    "abuse": Kind.COMPLAINT,
-    "fraud": Kind.COMPLAINT,
-    "virus": Kind.COMPLAINT,
-    "miscategorized": Kind.FEEDBACK,
-    "not-spam": Kind.FEEDBACK,
-    "auth-failure": Kind.FEEDBACK,
-    "dmarc": Kind.FEEDBACK,
-    "opt-out": Kind.UNSUBSCRIBE,
-    "opt-out-list": Kind.UNSUBSCRIBE,
-}
-"""A type that nobody registered is no complaint: what it means is not known."""
 
 
 def complaints(message: Message) -> list[Returned]:
@@ -40,9 +27,9 @@ def complaints(message: Message) -> list[Returned]:
 
 
 def _of_report(fields: Headers) -> list[Returned]:
-    kind_of_feedback = fields.get("feedback-type").strip().lower()
-    kind = _KINDS.get(kind_of_feedback, Kind.FEEDBACK)
-    words = " ".join(filter(None, [f"feedback: {kind_of_feedback or 'of no type'}", fields.get("auth-failure")]))
+    feedback = fields.get("feedback-type").strip().lower()
+    kind = kind_of(feedback)
+    words = " ".join(filter(None, [f"feedback: {feedback or 'of no type'}", fields.get("auth-failure")]))
     recipients = [of_field(value) for value in fields.all("original-rcpt-to", "removal-recipient")][:RECIPIENT_LIMIT]
     return [Returned(kind, words=one_line(words), recipient=each) for each in dict.fromkeys(recipients or [None])]
 

@@ -10,12 +10,13 @@ from typing import Final
 
 from worker.feedback.addresses import addresses_in, plain
 from worker.feedback.clues import RETURNED_KINDS, returned_head
+from worker.feedback.copies import Told, without_copy
 from worker.feedback.headers import Headers
-from worker.feedback.mailer_texts import Told, without_copy
 from worker.feedback.parts import TEXT_LIMIT, Message, Part
 from worker.feedback.phrases import is_any_in, phrases
 
-_STATUS_KINDS: Final = frozenset({"message/delivery-status", "message/global-delivery-status"})
+_STATUS_KIND: Final = "delivery-status"
+"""What the kinds end with that RFC 3464 and RFC 6533 know, and those that some servers invented."""
 _RETURNED_LIMIT: Final = 5
 """Returned mails of which the header fields are read. A report has one."""
 
@@ -34,7 +35,7 @@ class Contents:
     @cached_property
     def statuses(self) -> Sequence[str]:
         """The texts of the parts with delivery status (RFC 3464, RFC 6533)."""
-        return [part.text for part in self.message.leaves if part.kind in _STATUS_KINDS]
+        return [part.text for part in self.message.leaves if part.kind.endswith(_STATUS_KIND)]
 
     def _is_returned(self, part: Part) -> bool:
         """Whether a part is a mail that came back, or its header fields. A few have no fields of a part before them."""
@@ -78,11 +79,17 @@ class Contents:
     @cached_property
     def is_of_mailer(self) -> bool:
         """Whether its sender is a mail system: by the name, the address, or a null return path (RFC 5321 4.5.5)."""
-        senders = f"{self.headers.words('from')} {self.headers.get('sender')}".lower()
-        return is_any_in(phrases().reporters, senders) or self._has_null_return_path
+        return self.is_named_as_mailer or self.has_null_return_path
 
-    @property
-    def _has_null_return_path(self) -> bool:
+    @cached_property
+    def is_named_as_mailer(self) -> bool:
+        """Whether its sender has the name or the address of a mail system."""
+        senders = f"{self.headers.words('from')} {self.headers.get('sender')}".lower()
+        return is_any_in(phrases().reporters, senders)
+
+    @cached_property
+    def has_null_return_path(self) -> bool:
+        """Whether nobody gets a report about it. Vacation notices have that too (RFC 3834 section 3.3)."""
         paths = [value.strip().lower() for value in self.headers.all("return-path")]
         return any(path in ("<>", "") or "mailer-daemon" in path for path in paths)
 

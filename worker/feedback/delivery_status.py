@@ -15,9 +15,15 @@ from worker.feedback.findings import RECIPIENT_LIMIT, Finding, finding
 
 Group = dict[str, str]
 
-_FIELD: Final = re.compile(
-    r"^[ \t>]{0,8}([A-Za-z][A-Za-z0-9-]{1,40})[ \t]*:[ \t]*(.*(?:\n[ \t]+(?!\S{1,40}:[ \t])\S.*)*)", re.MULTILINE
+# A line that is indented goes on, but where a whole report is indented in a text.
+_NAME: Final = (
+    r"(?:final-|original-)recipient|action|status|diagnostic-code|(?:remote|reporting)-mta|[a-z]+(?:-[a-z]+)*-date"
 )
+_FIELD: Final = re.compile(
+    rf"^[ \t>]{{0,8}}([a-z][a-z0-9-]{{1,40}})[ \t]*:[ \t]*(.*(?:\n[ \t]+(?!(?:{_NAME})[ \t]*:)\S.*)*)",
+    re.MULTILINE | re.IGNORECASE,
+)
+_FOLD: Final = re.compile(r"\s*\n\s*")
 _BLANK: Final = re.compile(r"\n[ \t>]*\n\s*")
 _STATUS: Final = re.compile(r"\s*([245]\.[0-9]{1,3}\.[0-9]{1,3})\s*(?:\((.*)\))?", re.DOTALL)
 _TYPED: Final = re.compile(r"\s*((?!\d{3})[A-Za-z0-9-]{1,40})\s*;\s*(.*)", re.DOTALL)
@@ -86,7 +92,7 @@ def _status(value: str) -> tuple[str | None, str]:
 
 
 def _diagnosis(group: Mapping[str, str]) -> Diagnosis:
-    value = group.get("diagnostic-code", "")
+    value = _FOLD.sub(" ", group.get("diagnostic-code", ""))
     typed = _TYPED.match(value)
     return diagnosis(typed[2] if typed else value)
 

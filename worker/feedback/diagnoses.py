@@ -20,7 +20,7 @@ _CODE: Final = re.compile(
     re.IGNORECASE,
 )
 _BEFORE_CODE: Final = re.compile(
-    r"(?:^|[:;>\"'\[(<#]|\b(?:said|says|reason|error|code|returned|response|replied|reply|with|was|state|smtp|status))"
+    r"(?:^|[:;>\"'\[(<#]|\],?|\b(?:said|says|reason|error|code|returned|response|replied|reply|with|was|state|smtp|status))"
     r"[\s:=#]*$",
     re.IGNORECASE | re.MULTILINE,
 )
@@ -38,8 +38,20 @@ _END: Final = re.compile(
     r"|\n[ \t]*(?:\(other mxes|for further|please (?:contact|do not|note|send)|host \S+ ?\[)",
     re.IGNORECASE,
 )
+# Replies that only follow from an earlier one: to DATA after no recipient was taken, or the mailer's own.
+_CONSEQUENCE: Final = re.compile(
+    r"[- ](?:5\.[0-9]\.[0-9] )?(?:<[^<>\n]*>\.* )?(?:error: )?"
+    r"(?:no valid recipients|need rcpt|need recipient|bad sequence|no recipients|(?:valid )?rcpt (?:command|first)|"
+    r"service unavailable[ \t]*$)",
+    re.MULTILINE | re.IGNORECASE,
+)
 _CODED_LINE: Final = re.compile(r"\n[ \t]*([45][0-57][0-9])[ -]")
 _SERVER_SAYS: Final = re.compile(r"^[ \t]*(?:<<<|<-+|[<>]{1,3}(?=\s*[0-9]{3}\b))[ \t]*", re.MULTILINE)
+_EASTERN: Final = "\u2e80"
+_IN_REPLY: Final = re.compile(r"\(in reply to [^()]*\)")
+_PARAGRAPHS: Final = re.compile(r"\n[ \t>]*\n")
+_LETTERS: Final = 10
+"""A reason has at least so many letters."""
 _CODES: Final = 50
 """Codes in a text that are looked at."""
 _BLANKS: Final = re.compile(r"\s+")
@@ -75,6 +87,7 @@ def diagnosis(text: str) -> Diagnosis:
 
 def _decisive(text: str, codes: Sequence[re.Match[str]]) -> re.Match[str]:
     """Returns the first refusal for good, but for one that a reply only quotes."""
+    codes = [match for match in codes if not _CONSEQUENCE.match(text, match.end())] or codes
     is_quoting = not any(map(str.isalnum, text[: codes[0].start()]))
     final = (match for match in codes if match[1][0] == "5" and (not is_quoting or _begins_a_line(text, match.start())))
     return next(final, codes[0])
@@ -95,17 +108,18 @@ def _reply(text: str, match: re.Match[str]) -> Diagnosis:
     code, begin = match[1], match.end()
     end = _end_of(text, begin, code)
     said = text[begin : end.start() if end else len(text)]
-    if not _has_words(said) and end:  # "550" alone on its line
+    if letters(said) < 3 and end:  # "550" alone on its line
         said = text[begin:]
-    is_cut = said.startswith("-") and not re.search(rf"\s{code}(?:\s|$)", said)
+    has_lines = said.startswith("-")
+    is_cut = has_lines and not re.search(rf"\s{code}(?:\s|$)", said)
     said = re.sub(rf"\n[ \t]*{code}(?:[- ]|$)", "\n", said)
-    if said.startswith("-"):  # its lines may have been joined by blanks, as Postfix does
+    if has_lines:  # its lines may have been joined by blanks, as Postfix does
         said = re.sub(rf"\s{code}[- ]", " ", said[1:])
     said = re.sub(rf"\A(?:[\s:;,-]*{code}\b)*[\s:;,-]*", "", said)
-    status = enhanced_in(said, code[0])
-    if status:
-        said = said.replace(f"\n{status} ", "\n")
-    return Diagnosis(int(code), status, one_line(said), is_cut)
+    status, words = enhanced_in(said, code[0]), one_line(said)
+    if status and has_lines:  # each of which repeats it
+        words = words[: len(status)] + words[len(status) :].replace(f" {status} ", " ")
+    return Diagnosis(int(code), status, words, is_cut)
 
 
 def _end_of(text: str, begin: int, code: str) -> re.Match[str] | None:
@@ -113,10 +127,6 @@ def _end_of(text: str, begin: int, code: str) -> re.Match[str] | None:
     other = next((match for match in _CODED_LINE.finditer(text, begin) if match[1] != code), None)
     ends = [match for match in (_END.search(text, begin), other) if match]
     return min(ends, key=re.Match.start, default=None)
-
-
-def _has_words(text: str) -> bool:
-    return sum(map(str.isalpha, text)) > 2
 
 
 def enhanced_in(text: str, first: str = "") -> str | None:
@@ -133,6 +143,23 @@ def is_generic(status: str | None) -> bool:
     return status is None or _GENERIC.fullmatch(status) is not None
 
 
+def letters(text: str) -> int:
+    """Returns how many letters a text has. One of Chinese, Japanese or Korean says as much as three."""
+    return sum(1 + 2 * (letter >= _EASTERN) for letter in text if letter.isalpha())
+
+
 def one_line(text: str) -> str:
     """Returns a text with single blanks between its words, cut at `WORDS_LIMIT`."""
     return _BLANKS.sub(" ", text[: 2 * WORDS_LIMIT]).strip()[:WORDS_LIMIT]
+
+
+def first_words(text: str) -> str:
+    """Returns the first paragraphs that say something, on one line."""
+    paragraphs = _PARAGRAPHS.split(text)
+    heads = ("\n".join(paragraphs[: number + 1]) for number in range(len(paragraphs)))
+    return one_line(next(filter(says_something, heads), text))
+
+
+def says_something(words: str) -> bool:
+    """Whether words may be a reason: `71`, `unknown` and `because:` are none."""
+    return letters(_IN_REPLY.sub("", words)) >= _LETTERS

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from worker.domain.bounces import Said
+from worker.domain.returned import Kind
 from worker.feedback.diagnoses import Diagnosis
 
 RECIPIENT_LIMIT: Final = 100
@@ -26,3 +27,21 @@ class Finding:
 def finding(recipient: str | None, diagnosis: Diagnosis, action: str | None, system: str | None) -> Finding:
     """Returns a finding with what a diagnosis has."""
     return Finding(recipient, Said(action, diagnosis.status, diagnosis.code, diagnosis.words, system), diagnosis.is_cut)
+
+
+_KINDS: Final = {
+    "abuse": Kind.COMPLAINT,
+    "fraud": Kind.COMPLAINT,
+    "virus": Kind.COMPLAINT,
+    "miscategorized": Kind.FEEDBACK,
+    "not-spam": Kind.FEEDBACK,
+    "auth-failure": Kind.FEEDBACK,
+    "dmarc": Kind.FEEDBACK,
+    "opt-out": Kind.UNSUBSCRIBE,
+    "opt-out-list": Kind.UNSUBSCRIBE,
+}
+
+
+def kind_of(feedback: str) -> Kind:
+    """Returns what a type of feedback report means (RFC 5965 section 7.3). An unregistered one is no complaint."""
+    return _KINDS.get(feedback, Kind.FEEDBACK)

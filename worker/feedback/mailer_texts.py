@@ -1,7 +1,7 @@
 """Mailers' texts: reports that have no machine-readable part, and what other reports say in words.
 
 Pure. The systems write alike: a few polite lines, the recipient, the other server's reply or the mailer's own reason,
-perhaps a transcript, and then a copy of the mail. So one reader knows where a copy begins, who is a recipient, and
+perhaps a transcript, and then a copy of the mail (`copies`). So one reader knows who is a recipient (`mentions`), and
 which words tell the reason:
 
 - Exim, GMX, 1&1, Mail.ru, Zoho: the recipient on a line, the reason on lines below it, or behind it.
@@ -13,117 +13,42 @@ which words tell the reason:
 """
 
 import re
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
-from itertools import pairwise
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import Final
 
 from worker.feedback import delivery_status
-from worker.feedback.addresses import addresses_in, plain
-from worker.feedback.diagnoses import Diagnosis, diagnosis, is_generic, one_line
+from worker.feedback.copies import STATUS_FIELDS, Told
+from worker.feedback.diagnoses import Diagnosis, diagnosis, first_words, is_generic, one_line, says_something
 from worker.feedback.findings import RECIPIENT_LIMIT, Finding, finding
-from worker.feedback.phrases import in_small_letters, is_any_in, phrases
+from worker.feedback.mentions import Block, blocks_of
+from worker.feedback.phrases import end_of_first, in_small_letters, is_any_in, phrases
 
-_BLOCK_LIMIT: Final = 1_200
-"""Characters after a recipient in which the reason is looked for."""
 _HEAD_LIMIT: Final = 4_000
 """Characters at the beginning in which a mailer says who it is and whether it still tries."""
-_LETTERS: Final = 12
-"""A reason has at least so many letters. `71`, `unknown` and `because:` are none."""
+_REASON_LIMIT: Final = 1_200
+"""Characters of what stands behind a phrase such as "for the following reason" that are looked at."""
 _SAME_WORDS: Final = 40
 """Characters at the beginning of two replies by which they are the same."""
-_ADDRESSES: Final = 2_000
-"""Addresses in a text that are looked at."""
-
-# A copy of the mail without a line before it: fields that only servers write, and more fields after them.
-_COPY: Final = re.compile(
-    r"^(?=Received:|Return-Path:|DKIM-Signature:|MIME-Version:|Message-ID:|ARC-Seal:)"
-    r"(?:[A-Za-z][\w-]{1,40}:[^\n]*\n(?:[ \t][^\n]*\n){0,30}){3}",
-    re.MULTILINE | re.IGNORECASE,
-)
-_STATUS_FIELDS: Final = re.compile(
-    r"^[ \t>]{0,8}(?:reporting-mta|final-recipient)[ \t]*:", re.MULTILINE | re.IGNORECASE
-)
-# What stands before an address that is the sender's, or nobody's.
-_NOT_A_RECIPIENT: Final = re.compile(
-    r"(?:\bfrom|reply-to|return-path|sender|by|contact|e-?mail|message-id|id)\b[:\s]*<?\"?$", re.IGNORECASE
-)
-# What stands before a recipient, on his line: nothing, signs, or a label.
-_OPENING: Final = re.compile(r"(?:[^\w\n]*|[^\n]{0,120}?(?:[:>]|\bto|\bfor|\baddress)\s*[\"'<(*]*)$", re.IGNORECASE)
-_NOBODY: Final = (
-    "mailer-daemon@",
-    "postmaster@",
-    "abuse@",
-    "support@",
-    "helpdesk@",
-    "administrator@",
-    "no-reply@",
-    "noreply@",
-)
-# `To: jane@example.com` is no recipient's line where `Subject:` follows: a mailer tells which mail it is about.
-_ADDRESSED: Final = re.compile(r"[ \t>]*[^\W\d]{1,12}[ \t]?:[ \t]*[\"'<]*$")
-_FIELD_FOLLOWS: Final = re.compile(
-    r"[^\n]*\n[ \t>]*(?:\n[ \t>]*)?"
-    r"(?:subject|sent|date|from|cc|betreff|gesendet|datum|objet|envoyé|asunto|enviado|oggetto|inviato)[ \t]?:",
-    re.IGNORECASE,
-)
-# A line of a transcript: `550 5.1.1 <jane@example.com>... User unknown`. What is said stands on both sides of the name.
-_REPLY: Final = re.compile(r"[ \t]*(?:<<<[ \t]*)?[45][0-9]{2}[ -](?:[45]\.[0-9.]{3,7}[ \t])?[ \t]*[<\"']?$")
-_PARAGRAPHS: Final = re.compile(r"\n[ \t>]*\n")
+_QUOTED: Final = re.compile(r"^>(?!>).*$", re.MULTILINE)
 # Where the next step of a transcript begins.
 _STEPS: Final = re.compile(r"\n(?=[ \t]*(?:>>>|<<<|-->|<--|[45][0-9]{2}[ -]))")
-_RECIPIENT_ASIDE: Final = re.compile(r"^[\s>\"'*)]*:?[ \t]*")
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """A mailer's text, and the copy of the mail that follows it."""
-
-    text: str
-    copy: str = ""
-
-
-def without_copy(text: str) -> Told:
-    """Returns a text in two: what the mailer tells, and the copy of the mail if there is one."""
-    small = in_small_letters(text)
-    places = [place for phrase in phrases().copies if (place := _at_line_start(small, phrase)) is not None]
-    if fields := _COPY.search(text, _end_of_status(text)):
-        places.append(fields.start())
-    place = min(places, default=len(text))
-    return Told(text[:place], text[place:])
-
-
-def _end_of_status(text: str) -> int:
-    """Returns where the last fields of delivery status begin that a text has. No copy is before them."""
-    return max((match.end() for match in _STATUS_FIELDS.finditer(text)), default=0)
-
-
-def _at_line_start(small: str, phrase: str) -> int | None:
-    """Returns where a line begins with the phrase (behind dashes and the like), or None."""
-    place = small.find(phrase)
-    while place >= 0:
-        begin = small.rfind("\n", 0, place) + 1
-        is_first = not any(map(str.isalnum, small[begin:place]))
-        if is_first and not small.startswith(tuple(phrases().no_copies), place) and _is_short_line(small, place):
-            return begin
-        place = small.find(phrase, place + len(phrase))
-    return None
-
-
-def _is_short_line(text: str, place: int) -> bool:
-    end = text.find("\n", place)
-    return (end if end >= 0 else len(text)) - place <= 100
 
 
 def form(text: str) -> str | None:
     """Returns the name of the system whose fixed words a text has, or None."""
-    small = in_small_letters(text[:_HEAD_LIMIT])
+    small = _own_words(text)
     return next((name for name, known in phrases().systems.items() if is_any_in(known, small)), None)
 
 
 def is_report(text: str) -> bool:
     """Whether a text has words that reports have, and people hardly."""
-    return form(text) is not None or is_any_in(phrases().said, in_small_letters(text[:_HEAD_LIMIT]))
+    return form(text) is not None or is_any_in(phrases().said, _own_words(text))
+
+
+def _own_words(text: str) -> str:
+    """Returns the beginning of a text in small letters, without what it quotes from a mail that it answers."""
+    return in_small_letters(_QUOTED.sub("", text[:_HEAD_LIMIT]))
 
 
 def action(subject: str, text: str) -> str:
@@ -142,17 +67,17 @@ def findings(told: Told, subject: str, failed: Collection[str], ours: Collection
     `failed` are the recipients whom a header names (`X-Failed-Recipients`), `ours` the addresses that it was sent to.
     """
     text = _for_administrators(told.text)
-    status = _STATUS_FIELDS.search(told.text)
+    status = STATUS_FIELDS.search(told.text)
     if status and (fields := delivery_status.findings(told.text)):
         before = told.text[: status.start()]
         return [completed(each, subject, before) for each in fields]
     what, system = action(subject, told.text), form(told.text)
-    blocks = list(_blocks(text, failed, ours))
+    blocks = list(blocks_of(text, failed, ours))
     if len(blocks) > 1:
         return [finding(block.recipient, _among_others(text, block, blocks), what, system) for block in blocks]
     if blocks:
         return [finding(blocks[0].recipient, _alone(text, blocks[0]), what, system)]
-    names: Sequence[str | None] = [*failed] or [block.recipient for block in _blocks(told.text, (), ours)] or [None]
+    names: Sequence[str | None] = [*failed] or [block.recipient for block in blocks_of(told.text, (), ours)] or [None]
     return [finding(name, _alone(text, None), what, system) for name in names[: RECIPIENT_LIMIT + 1]]
 
 
@@ -168,7 +93,7 @@ def completed(found: Finding, subject: str, text: str) -> Finding:
 
 def _reason(text: str, recipient: str | None) -> Diagnosis:
     text = _for_administrators(text)
-    blocks = [block for block in _blocks(text, [recipient] if recipient else [], ()) if block.recipient == recipient]
+    blocks = [block for block in blocks_of(text, [recipient] if recipient else [], ()) if block.recipient == recipient]
     return _alone(text, blocks[0] if blocks else None)
 
 
@@ -176,7 +101,7 @@ def _says_more(told: Diagnosis, found: Finding) -> bool:
     """Whether the text has the reply and the fields have none, or the text has all lines of the same reply."""
     said = found.said
     if said.code is None:
-        return told.code is not None or len(told.words) > sum(map(str.isalpha, said.words)) < _LETTERS
+        return told.code is not None or (says_something(told.words) and not says_something(said.words))
     return found.is_cut and told.code == said.code and told.words.startswith(said.words[:_SAME_WORDS])
 
 
@@ -187,65 +112,7 @@ def _for_administrators(text: str) -> str:
     return rest if diagnosis(rest).code or diagnosis(rest).status else text
 
 
-@dataclass(frozen=True, slots=True)
-class _Block:
-    """A recipient, and the text from his first mention to that of the next."""
-
-    recipient: str
-    text: str
-
-    @property
-    def diagnosis(self) -> Diagnosis:
-        """What is said of him: a reply, or else the first words that say something."""
-        found = diagnosis(self.text)
-        if found.code or found.status:
-            return found
-        paragraphs = _PARAGRAPHS.split(self.text)
-        heads = ("\n".join(paragraphs[: number + 1]) for number in range(len(paragraphs)))
-        return Diagnosis(words=one_line(next(filter(_says_something, heads), self.text)))
-
-
-def _blocks(text: str, failed: Collection[str], ours: Collection[str]) -> Iterator[_Block]:
-    mentions = list(_mentions(text, failed, ours))
-    if any(mention.opens for mention in mentions):
-        mentions = [mention for mention in mentions if mention.opens]
-    first: dict[str, _Mention] = {}
-    for mention in mentions:
-        first.setdefault(mention.recipient, mention)
-    found = [*first.values()][: RECIPIENT_LIMIT + 1]
-    ends = [*(mention.start for mention in found), len(text)]
-    for mention, (_, end) in zip(found, pairwise(ends), strict=True):
-        yield _Block(mention.recipient, _RECIPIENT_ASIDE.sub("", text[mention.end : end][:_BLOCK_LIMIT]))
-
-
-@dataclass(frozen=True, slots=True)
-class _Mention:
-    """Where a text names a recipient, and where what is said of him begins."""
-
-    recipient: str
-    start: int
-    end: int
-    opens: bool
-    """Whether he stands at the beginning of what is said, and not amid it."""
-
-
-def _mentions(text: str, failed: Collection[str], ours: Collection[str]) -> Iterator[_Mention]:
-    for match, _ in zip(addresses_in(text), range(_ADDRESSES), strict=False):
-        name, begin = plain(match[0]), text.rfind("\n", 0, match.start()) + 1
-        line = text[max(begin, match.start() - 200) : match.start()]
-        if failed:
-            if name in failed:
-                yield _Mention(name, match.start(), match.end(), not any(map(str.isalnum, line)))
-        elif _ADDRESSED.match(line) and _FIELD_FOLLOWS.match(text, match.end()):
-            continue
-        elif name not in ours and not name.startswith(_NOBODY) and not _NOT_A_RECIPIENT.search(line):
-            if _REPLY.match(line):
-                yield _Mention(name, begin, begin, opens=True)
-            else:
-                yield _Mention(name, match.start(), match.end(), _OPENING.match(line) is not None)
-
-
-def _alone(text: str, block: _Block | None) -> Diagnosis:
+def _alone(text: str, block: Block | None) -> Diagnosis:
     """Returns the reason if it can only be about one recipient."""
     near = block.diagnosis if block else Diagnosis()
     if near.code or near.status:
@@ -253,14 +120,21 @@ def _alone(text: str, block: _Block | None) -> Diagnosis:
     anywhere = diagnosis(text)
     if anywhere.code or anywhere.status:
         return anywhere
-    return near if _says_something(near.words) else anywhere
+    return _told_reason(text) or (near if says_something(near.words) else anywhere)
 
 
-def _among_others(text: str, block: _Block, blocks: Sequence[_Block]) -> Diagnosis:
+def _told_reason(text: str) -> Diagnosis | None:
+    """Returns what stands behind a phrase such as "for the following reason", or None."""
+    begin = end_of_first(phrases().reasons, in_small_letters(text))
+    words = "" if begin is None else first_words(text[begin:][:_REASON_LIMIT].lstrip(" \t:-"))
+    return Diagnosis(words=words) if says_something(words) else None
+
+
+def _among_others(text: str, block: Block, blocks: Sequence[Block]) -> Diagnosis:
     """Returns the reason for one of several recipients: behind his name, or where a transcript has his name again."""
     others = [other.recipient for other in blocks if other is not block]
     near = block.diagnosis
-    if not _is_any_in(others, block.text) and (near.code or near.status or _says_something(near.words)):
+    if not _is_any_in(others, block.text) and (near.code or near.status or says_something(near.words)):
         return near
     said = [diagnosis(step) for step in _STEPS.split(text)[1:] if _is_about(step, block.recipient, others)]
     coded = [each for each in said if each.code]
@@ -282,7 +156,3 @@ def _before(others: Sequence[str], text: str) -> Diagnosis:
 
 def _is_any_in(names: Sequence[str], text: str) -> bool:
     return is_any_in(names, in_small_letters(text))
-
-
-def _says_something(words: str) -> bool:
-    return sum(map(str.isalpha, words)) >= _LETTERS

@@ -139,10 +139,14 @@ def _is_mailers(contents: Contents) -> bool:
         contents.is_multipart_report and contents.headers.parameter("report-type").lower() == "delivery-status"
     ):
         return True
-    if contents.answers_or_forwards:
+    words = contents.told.text
+    if contents.answers_or_forwards and not (contents.has_null_return_path and mailer_texts.form(words)):
         return False
     subject = is_any_in(phrases().subjects, in_small_letters(contents.headers.words("subject")))
-    return contents.is_of_mailer + subject + mailer_texts.is_report(contents.told.text) >= 2
+    is_told = mailer_texts.is_report(words)
+    if is_automatic(contents.headers) and not contents.is_named_as_mailer:  # perhaps a vacation notice
+        return subject and is_told
+    return contents.is_of_mailer + subject + is_told >= 2
 
 
 def _report_within(contents: Contents, found: Sequence[Finding]) -> _Reading | None:

@@ -13,7 +13,7 @@ from typing import Any, Final
 from worker.domain.returned import Kind
 from worker.feedback.addresses import plain
 from worker.feedback.diagnoses import Diagnosis, diagnosis, is_generic
-from worker.feedback.findings import RECIPIENT_LIMIT, Finding, finding
+from worker.feedback.findings import RECIPIENT_LIMIT, Finding, finding, kind_of
 
 _DECODER: Final = json.JSONDecoder(strict=False)  # takes line breaks within strings
 _SYSTEM: Final = "amazonses"
@@ -25,7 +25,7 @@ class Notification:
     """What a notification says: of a delivery, or that somebody complained."""
 
     kind: Kind | None
-    """COMPLAINT, or None if the findings have to be judged"""
+    """what the feedback of a complaint means, or None if the findings have to be judged"""
     findings: Sequence[Finding]
     returned: Sequence[tuple[str, str]]
     """header fields of the mail that it is about"""
@@ -40,7 +40,13 @@ def notification(text: str) -> Notification | None:
     if not isinstance(what, str) or what not in _READERS:
         return None
     found = list(_READERS[what](_part(event, what.lower())))
-    return Notification(Kind.COMPLAINT if what == "Complaint" else None, found, list(_fields(_part(event, "mail"))))
+    kind = _kind(_part(event, "complaint")) if what == "Complaint" else None
+    return Notification(kind, found, list(_fields(_part(event, "mail"))))
+
+
+def _kind(complaint: Mapping[str, Any]) -> Kind:
+    feedback = _text(complaint, "complaintFeedbackType").lower()
+    return kind_of(feedback) if feedback else Kind.COMPLAINT
 
 
 def _object(text: str) -> Mapping[str, Any]:

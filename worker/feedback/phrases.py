@@ -21,6 +21,7 @@ class Phrases:
     said: Sequence[str]
     subjects: Sequence[str]
     reporters: Sequence[str]
+    reasons: Sequence[str]
     delays: Sequence[str]
     finals: Sequence[str]
     arrivals: Sequence[str]
@@ -40,6 +41,7 @@ def phrases() -> Phrases:
         said=table["said"]["phrases"],
         subjects=table["subjects"]["phrases"],
         reporters=table["reporters"]["phrases"],
+        reasons=table["reasons"]["phrases"],
         delays=table["delays"]["phrases"],
         finals=table["finals"]["phrases"],
         arrivals=table["arrivals"]["phrases"],
@@ -54,6 +56,15 @@ def phrases() -> Phrases:
 def is_any_in(candidates: Sequence[str], text: str) -> bool:
     """Whether one of the phrases occurs in a text in small letters."""
     return any(phrase in text for phrase in candidates)
+
+
+def end_of_first(candidates: Sequence[str], text: str) -> int | None:
+    """Returns where the first of the phrases (the longest, if several begin there) ends in a text.
+
+    The text has to be in small letters. None: there is no such phrase.
+    """
+    places = [(place, -len(phrase)) for phrase in candidates if (place := text.find(phrase)) >= 0]
+    return min(places)[0] - min(places)[1] if places else None
 
 
 def in_small_letters(text: str) -> str:

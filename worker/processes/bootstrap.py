@@ -17,6 +17,7 @@ from worker.domain.relays import Mailbox, Relay
 
 if TYPE_CHECKING:
     from worker.delivery.line import Line
+    from worker.domain.proof import Proof
     from worker.domain.reply_rules import ReplyRules
     from worker.domain.tokens import Tokens
     from worker.mail.render import Renderer
@@ -127,13 +128,21 @@ class Parts:
         return Tokens(keys) if keys else None
 
     @cached_property
-    def intake(self) -> "Intake":
-        """Takes reports about mails."""
+    def proof(self) -> "Proof":
+        """Knows which mails a report proves to be about."""
         from worker.domain.proof import Proof
-        from worker.services.returning import Intake
 
         sender = self.settings.mail_from
-        return Intake(self.database, Proof(self.tokens, sender.domain if sender else None))
+        return Proof(self.tokens, sender.domain if sender else None)
+
+    @cached_property
+    def intake(self) -> "Intake":
+        """Takes reports about mails, which are judged by the ops' rows as well; raises BadSetting."""
+        from worker.domain import reply_rules
+        from worker.services.returning import Intake
+
+        reply_rules.use(self.reply_rules)
+        return Intake(self.database, self.proof)
 
     @cached_property
     def mailer(self) -> "Mailer":

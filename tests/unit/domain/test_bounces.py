@@ -44,8 +44,8 @@ def test_each_row_decides_its_examples(rule: Rule, example: str) -> None:
     assert found == Judged(Kind.DEAD if is_dead(rule) else Kind.FAILED, rule.name, rule.source, rule.blames.value)
 
 
-def test_each_row_has_an_example_and_a_source_and_a_name_that_no_row_for_replies_has() -> None:
-    assert [rule.name for rule in ROWS if not rule.examples or not rule.source] == []
+def test_each_row_has_words_an_example_a_source_and_a_name_of_its_own() -> None:
+    assert [rule.name for rule in ROWS if not rule.words or not rule.examples or not rule.source] == []
     assert {rule.name for rule in ROWS} & {rule.name for rule in shipped().rules} == set()
 
 
@@ -119,6 +119,7 @@ def test_a_status_without_words_means_a_dead_address_only_where_it_says_so(statu
 def test_a_status_that_a_reporter_made_up_for_words_that_nobody_knows_is_not_believed() -> None:
     assert kind_of("Nope, sorry", status="5.1.1") is Kind.FAILED
     assert kind_of("", status="5.1.1") is Kind.DEAD
+    assert kind_of("<jane@example.com>", status="5.1.1") is Kind.DEAD
 
 
 @pytest.mark.parametrize(
@@ -151,6 +152,152 @@ def test_a_refusal_for_now_that_was_repeated_to_the_end_counts_by_its_words_alon
 def test_no_codes_are_needed_where_the_words_are_known() -> None:
     assert kind_of("Sorry, no mailbox here by that name.", code=None) is Kind.DEAD
     assert kind_of("delivery retry timeout exceeded", code=None) is Kind.FAILED
+
+
+# Words as systems, hosts and providers say them, beyond the rows' examples.
+
+NOBODY_IS_THERE = (
+    "550 5.1.10 RESOLVER.ADR.RecipientNotFound; Recipient jane@example.com not found by SMTP address lookup",
+    "552 1 Requested mail action aborted, mailbox not found",
+    "550 5.1.1 unknown or illegal alias: jane@example.com",
+    "550 Requested action not taken: mailbox unavailable",
+    "550 5.1.1 <jane@example.com>: Recipient address rejected: User unknown",
+    "550 5.1.1 <jane@example.com>: Recipient address rejected: User unknown in relay recipient table",
+    "550 5.7.1 No such user!",
+    "550 User not found: jane@example.com",
+    "550 Unknown user jane@example.com",
+    "550 5.1.1 Not our Customer",
+    "550 4.2.1 mailbox unavailable: user unknown",
+    "550 5.1.1 <jane@example.com>: Email address could not be found, or was misspelled (G8)",
+    "550 5.1.0 Address rejected.",
+    "550 Recipient not found. <http://x.co/irbounce>",
+    "550 Invalid Recipient - https://community.mimecast.com/docs/DOC-1369#550",
+    "550 5.1.1 <jane@example.com>: Recipient address rejected: User unknown in virtual mailbox table",
+    "553 5.1.1 No such user",
+    "550 unrouteable address",
+    "550-5.1.1 Recipient address lookup failed: user unknown",
+    "5.4.4 Host or domain name not found. Name service error for name=example.invalid type=AAAA: Host not found",
+    "Domain example.com has no MX records or is invalid: NXDOMAIN",
+    "556 5.1.10 Recipient address has null MX",
+    "550 5.4.310 DNS domain example.invalid does not exist [Message=InfoDomainNonexistent]",
+    "Sorry, I couldn't find any host named example.invalid. (#5.1.2)",
+    "User jane (jane@example.com) not listed in Domino Directory",
+    "jane wasn't found at example.com.",
+    "mail for jane: user unknown",
+    "user is no longer employed here",
+    "550 5.2.1 This mailbox has been deleted",
+    "550 no mailbox by that name is currently available",
+    "550 Domain does not exist",
+    "550 5.1.1 Invalid mailbox: jane@example.com",
+    "554 Unknown recipient address jane@example.com",
+    "550 5.1.1 <jane@example.com> User not known",
+    "550 Address unknown",
+    "550 that user does not exist",
+    "550 5.1.3 bad address syntax",
+    "アドレスが見つからないか、メールを受信できないため、jane@example.com にメールを配信できませんでした。",
+    "找不到 jane@example.com 这个地址，或该地址无法接收邮件",
+    "Diese E-Mail-Adresse konnte nicht gefunden werden: Der Empfänger jane wurde in example.com nicht gefunden",
+    "Empfänger unbekannt",
+    "Usuário não encontrado",
+    "Utente sconosciuto",
+    "Пользователь с таким адресом не найден",
+    "550 宛先のメールアドレスが存在しません",
+    "550 無此使用者",
+    "User jane@example.com doesn't have an account here",
+    "jane@example.com: 550 No such person at this address",
+    "550 5.1.1 Recipient's address is not on this server",
+    "550 Sorry, that user isn't here",
+    "550 5.1.1 Recipient unknown",
+    "550-The recipient's email address no longer exists",
+    "No such mailbox",
+    "550 Empfaengeradresse unbekannt",
+    "The following address does not exist on our server",
+)
+SOMEBODY_MAY_BE_THERE = (
+    "552-5.2.2 The email account that you tried to reach is over quota and inactive",
+    "550-5.7.26 This mail has been blocked because the sender is unauthenticated",
+    "550 5.7.606 Access denied, banned sending IP [192.0.2.1]",
+    "554 5.2.2 mailbox full;STOREDRV.Deliver.Exception:QuotaExceededException",
+    "550 4.4.7 QUEUE.Expired; message expired",
+    "550 5.4.14 Hop count exceeded - possible mail loop",
+    "421 4.7.0 [TSS04] Messages from 192.0.2.1 temporarily deferred due to user complaints",
+    "554 5.7.9 Message not accepted for policy reasons. See https://postmaster.yahooinc.com/error-codes",
+    "554 5.7.1 [HM08] Message rejected due to local policy",
+    "550 5.2.0 Mail rejete. Mail rejected. OFR_506 [506]",
+    "554 5.7.1 [2] Message rejected under suspicion of SPAM",
+    "550 Mailbox unavailable or access denied",
+    "554 DT:SPM 163 smtp7",
+    "552 5.2.0 Message blocked due to suspicious content",
+    "553 sorry, that domain isn't in my list of allowed rcpthosts (#5.7.1)",
+    "550 Administrative prohibition",
+    "550 5.1.8 <shop@shop.example>: Sender address rejected: Domain not found",
+    "554 5.1.8 Domain of sender address shop@shop.example does not exist",
+    "550 Sender domain does not exist",
+    "550 Denied by policy",
+    "550 Rejected",
+    "550 Message contains a virus",
+    "554 5.6.0 message content rejected",
+    "554 5.3.0 Internal error",
+    "554 5.4.0 Error: too many hops",
+    "lowest numbered MX record points to local host",
+    "all hosts for 'example.com' have been failing for a long time (and retry time not reached)",
+    "Connection refused",
+    "lost connection with mx.example.com while sending end of data",
+    "Host or domain name not found. Name service error for name=example.com type=MX: Host not found, try again",
+    "550 550 User account is suspended",
+    "550 5.2.1 Mailbox disabled for this recipient",
+    "550 Mailbox is full / Blocks limit exceeded / Inode limit exceeded",
+    "550 This account has not been activated yet",
+    "554 5.7.1 Helo command rejected: Host not found",
+    "550 Greylisted, please come again in 5 minutes",
+    "550 Your message was rejected by the recipient's content filter",
+    "550 permanent failure for one or more recipients (jane@example.com:blocked)",
+    "550 No RDNS entry for 192.0.2.1",
+    "550 The group waiting only accepts messages from people in its organization",
+    "550 Too many invalid recipients",
+    "503 valid RCPT command must precede DATA",
+    "501 Syntax error in parameters or arguments",
+    "550 5.2.0 STOREDRV.Deliver.Exception:CorruptDataException",
+    "550 5.0.350 Remote server returned an error -> 554 5.7.1 spam",
+    "550 5.1.1 Sender's domain example.invalid does not exist",
+    "550 Return address does not exist",
+    "550 EHLO hostname not found",
+    "550 No MX record found for your sender domain",
+    "550 5.7.1 Your message to jane was blocked because you are not a member of the list",
+    "550 5.7.1 Mail from unknown user agent",
+    "550 We do not accept mail for this user from unauthenticated hosts",
+    "550 account jane is over quota; no such space",
+    "550 mailbox unavailable (Spam filter)",
+    "550 unknown error",
+    "550 5.7.1 No such policy",
+    "550 The URL in your message does not exist",
+    "Das Postfach ist voll",
+    "El buzón del destinatario está lleno",
+    "A caixa postal do destinatário está cheia",
+    "收件人的邮箱已满",
+    "메일함이 가득 찼습니다",
+    "Le message a été refusé pour raison de politique",
+    "您的邮件被拒绝 垃圾邮件",
+    "550 5.2.1 Mailbox temporarily disabled: user unknown to billing",
+    "550 5.1.1 rejected by content filter",
+    "550 5.1.1 mailbox quota exceeded",
+)
+
+
+def _as_quoted(text: str) -> Said:
+    """Returns what a report says that quotes this text, with its code if it begins with one."""
+    code, _, words = text.partition(" ")
+    return Said("failed", None, int(code), words, None) if code.isdecimal() else Said("failed", None, None, text, None)
+
+
+@pytest.mark.parametrize("text", NOBODY_IS_THERE)
+def test_words_that_say_that_nobody_is_there(text: str) -> None:
+    assert judge(_as_quoted(text)).kind is Kind.DEAD
+
+
+@pytest.mark.parametrize("text", SOMEBODY_MAY_BE_THERE)
+def test_words_that_may_mean_anything_else(text: str) -> None:
+    assert judge(_as_quoted(text)).kind is Kind.FAILED
 
 
 @pytest.mark.usefixtures("_own_rows")

@@ -60,12 +60,18 @@ def test_what_a_person_forwards_is_no_report(sample: Sample) -> None:
     assert read(head + body).form == ""
 
 
+@pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample["name"])
+def test_what_an_answer_quotes_is_no_report(sample: Sample) -> None:
+    head = b"Return-Path: <>\nFrom: Joe <joe@example.org>\nSubject: Re: Mug\n\n> "
+    assert read(head + message(sample | {"head": "From: MAILER-DAEMON\n"}).replace(b"\n", b"\n> ")).form == ""
+
+
 @pytest.mark.parametrize(
     ("text", "found"),
     [
         ("550 5.1.1 <x>: unknown", (550, "5.1.1", "5.1.1 <x>: unknown")),
         ("550-5.7.1 one\n550 5.7.1 two", (550, "5.7.1", "5.7.1 one two")),
-        ("550-5.7.1 one 550-5.7.1 two 550 5.7.1 three", (550, "5.7.1", "5.7.1 one 5.7.1 two 5.7.1 three")),
+        ("550-5.7.1 one 550-5.7.1 two 550 5.7.1 three", (550, "5.7.1", "5.7.1 one two three")),
         ("host mx[192.0.2.25] said: 451 4.7.1 later", (451, "4.7.1", "4.7.1 later")),
         ("<<< 421 busy\n<<< 550 no\n", (550, None, "no")),
         (
@@ -77,6 +83,10 @@ def test_what_a_person_forwards_is_no_report(sample: Sample) -> None:
         ("550 :\n  User unknown", (550, None, "User unknown")),
         ("Remote server said: '554 5.7.1 no'", (554, "5.7.1", "5.7.1 no'")),
         ("550 unknown\n554 5.0.0 Service unavailable", (550, None, "unknown")),
+        ("<<< 450 4.7.1 not you\n>>> DATA\n<<< 554 5.5.1 Error: no valid recipients", (450, "4.7.1", "4.7.1 not you")),
+        ("<<< 421 4.4.2 bye\n554 5.0.0 <x>... Service unavailable\n", (421, "4.4.2", "4.4.2 bye")),
+        ("554 5.7.1 Service unavailable; blocked", (554, "5.7.1", "5.7.1 Service unavailable; blocked")),
+        ("554 5.0.0 Service unavailable", (554, "5.0.0", "5.0.0 Service unavailable")),
         ("sorry (#5.1.1)", (None, "5.1.1", "sorry (#5.1.1)")),
         ("#5.0.0 smtp; no such user 5.1.1", (None, "5.1.1", "#5.0.0 smtp; no such user 5.1.1")),
         ("given up after 500 hours of 450 kB at 10:550", (None, None, "given up after 500 hours of 450 kB at 10:550")),
@@ -95,6 +105,31 @@ def test_a_reply_is_found_in_words(text: str, found: tuple[int | None, str | Non
 def test_a_reply_with_lines_to_come_says_so() -> None:
     assert diagnosis("552-5.7.0 one").is_cut
     assert diagnosis("552-5.7.0 one\n552 5.7.0 two") == Diagnosis(552, "5.7.0", "5.7.0 one two")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("Unknown user: jane@example.com\n", "Unknown user:"),
+        (
+            "User's mailbox is full: <jane@example.com>\nUnable to deliver mail.",
+            "User's mailbox is full: Unable to deliver",
+        ),
+        ("<jane@example.com>\n\nbecause:\n\nnot listed here\n\nYours", "because: not listed here"),
+        ("jane@example.com [User unknown]\n\nYours", "[User unknown]"),
+        ("<jane@example.com>: 用户不存在\n\n此致敬礼", "用户不存在"),
+        ("<jane@example.com>\n\n====\nTechnical details:\nRouting: no gateway\n====", "Routing: no gateway"),
+        (
+            "Undeliverable due to the following reason:\n\nOver quota.\n\n<jane@example.com>\n\nYours truly",
+            "Over quota.",
+        ),
+    ],
+)
+def test_without_a_code_the_words_that_say_something_are_the_reason(text: str, words: str) -> None:
+    [(address, about)] = said(f"From: MAILER-DAEMON\nSubject: Returned mail\n\n{text}".encode())
+    assert address == "jane@example.com"
+    assert about.words.startswith(words)
+    assert "Yours" not in about.words
 
 
 def test_nobody_is_blamed_with_the_reply_about_another() -> None:

@@ -174,6 +174,23 @@ def test_a_reply_of_which_the_fields_have_one_line_is_completed_by_the_text() ->
     assert about.words == "552 5.7.0 blocked because of its content"
 
 
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "smtp; 450 4.1.1 <jane@example.com>: unverified:\n host mx.example.org[192.0.2.25] said: 550 no"
+        "\n rejected: at: once",
+        "smtp; 450-4.1.1 <jane@example.com>: unverified: 450-4.1.1 host mx.example.org[192.0.2.25] said: 550 no"
+        "\n\t450 4.1.1 rejected: at: once",
+    ],
+)
+def test_all_lines_of_a_field_are_read(reply: str) -> None:
+    [(_, status, code, words)] = said(
+        f"Final-Recipient: rfc822; jane@example.com\nDiagnostic-Code: {reply}\nStatus: 4.1.1\n"
+    )
+    assert (status, code) == ("4.1.1", 450)
+    assert words.endswith("unverified: host mx.example.org[192.0.2.25] said: 550 no rejected: at: once")
+
+
 def test_the_text_changes_nothing_that_the_fields_say() -> None:
     [about] = bounced(text="<jane@example.com>: 554 5.7.1 spam\n").returned
     assert (about.status, about.code) == ("5.1.1", 550)
@@ -350,9 +367,17 @@ def test_a_bounce_that_sns_tells_is_read() -> None:
     assert found.clues.message_ids == ("1@shop.example",)
 
 
-def test_a_complaint_that_sns_tells_is_one() -> None:
-    found = notified("Complaint", {"complainedRecipients": [{"emailAddress": "jane@example.com"}]})
-    assert [each.kind for each in found.returned] == [Kind.COMPLAINT]
+@pytest.mark.parametrize(
+    ("about", "kind"),
+    [
+        ({}, Kind.COMPLAINT),
+        ({"complaintFeedbackType": "abuse"}, Kind.COMPLAINT),
+        ({"complaintFeedbackType": "not-spam"}, Kind.FEEDBACK),
+    ],
+)
+def test_a_complaint_that_sns_tells_is_read_by_its_type(about: dict[str, object], kind: Kind) -> None:
+    found = notified("Complaint", {"complainedRecipients": [{"emailAddress": "jane@example.com"}], **about})
+    assert [each.kind for each in found.returned] == [kind]
 
 
 @pytest.mark.parametrize("about", [{}, {"bouncedRecipients": 7}, {"bouncedRecipients": [None]}])
