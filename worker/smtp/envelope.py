@@ -30,7 +30,7 @@ class Envelope:
     def __init__(
         self, path: ReturnPath, provider: Provider | None = None, *, sample: str = "", relay: str = ""
     ) -> None:
-        self._path = path
+        self._mail_from, self._after_token = f"MAIL FROM:<{path.before}", path.after
         self._before, self._after = around_token(provider) if provider else ("", "")
         self._sample = sample
         self._relay = relay
@@ -57,7 +57,8 @@ class Envelope:
 
     def mail_from(self, token: str, contact_token: str, *, parameters: bool) -> str:
         """Returns MAIL FROM. A bounce of the mail goes to its address."""
-        command = f"MAIL FROM:<{self._path.with_token(token)}>"
+        after = self._after_token
+        command = f"{self._mail_from}>" if after is None else f"{self._mail_from}{token}{after}>"
         if not parameters:
             return command
         # At most 100 characters (RFC 3461 section 4.4). By the second half the customer is found without the request.
