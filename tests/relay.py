@@ -113,6 +113,7 @@ class ScriptedRelay:
         users: Mapping[str, str] | None = None,
         mechanisms: str = "PLAIN LOGIN",
         pipelining: bool = False,
+        dsn: bool = False,
         certificate_for: str = HOST,
         host: str = HOST,
         on_accept: Callable[[int], None] | None = None,
@@ -122,6 +123,8 @@ class ScriptedRelay:
         self.users = dict(users or {})
         self.mechanisms = mechanisms
         self.pipelining = pipelining
+        self.dsn = dsn
+        """Whether it offers delivery status notifications (RFC 3461). Without it, it knows no parameters."""
         self.piece: int | None = None
         """The number of octets in each packet of replies. None sets no limit."""
         self.cut_after: int | None = None
@@ -366,6 +369,8 @@ class _Connection:
         offers = ["relay.test", "SIZE 10485760", "ENHANCEDSTATUSCODES"]
         if self._relay.pipelining:
             offers.append("PIPELINING")
+        if self._relay.dsn:
+            offers.append("DSN")
         if self._relay.security == "starttls" and not self._encrypted:
             offers.append("STARTTLS")
         if self._relay.users and (self._encrypted or self._relay.security == "plain"):
@@ -398,12 +403,16 @@ class _Connection:
             await self._say("530 5.7.0 log in first")
         elif self._sender is not None:
             await self._say("503 5.5.1 nested MAIL")
+        elif not (self._relay.dsn or argument.endswith(">")):
+            await self._say("555 5.5.4 unknown parameter")
         elif await self._do("mail", "250 2.1.0 ok", recipient=self._place()):
             self._sender = _path(argument)
 
     async def _rcpt(self, argument: str) -> None:
         if self._sender is None:
             await self._say("503 5.5.1 MAIL first")
+        elif not (self._relay.dsn or argument.endswith(">")):
+            await self._say("555 5.5.4 unknown parameter")
         elif await self._do("rcpt", "250 2.1.5 ok", recipient=_path(argument)):
             self._recipient = _path(argument)
 

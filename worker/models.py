@@ -243,7 +243,10 @@ class Request(SQLModel, table=True):
     failure_code: str | None = None
     failure_reason: str | None = None
     receipt: str | None = None
-    """The relay's words when it took the mail, with addresses masked. They often have its queue id."""
+    """The relay's words when it last took the mail, with addresses masked. They often have its queue id.
+
+    A retry keeps them until the next mail is taken: the relay's log can still be asked for the one before.
+    """
 
     __table_args__ = (
         Index(

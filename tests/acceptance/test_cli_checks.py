@@ -16,6 +16,7 @@ import redis
 from sqlalchemy.engine import make_url
 
 from tests.acceptance.stockbell import NOBODY_THERE, Stockbell, done, refused
+from tests.dns_server import DnsServer
 from tests.polling import eventually
 from tests.redis_server import RedisServer
 from tests.relay import Do, ScriptedRelay
@@ -275,15 +276,54 @@ def test_a_preview_is_written_to_files(alone: Stockbell, tmp_path: Path) -> None
 
 def test_a_test_mail_goes_through_the_relay_and_is_not_recorded(program: Stockbell, relay: ScriptedRelay) -> None:
     relay.script("dot", "250 2.0.0 queued as A1")
-    assert done(program.run("send-test", "me@shop.example")) == "250 2.0.0 queued as A1\n"
+    first, _, looks = done(program.run("send-test", "me@shop.example")).partition("\n")
+    assert first == "250 2.0.0 queued as A1"
     [mail] = relay.accepted
+    header = bytes(mail.content).partition(b"\r\n\r\n")[0].decode()
+    assert header.splitlines() == looks.split("\n\n")[1].splitlines()
+    assert "DSN          not offered\n" in looks
+    assert "\nMISS  unsubscribe " in looks
     assert mail.recipient == "me@shop.example"
     relay.script("rcpt", "550 5.1.1 no such user")
     answer = program.run("send-test", "me@shop.example", "--item", "mug-1", "--json")
-    assert (answer.returncode, json.loads(answer.stdout)) == (1, {"sent": False, "reply": "550 5.1.1 no such user"})
+    found = json.loads(answer.stdout)
+    assert (answer.returncode, found["sent"], found["reply"]) == (1, False, "550 5.1.1 no such user")
+    assert found["returnPath"].endswith("@shop.example")
+    assert found["dsn"] is False
+    assert "one-click" in [rule["rule"] for rule in found["rules"] if rule["ok"] is False]
     relay.script("dot", Do.DROP)
     assert refused(program.run("send-test", "me@shop.example")).startswith("it is unknown whether the mail was sent: ")
     assert program.requests() == []
+
+
+def test_a_mail_that_arrived_is_looked_at(alone: Stockbell, tmp_path: Path) -> None:
+    mail = tmp_path / "arrived.eml"
+    mail.write_bytes(b"Authentication-Results: mx.example; spf=pass; dmarc=none\r\nFrom: shop@shop.example\r\n\r\nhi")
+    answer = alone.run("send-test", "--check-file", str(mail))
+    assert (answer.returncode, answer.stderr) == (1, "")
+    assert "MISS  DMARC " in answer.stdout
+    found = json.loads(alone.run("send-test", "--check-file", str(mail), "--json").stdout)
+    assert (found["ok"], {rule["rule"]: rule["ok"] for rule in found["rules"]}["SPF"]) == (False, True)
+    assert refused(alone.run("send-test", "--check-file", "none.eml")) == "none.eml: No such file or directory"
+
+
+def test_the_doctor_asks_the_dns(alone: Stockbell) -> None:
+    alone.environment["MAIL_FROM"] = "shop@shop.example"
+    records = {"shop.example TXT": ['"v=spf1 -all"'], "shop.example MX": ["0 ."]}
+    with DnsServer(records) as server:
+        place = f"{server.place.address}:{server.place.port}"
+        command = ("doctor", "--dns", "--dkim-selector", "s1", "--name-server", place, "--json")
+        answer = alone.run(*command)
+        found = {check["name"]: check["ok"] for check in json.loads(answer.stdout)["checks"]}
+        assert {name: found[name] for name in ("spf", "dmarc", "dkim s1", "mx")} == {
+            "spf": True,
+            "dmarc": False,
+            "dkim s1": False,
+            "mx": False,
+        }
+        del alone.environment["MAIL_FROM"]
+        checks = json.loads(alone.run(*command).stdout)["checks"]
+    assert checks[-1] == {"name": "dns", "ok": None, "text": "not checked: MAIL_FROM is not set"}
 
 
 def test_a_test_mail_goes_through_the_first_relay_that_takes_it(program: Stockbell, relay: ScriptedRelay) -> None:
@@ -294,7 +334,11 @@ def test_a_test_mail_goes_through_the_first_relay_that_takes_it(program: Stockbe
         assert done(program.run("send-test", "me@shop.example")).startswith(f"{relay.url}: 250 ")
         first.script("connect", Do.DROP, always=True)
         answer = json.loads(done(program.run("send-test", "me@shop.example", "--json")))
-        assert answer == {"sent": True, "reply": "250 2.0.0 ok", "relay": relay.url}
+        assert {name: answer[name] for name in ("sent", "reply", "relay")} == {
+            "sent": True,
+            "reply": "250 2.0.0 ok",
+            "relay": relay.url,
+        }
     assert (len(first.accepted), len(relay.accepted)) == (1, 2)
 
 

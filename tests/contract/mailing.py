@@ -16,6 +16,7 @@ from pydantic import SecretStr
 from tests.relay import HOST, ScriptedRelay, trusting_context
 from worker.domain.outcomes import Outcome, RelayDown
 from worker.domain.relays import Relay
+from worker.domain.return_path import ReturnPath
 from worker.mail.message import dot_stuffed
 from worker.smtp.mailer import Limits, Mail, Mailer, Run, Timeouts
 
@@ -148,18 +149,23 @@ async def mailer_for(
     clock: Callable[[], float] = lambda: 0.0,
     tls_context: ssl.SSLContext | None = None,
     pipelining: bool = True,
+    sender: str | ReturnPath = SENDER,
+    provider: str = "none",
+    sample: str = "",
 ) -> AsyncIterator[Mailer]:
     """Yields a mailer that trusts the servers, and closes it at the end. The server decides which session it uses."""
     mailer = Mailer(
         relay or relay_of(server),
         *map(relay_of, others),
-        sender=SENDER,
+        sender=sender,
         connections=connections,
         timeouts=timeouts,
         limits=limits,
         clock=clock,
         tls_context=tls_context or trusting_context(),
         pipelining=pipelining,
+        provider=provider,
+        sample=sample,
     )
     try:
         yield mailer

@@ -1,19 +1,22 @@
-"""The four readers of foreign bytes. Each target takes any bytes and raises only if a reader breaks its promise."""
+"""The five readers of foreign bytes. Each target takes any bytes and raises only if a reader breaks its promise."""
 
+import json
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from io import BytesIO
 from typing import Final
 
 from worker.domain.catalog import CatalogReference, canonical_options, checked_url, has_control, item_of
-from worker.domain.errors import BadEvent, BadFile
+from worker.domain.errors import BadEvent, BadFile, BadWebhook
 from worker.domain.event_fields import MAX_EVENT_BYTES
 from worker.domain.events import Event, decode, original
 from worker.domain.replies import one_line
+from worker.domain.returned import Report
 from worker.feedback.addresses import LIMIT as ADDRESS_LIMIT
 from worker.feedback.clues import ID_LIMIT, TOKEN_LIMIT
 from worker.feedback.findings import RECIPIENT_LIMIT
 from worker.feedback.messages import ARRIVAL_LIMIT, read
+from worker.feedback.webhooks import Brevo, Call, Mailgun, Postmark, SendGrid, Ses, Webhook
 from worker.services.import_file import Entry, Rejected, Skipped, read_requests
 from worker.smtp.replies import REPLY_LIMIT, ReplyReader
 
@@ -115,7 +118,10 @@ def _check_entry(entry: Entry) -> None:
 
 def reports(data: bytes) -> None:
     """Reads the bytes as a message that came back."""
-    report = read(data)
+    _check_report(read(data))
+
+
+def _check_report(report: Report) -> None:
     assert 1 <= len(report.returned) <= RECIPIENT_LIMIT
     assert len(report.clues.tokens) <= TOKEN_LIMIT
     assert len(report.clues.message_ids) <= ID_LIMIT
@@ -127,7 +133,33 @@ def reports(data: bytes) -> None:
         f"{each.recipient} {report.arrival}".encode()  # no lone surrogates, which no database takes
 
 
-TARGETS: Final[Mapping[str, Target]] = {"events": events, "replies": replies, "requests": requests, "reports": reports}
+def webhooks(data: bytes) -> None:
+    """Reads the bytes as a call of each provider, as if its signature were right."""
+    envelope = dict.fromkeys(("MessageId", "Timestamp", "TopicArn"), "")
+    published = json.dumps(envelope | {"Type": "Notification", "Message": data.decode("latin-1")})
+    calls: list[tuple[Webhook, bytes]] = [
+        (Ses(frozenset(), str.encode), published.encode()),
+        (Postmark("", ""), data),
+        (SendGrid(""), data),
+        (Mailgun(""), b'{"event-data": %s}' % data),
+        (Brevo(""), data),
+    ]
+    for webhook, body in calls:
+        try:
+            found = webhook.decode(Call({}, body))
+        except BadWebhook:
+            continue
+        for report in found.reports:
+            _check_report(report)
+
+
+TARGETS: Final[Mapping[str, Target]] = {
+    "events": events,
+    "replies": replies,
+    "requests": requests,
+    "reports": reports,
+    "webhooks": webhooks,
+}
 
 REPORTS: Final = (
     b"""Return-Path: <>
@@ -220,6 +252,14 @@ SEEDS: Final[Mapping[str, tuple[bytes, ...]]] = {
         "email\tsku\r\njane@example.com\tmug-1\r\n".encode("utf-16"),
     ),
     "reports": REPORTS,
+    "webhooks": (
+        b'{"eventType":"Bounce","mail":{"headers":[{"name":"Message-ID","value":"<1@shop.example>"}]},"bounce":{"bounceType":'
+        b'"Permanent","bounceSubType":"General","bouncedRecipients":[{"emailAddress":"jane@example.com","status":"5.1.1"}]}}',
+        b'{"RecordType":"Bounce","Type":"HardBounce","ID":7,"Email":"jane@example.com","Details":"smtp; 550 5.1.1 no"}',
+        b'[{"event":"bounce","type":"bounce","email":"jane@example.com","status":"5.1.1","smtp-id":"<1@shop.example>"}]',
+        b'{"event":"failed","severity":"permanent","delivery-status":{"code":550,"message":"no"},"recipient":"j@b.example"}',
+        b'{"event":"hard_bounce","email":"jane@example.com","reason":"550 5.1.1 no","message-id":"<1@shop.example>"}',
+    ),
 }
 """What each reader understands, as a beginning."""
 

@@ -10,6 +10,7 @@ from worker.cli import session
 from worker.cli.arguments import Json
 from worker.cli.commands import add_commands
 from worker.cli.explaining import explain_reports
+from worker.cli.lookups import lookup_of
 from worker.cli.output import complain, say, say_json, say_pairs
 from worker.domain.errors import BadEvent, BadSetting, DatabaseAway
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+    from worker.cli.lookups import Lookup
     from worker.processes.bootstrap import Parts
     from worker.services.doctor import Finding, Installation
     from worker.services.status import Status
@@ -212,6 +214,24 @@ def doctor(
             help="Tell instead what this event would do, and who would not be told, and why. '-' reads it from stdin.",
         ),
     ] = None,
+    dns: Annotated[
+        bool,
+        typer.Option("--dns", help="Also look up SPF, DMARC and MX of the domains of From and of the return path."),
+    ] = False,
+    dkim_selector: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--dkim-selector",
+            metavar="NAME",
+            help="With --dns: also look at this key of the relay's (s= of its DKIM-Signature). May be repeated.",
+        ),
+    ] = None,
+    name_server: Annotated[
+        str | None,
+        typer.Option(
+            "--name-server", metavar="IP", help="With --dns: ask this DNS server, like 192.0.2.1 or 192.0.2.1:5353."
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Check settings, database, Redis, the login at each relay, and templates. Prints one line for each.
@@ -219,16 +239,23 @@ def doctor(
     Sends no mail. If a check fails, its line says what to do, and the exit code is 1. A check that depends on a failed
     one is skipped (-).
 
+    With --dns it also tells whether receivers can authenticate the mail, and whether bounces find their way back.
+
     With --event nothing is checked and nothing is changed. The exit code is 1 if the event would be a dead letter, or
     people wait for its item and nobody would be told.
 
     [bold]Example:[/bold]  stockbell doctor --event '{"catalogItemId": "mug-1", "quantity": 5}'
     """
+    if (dkim_selector or name_server) and not dns:
+        raise typer.BadParameter("--dkim-selector and --name-server go with --dns")
+    if event is not None and dns:
+        raise typer.BadParameter("--event and --dns can't be used together")
+    lookup = lookup_of(dkim_selector or [], name_server) if dns else None
     if event is not None:
         _foretell(sys.stdin.read() if event == "-" else event, as_json=as_json)
         return
     findings: list[Finding] = []
-    for finding in _findings():
+    for finding in _findings(lookup):
         findings.append(finding)
         if not as_json:
             _say_finding(finding)
@@ -264,7 +291,7 @@ def _foretell(event: str, *, as_json: bool) -> None:
         raise typer.Exit(1)
 
 
-def _findings() -> "Iterator[Finding]":
+def _findings(lookup: "Lookup | None") -> "Iterator[Finding]":
     from worker.services.doctor import Finding, examine
 
     try:
@@ -274,6 +301,8 @@ def _findings() -> "Iterator[Finding]":
         return
     yield Finding("settings", is_well=True, text="valid")
     yield from examine(_patient(parts))
+    if lookup:
+        yield from lookup.findings(parts)
 
 
 def _patient(parts: "Parts") -> "Installation":

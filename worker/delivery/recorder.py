@@ -19,7 +19,7 @@ from worker.domain.outcomes import (
     Sent,
     Unknown,
 )
-from worker.domain.replies import Reply
+from worker.domain.replies import Reply, receipt
 from worker.domain.replies import reason as words
 from worker.domain.verdicts import TOLD, Failed, Later, Told, Untouched, Verdict
 from worker.store.claims import Claim
@@ -163,6 +163,7 @@ def _ends(group: Sequence[Settled]) -> Ends:
         match verdict:
             case Told():  # as nearly all are: there is nothing to log
                 ends.told.append(claim)
+                ends.receipts.append(receipt(outcome.reply) if isinstance(outcome, Sent) else None)
                 continue
             case Failed(code, tries, reason):
                 ends.failed.append(Ended(claim, tries, code.value, reason))

@@ -1,12 +1,14 @@
 """The values and rules of the program: pure functions with the clock passed in.
 
 Contains events and their fields, catalog references, stock rules, replies of relays and what they mean, outcomes of one
-attempt, verdicts on requests, what comes back for mails, how it is judged, the tokens that name them and what they
-prove, URLs of relays and of sentinels, the token bucket, how options differ, measured costs and what follows from them,
-amounts as people write them, and the shared errors. Imports no other room of this program.
+attempt, verdicts on requests, what comes back for mails, how it is judged, the tokens and headers that name mails and
+what they prove, URLs of relays and of sentinels, the token bucket, how options differ, measured costs and what follows
+from them, amounts as people write them, what records of the DNS say, and the shared errors. Imports no other room of
+this program.
 """
 
 __all__ = [
+    "alignment",
     "bounces",
     "capacity",
     "catalog",
@@ -20,6 +22,7 @@ __all__ = [
     "hosts",
     "imap_account",
     "outcomes",
+    "providers",
     "quantities",
     "recognition",
     "redis_url",
@@ -29,7 +32,10 @@ __all__ = [
     "reply_rules",
     "return_path",
     "returned",
+    "rsa_keys",
+    "spf",
     "stock",
+    "tag_lists",
     "token_bucket",
     "tokens",
     "verdicts",

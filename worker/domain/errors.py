@@ -41,12 +41,24 @@ class BadCosts(StockbellError):
     """A table of costs can't be used. The text names the section and the key."""
 
 
+class Forged(StockbellError):
+    """A webhook's call can't be from the provider, or is too old. The text says why and contains nothing of it."""
+
+
+class BadWebhook(StockbellError):
+    """A webhook's call can't be read: too long, or not what the provider sends."""
+
+
 class Refused(StockbellError):
     """The request's state does not allow this action."""
 
 
 class RedisAway(StockbellError):
     """Redis can't be reached or does not answer. A later retry may succeed."""
+
+
+class DnsAway(StockbellError):
+    """A DNS query has no answer that says anything: no server replies, or it can't find out. The text names it."""
 
 
 class DatabaseAway(StockbellError):

@@ -3,4 +3,4 @@
 Nothing in here believes a report. `services.returning` finds the mail that it is about, and `store.reports` acts.
 """
 
-__all__ = ["imap", "mailbox", "maildir", "mbox", "messages", "piped"]
+__all__ = ["imap", "mailbox", "maildir", "mbox", "messages", "piped", "seen", "webhooks"]

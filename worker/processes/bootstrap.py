@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 from config.settings import Settings
 from worker.domain.errors import BadRules, BadSetting
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from worker.store.database import Database
     from worker.stream.event_stream import Stream
 
+NOBODY = UUID(int=0)
+"""No request's id. Its token, as valid as others, is in the return path of a probe, which a relay may look up."""
 GARBAGE = 20_000
 """Python looks for cycles when this many new objects are not freed."""
 
@@ -157,9 +160,11 @@ class Parts:
 
         return Mailer(
             *self.relays,
-            sender=self.sender.address,
+            sender=self.settings.bounce_address or self.sender.address,
             connections=self.settings.smtp_connections,
             pipelining=self.settings.smtp_pipelining == "auto",
+            provider=self.settings.provider,
+            sample=self.tokens.for_return(NOBODY, 0) if self.tokens else "",
         )
 
     def line(self) -> "Line":

@@ -8,6 +8,8 @@ from typing import Final
 from worker.domain.catalog import CatalogReference, options_text
 from worker.domain.errors import Refused
 from worker.domain.outcomes import FailureCode, NotSent, Outcome, RelayDown
+from worker.domain.relays import Mailbox
+from worker.domain.return_path import ReturnPath
 from worker.domain.verdicts import Failed, Tries
 from worker.mail.letter import Held, LetterWriter
 from worker.models import uuid7
@@ -62,6 +64,16 @@ def write(writer: LetterWriter, facts: Facts, address: str, *, item_url: str | N
 def message(mail: Mail) -> bytes:
     """Returns the message as it arrives, without SMTP's dot-stuffing and end mark (RFC 5321, section 4.5.2)."""
     return mail.content.removesuffix(b".\r\n").replace(b"\r\n..", b"\r\n.")
+
+
+def return_path(path: ReturnPath | None, sender: Mailbox, mail: Mail) -> str:
+    """Returns the envelope sender of a mail: STOCKBELL_BOUNCE_ADDRESS with its token, or else that of MAIL_FROM."""
+    return path.with_token(mail.token) if path else sender.address
+
+
+def header_lines(message: bytes) -> list[str]:
+    """Returns the lines of a message's header as they are sent, folded."""
+    return message.partition(b"\r\n\r\n")[0].decode("ascii", "replace").split("\r\n")
 
 
 def texts(mail: Mail) -> tuple[str, str]:

@@ -13,6 +13,7 @@ from typing import Final
 
 from worker.domain.outcomes import Outcome, RelayDown, Scope, Sent, Unknown, is_go_ahead, judge
 from worker.domain.replies import CLOSING, Reply, Stage, one_line
+from worker.smtp.envelope import Envelope, are_parameters_doubted
 from worker.smtp.rules import STOPPED, STOPPED_LATE, UNUSABLE, Mail, Turn, can_be_said, is_last_word
 
 _START_INPUT: Final = 354
@@ -50,16 +51,22 @@ class _Transaction:
     mail: Mail
     state: _State = _State.NEW
     refused_at: _Command | None = None
+    has_parameters: bool = False
+    """Whether MAIL and RCPT have DSN parameters (RFC 3461)."""
+    asks_again: bool = False
+    """Whether the relay will be asked again without parameters, since it may have refused only those."""
+    is_second: bool = False
+    """Whether it is asked again."""
     is_reported: bool = False
 
 
 class Exchange:
     """Sends the mails of a turn one after the other, and reports each outcome to it.
 
-    `relay` is the relay's name for error texts.
+    `relay` is the relay's name for error texts. `offers_dsn`: whether it offers DSN on this connection.
     """
 
-    def __init__(self, relay: str, sender: str) -> None:
+    def __init__(self, relay: str, envelope: Envelope, *, offers_dsn: bool = False) -> None:
         self.mails = 0
         """The number of transactions begun, with any outcome."""
         self.is_over = False
@@ -67,7 +74,8 @@ class Exchange:
         self.is_held = False
         """Whether the relay waits for the content of a mail that may not be written yet."""
         self._relay = relay
-        self._before_recipient = f"MAIL FROM:<{sender}>\r\nRCPT TO:<".encode("ascii")
+        self._envelope = envelope
+        self._offers_dsn = offers_dsn
         self._pending: deque[_Command] = deque()
         """Commands that wait for their reply, in order."""
         self._current: _Transaction | None = None
@@ -125,13 +133,16 @@ class Exchange:
     def _commands_for(self, transaction: _Transaction, before: bytes) -> bytes:
         transaction.state = _State.OFFERED
         self._pending.extend((_MAIL, _RCPT, _DATA))
-        return b"".join((before, self._before_recipient, transaction.mail.recipient.encode("ascii"), b">\r\nDATA\r\n"))
+        mail = transaction.mail
+        parameters = self._offers_dsn and not transaction.is_second and self._envelope.has_parameters(mail.token)
+        transaction.has_parameters = parameters
+        return before + self._envelope.commands(mail, parameters=parameters)
 
     def _content_of(self, current: _Transaction, turn: Turn, *, ahead: bool) -> bytes:
         if current.refused_at is not None:
-            content = _LONE_DOT
+            content, ahead = _LONE_DOT, ahead and not current.asks_again
         elif turn.is_wanted(current.mail):
-            content = current.mail.content
+            content = self._envelope.content(current.mail)
         else:  # after a 354, only closing the connection ends the transaction without a mail
             self._report(current, STOPPED, turn)
             self.is_over = True
@@ -169,13 +180,20 @@ class Exchange:
             self._process_after_refusal(self._current, command, code)
         elif not is_go_ahead(command.stage, code):
             self._process_refusal(self._current, command, _reply(code, text), turn)
-        elif command is _DATA:
-            self._current.state = _State.EXPECTED
+        else:
+            self._process_go_ahead(self._current, command)
+
+    def _process_go_ahead(self, current: _Transaction, command: _Command) -> None:
+        if command is _DATA:
+            current.state = _State.EXPECTED
+        elif command is _RCPT and current.is_second:
+            self._envelope.settle(without=True)
 
     def _process_final_reply(self, current: _Transaction, code: int, text: bytes, turn: Turn) -> None:
         self._current, self._following = self._following, None
         if current.refused_at is not None:  # the reply to a lone dot is not about a mail
             self.is_over = code == CLOSING
+            self._begin_again(current)
             return
         if is_go_ahead(Stage.DOT, code):  # `judge` gives the same result; this is faster for the most frequent case
             self._report(current, Sent(_reply(code, text)), turn)
@@ -188,10 +206,21 @@ class Exchange:
             self.is_over = True
             return
         current.refused_at = command
+        if command is not _DATA and self._asks_again(current, reply):
+            return
         self.is_over = is_last_word(reply.code)
         if command is _DATA:
             self._end_without_dot()
         self._report(current, judge(command.stage, reply), turn)
+
+    def _asks_again(self, current: _Transaction, reply: Reply) -> bool:
+        """Whether the relay may only mean the parameters. Then it is asked once more when it has replied to all."""
+        if current.is_second:
+            self._envelope.settle(without=False)
+        current.asks_again = current.has_parameters and are_parameters_doubted(reply.code, reply.enhanced)
+        if current.asks_again:
+            self._envelope.doubt()
+        return current.asks_again
 
     def _process_after_refusal(self, current: _Transaction, command: _Command, code: int) -> None:
         """Processes a reply to a command that was pipelined after the refused one.
@@ -210,8 +239,15 @@ class Exchange:
             self.is_over = True
 
     def _end_without_dot(self) -> None:
-        self._current = None
+        current, self._current = self._current, None
         self._needs_reset = True  # a final dot would have ended the transaction, accepted or refused
+        if current is not None:
+            self._begin_again(current)
+
+    def _begin_again(self, transaction: _Transaction) -> None:
+        """Asks again without parameters, if the relay may have refused only those."""
+        if transaction.asks_again:
+            self._current = _Transaction(transaction.mail, is_second=True)
 
     def break_off(self, trouble: str, turn: Turn, *, has_left: bool = False) -> None:
         """Ends the exchange because the due reply will not come or can't be trusted."""

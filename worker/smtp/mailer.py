@@ -13,9 +13,12 @@ from typing import Final
 
 import structlog
 
+from worker.domain import providers
 from worker.domain.outcomes import RelayDown, Scope
 from worker.domain.relays import Relay
 from worker.domain.replies import Stage
+from worker.domain.return_path import ReturnPath
+from worker.smtp.envelope import Envelope
 from worker.smtp.failover import Failover, together
 from worker.smtp.pipeline import PipelinedSession
 from worker.smtp.pool import Limits, Pool
@@ -38,22 +41,28 @@ class Mailer:
     """At most `connections` connections to each relay, kept from one run to the next.
 
     Connections go to the first of `relays` that can be used. Belongs to one event loop. `sender` is the envelope sender
-    (MAIL FROM). `pipelining`: whether to use it if a relay offers it.
+    (MAIL FROM), and `sample` a token for it if mails have tokens, so that a probe says the same as a mail.
+    `pipelining`: whether to use it if a relay offers it. `provider`: a value of STOCKBELL_PROVIDER.
     """
 
     def __init__(
         self,
         *relays: Relay,
-        sender: str,
+        sender: str | ReturnPath,
         connections: int,
         timeouts: Timeouts = _TIMEOUTS,
         limits: Limits = _LIMITS,
         clock: Callable[[], float] = time.monotonic,
         tls_context: ssl.SSLContext | None = None,
         pipelining: bool = True,
+        provider: str = "none",
+        sample: str = "",
     ) -> None:
         self.relays: Sequence[Relay] = relays
-        self._sender = sender
+        path = ReturnPath(sender) if isinstance(sender, str) else sender
+        self._envelopes = [
+            Envelope(path, providers.chosen(provider, relay.host), sample=sample, relay=str(relay)) for relay in relays
+        ]
         self._timeouts = timeouts
         self._pipelining = pipelining
         # Made once: loading the trusted certificates takes 20 ms and a megabyte.
@@ -64,11 +73,17 @@ class Mailer:
         self._pools = [Pool(partial(self._connect, place), connections, limits, clock) for place in range(len(relays))]
         self._runs = set[Run]()
         self._asking = set[asyncio.Task[None]]()
+        self.offers_dsn: bool | None = None
+        """Whether the relay that last accepted a connection offers DSN (RFC 3461). None: none did."""
 
     @property
     def relay_in_use(self) -> Relay:
         """The relay that last accepted a connection."""
         return self.relays[self._choice.current]
+
+    def as_sent(self, mail: Mail) -> bytes:
+        """Returns what that relay is given after DATA: the mail, with the provider's header if it has one."""
+        return self._envelopes[self._choice.current].content(mail)
 
     @property
     def has_another(self) -> bool:
@@ -182,8 +197,11 @@ class Mailer:
         if down is not None:
             return down
         self._note_answer(place, failures)
+        self.offers_dsn = opened.offers_dsn
         if self._pipelining and opened.offers_pipelining:
-            return PipelinedSession(opened.give_away(), str(self.relays[place]), self._sender, self._timeouts)
+            envelope, offers_dsn = self._envelopes[place], opened.offers_dsn  # asked before it is given away
+            relay = str(self.relays[place])
+            return PipelinedSession(opened.give_away(), relay, envelope, self._timeouts, offers_dsn=offers_dsn)
         return opened
 
     async def _opened(self, session: SmtpSession, place: int) -> RelayDown | None:
@@ -213,7 +231,7 @@ class Mailer:
         )
 
     def _session(self, place: int) -> SmtpSession:
-        return SmtpSession(self.relays[place], self._sender, self._timeouts, self._tls_context)
+        return SmtpSession(self.relays[place], self._envelopes[place], self._timeouts, self._tls_context)
 
 
 def _log_trouble(trouble: RelayDown | None) -> Callable[..., object]:

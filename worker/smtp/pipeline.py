@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from typing import Concatenate, Final, ParamSpec
 
+from worker.smtp.envelope import Envelope
 from worker.smtp.exchange import Exchange
 from worker.smtp.replies import ReplyReader
 from worker.smtp.rules import QUIT_TIMEOUT, Mail, Timeouts, Turn
@@ -36,15 +37,17 @@ def _guarded(
 class PipelinedSession(asyncio.Protocol):
     """A `Session` that takes over a connection from `SmtpSession`.
 
-    It belongs to the running event loop. `relay` is the relay's name for error texts.
+    It belongs to the running event loop. `relay` is the relay's name for error texts. `offers_dsn`: see `Exchange`.
     """
 
-    def __init__(self, transport: asyncio.Transport, relay: str, sender: str, timeouts: Timeouts) -> None:
+    def __init__(
+        self, transport: asyncio.Transport, relay: str, envelope: Envelope, timeouts: Timeouts, *, offers_dsn: bool
+    ) -> None:
         self._transport = transport
         self._timeouts = timeouts
         self._loop = asyncio.get_running_loop()
         self._replies = ReplyReader()
-        self._exchange = Exchange(relay, sender)
+        self._exchange = Exchange(relay, envelope, offers_dsn=offers_dsn)
         self._is_paused = False
         self._turn: Turn | None = None
         """The source of the mails being sent. None while idle."""

@@ -24,6 +24,7 @@ from aiosmtplib import (
 from worker.domain.outcomes import Outcome, RelayDown, Unknown, is_go_ahead, judge
 from worker.domain.relays import Relay
 from worker.domain.replies import CLOSING, Reply, Stage, one_line
+from worker.smtp.envelope import Envelope, are_parameters_doubted
 from worker.smtp.errors import NotOfferedError, refusal, relay_down, words
 from worker.smtp.rules import (
     QUIT_TIMEOUT,
@@ -43,11 +44,13 @@ _HOST_NAME: Final = re.compile(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+")
 class SmtpSession:
     """A connection for one user at a time. Check `is_open` before each use."""
 
-    def __init__(self, relay: Relay, sender: str, timeouts: Timeouts, tls_context: ssl.SSLContext | None) -> None:
+    def __init__(
+        self, relay: Relay, envelope: Envelope, timeouts: Timeouts, tls_context: ssl.SSLContext | None
+    ) -> None:
         self.mails = 0
         """The number of mails tried on this connection, with any outcome."""
         self._relay = relay
-        self._mail_from = f"MAIL FROM:<{sender}>".encode("ascii")
+        self._envelope = envelope
         self._timeouts = timeouts
         self._stage: Stage = Stage.CONNECT
         self._needs_reset = False
@@ -70,6 +73,11 @@ class SmtpSession:
     def offers_pipelining(self) -> bool:
         """Whether the relay offers PIPELINING (RFC 2920)."""
         return self._client.supports_extension("pipelining")
+
+    @property
+    def offers_dsn(self) -> bool:
+        """Whether the relay offers delivery status notifications (RFC 3461)."""
+        return self._client.supports_extension("dsn")
 
     async def open(self) -> RelayDown | None:
         """Connects, encrypts and logs in according to the relay's settings. Returns None if ready for mails."""
@@ -128,9 +136,9 @@ class SmtpSession:
     async def check_sender(self) -> RelayDown | None:
         """Checks that the relay accepts our sender (MAIL FROM, then RSET). Returns None if it does."""
         try:
-            response = await self._command(Stage.MAIL, self._mail_from)
-            if not is_go_ahead(Stage.MAIL, response.code):
-                return refusal(response, Stage.MAIL)
+            refused = await self._announce(self._envelope.sample)
+            if refused is not None:
+                return refusal(refused, Stage.MAIL)
             await self._command(Stage.MAIL, b"RSET")
         except Exception as error:
             return relay_down(error, self._stage, self._relay)
@@ -210,23 +218,49 @@ class SmtpSession:
         self._stage = Stage.MAIL
         if self._needs_reset and not await self._reset():
             return None
-        for stage, command in (
-            (Stage.MAIL, self._mail_from),
-            (Stage.RCPT, f"RCPT TO:<{mail.recipient}>".encode("ascii")),
-            (Stage.DATA, b"DATA"),
-        ):
-            response = await self._command(stage, command)
-            if not is_go_ahead(stage, response.code):
-                return self._refused(stage, response)
+        refused = await self._announce(mail.token, mail.contact_token, mail.recipient)
+        if refused is not None:
+            return self._refused(self._stage, refused)
+        response = await self._command(Stage.DATA, b"DATA")
+        if not is_go_ahead(Stage.DATA, response.code):
+            return self._refused(Stage.DATA, response)
         while not turn.may_write():
             await _wait_for_turn(turn, is_amid=True)
         if not turn.is_wanted(mail):  # after a 354, only closing the connection ends the transaction without a mail
             self.drop()
             return STOPPED
-        response = await self._write_content(mail.content)
+        response = await self._write_content(self._envelope.content(mail))
         if not is_go_ahead(Stage.DOT, response.code):
             return self._refused(Stage.DOT, response)
         return judge(Stage.DOT, Reply(response.code, response.message))
+
+    async def _announce(self, token: str, contact_token: str = "", recipient: str | None = None) -> SMTPResponse | None:
+        """Says MAIL, and RCPT if there is a recipient. Returns the refusal if one of them is refused.
+
+        If it may be about the parameters alone, the relay is asked again without.
+        """
+        envelope = self._envelope
+        parameters = self.offers_dsn and envelope.has_parameters(token)
+        refused = await self._say(token, contact_token, recipient, parameters=parameters)
+        if refused is None or not parameters or not _is_about_parameters(refused):
+            return refused
+        envelope.doubt()
+        if not await self._reset():
+            raise SMTPServerDisconnected("closed after it refused a parameter")
+        refused = await self._say(token, contact_token, recipient, parameters=False)
+        envelope.settle(without=refused is None)
+        return refused
+
+    async def _say(
+        self, token: str, contact_token: str, recipient: str | None, *, parameters: bool
+    ) -> SMTPResponse | None:
+        envelope = self._envelope
+        sender = envelope.mail_from(token, contact_token, parameters=parameters)
+        response = await self._command(Stage.MAIL, sender.encode("ascii"))
+        if is_go_ahead(Stage.MAIL, response.code) and recipient is not None:
+            command = envelope.rcpt_to(recipient, parameters=parameters)
+            response = await self._command(Stage.RCPT, command.encode("ascii"))
+        return None if is_go_ahead(self._stage, response.code) else response
 
     async def _reset(self) -> bool:
         response = await self._command(Stage.MAIL, b"RSET")
@@ -272,6 +306,10 @@ class SmtpSession:
     def _is_stale(self, stage: Stage) -> bool:
         """Whether a relay that closes at `stage` has only ended a used connection."""
         return stage is Stage.MAIL and self.mails > 0
+
+
+def _is_about_parameters(refused: SMTPResponse) -> bool:
+    return are_parameters_doubted(refused.code, Reply(refused.code, refused.message).enhanced)
 
 
 async def _wait_for_turn(turn: Turn, *, is_amid: bool = False) -> bool:

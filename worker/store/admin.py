@@ -45,7 +45,7 @@ _REPORT = Sql(
 )
 _MARK = Sql(
     """UPDATE request SET status = 'NOTIFICATION_SENT', auto_notified = false, notified_date = stockbell_now(0),
-        not_before = NULL, failure_code = NULL, failure_reason = NULL
+        not_before = NULL, failure_code = NULL, failure_reason = NULL, receipt = NULL
     FROM ROWS(request_id uuid) WHERE id = rows.request_id AND status IN ('RECEIVED', 'FAILED')"""
 )
 

@@ -15,8 +15,9 @@ from worker.store.sql import Sql
 # A late reply may find that its row was rescued but not claimed again. Recording it then avoids a second mail.
 _TOLD = Sql(
     f"""UPDATE request AS r SET status = 'NOTIFICATION_SENT', auto_notified = true, notified_date = stockbell_now(0),
-        not_before = NULL, failure_code = NULL, failure_reason = NULL, {LET_GO}
-    FROM {CLAIMS} WHERE {BY_KEY} AND (r.status || '' = 'RECEIVED' OR {OWNED}) RETURNING id""",
+        not_before = NULL, failure_code = NULL, failure_reason = NULL, receipt = rows.receipt, {LET_GO}
+    FROM ROWS(request_id uuid, no int, owner uuid, receipt text)
+    WHERE {BY_KEY} AND (r.status || '' = 'RECEIVED' OR {OWNED}) RETURNING id""",
     id="uuid",
 )
 _TRIES = "attempts = rows.attempts, unknowns = rows.unknowns, policy_refusals = rows.policy_refusals"
@@ -71,6 +72,8 @@ class Ends:
 
     told: list[Claim] = field(default_factory=list)
     """PROCESSING -> NOTIFICATION_SENT"""
+    receipts: list[str | None] = field(default_factory=list)
+    """What the relay said to each of `told`, in their order. Empty: nothing is known."""
     failed: list[Ended] = field(default_factory=list)
     """PROCESSING -> FAILED"""
     deferred: list[Ended] = field(default_factory=list)
@@ -105,7 +108,7 @@ def record(c: Connection, ends: Ends, *, is_sign_of_life: bool = False) -> set[U
     With `is_sign_of_life` it also records that the relay took mail.
     """
     written = (
-        fenced(c, _TOLD, ends.told)
+        _told(c, ends.told, ends.receipts)
         | _with_tries(c, _FAILED, ends.failed)
         | _with_tries(c, _DEFER, ends.deferred, margin=MARGIN_SECONDS)
         | fenced(c, _RELEASE, ends.released)
@@ -116,6 +119,16 @@ def record(c: Connection, ends: Ends, *, is_sign_of_life: bool = False) -> set[U
     if is_sign_of_life:
         breaker.note_sign_of_life(c)
     return written
+
+
+def _told(c: Connection, told: Sequence[Claim], receipts: Sequence[str | None]) -> set[UUID]:
+    if not told:
+        return set()
+    rows = [
+        {"request_id": claim.id, "no": claim.claim_no, "owner": claim.owner, "receipt": receipt}
+        for claim, receipt in zip(told, receipts or (None,) * len(told), strict=True)
+    ]
+    return {row.id for row in _TOLD(c, rows=rows)}
 
 
 def _log(c: Connection, tries: Sequence[Try]) -> None:

@@ -89,6 +89,26 @@ def test_everybody_on_the_list_is_told_once(shop: Shop, server: ScriptedRelay) -
     assert len(server.accepted) == 20
 
 
+@pytest.mark.parametrize("pipelining", [True, False])
+def test_the_relays_words_are_kept_whatever_they_are(shop: Shop, server: ScriptedRelay, pipelining: bool) -> None:
+    server.pipelining = pipelining
+    said = {
+        "250 2.0.0 Ok: queued as 4XyZ": "2.0.0 Ok: queued as 4XyZ",
+        "250-2.0.0 Ok\r\n250 queued as 4711": "2.0.0 Ok queued as 4711",
+        "250 2.1.5 <jane@example.com> ok": "2.1.5 <***@***> ok",
+        "250 quelle \u00e9t\u00e9\x00\x1b[0m": "quelle \u00e9t\u00e9 [0m",
+        f"250 {'x' * 4096}": "x" * 120,
+        "250": None,
+        "250 ": None,
+    }
+    waiting = shop.waiting(len(said))
+    for request, words in zip(waiting, said, strict=True):
+        server.script("dot", words, recipient=shop.row(request).email)
+    serve(shop, server, claim_size=20)
+    assert [shop.row(request).receipt for request in waiting] == list(said.values())
+    assert status_counts(shop) == {SENT: len(said)}
+
+
 def test_a_mail_says_what_the_item_is_in_the_language_of_the_request(shop: Shop, server: ScriptedRelay) -> None:
     shop.sign_up(ref(size="L"), "anne@example.com", locale="de", item_url="https://shop.example/p/mug?a=1&b=2")
     shop.tell(ref(size="L"), name="Blaue Tasse", price="12.50", currency="EUR")

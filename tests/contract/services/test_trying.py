@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,10 +15,11 @@ from tests.relay import Do, ScriptedRelay
 from worker.domain.errors import Refused
 from worker.domain.outcomes import NotSent, Outcome, RelayDown, Sent, Unknown
 from worker.domain.relays import Mailbox
+from worker.domain.return_path import parse_return_path
 from worker.mail.letter import LetterWriter
 from worker.mail.render import Renderer
 from worker.services import trying
-from worker.services.trying import SAMPLE, Facts, facts_of, message, texts, write
+from worker.services.trying import SAMPLE, Facts, facts_of, header_lines, message, return_path, texts, write
 from worker.smtp.mailer import Mailer
 
 
@@ -74,6 +76,27 @@ def test_a_test_mail_ends_as_any_other(server: ScriptedRelay) -> None:
     assert isinstance(sent(server), RelayDown)
     assert len(server.accepted) == 1
     eventually(lambda: server.open_connections == 0)
+
+
+@pytest.mark.parametrize("pipelining", [True, False])
+@pytest.mark.parametrize("dsn", [True, False])
+def test_after_a_test_mail_it_is_known_what_the_relay_offers_and_was_given(pipelining: bool, dsn: bool) -> None:
+    mail = replace(write(writer(), SAMPLE, "me@shop.example", item_url=None, locale=None), token="a" * 46)
+    with ScriptedRelay(pipelining=pipelining, dsn=dsn) as server:
+        mailer = Mailer(relay_of(server), sender=SENDER, connections=1, provider="postmark")
+        before = mailer.offers_dsn
+        assert isinstance(trying.send(mailer, mail), Sent)
+    assert (before, mailer.offers_dsn) == (None, dsn)
+    as_sent = message(replace(mail, content=mailer.as_sent(mail)))
+    assert as_sent == server.accepted[0].content
+    assert header_lines(as_sent)[1] == f"X-PM-Metadata-stockbell: {'a' * 46}"
+
+
+def test_the_return_path_has_the_mails_token() -> None:
+    mail = replace(write(writer(), SAMPLE, "me@shop.example", item_url=None, locale=None), token="a1")
+    shop = Mailbox("Shop", SENDER)
+    assert return_path(None, shop, mail) == SENDER
+    assert return_path(parse_return_path("bounces+{token}@shop.example"), shop, mail) == "bounces+a1@shop.example"
 
 
 @pytest.mark.parametrize(("stage", "outcome"), [("dot", Unknown), ("greeting", NotSent)])

@@ -250,6 +250,20 @@ def test_mark_says_that_the_mail_went_out_by_other_means(shop: Shop, status: Sta
     assert (row.not_before, row.failure_code, row.failure_reason) == (None, None, None)
 
 
+def test_a_receipt_is_of_the_last_mail_that_the_relay_took(shop: Shop) -> None:
+    owner, (claim,) = shop.claimed()
+    shop.write(recording.record, Ends(told=[claim], receipts=["4711"]))
+    shop.change("UPDATE request SET status = 'FAILED', failure_code = 'BOUNCED'")
+    shop.write(admin.retry, [claim.id], force=False, ordered=True)
+    assert shop.row(claim.id).receipt == "4711"
+    (again,) = shop.claim(owner).claims
+    shop.write(recording.record, Ends(told=[again], receipts=["4712"]))
+    assert shop.row(claim.id).receipt == "4712"
+    shop.change("UPDATE request SET status = 'FAILED', failure_code = 'BOUNCED'")
+    mark(shop, claim.id)
+    assert shop.row(claim.id).receipt is None
+
+
 def test_what_was_marked_is_not_sent_any_more(shop: Shop) -> None:
     (request,) = shop.waiting(1)
     mark(shop, request)

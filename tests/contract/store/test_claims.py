@@ -303,6 +303,20 @@ def test_told(shop: Shop) -> None:
     assert _let_go(row)
 
 
+@pytest.mark.parametrize("receipt", ["2.0.0 Ok: queued as 4XyZ", 'a "quoted" \\ queue\u00e9', "", None])
+def test_told_keeps_the_relays_receipt(shop: Shop, receipt: str | None) -> None:
+    _, (one, other) = shop.claimed(2)
+    shop.write(recording.record, Ends(told=[one, other], receipts=[receipt, "4711"]))
+    assert (shop.row(one.id).receipt, shop.row(other.id).receipt) == (receipt, "4711")
+
+
+def test_a_late_receipt_is_kept_too(shop: Shop) -> None:
+    _, (claim,) = shop.claimed()
+    shop.write(recording.record, released(claim))  # as a rescue does
+    assert shop.write(recording.record, Ends(told=[claim], receipts=["4711"])) == {claim.id}
+    assert shop.row(claim.id).receipt == "4711"
+
+
 def test_told_clears_why_it_had_to_be_tried_again(shop: Shop) -> None:
     owner, (claim,) = shop.claimed()
     shop.write(recording.record, deferred(claim))

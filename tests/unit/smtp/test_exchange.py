@@ -8,6 +8,8 @@ import pytest
 
 from worker.domain.outcomes import FailureCode, NotSent, Outcome, Rejected, RelayDown, Scope, Sent, Unknown
 from worker.domain.replies import Stage
+from worker.domain.return_path import ReturnPath
+from worker.smtp.envelope import Envelope
 from worker.smtp.exchange import Exchange
 from worker.smtp.rules import Mail, Turn
 
@@ -55,7 +57,7 @@ class Talk:
 
     def __init__(self, names: str, *, ahead: bool = True) -> None:
         self.desk = Desk([mail(name) for name in names])
-        self.exchange = Exchange("relay.example:25", "shop@shop.example")
+        self.exchange = Exchange("relay.example:25", Envelope(ReturnPath("shop@shop.example")))
         self.ahead = ahead
         self.written: list[str] = []
         self.write()
@@ -262,7 +264,7 @@ def test_a_relay_that_leaves_while_content_may_not_be_written_is_not_to_blame() 
 
 def test_an_unusable_recipient_is_never_said_and_holds_up_nobody() -> None:
     desk = Desk([Mail(UUID(int=2), "a", b""), mail("b"), Mail(UUID(int=1), "c@x>\r\nRSET", b""), mail("d")])
-    exchange = Exchange("relay.example:25", "shop@shop.example")
+    exchange = Exchange("relay.example:25", Envelope(ReturnPath("shop@shop.example")))
     assert exchange.next_bytes(desk.turn, ahead=True).decode() == ENVELOPE.format("b")
     for code, text in GO_AHEADS[:3]:
         exchange.hear(code, text, desk.turn)
