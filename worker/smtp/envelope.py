@@ -32,7 +32,8 @@ class Envelope:
     ) -> None:
         self._mail_from, self._after_token = f"MAIL FROM:<{path.before}", path.after
         self._before, self._after = around_token(provider) if provider else ("", "")
-        self._sample = sample
+        self.sample = sample
+        """The token with which a probe says MAIL FROM as mails do."""
         self._relay = relay
         self._is_doubted = self._is_refused = False
 
@@ -64,11 +65,6 @@ class Envelope:
         # At most 100 characters (RFC 3461 section 4.4). By the second half the customer is found without the request.
         envid = f"{token}-{contact_token}" if contact_token else token
         return f"{command} RET=HDRS ENVID={envid}"
-
-    @property
-    def sample(self) -> str:
-        """The token with which a probe says MAIL FROM as mails do."""
-        return self._sample
 
     def rcpt_to(self, recipient: str, *, parameters: bool) -> str:
         """Returns RCPT TO. Only failures are reported: nobody reads that a mail is late or has arrived."""
