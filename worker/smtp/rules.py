@@ -33,6 +33,8 @@ class Mail:
     content: bytes = field(repr=False)
     token: str = field(default="", repr=False)
     """Names the mail in its return path, its ENVID and the provider's header. Empty: nothing does."""
+    contact_token: str = field(default="", repr=False)
+    """Names the customer, behind the token in the ENVID. Empty: nothing does."""
 
 
 @dataclass(frozen=True, slots=True)
