@@ -14,12 +14,9 @@ from worker.domain.errors import BadFile
 
 if TYPE_CHECKING:
     from worker.domain.outcomes import Outcome
-    from worker.domain.relays import Mailbox
-    from worker.mail.letter import LetterWriter
-    from worker.processes.bootstrap import Parts
     from worker.smtp.mailer import Mail
 
-NOBODY, SHOP = "customer@shop.example", "no-reply@shop.example"
+NOBODY, SHOP = "customer@shop.example", "shop@shop.example"
 
 About = Annotated[str | None, typer.Option("--item", metavar="ITEM", help="The mail is about this catalog item.")]
 Locale = Annotated[str | None, typer.Option(help="The language of the mail, like de or de-AT.")]
@@ -56,7 +53,7 @@ def preview(
     facts = trying.facts_of(parts.database, reference)
     if facts == trying.Facts(facts.catalog_item_id, facts.options):
         complain("no event has named this item's name, price, picture or link yet: the mail shows only its id")
-    writer = _writer(parts, parts.settings.mail_from or Mailbox("", SHOP))
+    writer = parts.letter_writer(parts.settings.mail_from or Mailbox("", SHOP))
     mail = trying.write(writer, facts, NOBODY, item_url=url, locale=language)
     stem = "-".join(["preview", item, *([language] if language else [])])
     files = _written(mail, folder / re.sub(r"[^\w.-]", "_", stem))
@@ -107,7 +104,7 @@ def send_test(
     parts = session.parts() if reference is None else session.ready_parts()
     mailer = parts.mailer
     facts = trying.facts_of(parts.database, reference) if reference else trying.SAMPLE
-    mail = trying.write(_writer(parts, parts.sender), facts, recipient, item_url=url, locale=language)
+    mail = trying.write(parts.letter_writer(parts.sender), facts, recipient, item_url=url, locale=language)
     outcome = trying.send(mailer, mail)
     # With only one relay its name says nothing new.
     _say_outcome(outcome, relay=str(mailer.relay_in_use) if len(mailer.relays) > 1 else None, as_json=as_json)
@@ -127,9 +124,3 @@ def _say_outcome(outcome: "Outcome", *, relay: str | None, as_json: bool) -> Non
         complain(f"stockbell: {'not sent' if is_sent is False else 'it is unknown whether the mail was sent'}: {words}")
     if not is_sent:
         raise typer.Exit(1)
-
-
-def _writer(parts: "Parts", sender: "Mailbox") -> "LetterWriter":
-    from worker.mail.letter import LetterWriter
-
-    return LetterWriter(parts.renderer, sender, parts.settings.item_url_template)
