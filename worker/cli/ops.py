@@ -263,6 +263,7 @@ def _findings() -> "Iterator[Finding]":
 
 def _patient(parts: "Parts") -> "Installation":
     from worker.services.doctor import Installation
+    from worker.services.sender_warnings import warnings_about
 
     return Installation(
         parts.database,
@@ -274,6 +275,9 @@ def _patient(parts: "Parts") -> "Installation":
         lambda: parts.renderer,
         lambda: parts.mailer,
         (lambda: parts.reply_rules) if parts.settings.reply_rules else None,
+        sender_warnings=warnings_about(
+            parts.settings.mail_from, parts.settings.reply_to, parts.settings.public_url, parts.ways_out
+        ),
     )
 
 

@@ -1,7 +1,7 @@
 """Checks everything that Stockbell depends on, one part after the other."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -50,6 +50,8 @@ class Installation:
     mailer: Callable[[], Mailer]
     reply_rules: Callable[[], ReplyRules] | None
     """None if there is no file of the ops' own."""
+    sender_warnings: Sequence[str] = ()
+    """What the settings of the sender make mails lack."""
 
 
 def examine(installation: Installation) -> Iterator[Finding]:
@@ -172,7 +174,15 @@ def _replies(installation: Installation) -> _Look | list[_Look]:
 
 
 def _templates(installation: Installation) -> _Look:
-    return True, f"all {len(installation.renderer().check())} files render"
+    renderer = installation.renderer()
+    words = f"all {len(renderer.check())} files render"
+    hiding = ", ".join(renderer.hiding("unsubscribe_url"))
+    return True, f"{words}; warning: no unsubscribe_url is shown by {hiding}" if hiding else words
+
+
+def _sender(installation: Installation) -> _Look | list[_Look]:
+    """Mails are sent all the same, so these are warnings."""
+    return [(True, f"warning: {warning}") for warning in installation.sender_warnings]
 
 
 _CAUSES: Final = {"schema": "database", "breaker": "schema", "listener": "events", "broker": "events"}
@@ -186,4 +196,5 @@ _LOOKS: Final[dict[str, Callable[[Installation], _Look | list[_Look]]]] = {
     "smtp": _smtp,
     "replies": _replies,
     "templates": _templates,
+    "sender": _sender,
 }
