@@ -10,6 +10,7 @@ import base64
 import hmac
 import re
 from binascii import Error as NotEncoded
+from binascii import b2a_base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -21,6 +22,7 @@ _CONTACT: Final = b"u"
 
 # Base32 would be shorter, but the standard library's takes 4 microseconds, and hexadecimal digits take 0.1.
 _HEX: Final = re.compile(r"(?:[0-9A-Fa-f]{2})*")
+_URLSAFE: Final = bytes.maketrans(b"+/", b"-_")
 _ID_OCTETS: Final = 16
 _CLAIM_OCTETS: Final = 2
 _SHORT_MAC: Final = 5
@@ -123,4 +125,5 @@ def _from_base64url(token: str) -> bytes:
 
 
 def _base64url(octets: bytes) -> str:
-    return base64.urlsafe_b64encode(octets).rstrip(b"=").decode()
+    # The standard library's function of this name takes three times as long.
+    return b2a_base64(octets, newline=False).rstrip(b"=").translate(_URLSAFE).decode()

@@ -93,18 +93,15 @@ class LetterWriter:
             recipient = envelope_address(claim.email)
             tokens = self._tokens_of(claim.contact_id)
             content = head(recipient, claim.id, self._domain, self._date()) + letter.remainder(url, tokens)
-            return Mail(claim.id, recipient, content, *self._names(claim, tokens))
+            if self._tokens is None:
+                return Mail(claim.id, recipient, content)
+            # The first token is the one for a mail to us, if that is a way out.
+            contact = tokens[0] if self._paper.ways.mail else self._tokens.for_mail(claim.contact_id)
+            return Mail(claim.id, recipient, content, self._tokens.for_return(claim.id, claim.claim_no), contact)
         except BadAddress as error:
             return Failed(FailureCode.INVALID_ADDRESS, claim.tries, str(error))
         except TemplateBroken as error:
             return Held(str(error))
-
-    def _names(self, claim: Claim, tokens: Sequence[str]) -> Sequence[str]:
-        """Returns the token of the mail, and that of the customer: the first of `tokens` if a mail to us leaves."""
-        if self._tokens is None:
-            return ()
-        contact = tokens[0] if self._paper.ways.mail else self._tokens.for_mail(claim.contact_id)
-        return self._tokens.for_return(claim.id, claim.claim_no), contact
 
     def _letter_for(self, item: ItemFacts, locale: str | None) -> "_Letter":
         # Claims for one item come in a row. A cache lookup hashes the facts, which takes as long as everything else.

@@ -141,8 +141,8 @@ class Form:
         self._blanks = blanks
         self._marks = marks
         self._chunks: list[bytes] = []
-        self._lines_with_blanks: list[tuple[int, str, bool]] = []
-        """For each group of lines with placeholders: its index in `_chunks`, its text, and whether it is HTML."""
+        self._lines_with_blanks: list[tuple[int, str, bool, bool]] = []
+        """For each group of lines with blanks: its index in `_chunks`, its text, whether it is HTML, and has marks."""
         self._tokens: list[tuple[int, int, int]] = []
         """For each token: its index in `_chunks`, that of its mark, and after how many characters its line is broken,
         or 0."""
@@ -162,19 +162,20 @@ class Form:
         No value may contain a line end. `html_values` must be escaped for HTML. `tokens` are in the order of `marks`.
         """
         chunks = self._chunks.copy()
-        for place, lines, is_html in self._lines_with_blanks:
-            filled = self._with_values(html_values if is_html else text_values, tokens, lines)
-            chunks[place] = _stuffed(_quoted_printable(filled))
+        for place, lines, is_html, has_marks in self._lines_with_blanks:
+            filled = self._with_values(html_values if is_html else text_values, lines)
+            named = with_tokens(filled, self._marks, tokens) if has_marks else filled
+            chunks[place] = _stuffed(_quoted_printable(named))
         encoded = [token.encode("ascii") for token in tokens]
         for place, number, cut in self._tokens:
             token = encoded[number]
             chunks[place] = token[:cut] + _SOFT_BREAK + token[cut:] if cut else token
         return b"".join(chunks)
 
-    def _with_values(self, values: Sequence[str], tokens: Sequence[str], lines: str) -> str:
+    def _with_values(self, values: Sequence[str], lines: str) -> str:
         for blank, value in zip(self._blanks, values, strict=True):
             lines = lines.replace(blank, value)
-        return with_tokens(lines, self._marks, tokens)
+        return lines
 
     def _add(self, lines: bytes) -> None:
         stuffed, done = _stuffed(lines), 0
@@ -196,7 +197,9 @@ class Form:
     def _add_text(self, text: str, *, is_html: bool) -> None:
         for has_blanks, lines in groupby(_LINE.findall(_lines(text)), self._has_blanks):
             if has_blanks:
-                self._lines_with_blanks.append((len(self._chunks), "".join(lines), is_html))
+                joined = "".join(lines)
+                has_marks = any(mark in joined for mark in self._marks)
+                self._lines_with_blanks.append((len(self._chunks), joined, is_html, has_marks))
                 self._chunks.append(b"")
             else:
                 self._add(_quoted_printable("".join(lines)))
