@@ -182,7 +182,8 @@ def _templates(installation: Installation) -> _Look:
 
 def _sender(installation: Installation) -> _Look | list[_Look]:
     """Mails are sent all the same, so these are warnings."""
-    return [(True, f"warning: {warning}") for warning in installation.sender_warnings]
+    looks = [(True, f"warning: {warning}") for warning in installation.sender_warnings]
+    return looks[0] if len(looks) == 1 else list(looks)
 
 
 _CAUSES: Final = {"schema": "database", "breaker": "schema", "listener": "events", "broker": "events"}
