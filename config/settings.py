@@ -43,6 +43,8 @@ _OTHER_NAMES: Final = {
 
 _LEAST_KEY: Final = 32
 """Characters. `openssl rand -hex 32` gives 64."""
+_PUBLIC_URL_LIMIT: Final = 900
+"""A line of a message has at most 998 (RFC 5322 section 2.1.1)."""
 _ITEM_ID: Final = "{catalogItemId}"
 _SAMPLE_ID: Final = "x-catalog-item-id-x"
 _PLAIN_MESSAGES: Final = {
@@ -153,6 +155,8 @@ def _public_url(url: str) -> str:
         raise ValueError(str(error)) from None
     if set("?#") & set(checked):
         raise ValueError("must be https://host or https://host/path, without ? and #")
+    if len(checked) > _PUBLIC_URL_LIMIT:
+        raise ValueError(f"must have at most {_PUBLIC_URL_LIMIT} characters: with a token it stands in one header line")
     return checked.rstrip("/")
 
 

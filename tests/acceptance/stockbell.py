@@ -47,7 +47,7 @@ class Stockbell:
             "DATABASE_URL": database_url,
             "REDIS_URL": redis_server.url,
             "SMTP_URL": relay.url,
-            "MAIL_FROM": "Shop <no-reply@shop.example>",
+            "MAIL_FROM": "Shop <shop@shop.example>",
             "STOCKBELL_ITEM_URL_TEMPLATE": "https://shop.example/p/{catalogItemId}",
             "STOCKBELL_LEASE_SECONDS": str(LEASE),
             "STOCKBELL_SWEEP_SECONDS": str(SWEEP),

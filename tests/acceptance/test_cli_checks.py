@@ -113,7 +113,12 @@ def test_a_bad_file_of_reply_rules_stops_who_sends_and_is_found_by_the_doctor(al
     assert json.loads(done(alone.run("explain-reply", "550 no", "--json")))["row"] == "ours"
 
 
+def test_the_doctor_warns_of_mails_that_nobody_can_leave(program: Stockbell) -> None:
+    assert "ok    sender      warning: a customer can't leave: " in done(program.run("doctor"))
+
+
 def test_the_doctor_finds_everything_well(program: Stockbell) -> None:
+    program.environment |= {"STOCKBELL_SECRET_KEY": "k" * 32, "STOCKBELL_BOUNCE_ADDRESS": "b+{token}@shop.example"}
     lines = done(program.run("doctor")).splitlines()
     assert [line.split()[:2] for line in lines] == [
         ["ok", name]
@@ -144,6 +149,7 @@ def test_the_doctor_names_everything_that_is_wrong(alone: Stockbell, tmp_path: P
         "database",
         "schema",
         "breaker",
+        "sender",
     ]
     assert "REDIS_URL" in lines["events"]
     assert lines["broker"] == "-     broker      not checked: see events"

@@ -168,7 +168,7 @@ def environment(database_url: str, **settings: str) -> dict[str, str]:
     return {
         **{name: value for name, value in os.environ.items() if not name.startswith("STOCKBELL_")},
         "DATABASE_URL": database_url,
-        "MAIL_FROM": "Shop <no-reply@shop.example>",
+        "MAIL_FROM": "Shop <shop@shop.example>",
         "STOCKBELL_ITEM_URL_TEMPLATE": "https://shop.example/p/{catalogItemId}",
         "STOCKBELL_LOG_FORMAT": "json",
         **settings,

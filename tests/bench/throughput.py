@@ -66,9 +66,9 @@ def name_of(kind: str, children: int) -> str:
 @cache
 def mail_bytes() -> int:
     """Returns the size of a mail that Stockbell sends here."""
-    sender = Mailbox("Shop", "no-reply@shop.example")
+    sender = Mailbox("Shop", "shop@shop.example")
     writer = LetterWriter(Renderer(SHIPPED_TEMPLATES, "Stockbell"), sender, "https://shop.example/p/{catalogItemId}")
-    claim = Claim(uuid7(), 1, uuid7(), uuid7(), "hot-0-12345@customer.example", None, None, Tries())
+    claim = Claim(uuid7(), 1, uuid7(), uuid7(), uuid7(), "hot-0-12345@customer.example", None, None, Tries())
     facts = Facts("hot-0", "{}", "Blue mug, number 0", *DETAILS, None)
     mail = writer.write(claim, facts)
     assert isinstance(mail, Mail)

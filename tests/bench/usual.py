@@ -83,7 +83,7 @@ def _mail(request_id: str) -> None:
 def _message(recipient: str, context: MailContext) -> EmailMessage:
     rendered, _ = _renderer().render(context, None)
     message = EmailMessage()
-    message["From"], message["To"] = "Shop <no-reply@shop.example>", recipient
+    message["From"], message["To"] = "Shop <shop@shop.example>", recipient
     message["Subject"], message["Date"] = rendered.subject, formatdate()
     message.set_content(rendered.text)
     message.add_alternative(rendered.html, subtype="html")

@@ -170,7 +170,7 @@ def test_a_text_in_a_log_stays_on_its_line_and_steers_no_terminal(
 
 def test_no_repr_tells_an_address_or_a_secret() -> None:
     request = NewRequest("jane@example.com", MUG)
-    claim = Claim(UUID(int=1), 1, UUID(int=2), UUID(int=3), "jane@example.com", None, None, Tries())
+    claim = Claim(UUID(int=1), 1, UUID(int=2), UUID(int=3), UUID(int=4), "jane@example.com", None, None, Tries())
     mail = Mail(UUID(int=1), "jane@example.com", b"To: jane@example.com")
     settings_ = Settings(
         database_url="postgresql://shop:s3cr3t@db.example/shop",

@@ -19,13 +19,10 @@ if TYPE_CHECKING:
 
     from worker.domain.catalog import CatalogReference
     from worker.domain.outcomes import Outcome
-    from worker.domain.relays import Mailbox
-    from worker.mail.letter import LetterWriter
-    from worker.processes.bootstrap import Parts
     from worker.services.sender_rules import Point
     from worker.smtp.mailer import Mail
 
-NOBODY, SHOP = "customer@shop.example", "no-reply@shop.example"
+NOBODY, SHOP = "customer@shop.example", "shop@shop.example"
 
 About = Annotated[str | None, typer.Option("--item", metavar="ITEM", help="The mail is about this catalog item.")]
 Locale = Annotated[str | None, typer.Option(help="The language of the mail, like de or de-AT.")]
@@ -62,7 +59,7 @@ def preview(
     facts = trying.facts_of(parts.database, reference)
     if facts == trying.Facts(facts.catalog_item_id, facts.options):
         complain("no event has named this item's name, price, picture or link yet: the mail shows only its id")
-    writer = _writer(parts, parts.settings.mail_from or Mailbox("", SHOP))
+    writer = parts.letter_writer(parts.settings.mail_from or Mailbox("", SHOP))
     mail = trying.write(writer, facts, NOBODY, item_url=url, locale=language)
     stem = "-".join(["preview", item, *([language] if language else [])])
     files = _written(mail, folder / re.sub(r"[^\w.-]", "_", stem))
@@ -138,7 +135,7 @@ def _send_test(
     parts = session.parts() if reference is None else session.ready_parts()
     mailer = parts.mailer
     facts = trying.facts_of(parts.database, reference) if reference else trying.SAMPLE
-    mail = trying.write(_writer(parts, parts.sender), facts, recipient, item_url=item_url, locale=language)
+    mail = trying.write(parts.letter_writer(parts.sender), facts, recipient, item_url=item_url, locale=language)
     outcome = trying.send(mailer, mail)
     # With only one relay its name says nothing new.
     said = _outcome(outcome, relay=str(mailer.relay_in_use) if len(mailer.relays) > 1 else None)
@@ -229,9 +226,3 @@ def _say_points(points: "Sequence[Point]") -> None:
     for point in points:
         mark = {True: "ok", False: "MISS", None: "-"}[point.is_kept]
         say(f"{mark:<4}  {point.rule:<{width}}  {point.text}")
-
-
-def _writer(parts: "Parts", sender: "Mailbox") -> "LetterWriter":
-    from worker.mail.letter import LetterWriter
-
-    return LetterWriter(parts.renderer, sender, parts.settings.item_url_template)

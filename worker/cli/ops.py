@@ -307,6 +307,7 @@ def _findings(lookup: "Lookup | None") -> "Iterator[Finding]":
 
 def _patient(parts: "Parts") -> "Installation":
     from worker.services.doctor import IMAP_SECONDS, Installation
+    from worker.services.sender_warnings import warnings_about
 
     return Installation(
         parts.database,
@@ -319,6 +320,9 @@ def _patient(parts: "Parts") -> "Installation":
         lambda: parts.mailer,
         (lambda: parts.reply_rules) if parts.settings.reply_rules else None,
         (lambda: parts.imap_mailbox(answer_seconds=IMAP_SECONDS)) if parts.settings.bounce_imap else None,
+        sender_warnings=warnings_about(
+            parts.settings.mail_from, parts.settings.reply_to, parts.settings.public_url, parts.ways_out
+        ),
     )
 
 

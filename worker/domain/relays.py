@@ -117,7 +117,7 @@ def parse_relay(url: str) -> Relay:
 
 
 def parse_mailbox(text: str) -> Mailbox:
-    """Parses `Shop <no-reply@shop.example>`, `"Shop, Inc." <...>` or a bare address.
+    """Parses `Shop <shop@shop.example>`, `"Shop, Inc." <...>` or a bare address.
 
     The domain is converted to A-labels; the local part must be ASCII. Raises ValueError.
     """
@@ -141,5 +141,5 @@ def _address(address: str) -> str:
         # test_environment allows the reserved .test domain, which is harmless in a sender.
         valid = validate_email(address, check_deliverability=False, allow_smtputf8=False, test_environment=True)
     except EmailNotValidError:
-        raise ValueError("must be an address, like Shop <no-reply@shop.example>") from None
+        raise ValueError("must be an address, like Shop <shop@shop.example>") from None
     return f"{valid.local_part}@{valid.ascii_domain}"

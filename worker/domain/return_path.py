@@ -10,6 +10,8 @@ from typing import Final
 from worker.domain.relays import parse_mailbox
 
 PLACE: Final = "{token}"
+_LOCAL_LIMIT: Final = 64
+"""Octets of a local part (RFC 5321 section 4.5.3.1.1)."""
 _SAMPLE: Final = "x" * 46
 """As long as a token (`tokens.Tokens.for_return`), so that a return path that becomes too long is noticed early."""
 
@@ -39,4 +41,6 @@ def parse_return_path(text: str) -> ReturnPath:
     mailbox = parse_mailbox(f"{before}{_SAMPLE}{after}" if place else text)
     if mailbox.name or (place and not (before and after.count("@") == 1)):
         raise ValueError("must be an address alone, with {token} before its @ and after something else")
+    if len(before.strip()) + len(_SAMPLE) > _LOCAL_LIMIT and place:
+        raise ValueError(f"must have at most {_LOCAL_LIMIT - len(_SAMPLE)} characters before {{token}}")
     return ReturnPath(before.strip(), after.strip()) if place else ReturnPath(mailbox.address)

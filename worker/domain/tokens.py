@@ -2,25 +2,30 @@
 
 Pure. A return token names a request and its claim: it is the part after the plus of the return path, and the ENVID. A
 contact token names a customer: by it they leave, whether by a mail or by a link. Tokens have a purpose each, and a MAC
-of HMAC-SHA256 (RFC 2104). A second key lets tokens outlive the key that signs. An address key is no token, but is made
-in the same way: by it an erased address is recognised that nobody can read any more.
+of keyed BLAKE2b (RFC 7693), which takes a quarter of the time of HMAC-SHA256. A second key lets tokens outlive the key
+that signs. An address key is no token, but is made in the same way: by it an erased address is recognised that nobody
+can read any more.
 """
 
 import base64
 import hmac
 import re
 from binascii import Error as NotEncoded
+from binascii import b2a_base64
 from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Final
 from uuid import UUID
 
 _RETURN: Final = b"r"
 _CONTACT: Final = b"u"
 _ADDRESS: Final = b"a"
+_PURPOSES: Final = (_RETURN, _CONTACT, _ADDRESS)
 
 # Base32 would be shorter, but the standard library's takes 4 microseconds, and hexadecimal digits take 0.1.
 _HEX: Final = re.compile(r"(?:[0-9A-Fa-f]{2})*")
+_URLSAFE: Final = bytes.maketrans(b"+/", b"-_")
 _ID_OCTETS: Final = 16
 _CLAIM_OCTETS: Final = 2
 _SHORT_MAC: Final = 5
@@ -45,7 +50,8 @@ class Tokens:
     def __init__(self, keys: Sequence[bytes]) -> None:
         if not keys:
             raise ValueError("tokens need a key")
-        self._keys = tuple(keys)
+        self._keys = [{purpose: _keyed(key, purpose) for purpose in _PURPOSES} for key in keys]
+        self._returning, self._contacting = self._keys[0][_RETURN], self._keys[0][_CONTACT]
 
     def __repr__(self) -> str:
         return f"Tokens({len(self._keys)} keys)"
@@ -53,18 +59,22 @@ class Tokens:
     def for_return(self, request_id: UUID, claim_no: int) -> str:
         """Returns the token of a claim: 46 hexadecimal digits, whose case does not matter."""
         named = request_id.bytes + (claim_no % CLAIMS).to_bytes(_CLAIM_OCTETS, "big")
-        return (named + self._mac(self._keys[0], _RETURN, named)[:_SHORT_MAC]).hex()
+        return (named + _mac(self._returning, named)[:_SHORT_MAC]).hex()
 
     def for_mail(self, contact_id: UUID) -> str:
         """Returns the token for a contact's mail to us: 42 hexadecimal digits."""
         named = contact_id.bytes
-        return (named + self._mac(self._keys[0], _CONTACT, named)[:_SHORT_MAC]).hex()
+        return (named + _mac(self._contacting, named)[:_SHORT_MAC]).hex()
 
     def for_link(self, contact_id: UUID) -> str:
         """Returns the token for a contact's link: 43 characters of base64url, where case matters."""
+        return self.for_contact(contact_id)[1]
+
+    def for_contact(self, contact_id: UUID) -> tuple[str, str]:
+        """Returns what `for_mail` and `for_link` return, for the price of one."""
         named = contact_id.bytes
-        signed = named + self._mac(self._keys[0], _CONTACT, named)[:_LONG_MAC]
-        return base64.urlsafe_b64encode(signed).rstrip(b"=").decode()
+        mac = _mac(self._contacting, named)
+        return (named + mac[:_SHORT_MAC]).hex(), _base64url(named + mac)
 
     def sender(self, token: str) -> Sender | None:
         """Returns what a return token names, or None if we did not sign it."""
@@ -86,18 +96,25 @@ class Tokens:
 
         `address` is a contact's, in lower case.
         """
-        return [self._mac(key, _ADDRESS, address.encode())[:_LONG_MAC].hex() for key in self._keys]
+        return [_mac(key[_ADDRESS], address.encode()).hex() for key in self._keys]
 
     def _opened(self, signed: bytes, purpose: bytes, mac_octets: int) -> bytes | None:
         named, mac = signed[:-mac_octets], signed[-mac_octets:]
         for key in self._keys:
-            if hmac.compare_digest(self._mac(key, purpose, named)[:mac_octets], mac):
+            if hmac.compare_digest(_mac(key[purpose], named)[:mac_octets], mac):
                 return named
         return None
 
-    @staticmethod
-    def _mac(key: bytes, purpose: bytes, named: bytes) -> bytes:
-        return hmac.digest(key, purpose + named, "sha256")
+
+def _keyed(key: bytes, purpose: bytes) -> blake2b:
+    """Returns the state from which the MACs of a purpose begin. To copy it takes less time than to make it."""
+    return blake2b(key=blake2b(key).digest(), person=purpose, digest_size=_LONG_MAC)  # a key has 64 octets at most
+
+
+def _mac(keyed: blake2b, named: bytes) -> bytes:
+    state = keyed.copy()
+    state.update(named)
+    return state.digest()
 
 
 def _contact(named: bytes | None) -> UUID | None:
@@ -114,4 +131,9 @@ def _from_base64url(token: str) -> bytes:
         octets = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
     except (NotEncoded, ValueError):
         return b""
-    return octets if base64.urlsafe_b64encode(octets).rstrip(b"=").decode() == token else b""
+    return octets if _base64url(octets) == token else b""
+
+
+def _base64url(octets: bytes) -> str:
+    # The standard library's function of this name takes three times as long.
+    return b2a_base64(octets, newline=False).rstrip(b"=").translate(_URLSAFE).decode()

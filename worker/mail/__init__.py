@@ -2,7 +2,7 @@
 
 Input: a `Claim`, the item's facts, template files. Output: a `Mail`, or the reason why there is none. `letter` reuses
 what many customers share, `render` uses Jinja, `details` and `prices` make facts readable, `message` composes by RFC
-5322. May import smtp and store (for the
+5322 with the lines of `letterhead`, and `ways_out` says how the customer leaves. May import smtp and store (for the
 values `Mail` and `Claim`), and domain.
 """
 
@@ -10,4 +10,5 @@ __all__ = [
     "letter",
     "message",
     "render",
+    "ways_out",
 ]

@@ -1,8 +1,8 @@
 """One customer's mail: from a claim to the bytes for the relay, or the reason why there is none."""
 
 import time
-from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from functools import cached_property, lru_cache
@@ -13,9 +13,21 @@ from worker.domain.catalog import options_from_text
 from worker.domain.errors import BadAddress, BadSetting, TemplateBroken
 from worker.domain.outcomes import FailureCode
 from worker.domain.relays import Mailbox
+from worker.domain.tokens import Tokens
 from worker.domain.verdicts import Failed
-from worker.mail.message import Form, dot_stuffed, envelope_address, head, remainder, sender_domain
-from worker.mail.render import MailContext, Renderer, fit_blanks, in_html
+from worker.mail.letterhead import letterhead
+from worker.mail.message import (
+    Form,
+    Rendered,
+    dot_stuffed,
+    envelope_address,
+    head,
+    remainder,
+    sender_domain,
+    with_tokens,
+)
+from worker.mail.render import UNSUBSCRIBE, MailContext, Renderer, fit_blanks, in_html
+from worker.mail.ways_out import NO_WAY_OUT, WaysOut
 from worker.smtp.mailer import Mail
 from worker.store.claims import Claim
 
@@ -43,7 +55,11 @@ class Held:
 
 
 class LetterWriter:
-    """Writes mails. One instance per process; `clock` returns Unix time. Raises BadSetting for an invalid sender."""
+    """Writes mails. One instance per process; `clock` returns Unix time. Raises BadSetting for an invalid sender.
+
+    With `tokens` each mail is named, so that what comes back is recognised. `ways` is what the customer is offered to
+    leave by; it needs `tokens`.
+    """
 
     def __init__(
         self,
@@ -51,12 +67,18 @@ class LetterWriter:
         sender: Mailbox,
         item_url_template: str | None,
         clock: Callable[[], float] = time.time,
+        *,
+        tokens: Tokens | None = None,
+        ways: WaysOut = NO_WAY_OUT,
+        reply_to: Mailbox | None = None,
     ) -> None:
+        self._paper = _Paper(renderer, sender, _letterhead(renderer.store_name, sender, reply_to, ways), ways)
         self._renderer = renderer
-        self._sender = sender
-        self._domain = _domain(sender)
+        self._domain = sender_domain(sender)
         self._item_url_template = item_url_template
         self._clock = clock
+        self._tokens = tokens
+        self._tokens_of = ways.naming(tokens)
         self._date_cache = (0, "")
         self._letter = lru_cache(LETTERS)(self._new_letter)
         self._last: tuple[ItemFacts, str | None, _Letter] | None = None
@@ -69,8 +91,13 @@ class LetterWriter:
             return Failed(FailureCode.MISSING_ITEM_URL, claim.tries, "no itemUrl in request or event")
         try:
             recipient = envelope_address(claim.email)
-            content = head(recipient, claim.id, self._domain, self._date()) + letter.remainder(url)
-            return Mail(claim.id, recipient, content)
+            tokens = self._tokens_of(claim.contact_id)
+            content = head(recipient, claim.id, self._domain, self._date()) + letter.remainder(url, tokens)
+            if self._tokens is None:
+                return Mail(claim.id, recipient, content)
+            # The first token is the one for a mail to us, if that is a way out.
+            contact = tokens[0] if self._paper.ways.mail else self._tokens.for_mail(claim.contact_id)
+            return Mail(claim.id, recipient, content, self._tokens.for_return(claim.id, claim.claim_no), contact)
         except BadAddress as error:
             return Failed(FailureCode.INVALID_ADDRESS, claim.tries, str(error))
         except TemplateBroken as error:
@@ -83,7 +110,7 @@ class LetterWriter:
         return self._last[2]
 
     def _new_letter(self, item: ItemFacts, locale: str) -> "_Letter":
-        return _Letter(self._renderer, self._sender, item, item.url or self._url_from_template(item), locale)
+        return _Letter(self._paper, item, item.url or self._url_from_template(item), locale)
 
     def _url_from_template(self, item: ItemFacts) -> str | None:
         if self._item_url_template is None:
@@ -97,11 +124,25 @@ class LetterWriter:
         return self._date_cache[1]
 
 
-def _domain(sender: Mailbox) -> str:
+def _letterhead(store_name: str, sender: Mailbox, reply_to: Mailbox | None, ways: WaysOut) -> str:
     try:
-        return sender_domain(sender)
+        sender_domain(sender)
     except BadAddress as error:
         raise BadSetting(f"MAIL_FROM can't be used: {error}") from None
+    try:
+        return letterhead(sender, store_name, reply_to=reply_to, ways=ways)
+    except BadAddress as error:
+        raise BadSetting(f"STOCKBELL_REPLY_TO can't be used: {error}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class _Paper:
+    """What all letters of a process have in common."""
+
+    renderer: Renderer
+    sender: Mailbox
+    letterhead: str
+    ways: WaysOut
 
 
 class _Letter:
@@ -110,40 +151,54 @@ class _Letter:
     Rendering is delayed until it is needed: a broken template must not hide that a request itself is invalid.
     """
 
-    def __init__(self, renderer: Renderer, sender: Mailbox, item: ItemFacts, item_url: str | None, locale: str) -> None:
+    def __init__(self, paper: _Paper, item: ItemFacts, item_url: str | None, locale: str) -> None:
         self.item_url = item_url
         """The URL for requests that have none, if known."""
-        self._renderer = renderer
-        self._sender = sender
+        self._paper = paper
         self._item = item
         self._locale = locale
-        self._last: tuple[str, bytes] | None = None
+        self._last: tuple[str, Form] | None = None
 
-    def remainder(self, url: str) -> bytes:
-        """Returns all of the mail except its head, dot-stuffed for DATA. Raises TemplateBroken."""
-        if self._last is None or self._last[0] != url:
-            self._last = url, self._remainder_for(url)
-        return self._last[1]
+    def remainder(self, url: str, tokens: Sequence[str]) -> bytes:
+        """Returns all of the mail except its head, dot-stuffed for DATA. Raises TemplateBroken.
 
-    def _remainder_for(self, url: str) -> bytes:
+        `tokens` take the places of the marks in the ways out.
+        """
+        if self._last is not None and self._last[0] == url:
+            return self._last[1].filled(tokens=tokens)
+        if tokens and not self._prints_way_out:
+            return self._rendered_for(url, tokens)
         # A form costs as much as one full rendering. Mostly one rendering is enough, because all get the same URL.
-        is_first = self._last is None
-        if is_first or not fit_blanks(url) or self._form is None:
-            return self._fully_rendered(url)
-        return self._form.filled((url,), (in_html(url),))
+        if self._last is None or not fit_blanks(url) or self._form is None:
+            rendered, locale = self._paper.renderer.render(self._context(url), self._locale)
+            if any(mark in rendered.subject for mark in self._paper.ways.marks):  # the subject is encoded as a whole
+                return self._rendered_for(url, tokens)
+            self._last = url, self._form_of(rendered, locale, ())
+            return self._last[1].filled(tokens=tokens)
+        return self._form.filled((url,), (in_html(url),), tokens)
+
+    @cached_property
+    def _prints_way_out(self) -> bool:
+        """Whether the templates do nothing with the way out but print it."""
+        return self._paper.renderer.only_prints(UNSUBSCRIBE, self._locale)
 
     @cached_property
     def _form(self) -> Form | None:
         """None if the templates do more with the URL than print it."""
-        found = self._renderer.with_blanks(self._context(""), self._locale)
-        if found is None:
-            return None
-        rendered, locale = found
-        return Form(rendered, tuple(self._renderer.blanks.values()), sender=self._sender, locale=locale)
+        found = self._paper.renderer.with_blanks(self._context(""), self._locale)
+        return self._form_of(*found, tuple(self._paper.renderer.blanks.values())) if found else None
 
-    def _fully_rendered(self, url: str) -> bytes:
-        rendered, locale = self._renderer.render(self._context(url), self._locale)
-        return dot_stuffed(remainder(rendered, sender=self._sender, locale=locale))
+    def _form_of(self, rendered: Rendered, locale: str, blanks: Sequence[str]) -> Form:
+        paper = self._paper
+        return Form(rendered, blanks, paper.ways.marks, sender=paper.sender, locale=locale, letterhead=paper.letterhead)
+
+    def _rendered_for(self, url: str, tokens: Sequence[str]) -> bytes:
+        """Renders the mail for one customer alone: the templates do more with the way out than print it."""
+        paper, marks = self._paper, self._paper.ways.marks
+        context = replace(self._context(url), unsubscribe_url=with_tokens(paper.ways.shown, marks, tokens))
+        rendered, locale = paper.renderer.render(context, self._locale)
+        lines = with_tokens(paper.letterhead, marks, tokens)
+        return dot_stuffed(remainder(rendered, sender=paper.sender, locale=locale, letterhead=lines))
 
     def _context(self, url: str) -> MailContext:
         item = self._item
@@ -155,6 +210,7 @@ class _Letter:
             price=item.price,
             currency=item.currency,
             image_url=item.image_url,
+            unsubscribe_url=self._paper.ways.shown,
         )
 
 

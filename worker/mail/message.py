@@ -42,6 +42,7 @@ _UNDETERMINED: Final = "und"
 _BOUNDARY: Final = "=_stockbell"
 
 _FINAL_DOT: Final = b".\r\n"
+_SOFT_BREAK: Final = b"=\r\n"  # RFC 2045 section 6.7, rule 5
 
 # Longer text is encoded, because only encoded words are folded here. "Subject: " and this stay within 78 columns.
 _PLAIN_LIMIT: Final = 66
@@ -100,15 +101,15 @@ def head(recipient: Address, request_id: UUID, domain: str, date: str) -> bytes:
     return f"To: {recipient}\r\nMessage-ID: {message_id(request_id, domain)}\r\nDate: {date}\r\n".encode("ascii")
 
 
-def remainder(rendered: Rendered, *, sender: Mailbox, locale: str) -> bytes:
+def remainder(rendered: Rendered, *, sender: Mailbox, locale: str, letterhead: str = "") -> bytes:
     """Returns the rest of the message. All lines end in CRLF; they are not dot-stuffed (RFC 5321 section 4.5.2).
 
-    Equal arguments give equal bytes. `locale` is a BCP 47 tag; "und" replaces an invalid one. Raises BadAddress for an
-    invalid sender.
+    Equal arguments give equal bytes. `locale` is a BCP 47 tag; "und" replaces an invalid one. `letterhead` is further
+    header lines, as they are. Raises BadAddress for an invalid sender.
     """
     return b"".join(
         (
-            _shared_head(rendered.subject, sender, locale),
+            _shared_head(rendered.subject, sender, locale, letterhead),
             _TEXT_HEAD,
             _quoted_printable(_lines(rendered.text)),
             _HTML_HEAD,
@@ -121,32 +122,54 @@ def remainder(rendered: Rendered, *, sender: Mailbox, locale: str) -> bytes:
 class Form:
     """The remainder of messages whose texts differ in a few values only. All other lines are encoded in advance.
 
-    `blanks` are the placeholders of the values in the text and the HTML of `rendered`; the subject has none.
+    `blanks` are the placeholders of any values in the text and the HTML of `rendered`; the subject has none.
     Quoted-printable encodes each line on its own (RFC 2045 section 6.7), and so does dot-stuffing. So only lines with
-    placeholders are encoded for each message.
+    `blanks` are encoded for each message. `marks` are the placeholders of tokens, also in the letterhead: a token has
+    the length of its mark, and only characters that need no encoding, so that it takes the place of the encoded mark.
     """
 
-    def __init__(self, rendered: Rendered, blanks: Sequence[str], *, sender: Mailbox, locale: str) -> None:
+    def __init__(
+        self,
+        rendered: Rendered,
+        blanks: Sequence[str],
+        marks: Sequence[str] = (),
+        *,
+        sender: Mailbox,
+        locale: str,
+        letterhead: str = "",
+    ) -> None:
         self._blanks = blanks
+        self._marks = marks
         self._chunks: list[bytes] = []
-        self._lines_with_blanks: list[tuple[int, str, bool]] = []
-        """For each group of lines with placeholders: its index in `_chunks`, its text, and whether it is HTML."""
-        self._add(_shared_head(rendered.subject, sender, locale) + _TEXT_HEAD)
+        self._lines_with_blanks: list[tuple[int, str, bool, bool]] = []
+        """For each group of lines with blanks: its index in `_chunks`, its text, whether it is HTML, and has marks."""
+        self._tokens: list[tuple[int, int, int]] = []
+        """For each token: its index in `_chunks`, that of its mark, and after how many characters its line is broken,
+        or 0."""
+        self._mark = _mark_pattern(marks) if marks else None
+        self._add(_shared_head(rendered.subject, sender, locale, letterhead) + _TEXT_HEAD)
         self._add_text(rendered.text, is_html=False)
         self._add(_HTML_HEAD)
         self._add_text(rendered.html, is_html=True)
         self._add(_END)
-        self._chunks.append(_FINAL_DOT)
+        self._add_chunk(_FINAL_DOT)
 
-    def filled(self, text_values: Sequence[str], html_values: Sequence[str]) -> bytes:
+    def filled(
+        self, text_values: Sequence[str] = (), html_values: Sequence[str] = (), tokens: Sequence[str] = ()
+    ) -> bytes:
         """Returns what `dot_stuffed(remainder(...))` returns for the texts with these values in the order of `blanks`.
 
-        No value may contain a line end. `html_values` must be escaped for HTML.
+        No value may contain a line end. `html_values` must be escaped for HTML. `tokens` are in the order of `marks`.
         """
         chunks = self._chunks.copy()
-        for place, lines, is_html in self._lines_with_blanks:
+        for place, lines, is_html, has_marks in self._lines_with_blanks:
             filled = self._with_values(html_values if is_html else text_values, lines)
-            chunks[place] = _stuffed(_quoted_printable(filled))
+            named = with_tokens(filled, self._marks, tokens) if has_marks else filled
+            chunks[place] = _stuffed(_quoted_printable(named))
+        encoded = [token.encode("ascii") for token in tokens]
+        for place, number, cut in self._tokens:
+            token = encoded[number]
+            chunks[place] = token[:cut] + _SOFT_BREAK + token[cut:] if cut else token
         return b"".join(chunks)
 
     def _with_values(self, values: Sequence[str], lines: str) -> str:
@@ -155,18 +178,48 @@ class Form:
         return lines
 
     def _add(self, lines: bytes) -> None:
-        self._chunks.append(_stuffed(lines))
+        stuffed, done = _stuffed(lines), 0
+        for found in self._mark.finditer(stuffed) if self._mark else ():
+            self._add_chunk(stuffed[done : found.start()])
+            number = (found.lastindex or 1) - 1
+            self._tokens.append((len(self._chunks), number, max(0, found[0].find(_SOFT_BREAK))))
+            self._chunks.append(b"")
+            done = found.end()
+        self._add_chunk(stuffed[done:])
+
+    def _add_chunk(self, chunk: bytes) -> None:
+        """Adds to the last chunk if nothing has to be filled in between: fewer chunks are joined faster."""
+        if self._chunks and self._chunks[-1]:
+            self._chunks[-1] += chunk
+        else:
+            self._chunks.append(chunk)
 
     def _add_text(self, text: str, *, is_html: bool) -> None:
         for has_blanks, lines in groupby(_LINE.findall(_lines(text)), self._has_blanks):
             if has_blanks:
-                self._lines_with_blanks.append((len(self._chunks), "".join(lines), is_html))
+                joined = "".join(lines)
+                has_marks = any(mark in joined for mark in self._marks)
+                self._lines_with_blanks.append((len(self._chunks), joined, is_html, has_marks))
                 self._chunks.append(b"")
             else:
                 self._add(_quoted_printable("".join(lines)))
 
     def _has_blanks(self, line: str) -> bool:
         return any(blank in line for blank in self._blanks)
+
+
+def with_tokens(text: str, marks: Sequence[str], tokens: Sequence[str]) -> str:
+    """Returns the text with tokens in place of their marks."""
+    for mark, token in zip(marks, tokens, strict=True):
+        text = text.replace(mark, token)
+    return text
+
+
+def _mark_pattern(marks: Sequence[str]) -> re.Pattern[bytes]:
+    """Returns a pattern for encoded marks, with a group for each. A soft line break may stand in one."""
+    soft_break = f"(?:{re.escape(_SOFT_BREAK.decode())})?"
+    groups = (f"({soft_break.join(map(re.escape, mark))})" for mark in marks)
+    return re.compile("|".join(groups).encode("ascii"))
 
 
 def dot_stuffed(content: bytes) -> bytes:
@@ -188,11 +241,12 @@ def _stuffed(lines: bytes) -> bytes:
     return b"." + stuffed if lines.startswith(b".") else stuffed
 
 
-def _shared_head(subject: str, sender: Mailbox, locale: str) -> bytes:
+def _shared_head(subject: str, sender: Mailbox, locale: str, letterhead: str) -> bytes:
     author, _ = _author(sender)
     return (
         f"From: {author}\r\n"
         f"Subject: {_unstructured(subject)}\r\n"
+        f"{letterhead}"
         "Auto-Submitted: auto-generated\r\n"  # RFC 3834
         "MIME-Version: 1.0\r\n"
         f"Content-Language: {_language(locale)}\r\n"
@@ -235,10 +289,11 @@ def sender_domain(sender: Mailbox) -> str:
 def _author(sender: Mailbox) -> tuple[str, str]:
     """Returns the value of From and the sender's domain."""
     address = envelope_address(sender.address)
-    return f"{_phrase(sender.name)}<{address}>", address.rpartition("@")[2]
+    return f"{phrase(sender.name)}<{address}>", address.rpartition("@")[2]
 
 
-def _phrase(name: str) -> str:
+def phrase(name: str) -> str:
+    """Returns a display name (RFC 5322 section 3.2.5), with what separates it from the brackets that follow."""
     name = _cleaned(name)
     if not name:
         return ""

@@ -6,7 +6,7 @@ unknown variable is an error in both.
 """
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
@@ -32,6 +32,8 @@ from worker.mail.templates import Templates
 SIZE_LIMIT: Final = 256 * 1024  # bytes of each text
 PERSONAL: Final = ("item_url",)
 """The fields of MailContext that differ per recipient. All other variables are the same for one item."""
+UNSUBSCRIBE: Final = ("unsubscribe_url",)
+"""The field of MailContext in which marks stand for tokens."""
 BLANK_LIMIT: Final = 2048  # the most characters of a value for a placeholder; URLs in events are not longer
 
 _MOST_OCTETS: Final = 5  # the most octets of one ASCII character in HTML: "&#34;"
@@ -53,6 +55,8 @@ class MailContext:
     price: str | None = None
     currency: str | None = None
     image_url: str | None = None
+    unsubscribe_url: str = ""
+    """Where the customer leaves: https: or mailto:. Empty: nowhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +86,12 @@ class Renderer:
     def __init__(self, template_dir: Path, store_name: str) -> None:
         self.blanks: Final = {name: f"blank-{secrets.token_hex(16)}" for name in PERSONAL}
         """The placeholders that `with_blanks` uses. They are random, so that no text can contain them on purpose."""
-        self._store_name = store_name
+        self.store_name = store_name
         self._plain = Templates(template_dir, escape=False)
         self._html = Templates(template_dir, escape=True)
         self._locales = _locales(template_dir / _MAIL)
         self._mails: dict[str, _Mail] = {}
-        self._takes_blanks: dict[str, bool] = {}
+        self._prints: dict[tuple[str, Sequence[str]], bool] = {}
 
     def render(self, context: MailContext, locale: str | None) -> tuple[Rendered, str]:
         """Returns the mail in the language nearest to `locale`, and that language.
@@ -104,19 +108,23 @@ class Renderer:
         and by `in_html` of it in the HTML. The subject has none. Returns None if each value needs a full rendering.
         """
         try:
-            if not self._may_have_blanks(self.nearest(locale)):
+            if not self.only_prints(PERSONAL, locale):
                 return None
             rendered, used = self.render(replace(context, **cast("dict[str, Any]", self.blanks)), locale)
         except Exception:  # `render` with real values reports the error, if they are affected
             return None
         return (rendered, used) if self._has_room(rendered) else None
 
-    def _may_have_blanks(self, key: str) -> bool:
-        if key not in self._takes_blanks:
+    def only_prints(self, variables: Sequence[str], locale: str | None) -> bool:
+        """Whether the templates do nothing with these variables but print them. Raises TemplateBroken."""
+        key = self.nearest(locale)
+        if (key, variables) not in self._prints:
             mail = self._mail(key)
             parts = (self._plain, mail.subject), (self._plain, mail.text), (self._html, mail.html)
-            self._takes_blanks[key] = all(templates.only_prints(str(part.name), PERSONAL) for templates, part in parts)
-        return self._takes_blanks[key]
+            self._prints[key, variables] = all(
+                templates.only_prints(str(part.name), variables) for templates, part in parts
+            )
+        return self._prints[key, variables]
 
     def _has_room(self, rendered: Rendered) -> bool:
         """Whether the subject has no placeholders, and no text can get too large for any value."""
@@ -139,6 +147,17 @@ class Renderer:
                 mail.render(self._variables(sample, mail.locale, None))
             used.update(str(part.name) for part in (mail.subject, mail.text, mail.html))
         return sorted(used)
+
+    def hiding(self, variable: str) -> list[str]:
+        """Returns the bodies, in all languages, that don't show this value of a sample. Raises TemplateBroken."""
+        hiding = set[str]()
+        for key in ("", *self._locales):
+            mail = self._mail(key)
+            variables = self._variables(_FULL_SAMPLE, mail.locale, None)
+            rendered = mail.render(variables)
+            bodies = (mail.text, rendered.text), (mail.html, rendered.html)
+            hiding.update(str(part.name) for part, text in bodies if variables[variable] not in text)
+        return sorted(hiding)
 
     def nearest(self, locale: str | None) -> str:
         """Returns the key of the most specific translation that exists, or "" for none."""
@@ -190,8 +209,9 @@ class Renderer:
             "item_name": shown_name(context.item_name, direction),
             "price": isolated(price, direction) if price else None,
             "image_url": context.image_url,
+            "unsubscribe_url": context.unsubscribe_url,
             "options": shown_options(context.options, direction),
-            "store_name": isolated(self._store_name, direction),
+            "store_name": isolated(self.store_name, direction),
             "catalog_item_id": context.catalog_item_id,
             "locale": locale,
             "direction": direction,
@@ -199,8 +219,8 @@ class Renderer:
 
 
 def fit_blanks(value: str) -> bool:
-    """Whether `with_blanks` is valid for this value: it has one line and is not too long."""
-    return len(value) <= BLANK_LIMIT and value.isprintable()
+    """Whether `with_blanks` is valid for this value: it is there, has one line and is not too long."""
+    return 0 < len(value) <= BLANK_LIMIT and value.isprintable()
 
 
 def in_html(value: str) -> str:
@@ -216,6 +236,7 @@ _FULL_SAMPLE: Final = MailContext(
     price="12.50",
     currency="EUR",
     image_url="https://shop.example/mug-1.jpg",
+    unsubscribe_url="https://notify.shop.example/u/sample-token",
 )
 _BARE_SAMPLE: Final = MailContext(_FULL_SAMPLE.item_url, _FULL_SAMPLE.catalog_item_id, {})
 _SAMPLES: Final = (_FULL_SAMPLE, _BARE_SAMPLE)

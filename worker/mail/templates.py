@@ -1,7 +1,8 @@
 """Template files, and whether a template may be rendered once for all recipients with placeholders for their values.
 
-It may if it only prints those variables: `{{ item_url }}`. Then its output for other values differs in the printed
-values only. A filter, a condition or a macro could change a value in any way, so every uncertain case counts as no.
+It may if it only prints those variables, `{{ item_url }}`, or asks whether they are there, `{% if item_url %}`: none is
+empty. Then its output for other values differs in the printed values only. A filter, another condition or a macro could
+change a value in any way, so every uncertain case counts as no.
 The check reads the syntax tree, because a rendering shows only what a template does with one value.
 """
 
@@ -83,6 +84,8 @@ class _PrintOnlyCheck:
                 return all(_is_plain(child) or self._has_no_access(child) for child in node.nodes)
             case nodes.Extends(template=named) | nodes.Include(template=named):
                 return self._holds_in(named)
+            case nodes.If(test=nodes.Name()):
+                return all(map(self.holds, (*node.body, *node.elif_, *node.else_)))
             case nodes.Template() | nodes.Block() | nodes.If() | nodes.With() | nodes.For(recursive=False):
                 return all(map(self.holds, node.iter_child_nodes()))
             case _:

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from worker.domain.reply_rules import ReplyRules
     from worker.domain.tokens import Tokens
     from worker.feedback.imap import ImapMailbox
+    from worker.mail.letter import LetterWriter
     from worker.mail.render import Renderer
+    from worker.mail.ways_out import WaysOut
     from worker.queue.bell import Bell
     from worker.services.returning import Intake
     from worker.smtp.mailer import Mailer
@@ -167,6 +169,26 @@ class Parts:
             sample=self.tokens.for_return(NOBODY, 0) if self.tokens else "",
         )
 
+    @property
+    def ways_out(self) -> "WaysOut":
+        """What mails offer a customer to leave by."""
+        from worker.mail.ways_out import ways_out
+
+        return ways_out(self.tokens, self.settings.bounce_address, self.settings.public_url)
+
+    def letter_writer(self, sender: Mailbox) -> "LetterWriter":
+        """Writes mails; raises BadSetting if they can't be from `sender`."""
+        from worker.mail.letter import LetterWriter
+
+        return LetterWriter(
+            self.renderer,
+            sender,
+            self.settings.item_url_template,
+            tokens=self.tokens,
+            ways=self.ways_out,
+            reply_to=self.settings.reply_to,
+        )
+
     def line(self) -> "Line":
         """One worker process. Call this after the fork, in the process's event loop; raises BadSetting."""
         from worker.delivery.lease import Lease
@@ -175,7 +197,6 @@ class Parts:
         from worker.delivery.throttle import Throttle
         from worker.domain import reply_rules
         from worker.domain.verdicts import RetryPolicy
-        from worker.mail.letter import LetterWriter
         from worker.stream.shared_bucket import SharedBucket
 
         settings = self.settings
@@ -185,7 +206,7 @@ class Parts:
             database=self.database,
             lease=Lease(self.database, settings.lease_seconds),
             mailer=self.mailer,
-            letters=LetterWriter(self.renderer, self.sender, settings.item_url_template),
+            letters=self.letter_writer(self.sender),
             bell=self.bell,
             policy=RetryPolicy(settings.max_attempts, settings.retry_seconds, settings.on_unknown),
             connections=settings.smtp_connections,

@@ -1,7 +1,7 @@
 """Checks everything that Stockbell depends on, one part after the other."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Final
@@ -56,6 +56,8 @@ class Installation:
     """None if there is no file of the ops' own."""
     mailbox: Callable[[], ImapMailbox] | None
     """None if no folder on an IMAP server is set."""
+    sender_warnings: Sequence[str] = ()
+    """What the settings of the sender make mails lack."""
 
 
 def examine(installation: Installation) -> Iterator[Finding]:
@@ -178,7 +180,16 @@ def _replies(installation: Installation) -> _Look | list[_Look]:
 
 
 def _templates(installation: Installation) -> _Look:
-    return True, f"all {len(installation.renderer().check())} files render"
+    renderer = installation.renderer()
+    words = f"all {len(renderer.check())} files render"
+    hiding = ", ".join(renderer.hiding("unsubscribe_url"))
+    return True, f"{words}; warning: no unsubscribe_url is shown by {hiding}" if hiding else words
+
+
+def _sender(installation: Installation) -> _Look | list[_Look]:
+    """Mails are sent all the same, so these are warnings."""
+    looks = [(True, f"warning: {warning}") for warning in installation.sender_warnings]
+    return looks[0] if len(looks) == 1 else list(looks)
 
 
 def _mailbox(installation: Installation) -> _Look | list[_Look]:
@@ -200,4 +211,5 @@ _LOOKS: Final[dict[str, Callable[[Installation], _Look | list[_Look]]]] = {
     "replies": _replies,
     "templates": _templates,
     "bounces": _mailbox,
+    "sender": _sender,
 }

@@ -49,7 +49,7 @@ def facts_of(database: Database, reference: CatalogReference) -> Facts:
 
 def write(writer: LetterWriter, facts: Facts, address: str, *, item_url: str | None, locale: str | None) -> Mail:
     """Writes a mail with a new id. Raises Refused, with the reason, if it can't be made."""
-    claim = Claim(uuid7(), 0, uuid7(), uuid7(), address, item_url, locale, Tries())
+    claim = Claim(uuid7(), 0, uuid7(), uuid7(), uuid7(), address, item_url, locale, Tries())
     match writer.write(claim, facts):
         case Failed(FailureCode.MISSING_ITEM_URL, _, reason):
             raise Refused(f"{reason}: give --item-url")

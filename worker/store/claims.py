@@ -24,13 +24,13 @@ AMONG = 500
 """They are picked at random among so many of the oldest and the newest of a list: the relay may refuse its head."""
 
 _NO_TRIES = Tries()
-_COLUMNS = """id, waiting_list_id, claim_no, email, item_url, locale, attempts, unknowns, policy_refusals, created_date,
-    judged_from < (SELECT worked_at FROM relay WHERE id = 1) AS took_others"""
+_COLUMNS = """id, waiting_list_id, claim_no, contact_id, email, item_url, locale, attempts, unknowns, policy_refusals,
+    created_date, judged_from < (SELECT worked_at FROM relay WHERE id = 1) AS took_others"""
 _SET_CLAIMED = """status = 'PROCESSING', owner = :owner, claim_no = r.claim_no + 1, claimed_at = stockbell_now(0),
     handed_at = NULL"""
 _NOT_SUSPECT = "r.rescues < :suspect_at"
 _SUSPECT = "r.rescues >= :suspect_at"
-_COLUMN_TYPES = {"id": "uuid", "waiting_list_id": "uuid", "created_date": "time"}
+_COLUMN_TYPES = {"id": "uuid", "waiting_list_id": "uuid", "contact_id": "uuid", "created_date": "time"}
 
 
 def _postgresql_claim(rescued: str, limit: str) -> Sql:
@@ -142,6 +142,7 @@ class Claim:
     claim_no: int
     owner: UUID
     list_id: UUID
+    contact_id: UUID
     email: str = field(repr=False)
     item_url: str | None
     locale: str | None
@@ -230,9 +231,9 @@ def _claim_suspect(c: Connection, owner: UUID, list_ids: Sequence[UUID]) -> list
 
 
 def _claim_of(row: Any, owner: UUID) -> Claim:
-    request_id, list_id, claim_no, email, item_url, locale, attempts, unknowns, policy_refusals, _, took_others = row
-    tries = Tries(attempts, unknowns, policy_refusals) if attempts or unknowns or policy_refusals else _NO_TRIES
-    return Claim(request_id, claim_no, owner, list_id, email, item_url, locale, tries, bool(took_others))
+    id_, list_id, claim_no, contact_id, email, item_url, locale, attempts, unknowns, refusals, _, took_others = row
+    tries = Tries(attempts, unknowns, refusals) if attempts or unknowns or refusals else _NO_TRIES
+    return Claim(id_, claim_no, owner, list_id, contact_id, email, item_url, locale, tries, bool(took_others))
 
 
 def _items(c: Connection, list_ids: Iterable[UUID]) -> dict[UUID, Any]:

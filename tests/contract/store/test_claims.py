@@ -442,6 +442,7 @@ def _with(claim: Claim, *, owner: UUID | None = None, claim_no: int | None = Non
         claim.claim_no if claim_no is None else claim_no,
         owner or claim.owner,
         claim.list_id,
+        claim.contact_id,
         claim.email,
         claim.item_url,
         claim.locale,

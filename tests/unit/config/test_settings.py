@@ -95,6 +95,7 @@ WRONG = {
         f"ftp://{SECRET}.example",
         f"https://shop.example/?{SECRET}",
         f"https://s.example/#{SECRET}",
+        f"https://{SECRET}.example/{'x' * 900}",
     ],
     "STOCKBELL_PROVIDER": [SECRET, "gmail"],
     "STOCKBELL_REPLY_RULES": [f"/{SECRET}", "."],

@@ -21,8 +21,10 @@ from worker.domain.outcomes import FailureCode
 from worker.domain.relays import Mailbox
 from worker.domain.verdicts import Failed, Tries
 from worker.mail.letter import LETTERS, Held, LetterWriter
+from worker.mail.letterhead import letterhead
 from worker.mail.message import Form, dot_stuffed, envelope_address, head, remainder
 from worker.mail.render import BLANK_LIMIT, SIZE_LIMIT, MailContext, Renderer
+from worker.mail.ways_out import NO_WAY_OUT
 from worker.smtp.mailer import Mail
 from worker.store.claims import Claim
 
@@ -30,6 +32,8 @@ TEMPLATES = Path(__file__).resolve().parents[3] / "templates"
 SHOP = Mailbox("Shop", "no-reply@shop.example")
 NOON = 1795435200.9
 DATE = "Mon, 23 Nov 2026 12:00:00 +0000"
+LETTERHEAD = letterhead(SHOP, "Shop & Sons", reply_to=None, ways=NO_WAY_OUT)
+CONSTANT = ["List-Id", "Feedback-ID", "X-Auto-Response-Suppress"]
 OWN = "https://shop.example/p/mug-1?a=1&request={}"
 
 
@@ -45,7 +49,7 @@ class Item:
 
 
 def claim(number: int = 1, *, to: str = "jane@example.com", url: str | None = None, locale: str | None = None) -> Claim:
-    return Claim(UUID(int=number), 1, UUID(int=0), UUID(int=0), to, url, locale, Tries())
+    return Claim(UUID(int=number), 1, UUID(int=0), UUID(int=0), UUID(int=number), to, url, locale, Tries())
 
 
 def writer_of(templates: Path = TEMPLATES, url_template: str | None = None) -> LetterWriter:
@@ -67,7 +71,7 @@ def rendered_in_full(templates: Path, to: Claim, item: Item, url: str) -> bytes 
     except TemplateBroken:
         return None
     own = head(envelope_address(to.email), to.id, "shop.example", DATE)
-    return dot_stuffed(own + remainder(rendered, sender=SHOP, locale=locale))
+    return dot_stuffed(own + remainder(rendered, sender=SHOP, locale=locale, letterhead=LETTERHEAD))
 
 
 def assert_all_as_rendered_in_full(templates: Path, urls: list[str], item: Item, locale: str | None = None) -> None:
@@ -281,7 +285,7 @@ def test_no_value_becomes_a_header_or_ends_the_mail(value: str) -> None:
         letter = writer.write(claim(url=url, locale=value), item)
         assert isinstance(letter, Mail | Held | Failed)
         if isinstance(letter, Mail):
-            assert_well_formed(undone(letter.content))
+            assert_well_formed(undone(letter.content), CONSTANT)
 
 
 def test_a_sender_that_cant_be_used_is_our_fault_and_found_at_the_start() -> None:

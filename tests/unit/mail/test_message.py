@@ -3,6 +3,7 @@
 import email
 import re
 from base64 import b64decode
+from collections.abc import Sequence
 from email.header import decode_header, make_header
 from email.message import EmailMessage
 from email.policy import compat32, default
@@ -81,10 +82,10 @@ def parts(content: bytes) -> list[EmailMessage]:
     return [cast("EmailMessage", part) for part in parsed(content).iter_parts()]
 
 
-def assert_well_formed(content: bytes) -> None:
+def assert_well_formed(content: bytes, letterhead: Sequence[str] = ()) -> None:
     """Asserts that the headers are exact, and that nothing in the mail looks like its end to a relay."""
     message = parsed(content)
-    assert message.keys() == HEADERS
+    assert message.keys() == [*HEADERS[:5], *letterhead, *HEADERS[5:]]
     assert [part.keys() for part in parts(content)] == [PART_HEADERS, PART_HEADERS]
     assert content.isascii()
     assert not re.search(rb"\r(?!\n)|(?<!\r)\n|\x00", content)

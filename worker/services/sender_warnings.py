@@ -1,0 +1,39 @@
+"""What mails lack because of the settings of their sender, for `doctor`. They are sent all the same. Pure."""
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from worker.domain.relays import Mailbox
+from worker.mail.ways_out import LINKS_LEAD_SOMEWHERE, WaysOut
+
+_NO_REPLY: Final = re.compile(r"(?:do[._-]?)?(?:no|not)[._-]?reply\b.*", re.IGNORECASE)
+
+
+def warnings_about(
+    sender: Mailbox | None, reply_to: Mailbox | None, public_url: str | None, ways: WaysOut
+) -> Sequence[str]:
+    """Returns what to set, and which rule asks for it."""
+    found = [*_about_ways_out(ways), *_about_url(public_url)]
+    author = reply_to or sender
+    if author and _NO_REPLY.fullmatch(author.address.partition("@")[0]):
+        name = "STOCKBELL_REPLY_TO" if reply_to else "MAIL_FROM"
+        found.append(f"{name} is a no-reply address, and Microsoft asks for one that takes replies: STOCKBELL_REPLY_TO")
+    return found
+
+
+def _about_ways_out(ways: WaysOut) -> Iterator[str]:
+    if not ways.shown:
+        yield (
+            "a customer can't leave: mails have no List-Unsubscribe, which Gmail and Yahoo ask of bulk senders: set"
+            " STOCKBELL_SECRET_KEY and STOCKBELL_BOUNCE_ADDRESS"
+        )
+
+
+def _about_url(public_url: str | None) -> Iterator[str]:
+    if public_url is None:
+        return
+    if not public_url.lower().startswith("https://"):
+        yield "STOCKBELL_PUBLIC_URL is not https, so mails have no link to leave with one click (RFC 8058)"
+    elif not LINKS_LEAD_SOMEWHERE:
+        yield "STOCKBELL_PUBLIC_URL leads nowhere: nothing answers there yet, so mails have no link to leave"
