@@ -22,7 +22,7 @@ def test_a_request_is_created_shown_listed_ordered_marked_and_deleted(program: S
     assert (again.returncode, again.stdout.strip()) == (1, request)
 
     shown = json.loads(done(program.run("requests", "show", request, "--json")))
-    assert shown == {**created, "attemptLog": []}
+    assert shown == {**created, "attemptLog": [], "receipt": None, "cameBack": []}
     assert "jane@example.com" in done(program.run("requests", "show", request)).lower()
     assert program.requests("--item", "mug-1", "--status", "received") == [created]
     assert request in done(program.run("requests", "list", "--email", "jane@example.com"))

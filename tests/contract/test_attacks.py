@@ -21,6 +21,7 @@ from tests.contract.lines import serve
 from tests.contract.mailing import SENDER, mailer_for, mails, on_both_loops, relay_of, sent_with
 from tests.contract.shop import Shop
 from tests.relay import HOST, ScriptedRelay
+from tests.unit.mail.test_letter import CONSTANT
 from tests.unit.mail.test_message import assert_well_formed, parsed
 from worker.domain.catalog import CatalogReference, Item, catalog_reference, item_of, options_from_text
 from worker.domain.errors import BadEvent
@@ -112,7 +113,7 @@ def test_whatever_is_let_in_arrives_as_a_text_and_says_nothing_to_the_relay(shop
     assert {row.email for row in due} >= {f"customer{number}@example.com" for number in range(len(EVIL))}
     assert [command for command in server.commands if not COMMAND.fullmatch(command)] == []
     for mail in server.accepted:
-        assert_well_formed(mail.content)
+        assert_well_formed(mail.content, CONSTANT)
         message = parsed(mail.content)
         assert message["To"] == mail.recipient
         assert message["From"].addresses[0].addr_spec == SENDER
@@ -202,7 +203,7 @@ def test_a_lone_dot_in_a_fact_ends_no_mail(shop: Shop, server: ScriptedRelay, en
     assert len(server.accepted) == 2
     assert not [command for command in server.commands if not COMMAND.fullmatch(command)]
     for mail in server.accepted:
-        assert_well_formed(mail.content)
+        assert_well_formed(mail.content, CONSTANT)
 
 
 PASSWORD: Final = "s3cr3t-pass"

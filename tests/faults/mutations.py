@@ -451,7 +451,7 @@ MUTATIONS = (
         "a row is rescued so many times, and no more",
         "poison-row",
         "deaths by one row",
-        [Edit("worker/store/sweep.py", " AND r.rescues < :most_rescues AS goes_on", " AS goes_on")],
+        [Edit("worker/store/sweep.py", " AND r.rescues < :most_rescues AS is_unsent", " AS is_unsent")],
     ),
 )
 

@@ -215,7 +215,7 @@ class Exchange:
 
     def _asks_again(self, current: _Transaction, reply: Reply) -> bool:
         """Whether the relay may only mean the parameters. Then it is asked once more when it has replied to all."""
-        if current.is_second:
+        if current.is_second and reply.code != CLOSING:
             self._envelope.settle(without=False)
         current.asks_again = current.has_parameters and are_parameters_doubted(reply.code, reply.enhanced)
         if current.asks_again:

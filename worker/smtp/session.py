@@ -248,7 +248,8 @@ class SmtpSession:
         if not await self._reset():
             raise SMTPServerDisconnected("closed after it refused a parameter")
         refused = await self._say(token, contact_token, recipient, parameters=False)
-        envelope.settle(without=refused is None)
+        if refused is None or refused.code != CLOSING:
+            envelope.settle(without=refused is None)
         return refused
 
     async def _say(

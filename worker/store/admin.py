@@ -35,7 +35,7 @@ _UNRESOLVED = Sql(
 _RETRY = Sql(
     """UPDATE request SET status = 'RECEIVED', auto_notified = NULL, attempts = 0, unknowns = 0, policy_refusals = 0,
         judged_from = NULL, rescues = 0, not_before = NULL, handed_at = NULL,
-        failure_code = NULL, failure_reason = NULL, notified_date = NULL, receipt = NULL,
+        failure_code = NULL, failure_reason = NULL, notified_date = NULL,
         ordered_at = CASE WHEN :ordered THEN stockbell_now(0) END
     FROM ROWS(request_id uuid) WHERE id = rows.request_id AND status = 'FAILED'"""
 )

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
@@ -21,6 +22,7 @@ from tests.redis_server import RedisServer
 from worker.domain.catalog import CatalogReference, catalog_reference, item_of
 from worker.domain.errors import RedisAway
 from worker.processes import listener
+from worker.processes.backoff import Backoff
 from worker.processes.listener import Listener
 from worker.processes.stop import Stop
 from worker.queue.bell import Bell
@@ -183,7 +185,7 @@ def test_two_publishers_of_different_clocks_do_not_silence_each_other(line: Line
 def test_an_event_is_kept_if_redis_goes_away_while_it_is_asked_for_the_newest_id(
     line: Line, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(listener, "FIRST_PAUSE", 0.0)
+    monkeypatch.setattr(listener, "Backoff", partial(Backoff, first=0.0))
     line.tell(OUT)
     line.shop.sign_up(MUG)
     new_redis = line.begin_anew(behind=timedelta(hours=1))

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -14,6 +15,7 @@ from worker.domain.errors import DatabaseAway, RedisAway
 from worker.domain.events import Event
 from worker.models import Item, Stock
 from worker.processes import listener
+from worker.processes.backoff import Backoff
 from worker.processes.listener import Listener
 from worker.processes.stop import Stop
 from worker.queue.bell import Bell
@@ -80,8 +82,7 @@ def stream(client: Any, stop: Stop) -> Drained:
 def _small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listener, "PAGE", 5)
     monkeypatch.setattr(listener, "BATCH", 20)
-    monkeypatch.setattr(listener, "FIRST_PAUSE", 0.0)
-    monkeypatch.setattr(listener, "LONGEST_PAUSE", 0.0)
+    monkeypatch.setattr(listener, "Backoff", partial(Backoff, first=0.0, longest=0.0))
 
 
 def publish(stream: Stream, item: str, **fields: object) -> str:
