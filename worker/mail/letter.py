@@ -92,7 +92,7 @@ class LetterWriter:
         try:
             recipient = envelope_address(claim.email)
             tokens = self._tokens_of(claim.contact_id)
-            content = head(recipient, claim.id, self._domain, self._date()) + letter.remainder(url, tokens)
+            content = letter.written(head(recipient, claim.id, self._domain, self._date()), url, tokens)
             if self._tokens is None:
                 return Mail(claim.id, recipient, content)
             # The first token is the one for a mail to us, if that is a way out.
@@ -159,23 +159,23 @@ class _Letter:
         self._locale = locale
         self._last: tuple[str, Form] | None = None
 
-    def remainder(self, url: str, tokens: Sequence[str]) -> bytes:
-        """Returns all of the mail except its head, dot-stuffed for DATA. Raises TemplateBroken.
+    def written(self, head: bytes, url: str, tokens: Sequence[str]) -> bytes:
+        """Returns the mail with this head, dot-stuffed for DATA. Raises TemplateBroken.
 
         `tokens` take the places of the marks in the ways out.
         """
         if self._last is not None and self._last[0] == url:
-            return self._last[1].filled(tokens=tokens)
+            return self._last[1].filled(tokens=tokens, head=head)
         if tokens and not self._prints_way_out:
-            return self._rendered_for(url, tokens)
+            return head + self._rendered_for(url, tokens)
         # A form costs as much as one full rendering. Mostly one rendering is enough, because all get the same URL.
         if self._last is None or not fit_blanks(url) or self._form is None:
             rendered, locale = self._paper.renderer.render(self._context(url), self._locale)
             if any(mark in rendered.subject for mark in self._paper.ways.marks):  # the subject is encoded as a whole
-                return self._rendered_for(url, tokens)
+                return head + self._rendered_for(url, tokens)
             self._last = url, self._form_of(rendered, locale, ())
-            return self._last[1].filled(tokens=tokens)
-        return self._form.filled((url,), (in_html(url),), tokens)
+            return self._last[1].filled(tokens=tokens, head=head)
+        return self._form.filled((url,), (in_html(url),), tokens, head=head)
 
     @cached_property
     def _prints_way_out(self) -> bool:

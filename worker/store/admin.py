@@ -32,21 +32,22 @@ _UNRESOLVED = Sql(
     contact_id="uuid",
     waiting_list_id="uuid",
 )
+# `|| ''`: see `claims.BY_KEY`.
 _RETRY = Sql(
     """UPDATE request SET status = 'RECEIVED', auto_notified = NULL, attempts = 0, unknowns = 0, policy_refusals = 0,
         judged_from = NULL, rescues = 0, not_before = NULL, handed_at = NULL,
         failure_code = NULL, failure_reason = NULL, notified_date = NULL,
         ordered_at = CASE WHEN :ordered THEN stockbell_now(0) END
-    FROM ROWS(request_id uuid) WHERE id = rows.request_id AND status = 'FAILED'"""
+    FROM ROWS(request_id uuid) WHERE id = rows.request_id AND status || '' = 'FAILED'"""
 )
 _REPORT = Sql(
     """UPDATE request SET ordered_at = coalesce(ordered_at, stockbell_now(0)), not_before = NULL
-    FROM ROWS(request_id uuid) WHERE id = rows.request_id AND status = 'RECEIVED'"""
+    FROM ROWS(request_id uuid) WHERE id = rows.request_id AND status || '' = 'RECEIVED'"""
 )
 _MARK = Sql(
     """UPDATE request SET status = 'NOTIFICATION_SENT', auto_notified = false, notified_date = stockbell_now(0),
         not_before = NULL, failure_code = NULL, failure_reason = NULL, receipt = NULL
-    FROM ROWS(request_id uuid) WHERE id = rows.request_id AND status IN ('RECEIVED', 'FAILED')"""
+    FROM ROWS(request_id uuid) WHERE id = rows.request_id AND status || '' IN ('RECEIVED', 'FAILED')"""
 )
 
 _ITEM = Sql(

@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 
 from worker.domain.returned import Cause, Kind
 from worker.models import PASSING_REPORT, Status
+from worker.store.claims import BY_KEY
 from worker.store.sql import Sql
 from worker.store.suppression import suppress
 
@@ -42,12 +43,11 @@ _ADD = Sql(
 )
 # All contacts at once: contacts are locked before requests, and in the order of their keys.
 _LOCK_CONTACTS = Sql("SELECT id FROM contact WHERE id IN ROWS(id uuid) ORDER BY id FOR NO KEY UPDATE", id="uuid")
-# Rows must be found by the primary key, as in `claims`. A mail that went by other means has autoNotified false.
+# A mail that went by other means has autoNotified false.
 _BOUNCE = Sql(
-    """UPDATE request AS r SET status = 'FAILED', failure_code = 'BOUNCED', failure_reason = rows.reason
+    f"""UPDATE request AS r SET status = 'FAILED', failure_code = 'BOUNCED', failure_reason = rows.reason
     FROM ROWS(request_id uuid, no int, reason text)
-    WHERE r.id IN ROWS(request_id uuid) AND r.id = rows.request_id AND r.claim_no = rows.no
-      AND r.status || '' = 'NOTIFICATION_SENT' AND r.auto_notified RETURNING id""",
+    WHERE {BY_KEY} AND r.status || '' = 'NOTIFICATION_SENT' AND r.auto_notified RETURNING id""",
     id="uuid",
 )
 # Those for whose mail the outcome is known by now, whatever it is, or whose time is over.

@@ -117,7 +117,9 @@ def _for_sqlite(words: str) -> str:
 def _postgresql_rows(found: re.Match[str]) -> str:
     # One array per column costs the server two thirds, and this process half, of one JSON text that repeats the names.
     columns = [column.split() for column in found[1].split(",")]
-    arrays = ", ".join(f"CAST(:rows_{name} AS {kind}[])" for name, kind in columns)
+    # The planner counts an array that it can see, and would read a whole table for some hundred values. In a subselect
+    # it can't, and expects ten, as in a plan that it keeps for all lengths.
+    arrays = ", ".join(f"(SELECT CAST(:rows_{name} AS {kind}[]))" for name, kind in columns)
     return f"unnest({arrays}) AS rows({', '.join(name for name, _ in columns)})"
 
 

@@ -82,7 +82,7 @@ def _move(whose: str, limit: str = "") -> Sql:
             ORDER BY r.id {limit} FOR NO KEY UPDATE OF r)
         UPDATE request SET status = 'FAILED', not_before = NULL, failure_code = '{_SUPPRESSED}',
             failure_reason = {_REASON} || waiting.why
-        FROM waiting WHERE id = waiting.request_id AND status = 'RECEIVED' RETURNING id""",
+        FROM waiting WHERE id = waiting.request_id AND status || '' = 'RECEIVED' RETURNING id""",
         id="uuid",
     )
 

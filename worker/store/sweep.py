@@ -33,6 +33,8 @@ _STAMP = Sql(
 )
 # The rows are found without a lock, and then locked only if they still have the same claim. In one step PostgreSQL
 # would check a row again that was claimed in the meantime, but join it with the old owner, and rescue a live claim.
+# Then each must be found by the primary key (`|| ''`): by the index on the status, all would be compared with all.
+_STILL_CLAIMED = "r.status || '' = 'PROCESSING'"
 _RESCUE = Sql(
     f"""WITH seen AS MATERIALIZED (
         SELECT r.id AS request_id, r.claim_no AS no FROM request AS r LEFT JOIN owner AS o ON o.id = r.owner
@@ -42,7 +44,7 @@ _RESCUE = Sql(
             {suppression.IS_SUPPRESSED} AS is_unwanted, {suppression.REASON} AS unwanted
         FROM request AS r JOIN seen ON r.id = seen.request_id AND r.claim_no = seen.no
         JOIN {suppression.CONTACT} ON {suppression.ITS_CONTACT}
-        WHERE r.status = 'PROCESSING' FOR UPDATE OF r SKIP LOCKED)
+        WHERE {_STILL_CLAIMED} FOR UPDATE OF r SKIP LOCKED)
     UPDATE request AS r SET
         status = CASE WHEN is_unsent AND NOT is_unwanted THEN 'RECEIVED' ELSE 'FAILED' END,
         auto_notified = CASE WHEN is_unsent AND NOT is_unwanted THEN auto_notified ELSE true END,
@@ -50,7 +52,7 @@ _RESCUE = Sql(
         failure_reason = CASE WHEN is_unsent THEN unwanted WHEN handed_at IS NULL THEN 'its workers died too often'
             ELSE 'its worker died when the mail may have been handed over' END,
         rescues = r.rescues + 1, owner = NULL, claimed_at = NULL, handed_at = NULL
-    FROM gone WHERE r.id = gone.request_id AND r.status = 'PROCESSING'
+    FROM gone WHERE r.id = gone.request_id AND {_STILL_CLAIMED}
     RETURNING id, failure_code""",
     id="uuid",
 )

@@ -277,18 +277,20 @@ def test_records_go_by_the_primary_key(big_shop: Shop) -> None:
     owner = shop.owner()
 
     def claim_and_end(c: Connection) -> None:
-        held = claims.claim(c, owner, 60.0, [shop_list], 50, first=False).claims
-        assert len(held) >= 50
+        held = claims.claim(c, owner, 60.0, [shop_list], 500, first=False).claims
+        assert len(held) >= 500
         claims.hand_over(c, held)
-        put_off = [Ended(claim, Tries(1), None, "450 no", delay=60.0) for claim in held[30:]]
-        recording.record(c, Ends(told=list(held[:20]), released=list(held[20:30]), deferred=put_off))
+        ended = [Ended(claim, Tries(1), None, "450 no", delay=60.0) for claim in held]
+        recording.record(c, Ends(told=list(held), released=list(held), deferred=ended, failed=ended))
 
     shop_list = shop.list_id(_item(0))
     assert_uses(plans_of(shop, claim_and_end))
 
 
 def test_a_rescue_goes_by_its_index(big_shop: Shop) -> None:
-    assert_uses(plans_of(big_shop, sweep.rescue, 60.0), "request_processing")
+    plan = plans_of(big_shop, sweep.rescue, 60.0)
+    assert_uses(plan, "request_processing")
+    assert plan.count("request_processing") == 1, plan  # what was found there is then looked up by its key
     assert_uses(plans_of(big_shop, owners.forget, 3600.0), "request_processing")
     assert_uses(plans_of(big_shop, claims.release_all, big_shop.owner()), "request_processing")
 
