@@ -157,4 +157,11 @@ def _key_of_unmatched(message_key: str, report: Report) -> str:
     """Returns a key that stays the same as long as the message does: it is read again if it is left where it was."""
     if message_key:
         return _key(message_key)
-    return _key(report.form, report.arrival, report.clues, [(each.recipient, each) for each in report.returned])
+    clues = report.clues
+    return _key(
+        report.form,
+        report.arrival,
+        clues.tokens,
+        clues.message_ids,
+        [(each.recipient, each) for each in report.returned],
+    )
