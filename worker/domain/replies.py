@@ -16,8 +16,11 @@ CLOSING: Final = 421
 """After this reply, to any command, the relay closes the connection (RFC 5321 section 3.8)."""
 
 _ENHANCED: Final = re.compile(r"([245])\.([0-9]{1,3})\.([0-9]{1,3})\b")
-# Control characters, line and direction marks, and lone surrogates (which no database can store).
-_UNPRINTABLE: Final = re.compile(r"[\x00-\x20\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]+")
+# Control characters, line and direction marks, what is not seen, and lone surrogates (which no database can store).
+_UNPRINTABLE: Final = re.compile(
+    r"[\x00-\x20\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff"
+    r"\U000e0000-\U000e007f]+"
+)
 # Matches only at the start of a word. This keeps the search linear in the length of the text.
 _ADDRESS: Final = re.compile(r"(?<![^\s<>()\[\]\"',;:])[^\s<>()\[\]\"',;:@]*@[^\s<>()\[\]\"',;:]*")
 # Sendmail writes `550 5.1.1 <jane.doe>... User unknown`.

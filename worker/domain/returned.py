@@ -51,10 +51,10 @@ class Cause(StrEnum):
 class Clues:
     """Everything in a report that may name a mail of ours. Nothing here is proved: `tokens` and the rows do that."""
 
-    tokens: Sequence[str] = ()
+    tokens: Sequence[str] = field(default=(), repr=False)
     """What may be a token of ours: from the addresses that the report was sent to (return path, unsubscribe address),
     its subject, ENVID, a provider's metadata, and the returned headers' List-Unsubscribe. Oldest letters as found."""
-    message_ids: Sequence[str] = ()
+    message_ids: Sequence[str] = field(default=(), repr=False)
     """Message-IDs of returned mails, without brackets: never the report's own."""
 
 

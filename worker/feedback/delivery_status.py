@@ -23,7 +23,6 @@ _FIELD: Final = re.compile(
     rf"^[ \t>]{{0,8}}([a-z][a-z0-9-]{{1,40}})[ \t]*:[ \t]*(.*(?:\n[ \t]+(?!(?:{_NAME})[ \t]*:)\S.*)*)",
     re.MULTILINE | re.IGNORECASE,
 )
-_FOLD: Final = re.compile(r"\s*\n\s*")
 _BLANK: Final = re.compile(r"\n[ \t>]*\n\s*")
 _STATUS: Final = re.compile(r"\s*([245]\.[0-9]{1,3}\.[0-9]{1,3})\s*(?:\((.*)\))?", re.DOTALL)
 _TYPED: Final = re.compile(r"\s*((?!\d{3})[A-Za-z0-9-]{1,40})\s*;\s*(.*)", re.DOTALL)
@@ -92,7 +91,7 @@ def _status(value: str) -> tuple[str | None, str]:
 
 
 def _diagnosis(group: Mapping[str, str]) -> Diagnosis:
-    value = _FOLD.sub(" ", group.get("diagnostic-code", ""))
+    value = " ".join(map(str.strip, group.get("diagnostic-code", "").split("\n")))
     typed = _TYPED.match(value)
     return diagnosis(typed[2] if typed else value)
 

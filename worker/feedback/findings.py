@@ -10,8 +10,8 @@ from worker.domain.bounces import Said
 from worker.domain.returned import Kind
 from worker.feedback.diagnoses import Diagnosis
 
-RECIPIENT_LIMIT: Final = 100
-"""Recipients of a report that are looked at. Our mails have one each, so more are no report of ours."""
+RECIPIENT_LIMIT: Final = 20
+"""Recipients of a report that are looked at, each of whom costs a search of the whole text. Our mails have one each."""
 
 
 @dataclass(frozen=True, slots=True)

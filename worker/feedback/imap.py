@@ -17,6 +17,7 @@ from imapclient.exceptions import IMAPClientAbortError, IMAPClientError, IMAPCli
 
 from worker.domain.errors import MailboxAway, MailboxRefused
 from worker.domain.imap_account import ImapAccount
+from worker.domain.replies import one_line
 from worker.feedback.mailbox import Message, Pause
 from worker.feedback.parts import READ_LIMIT
 
@@ -151,7 +152,8 @@ class ImapMailbox:
             yield
         except (LoginError, MailboxRefused) as error:
             self._drop()
-            raise MailboxRefused(f"{self.where}: the server refuses user or password: {_words(error)}") from error
+            words = _words(error).replace(self._account.password.get_secret_value(), "***")
+            raise MailboxRefused(f"{self.where}: the server refuses user or password: {words}") from error
         except ssl.SSLCertVerificationError as error:
             self._drop()
             raise MailboxAway(f"{self.where}: certificate not accepted: {error.verify_message}") from error
@@ -331,10 +333,10 @@ def _personal(client: IMAPClient) -> tuple[str, str]:
 
 
 def _words(error: BaseException) -> str:
-    """Returns an error as one line. imaplib shows some of the server's words as bytes."""
+    """Returns an error as one line, safe to show. imaplib shows some of the server's words as bytes."""
     if isinstance(error, TimeoutError):
         return "no answer in time"
     if isinstance(error, OSError):
         return error.strerror or str(error) or type(error).__name__
     text = str(error.args[0] if error.args else error)
-    return " ".join(text.removeprefix("b'").removesuffix("'").split())[:200] or type(error).__name__
+    return one_line(text.removeprefix("b'").removesuffix("'"))[:200] or type(error).__name__

@@ -109,7 +109,8 @@ def _wish_to_leave(contents: Contents) -> _Reading | None:
     headers = contents.headers
     if contents.is_multipart_report or contents.failed:
         return None
-    if names_a_contact([*destinations(headers), headers.words("subject")]) or wants_to_leave(headers):
+    is_addressed = names_a_contact([*destinations(headers), headers.words("subject")])
+    if is_addressed or (wants_to_leave(headers) and not is_automatic(headers)):
         return _Reading("RFC 2369", [Returned(Kind.UNSUBSCRIBE, words="mail to the unsubscribe address")])
     return None
 

@@ -17,6 +17,8 @@ from worker.domain.returned import Report
 
 MAX_BODY: Final = 16 * 2**20
 """Octets of a body, at most: 10,000 events of SendGrid, with all that it can write into one."""
+MAX_OBJECT: Final = 2 * 2**20
+"""Octets of a body that has one event, and is parsed before it is known who sent it. SNS takes 256 KiB of text."""
 MAX_EVENTS: Final = 10_000
 """Events of one call, at most."""
 MAX_AGE: Final = 300.0
@@ -115,6 +117,8 @@ def json_of(value: str | bytes) -> object:
 
 def parsed_object(call: Call) -> Mapping[str, object]:
     """Returns the JSON object of the body. Raises BadWebhook."""
+    if len(call.body) > MAX_OBJECT:
+        raise BadWebhook(f"is longer than {MAX_OBJECT // 2**20} MiB")
     found = parsed(call)
     if not isinstance(found, dict):
         raise BadWebhook("is not a JSON object")

@@ -7,7 +7,7 @@ from hashlib import blake2b
 from typing import Final
 
 from worker.domain.errors import BadAddress
-from worker.domain.recognition import Named
+from worker.domain.recognition import Named, NamedMail
 from worker.domain.replies import one_line
 from worker.domain.returned import Cause, Kind, Report, Returned
 from worker.domain.tokens import CLAIMS
@@ -68,12 +68,18 @@ def _is_signed(named: Named) -> bool:
 
 def _mail(report: Report, named: Named, rows: Found) -> Mail | None:
     """Returns the mail that the report is about. A mail to the unsubscribe address names the customer."""
-    by_request = next((rows.mails[each.request_id] for each in named.mails if each.request_id in rows.mails), None)
+    by_request = next((mail for each in named.mails if (mail := _named_mail(each, rows))), None)
     by_contact = next((rows.contacts[id_] for id_ in named.contacts if id_ in rows.contacts), None)
     if by_request is None or by_contact is None or by_request.contact_id == by_contact.contact_id:
         return by_request or by_contact
     wants_out = any(each.kind is Kind.UNSUBSCRIBE for each in report.returned)
     return by_contact if wants_out else by_request
+
+
+def _named_mail(named: NamedMail, rows: Found) -> Mail | None:
+    """Returns the mail. Who quotes the Message-ID of one that was never sent knows its request, but saw no mail."""
+    mail = rows.mails.get(named.request_id)
+    return mail if mail and (named.is_signed or mail.claim_no) else None
 
 
 def _recipient_of(mail: Mail | None) -> Callable[[str], bool]:
@@ -99,8 +105,6 @@ def _remark(mail: Mail, named: Named) -> str:
             return "its request was marked as sent"
         case Status.FAILED:
             return "its request is FAILED already"
-        case Status.RECEIVED if not mail.claim_no:
-            return "its request was never mailed"
     return ""
 
 
@@ -157,4 +161,11 @@ def _key_of_unmatched(message_key: str, report: Report) -> str:
     """Returns a key that stays the same as long as the message does: it is read again if it is left where it was."""
     if message_key:
         return _key(message_key)
-    return _key(report.form, report.arrival, report.clues, [(each.recipient, each) for each in report.returned])
+    clues = report.clues
+    return _key(
+        report.form,
+        report.arrival,
+        clues.tokens,
+        clues.message_ids,
+        [(each.recipient, each) for each in report.returned],
+    )

@@ -308,7 +308,8 @@ def test_tls_from_the_first_byte_is_spoken(server: Dovecot) -> None:
         box.close()
 
 
-def test_no_password_is_sent_to_a_server_that_takes_none() -> None:
+def refused_by(capabilities: bytes) -> tuple[str, bytes]:
+    """Logs in to a server that says no to LOGIN, with all that it was told. Returns the error, and what it heard."""
     heard: list[bytes] = []
 
     def serve(listener: socket.socket) -> None:
@@ -316,18 +317,33 @@ def test_no_password_is_sent_to_a_server_that_takes_none() -> None:
             stream.write(b"* OK hello\r\n")
             while line := stream.readline():
                 heard.append(line)
-                tag = line.split()[0]
-                stream.write(b"* CAPABILITY IMAP4rev1 LOGINDISABLED\r\n" + tag + b" OK done\r\n")
+                tag, *words = line.split()
+                no = b" NO \x1b[2J for jane@example.com: " + b" ".join(words) if b"LOGIN" in words else b" OK done"
+                stream.write(b"* CAPABILITY IMAP4rev1 " + capabilities + b"\r\n" + tag + no + b"\r\n")
 
     with listen() as listener:
         serving = threading.Thread(target=serve, args=(listener,), daemon=True)
         serving.start()
         port = listener.getsockname()[1]
-        with pytest.raises(MailboxRefused, match="takes no password"):
+        with pytest.raises(MailboxRefused) as refused:
             ImapMailbox(parse_imap_account(f"imap://me:{PASSWORD}@127.0.0.1:{port}")).look()
         serving.join(20)
+    return str(refused.value), b"".join(heard)
+
+
+def test_no_password_is_sent_to_a_server_that_takes_none() -> None:
+    error, heard = refused_by(b"LOGINDISABLED")
+    assert "takes no password" in error
     assert heard
-    assert PASSWORD.encode() not in b"".join(heard)
+    assert PASSWORD.encode() not in heard
+
+
+def test_a_server_that_repeats_the_password_is_shown_without_it_and_on_one_clean_line() -> None:
+    error, heard = refused_by(b"")
+    assert PASSWORD.encode() in heard
+    assert error.isprintable()
+    assert "for ***@***: LOGIN me" in error
+    assert PASSWORD not in error
 
 
 def test_a_server_that_says_nothing_is_waited_for_no_longer_than_for_an_answer(

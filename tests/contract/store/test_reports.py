@@ -242,6 +242,12 @@ def test_who_knows_only_addresses_and_got_one_mail_harms_nobody_else(shop: Shop)
     assert [row.status for row in shop.rows()].count(Status.RECEIVED) == len(victims) == 1000
 
 
+def test_who_knows_a_request_that_was_never_mailed_has_seen_no_mail(shop: Shop) -> None:
+    id_ = shop.sign_up()
+    assert take_one(shop, report(Kind.COMPLAINT, message_id=f"{id_}@{DOMAIN}")).result is UNMATCHED
+    assert shop.row(id_).status is Status.RECEIVED
+
+
 @pytest.mark.parametrize("quoted", ["<{id}@shop.example>", "{id}@shop.example", "{ID}@SHOP.EXAMPLE"])
 def test_a_quoted_message_id_is_proof(shop: Shop, quoted: str) -> None:
     (claim,) = told(shop)

@@ -25,6 +25,7 @@ from worker.domain.replies import RECEIPT_LIMIT, Reply, one_line, receipt
         ("ok\udcff 4711", "ok 4711"),
         ("\x1b[31mok", "[31mok"),
         ("\u202eok", "ok"),
+        ("\u061cok\u2060\U000e0041", "ok"),
         ("x" * 4096, "x" * RECEIPT_LIMIT),
         (" " * 4096, None),
         ("\r\n\t", None),

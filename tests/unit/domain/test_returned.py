@@ -2,7 +2,7 @@
 
 import pytest
 
-from worker.domain.returned import Kind, Report, Returned
+from worker.domain.returned import Clues, Kind, Report, Returned
 
 OURS = "jane@customer.example"
 DEAD, FAILED, DELAYED, DELIVERED = Kind.DEAD, Kind.FAILED, Kind.DELAYED, Kind.DELIVERED
@@ -43,3 +43,9 @@ def test_where_none_is_ours_the_mildest_fate_counts(kinds: tuple[Kind, ...], cou
 
 def test_a_report_about_nobody_is_none() -> None:
     assert said() is Kind.OTHER
+
+
+def test_clues_do_not_show_tokens() -> None:
+    shown = repr(Report([], Clues(["ab" * 23], ["1@shop.example"])))
+    assert "ab" * 23 not in shown
+    assert "shop.example" not in shown

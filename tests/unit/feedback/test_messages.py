@@ -299,6 +299,7 @@ def test_a_mail_that_names_a_contact_is_a_wish_to_leave(head: str) -> None:
         "Subject: Back in stock\nAuto-Submitted: auto-replied (vacation)",
         "Subject: Back in stock\nX-Autoreply: yes",
         "Subject: Back in stock\nX-Autorespond: x",
+        "Subject: Unsubscribe requests are answered on Monday\nAuto-Submitted: auto-replied",
         "Subject: Back in stock\nPrecedence: auto_reply",
         "Subject: Back in stock\nPrecedence: Bulk",
     ],

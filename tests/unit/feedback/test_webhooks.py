@@ -41,6 +41,7 @@ from tests.unit.feedback.webhook_samples import (
 )
 from worker.domain.errors import BadSetting, BadWebhook, Forged
 from worker.domain.returned import Clues, Kind, Report
+from worker.feedback.webhook_calls import MAX_OBJECT
 from worker.feedback.webhooks import MAX_BODY, Brevo, Call, Mailgun, Postmark, SendGrid, Ses, Webhook, receive
 
 
@@ -477,6 +478,13 @@ def test_a_body_that_is_none_is_refused(body: bytes) -> None:
         receive(samples.ses(), Call({}, body), NOW)
     with pytest.raises((BadWebhook, Forged)):
         receive(MAILGUN, Call({}, body), NOW)
+
+
+def test_a_large_body_is_not_parsed_before_it_is_known_who_sent_it() -> None:
+    body = b'{"Type": "Notification", "x": [' + b"{}," * (MAX_OBJECT // 3) + b"{}]}"
+    for webhook in (samples.ses(), MAILGUN):
+        with pytest.raises(BadWebhook, match="is longer than 2 MiB"):
+            receive(webhook, Call({}, body), NOW)
 
 
 def test_a_message_that_is_not_of_sns_is_refused() -> None:
