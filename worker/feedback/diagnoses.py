@@ -6,7 +6,7 @@ Pure. Reports quote replies in many ways: `<<< 550 5.1.1 ...`, `said: 550-5.7.1 
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Final
 
@@ -55,6 +55,7 @@ _AFTER_EARLY_STEP: Final = re.compile(
     rf"(?:{_EARLY})(?!.*(?:{_EARLY}|\bRCPT|\bDATA\b|\b[245][0-9]{{2}}[ -]))", re.DOTALL | re.IGNORECASE
 )
 _IN_REPLY_TO_EARLY_STEP: Final = re.compile(rf"\((?:{_EARLY})", re.IGNORECASE)
+_REFUSED_SENDER: Final = re.compile(r">>> MAIL[^\n]*\n[ \t]*5", re.IGNORECASE)
 _STEP_BEFORE: Final = 300
 """Characters before a reply in which the step is told."""
 _CODED_LINE: Final = re.compile(r"\n[ \t]*([45][0-57][0-9])[ -]")
@@ -93,6 +94,9 @@ def diagnosis(text: str) -> Diagnosis:
     if not codes:
         return Diagnosis(None, enhanced_in(text), one_line(text))
     found = _reply(text, _decisive(text, codes))
+    if not found.is_early and _REFUSED_SENDER.search(text):  # a list of recipients does not tell the step
+        others = (_reply(text, match) for match in codes if int(match[1]) == found.code)
+        found = replace(found, is_early=any(other.is_early and other.status == found.status for other in others))
     if found.is_cut:  # a list of recipients has one line of it, and the transcript all of them
         others = (_reply(text, match) for match in codes if int(match[1]) == found.code)
         return next((other for other in others if not other.is_cut), found)
