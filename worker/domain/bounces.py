@@ -53,6 +53,8 @@ _FOR_GOOD: Final = 550
 _FOR_NOW: Final = 450
 _AT_LAST: Final = 559
 """The code of a refusal for now that was repeated to the end. Nobody uses it, so no row for one code matches."""
+_TAKES_NO_MAIL: Final = frozenset({521, 556})
+"""What a host that never takes mail may say before it has heard of a recipient (RFC 7504)."""
 _FEW_LETTERS: Final = 4
 """With fewer letters, a reply leaves it to its codes what it means."""
 
@@ -71,6 +73,8 @@ class Said:
     """the reply after its three digits, or the mailer's own text"""
     system: str | None
     """the host that said it, or the form of the text, in lower case"""
+    is_early: bool = False
+    """whether it was said before the server had heard of any recipient: when it greeted, or of the sender"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +94,8 @@ def judge(said: Said) -> Judged:
     if said.action == "delayed" or (said.action is None and _is_for_now(said)):
         return _judged(Kind.DELAYED, rules().match(Stage.RCPT, _as_reply(said, _FOR_NOW)))
     rule = _found(said)
+    if said.is_early and said.code not in _TAKES_NO_MAIL and rule and is_dead(rule):
+        return Judged(Kind.FAILED)
     return _judged(Kind.DEAD if rule and is_dead(rule) else Kind.FAILED, rule)
 
 

@@ -6,7 +6,7 @@ Pure. Reports quote replies in many ways: `<<< 550 5.1.1 ...`, `said: 550-5.7.1 
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Final
 
@@ -45,6 +45,19 @@ _CONSEQUENCE: Final = re.compile(
     r"service unavailable[ \t]*$)",
     re.MULTILINE | re.IGNORECASE,
 )
+# Steps before a server has heard of any recipient: what it then refuses is the host or the sender.
+_EARLY: Final = (
+    r"(?:in reply to|after|did not like our|>>>) (?:pipelined |sending )?"
+    r"(?:initial connection|EHLO|HELO|STARTTLS|AUTH|MAIL)\b"
+    r"|refused to talk to me|sender was rejected"
+)
+_AFTER_EARLY_STEP: Final = re.compile(
+    rf"(?:{_EARLY})(?!.*(?:{_EARLY}|\bRCPT|\bDATA\b|\b[245][0-9]{{2}}[ -]))", re.DOTALL | re.IGNORECASE
+)
+_IN_REPLY_TO_EARLY_STEP: Final = re.compile(rf"\((?:{_EARLY})", re.IGNORECASE)
+_REFUSED_SENDER: Final = re.compile(r">>> MAIL[^\n]*\n[ \t]*5", re.IGNORECASE)
+_STEP_BEFORE: Final = 300
+"""Characters before a reply in which the step is told."""
 _CODED_LINE: Final = re.compile(r"\n[ \t]*([45][0-57][0-9])[ -]")
 _SERVER_SAYS: Final = re.compile(r"^[ \t]*(?:<<<|<-+|[<>]{1,3}(?=\s*[0-9]{3}\b))[ \t]*", re.MULTILINE)
 _EASTERN: Final = "\u2e80"
@@ -67,6 +80,8 @@ class Diagnosis:
     words: str = ""
     is_cut: bool = False
     """whether the reply has more lines than these"""
+    is_early: bool = False
+    """whether it was said before the server had heard of any recipient"""
 
 
 def diagnosis(text: str) -> Diagnosis:
@@ -79,6 +94,9 @@ def diagnosis(text: str) -> Diagnosis:
     if not codes:
         return Diagnosis(None, enhanced_in(text), one_line(text))
     found = _reply(text, _decisive(text, codes))
+    if not found.is_early and _REFUSED_SENDER.search(text):  # a list of recipients does not tell the step
+        others = (_reply(text, match) for match in codes if int(match[1]) == found.code)
+        found = replace(found, is_early=any(other.is_early and other.status == found.status for other in others))
     if found.is_cut:  # a list of recipients has one line of it, and the transcript all of them
         others = (_reply(text, match) for match in codes if int(match[1]) == found.code)
         return next((other for other in others if not other.is_cut), found)
@@ -119,7 +137,15 @@ def _reply(text: str, match: re.Match[str]) -> Diagnosis:
     status, words = enhanced_in(said, code[0]), one_line(said)
     if status and has_lines:  # each of which repeats it
         words = words[: len(status)] + words[len(status) :].replace(f" {status} ", " ")
-    return Diagnosis(int(code), status, words, is_cut)
+    return Diagnosis(
+        int(code), status, words, is_cut, _is_early(text[max(match.start() - _STEP_BEFORE, 0) : match.start()], words)
+    )
+
+
+def _is_early(before: str, words: str) -> bool:
+    if _IN_REPLY.search(words):
+        return _IN_REPLY_TO_EARLY_STEP.search(words) is not None
+    return _AFTER_EARLY_STEP.search(before) is not None
 
 
 def _end_of(text: str, begin: int, code: str) -> re.Match[str] | None:

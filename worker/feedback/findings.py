@@ -26,7 +26,8 @@ class Finding:
 
 def finding(recipient: str | None, diagnosis: Diagnosis, action: str | None, system: str | None) -> Finding:
     """Returns a finding with what a diagnosis has."""
-    return Finding(recipient, Said(action, diagnosis.status, diagnosis.code, diagnosis.words, system), diagnosis.is_cut)
+    said = Said(action, diagnosis.status, diagnosis.code, diagnosis.words, system, diagnosis.is_early)
+    return Finding(recipient, said, diagnosis.is_cut)
 
 
 _KINDS: Final = {

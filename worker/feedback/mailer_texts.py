@@ -88,6 +88,8 @@ def completed(found: Finding, subject: str, text: str) -> Finding:
     if _says_more(told, found):
         status = told.status if is_generic(said.status) and told.status else said.status
         said = replace(said, code=told.code or said.code, status=status, words=told.words)
+    if told.is_early and told.code == said.code:
+        said = replace(said, is_early=True)
     return replace(found, said=said)
 
 

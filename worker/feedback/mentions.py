@@ -44,7 +44,9 @@ _FIELD_FOLLOWS: Final = re.compile(
 )
 # A line of a transcript: `550 5.1.1 <jane@example.com>... User unknown`. What is said stands on both sides of the name.
 _REPLY: Final = re.compile(r"[ \t]*(?:<<<[ \t]*)?[45][0-9]{2}[ -](?:[45]\.[0-9.]{3,7}[ \t])?[ \t]*[<\"']?$")
-_RECIPIENT_ASIDE: Final = re.compile(r"^[\s>\"'*)]*:?[ \t]*")
+# A sentence that comes to the name, and tells the reason only afterwards.
+_LEADING: Final = re.compile(r"\bdeliver(?:ing)? your (?:mail|message) to[\s\"'<(]*$", re.IGNORECASE)
+_RECIPIENT_ASIDE: Final = re.compile(r"^(?:[\s\"'*)]|>(?!>))*:?[ \t]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,5 +109,5 @@ def _mentions(text: str, failed: Collection[str], ours: Collection[str]) -> Iter
             if _REPLY.match(line):
                 yield _Mention(name, begin, begin, opens=True)
             else:
-                label = line.rstrip("<\"'") if says_something(line) else ""
+                label = line.rstrip("<\"'") if says_something(line) and not _LEADING.search(line) else ""
                 yield _Mention(name, match.start(), match.end(), _OPENING.match(line) is not None, label)

@@ -146,7 +146,7 @@ def _is_mailers(contents: Contents) -> bool:
     subject = is_any_in(phrases().subjects, in_small_letters(contents.headers.words("subject")))
     is_told = mailer_texts.is_report(words)
     if is_automatic(contents.headers) and not contents.is_named_as_mailer:  # perhaps a vacation notice
-        return subject and is_told
+        return subject and is_told and (contents.has_null_return_path or mailer_texts.form(words) is not None)
     return contents.is_of_mailer + subject + is_told >= 2
 
 

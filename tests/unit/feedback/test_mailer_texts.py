@@ -7,6 +7,7 @@ from typing import Any, Final
 import pytest
 
 from worker.domain.bounces import Said
+from worker.domain.returned import Kind
 from worker.feedback import mailer_texts
 from worker.feedback.contents import Contents
 from worker.feedback.diagnoses import Diagnosis, diagnosis
@@ -140,3 +141,36 @@ def test_nobody_is_blamed_with_the_reply_about_another() -> None:
         ("jane@example.com", None),
         ("joe@example.org", 550),
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        (
+            "jane@example.com\n  error after MAIL FROM:<b@shop.example>:\n  550 no such user",
+            Kind.FAILED,
+        ),
+        (
+            "jane@example.com\n  error after RCPT TO:<jane@example.com>:\n  550 no such user",
+            Kind.DEAD,
+        ),
+        ("<jane@example.com>: host mx said: 550 5.1.1 User unknown (in reply to MAIL FROM command)", Kind.FAILED),
+        ("<jane@example.com>: host mx said: 550 5.1.1 User unknown (in reply to RCPT TO command)", Kind.DEAD),
+        ("<jane@example.com>: host mx refused to talk to me: 554 no such user here", Kind.FAILED),
+        (
+            "<jane@example.com>: a refused to talk to me: 421 no\n b said: 550 no such user (in reply to RCPT TO)",
+            Kind.DEAD,
+        ),
+        ("<jane@example.com>\n (reason: 550 unknown)\n\n>>> MAIL From:<b@shop.example>\n<<< 550 unknown", Kind.FAILED),
+        ("<jane@example.com>: host mx refused to talk to me: 521 mx does not accept mail", Kind.DEAD),
+        ("<jane@example.com>\n>>> MAIL From:<b@shop.example>\n<<< 550 5.1.1 User unknown", Kind.FAILED),
+        (
+            "jane@example.com\n>>> MAIL From:<b@x.example>\n<<< 250\n>>> RCPT To:<jane@example.com>\n<<< 550 5.1.1 no",
+            Kind.DEAD,
+        ),
+        ("<jane@example.com>\nmx did not like our MAIL FROM:\n550 address does not exist", Kind.FAILED),
+    ],
+)
+def test_what_is_said_before_a_recipient_is_named_is_not_about_him(text: str, kind: Kind) -> None:
+    octets = f"From: MAILER-DAEMON\nSubject: Returned mail\n\n{text}\n".encode()
+    assert [each.kind for each in read(octets).returned] == [kind]

@@ -435,3 +435,36 @@ def test_clues_are_counted() -> None:
     references = " ".join(f"<{number}@shop.example>" for number in range(100))
     clues = read(f"{many}References: {references}\n{HEAD}\nx\n".encode()).clues
     assert len(clues.tokens) == len(clues.message_ids) == 20
+
+
+@pytest.mark.parametrize(
+    "subject",
+    [
+        "Automatikus válasz",
+        "Αυτόματη απάντηση",
+        "Автоматична відповідь",
+        "Răspuns automat",
+        "Automatski odgovor",
+        "תשובה אוטומטית",
+        "رد تلقائي",
+        "Trả lời tự động",
+    ],
+)
+def test_a_vacation_notice_is_none_of_a_mailer_in_any_language(subject: str) -> None:
+    head = f"Return-Path: <>\nFrom: jane@example.com\nAuto-Submitted: auto-replied\nSubject: {subject}: Mug\n\n"
+    text = "Your message could not be delivered to me: user unknown until Monday."
+    assert [each.kind for each in read(f"{head}{text}".encode()).returned] == [Kind.AUTO_REPLY]
+
+
+def test_a_ticket_system_that_knows_no_such_user_is_no_mailer() -> None:
+    head = "From: Help <help@example.com>\nAuto-Submitted: auto-replied\nSubject: Ticket rejected: unknown user\n\n"
+    text = "Your message could not be delivered to the helpdesk: user unknown. Please register, jane@example.com."
+    assert [each.kind for each in read(f"{head}{text}".encode()).returned] == [Kind.AUTO_REPLY]
+
+
+def test_the_text_tells_the_step_that_the_fields_leave_out() -> None:
+    text = (
+        "<jane@example.com>: host mx said: 550 5.1.1 <jane@example.com>: User unknown (in reply to MAIL FROM command)\n"
+    )
+    [about] = bounced(STATUS.replace("Recipient address rejected:\n    User unknown", "User unknown"), text).returned
+    assert about.kind is Kind.FAILED
