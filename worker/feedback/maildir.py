@@ -47,7 +47,7 @@ class Maildir:
         self._rights = os.R_OK | os.X_OK | (0 if changes_nothing else os.W_OK)
         self._new, self._cur = path / "new", path / "cur"
         self.where = str(path)
-        self.key = f"maildir:{path.resolve()}"
+        self.key = f"maildir:{os.path.realpath(path)}"
         self._left: dict[bytes, None] = {}
         self._unreadable: set[bytes] = set()
         self._looked_at: int | None = None

@@ -48,7 +48,7 @@ class Mbox:
     def __init__(self, path: Path) -> None:
         self._path = path
         self.where = str(path)
-        self.key = f"mbox:{path.resolve()}"
+        self.key = f"mbox:{os.path.realpath(path)}"
         self._place = _Place()
         self._read_to: dict[str, _Place] = {}
         """The place after each message that was read."""

@@ -244,3 +244,7 @@ def test_a_file_that_is_gone_or_none_is_said(path: Path) -> None:
     os.mkfifo(path)
     with pytest.raises(MailboxAway, match="is not a file"):
         list(Mbox(path).messages())
+    path.unlink()
+    path.symlink_to(path)
+    with pytest.raises(MailboxAway, match="symbolic links"):
+        list(Mbox(path).messages())
