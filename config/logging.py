@@ -25,8 +25,8 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 
 LogFormat = Literal["console", "json"]
 
-# Celery logs two lines per bell, which repeat what our own events say.
-_REDUNDANT_LOGGERS: Final = ("celery.app.trace", "celery.worker.strategy")
+# Celery logs two lines per bell, and imapclient one per connection, which repeat what our own events say.
+_REDUNDANT_LOGGERS: Final = ("celery.app.trace", "celery.worker.strategy", "imapclient.imapclient")
 
 # Matches only at the start of a word, with bounded lengths. This keeps the search linear even for a hostile text.
 _SECRET: Final = re.compile(

@@ -47,7 +47,7 @@ class Maildir:
         self._rights = os.R_OK | os.X_OK | (0 if changes_nothing else os.W_OK)
         self._new, self._cur = path / "new", path / "cur"
         self.where = str(path)
-        self.key = f"maildir:{path.resolve()}"
+        self.key = f"maildir:{os.path.realpath(path)}"
         self._left: dict[bytes, None] = {}
         self._unreadable: set[bytes] = set()
         self._looked_at: int | None = None
@@ -101,16 +101,18 @@ class Maildir:
     def _move(self, name: str) -> bool:
         """Moves a message to `cur`. False: one of the same name is there, which a rename would delete."""
         target = self._cur / _seen(name)
-        if target.exists():
-            return False
         with _translated(self.where), suppress(FileNotFoundError):
+            if target.exists():
+                return False
             (self._new / name).rename(target)
         return True
 
     def _check(self) -> None:
         """Raises MailboxAway before anything is read that could not be marked afterwards."""
         for folder in (self._new, self._cur):
-            if not folder.is_dir():
+            with _translated(self.where):
+                is_there = folder.is_dir()
+            if not is_there:
                 raise MailboxAway(f"{self.where}: is not a Maildir: there is no folder {folder.name}")
             if not os.access(folder, self._rights):
                 raise MailboxAway(f"{self.where}: no permission to read and change the folder {folder.name}")

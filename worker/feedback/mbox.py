@@ -5,6 +5,7 @@ messages are read. How far it was read is an offset, with a digest of what stand
 or truncated is read from its beginning, and what is known by then is known to be repeated.
 """
 
+import errno
 import fcntl
 import json
 import os
@@ -33,6 +34,8 @@ _AT_ONCE: Final = 100
 _OCTETS_AT_ONCE: Final = 4 * READ_LIMIT
 _LINE: Final = 64 * 1024
 _BEFORE: Final = 1024
+_NOT_OURS: Final = {errno.EACCES, errno.EPERM, errno.EROFS}
+"""Errors of a folder in which we can't make files."""
 _FROM: Final = b"From "
 _EMPTY: Final = (b"\n", b"\r\n")
 
@@ -45,7 +48,7 @@ class Mbox:
     def __init__(self, path: Path) -> None:
         self._path = path
         self.where = str(path)
-        self.key = f"mbox:{path.resolve()}"
+        self.key = f"mbox:{os.path.realpath(path)}"
         self._place = _Place()
         self._read_to: dict[str, _Place] = {}
         """The place after each message that was read."""
@@ -63,12 +66,12 @@ class Mbox:
 
     def messages(self) -> Iterator[Message]:
         """Yields what is behind the position, in order. The lock is free while a message is looked at."""
-        offset: int | None = None
-        while read := self._read(offset):
+        place: _Place | None = None
+        while read := self._read(place):
             for start, end, content in read:
                 self._read_to[str(start)] = end
                 yield Message(str(start), content)
-            offset = read[-1][1].offset
+            place = read[-1][1]
 
     def settle(self, dealt_with: Sequence[str], left: Sequence[str]) -> None:
         """Moves the position behind these messages."""
@@ -82,18 +85,22 @@ class Mbox:
     def close(self) -> None:
         """Nothing is open."""
 
-    def _read(self, offset: int | None) -> "list[tuple[int, _Place, bytes]]":
-        """Returns some messages from `offset` on, by default from the position: start, the place after it, content."""
-        if offset is None:
+    def _read(self, place: "_Place | None") -> "list[tuple[int, _Place, bytes]]":
+        """Returns some messages from `place` on, by default from the position: start, the place after it, content.
+
+        None if the file was changed meanwhile before the place: the next look at it begins anew.
+        """
+        if place is None:
             self._read_to.clear()
             if self._is_at_end():
                 return []
         with _translated(self.where), self._path.open("rb") as file, _locked(self._path, file):
-            if offset is None and not self._place.fits(file):
+            if not (place or self._place).fits(file):
+                if place:
+                    return []
                 self._place = _Place()
             is_quiet = os.fstat(file.fileno()).st_mtime < time.time() - QUIET_SECONDS
-            start = self._place.offset if offset is None else offset
-            found = _some(_messages(file, start, is_quiet=is_quiet))
+            found = _some(_messages(file, (place or self._place).offset, is_quiet=is_quiet))
             return [(first, _place_at(file, last), content) for first, last, content in found]
 
     def _is_at_end(self) -> bool:
@@ -194,8 +201,10 @@ def _lock(path: Path, file: BufferedReader, locks: ExitStack) -> bool:
     except FileExistsError:
         _remove_forgotten(lock_file)
         return False
-    except PermissionError:
-        return True  # the folder is not ours: fcntl has to do
+    except OSError as error:
+        if error.errno not in _NOT_OURS:
+            raise
+        return True  # fcntl has to do
     locks.callback(lock_file.unlink, missing_ok=True)
     return True
 

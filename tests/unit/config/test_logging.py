@@ -177,6 +177,7 @@ def test_what_tells_nothing_is_left_out(capsys: pytest.CaptureFixture[str]) -> N
     logging.getLogger("library").debug("x")
     logging.getLogger("celery.worker.strategy").info("Task received")
     logging.getLogger("celery.app.trace").info("Task succeeded")
+    logging.getLogger("imapclient.imapclient").info("Connection closed")
     assert not written(capsys)
 
 

@@ -129,3 +129,12 @@ def test_a_folder_that_can_only_be_read_is_said_before_anything_is_read(
     with pytest.raises(MailboxAway, match="no permission to read and change the folder new"):
         list(Maildir(path).messages())
     assert len(list(Maildir(path, changes_nothing=True).messages())) == 1
+
+
+def test_a_maildir_in_a_folder_of_somebody_else_is_said(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_path: object, **_options: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "stat", refuse)
+    with pytest.raises(MailboxAway, match="Permission denied"):
+        list(Maildir(path).messages())

@@ -1,5 +1,6 @@
 """Mbox files: where messages begin and end, how far the file was read, and its locks."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -97,6 +98,18 @@ def test_a_file_that_was_replaced_is_read_from_its_beginning(path: Path) -> None
     settled(box)
     path.unlink()
     append(path, *(sent := [letter(), letter(), letter()]))
+    assert settled(box) == [each + b"\n" for each in sent]
+
+
+def test_a_file_that_was_rewritten_amid_is_read_from_its_beginning(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mbox, "_AT_ONCE", 1)
+    append(path, letter(), letter(), letter())
+    box = Mbox(path)
+    found = box.messages()
+    box.settle([next(found).name], [])
+    path.unlink()
+    append(path, *(sent := [bounce("ab"), letter()]))
+    assert contents(found) == []
     assert settled(box) == [each + b"\n" for each in sent]
 
 
@@ -215,9 +228,10 @@ def test_it_is_locked_while_it_is_read_and_not_while_a_message_is_looked_at(path
         assert not path.with_name("bounces.lock").exists()
 
 
-def test_a_folder_that_is_not_ours_gets_no_lock_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS])
+def test_a_folder_that_is_not_ours_gets_no_lock_file(path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     def refuse(_lock_file: Path) -> None:
-        raise PermissionError(13, "Permission denied")
+        raise OSError(number, os.strerror(number))
 
     append(path, letter())
     monkeypatch.setattr(mbox, "_make", refuse)
@@ -229,4 +243,8 @@ def test_a_file_that_is_gone_or_none_is_said(path: Path) -> None:
         list(Mbox(path).messages())
     os.mkfifo(path)
     with pytest.raises(MailboxAway, match="is not a file"):
+        list(Mbox(path).messages())
+    path.unlink()
+    path.symlink_to(path)
+    with pytest.raises(MailboxAway, match="symbolic links"):
         list(Mbox(path).messages())
