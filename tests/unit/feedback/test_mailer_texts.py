@@ -161,7 +161,10 @@ def test_nobody_is_blamed_with_the_reply_about_another() -> None:
             "<jane@example.com>: a refused to talk to me: 421 no\n b said: 550 no such user (in reply to RCPT TO)",
             Kind.DEAD,
         ),
-        ("<jane@example.com>\n (reason: 550 unknown)\n\n>>> MAIL From:<b@shop.example>\n<<< 550 unknown", Kind.FAILED),
+        (
+            "<jane@example.com>\n (reason: 550 user unknown)\n\n>>> MAIL From:<b@x.example>\n<<< 550 user unknown",
+            Kind.FAILED,
+        ),
         ("<jane@example.com>: host mx refused to talk to me: 521 mx does not accept mail", Kind.DEAD),
         ("<jane@example.com>\n>>> MAIL From:<b@shop.example>\n<<< 550 5.1.1 User unknown", Kind.FAILED),
         (

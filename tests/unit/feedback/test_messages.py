@@ -451,7 +451,7 @@ def test_clues_are_counted() -> None:
     ],
 )
 def test_a_vacation_notice_is_none_of_a_mailer_in_any_language(subject: str) -> None:
-    head = f"Return-Path: <>\nFrom: jane@example.com\nAuto-Submitted: auto-replied\nSubject: {subject}: Mug\n\n"
+    head = f"Return-Path: <>\nFrom: jane@example.com\nSubject: {subject}: Mug\n\n"
     text = "Your message could not be delivered to me: user unknown until Monday."
     assert [each.kind for each in read(f"{head}{text}".encode()).returned] == [Kind.AUTO_REPLY]
 
