@@ -124,6 +124,7 @@ def _codes(text: str) -> Iterator[re.Match[str]]:
 
 def _reply(text: str, match: re.Match[str]) -> Diagnosis:
     code, begin = match[1], match.end()
+    text = text[: begin + 2 * WORDS_LIMIT]  # whatever follows would be cut off in the end
     end = _end_of(text, begin, code)
     said = text[begin : end.start() if end else len(text)]
     if letters(said) < 3 and end:  # "550" alone on its line
