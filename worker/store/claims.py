@@ -111,9 +111,9 @@ _ITEMS = Sql(
 
 # The fence: the conditions for every update of claimed rows, here and in `recording`.
 CLAIMS = "ROWS(request_id uuid, no int, owner uuid)"
-# Rows must be found by the primary key, one by one: a plan that is kept expects ten of them, and joins any other way are
-# quadratic then. `|| ''` keeps the planner from using the partial indexes on status: it thinks that they are small, but
-# under load they are full of dead entries.
+# Rows must be found by the primary key, one by one: a plan that is kept expects ten of them, and joins any other way
+# are quadratic then. `|| ''` keeps the planner from using the partial indexes on status: it thinks that they are
+# small, but under load they are full of dead entries.
 BY_KEY = "r.id = rows.request_id AND r.claim_no = rows.no"
 OWNED = "r.status || '' = 'PROCESSING' AND r.owner = rows.owner"
 MINE = f"{BY_KEY} AND {OWNED}"
