@@ -100,7 +100,10 @@ class Mbox:
                     return []
                 self._place = _Place()
             is_quiet = os.fstat(file.fileno()).st_mtime < time.time() - QUIET_SECONDS
-            found = _some(_messages(file, (place or self._place).offset, is_quiet=is_quiet))
+            start = (place or self._place).offset
+            if not start and not _begins_as_mbox(file):
+                raise MailboxAway(f'{self.where}: is not an mbox: its first line does not begin with "From "')
+            found = _some(_messages(file, start, is_quiet=is_quiet))
             return [(first, _place_at(file, last), content) for first, last, content in found]
 
     def _is_at_end(self) -> bool:
@@ -127,6 +130,13 @@ def _place_at(file: BufferedReader, offset: int) -> _Place:
     start = max(0, offset - _BEFORE)
     file.seek(start)
     return _Place(offset, blake2b(file.read(offset - start), digest_size=16).hexdigest())
+
+
+def _begins_as_mbox(file: BufferedReader) -> bool:
+    """Whether a message could begin here. Without this, a single message in a file would read as an empty mailbox."""
+    file.seek(0)
+    begin = file.read(_BEFORE).lstrip(b"\r\n")[: len(_FROM)]
+    return _FROM.startswith(begin)
 
 
 def _some(messages: Iterator[tuple[int, int, bytes]]) -> list[tuple[int, int, bytes]]:

@@ -46,10 +46,14 @@ class SeenMail:
     def _texts(self, kind: str) -> Iterator[Part]:
         return (part for part in self.message.leaves if part.kind.startswith(kind))
 
-    def domain_of(self, name: str) -> str:
-        """Returns the domain of a field's address; empty if there is none. A name before it may look like one too."""
+    def address_of(self, name: str) -> str:
+        """Returns a field's address; empty if there is none. A name before it may look like one too."""
         *_, address = ("", *(match[0] for match in addresses_in(self.headers.get(name))))
-        return address.rpartition("@")[2].lower().rstrip(".")
+        return address
+
+    def domain_of(self, name: str) -> str:
+        """Returns the domain of a field's address; empty if there is none."""
+        return self.address_of(name).rpartition("@")[2].lower().rstrip(".")
 
     @cached_property
     def results(self) -> Sequence[Results]:

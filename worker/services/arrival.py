@@ -32,7 +32,7 @@ def read_file(path: Path, stdin: BinaryIO) -> SeenMail:
         with path.open("rb") as file:
             return _seen(file.read(READ_LIMIT), path.stat().st_size)
     except (OSError, ValueError) as error:  # ValueError: NUL in the name
-        raise BadFile(f"{path.name}: {getattr(error, 'strerror', None) or 'is not a file'}") from None
+        raise BadFile(f"{path}: {getattr(error, 'strerror', None) or 'is not a file'}") from None
 
 
 def _seen(octets: bytes, size: int | None) -> SeenMail:

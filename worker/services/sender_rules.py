@@ -14,13 +14,13 @@ from urllib.parse import unquote
 
 from worker.domain.alignment import are_aligned
 from worker.feedback.seen import SeenMail, see
+from worker.services.sender_warnings import takes_no_replies
 
 GMAIL_CLIPS: Final = 102 * 1024
 """Octets of HTML that Gmail shows. Behind them, nobody finds the way out."""
 ONE_CLICK: Final = "List-Unsubscribe=One-Click"
 
 _URI: Final = re.compile(r"<([^<>\s]+)>")
-_NO_REPLY: Final = re.compile(r"(?i)(?:do[._-]?)?(?:no|not)[._-]?reply")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ def _shown(uri: str) -> str:
 def replies(mail: SeenMail) -> Point:
     """Returns whether somebody reads an answer, by the names of the addresses."""
     name = "Reply-To" if "reply-to" in mail.headers else "From"
-    if _NO_REPLY.search(mail.headers.get(name.lower())):
+    if takes_no_replies(mail.address_of(name.lower())):
         text = f"{name} is a no-reply address, and Microsoft asks for one that takes replies: set STOCKBELL_REPLY_TO"
         return Point("replies", False, text)
     return Point("replies", True, f"{name} looks like an address that takes replies")

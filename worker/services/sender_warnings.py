@@ -10,13 +10,18 @@ from worker.mail.ways_out import LINKS_LEAD_SOMEWHERE, WaysOut
 _NO_REPLY: Final = re.compile(r"(?:do[._-]?)?(?:no|not)[._-]?reply\b.*", re.IGNORECASE)
 
 
+def takes_no_replies(address: str) -> bool:
+    """Returns whether nobody reads what is sent to an address, by the name that it has."""
+    return _NO_REPLY.fullmatch(address.partition("@")[0]) is not None
+
+
 def warnings_about(
     sender: Mailbox | None, reply_to: Mailbox | None, public_url: str | None, ways: WaysOut
 ) -> Sequence[str]:
     """Returns what to set, and which rule asks for it."""
     found = [*_about_ways_out(ways), *_about_url(public_url)]
     author = reply_to or sender
-    if author and _NO_REPLY.fullmatch(author.address.partition("@")[0]):
+    if author and takes_no_replies(author.address):
         name = "STOCKBELL_REPLY_TO" if reply_to else "MAIL_FROM"
         found.append(f"{name} is a no-reply address, and Microsoft asks for one that takes replies: STOCKBELL_REPLY_TO")
     return found

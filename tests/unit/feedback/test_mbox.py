@@ -54,6 +54,12 @@ def test_messages_come_as_they_were_and_the_file_is_not_changed(path: Path) -> N
     assert [each.name for each in path.parent.iterdir()] == ["bounces"]
 
 
+def test_a_single_message_without_the_line_before_it_is_no_mbox(path: Path) -> None:
+    path.write_bytes(bounce("ab"))
+    with pytest.raises(MailboxAway, match="is not an mbox"):
+        list(Mbox(path).messages())
+
+
 def test_only_what_is_new_is_read_by_this_process_and_the_next(path: Path) -> None:
     box = Mbox(path)
     append(path, letter())

@@ -123,8 +123,9 @@ def test_what_is_no_mail_is_refused(mail: str) -> None:
 
 def test_a_file_that_is_none_is_refused(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "none.eml", Path("a\0b")):
-        with pytest.raises(BadFile):
+        with pytest.raises(BadFile) as refused:
             read_file(path, io.BytesIO())
+        assert str(refused.value).startswith(f"{path}: ")
 
 
 def test_a_huge_file_is_read_at_its_beginning_only(tmp_path: Path) -> None:

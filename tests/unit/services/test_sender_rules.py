@@ -64,6 +64,7 @@ def test_the_link_has_to_be_in_both_bodies() -> None:
         ("Shop <no-reply@shop.example>", [], False),
         ("noreply@shop.example", [], False),
         ("Do Not Reply <do_not_reply@shop.example>", [], False),
+        ("help@casino-reply.example", [], True),
         ("noreply@shop.example", ["Reply-To: help@shop.example"], True),
         ("shop@shop.example", ["Reply-To: NoReply@shop.example"], False),
     ],
