@@ -88,7 +88,7 @@ class Mbox:
     def _read(self, place: "_Place | None") -> "list[tuple[int, _Place, bytes]]":
         """Returns some messages from `place` on, by default from the position: start, the place after it, content.
 
-        None if the file was changed meanwhile before the place: the next look at it begins anew.
+        Nothing if the file was changed meanwhile before the place: the next look at it begins anew.
         """
         if place is None:
             self._read_to.clear()
