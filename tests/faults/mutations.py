@@ -131,8 +131,8 @@ MUTATIONS = (
         [
             Edit(
                 "worker/mail/message.py",
-                'return f"<{request_id}@{domain}>"',
-                "return f\"<{request_id}.{__import__('time').time_ns()}@{domain}>\"",
+                "{digits[20:]}@{domain}>",
+                "{digits[20:]}.{__import__('time').time_ns()}@{domain}>",
             )
         ],
     ),

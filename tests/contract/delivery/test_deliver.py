@@ -205,8 +205,9 @@ def test_a_policy_refusal_fails_the_third_time_if_others_were_taken(shop: Shop, 
 
 @pytest.mark.parametrize("end", [Do.DROP, Do.TAKE_AND_DROP])
 def test_an_unknown_outcome_is_sent_again_twice_with_the_same_id_then_fails(
-    shop: Shop, server: ScriptedRelay, end: Do
+    shop: Shop, server: ScriptedRelay, end: Do, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(clock_module, "SLICE_SECONDS", 60.0)
     (request,) = shop.waiting(1)
     server.script("dot", end, always=True)
     for unknowns in (1, 2):

@@ -651,5 +651,5 @@ def test_whatever_happens_the_store_does_as_the_design_says(shop: Shop) -> None:
         def __init__(self) -> None:
             super().__init__(shop)
 
-    number = 40 if shop.database.dialect == "sqlite" else 15
+    number = 25 if shop.database.dialect == "sqlite" else 12
     run_state_machine_as_test(Machine, settings=settings(examples(number), stateful_step_count=50))

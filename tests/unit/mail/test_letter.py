@@ -106,7 +106,7 @@ items = st.builds(
 )
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 @given(urls=urls, item=items, locale=st.sampled_from([None, "en", "de", "de-AT"]))
 @example(urls=[OWN.format(1), OWN.format(1), OWN.format(2), OWN.format(1)], item=Item(), locale=None)
 def test_every_mail_of_the_shipped_templates_is_as_rendered_in_full(
@@ -129,7 +129,7 @@ def escaped(text: str) -> str:
     return text.replace("{", "(").replace("}", ")").replace("#", "+")
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=150)
 @given(
     parts=st.lists(st.tuples(surroundings, st.sampled_from(PRINTING + DOING_MORE)), max_size=4),
     last=surroundings,

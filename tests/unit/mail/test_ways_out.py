@@ -192,7 +192,7 @@ paths = st.from_regex(r"(/[A-Za-z0-9._~!$&'()*+,;=:@%-]{1,60}){0,6}", fullmatch=
 names = st.sampled_from(ATTACKS) | st.text(st.characters(codec="utf-8"), max_size=100)
 
 
-@hypothesis_settings(deadline=None, max_examples=40)
+@hypothesis_settings(deadline=None, max_examples=20)
 @given(local=local_parts, path=paths, name=names, has_token=st.booleans())
 def test_whatever_is_set_the_header_is_what_was_meant(local: str, path: str, name: str, has_token: bool) -> None:
     bounces = ReturnPath(f"{local}+", "@shop.example") if has_token else ReturnPath(f"{local}@shop.example")
