@@ -84,12 +84,3 @@ def around_token(provider: Provider) -> tuple[str, str]:
     """Returns what stands before and after the token in the provider's header lines, the last line end included."""
     row = _ROWS[provider]
     return row.before, f"{row.after}\r\n"
-
-
-def token_in(text: str) -> str | None:
-    """Returns the token in the text that Brevo gives back, None if there is none. The others give back a field `KEY`.
-
-    Several values are separated by bars: somebody between us and Brevo may have added some.
-    """
-    values = dict(part.strip().partition(":")[::2] for part in text.split("|"))
-    return values.get(KEY)

@@ -10,7 +10,7 @@ from itertools import islice
 from typing import Final
 
 from worker.feedback.addresses import of_field, without_xtext
-from worker.feedback.diagnoses import Diagnosis, diagnosis, is_generic, one_line
+from worker.feedback.diagnoses import Diagnosis, collapsed, diagnosis, is_generic
 from worker.feedback.findings import RECIPIENT_LIMIT, Finding, finding
 
 Group = dict[str, str]
@@ -101,7 +101,7 @@ def _preferred(found: Diagnosis, status: str | None, comment: str) -> Diagnosis:
     return replace(
         found,
         status=status if is_generic(found.status) and status else found.status,
-        words=found.words or one_line(comment),
+        words=found.words or collapsed(comment),
     )
 
 

@@ -92,7 +92,7 @@ def diagnosis(text: str) -> Diagnosis:
     text = _SERVER_SAYS.sub("", text)
     codes = list(islice(_codes(text), _CODES))
     if not codes:
-        return Diagnosis(None, enhanced_in(text), one_line(text))
+        return Diagnosis(None, enhanced_in(text), collapsed(text))
     found = _reply(text, _decisive(text, codes))
     if not found.is_early and _REFUSED_SENDER.search(text):  # a list of recipients does not tell the step
         others = (_reply(text, match) for match in codes if int(match[1]) == found.code)
@@ -135,7 +135,7 @@ def _reply(text: str, match: re.Match[str]) -> Diagnosis:
     if has_lines:  # its lines may have been joined by blanks, as Postfix does
         said = re.sub(rf"\s{code}[- ]", " ", said[1:])
     said = re.sub(rf"\A(?:[\s:;,-]*{code}\b)*[\s:;,-]*", "", said)
-    status, words = enhanced_in(said, code[0]), one_line(said)
+    status, words = enhanced_in(said, code[0]), collapsed(said)
     if status and has_lines:  # each of which repeats it
         words = words[: len(status)] + words[len(status) :].replace(f" {status} ", " ")
     return Diagnosis(
@@ -175,7 +175,7 @@ def letters(text: str) -> int:
     return sum(1 + 2 * (letter >= _EASTERN) for letter in text if letter.isalpha())
 
 
-def one_line(text: str) -> str:
+def collapsed(text: str) -> str:
     """Returns a text with single blanks between its words, cut at `WORDS_LIMIT`."""
     return _BLANKS.sub(" ", text[: 2 * WORDS_LIMIT]).strip()[:WORDS_LIMIT]
 
@@ -184,7 +184,7 @@ def first_words(text: str) -> str:
     """Returns the first paragraphs that say something, on one line."""
     paragraphs = _PARAGRAPHS.split(text)
     heads = ("\n".join(paragraphs[: number + 1]) for number in range(len(paragraphs)))
-    return one_line(next(filter(says_something, heads), text))
+    return collapsed(next(filter(says_something, heads), text))
 
 
 def says_something(words: str) -> bool:

@@ -19,7 +19,7 @@ from typing import Final
 
 from worker.feedback import delivery_status
 from worker.feedback.copies import STATUS_FIELDS, Told
-from worker.feedback.diagnoses import Diagnosis, diagnosis, first_words, is_generic, one_line, says_something
+from worker.feedback.diagnoses import Diagnosis, collapsed, diagnosis, first_words, is_generic, says_something
 from worker.feedback.findings import RECIPIENT_LIMIT, Finding, finding
 from worker.feedback.mentions import Block, blocks_of
 from worker.feedback.phrases import end_of_first, in_small_letters, is_any_in, phrases
@@ -153,7 +153,7 @@ def _before(others: Sequence[str], text: str) -> Diagnosis:
     """Returns what a text says before it comes to others."""
     small = in_small_letters(text)
     places = [place for other in others if (place := small.find(other)) >= 0]
-    return Diagnosis(words=one_line(text[: min(places, default=len(text))]))
+    return Diagnosis(words=collapsed(text[: min(places, default=len(text))]))
 
 
 def _is_any_in(names: Sequence[str], text: str) -> bool:

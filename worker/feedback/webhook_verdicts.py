@@ -2,8 +2,8 @@
 
 A provider's "hard" or "permanent" is not believed: it also stands for spam filters, policies and full mailboxes, and a
 wrong suppression costs a customer for ever. The server's own words decide, by the table that judges all reports
-(`domain.bounces`). The type has a say in two cases: if it names a cause that is not the address, the address is not
-dead; if it says that the address is dead and no words contradict, it is.
+(`domain.bounces`). The type has a say in three cases: if it names a cause that is not the address, the address is not
+dead; if it says that the address is dead and no words contradict, it is; if it is soft, only a 5xx can mean so.
 """
 
 import re
