@@ -3,6 +3,7 @@
 A wrong or unknown setting stops the process with one line that names the setting and never shows its value.
 """
 
+import ipaddress
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -23,8 +24,8 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from worker.domain.catalog import checked_url
-from worker.domain.errors import BadSetting, BadUrl
+from worker.domain.catalog import checked_url, item_of
+from worker.domain.errors import BadReference, BadSetting, BadUrl
 from worker.domain.imap_account import ImapAccount, parse_imap_account
 from worker.domain.redis_url import sentinels_of
 from worker.domain.relays import Mailbox, Relay, parse_mailbox, parse_relays
@@ -39,6 +40,7 @@ _OTHER_NAMES: Final = {
     "redis_url": "REDIS_URL",
     "smtp": "SMTP_URL",
     "mail_from": "MAIL_FROM",
+    "port": "PORT",
 }
 
 _LEAST_KEY: Final = 32
@@ -160,6 +162,27 @@ def _public_url(url: str) -> str:
     return checked.rstrip("/")
 
 
+def _networks(raw: object) -> object:
+    if not isinstance(raw, str):
+        return raw
+    found = tuple(each.strip() for each in raw.split(","))
+    for each in found:
+        try:
+            ipaddress.ip_network(each, strict=False)
+        except ValueError:
+            raise ValueError("must be addresses or networks, separated by commas: 10.0.0.0/8, 127.0.0.1") from None
+    return found
+
+
+def _catalogs(raw: object) -> object:
+    if not isinstance(raw, str):
+        return raw
+    try:
+        return tuple(item_of("1", each.strip()).app_id for each in raw.split(","))
+    except BadReference:
+        raise ValueError("must be appIds of 1 to 36 characters, separated by commas") from None
+
+
 def _migrate_url(url: str, others: ValidationInfo) -> str:
     database = str(others.data.get("database_url"))
     if url == database:
@@ -240,6 +263,11 @@ class Settings(BaseSettings):
     bounce_imap: Annotated[ImapAccount | None, BeforeValidator(_imap_account)] = None
     reply_to: Annotated[Mailbox | None, BeforeValidator(_mailbox)] = None
     public_url: Annotated[Text, AfterValidator(_public_url)] | None = None
+    port: int = Field(default=8000, ge=1, le=65535)
+    trusted_proxies: Annotated[tuple[str, ...], BeforeValidator(_networks)] = ()
+    double_opt_in: Literal["off", "on", "first"] = "off"
+    catalogs: Annotated[tuple[str, ...], BeforeValidator(_catalogs)] = ()
+    captcha: Literal["altcha"] | None = None
     provider: Literal["auto", "none", "ses", "postmark", "sendgrid", "mailgun", "brevo"] = "auto"
     log_format: Literal["console", "json"] | None = None
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Final, NoReturn
 
-PROCESSES: Final = frozenset({"listen", "work", "schedule"})
+PROCESSES: Final = frozenset({"listen", "work", "schedule", "web"})
 """The commands that run until they are stopped. A signal is their normal end."""
 TEMPORARY: Final = 75
 """EX_TEMPFAIL (sysexits.h): whoever hands a message over shall try again."""

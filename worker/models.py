@@ -27,7 +27,7 @@ from sqlalchemy import (
 from sqlalchemy import Enum as SqlEnum
 from sqlmodel import Field, SQLModel
 
-SCHEMA = "0006"
+SCHEMA = "0007"
 """The schema revision that this program works with (see `migrations`)."""
 
 _EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
@@ -130,6 +130,10 @@ class Contact(SQLModel, table=True):
     """What told us: the report's source, or who did it by hand."""
     address_key: str | None = None
     """A keyed hash of an erased address that is suppressed, so that the next import of it mails nobody."""
+    confirmed_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    """When this customer last confirmed a sign-up (double opt-in)."""
+    signed_up_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    """When a publishable key last made a request for this customer: it may make one in a while."""
 
 
 class Item(SQLModel, table=True):
@@ -247,6 +251,14 @@ class Request(SQLModel, table=True):
 
     A retry keeps them until the next mail is taken: the relay's log can still be asked for the one before.
     """
+    signup: str | None = None
+    """How the customer signed up over HTTP, as JSON: key, page, language, consent text. Null for other requests."""
+    extras: str | None = None
+    """What the order to send it gave for its mail beside the item, as JSON: names and texts."""
+    version: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
+    """Raised by every change of state while somebody wants to be told of it: see `WebhookEndpoint`."""
+    news: bool = Field(default=False, sa_column_kwargs={"server_default": "false"})
+    """The change with this `version` is still to be told: the row is its own outbox."""
 
     __table_args__ = (
         Index(
@@ -273,6 +285,7 @@ class Request(SQLModel, table=True):
                 ("backoff", ("not_before",), "status = 'RECEIVED' AND not_before IS NOT NULL"),
                 ("processing", ("owner",), "status = 'PROCESSING'"),
                 ("failed", ("waiting_list_id",), "status = 'FAILED'"),
+                ("news", ("id",), "news"),
             )
         ),
     )
@@ -397,3 +410,121 @@ class Sweep(SQLModel, table=True):
     id: int = Field(default=1, primary_key=True)
     swept_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     rescue_from: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+
+class ApiKey(SQLModel, table=True):
+    """A key for the HTTP API. Its secret is shown once, and only a hash of it is kept."""
+
+    __tablename__: ClassVar[str] = "api_key"
+    id: str = Field(primary_key=True)
+    """The eight characters after the prefix."""
+    name: str
+    scope: str
+    """`create` (publishable: a page holds it), `read` or `admin`."""
+    digest: str
+    """The SHA-256 of the whole key, in hexadecimal digits."""
+    origins: str = "[]"
+    """The origins of the pages that may use a publishable key, as JSON."""
+    url_hosts: str = "[]"
+    """Hosts that its requests may link to beside those of its origins, as JSON."""
+    created_date: datetime = Field(sa_type=UtcDateTime)
+    used_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    """When it was last used, to an hour."""
+    revoked_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+
+class Hook(SQLModel, table=True):
+    """An address at which another system calls us: a shop's webhook about stock, or a provider's about mails."""
+
+    id: str = Field(primary_key=True)
+    """The last part of its URL: random, since some systems send no signature."""
+    kind: str
+    """A shop system (woocommerce, shopify, magento, wix) or a provider (ses, postmark, ...)."""
+    name: str
+    secret: str | None = None
+    """What the caller signs with, as it has to be known to verify that: a secret, or a public key."""
+    options: str = "{}"
+    """What else this kind needs to know, as JSON."""
+    created_date: datetime = Field(sa_type=UtcDateTime)
+    used_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    """When it was last called with a good signature, to an hour."""
+    revoked_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+
+class Collection(SQLModel, table=True):
+    """Whether new requests are taken for a catalog. There is a row only where that was ever said."""
+
+    app_id: str = Field(primary_key=True)
+    collecting: bool
+    changed_at: datetime = Field(sa_type=UtcDateTime)
+
+
+class Confirmation(SQLModel, table=True):
+    """A mail that asks a customer to confirm (double opt-in), from the sign-up until it is confirmed or has expired."""
+
+    contact_id: UUID = Field(primary_key=True, foreign_key="contact.id")
+    asked_at: datetime = Field(sa_type=UtcDateTime)
+    """When the customer last signed up without being confirmed."""
+    locale: str | None = None
+    due_at: datetime | None = Field(default=None, sa_type=UtcDateTime, index=True)
+    """When the mail is to be sent, or tried again. Null once it was sent."""
+    sent_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    tries: int = 0
+    why: str | None = None
+    """What kept the last try from being sent, with addresses masked."""
+
+
+class WebhookEndpoint(SQLModel, table=True):
+    """Where changes of requests are told: a URL of https, or a Redis Stream."""
+
+    __tablename__: ClassVar[str] = "webhook_endpoint"
+    id: UUID = Field(default_factory=uuid7, primary_key=True)
+    url: str
+    format: str
+    """`standard` (Standard Webhooks, JSON) or `wix` (a JWT, RS256)."""
+    is_full: bool = False
+    """Whether address and link are told too."""
+    allows_private: bool = False
+    """Whether the URL may lead into a private network."""
+    secrets: str = "[]"
+    """What deliveries are signed with, newest first, as JSON."""
+    created_date: datetime = Field(sa_type=UtcDateTime)
+    succeeded_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    failing_since: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    slow_until: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    """It asked us to slow down until then."""
+    disabled_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    disabled_why: str | None = None
+
+
+class WebhookDelivery(SQLModel, table=True):
+    """One change of one request for one endpoint, until it was taken or given up."""
+
+    __tablename__: ClassVar[str] = "webhook_delivery"
+    __table_args__ = (
+        UniqueConstraint("endpoint_id", "request_id", "version"),
+        Index(
+            "webhook_delivery_due",
+            "endpoint_id",
+            "due_at",
+            postgresql_where=text("due_at IS NOT NULL"),
+            sqlite_where=text("due_at IS NOT NULL"),
+        ),
+    )
+    id: UUID = Field(default_factory=uuid7, primary_key=True)
+    endpoint_id: UUID = Field(foreign_key="webhook_endpoint.id", ondelete="CASCADE")
+    request_id: UUID
+    version: int
+    kind: str
+    """`created`, `updated` or `deleted`."""
+    body: str
+    """The facts as they were then, as JSON."""
+    created_date: datetime = Field(sa_type=UtcDateTime)
+    due_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    """When it is tried next. Null once it was taken or given up."""
+    tries: int = 0
+    status: int | None = None
+    """The last answer's status code."""
+    why: str | None = None
+    """What went wrong at the last try."""
+    done_at: datetime | None = Field(default=None, sa_type=UtcDateTime)

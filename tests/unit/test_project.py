@@ -67,12 +67,12 @@ LOAD_ALL = """
 import importlib, pkgutil, sys
 import celery.bin.worker, celery.concurrency.prefork, celery.worker.worker, kombu.transport.redis, worker
 for each in pkgutil.walk_packages(worker.__path__, "worker."):
-    if not each.name.startswith(("worker.demo", "worker.__main__", "worker.migrations.")):
+    if not each.name.startswith(("worker.demo", "worker.web", "worker.__main__", "worker.migrations.")):
         importlib.import_module(each.name)
 print(*{name.partition(".")[0] for name in sys.modules})
 """
 # Loaded where they are installed, for what we don't use, and not missed elsewhere.
-OPTIONAL = {"cffi", "cryptography", "pyyaml", "setuptools"}
+OPTIONAL = {"cffi", "cryptography", "opentelemetry-api", "pyyaml", "setuptools"}
 
 
 def with_what_it_needs(lines: list[str]) -> set[str]:

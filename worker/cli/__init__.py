@@ -12,7 +12,7 @@ from typing import Final
 
 import typer
 
-from worker.cli import admin, bounces, contacts, events, imports, mails, ops, planning, processes, requests
+from worker.cli import admin, bounces, contacts, events, hooks, imports, keys, mails, ops, planning, processes, requests
 from worker.domain.errors import StockbellError
 
 FAILED: Final = 1
@@ -36,7 +36,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (processes, bounces, imports, requests, contacts, events, admin, mails, ops, planning):
+for group in (processes, bounces, imports, requests, contacts, events, admin, keys, hooks, mails, ops, planning):
     group.add_to(app)
 
 

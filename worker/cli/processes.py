@@ -1,4 +1,4 @@
-"""Commands that run the processes (`listen`, `work`, `schedule`), and `migrate` and `demo`."""
+"""Commands that run the processes (`listen`, `work`, `schedule`, `web`), and `migrate` and `demo`."""
 
 from logging import WARNING, getLogger
 from typing import Annotated
@@ -8,12 +8,13 @@ import typer
 from worker.cli import session
 from worker.cli.commands import add_commands
 from worker.cli.output import say
+from worker.domain.errors import BadSetting
 
 
 def add_to(app: typer.Typer) -> None:
     """Adds the commands of this module."""
     add_commands(app, {"demo": demo, "migrate": migrate}, panel="Getting started")
-    add_commands(app, {"listen": listen, "work": work, "schedule": schedule}, panel="Processes")
+    add_commands(app, {"listen": listen, "work": work, "schedule": schedule, "web": web}, panel="Processes")
 
 
 def demo() -> None:
@@ -79,3 +80,31 @@ def schedule() -> None:
     from worker.processes import scheduler
 
     scheduler.run(session.parts())
+
+
+def web(
+    host: Annotated[str, typer.Option("--host", help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[
+        int | None, typer.Option("--port", min=1, max=65535, help="The port. Default: PORT, else 8000.")
+    ] = None,
+    serve: Annotated[
+        str, typer.Option("--serve", metavar="PARTS", help="What to serve, separated by commas. Default: all.")
+    ] = "api,unsubscribe,hooks",
+) -> None:
+    """Run the HTTP process: the API, sign-up, unsubscribe, and webhooks in and out. Needs the extra `web`.
+
+    Ends at SIGTERM or Ctrl-C. You can run any number of them, each with its own parts.
+
+    [bold]Example:[/bold]  stockbell web --host 0.0.0.0 --serve unsubscribe
+    """
+    try:
+        from worker.web import server
+        from worker.web.app import Part
+    except ModuleNotFoundError as missing:
+        raise BadSetting(f"{missing.name} is not installed: pip install 'stockbell[web]'") from None
+    parts = session.ready_parts()
+    try:
+        wanted = {Part(name.strip()) for name in serve.split(",")}
+    except ValueError:
+        raise typer.BadParameter(f"must be some of {', '.join(Part)}", param_hint="'--serve'") from None
+    server.run(parts, host, port or parts.settings.port, wanted)

@@ -98,6 +98,11 @@ WRONG = {
         f"https://{SECRET}.example/{'x' * 900}",
     ],
     "STOCKBELL_PROVIDER": [SECRET, "gmail"],
+    "PORT": [SECRET, "0", "65536", "80.5"],
+    "STOCKBELL_TRUSTED_PROXIES": [SECRET, "172.16.0.0/12,", "proxy.example"],
+    "STOCKBELL_DOUBLE_OPT_IN": [SECRET, "yes"],
+    "STOCKBELL_CATALOGS": ["x" * 37, "a,,b"],
+    "STOCKBELL_CAPTCHA": [SECRET, "recaptcha"],
     "STOCKBELL_REPLY_RULES": [f"/{SECRET}", "."],
     "STOCKBELL_STORE_NAME": [f"{SECRET}\x1b[31m", SECRET * 20],
     "STOCKBELL_LOG_FORMAT": [SECRET],
@@ -294,7 +299,16 @@ def test_the_example_explains_every_setting_and_can_be_used(tmp_path: Path, monk
     monkeypatch.chdir(ROOT)  # STOCKBELL_TEMPLATE_DIR is relative
     settings = load(tmp_path / ".env")
     given = {"smtp", "mail_from", "max_send_rate", "item_url_template", "reply_rules", "log_format"}
-    given |= {"secret_key", "bounce_address", "bounce_imap", "reply_to", "public_url"}
+    given |= {
+        "secret_key",
+        "bounce_address",
+        "bounce_imap",
+        "reply_to",
+        "public_url",
+        "trusted_proxies",
+        "catalogs",
+        "captcha",
+    }
     assert settings.model_dump(exclude=given) == Settings().model_dump(exclude=given)
     assert all(getattr(settings, field) is not None for field in given)
 

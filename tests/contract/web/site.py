@@ -1,0 +1,50 @@
+"""The web process over a shop's database, called as by HTTP but without a socket."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Final
+
+from starlette.testclient import TestClient
+
+from config.settings import Settings
+from tests.contract.shop import Shop
+from worker.domain.api_keys import Scope
+from worker.processes.bootstrap import Parts
+from worker.store import keys
+from worker.web.app import create_app
+from worker.web.context import Context
+
+SECRET: Final = "0123456789abcdef0123456789abcdef"
+ORIGIN: Final = "https://shop.example"
+
+
+class Site:
+    """One web process, and what its clients do."""
+
+    def __init__(self, shop: Shop, context: Context, client: TestClient) -> None:
+        self.shop = shop
+        self.context = context
+        self.client = client
+
+    def key(self, scope: Scope = Scope.ADMIN, *origins: str) -> str:
+        """Makes a key and returns it."""
+        given = origins or ((ORIGIN,) if scope is Scope.CREATE else ())
+        return self.shop.write(keys.create, "test", scope, given).text
+
+    def headers(self, scope: Scope = Scope.ADMIN) -> Mapping[str, str]:
+        """Returns the headers of a caller who has a new key with this scope."""
+        origin = {"Origin": ORIGIN} if scope is Scope.CREATE else {}
+        return {"Authorization": self.key(scope), **origin}
+
+
+@contextmanager
+def site_over(shop: Shop, *, redis_url: str = "redis://127.0.0.1:1/0", **settings: Any) -> Iterator[Site]:
+    """Opens a web process. Without a `redis_url`, Redis is away. `settings` are fields of `Settings`."""
+    given = {"secret_key": SECRET, "public_url": "https://notify.shop.example", **settings}
+    context = Context(Parts(Settings(database_url=shop.url, redis_url=redis_url, **given)))
+    # The client's own errors are answers: a fault of ours is a 500, as for everybody else.
+    with TestClient(
+        create_app(context), base_url="https://notify.shop.example", raise_server_exceptions=False
+    ) as client:
+        yield Site(shop, context, client)
+    context.close()

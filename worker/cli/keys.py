@@ -1,0 +1,100 @@
+"""Commands on the keys of the HTTP API: `keys ...`."""
+
+from typing import Annotated, Any, Final, Literal
+
+import typer
+
+from worker.cli import session
+from worker.cli.arguments import Json
+from worker.cli.commands import add_commands, add_group
+from worker.cli.output import complain, printable, say, say_json
+from worker.services.wire import timestamp
+
+LINE: Final = "{:<8}  {:<6}  {:<20}  {:<16}  {:<16}  {}"
+
+
+def add_to(app: typer.Typer) -> None:
+    """Adds the commands of this module."""
+    group = add_group(app, "keys", "Make, list and revoke keys for the HTTP API.", panel="The web process")
+    add_commands(group, {"create": create, "list": list_, "revoke": revoke})
+
+
+def create(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="For people: what the key is for.", show_default=False)],
+    scope: Annotated[
+        Literal["create", "read", "admin"],
+        typer.Option(help="create: sign up (publishable); read: get, query, count; admin: everything."),
+    ],
+    origins: Annotated[
+        list[str] | None,
+        typer.Option("--origin", metavar="URL", help="A page of this origin may use a publishable key; repeatable."),
+    ] = None,
+    hosts: Annotated[
+        list[str] | None,
+        typer.Option("--item-url-host", metavar="HOST", help="A host that its requests may link to; repeatable."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Make a key and print it, once: only a hash of it is kept.
+
+    [bold]Example:[/bold]  stockbell keys create shop --scope create --origin https://shop.example
+    """
+    from worker.domain.api_keys import Scope, checked_hosts, checked_origins
+    from worker.store import keys
+
+    wanted = Scope(scope)
+    try:
+        may_use, may_link = checked_origins(origins or [], wanted), checked_hosts(hosts or [], wanted)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    made = session.ready_parts().database.write(keys.create, name, wanted, may_use, may_link)
+    if as_json:
+        say_json({"id": made.id, "key": made.text})
+        return
+    complain(f"key {made.id}, scope {wanted}; it is shown once:")
+    say(made.text)
+
+
+def list_(as_json: Json = False) -> None:
+    """List all keys, without their secrets."""
+    from worker.store import keys
+
+    found = session.ready_parts().database.read(keys.each)
+    if as_json:
+        for row in found:
+            say_json(_key_json(row))
+        return
+    if not found:
+        complain("no keys")
+        return
+    say(LINE.format("ID", "SCOPE", "NAME", "LAST USED", "REVOKED", "ORIGINS"))
+    for row in found:
+        known = _key_json(row)
+        used, revoked = (str(known[time] or "never")[:16].replace("T", " ") for time in ("lastUsed", "revoked"))
+        origins = " ".join(known["origins"])
+        say(LINE.format(row.id, row.scope, printable(row.name), used, revoked, origins).rstrip())
+
+
+def revoke(key_id: Annotated[str, typer.Argument(metavar="ID", help="The key's id.", show_default=False)]) -> None:
+    """Revoke a key. Whoever still uses it is refused, a second later at most."""
+    from worker.store import keys
+
+    if not session.ready_parts().database.write(keys.revoke, key_id):
+        complain(f"no such key, or revoked before: {printable(key_id)}")
+        raise typer.Exit(1)
+    say(f"revoked: {key_id}")
+
+
+def _key_json(row: Any) -> dict[str, Any]:
+    import json
+
+    return {
+        "id": row.id,
+        "name": row.name,
+        "scope": row.scope,
+        "origins": json.loads(row.origins),
+        "itemUrlHosts": json.loads(row.url_hosts),
+        "created": timestamp(row.created_date),
+        "lastUsed": row.used_at and timestamp(row.used_at),
+        "revoked": row.revoked_at and timestamp(row.revoked_at),
+    }

@@ -1,0 +1,77 @@
+"""Who calls the API: the key in the Authorization header, and what it may do."""
+
+import time
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Final
+
+from fastapi import Header, Request
+
+from worker.domain.api_keys import Key, Scope, id_of
+from worker.store import keys
+from worker.store.database import Connection
+from worker.web.context import Context
+from worker.web.errors import ApiError
+
+KNOWN_SECONDS: Final = 1.0
+"""For so long a key is not looked up again. A revoked one ends as late."""
+MOST_KNOWN: Final = 1000
+
+May = Callable[..., Awaitable[Key]]
+
+
+class Access:
+    """Recognises keys, and remembers them for a moment."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._known: dict[str, tuple[float, Key]] = {}
+
+    def may(self, *scopes: Scope) -> May:
+        """Returns a dependency that returns the caller's key, if it has one of these scopes.
+
+        It raises ApiError: 401 without a key that is known, 403 with one that may not do this, or from this origin.
+        """
+
+        async def caller(request: Request, authorization: Annotated[str | None, Header()] = None) -> Key:
+            key = await self._recognised(authorization)
+            if not any(key.may(scope) for scope in scopes):
+                raise ApiError(403, "PERMISSION_DENIED", f"a key with the scope {key.scope} may not do this")
+            _check_origin(key, request.headers.get("origin"))
+            return key
+
+        return caller
+
+    async def _recognised(self, authorization: str | None) -> Key:
+        text = (authorization or "").strip()
+        if text[:7].lower() == "bearer ":
+            text = text[7:].strip()
+        if not text:
+            raise ApiError(401, "UNAUTHENTICATED", "there is no key: send it in the header Authorization")
+        known_until, key = self._known.get(text, (0.0, None))
+        if key is None or known_until < time.monotonic():
+            key = await self._looked_up(text)
+        return key
+
+    async def _looked_up(self, text: str) -> Key:
+        self._known.pop(text, None)
+        key_id = id_of(text)
+        key = await self._context.write(_recognise, key_id, text) if key_id else None
+        if key is None:
+            raise ApiError(401, "UNAUTHENTICATED", "the key is not known, or was revoked")
+        if len(self._known) >= MOST_KNOWN:
+            self._known.clear()
+        self._known[text] = time.monotonic() + KNOWN_SECONDS, key
+        return key
+
+
+def _recognise(c: Connection, key_id: str, text: str) -> Key | None:
+    key = keys.recognise(c, key_id, text)
+    if key:
+        keys.note_use(c, key_id)
+    return key
+
+
+def _check_origin(key: Key, origin: str | None) -> None:
+    """A browser says from which page a call comes. Other programs can say what they want: the key is public."""
+    if key.is_publishable and key.origins and origin is not None and origin not in key.origins:
+        raise ApiError(403, "PERMISSION_DENIED", "this key may not be used from this origin")

@@ -1,0 +1,92 @@
+"""Puts the web process together: which routes there are, what is around them, and what runs beside them."""
+
+import asyncio
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final, Protocol
+
+from fastapi import APIRouter, FastAPI
+
+from worker.web import errors, health, middleware
+from worker.web.access import Access
+from worker.web.context import Context
+
+
+class Part(StrEnum):
+    """What a web process can serve: `--serve`."""
+
+    API = "api"
+    """Wix's API, sign-up and events, for shops."""
+    UNSUBSCRIBE = "unsubscribe"
+    """What the links in mails lead to, for customers."""
+    HOOKS = "hooks"
+    """Calls by providers and shop systems; and what we tell others."""
+
+
+class Background(Protocol):
+    """What runs beside the routes until `Context.stopping` is set. It must not raise."""
+
+    async def __call__(self) -> None:
+        """Runs until the process ends."""
+
+
+@dataclass(slots=True)
+class Served:
+    """What one part brings."""
+
+    routers: Sequence[APIRouter] = ()
+    background: Sequence[Background] = field(default_factory=list)
+
+
+def create_app(context: Context, serve: Collection[Part] = frozenset(Part)) -> FastAPI:
+    """Returns the app with these parts. Its lifespan runs what is in the background."""
+    access = Access(context)
+    served = [_PARTS[part](context, access) for part in Part if part in serve]
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        tasks = [asyncio.create_task(run()) for each in served for run in each.background]
+        try:
+            yield
+        finally:
+            context.stopping.set()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    app = FastAPI(
+        title="Stockbell",
+        lifespan=lifespan,
+        openapi_url="/openapi.json" if Part.API in serve else None,
+        docs_url=None,  # it would load scripts from another host
+        redoc_url=None,
+        max_body_size=middleware.MAX_BODY,
+    )
+    errors.answer_errors(app)
+    middleware.add_to(app)
+    app.include_router(health.routes(context))
+    for each in served:
+        for router in each.routers:
+            app.include_router(router)
+    return app
+
+
+class _Bringer(Protocol):
+    def __call__(self, context: Context, access: Access) -> Served: ...
+
+
+def _api(context: Context, access: Access) -> Served:
+    return Served()
+
+
+def _unsubscribe(context: Context, access: Access) -> Served:
+    return Served()
+
+
+def _hooks(context: Context, access: Access) -> Served:
+    return Served()
+
+
+_PARTS: Final[Mapping[Part, _Bringer]] = {Part.API: _api, Part.UNSUBSCRIBE: _unsubscribe, Part.HOOKS: _hooks}

@@ -1,0 +1,53 @@
+"""What all handlers share: the program's parts, and threads in which everything that blocks runs."""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Concatenate, Final, ParamSpec, TypeVar
+
+from worker.processes.bootstrap import Parts
+from worker.store.database import Connection, Database
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+SQL_THREADS: Final = 6
+"""As many transactions at a time. More only wait for each other in the database, and each has a connection."""
+OTHER_THREADS: Final = 4
+"""For Redis, DNS and what else may hang: the database's threads never wait for it."""
+
+
+class Context:
+    """The parts of one web process. Only `write`, `read` and `run` may block, and they do so in threads."""
+
+    def __init__(self, parts: Parts) -> None:
+        settings = parts.settings
+        self.parts = parts
+        self.database = Database(settings.database_url, connections=SQL_THREADS, pooler=settings.database_pooler)
+        self.stopping = asyncio.Event()
+        """Set when the process shall end. Whatever runs for long waits for it too."""
+        self._sql = ThreadPoolExecutor(SQL_THREADS, "sql")
+        self._other = ThreadPoolExecutor(OTHER_THREADS, "other")
+
+    async def write(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Runs `Database.write` in a thread. Raises the same errors."""
+        return await self.sql(partial(self.database.write, work, *args, **kwargs))
+
+    async def read(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Runs `Database.read` in a thread. Raises the same errors."""
+        return await self.sql(partial(self.database.read, work, *args, **kwargs))
+
+    async def sql(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Runs in a database thread what takes the database and opens its own transactions, such as a service."""
+        return await asyncio.get_running_loop().run_in_executor(self._sql, partial(work, *args, **kwargs))
+
+    async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Runs in a thread what waits for anything but the database."""
+        return await asyncio.get_running_loop().run_in_executor(self._other, partial(work, *args, **kwargs))
+
+    def close(self) -> None:
+        """Ends the threads, once their work is done, and closes the database."""
+        self._sql.shutdown()
+        self._other.shutdown(cancel_futures=True)
+        self.database.close()

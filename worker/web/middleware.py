@@ -1,0 +1,56 @@
+"""What happens around every request: an id, CORS, and headers that browsers obey."""
+
+import secrets
+from typing import Final
+
+import structlog
+from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+REQUEST_ID: Final = "x-wix-request-id"
+"""Wix's SDK shows the value of this header with an error."""
+MAX_BODY: Final = 64 * 1024
+"""Octets. Routes that take more say so themselves."""
+
+_HEADERS: Final = ["authorization", "content-type", "x-wix-bi-gateway", "wix-site-id", "wix-account-id"]
+_METHODS: Final = ["GET", "HEAD", "POST", "PUT", "DELETE"]
+_SAFE: Final = ((b"x-content-type-options", b"nosniff"),)
+
+
+class Named:
+    """Gives each request an id, which is in its log lines and in the reply."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Passes the request on."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = secrets.token_hex(8)
+
+        async def named(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], (REQUEST_ID.encode(), request_id.encode()), *_SAFE]
+            await send(message)
+
+        with structlog.contextvars.bound_contextvars(http_request=request_id):
+            await self._app(scope, receive, named)
+
+
+def add_to(app: FastAPI) -> None:
+    """Adds all of them. CORS is the outermost: else a browser would take an error for a broken network.
+
+    Every page may call: no cookie is ever looked at, and a key is checked against the origin by `access`.
+    """
+    app.add_middleware(Named)
+    app.add_middleware(
+        CORSMiddleware,
+        allow_origins=["*"],
+        allow_methods=_METHODS,
+        allow_headers=_HEADERS,
+        expose_headers=[REQUEST_ID, "Retry-After"],
+        max_age=86400,
+    )
