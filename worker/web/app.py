@@ -8,8 +8,9 @@ from enum import StrEnum
 from typing import Final, Protocol
 
 from fastapi import APIRouter, FastAPI
+from fastapi.staticfiles import StaticFiles
 
-from worker.web import errors, health, middleware
+from worker.web import errors, health, middleware, pages
 from worker.web.access import Access
 from worker.web.context import Context
 
@@ -67,6 +68,7 @@ def create_app(context: Context, serve: Collection[Part] = frozenset(Part)) -> F
     errors.answer_errors(app)
     middleware.add_to(app)
     app.include_router(health.routes(context))
+    app.mount("/static", StaticFiles(directory=pages.STATIC), name="static")
     for each in served:
         for router in each.routers:
             app.include_router(router)

@@ -7,7 +7,9 @@ from functools import partial
 from typing import Concatenate, Final, ParamSpec, TypeVar
 
 from worker.processes.bootstrap import Parts
+from worker.services.signing_up import Desk
 from worker.store.database import Connection, Database
+from worker.web.pages import Pages
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -25,6 +27,8 @@ class Context:
         settings = parts.settings
         self.parts = parts
         self.database = Database(settings.database_url, connections=SQL_THREADS, pooler=settings.database_pooler)
+        self.desk = Desk(self.database, parts.tokens, settings.double_opt_in)
+        self.pages = Pages(settings.store_name)
         self.stopping = asyncio.Event()
         """Set when the process shall end. Whatever runs for long waits for it too."""
         self._sql = ThreadPoolExecutor(SQL_THREADS, "sql")
