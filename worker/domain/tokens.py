@@ -21,7 +21,13 @@ from uuid import UUID
 _RETURN: Final = b"r"
 _CONTACT: Final = b"u"
 _ADDRESS: Final = b"a"
-_PURPOSES: Final = (_RETURN, _CONTACT, _ADDRESS)
+CLIENT: Final = b"c"
+"""The purpose of a mark that stands for a client's network address."""
+FORM: Final = b"f"
+"""... for the time at which a form was shown."""
+CAPTCHA: Final = b"p"
+"""... for a proof of work that we asked for."""
+_PURPOSES: Final = (_RETURN, _CONTACT, _ADDRESS, CLIENT, FORM, CAPTCHA)
 
 # Base32 would be shorter, but the standard library's takes 4 microseconds, and hexadecimal digits take 0.1.
 _HEX: Final = re.compile(r"(?:[0-9A-Fa-f]{2})*")
@@ -97,6 +103,15 @@ class Tokens:
         `address` is a contact's, in lower case.
         """
         return [_mac(key[_ADDRESS], address.encode()).hex() for key in self._keys]
+
+    def mark(self, purpose: bytes, text: str) -> str:
+        """Returns what stands for a text, or proves that we wrote it: 32 hexadecimal digits."""
+        return _mac(self._keys[0][purpose], text.encode()).hex()
+
+    def is_mark(self, purpose: bytes, text: str, mark: str) -> bool:
+        """Whether `mark` returned this for the text, with one of the keys."""
+        marks = [_mac(key[purpose], text.encode()).hex().encode() for key in self._keys]
+        return any(hmac.compare_digest(each, mark.encode()) for each in marks)
 
     def _opened(self, signed: bytes, purpose: bytes, mac_octets: int) -> bytes | None:
         named, mac = signed[:-mac_octets], signed[-mac_octets:]

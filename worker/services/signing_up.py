@@ -1,17 +1,25 @@
 """Signs customers up over HTTP: what the API and the sign-up form do for them."""
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any, Final, Literal
 from uuid import UUID
 
-from worker.domain.tokens import Tokens
+from worker.domain.catalog import UNPRINTABLE, checked_url
+from worker.domain.errors import BadUrl
+from worker.domain.tokens import CLIENT, Tokens
 from worker.services import requests as requests_service
-from worker.store.database import Database
+from worker.store import requests
+from worker.store.database import Connection, Database
 from worker.store.requests import NewRequest
 
 OptIn = Literal["off", "on", "first"]
 """STOCKBELL_DOUBLE_OPT_IN"""
+
+MOST_CONSENT: Final = 100
+"""Characters of a consent text's version."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +44,10 @@ class SignUp:
 class SignedUp:
     """What became of a sign-up. Never shown to the holder of a publishable key."""
 
-    request_id: UUID
+    request_id: UUID | None
+    """None for a public sign-up that added nothing"""
     is_new: bool
-    """False: an equal request is there already"""
+    """False: an equal request is there already, or the address has had enough of them"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +61,49 @@ class Desk:
     def sign_up(self, one: SignUp) -> SignedUp:
         """Adds a request. Raises DatabaseAway, and BadSetting if an erased address can't be recognised without a key.
 
-        A customer who signs up herself wants mail: that lifts a suppression by her own wish or by a bounce.
+        A server that says that the customer has confirmed lifts a suppression by her own wish or by a bounce. A page
+        can't: anybody can type her address.
         """
-        is_new, request_id = requests_service.create(self.database, one.new, self.tokens, has_consent=True)
-        return SignedUp(request_id, is_new)
+        return self.database.write(self._sign_up, one)
 
     def sign_up_many(self, many: Sequence[SignUp]) -> list[SignedUp]:
         """Does the same for several at once, in their order, in few transactions."""
         return [self.sign_up(one) for one in many]
+
+    def _sign_up(self, c: Connection, one: SignUp) -> SignedUp:
+        new = replace(one.new, signup=proof_of(one, self.tokens), is_public=one.is_public)
+        if one.is_public:
+            added = requests.create(c, [new], self.tokens)
+            return SignedUp(added[0] if added else None, bool(added))
+        is_new, request_id = requests_service.add(c, new, self.tokens, has_consent=one.is_confirmed)
+        return SignedUp(request_id, is_new)
+
+
+def proof_of(one: SignUp, tokens: Tokens | None, now: datetime | None = None) -> str:
+    """Returns what is kept of how a customer signed up, as JSON. Time and language are the request's own.
+
+    Of the page that is its place without what may be personal, of the client a hash that changes every month.
+    """
+    month = f"{now or datetime.now(UTC):%Y-%m}"
+    known: dict[str, Any] = {
+        "public": one.is_public,
+        "key": one.key_id,
+        "page": _place_of(one.page),
+        "consent": _version(one.consent),
+        "client": tokens.mark(CLIENT, f"{month} {one.client}") if tokens and one.client else None,
+    }
+    return json.dumps({name: value for name, value in known.items() if value is not None}, separators=(",", ":"))
+
+
+def _place_of(page: str | None) -> str | None:
+    """Returns the page's origin and path: what comes behind may say who looked at it."""
+    try:
+        return checked_url(page).partition("?")[0].partition("#")[0] if page else None
+    except BadUrl:
+        return None
+
+
+def _version(consent: str | None) -> str | None:
+    """Returns the version of a consent text, or None if that is none: it is the caller's word, and unchecked."""
+    text = (consent or "").strip()
+    return text if text and len(text) <= MOST_CONSENT and not UNPRINTABLE.search(text) else None

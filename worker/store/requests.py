@@ -16,7 +16,7 @@ from worker.domain.catalog import CatalogReference, Item, Options, compared_opti
 from worker.domain.tokens import Tokens
 from worker.models import UNRESOLVED, Attempt, Contact, Report, Request, Status, WaitingList, uuid7, uuid7_of
 from worker.models import Item as ItemRow
-from worker.store import contacts, lists, suppression
+from worker.store import contacts, lists, signups, suppression
 from worker.store.contacts import Known
 from worker.store.sql import Sql, is_one_of
 
@@ -36,11 +36,11 @@ WAITING: ColumnElement[str] = literal_column(
 """SQL for the reason why a RECEIVED request is not being sent now. NULL for other states."""
 
 _ADD_REQUESTS = Sql(
-    f"""INSERT INTO request (id, waiting_list_id, contact_id, email, item_url, locale, given, status, created_date,
-        claim_no, attempts, unknowns, policy_refusals, rescues, failure_code, failure_reason)
-    SELECT id, list_id, contact_id, email, item_url, locale, given, {suppression.NEW_STATUS}, created, 0, 0, 0, 0, 0,
-        {suppression.NEW_CODE}, {suppression.NEW_REASON}
-    FROM ROWS(id uuid, list_id uuid, contact_id uuid, email text, item_url text, locale text, given text,
+    f"""INSERT INTO request (id, waiting_list_id, contact_id, email, item_url, locale, given, signup, status,
+        created_date, claim_no, attempts, unknowns, policy_refusals, rescues, failure_code, failure_reason)
+    SELECT id, list_id, contact_id, email, item_url, locale, given, signup, {suppression.NEW_STATUS}, created,
+        0, 0, 0, 0, 0, {suppression.NEW_CODE}, {suppression.NEW_REASON}
+    FROM ROWS(id uuid, list_id uuid, contact_id uuid, email text, item_url text, locale text, given text, signup text,
         created timestamptz, why text)
     WHERE true ORDER BY created ON CONFLICT DO NOTHING RETURNING id""",
     id="uuid",
@@ -84,6 +84,10 @@ class NewRequest:
     item_url: str | None = None
     locale: str | None = None
     created_date: datetime | None = None
+    signup: str | None = None
+    """how the customer signed up over HTTP, as JSON"""
+    is_public: bool = False
+    """by a publishable key: the limits of `store.signups` hold"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,9 +125,12 @@ def create(c: Connection, new: Sequence[NewRequest], tokens: Tokens | None = Non
 
     A request of a suppressed contact is added as FAILED, SUPPRESSED: one for each time that the contact was suppressed,
     if it has no date. `tokens` recognise erased addresses; BadSetting is raised if they are needed and None.
+
+    A public request is skipped too if its address has had enough of them, see `signups`.
     """
     waiting = lists.with_spelling(c, (request.reference for request in new))
-    people = contacts.recognised(c, {request.email.lower() for request in new}, tokens)
+    is_even = any(request.is_public for request in new)
+    people = contacts.recognised(c, {request.email.lower() for request in new}, tokens, is_even=is_even)
     # Sign-ups of one batch keep their order: each is one microsecond later than the one before. None is later than now,
     # whatever the clock of another shop said, because the next event would not wake it.
     rows = [
@@ -135,6 +142,7 @@ def create(c: Connection, new: Sequence[NewRequest], tokens: Tokens | None = Non
         )
         for place, request in enumerate(sorted(new, key=lambda request: request.created_date or people.now))
     ]
+    rows = signups.within_limits(c, rows)
     added = [row.id for row in _ADD_REQUESTS(c, rows=rows)]
     if len(added) < len(rows):
         _make_older(c, [row for row in rows if row["is_dated"]])
@@ -204,8 +212,10 @@ def _row(request: NewRequest, place: tuple[UUID, str], contact: Known, latest: d
         "item_url": request.item_url,
         "locale": request.locale,
         "given": request.reference.given or _other_spelling(request.reference, spelling),
+        "signup": request.signup,
         "created": min(date, latest) if date else latest,
         "why": contact.why,
+        "is_public": request.is_public,
         "is_dated": date is not None,
     }
 
