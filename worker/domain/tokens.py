@@ -21,7 +21,7 @@ from uuid import UUID
 _RETURN: Final = b"r"
 _CONTACT: Final = b"u"
 _ADDRESS: Final = b"a"
-CLIENT: Final = b"c"
+CLIENT: Final = b"n"
 """The purpose of a mark that stands for a client's network address."""
 FORM: Final = b"f"
 """... for the time at which a form was shown."""
@@ -111,7 +111,7 @@ class Tokens:
     def is_mark(self, purpose: bytes, text: str, mark: str) -> bool:
         """Whether `mark` returned this for the text, with one of the keys."""
         marks = [_mac(key[purpose], text.encode()).hex().encode() for key in self._keys]
-        return any(hmac.compare_digest(each, mark.encode()) for each in marks)
+        return any(hmac.compare_digest(each, mark.encode(errors="replace")) for each in marks)
 
     def _opened(self, signed: bytes, purpose: bytes, mac_octets: int) -> bytes | None:
         named, mac = signed[:-mac_octets], signed[-mac_octets:]
