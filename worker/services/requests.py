@@ -24,10 +24,8 @@ def create(
     return database.write(add, new, tokens, has_consent=has_consent)
 
 
-def add(
-    c: Connection, new: NewRequest, tokens: Tokens | None = None, *, has_consent: bool = False
-) -> tuple[bool, UUID]:
-    """Does what `create` does, within a transaction."""
+def add(c: Connection, new: NewRequest, tokens: Tokens | None, *, has_consent: bool) -> tuple[bool, UUID]:
+    """Does what `create` does, in a transaction of the caller's."""
     if has_consent:
         suppression.lift(c, [new.email.lower()], tokens, by_consent=True)
     while True:
