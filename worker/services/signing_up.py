@@ -7,7 +7,8 @@ from uuid import UUID
 
 from worker.domain.tokens import Tokens
 from worker.services import requests as requests_service
-from worker.store.database import Database
+from worker.store import confirmations
+from worker.store.database import Connection, Database
 from worker.store.requests import NewRequest
 
 OptIn = Literal["off", "on", "first"]
@@ -52,9 +53,21 @@ class Desk:
     def sign_up(self, one: SignUp) -> SignedUp:
         """Adds a request. Raises DatabaseAway, and BadSetting if an erased address can't be recognised without a key.
 
-        A customer who signs up herself wants mail: that lifts a suppression by her own wish or by a bounce.
+        A customer who signs up herself wants mail: that lifts a suppression by her own wish or by a bounce. With double
+        opt-in only her confirmation does so, and until then her request waits.
         """
-        is_new, request_id = requests_service.create(self.database, one.new, self.tokens, has_consent=True)
+        return self.database.write(self._add, one)
+
+    def _add(self, c: Connection, one: SignUp) -> SignedUp:
+        must_confirm = self.opt_in != "off" and not one.is_confirmed
+        is_new, request_id = requests_service.add(c, one.new, self.tokens, has_consent=not must_confirm)
+        if must_confirm:
+            always = self.opt_in == "on"
+            confirmations.hold(c, request_id, one.new.locale, is_new=is_new, always=always)
+        elif one.is_confirmed:
+            confirmations.vouch(c, request_id)
+        elif not is_new:
+            confirmations.release(c, [request_id])
         return SignedUp(request_id, is_new)
 
     def sign_up_many(self, many: Sequence[SignUp]) -> list[SignedUp]:
