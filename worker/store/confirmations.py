@@ -66,12 +66,13 @@ _ASK = Sql(
         why = CASE WHEN k.due_at IS NULL AND NOT {_IS_QUIET} THEN NULL ELSE k.why END,
         due_at = CASE WHEN k.due_at IS NULL AND NOT {_IS_QUIET} THEN excluded.due_at ELSE k.due_at END"""
 )
-_HAS_DUE = Sql("SELECT 1 FROM confirmation WHERE due_at <= stockbell_now(0) LIMIT 1")
+_MAY_GO = f"""k.due_at <= stockbell_now(0) AND {lists.RELAY_UP}
+    AND NOT EXISTS (SELECT 1 FROM pause WHERE item_id IS NULL)"""
+_HAS_DUE = Sql(f"SELECT 1 FROM confirmation AS k WHERE {_MAY_GO} LIMIT 1")
 _CLAIM = Sql(
     f"""WITH due AS MATERIALIZED (
         SELECT k.contact_id AS whose FROM confirmation AS k
-        WHERE k.due_at <= stockbell_now(0) AND {lists.RELAY_UP}
-          AND NOT EXISTS (SELECT 1 FROM pause WHERE item_id IS NULL)
+        WHERE {_MAY_GO}
         ORDER BY k.due_at LIMIT 1 FOR UPDATE OF k SKIP LOCKED)
     UPDATE confirmation SET due_at = stockbell_now(:lease), tries = tries + 1 FROM due WHERE contact_id = due.whose
     RETURNING contact_id, asked_at, locale, tries""",
@@ -225,7 +226,7 @@ def release(c: Connection, request_ids: Sequence[UUID]) -> list[UUID]:
 
 
 def is_any_due(c: Connection) -> bool:
-    """Whether there is a mail to send."""
+    """Whether there is a mail to send. Not while the relay is down or everything is paused."""
     return bool(_HAS_DUE(c))
 
 

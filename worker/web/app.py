@@ -10,7 +10,7 @@ from typing import Final, Protocol
 from fastapi import APIRouter, FastAPI
 from fastapi.staticfiles import StaticFiles
 
-from worker.web import errors, health, middleware, pages
+from worker.web import confirm, confirmation_mails, errors, health, middleware, pages
 from worker.web.access import Access
 from worker.web.context import Context
 
@@ -80,11 +80,12 @@ class _Bringer(Protocol):
 
 
 def _api(context: Context, access: Access) -> Served:
-    return Served()
+    mails = confirmation_mails.sender_of(context)
+    return Served(background=[mails] if mails else [])
 
 
 def _unsubscribe(context: Context, access: Access) -> Served:
-    return Served()
+    return Served([confirm.routes(context)])
 
 
 def _hooks(context: Context, access: Access) -> Served:

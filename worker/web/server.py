@@ -11,6 +11,7 @@ import uvicorn
 
 from worker.domain.errors import BadSetting
 from worker.processes.bootstrap import Parts
+from worker.web import confirmation_mails
 from worker.web.app import Part, create_app
 from worker.web.context import Context
 
@@ -51,7 +52,8 @@ class Server(uvicorn.Server):
 
 
 def run(parts: Parts, host: str, port: int, serve: Collection[Part]) -> None:
-    """Serves until it is told to end. Raises BadSetting if it can't listen there."""
+    """Serves until it is told to end. Raises BadSetting if it can't listen there, or can't ask customers to confirm."""
+    confirmation_mails.check(parts)
     context = Context(parts)
     config = uvicorn.Config(
         create_app(context, serve),

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import pytest
 
-from tests.contract.shop import CUP, LONG_AGO, MUG, Shop
+from tests.contract.shop import CUP, MUG, Shop
 from tests.contract.web.site import SECRET
 from worker.domain.returned import Cause
 from worker.domain.tokens import Tokens
@@ -16,7 +16,7 @@ from worker.services import requests as requests_service
 from worker.services.importing import import_requests
 from worker.services.signing_up import Desk, OptIn, SignedUp, SignUp
 from worker.services.wire import request_json
-from worker.store import admin, confirmations, contacts, erasure, figures, pauses, requests, suppression, sweep
+from worker.store import admin, confirmations, contacts, erasure, figures, pauses, suppression, sweep
 from worker.store.confirmations import Asked, Due
 from worker.store.requests import Filter, NewRequest
 
@@ -58,7 +58,9 @@ def suppress(shop: Shop, cause: Cause) -> UUID:
 
 
 def shown(shop: Shop, request_id: UUID) -> dict[str, object]:
-    return request_json(shop.database.read(lambda c: list(requests.find(c, Filter(ids=[request_id])))[0]))
+    found: list[Any] = []
+    requests_service.each(shop.database, Filter(ids=[request_id]), 0, found.append)
+    return request_json(found[0])
 
 
 def age(shop: Shop, seconds: float) -> None:
