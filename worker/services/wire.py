@@ -44,6 +44,12 @@ def _waiting_json(row: Any) -> dict[str, object]:
     return {"waiting": row.waiting, **not_before}
 
 
+def signup_json(row: Any) -> dict[str, object] | None:
+    """Returns how a customer signed up over HTTP, the proof of consent, or None."""
+    found: dict[str, object] | None = json.loads(row.signup) if row.signup else None
+    return found
+
+
 def attempts_json(rows: Sequence[Any]) -> list[dict[str, object]]:
     """Returns the attempt log (rows of `store.requests.attempts`) as JSON."""
     return [
@@ -82,6 +88,7 @@ def contact_json(row: Any) -> dict[str, object]:
         "since": row.suppressed_at and timestamp(row.suppressed_at),
         "cause": row.suppressed_why,
         "by": row.suppressed_by,
+        "confirmedDate": row.confirmed_at and timestamp(row.confirmed_at),
     }
 
 
