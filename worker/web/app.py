@@ -83,7 +83,7 @@ class _Bringer(Protocol):
 
 
 def _api(context: Context, access: Access) -> Served:
-    return Served([wix.routes(context, access)])
+    return Served(wix.routes(context, access))
 
 
 def _unsubscribe(context: Context, access: Access) -> Served:

@@ -16,6 +16,7 @@ REQUEST_ID: Final = "x-wix-request-id"
 MAX_BODY: Final = 64 * 1024
 """Octets. Routes that take more say so themselves."""
 
+WIX_PREFIX: Final = "/back-in-stock-service"
 _TOO_LARGE: Final = "the body is too large"
 _HEADERS: Final = ["authorization", "content-type", "x-wix-bi-gateway", "wix-site-id", "wix-account-id"]
 _METHODS: Final = ["GET", "HEAD", "POST", "PUT", "DELETE"]
@@ -42,6 +43,20 @@ class Named:
 
         with structlog.contextvars.bound_contextvars(http_request=request_id):
             await self._app(scope, receive, named)
+
+
+class Unprefixed:
+    """Takes away what a Wix SDK that calls Wix's own host has before all paths."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Passes the request on."""
+        if scope["type"] == "http" and scope["path"].startswith(f"{WIX_PREFIX}/v1/"):
+            scope = {**scope, "path": scope["path"].removeprefix(WIX_PREFIX)}
+            scope.pop("raw_path", None)
+        await self._app(scope, receive, send)
 
 
 class Worded:
@@ -73,6 +88,7 @@ def add_to(app: FastAPI) -> None:
     """
     # Each route has the limit, or its own. Outside of the routes Starlette's answer would have no headers of ours.
     app.max_body_size = None
+    app.add_middleware(Unprefixed)
     app.add_middleware(Worded)
     app.add_middleware(Named)
     app.add_middleware(

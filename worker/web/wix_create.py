@@ -60,7 +60,7 @@ class Wanted:
 
 
 def routes(context: Context, access: Access, collecting: Collecting) -> APIRouter:
-    """Returns the route, without a prefix."""
+    """Returns the route."""
     router = APIRouter(tags=["requests"])
     gathering = Gathering(context)
     gaps = Gaps()
