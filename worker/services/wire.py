@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from worker.domain.catalog import options_from_text
+from worker.domain.outcomes import UNCONFIRMED
 from worker.models import Status
 
 
@@ -38,7 +39,8 @@ def request_json(row: Any) -> dict[str, object]:
 
 
 def _waiting_json(row: Any) -> dict[str, object]:
-    not_before = {"notBefore": timestamp(row.not_before)} if row.not_before else {}
+    is_backoff = row.not_before and row.failure_code != UNCONFIRMED
+    not_before = {"notBefore": timestamp(row.not_before)} if is_backoff else {}
     return {"waiting": row.waiting, **not_before}
 
 

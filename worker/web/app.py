@@ -11,7 +11,7 @@ from typing import Final, Protocol
 from fastapi import APIRouter, FastAPI
 from fastapi.staticfiles import StaticFiles
 
-from worker.web import errors, health, middleware, openapi, pages, wix
+from worker.web import confirm, confirmation_mails, errors, guard, health, middleware, openapi, pages, wix
 from worker.web.access import Access
 from worker.web.context import Context
 
@@ -83,11 +83,13 @@ class _Bringer(Protocol):
 
 
 def _api(context: Context, access: Access) -> Served:
-    return Served(wix.routes(context, access))
+    mails = confirmation_mails.sender_of(context)
+    routers = [*wix.routes(context, access), guard.routes(context, access)]
+    return Served(routers, [mails] if mails else [])
 
 
 def _unsubscribe(context: Context, access: Access) -> Served:
-    return Served()
+    return Served([confirm.routes(context)])
 
 
 def _hooks(context: Context, access: Access) -> Served:
