@@ -1,7 +1,7 @@
 """Signs customers up over HTTP: what the API and the sign-up form do for them."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
@@ -73,17 +73,37 @@ class Desk:
 
     def _sign_up_many(self, c: Connection, many: Sequence[SignUp]) -> list[SignedUp]:
         # In the order of the addresses, so that two processes don't wait for each other's rows.
-        in_order = sorted(range(len(many)), key=lambda place: many[place].new.email.lower())
-        added = {place: self._sign_up(c, many[place]) for place in in_order}
-        return [added[place] for place in range(len(many))]
+        places = sorted(range(len(many)), key=lambda place: many[place].new.email.lower())
+        fast = [place for place in places if many[place].is_public or self._is_plain(many[place])]
+        ids = dict(
+            zip(fast, requests.create_each(c, [self._proven(many[place]) for place in fast], self.tokens), strict=True)
+        )
+        ended = confirmations.suppressed(c, [id_ for id_ in ids.values() if id_])
+        signed_up = {place: self._finish(c, many[place], ids.get(place), ended) for place in places}
+        return [signed_up[place] for place in range(len(many))]
+
+    def _is_plain(self, one: SignUp) -> bool:
+        """Whether a new request is all there is to do, mostly."""
+        return self.opt_in == "off" and not one.is_confirmed
+
+    def _proven(self, one: SignUp) -> NewRequest:
+        return replace(one.new, signup=proof_of(one, self.tokens), is_public=one.is_public)
+
+    def _finish(self, c: Connection, one: SignUp, added: UUID | None, ended: Mapping[UUID, UUID]) -> SignedUp:
+        """Does the rest for one of several. `ended` has those requests that ended at once, and their contacts."""
+        if one.is_public:
+            return self._unseen(c, one, added)
+        if added is None:
+            return self._sign_up(c, one)
+        if added in ended:
+            confirmations.ask(c, ended[added], one.new.locale)
+        return SignedUp(added, is_new=True)
 
     def _sign_up(self, c: Connection, one: SignUp) -> SignedUp:
-        new = replace(one.new, signup=proof_of(one, self.tokens), is_public=one.is_public)
-        must_confirm, always = self.opt_in != "off", self.opt_in == "on"
+        new = self._proven(one)
         if one.is_public:
-            added = next(iter(requests.create(c, [new], self.tokens)), None)
-            confirmations.hold_unseen(c, added, new.email.lower(), new.locale, holds=must_confirm, always=always)
-            return SignedUp(added, added is not None)
+            return self._unseen(c, one, next(iter(requests.create(c, [new], self.tokens)), None))
+        must_confirm, always = self.opt_in != "off", self.opt_in == "on"
         is_new, request_id = requests_service.add(c, new, self.tokens, has_consent=one.is_confirmed)
         if one.is_confirmed:
             confirmations.vouch(c, request_id)
@@ -92,6 +112,12 @@ class Desk:
                 confirmations.release(c, [request_id])
             confirmations.hold(c, request_id, new.locale, is_new=is_new and must_confirm, always=always)
         return SignedUp(request_id, is_new)
+
+    def _unseen(self, c: Connection, one: SignUp, added: UUID | None) -> SignedUp:
+        email, locale = one.new.email.lower(), one.new.locale
+        holds, always = self.opt_in != "off", self.opt_in == "on"
+        confirmations.hold_unseen(c, added, email, locale, holds=holds, always=always)
+        return SignedUp(added, added is not None)
 
 
 def proof_of(one: SignUp, tokens: Tokens | None, now: datetime | None = None) -> str:

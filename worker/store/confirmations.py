@@ -59,6 +59,12 @@ _HAS_TO_CONFIRM = Sql(
 )
 _NOBODY: Final = UUID(int=0)
 _WHOSE = Sql("SELECT contact_id, failure_code FROM request WHERE id = :id", contact_id="uuid")
+_ENDED = Sql(
+    f"""SELECT id, contact_id FROM request WHERE id IN ROWS(request_id uuid) AND status || '' = 'FAILED'
+      AND failure_code = '{FailureCode.SUPPRESSED.value}'""",
+    id="uuid",
+    contact_id="uuid",
+)
 # A customer who was not asked for long enough is asked anew. A clock that was set back counts as long enough.
 _IS_QUIET = """k.sent_at BETWEEN stockbell_now(-(SELECT CASE WHEN s.suppressed_at IS NULL THEN :quiet ELSE :longer END
         FROM contact AS s WHERE s.id = k.contact_id)) AND stockbell_now(1)"""
@@ -220,6 +226,13 @@ def hold_unseen(
         _HOLD(c, id=request_id or _NOBODY, far=FAR_SECONDS, always=always)
     asked = [row.id for row in _HAS_TO_CONFIRM(c, address=address)]
     ask(c, asked[0] if asked else _NOBODY, locale)
+
+
+def suppressed(c: Connection, request_ids: Sequence[UUID]) -> dict[UUID, UUID]:
+    """Returns those of these requests that ended because their customer gets no mail, each with its contact."""
+    if not request_ids:
+        return {}
+    return {row.id: row.contact_id for row in _ENDED(c, rows=[{"request_id": id_} for id_ in request_ids])}
 
 
 def ask(c: Connection, contact_id: UUID, locale: str | None) -> None:

@@ -140,25 +140,35 @@ def create(c: Connection, new: Sequence[NewRequest], tokens: Tokens | None = Non
 
     A public request is skipped too if its address has had enough of them, see `signups`.
     """
+    return [id_ for id_ in create_each(c, new, tokens) if id_]
+
+
+def create_each(c: Connection, new: Sequence[NewRequest], tokens: Tokens | None = None) -> list[UUID | None]:
+    """Does what `create` does, and returns for each request its id, or None if it was skipped."""
     waiting = lists.with_spelling(c, (request.reference for request in new))
     is_even = any(request.is_public for request in new)
     people = contacts.recognised(c, {request.email.lower() for request in new}, tokens, is_even=is_even)
     # Sign-ups of one batch keep their order: each is one microsecond later than the one before. None is later than now,
     # whatever the clock of another shop said, because the next event would not wake it.
+    order = sorted(range(len(new)), key=lambda place: new[place].created_date or people.now)
     rows = [
         _row(
-            request,
+            request := new[place],
             waiting[request.reference],
             people.contacts[request.email.lower()],
-            people.now - timedelta(microseconds=len(new) - place),
+            people.now - timedelta(microseconds=len(new) - number),
         )
-        for place, request in enumerate(sorted(new, key=lambda request: request.created_date or people.now))
+        for number, place in enumerate(order)
     ]
+    places = {row["id"]: place for row, place in zip(reversed(rows), reversed(order), strict=True)}
     rows = signups.within_limits(c, rows)
     added = [row.id for row in _ADD_REQUESTS(c, rows=rows)]
     if len(added) < len(rows):
         _make_older(c, [row for row in rows if row["is_dated"]])
-    return added
+    ids: list[UUID | None] = [None] * len(new)
+    for id_ in added:
+        ids[places[id_]] = id_
+    return ids
 
 
 def confirm_equal(c: Connection, new: Sequence[NewRequest]) -> None:

@@ -16,7 +16,7 @@ from worker.domain.errors import BadReference
 from worker.services.import_file import checked_locale
 from worker.services.restocking import Gaps
 from worker.services.signing_up import SignUp
-from worker.store import reach, request_query
+from worker.store import reach
 from worker.store.requests import NewRequest
 from worker.web import wix_objects
 from worker.web.access import Access
@@ -61,7 +61,7 @@ class Wanted:
 
 
 def routes(context: Context, access: Access, collecting: Collecting) -> APIRouter:
-    """Returns the route, without a prefix."""
+    """Returns the route."""
     router = APIRouter(tags=["requests"])
     gathering, guard = Gathering(context), Guard(context)
     gaps = Gaps()
@@ -77,7 +77,7 @@ def routes(context: Context, access: Access, collecting: Collecting) -> APIRoute
         await collecting.check(wanted.reference.item.app_id)
         client = await guard.admit(request, key, wanted.captcha)
         one = _sign_up(wanted, key, client, request.headers.get("referer"))
-        done = await gathering.sign_up(one)
+        done, row = await gathering.sign_up(one)
         if key.is_publishable:
             return JSONResponse(public_answer(one.new))
         if not done.is_new or done.request_id is None:
@@ -87,8 +87,6 @@ def routes(context: Context, access: Access, collecting: Collecting) -> APIRoute
         item = wanted.reference.item
         if gaps.is_new(item):
             await context.write(reach.fill, item, wanted.details.name, wanted.details.price, wanted.details.image_url)
-        found = await context.read(request_query.by_ids, [done.request_id])
-        row = found.get(done.request_id)
         return JSONResponse({"request": request_object(row)} if row else public_answer(one.new))
 
     return router
