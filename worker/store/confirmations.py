@@ -83,7 +83,7 @@ _WHO = """SELECT id, address, suppressed_at, suppressed_why FROM contact
     WHERE id = :contact_id"""
 _CONTACT = Sql(_WHO, id="uuid", suppressed_at="time")
 _LOCK = Sql(f"{_WHO} FOR NO KEY UPDATE", id="uuid", suppressed_at="time")
-_COLUMNS = "r.id, r.waiting_list_id, r.email, w.options, i.catalog_item_id, i.app_id, i.name"
+_COLUMNS = "r.id, r.waiting_list_id, r.email, r.locale, w.options, i.catalog_item_id, i.app_id, i.name"
 _HELD = """r.contact_id = :contact_id AND r.status IN ('RECEIVED', 'PROCESSING') AND r.status = 'RECEIVED'"""
 _IS_UNCONFIRMED = f"r.failure_code = '{UNCONFIRMED}'"
 # Those that were made since the customer is suppressed have ids of that time (`requests.create`).
@@ -324,7 +324,8 @@ def _waiting(c: Connection, contact_id: UUID) -> Sequence[Any]:
 def _done(c: Connection, contact_id: UUID) -> Asked | None:
     if not _LATELY(c, contact_id=contact_id, keep=KEEP_SECONDS):
         return None
-    return Asked(_waiting(c, contact_id), is_done=True)
+    items = _waiting(c, contact_id)
+    return Asked(items, items[0].locale if items else None, is_done=True)
 
 
 def _meanwhile(contact: Any) -> Mapping[str, object]:
