@@ -33,6 +33,8 @@ SUPPRESSED_QUIET_SECONDS: Final = 30 * DAY
 """The same for one who is suppressed."""
 LEASE_SECONDS: Final = 900.0
 """So long nobody else sends a mail that a process has taken. Sending takes a minute at most."""
+FORGET_EVERY: Final = 3600.0
+"""After this time, customers who have not confirmed are forgotten together."""
 MOST_ITEMS: Final = 20
 """A mail and a page name no more items than that."""
 MOST_ROWS: Final = 5000
@@ -154,11 +156,22 @@ _EXPIRE = Sql(
         ORDER BY r.not_before LIMIT :most FOR UPDATE SKIP LOCKED)
     DELETE FROM request WHERE id IN (SELECT request_id FROM old) AND failure_code = '{UNCONFIRMED}' RETURNING id"""
 )
+_IS_LATE = Sql("SELECT 1 FROM confirmation WHERE expires_at < stockbell_now(-:late) LIMIT 1")
 _EXPIRE_ASKED = Sql(
     """WITH old AS MATERIALIZED (
         SELECT contact_id AS whose FROM confirmation WHERE expires_at < stockbell_now(0)
         ORDER BY expires_at LIMIT :most FOR UPDATE SKIP LOCKED)
-    DELETE FROM confirmation WHERE contact_id IN (SELECT whose FROM old)"""
+    DELETE FROM confirmation WHERE contact_id IN (SELECT whose FROM old) RETURNING contact_id""",
+    contact_id="uuid",
+)
+# No index leads from a customer to requests that have ended, so this reads all requests, once for all customers.
+_HAVE_REQUESTS = Sql(
+    "SELECT DISTINCT r.contact_id FROM ROWS(contact_id uuid) JOIN request AS r ON r.contact_id = rows.contact_id",
+    contact_id="uuid",
+)
+_FORGET = Sql(
+    """UPDATE contact SET address = rows.new_address FROM ROWS(contact_id uuid, new_address text)
+    WHERE id = rows.contact_id AND suppressed_at IS NULL AND confirmed_at IS NULL"""
 )
 _COUNT = Sql(f"SELECT count(*) AS n FROM request WHERE status = 'RECEIVED' AND not_before > {NEVER}")
 
@@ -284,12 +297,21 @@ def waiting(c: Connection) -> int:
 
 
 def expire(c: Connection) -> int:
-    """Deletes requests that nobody has confirmed in time, and what says who was asked. Returns how many requests.
+    """Deletes requests that nobody has confirmed in time, and forgets their customers. Returns how many requests.
 
-    For sweeps: both are found by an index.
+    For sweeps. Requests are found by an index. Customers are forgotten once an hour, as that reads all requests.
     """
-    _EXPIRE_ASKED(c, most=MOST_ROWS)
-    return len(_EXPIRE(c, far=FAR_SECONDS - KEEP_SECONDS, most=MOST_ROWS))
+    expired = len(_EXPIRE(c, far=FAR_SECONDS - KEEP_SECONDS, most=MOST_ROWS))
+    if _IS_LATE(c, late=FORGET_EVERY):
+        _forget(c)
+    return expired
+
+
+def _forget(c: Connection) -> None:
+    """Forgets who was asked, and the addresses of those who never had another request, nor confirmed one, nor left."""
+    asked = {row.contact_id for row in _EXPIRE_ASKED(c, most=MOST_ROWS)}
+    known = {row.contact_id for row in _HAVE_REQUESTS(c, rows=[{"contact_id": id_} for id_ in asked])}
+    _FORGET(c, rows=[{"contact_id": id_, "new_address": f"{ERASED}{id_}"} for id_ in sorted(asked - known)])
 
 
 def _asked(c: Connection, contact_id: UUID, contacts: Sequence[Any]) -> Asked | None:
