@@ -7,7 +7,7 @@ from uuid import UUID
 
 from worker.domain.tokens import Tokens
 from worker.services import requests as requests_service
-from worker.store import confirmations
+from worker.store import confirmations, unconfirmed
 from worker.store.database import Connection, Database
 from worker.store.requests import NewRequest
 
@@ -67,7 +67,7 @@ class Desk:
         elif one.is_confirmed:
             confirmations.vouch(c, request_id)
         elif not is_new:
-            confirmations.release(c, [request_id])
+            unconfirmed.release(c, [request_id])
         return SignedUp(request_id, is_new)
 
     def sign_up_many(self, many: Sequence[SignUp]) -> list[SignedUp]:
