@@ -34,7 +34,10 @@ _HOLD = Sql(
     WHERE id = :id AND status || '' = 'RECEIVED' AND (:always OR EXISTS (
         SELECT 1 FROM contact AS s WHERE s.id = request.contact_id AND s.confirmed_at IS NULL))"""
 )
-_COLUMNS = "r.id, r.waiting_list_id, r.email, r.locale, w.options, i.catalog_item_id, i.app_id, i.name"
+# Whoever signs up writes the options. A mail by us must not carry their words to others: only events are believed.
+_OPTIONS = """coalesce((SELECT max(k.options) FROM stock AS k
+    WHERE k.item_id = w.item_id AND k.options IN (w.options, w.options_key)), '{}') AS options"""
+_COLUMNS = f"r.id, r.waiting_list_id, r.email, r.locale, i.catalog_item_id, i.app_id, i.name, {_OPTIONS}"
 _HELD = """r.contact_id = :contact_id AND r.status IN ('RECEIVED', 'PROCESSING') AND r.status = 'RECEIVED'"""
 _IS_UNCONFIRMED = f"r.failure_code = '{UNCONFIRMED}'"
 # Those that were made since the customer is suppressed have ids of that time (`requests.create`).

@@ -53,7 +53,8 @@ class Server(uvicorn.Server):
 
 def run(parts: Parts, host: str, port: int, serve: Collection[Part]) -> None:
     """Serves until it is told to end. Raises BadSetting if it can't listen there, or can't ask customers to confirm."""
-    confirmation_mails.check(parts)
+    if Part.API in serve:
+        confirmation_mails.check(parts)
     context = Context(parts)
     config = uvicorn.Config(
         create_app(context, serve),

@@ -96,6 +96,18 @@ def test_the_mail_says_what_was_asked_for_and_has_a_link_that_only_confirms(shop
     assert mails(shop, relay) == 1
 
 
+def test_the_mail_carries_no_words_of_whoever_signed_her_up(shop: Shop, relay: ScriptedRelay) -> None:
+    shop.tell(MUG, in_stock=False, name="Blue mug")
+    shop.tell(ref(Size="L"), in_stock=False)
+    for reference in (ref(size="l"), ref(Prize="evil.example"), ref("Win at evil.example")):
+        sign_up(shop, reference)
+    assert mails(shop, relay) == 1
+    for kind in ("plain", "html"):
+        text = text_of(parsed(relay), kind)
+        assert "evil" not in text
+        assert "Blue mug" in text
+
+
 @pytest.mark.parametrize(
     ("stage", "answer", "is_over"),
     [
