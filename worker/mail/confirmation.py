@@ -6,13 +6,12 @@ items only as events have named them.
 
 import tomllib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from pathlib import Path
 from typing import Any, Final, Protocol
 from uuid import UUID
-
-from jinja2 import Template
 
 from worker.domain.catalog import options_from_text
 from worker.domain.errors import BadSetting
@@ -30,7 +29,7 @@ from worker.mail.message import (
     sender_domain,
     with_tokens,
 )
-from worker.mail.render import rendered_part, template_broken
+from worker.mail.render import rendered_file
 from worker.mail.templates import Templates
 from worker.mail.ways_out import NO_WAY_OUT, WaysOut
 from worker.smtp.mailer import Mail
@@ -45,8 +44,13 @@ _NOBODY: Final = UUID(int=0)
 class ItemRow(Protocol):
     """What a mail says of an item."""
 
-    name: str | None
-    options: str
+    @property
+    def name(self) -> str | None:
+        """As events have named it."""
+
+    @property
+    def options(self) -> str:
+        """As JSON."""
 
 
 class ConfirmationWriter:
@@ -123,25 +127,17 @@ class ConfirmationWriter:
         return self._parts(variables), language
 
     def _parts(self, variables: dict[str, Any]) -> Rendered:
-        plain = {
-            **variables,
-            "items": [{**item, "name": without_soft_hyphens(item["name"])} for item in variables["items"]],
-        }
-        subject = " ".join(rendered_part(self._template(self._plain, "subject.txt"), plain).split())
-        text = rendered_part(self._template(self._plain, "body.txt"), plain)
-        return Rendered(subject, text, rendered_part(self._template(self._html, "body.html"), variables))
-
-    def _template(self, templates: Templates, file: str) -> Template:
-        name = f"{FOLDER}/{file}"
-        try:
-            return templates.get_template(name)
-        except Exception as error:
-            raise template_broken(name, error) from error
+        named = [{**item, "name": without_soft_hyphens(item["name"])} for item in variables["items"]]
+        plain = {**variables, "items": named}
+        subject = " ".join(rendered_file(self._plain, f"{FOLDER}/subject.txt", plain).split())
+        text = rendered_file(self._plain, f"{FOLDER}/body.txt", plain)
+        return Rendered(subject, text, rendered_file(self._html, f"{FOLDER}/body.html", variables))
 
 
+@dataclass(frozen=True, slots=True)
 class _Sample:
-    name = "Blue mug"
-    options = '{"Size":"L"}'
+    name: str = "Blue mug"
+    options: str = '{"Size":"L"}'
 
 
 def _words(path: Path) -> Mapping[str, Mapping[str, str]]:

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from worker.domain.errors import Refused
 from worker.domain.tokens import Tokens
-from worker.store import confirmations, report_log, requests, suppression
+from worker.store import report_log, requests, suppression, unconfirmed
 from worker.store.database import Connection, Database
 from worker.store.requests import Filter, NewRequest
 
@@ -72,7 +72,7 @@ def _create(c: Connection, new: NewRequest, tokens: Tokens | None, has_consent: 
     is_new, request_id = add(c, new, tokens, has_consent=has_consent)
     if is_new:
         return True, request_id
-    return bool(confirmations.release(c, [request_id])), request_id
+    return bool(unconfirmed.release(c, [request_id])), request_id
 
 
 def _show(c: Connection, request_id: UUID) -> Shown | None:

@@ -11,7 +11,7 @@ from worker.domain.catalog import UNPRINTABLE, checked_url
 from worker.domain.errors import BadUrl
 from worker.domain.tokens import CLIENT, Tokens
 from worker.services import requests as requests_service
-from worker.store import confirmations, requests
+from worker.store import confirmations, requests, unconfirmed
 from worker.store.database import Connection, Database
 from worker.store.requests import NewRequest
 
@@ -109,7 +109,7 @@ class Desk:
             confirmations.vouch(c, request_id)
         else:
             if not must_confirm and not is_new:
-                confirmations.release(c, [request_id])
+                unconfirmed.release(c, [request_id])
             confirmations.hold(c, request_id, new.locale, is_new=is_new and must_confirm, always=always)
         return SignedUp(request_id, is_new)
 

@@ -1,15 +1,11 @@
-"""Double opt-in: requests that wait until their customers confirm, and the mails that ask them to.
-
-An unconfirmed request is RECEIVED with `not_before` in the far future, so that the indexes of what may be claimed leave
-it out, and has the code UNCONFIRMED. How far in the future tells when it was made: thus those that nobody has confirmed
-in time are found by the index of `not_before`.
+"""Double opt-in: who is asked to confirm, and who has. The requests themselves are those of `unconfirmed`.
 
 A customer is asked by one row of `confirmation`: once a day at most, however often she is signed up. Whoever is
 suppressed by her own wish or by a bounce is asked too, once in 30 days at most: to confirm ends the suppression, and
 the requests that she made meanwhile wait again. Whoever complained, or was suppressed by hand, is not asked.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
@@ -19,38 +15,22 @@ from sqlalchemy import Connection
 
 from worker.domain.outcomes import UNCONFIRMED, FailureCode
 from worker.domain.tokens import Tokens
-from worker.models import ids_of
-from worker.store import lists, suppression
+from worker.store import lists, suppression, unconfirmed
 from worker.store.contacts import ERASED
 from worker.store.sql import Sql
+from worker.store.unconfirmed import DAY, KEEP_SECONDS, MOST_ROWS
 
-DAY: Final = 86_400.0
-KEEP_SECONDS: Final = 7 * DAY
-"""Who has not confirmed after this time is forgotten."""
 QUIET_SECONDS: Final = DAY
 """So long a customer gets no second mail that asks her."""
 SUPPRESSED_QUIET_SECONDS: Final = 30 * DAY
 """The same for one who is suppressed."""
 LEASE_SECONDS: Final = 900.0
 """So long nobody else sends a mail that a process has taken. Sending takes a minute at most."""
-MOST_ITEMS: Final = 20
-"""A mail and a page name no more items than that."""
-MOST_ROWS: Final = 5000
-"""One sweep forgets no more rows than that."""
-
-FAR_SECONDS: Final = 7900 * 365.25 * DAY
-"""How much later than its sign-up an unconfirmed request would be due."""
-NEVER: Final = "'9000-01-01'"
-"""SQL: only the `not_before` of unconfirmed requests is later."""
-
+FORGET_EVERY: Final = 3600.0
+"""After this time, customers who have not confirmed are forgotten together."""
 _WEAK = suppression.WEAK
 _MAY_BE_ASKED = f"(s.suppressed_why IS NULL OR s.suppressed_why IN ({_WEAK})) AND NOT s.address LIKE '{ERASED}%'"
 
-_HOLD = Sql(
-    f"""UPDATE request SET not_before = stockbell_now(:far), failure_code = '{UNCONFIRMED}'
-    WHERE id = :id AND status || '' = 'RECEIVED' AND (:always OR EXISTS (
-        SELECT 1 FROM contact AS s WHERE s.id = request.contact_id AND s.confirmed_at IS NULL))"""
-)
 _HAS_TO_CONFIRM = Sql(
     f"""SELECT s.id FROM contact AS s WHERE s.address = :address AND (s.suppressed_at IS NOT NULL OR EXISTS (
         SELECT 1 FROM request AS r WHERE r.contact_id = s.id AND r.status IN ('RECEIVED', 'PROCESSING')
@@ -96,50 +76,6 @@ _WHO = """SELECT id, address, suppressed_at, suppressed_why FROM contact
     WHERE id = :contact_id"""
 _CONTACT = Sql(_WHO, id="uuid", suppressed_at="time")
 _LOCK = Sql(f"{_WHO} FOR NO KEY UPDATE", id="uuid", suppressed_at="time")
-_COLUMNS = "r.id, r.waiting_list_id, r.email, w.options, i.catalog_item_id, i.app_id, i.name"
-_HELD = """r.contact_id = :contact_id AND r.status IN ('RECEIVED', 'PROCESSING') AND r.status = 'RECEIVED'"""
-_IS_UNCONFIRMED = f"r.failure_code = '{UNCONFIRMED}'"
-# Those that were made since the customer is suppressed have ids of that time (`requests.create`).
-_MADE_MEANWHILE = f"""r.id BETWEEN :low AND :high AND r.contact_id = :contact_id
-    AND r.status || '' = 'FAILED' AND r.failure_code = '{FailureCode.SUPPRESSED.value}' AND r.auto_notified IS NULL"""
-
-
-def _items(condition: str) -> Sql:
-    return Sql(
-        f"""SELECT {_COLUMNS} FROM request AS r JOIN waiting_list AS w ON w.id = r.waiting_list_id
-        JOIN item AS i ON i.id = w.item_id WHERE {condition} ORDER BY r.created_date DESC, r.id DESC LIMIT :most""",
-        id="uuid",
-        waiting_list_id="uuid",
-    )
-
-
-_UNCONFIRMED_OF = _items(f"{_HELD} AND {_IS_UNCONFIRMED}")
-_MEANWHILE_OF = _items(_MADE_MEANWHILE)
-_WAITING_OF = _items(f"{_HELD} AND coalesce(r.failure_code, '') <> '{UNCONFIRMED}'")
-_RELEASE = Sql(
-    f"""WITH held AS MATERIALIZED (
-        SELECT r.id AS request_id FROM request AS r WHERE {_HELD} AND {_IS_UNCONFIRMED}
-        ORDER BY r.id FOR NO KEY UPDATE)
-    UPDATE request SET not_before = NULL, failure_code = NULL
-    FROM held WHERE id = held.request_id AND status || '' = 'RECEIVED' RETURNING waiting_list_id""",
-    waiting_list_id="uuid",
-)
-_RELEASE_THESE = Sql(
-    f"""UPDATE request SET not_before = NULL, failure_code = NULL
-    FROM ROWS(request_id uuid) WHERE id = rows.request_id AND status || '' = 'RECEIVED'
-      AND failure_code = '{UNCONFIRMED}' RETURNING id""",
-    id="uuid",
-)
-_REVIVE = Sql(
-    f"""WITH ended AS MATERIALIZED (
-        SELECT r.id AS request_id FROM request AS r WHERE {_MADE_MEANWHILE} AND NOT EXISTS (
-            SELECT 1 FROM request AS same WHERE same.contact_id = r.contact_id
-              AND same.waiting_list_id = r.waiting_list_id AND same.status IN ('RECEIVED', 'PROCESSING'))
-        ORDER BY r.id FOR NO KEY UPDATE)
-    UPDATE request SET status = 'RECEIVED', failure_code = NULL, failure_reason = NULL
-    FROM ended WHERE id = ended.request_id AND status || '' = 'FAILED' RETURNING waiting_list_id""",
-    waiting_list_id="uuid",
-)
 _OPEN = Sql(
     "SELECT locale FROM confirmation WHERE contact_id = :contact_id AND asked_at > stockbell_now(-:keep)",
 )
@@ -160,20 +96,23 @@ _LATER = Sql(
     """UPDATE confirmation SET due_at = stockbell_now(:delay), why = :why
     WHERE contact_id = :contact_id AND tries = :tries AND due_at IS NOT NULL"""
 )
-_EXPIRE = Sql(
-    f"""WITH old AS MATERIALIZED (
-        SELECT r.id AS request_id FROM request AS r
-        WHERE r.status = 'RECEIVED' AND r.not_before > {NEVER} AND r.not_before < stockbell_now(:far)
-        ORDER BY r.not_before LIMIT :most FOR UPDATE SKIP LOCKED)
-    DELETE FROM request WHERE id IN (SELECT request_id FROM old) AND failure_code = '{UNCONFIRMED}' RETURNING id"""
-)
+_IS_LATE = Sql("SELECT 1 FROM confirmation WHERE expires_at < stockbell_now(-:late) LIMIT 1")
 _EXPIRE_ASKED = Sql(
     """WITH old AS MATERIALIZED (
         SELECT contact_id AS whose FROM confirmation WHERE expires_at < stockbell_now(0)
         ORDER BY expires_at LIMIT :most FOR UPDATE SKIP LOCKED)
-    DELETE FROM confirmation WHERE contact_id IN (SELECT whose FROM old)"""
+    DELETE FROM confirmation WHERE contact_id IN (SELECT whose FROM old) RETURNING contact_id""",
+    contact_id="uuid",
 )
-_COUNT = Sql(f"SELECT count(*) AS n FROM request WHERE status = 'RECEIVED' AND not_before > {NEVER}")
+# No index leads from a customer to requests that have ended, so this reads all requests, once for all customers.
+_HAVE_REQUESTS = Sql(
+    "SELECT DISTINCT r.contact_id FROM ROWS(contact_id uuid) JOIN request AS r ON r.contact_id = rows.contact_id",
+    contact_id="uuid",
+)
+_FORGET = Sql(
+    """UPDATE contact SET address = rows.new_address FROM ROWS(contact_id uuid, new_address text)
+    WHERE id = rows.contact_id AND suppressed_at IS NULL AND confirmed_at IS NULL"""
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +148,7 @@ def hold(c: Connection, request_id: UUID, locale: str | None, *, is_new: bool, a
     until then. `is_new`: an equal one that waits already is not held.
     """
     if is_new:
-        _HOLD(c, id=request_id, far=FAR_SECONDS, always=always)
+        unconfirmed.hold(c, request_id, always=always)
     for row in _WHOSE(c, id=request_id):
         if row.failure_code in (UNCONFIRMED, FailureCode.SUPPRESSED):
             ask(c, row.contact_id, locale)
@@ -223,7 +162,7 @@ def hold_unseen(
     With `holds` a new request is held. Who has anything to confirm is asked, also if nothing was added.
     """
     if holds:
-        _HOLD(c, id=request_id or _NOBODY, far=FAR_SECONDS, always=always)
+        unconfirmed.hold(c, request_id or _NOBODY, always=always)
     asked = [row.id for row in _HAS_TO_CONFIRM(c, address=address)]
     ask(c, asked[0] if asked else _NOBODY, locale)
 
@@ -250,12 +189,7 @@ def ask(c: Connection, contact_id: UUID, locale: str | None) -> None:
 def vouch(c: Connection, request_id: UUID) -> None:
     """Records that somebody we trust says that the customer of this request has confirmed."""
     _VOUCH(c, id=request_id)
-    release(c, [request_id])
-
-
-def release(c: Connection, request_ids: Sequence[UUID]) -> list[UUID]:
-    """Lets those of these requests wait for their item that were unconfirmed, and returns them."""
-    return [row.id for row in _RELEASE_THESE(c, rows=[{"request_id": id_} for id_ in request_ids])]
+    unconfirmed.release(c, [request_id])
 
 
 def is_any_due(c: Connection) -> bool:
@@ -268,7 +202,7 @@ def claim(c: Connection) -> Due | None:
     while found := _CLAIM(c, lease=LEASE_SECONDS):
         row = found[0]
         contact = _CONTACT(c, contact_id=row.contact_id)[0]
-        items = _pending(c, contact) if _may_be_asked(contact, row.asked_at) else ()
+        items = unconfirmed.pending(c, contact) if _may_be_asked(contact, row.asked_at) else ()
         if items:
             return Due(row.contact_id, items[0].email, row.locale, row.asked_at, items, row.tries)
         # She left, was erased, or has nothing to confirm any more.
@@ -304,25 +238,28 @@ def confirm(c: Connection, contact_id: UUID, tokens: Tokens | None) -> Asked | N
     contact = contacts[0]
     _CONFIRMED(c, contact_id=contact_id)
     _DROP(c, contact_id=contact_id)
-    released = [row.waiting_list_id for row in _RELEASE(c, contact_id=contact_id)]
+    released = unconfirmed.release_all(c, contact_id)
     if contact.suppressed_at and suppression.lift(c, [contact.address], tokens, by_consent=True):
-        released += [row.waiting_list_id for row in _REVIVE(c, **_meanwhile(contact))]
-    return Asked(_waiting(c, contact_id), found.locale, is_done=True, lists=frozenset(released))
-
-
-def waiting(c: Connection) -> int:
-    """Returns how many requests are unconfirmed."""
-    n: int = _COUNT(c)[0].n
-    return n
+        released += unconfirmed.revive(c, contact)
+    return Asked(unconfirmed.confirmed(c, contact_id), found.locale, is_done=True, lists=frozenset(released))
 
 
 def expire(c: Connection) -> int:
-    """Deletes requests that nobody has confirmed in time, and what says who was asked. Returns how many requests.
+    """Deletes requests that nobody has confirmed in time, and forgets their customers. Returns how many requests.
 
-    For sweeps: both are found by an index.
+    For sweeps. Requests are found by an index. Customers are forgotten once an hour, as that reads all requests.
     """
-    _EXPIRE_ASKED(c, most=MOST_ROWS)
-    return len(_EXPIRE(c, far=FAR_SECONDS - KEEP_SECONDS, most=MOST_ROWS))
+    expired = unconfirmed.expire(c)
+    if _IS_LATE(c, late=FORGET_EVERY):
+        _forget(c)
+    return expired
+
+
+def _forget(c: Connection) -> None:
+    """Forgets who was asked, and the addresses of those who never had another request, nor confirmed one, nor left."""
+    asked = {row.contact_id for row in _EXPIRE_ASKED(c, most=MOST_ROWS)}
+    known = {row.contact_id for row in _HAVE_REQUESTS(c, rows=[{"contact_id": id_} for id_ in asked])}
+    _FORGET(c, rows=[{"contact_id": id_, "new_address": f"{ERASED}{id_}"} for id_ in sorted(asked - known)])
 
 
 def _asked(c: Connection, contact_id: UUID, contacts: Sequence[Any]) -> Asked | None:
@@ -330,7 +267,7 @@ def _asked(c: Connection, contact_id: UUID, contacts: Sequence[Any]) -> Asked | 
         return None
     contact = contacts[0]
     for row in _OPEN(c, contact_id=contact_id, keep=KEEP_SECONDS):
-        if items := _pending(c, contact):
+        if items := unconfirmed.pending(c, contact):
             return Asked(items, row.locale)
     return _done(c, contact_id)
 
@@ -341,25 +278,8 @@ def _may_be_asked(contact: Any, asked_at: datetime) -> bool:
     )
 
 
-def _pending(c: Connection, contact: Any) -> Sequence[Any]:
-    """Returns what a customer has to confirm: what is unconfirmed, or what ended since she is suppressed."""
-    if contact.suppressed_at is None:
-        return _UNCONFIRMED_OF(c, contact_id=contact.id, most=MOST_ITEMS)
-    if contact.suppressed_why in suppression.STRONG:
-        return ()
-    return _MEANWHILE_OF(c, most=MOST_ITEMS, **_meanwhile(contact))
-
-
-def _waiting(c: Connection, contact_id: UUID) -> Sequence[Any]:
-    return _WAITING_OF(c, contact_id=contact_id, most=MOST_ITEMS)
-
-
 def _done(c: Connection, contact_id: UUID) -> Asked | None:
     if not _LATELY(c, contact_id=contact_id, keep=KEEP_SECONDS):
         return None
-    return Asked(_waiting(c, contact_id), is_done=True)
-
-
-def _meanwhile(contact: Any) -> Mapping[str, object]:
-    low, high = ids_of(contact.suppressed_at)
-    return {"contact_id": contact.id, "low": low, "high": high}
+    items = unconfirmed.confirmed(c, contact_id)
+    return Asked(items, items[0].locale if items else None, is_done=True)

@@ -9,10 +9,10 @@ from sqlalchemy import Connection
 from worker.domain.catalog import CatalogReference, Item, Options, options_from_text
 from worker.domain.outcomes import TEMPLATE_ERROR
 from worker.models import Status
-from worker.store import confirmations, lists
-from worker.store.confirmations import NEVER
+from worker.store import lists, unconfirmed
 from worker.store.sql import Sql
 from worker.store.sweep import CLAIM_SECONDS, GONE
+from worker.store.unconfirmed import NEVER
 
 _BY_STATUS = Sql("SELECT status, count(*) AS n FROM request GROUP BY status")
 # Each of these conditions is that of a partial index, so PostgreSQL counts index entries and reads no rows.
@@ -136,7 +136,7 @@ def read(c: Connection, lease: float) -> RequestFigures:
         _unheard(c),
         _PUT_OFF(c)[0].n,
         int(due.n),
-        confirmations.waiting(c),
+        unconfirmed.count(c),
         is_estimated,
     )
 

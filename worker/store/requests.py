@@ -20,6 +20,7 @@ from worker.models import Item as ItemRow
 from worker.store import contacts, lists, signups, suppression
 from worker.store.contacts import Known
 from worker.store.sql import Sql, is_one_of
+from worker.store.unconfirmed import NEVER
 
 R = aliased(Request, name="r")
 W = aliased(WaitingList, name="w")
@@ -59,7 +60,7 @@ _MAKE_OLDER = Sql(
         ORDER BY r.id FOR NO KEY UPDATE OF r)
     UPDATE request SET created_date = older.created FROM older WHERE id = older.request_id"""
 )
-_ANY_UNCONFIRMED = Sql("SELECT 1 FROM request WHERE status = 'RECEIVED' AND not_before > '9000-01-01' LIMIT 1")
+_ANY_UNCONFIRMED = Sql(f"SELECT 1 FROM request WHERE status = 'RECEIVED' AND not_before > {NEVER} LIMIT 1")
 _CONFIRM_EQUAL = Sql(
     f"""WITH equal AS MATERIALIZED (
         SELECT r.id AS request_id FROM ROWS(contact_id uuid, list_id uuid) CROSS JOIN request AS r

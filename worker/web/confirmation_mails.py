@@ -113,7 +113,7 @@ class ConfirmationMails:
             self._is_away = False
         except (DatabaseAway, SchemaOutdated) as away:
             if not self._is_away:
-                log.warning("confirmations.database_away", reason=str(away))
+                log.warning("web.database_away", reason=str(away))
             self._is_away = True
             seconds = AWAY_SECONDS
         except Exception:

@@ -68,7 +68,8 @@ def run(parts: Parts, host: str, port: int, serve: Collection[Part]) -> None:
     Raises BadSetting if it can't listen there, or can't ask customers to confirm, and SchemaOutdated. A database that
     is away is no reason not to start: callers are told to come back, and `/readyz` tells ops.
     """
-    confirmation_mails.check(parts)
+    if Part.API in serve:
+        confirmation_mails.check(parts)
     context = Context(parts)
     try:
         _check(context)
