@@ -32,7 +32,7 @@ class _Caller(asyncio.Protocol):
         self._begun, self._wanted = b"", 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's are of another class
         self._ask()
 
     def data_received(self, data: bytes) -> None:

@@ -5,12 +5,13 @@ All creates are of new customers, for 100 items, with a server's key.
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 
 from tests.bench.figures import Figure, at_least, at_most, number, percentile
 from tests.bench.http_client import Answers, ask
 from tests.bench.processes import NotInTime
+from tests.bench.program import Program
 from tests.bench.world import World, progress
 from tests.ports import free_port
 from worker.domain.api_keys import Scope
@@ -36,9 +37,10 @@ def run(world: World) -> list[Figure]:
         settings = {"PORT": str(port), "STOCKBELL_SECRET_KEY": "0" * 64}
         with world.program(url, "web", settings=settings) as program:
             for round_ in world.rounds:
-                made = _creates(key, round_, world.size(*CREATES))
-                read = _gets(key, lambda: program.ask("SELECT id FROM request LIMIT 1"), world.size(*GETS))
-                for name, requests in (("create", made), ("get", read)):
+                for name, requests in (
+                    ("create", _creates(key, round_, world.size(*CREATES))),
+                    ("get", _gets(key, program, world.size(*GETS))),
+                ):
                     answers = _all_well(name, ask(port, requests, CONNECTIONS))
                     rates[name].append(answers.rate)
                     late[name].append(percentile(answers.milliseconds, 99))
@@ -67,8 +69,9 @@ def _creates(key: str, round_: int, count: int) -> Iterator[bytes]:
         yield _head(f"POST {REQUESTS}", key, len(body)) + body
 
 
-def _gets(key: str, request_id: Callable[[], object], count: int) -> Iterator[bytes]:
-    asked = _head(f"GET {REQUESTS}/{request_id()}", key, None)
+def _gets(key: str, program: Program, count: int) -> Iterator[bytes]:
+    request_id = program.ask("SELECT id FROM request LIMIT 1")
+    asked = _head(f"GET {REQUESTS}/{request_id}", key, None)
     for _ in range(count):
         yield asked
 

@@ -15,6 +15,7 @@ import uvicorn
 from worker.domain.errors import BadSetting, DatabaseAway, DatabaseUnfit
 from worker.processes.bootstrap import Parts
 from worker.services.schema_check import check_schema
+from worker.web import confirmation_mails
 from worker.web.app import Part, create_app
 from worker.web.context import Context
 
@@ -65,10 +66,13 @@ class Server(uvicorn.Server):
 
 
 def run(parts: Parts, host: str, port: int, serve: Collection[Part]) -> None:
-    """Serves until it is told to end. Raises BadSetting if it can't listen there, and SchemaOutdated.
+    """Serves until it is told to end.
 
-    A database that is away is no reason not to start: callers are told to come back, and `/readyz` tells ops.
+    Raises BadSetting if it can't listen there, or can't ask customers to confirm, and SchemaOutdated. A database that
+    is away is no reason not to start: callers are told to come back, and `/readyz` tells ops.
     """
+    if Part.API in serve:
+        confirmation_mails.check(parts)
     sys.setswitchinterval(SWITCH_SECONDS)
     context = Context(parts)
     try:
