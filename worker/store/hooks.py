@@ -4,14 +4,12 @@ import json
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
 from sqlalchemy import Connection
 
+from worker.domain.hook_kinds import SHOPS
 from worker.store.sql import Sql
-
-SHOPS: Final = frozenset({"woocommerce", "shopify", "magento", "wix"})
-PROVIDERS: Final = frozenset({"ses", "postmark", "sendgrid", "mailgun", "brevo"})
 
 _ADD = Sql(
     """INSERT INTO hook (id, kind, name, secret, options, created_date)
