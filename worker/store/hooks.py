@@ -1,6 +1,7 @@
 """Hooks: addresses at which shop systems and providers call us. The secret is kept as it is, since it verifies."""
 
 import json
+import re
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from sqlalchemy import Connection
 from worker.domain.hook_kinds import SHOPS
 from worker.store.sql import Sql
 
+_ID = re.compile(r"[A-Za-z0-9_-]{32}")
 _ADD = Sql(
     """INSERT INTO hook (id, kind, name, secret, options, created_date)
     VALUES (:id, :kind, :name, :secret, :options, stockbell_now(0))"""
@@ -51,8 +53,8 @@ def each(c: Connection) -> Sequence[Any]:
 
 
 def find(c: Connection, hook_id: str) -> Hook | None:
-    """Returns an open hook, or None."""
-    row = next(iter(_ONE(c, id=hook_id)), None)
+    """Returns an open hook, or None. Whatever stands in a URL may be given."""
+    row = next(iter(_ONE(c, id=hook_id)), None) if _ID.fullmatch(hook_id) else None
     return Hook(row.id, row.kind, row.secret, json.loads(row.options)) if row else None
 
 

@@ -10,7 +10,7 @@ from typing import Final, Protocol
 from fastapi import APIRouter, FastAPI
 from fastapi.staticfiles import StaticFiles
 
-from worker.web import errors, events_intake, health, middleware, pages
+from worker.web import connectors, errors, events_intake, health, middleware, pages
 from worker.web.access import Access
 from worker.web.context import Context
 
@@ -88,7 +88,7 @@ def _unsubscribe(context: Context, access: Access) -> Served:
 
 
 def _hooks(context: Context, access: Access) -> Served:
-    return Served()
+    return Served([connectors.routes(context)])
 
 
 _PARTS: Final[Mapping[Part, _Bringer]] = {Part.API: _api, Part.UNSUBSCRIBE: _unsubscribe, Part.HOOKS: _hooks}
