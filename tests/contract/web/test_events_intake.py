@@ -19,16 +19,16 @@ MUG = {"catalogItemId": "mug-1", "quantity": 5}
 
 def post(site: Site, body: object, **headers: str) -> Any:
     content = body if isinstance(body, bytes) else json.dumps(body)
-    given = {"Content-Type": "application/json", **site.headers(), **headers}
-    return site.client.post(ROUTE, content=content, headers=given)  # type: ignore[arg-type]
+    given = {"Content-Type": "application/json", **({} if "Authorization" in headers else site.headers()), **headers}
+    return site.client.post(ROUTE, content=content, headers=given)
 
 
 def heard(site: Site) -> list[Event]:
     """Returns what a listener decodes of the stream."""
     settings = site.context.parts.settings
     listener = Stream(settings.events_url, settings.event_stream, consumer="test")
-    listener.read(1, 1)  # creates the group
-    found = [decode(entry.id, entry.fields) for entry in listener.read(2000, 1)]
+    entries = [*listener.read(2000, 1), *listener.read(2000, 1)]  # the first ever only creates the group
+    found = [decode(entry.id, entry.fields) for entry in entries]
     listener.close()
     return found
 
@@ -47,22 +47,22 @@ def test_an_event_is_in_the_stream_once_it_is_answered(site: Site) -> None:
     assert (event.quantity, event.details) == (5, {"name": "Becher", "price": "12.50"})
 
 
-@pytest.mark.parametrize(
-    ("body", "media_type"),
-    [
-        (json.dumps([MUG, MUG | {"quantity": 0}]), "application/json; charset=utf-8"),
-        (json.dumps({"events": [MUG, MUG | {"quantity": 0}]}), "application/json"),
-        ("\ufeff" + json.dumps(MUG) + "\r\n\n" + json.dumps(MUG | {"quantity": 0}) + "\n", "application/x-ndjson"),
-        (json.dumps([json.dumps(MUG), {"catalogReference": {"catalogItemId": "mug-1"}, "inStock": ""
-                    , "quantity": "0"}]), "application/vnd.shop+json"),
-    ],
-)  # fmt: skip
-def test_several_events_keep_their_order(site: Site, body: str, media_type: str) -> None:
-    reply = post(site, body.encode(), **{"Content-Type": media_type})
-    assert reply.json()["accepted"] == 2
-    found = heard(site)
-    assert [event.quantity for event in found] == [5, 0]
-    assert [event.entry_id for event in found] == reply.json()["ids"]
+SEVERAL = [
+    (json.dumps([MUG, MUG | {"quantity": 0}]), "application/json; charset=utf-8"),
+    (json.dumps({"events": [MUG, MUG | {"quantity": 0}]}), "application/json"),
+    ("\ufeff" + json.dumps(MUG) + "\r\n\n" + json.dumps(MUG | {"quantity": 0}) + "\n", "application/x-ndjson"),
+    (json.dumps([json.dumps(MUG), MUG | {"quantity": "0"}]), "application/vnd.shop+json"),
+]
+
+
+def test_several_events_keep_their_order(site: Site) -> None:
+    headers = site.headers()
+    for body, media_type in SEVERAL:
+        reply = post(site, body.encode(), **{**headers, "Content-Type": media_type})
+        assert reply.json()["accepted"] == 2
+        found = heard(site)
+        assert [event.quantity for event in found] == [5, 0]
+        assert [event.entry_id for event in found] == reply.json()["ids"]
 
 
 def test_a_thousand_are_taken_and_one_more_is_not(site: Site) -> None:
@@ -95,40 +95,33 @@ def test_a_key_that_is_there_twice_is_read_as_the_listener_reads_it(site: Site) 
     assert len(heard(site)) == 1
 
 
-@pytest.mark.parametrize(
-    ("body", "where", "why"),
-    [
-        (b"", "events", "is not JSON: Expecting value at character 0"),
-        (b'{"catalogItemId": "mug-1", "quan', "events", "is not JSON: "),
-        (b"[]", "events", "has no event"),
-        (b'{"events": {}}', "events", 'has "events" that are not a list'),
-        (b'"mug-1"', "events", "is neither an event nor a list of events"),
-        (b"[" * 100_000, "events", "is nested too deeply"),
-        (b"{}", "events[0]", "catalogItemId is missing"),
-        (b'{"catalogItemId": "' + b"x" * 70_000 + b'", "quantity": 1}', "events[0]", "event is over 65536 bytes"),
-        (b'{"catalogItemId": "mug-1", "quantity": ' + b"9" * 5000 + b"}", "events[0]", "quantity must be a number"),
-    ],
-)
-def test_nothing_is_published_of_a_body_that_has_no_readable_event(
-    site: Site, body: bytes, where: str, why: str
-) -> None:
-    reply = post(site, body)
-    assert reply.status_code == 400
-    assert violations(reply)[where].startswith(why)
+UNREADABLE = [
+    (b"", "events", "is not JSON: Expecting value at character 0"),
+    (b'{"catalogItemId": "mug-1", "quan', "events", "is not JSON: "),
+    (b"[]", "events", "has no event"),
+    (b'{"events": {}}', "events", 'has "events" that are not a list'),
+    (b'"mug-1"', "events", "is neither an event nor a list of events"),
+    (b"[" * 100_000, "events", "is nested too deeply"),
+    (b"{}", "events[0]", "catalogItemId is missing"),
+    (b'{"catalogItemId": "' + b"x" * 70_000 + b'", "quantity": 1}', "events[0]", "event is over 65536 bytes"),
+    (b'{"catalogItemId": "mug-1", "quantity": ' + b"9" * 5000 + b"}", "events[0]", "quantity must be a number"),
+]
+
+
+def test_nothing_is_published_of_a_body_that_has_no_readable_event(site: Site) -> None:
+    headers = site.headers()
+    for body, where, why in UNREADABLE:
+        reply = post(site, body, **headers)
+        assert reply.status_code == 400
+        assert violations(reply)[where].startswith(why)
     assert heard(site) == []
 
 
-@pytest.mark.parametrize(
-    ("headers", "status"),
-    [
-        ({"Content-Type": "application/x-www-form-urlencoded"}, 415),
-        ({"Content-Encoding": "gzip"}, 415),
-        ({"Authorization": ""}, 401),
-        ({"Authorization": "sb_admin_nothing"}, 401),
-    ],
-)
-def test_what_is_no_json_or_from_nobody_is_refused(site: Site, headers: Mapping[str, str], status: int) -> None:
-    assert post(site, MUG, **headers).status_code == status
+def test_what_is_no_json_or_from_nobody_is_refused(site: Site) -> None:
+    assert post(site, MUG, **{"Content-Type": "application/x-www-form-urlencoded"}).status_code == 415
+    assert post(site, MUG, **{"Content-Encoding": "gzip"}).status_code == 415
+    assert post(site, MUG, Authorization="").status_code == 401
+    assert post(site, MUG, Authorization="sb_admin_nothing").status_code == 401
     assert heard(site) == []
 
 
