@@ -91,6 +91,8 @@ def _header(value: str) -> str:
 
 
 def _shop_url(value: str) -> str:
+    if set("?#") & set(value):
+        raise ValueError("--shop-url must be https://host or https://host/path, without ? and #")
     try:
         return checked_url(value.rstrip("/"))
     except BadUrl as error:
