@@ -55,7 +55,8 @@ def _changed(product: Mapping[str, object], item_id: str, setup: Setup, call_id:
 
 
 def _is_variation(product: Mapping[str, object]) -> bool:
-    return (text(product.get("type")) or "variation") == "variation" and bool(number(product.get("parent_id")))
+    kind = text(product.get("type")) or "variation"
+    return kind.endswith("variation") and bool(number(product.get("parent_id")))
 
 
 def _stands_for_variations(product: Mapping[str, object]) -> bool:

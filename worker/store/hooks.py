@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 from worker.domain.hook_kinds import SHOPS
 from worker.store.sql import Sql
 
-_ID = re.compile(r"[A-Za-z0-9_-]{32}")
+_ID = re.compile(r"[0-9a-f]{32}")
 _ADD = Sql(
     """INSERT INTO hook (id, kind, name, secret, options, created_date)
     VALUES (:id, :kind, :name, :secret, :options, stockbell_now(0))"""
@@ -41,8 +41,8 @@ class Hook:
 def create(
     c: Connection, kind: str, name: str, secret: str | None = None, options: Mapping[str, object] | None = None
 ) -> str:
-    """Adds a hook and returns its id: 32 characters of base64url."""
-    id_ = secrets.token_urlsafe(24)
+    """Adds a hook and returns its id: 32 hexadecimal digits, so that no command takes one for an option."""
+    id_ = secrets.token_hex(16)
     _ADD(c, id=id_, kind=kind, name=name, secret=secret, options=json.dumps(dict(options or {})))
     return id_
 

@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse, Response
 
 from worker.domain.errors import BadWebhook, Forged
 from worker.domain.hook_kinds import SHOPS
-from worker.services.publishing import publish_many
+from worker.services.publishing import Published, publish_many
 from worker.shops import systems
 from worker.shops.calls import Call, Said, Setup
 from worker.store import hooks
@@ -55,6 +55,7 @@ def routes(context: Context) -> APIRouter:
     router = APIRouter(tags=["connectors"])
     stream, noted = context.parts.stream, _Noted()
 
+    @router.post("/connect/{kind}/{key}/", include_in_schema=False, max_body_size=MAX_BODY)  # as some people paste it
     @router.post("/connect/{kind}/{key}", summary="Take a shop's webhook", responses=_ANSWERS, max_body_size=MAX_BODY)
     async def connect(
         kind: Annotated[str, Path(description=", ".join(sorted(SHOPS)))],
@@ -65,26 +66,27 @@ def routes(context: Context) -> APIRouter:
         hook = await context.read(hooks.find, key) if kind in SHOPS else None
         if hook is None or hook.kind != kind:
             raise ApiError(404, "NOT_FOUND", "there is no such hook, or it was revoked")
-        call = Call(dict(request.headers), await request.body())
-        reply = await context.run(_taken, stream, hook, call, noted)
+        said = await context.run(_said, hook, Call(dict(request.headers), await request.body()))
         if noted.is_new(hook.id):
             await context.write(hooks.note_use, hook.id)
-        return reply
+        if said.ignored:
+            if noted.is_new(f"{kind}: {said.ignored}"):  # once, since a shop may send it all day
+                log.info("connect.ignored", hook_kind=kind, reason=said.ignored)
+            return Response(status_code=204)
+        return _answer(kind, said, await context.run(_published, stream, said))
 
     return router
 
 
-def _taken(stream: Stream, hook: Hook, call: Call, noted: _Noted) -> Response:
-    said = _said(hook, call)
-    if said.ignored:
-        if noted.is_new(f"{hook.kind}: {said.ignored}"):  # once, since a shop may send it all day
-            log.info("connect.ignored", hook_kind=hook.kind, reason=said.ignored)
-        return Response(status_code=204)
-    done = publish_many(stream, [json.dumps(event).encode() for event in said.events])
+def _published(stream: Stream, said: Said) -> Published:
+    return publish_many(stream, [json.dumps(event).encode() for event in said.events])
+
+
+def _answer(kind: str, said: Said, done: Published) -> Response:
     refused = [*said.refused, *(reason for _, reason in done.refused)]
-    log.info("connect.taken", hook_kind=hook.kind, events=len(done.ids), refused=len(refused))
+    log.info("connect.taken", hook_kind=kind, events=len(done.ids), refused=len(refused))
     if refused:
-        log.warning("connect.refused", hook_kind=hook.kind, count=len(refused), reason=refused[0])
+        log.warning("connect.refused", hook_kind=kind, count=len(refused), reason=refused[0])
     # `op` is what Adobe Commerce waits for before it goes on. Nobody else looks at the body.
     return JSONResponse({"op": "success", "accepted": len(done.ids), "refused": refused})
 

@@ -1,13 +1,16 @@
 """Reads the body of a call with events: one event, a list, `{"events": [...]}`, or a line for each (NDJSON).
 
-Pure. Each event comes out as the bytes of its own JSON, so that it is read here as a listener will read it.
+Pure. Each event comes out as the bytes of its own JSON, so that it is read here as a listener will read it. It may
+stand in `{"event": ...}`, as it does in an entry of the stream.
 """
 
 import json
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from worker.domain.errors import BadEvent
 from worker.domain.event_fields import MAX_DIGITS
+
+Event = TypeVar("Event")
 
 MAX_EVENTS: Final = 1000
 """Events of one call."""
@@ -34,7 +37,22 @@ def is_known(media_type: str) -> bool:
 
 def events_of(body: bytes, media_type: str) -> list[bytes]:
     """Returns the events of a body, each as JSON. Raises BadEvent if there is none, or if there are too many."""
-    events = _lines(body) if media_type in LINES else _parsed(body)
+    if media_type in LINES:
+        lines = body.removeprefix(b"\xef\xbb\xbf").split(b"\n")
+        return _counted([line for line in lines if line.strip()])
+    value = _json(body)
+    if isinstance(value, dict) and "events" in value and not _is_event(value):
+        value = value["events"]
+        if not isinstance(value, list):
+            raise BadEvent('has "events" that are not a list')
+    if isinstance(value, list):
+        return [_bytes(each) for each in _counted(value)]
+    if isinstance(value, dict):
+        return [body if _unwrapped(value) is value else _bytes(value)]
+    raise BadEvent("is neither an event nor a list of events")
+
+
+def _counted(events: list[Event]) -> list[Event]:
     if not events:
         raise BadEvent("has no event")
     if len(events) > MAX_EVENTS:
@@ -42,21 +60,8 @@ def events_of(body: bytes, media_type: str) -> list[bytes]:
     return events
 
 
-def _lines(body: bytes) -> list[bytes]:
-    return [line for line in body.removeprefix(b"\xef\xbb\xbf").split(b"\n") if line.strip()]
-
-
-def _parsed(body: bytes) -> list[bytes]:
-    value = _json(body)
-    if isinstance(value, dict) and "events" in value and not _is_event(value):
-        value = value["events"]
-        if not isinstance(value, list):
-            raise BadEvent('has "events" that are not a list')
-    if isinstance(value, list):
-        return [_bytes(each) for each in value]
-    if isinstance(value, dict):
-        return [body]
-    raise BadEvent("is neither an event nor a list of events")
+def _unwrapped(value: object) -> object:
+    return value["event"] if isinstance(value, dict) and "event" in value and not _is_event(value) else value
 
 
 def _is_event(value: dict[str, object]) -> bool:
@@ -74,7 +79,8 @@ def _json(body: bytes) -> object:
         raise BadEvent(f"is not JSON: {error.msg} at character {error.pos}") from None
 
 
-def _bytes(event: object) -> bytes:
+def _bytes(value: object) -> bytes:
+    event = _unwrapped(value)
     try:
         return json.dumps(event, ensure_ascii=False).encode()
     except UnicodeEncodeError:  # a lone surrogate, which its escape says as well

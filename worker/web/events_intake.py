@@ -79,7 +79,9 @@ def routes(context: Context, access: Access) -> APIRouter:
     async def publish_events(request: Request) -> JSONResponse:
         """Takes one event or up to 1,000. Events are levels, so to send them again changes nothing."""
         media_type = _media_type(request)
-        return await context.run(_published, stream, await request.body(), media_type)
+        done = await context.run(_published, stream, await request.body(), media_type)
+        log.info("events.published", accepted=len(done.ids), refused=len(done.refused))
+        return JSONResponse(_as_json(done), 202)
 
     return router
 
@@ -93,7 +95,7 @@ def _media_type(request: Request) -> str:
     return found
 
 
-def _published(stream: Stream, body: bytes, media_type: str) -> JSONResponse:
+def _published(stream: Stream, body: bytes, media_type: str) -> Published:
     try:
         events = events_of(body, media_type)
     except BadEvent as error:
@@ -101,8 +103,7 @@ def _published(stream: Stream, body: bytes, media_type: str) -> JSONResponse:
     done = publish_many(stream, events)
     if not done.ids:
         raise Invalid(*(Violation(f"events[{place}]", reason) for place, reason in done.refused))
-    log.info("events.published", accepted=len(done.ids), refused=len(done.refused))
-    return JSONResponse(_as_json(done), 202)
+    return done
 
 
 def _as_json(done: Published) -> Mapping[str, object]:

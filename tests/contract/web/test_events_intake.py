@@ -52,6 +52,7 @@ SEVERAL = [
     (json.dumps({"events": [MUG, MUG | {"quantity": 0}]}), "application/json"),
     ("\ufeff" + json.dumps(MUG) + "\r\n\n" + json.dumps(MUG | {"quantity": 0}) + "\n", "application/x-ndjson"),
     (json.dumps([json.dumps(MUG), MUG | {"quantity": "0"}]), "application/vnd.shop+json"),
+    (json.dumps([{"event": MUG}, {"event": json.dumps(MUG | {"quantity": 0})}]), "application/json"),
 ]
 
 
