@@ -3,6 +3,7 @@
 import base64
 import hmac
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, Final
 
 from worker.domain.errors import Forged
@@ -28,7 +29,10 @@ def check_any(body: bytes, given: str, secret: str) -> None:
 
 
 def check_rsa(body: bytes, signature: str, public_key: str) -> None:
-    """Checks a signature of RSA (PKCS #1 v1.5) with SHA-256, in base64. Raises Forged."""
+    """Checks a signature of RSA (PKCS #1 v1.5) with SHA-256, in base64. Raises Forged.
+
+    Adobe Commerce signs the base64 of the body. The body itself is taken as well.
+    """
     from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
@@ -39,9 +43,13 @@ def check_rsa(body: bytes, signature: str, public_key: str) -> None:
         key = load_pem_public_key(public_key.encode())
         if not isinstance(key, RSAPublicKey):
             raise Forged("the hook's public key is not RSA")
-        key.verify(base64.b64decode(signature, validate=True), body, PKCS1v15(), SHA256())
-    except (InvalidSignature, ValueError):  # ValueError: no base64, or no key
+        given = base64.b64decode(signature, validate=True)
+    except ValueError:  # no base64, or no key
         raise Forged(_WRONG) from None
+    for signed in (base64.b64encode(body), body):
+        with suppress(InvalidSignature):
+            return key.verify(given, signed, PKCS1v15(), SHA256())
+    raise Forged(_WRONG)
 
 
 def jwt_claims(token: bytes, public_key: str) -> Mapping[str, Any]:

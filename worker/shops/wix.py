@@ -38,7 +38,7 @@ class Wix:
         call_id = text(payload.get("id"))
         if "inventory" in kind:
             return _inventory(payload, setup, at, call_id)
-        if "product" in kind and _is_gone(kind, payload):
+        if _is_gone(kind, payload):
             item_id = text(payload.get("productId")) or text(payload.get("entityId"))
             return Said([event(setup, item_id, False, at=at, call_id=call_id)] if item_id else ())
         return Said(ignored="the event is not about inventory")
@@ -61,7 +61,8 @@ def _issued(claims: Row) -> str | None:
 
 
 def _is_gone(kind: str, payload: Row) -> bool:
-    return kind.endswith("deleted") or inner(_entity(payload), "visible") is False
+    is_hidden = kind.endswith("productupdated") and inner(_entity(payload), "visible") is False
+    return kind.endswith("productdeleted") or is_hidden
 
 
 def _inventory(payload: Row, setup: Setup, at: str | None, call_id: str) -> Said:
@@ -123,10 +124,9 @@ def _whole(value: object) -> int | None:
 def _entity(payload: Row) -> Row:
     """Returns the inventory item or the product that an event of the newer form carries."""
     for kind, name in _ENTITIES:
-        found = inner(payload, kind, name)
-        as_text = inner(payload, kind, f"{name}AsJson")
-        if found is None and isinstance(as_text, str):
-            found = object_of(as_text)
+        found = inner(payload, kind, name) or inner(payload, kind, f"{name}AsJson")
+        if isinstance(found, str):
+            found = object_of(found)
         if isinstance(found, dict):
             within = found.get("inventoryItem") or found.get("currentInventoryItem")
             return within if isinstance(within, dict) else found

@@ -55,4 +55,9 @@ def signature(kind: str, sent: bytes, key: str = SECRET) -> Mapping[str, str]:
 
 
 def rsa_signature(sent: bytes) -> str:
+    """Signs as Adobe Commerce's "Webhooks signature verification" says: the base64 of the body."""
+    return raw_rsa_signature(base64.b64encode(sent))
+
+
+def raw_rsa_signature(sent: bytes) -> str:
     return base64.b64encode(private_key().sign(sent, PKCS1v15(), SHA256())).decode()
