@@ -2,7 +2,7 @@
 
 import json
 import time
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import structlog
 from fastapi import APIRouter, Path, Request
@@ -18,6 +18,7 @@ from worker.store.hooks import Hook
 from worker.stream.event_stream import Stream
 from worker.web.context import Context
 from worker.web.errors import ApiError
+from worker.web.openapi import Responses, errors
 
 MAX_BODY: Final = 1024 * 1024
 """Octets: a product of Shopify with all its variants and pictures has a few hundred KiB."""
@@ -25,14 +26,20 @@ _NOTED_SECONDS: Final = 3600.0
 
 log = structlog.get_logger()
 
-_ANSWERS: Final[dict[int | str, dict[str, Any]]] = {
+_ANSWERS: Final[Responses] = {
     200: {"description": "The events are in the stream; `refused` says what could not be read."},
     204: {"description": "The call is signed well, and says nothing of stock."},
-    400: {"description": "The body is not what this shop system sends."},
-    401: {"description": "The signature is missing or wrong."},
-    404: {"description": "There is no such hook, or it was revoked."},
-    413: {"description": "The body is over 1 MiB."},
-    503: {"description": "Redis or the database is away. To send the same again is harmless."},
+    **errors(
+        500,
+        with_key=False,
+        says={
+            400: "The body is not what this shop system sends.",
+            401: "The signature is missing or wrong.",
+            404: "There is no such hook, or it was revoked.",
+            413: "The body is over 1 MiB.",
+            503: "Redis or the database is away. To send the same again is harmless.",
+        },
+    ),
 }
 
 

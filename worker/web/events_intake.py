@@ -1,7 +1,7 @@
 """`POST /v1/events`: inventory events over HTTP, for stock systems that can't reach Redis."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 import structlog
 from fastapi import APIRouter, Depends, Request
@@ -15,6 +15,7 @@ from worker.web.access import Access
 from worker.web.context import Context
 from worker.web.errors import ApiError, Invalid, Violation
 from worker.web.event_bodies import LINES, events_of, is_known
+from worker.web.openapi import Responses, body_errors
 
 MAX_BODY: Final = 4 * 1024 * 1024
 """Octets: 1,000 events of 4 KiB."""
@@ -51,14 +52,16 @@ _BODY: Final = {
         },
     }
 }
-_ANSWERS: Final[dict[int | str, dict[str, Any]]] = {
+_ANSWERS: Final[Responses] = {
     202: {"description": "Those events that are not refused are in the stream."},
-    400: {"description": "No event can be read. Nothing was published."},
-    401: {"description": "The key is missing, unknown or revoked."},
-    403: {"description": "The key is not an admin key."},
-    413: {"description": "The body is over 4 MiB."},
-    415: {"description": "The body is neither JSON nor NDJSON."},
-    503: {"description": "Redis or the database is away. To send the same again is harmless."},
+    **body_errors(
+        says={
+            400: "No event can be read. Nothing was published.",
+            413: "The body is over 4 MiB.",
+            415: "The body is neither JSON nor NDJSON, or it is compressed.",
+            503: "Redis or the database is away. To send the same again is harmless.",
+        }
+    ),
 }
 
 
