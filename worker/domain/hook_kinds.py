@@ -169,7 +169,7 @@ KINDS: Final[Mapping[str, HookKind]] = {
         rsa_public_key,
         "the app's public key, as its page Webhooks shows it",
         item_ids=("id",),
-        options=frozenset({"app-id", "currency"}),
+        options=frozenset({"app-id"}),
     ),
     **{name: HookKind(any_secret, "see docs/feedback.md", needs_secret=False) for name in sorted(PROVIDERS)},
 }

@@ -93,7 +93,7 @@ def test_options_are_kept_in_one_form() -> None:
         ("woocommerce", "header", "X-Signature", "does not know --header; its options are: --app-id, --currency"),
         ("postmark", "currency", "EUR", "does not know --currency; its options are: none"),
         ("woocommerce", "item-id", "handle", "one of id, sku"),
-        ("wix", "item-id", "sku", "does not know --item-id"),
+        ("wix", "item-id", "sku", "does not know --item-id; its options are: --app-id"),
         ("woocommerce", "currency", "euro", "three letters"),
         ("woocommerce", "app-id", "x" * 37, "1 to 36 characters"),
         ("shopify", "shop-url", "shop.example", "must begin with https://"),
