@@ -11,7 +11,20 @@ from typing import Final, Protocol
 from fastapi import APIRouter, FastAPI
 from fastapi.staticfiles import StaticFiles
 
-from worker.web import api_page, confirm, confirmation_mails, errors, guard, health, middleware, openapi, pages, wix
+from worker.web import (
+    api_page,
+    confirm,
+    confirmation_mails,
+    connectors,
+    errors,
+    events_intake,
+    guard,
+    health,
+    middleware,
+    openapi,
+    pages,
+    wix,
+)
 from worker.web.access import Access
 from worker.web.context import Context
 
@@ -86,7 +99,7 @@ class _Bringer(Protocol):
 
 def _api(context: Context, access: Access) -> Served:
     mails = confirmation_mails.sender_of(context)
-    routers = [*wix.routes(context, access), guard.routes(context, access)]
+    routers = [wix.routes(context, access), guard.routes(context, access), events_intake.routes(context, access)]
     return Served(routers, [mails] if mails else [])
 
 
@@ -95,7 +108,7 @@ def _unsubscribe(context: Context, access: Access) -> Served:
 
 
 def _hooks(context: Context, access: Access) -> Served:
-    return Served()
+    return Served([connectors.routes(context)])
 
 
 _PARTS: Final[Mapping[Part, _Bringer]] = {Part.API: _api, Part.UNSUBSCRIBE: _unsubscribe, Part.HOOKS: _hooks}
