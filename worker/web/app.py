@@ -99,7 +99,7 @@ class _Bringer(Protocol):
 
 def _api(context: Context, access: Access) -> Served:
     mails = confirmation_mails.sender_of(context)
-    routers = [wix.routes(context, access), guard.routes(context, access), events_intake.routes(context, access)]
+    routers = [*wix.routes(context, access), guard.routes(context, access), events_intake.routes(context, access)]
     return Served(routers, [mails] if mails else [])
 
 
