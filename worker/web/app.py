@@ -11,7 +11,7 @@ from typing import Final, Protocol
 from fastapi import APIRouter, FastAPI
 from fastapi.staticfiles import StaticFiles
 
-from worker.web import errors, health, middleware, openapi, pages, wix
+from worker.web import errors, health, middleware, openapi, pages, unsubscribe, wix
 from worker.web.access import Access
 from worker.web.context import Context
 
@@ -87,7 +87,7 @@ def _api(context: Context, access: Access) -> Served:
 
 
 def _unsubscribe(context: Context, access: Access) -> Served:
-    return Served()
+    return Served([unsubscribe.routes(context)])
 
 
 def _hooks(context: Context, access: Access) -> Served:
