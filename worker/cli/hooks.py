@@ -45,6 +45,8 @@ def create(
         raise typer.BadParameter(f"must be one of {', '.join(sorted(hooks.SHOPS | hooks.PROVIDERS))}")
     if secret == "-":  # noqa: S105  # the sign for stdin
         secret = sys.stdin.readline().strip()
+    if kind in hooks.PROVIDERS:
+        _check_provider(kind, secret)
     parts = session.ready_parts()
     made = parts.database.write(hooks.create, kind, name, secret)
     path = f"{parts.settings.public_url or ''}{hooks.path(kind, made)}"
@@ -52,6 +54,20 @@ def create(
         say_json({"id": made, "kind": kind, "url": path})
     else:
         say(path)
+
+
+def _check_provider(kind: str, secret: str | None) -> None:
+    """Raises BadParameter if this can't be what the provider proves its calls with."""
+    from worker.domain.errors import BadSetting
+    from worker.domain.providers import Provider
+    from worker.feedback.webhooks import webhook_of
+
+    if secret is None and kind == Provider.BREVO:
+        return  # it can do without
+    try:
+        webhook_of(Provider(kind), secret or "", lambda _: b"")
+    except BadSetting as bad:
+        raise typer.BadParameter(str(bad), param_hint="--secret") from None
 
 
 def list_(as_json: Json = False) -> None:

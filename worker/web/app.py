@@ -11,7 +11,7 @@ from typing import Final, Protocol
 from fastapi import APIRouter, FastAPI
 from fastapi.staticfiles import StaticFiles
 
-from worker.web import errors, health, middleware, openapi, pages, unsubscribe, wix
+from worker.web import errors, health, middleware, openapi, pages, provider_hooks, unsubscribe, wix
 from worker.web.access import Access
 from worker.web.context import Context
 
@@ -43,7 +43,7 @@ class Served:
 
 
 def create_app(context: Context, serve: Collection[Part] = frozenset(Part)) -> FastAPI:
-    """Returns the app with these parts. Its lifespan runs what is in the background."""
+    """Returns the app with these parts. Its lifespan runs what is in the background. Raises BadSetting."""
     access = Access(context)
     served = [_PARTS[part](context, access) for part in Part if part in serve]
 
@@ -91,7 +91,7 @@ def _unsubscribe(context: Context, access: Access) -> Served:
 
 
 def _hooks(context: Context, access: Access) -> Served:
-    return Served()
+    return Served([provider_hooks.routes(context)])
 
 
 _PARTS: Final[Mapping[Part, _Bringer]] = {Part.API: _api, Part.UNSUBSCRIBE: _unsubscribe, Part.HOOKS: _hooks}
