@@ -41,8 +41,8 @@ class Hook:
 def create(
     c: Connection, kind: str, name: str, secret: str | None = None, options: Mapping[str, object] | None = None
 ) -> str:
-    """Adds a hook and returns its id: 32 characters of base64url."""
-    id_ = secrets.token_urlsafe(24)
+    """Adds a hook and returns its id: 32 hexadecimal digits. A command would take one with a hyphen for an option."""
+    id_ = secrets.token_hex(16)
     _ADD(c, id=id_, kind=kind, name=name, secret=secret, options=json.dumps(dict(options or {})))
     return id_
 

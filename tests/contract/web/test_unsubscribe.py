@@ -278,3 +278,11 @@ def test_the_page_speaks_the_language_of_the_sign_up_then_the_browsers(site: Sit
 
     wanted = ("de-AT", "pl"), ("tr", "pl"), (None, "fr-CA,en;q=0.5"), ("ar", "en"), (None, ""), ("pt_BR", "en")
     assert [language(*each) for each in wanted] == ["de", "pl", "fr", "ar", "en", "pt-BR"]
+
+
+def test_behind_a_path_of_the_shop_the_page_finds_its_style_and_its_forms_stay_there(shop: Shop) -> None:
+    link = link_of(shop, shop.sign_up(MUG, ANNE))
+    with site_over(shop, public_url="https://shop.example/bell") as site:
+        page = site.client.get(link).text
+    assert 'href="/bell/static/page.css"' in page
+    assert "action=" not in page
