@@ -5,8 +5,6 @@ from html import unescape
 from typing import Any
 from uuid import UUID, uuid4
 
-import pytest
-
 from tests.contract.shop import CUP, MUG, Shop, ref
 from tests.contract.web.site import SECRET, Site, site_over
 from worker.domain.returned import Cause
@@ -57,31 +55,37 @@ def test_looking_changes_nothing_however_often(site: Site) -> None:
     assert everything(site.shop) == before
 
 
-@pytest.mark.parametrize(
-    "post",
-    [
-        {"data": ONE_CLICK},
-        {"files": {"List-Unsubscribe": (None, "One-Click")}},
-        {},
-        {"content": b"List-Unsubscribe=One-Click", "headers": {"Content-Type": "text/plain"}},
-        {"content": b"List-Unsubscribe=One-Click"},
-        {"content": b"x", "headers": {"Content-Type": "multipart/form-data"}},
-        {"content": b"\xff\xfe\x00", "headers": {"Content-Type": "multipart/form-data; boundary=b"}},
-        {"content": b"{}", "headers": {"Content-Type": "application/json"}},
-        {"data": {**ONE_CLICK, "scope": "undo"}},
-        {"data": ONE_CLICK, "headers": {"Origin": "https://mail.google.com", "Sec-Fetch-Site": "cross-site"}},
-    ],
-    ids=["urlencoded", "multipart", "empty", "text", "no type", "no boundary", "no form", "json", "scope", "origin"],
-)
-def test_one_click_ends_all_mail_whatever_the_mail_program_sends(site: Site, post: Mapping[str, Any]) -> None:
-    mug, cup, other = (site.shop.sign_up(item, who) for item, who in ((MUG, ANNE), (CUP, ANNE), (MUG, "b@example.com")))
-    for _ in range(2):
-        reply = site.client.post(link_of(site.shop, mug), **post)
-        assert reply.status_code == 200
-        assert "location" not in reply.headers
-        assert "set-cookie" not in reply.headers
-    assert [how(site.shop, each) for each in (mug, cup, other)] == [LEFT, LEFT, WAITS]
-    assert why(site.shop, mug) == "unsubscribed"
+CLICKS: Mapping[str, Mapping[str, Any]] = {
+    "urlencoded": {"data": ONE_CLICK},
+    "multipart": {"files": {"List-Unsubscribe": (None, "One-Click")}},
+    "empty": {},
+    "text": {"content": b"List-Unsubscribe=One-Click", "headers": {"Content-Type": "text/plain"}},
+    "no type": {"content": b"List-Unsubscribe=One-Click"},
+    "no boundary": {"content": b"x", "headers": {"Content-Type": "multipart/form-data"}},
+    "no form": {"content": b"\xff\x00", "headers": {"Content-Type": "multipart/form-data; boundary=b"}},
+    "many fields": {"content": b"&".join([b"a=b"] * 400)},
+    "json": {"content": b"{}", "headers": {"Content-Type": "application/json"}},
+    "another scope": {"data": {**ONE_CLICK, "scope": "undo"}},
+    "another origin": {
+        "data": ONE_CLICK,
+        "headers": {"Origin": "https://mail.google.com", "Sec-Fetch-Site": "cross-site"},
+    },
+}
+
+
+def test_one_click_ends_all_mail_whatever_the_mail_program_sends(site: Site) -> None:
+    other = site.shop.sign_up(MUG, "other@example.com")
+    for name, post in CLICKS.items():
+        mug, cup = (
+            site.shop.sign_up(item, f"{name[:2]}{name[-2:]}@example.com".replace(" ", "")) for item in (MUG, CUP)
+        )
+        for _ in range(2):
+            reply = site.client.post(link_of(site.shop, mug), **post)
+            assert (name, reply.status_code) == (name, 200)
+            assert {"location", "set-cookie"} & set(reply.headers) == set()
+        assert [name, how(site.shop, mug), how(site.shop, cup)] == [name, LEFT, LEFT]
+        assert why(site.shop, mug) == "unsubscribed"
+    assert how(site.shop, other) == WAITS
 
 
 def test_in_the_middle_of_a_run_the_next_claim_leaves_the_customer_out(site: Site) -> None:
@@ -120,7 +124,7 @@ def test_one_item_can_be_left_and_taken_back(site: Site) -> None:
         assert "no mail about this item" in site.client.post(link, data={"scope": "item", "item": item}).text
         assert [how(site.shop, each) for each in (mug, cup, other)] == [LEFT, WAITS, WAITS]
     assert why(site.shop, mug) is None
-    assert "Wait for mug-1 again" in site.client.get(link).text
+    assert "Wait for \u2068mug-1\u2069 again" in site.client.get(link).text
     site.client.post(link, data={"scope": "undo", "item": item})
     assert how(site.shop, mug) == WAITS
 
@@ -149,15 +153,13 @@ def test_another_customers_item_is_out_of_reach(site: Site) -> None:
     assert everything(site.shop) == before
 
 
-@pytest.mark.parametrize(
-    "fields",
-    [{"scope": "everything"}, {"scope": "item"}, {"scope": "item", "item": "mug"}, {"scope": "undo", "item": ""}],
-)
-def test_what_is_not_understood_changes_nothing(site: Site, fields: dict[str, str]) -> None:
+def test_what_is_not_understood_changes_nothing(site: Site) -> None:
     mug = site.shop.sign_up(MUG, ANNE)
-    reply = site.client.post(link_of(site.shop, mug), data=fields)
-    assert (reply.status_code, how(site.shop, mug)) == (400, WAITS)
-    assert "changed nothing" in reply.text
+    wrong = {"scope": "everything"}, {"scope": "item"}, {"scope": "item", "item": "mug"}, {"scope": "undo", "item": ""}
+    for fields in wrong:
+        reply = site.client.post(link_of(site.shop, mug), data=fields)
+        assert (reply.status_code, how(site.shop, mug)) == (400, WAITS)
+        assert "changed nothing" in reply.text
 
 
 def test_what_is_being_sent_is_not_said_to_be_stopped(site: Site) -> None:
@@ -271,10 +273,10 @@ def test_hostile_names_are_shown_as_text_and_no_address_is(site: Site) -> None:
 
 
 def test_the_page_speaks_the_language_of_the_sign_up_then_the_browsers(site: Site) -> None:
-    def language(locale: str | None, accepts: str | None = "pl") -> str:
+    def language(locale: str | None, accepts: str) -> str:
         mug = site.shop.sign_up(MUG, f"{uuid4()}@example.com", locale=locale)
-        reply = site.client.get(link_of(site.shop, mug), headers={"Accept-Language": accepts} if accepts else {})
-        return reply.headers["content-language"]
+        reply = site.client.get(link_of(site.shop, mug), headers={"Accept-Language": accepts})
+        return str(reply.headers["content-language"])
 
     wanted = ("de-AT", "pl"), ("tr", "pl"), (None, "fr-CA,en;q=0.5"), ("ar", "en"), (None, ""), ("pt_BR", "en")
     assert [language(*each) for each in wanted] == ["de", "pl", "fr", "ar", "en", "pt-BR"]
