@@ -1,6 +1,7 @@
 """Hooks: addresses at which shop systems and providers call us. The secret is kept as it is, since it verifies."""
 
 import json
+import re
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +13,9 @@ from worker.store.sql import Sql
 
 SHOPS: Final = frozenset({"woocommerce", "shopify", "magento", "wix"})
 PROVIDERS: Final = frozenset({"ses", "postmark", "sendgrid", "mailgun", "brevo"})
+
+_ID: Final = re.compile(r"[0-9A-Za-z_-]{1,64}")
+"""What a hook's id may look like. A database refuses to compare some texts at all."""
 
 _ADD = Sql(
     """INSERT INTO hook (id, kind, name, secret, options, created_date)
@@ -54,7 +58,7 @@ def each(c: Connection) -> Sequence[Any]:
 
 def find(c: Connection, hook_id: str) -> Hook | None:
     """Returns an open hook, or None."""
-    row = next(iter(_ONE(c, id=hook_id)), None)
+    row = next(iter(_ONE(c, id=hook_id)), None) if _ID.fullmatch(hook_id) else None
     return Hook(row.id, row.kind, row.secret, json.loads(row.options)) if row else None
 
 

@@ -138,7 +138,7 @@ def test_only_open_hooks_of_this_provider_are_there(site: Site) -> None:
     path, call = made(site, "postmark"), about("postmark", return_token(claim))
     hook_id = path.rpartition("/")[2]
     others = [f"/hooks/{kind}/{hook_id}" for kind in ("ses", "nobody", "shopify")]
-    for gone in (*others, f"{path}x", "/hooks/postmark/x"):
+    for gone in (*others, f"{path}x", "/hooks/postmark/x", "/hooks/postmark/%00", "/hooks/postmark/%ff"):
         assert post(site, gone, call).status_code == 404
     site.shop.write(hooks.revoke, hook_id)
     assert post(site, path, call).status_code == 404
