@@ -5,6 +5,8 @@ from html import unescape
 from typing import Any
 from uuid import UUID, uuid4
 
+from starlette.testclient import TestClient
+
 from tests.contract.shop import CUP, MUG, Shop, ref
 from tests.contract.web.site import SECRET, Site, site_over
 from worker.domain.returned import Cause
@@ -12,6 +14,7 @@ from worker.domain.tokens import Tokens
 from worker.models import Contact, Status
 from worker.store import admin, requests, suppression
 from worker.store.requests import NewRequest
+from worker.web.app import Part, create_app
 
 TOKENS = Tokens([SECRET.encode()])
 ANNE = "anne@example.com"
@@ -288,3 +291,12 @@ def test_behind_a_path_of_the_shop_the_page_finds_its_style_and_its_forms_stay_t
         page = site.client.get(link).text
     assert 'href="/bell/static/page.css"' in page
     assert "action=" not in page
+
+
+def test_this_part_alone_is_enough_and_serves_nothing_else(site: Site) -> None:
+    mug = site.shop.sign_up(MUG, ANNE)
+    alone = TestClient(create_app(site.context, {Part.UNSUBSCRIBE}), base_url="https://notify.shop.example")
+    assert alone.post(link_of(site.shop, mug), data=ONE_CLICK).status_code == 200
+    assert how(site.shop, mug) == LEFT
+    for path in ("/hooks/postmark/x", "/v1/back-in-stock-notification-requests"):
+        assert alone.post(path).status_code == 404
