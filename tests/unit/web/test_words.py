@@ -33,7 +33,7 @@ def test_every_language_says_everything(name: str) -> None:
 
 def test_every_language_writes_dates_in_its_own_way() -> None:
     at = datetime(2026, 11, 3, 12, tzinfo=UTC)
-    written = {language: day(at, language) for language in LANGUAGES}
-    assert len(set(written.values())) == len(LANGUAGES)
-    assert written["de"] == "3. November 2026"
-    assert written["pt-BR"] == "3 de novembro de 2026"
+    assert day(at, "en") == "November 3, 2026"
+    assert day(at, "de") == "3. November 2026"
+    assert day(at, "pt-BR") == "3 de novembro de 2026"
+    assert day(at, "ja") == "2026年11月3日"
