@@ -66,6 +66,10 @@ CLICKS: Mapping[str, Mapping[str, Any]] = {
     "no type": {"content": b"List-Unsubscribe=One-Click"},
     "no boundary": {"content": b"x", "headers": {"Content-Type": "multipart/form-data"}},
     "no form": {"content": b"\xff\x00", "headers": {"Content-Type": "multipart/form-data; boundary=b"}},
+    "charset": {
+        "content": b'--b\r\nContent-Disposition: form-data; name="a"\r\n\r\n\xff\r\n--b--\r\n',
+        "headers": {"Content-Type": "multipart/form-data; charset=nonsense; boundary=b"},
+    },
     "many fields": {"content": b"&".join([b"a=b"] * 400)},
     "json": {"content": b"{}", "headers": {"Content-Type": "application/json"}},
     "another scope": {"data": {**ONE_CLICK, "scope": "undo"}},
