@@ -292,6 +292,8 @@ class Request(SQLModel, table=True):
                 ("backoff", ("not_before",), "status = 'RECEIVED' AND not_before IS NOT NULL"),
                 ("processing", ("owner",), "status = 'PROCESSING'"),
                 ("failed", ("waiting_list_id",), "status = 'FAILED'"),
+                # By it a customer's own page finds what ended because they left.
+                ("unwanted", ("contact_id",), "failure_code = 'SUPPRESSED'"),
                 ("news", ("id",), "news"),
             )
         ),

@@ -12,7 +12,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Adds columns, tables and a small index. Older programs do not write them, and tell nobody of their changes."""
+    """Adds columns, tables and small indexes. Older programs do not write them, and tell nobody of their changes."""
     _time("contact", "confirmed_at")
     _time("contact", "signed_up_at")
     op.add_column("request", sa.Column("signup", sa.Text(), nullable=True))
@@ -20,6 +20,7 @@ def upgrade() -> None:
     op.add_column("request", sa.Column("version", sa.Integer(), nullable=False, server_default="0"))
     op.add_column("request", sa.Column("news", sa.Boolean(), nullable=False, server_default=sa.text("false")))
     _partial_index("request_news", "request", "news", "id")
+    _partial_index("request_unwanted", "request", "failure_code = 'SUPPRESSED'", "contact_id")
     op.create_table(
         "api_key",
         sa.Column("id", sa.Text(), primary_key=True),
