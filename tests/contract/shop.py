@@ -28,6 +28,9 @@ from worker.models import (
     Status,
     Stock,
     WaitingList,
+    WebhookDelivery,
+    WebhookEndpoint,
+    WebhookKey,
 )
 from worker.store import breaker, claims, lists, owners, requests, stock, sweep
 from worker.store.claims import Claimed
@@ -244,6 +247,8 @@ def shop_at(url: str) -> Iterator[Shop]:
 
 
 def _delete_rows(c: Connection) -> None:
+    for table in (WebhookDelivery, WebhookEndpoint, WebhookKey):
+        c.execute(delete(table))
     for table in (Attempt, Report, Place, Request, WaitingList, Stock, Pause, Item, Contact, Owner):
         c.execute(delete(table))
 

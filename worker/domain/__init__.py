@@ -24,6 +24,7 @@ __all__ = [
     "imap_account",
     "languages",
     "outcomes",
+    "outgoing_urls",
     "providers",
     "quantities",
     "recognition",

@@ -10,4 +10,5 @@ __all__ = [
     "event_stream",
     "figures",
     "shared_bucket",
+    "sink",
 ]

@@ -10,9 +10,10 @@ from typing import Final, Protocol
 from fastapi import APIRouter, FastAPI
 from fastapi.staticfiles import StaticFiles
 
-from worker.web import errors, health, middleware, pages
+from worker.web import errors, health, jwks, middleware, pages
 from worker.web.access import Access
 from worker.web.context import Context
+from worker.web.telling import Teller
 
 
 class Part(StrEnum):
@@ -88,7 +89,7 @@ def _unsubscribe(context: Context, access: Access) -> Served:
 
 
 def _hooks(context: Context, access: Access) -> Served:
-    return Served()
+    return Served([jwks.routes(context)], [Teller(context)])
 
 
 _PARTS: Final[Mapping[Part, _Bringer]] = {Part.API: _api, Part.UNSUBSCRIBE: _unsubscribe, Part.HOOKS: _hooks}
