@@ -28,13 +28,24 @@ def checked_endpoint(url: str, *, allows_private: bool) -> str:
     try:
         if len(url) > LONGEST or not url.isascii():
             raise ValueError(f"must have at most {LONGEST:,} ASCII characters (percent-encode others)")
-        if url.partition("://")[0].lower() in REDIS:
-            return _checked_redis(url)
-        parts = split_url(url)
-        _check_http(parts, allows_private=allows_private)
+        if is_redis(url):
+            sentinels_of(url)
+            return url
+        return _checked_http(split_url(url), allows_private=allows_private)
     except ValueError as error:
         raise BadUrl(f"the endpoint's URL {error}") from None
-    return url
+
+
+def is_redis(url: str) -> bool:
+    """Whether it leads to a stream in Redis, and not to a server of HTTP."""
+    return url.partition("://")[0] in REDIS
+
+
+def without_password(url: str) -> str:
+    """Returns a URL for people to read. That of a Redis may hold a password."""
+    scheme, separator, rest = url.partition("://")
+    authority, slash, path = rest.partition("/")
+    return f"{scheme}{separator}***@{authority.rpartition('@')[2]}{slash}{path}" if "@" in authority else url
 
 
 def is_public(address: str) -> bool:
@@ -57,12 +68,7 @@ def refusal(address: str, *, allows_private: bool, is_plain: bool) -> str | None
     return None
 
 
-def _checked_redis(url: str) -> str:
-    sentinels_of(url)
-    return url
-
-
-def _check_http(parts: SplitResult, *, allows_private: bool) -> None:
+def _checked_http(parts: SplitResult, *, allows_private: bool) -> str:
     if parts.scheme not in ("https", "http"):
         raise ValueError("must be https://host/path, or redis://host:port/0")
     if "@" in parts.netloc:
@@ -76,6 +82,10 @@ def _check_http(parts: SplitResult, *, allows_private: bool) -> None:
         raise ValueError("must be https: only this machine may be told by http")
     if _is_address(host) and (why := refusal(host, allows_private=allows_private, is_plain=False)):
         raise ValueError(f"can't be used: {why}")
+    place = f"[{host}]" if ":" in host else host.lower()
+    port = f":{parts.port}" if parts.port else ""
+    query = f"?{parts.query}" if parts.query else ""
+    return f"{parts.scheme}://{place}{port}{parts.path or '/'}{query}"
 
 
 def _is_number(host: str) -> bool:

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
+from worker.domain.outgoing_urls import is_redis
 from worker.domain.webhooks import Format
 from worker.models import uuid7
 from worker.store.sql import Sql
@@ -50,6 +51,8 @@ _ENABLED = Sql(
     **_TYPES,
 )
 _NEWS = Sql("SELECT 1 AS one FROM request WHERE news LIMIT 1")
+_BACKLOG = Sql("SELECT count(*) AS n FROM webhook_delivery WHERE endpoint_id = :id AND due_at IS NOT NULL")
+_NOW = Sql("SELECT stockbell_now(0) AS now", now="time")
 _REMOVE = Sql("DELETE FROM webhook_endpoint WHERE id = :id")
 _REMOVE_DELIVERIES = Sql("DELETE FROM webhook_delivery WHERE endpoint_id = :id")
 _ENABLE = Sql(
@@ -92,7 +95,7 @@ class Endpoint:
     @property
     def is_stream(self) -> bool:
         """Whether it is a stream in Redis, and not a URL of HTTP."""
-        return self.url.startswith("redis")
+        return is_redis(self.url)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +137,18 @@ def waiting(c: Connection) -> Waiting:
     """Returns what there is to do now."""
     found = {_endpoint(row): bool(row.is_due) for row in _ENABLED(c)}
     return Waiting(found, bool(found and _NEWS(c)))
+
+
+def backlog(c: Connection, endpoint_id: UUID) -> int:
+    """Returns how many deliveries wait for an endpoint."""
+    found: int = _BACKLOG(c, id=endpoint_id)[0].n
+    return found
+
+
+def now(c: Connection) -> datetime:
+    """Returns the time of the database's clock."""
+    at: datetime = _NOW(c)[0].now
+    return at
 
 
 def remove(c: Connection, endpoint_id: UUID) -> bool:

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final, Protocol
+from uuid import UUID
 
 import structlog
 
@@ -93,6 +94,22 @@ def door_to(endpoint: Endpoint, keys: Keys) -> Door:
     return Http(Poster(endpoint.url, allows_private=endpoint.allows_private), keys)
 
 
+async def send_test(endpoint: Endpoint, key: JwtKey | None) -> Answer:
+    """Sends one event about no request now, in the endpoint's own form."""
+    at = datetime.now(UTC)
+    facts: dict[str, object] = {
+        "catalogReference": {"catalogItemId": "test", "appId": str(webhooks.APP_ID)},
+        "contactId": str(UUID(int=0)),
+        "status": "RECEIVED",
+        "createdDate": webhooks.timestamp(at),
+    }
+    door = door_to(endpoint, lambda: key)
+    try:
+        return await door.send(endpoint, News(UUID(int=0), int(at.timestamp()), webhooks.Kind.UPDATED, at, facts))
+    finally:
+        await door.close()
+
+
 class Courier:
     """What one process has under way to one endpoint: up to 16 at once, fewer while it is asked to slow down."""
 
@@ -102,7 +119,7 @@ class Courier:
         self._wake = wake
         self._door: Door | None = None
         self._width = AT_ONCE
-        self._under_way: dict[asyncio.Task[None], Delivery] = {}
+        self._under_way: dict[UUID, tuple[Delivery, asyncio.Task[None]]] = {}
         self._ended: list[Ended] = []
         self._answers = Answers()
 
@@ -118,9 +135,7 @@ class Courier:
 
     def start(self, delivery: Delivery) -> None:
         """Sends a delivery, beside others."""
-        task = asyncio.create_task(self._bring(delivery))
-        self._under_way[task] = delivery
-        task.add_done_callback(self._done)
+        self._under_way[delivery.id] = delivery, asyncio.create_task(self._bring(delivery))
 
     def results(self) -> tuple[list[Ended], Answers]:
         """Returns what has ended since the last call."""
@@ -135,19 +150,16 @@ class Courier:
 
     async def stop(self) -> list[Ended]:
         """Ends what is under way, so that others may try it at once. Returns what has to be recorded."""
-        cut_off = dict(self._under_way)
-        for task in cut_off:
+        cut_off = list(self._under_way.values())
+        self._under_way.clear()
+        for _, task in cut_off:
             task.cancel()
-        await asyncio.gather(*cut_off, return_exceptions=True)
+        await asyncio.gather(*(task for _, task in cut_off), return_exceptions=True)
         if self._door:
             await self._door.close()
-        ended = [*self._ended, *(Ended(each, each.tries, 0.0) for each in cut_off.values())]
+        ended = [*self._ended, *(Ended(each, each.tries, 0.0) for each, _ in cut_off)]
         self._ended = []
         return ended
-
-    def _done(self, task: "asyncio.Task[None]") -> None:
-        self._under_way.pop(task, None)
-        self._wake.set()
 
     async def _bring(self, delivery: Delivery) -> None:
         try:
@@ -168,6 +180,8 @@ class Courier:
             self._width = max(1, self._width // 2)
         self._answers = _both(self._answers, Answers(is_success, slow, answer.status == GONE))
         self._ended.append(_ended(delivery, answer, slow))
+        self._under_way.pop(delivery.id, None)
+        self._wake.set()
 
 
 def _both(one: Answers, other: Answers) -> Answers:
