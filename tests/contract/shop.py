@@ -247,9 +247,21 @@ def shop_at(url: str) -> Iterator[Shop]:
 
 
 def _delete_rows(c: Connection) -> None:
-    for table in (WebhookDelivery, WebhookEndpoint, WebhookKey):
-        c.execute(delete(table))
-    for table in (Attempt, Report, Place, Request, WaitingList, Stock, Pause, Item, Contact, Owner):
+    for table in (
+        WebhookDelivery,
+        WebhookEndpoint,
+        WebhookKey,
+        Attempt,
+        Report,
+        Place,
+        Request,
+        WaitingList,
+        Stock,
+        Pause,
+        Item,
+        Contact,
+        Owner,
+    ):
         c.execute(delete(table))
 
 
