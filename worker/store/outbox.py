@@ -68,7 +68,8 @@ _AGAIN = Sql(
     SELECT id, endpoint_id, request_id, version, kind, body, stockbell_now(0), stockbell_now(0), 0
     FROM ROWS(id uuid, endpoint_id uuid, request_id uuid, version int, kind text, body text)
     WHERE true ON CONFLICT (endpoint_id, request_id, version) DO UPDATE SET
-        body = excluded.body, due_at = excluded.due_at, tries = 0, status = NULL, why = NULL, done_at = NULL"""
+        body = excluded.body, created_date = excluded.created_date, due_at = excluded.due_at, tries = 0, status = NULL,
+        why = NULL, done_at = NULL"""
 )
 # What a customer wrote may be in the reference as it was given.
 _FORGET = Sql(
@@ -128,7 +129,9 @@ def changed_since(c: Connection, since: object, after: UUID, most: int) -> list[
 def _tell(c: Connection, rows: Sequence[Mapping[str, object]], kind: Kind, *, by_erasure: bool = False) -> None:
     endpoints = [row.id for row in _ENDPOINTS(c)] if rows else []
     if endpoints:
-        _ADD(c, rows=_deliveries(endpoints, _FACTS(c, rows=rows), kind, by_erasure=by_erasure))
+        made = _deliveries(endpoints, _FACTS(c, rows=rows), kind, by_erasure=by_erasure)
+        if made:
+            _ADD(c, rows=made)
 
 
 def _deliveries(

@@ -24,6 +24,7 @@ from worker.web.signing import JwtKey
 GONE: Final = 410
 SLOW: Final = frozenset({429, 502, 504})
 TOO_MANY: Final = 429
+UNAVAILABLE: Final = 503
 NO_KEY: Final = "there is no key for Wix's format: run `stockbell webhooks keygen`"
 REDIS_THREADS: Final = 2
 _TYPES: Final = {Format.STANDARD: "application/json", Format.WIX: "text/plain"}
@@ -173,7 +174,7 @@ class Courier:
         self._judge(delivery, answer)
 
     def _judge(self, delivery: Delivery, answer: Answer) -> None:
-        slow = webhooks.slow_seconds(answer.retry_after) if answer.status in SLOW else None
+        slow = webhooks.slow_seconds(answer.retry_after) if _asks_for_a_pause(answer) else None
         is_success = answer.why is None
         self._width = min(AT_ONCE, self._width + 1) if is_success else self._width
         if slow is not None:
@@ -184,6 +185,10 @@ class Courier:
         self._wake.set()
 
 
+def _asks_for_a_pause(answer: Answer) -> bool:
+    return answer.status in SLOW or (answer.status == UNAVAILABLE and answer.retry_after is not None)
+
+
 def _both(one: Answers, other: Answers) -> Answers:
     slow = max((each.slow for each in (one, other) if each.slow is not None), default=None)
     return Answers(one.is_success or other.is_success, slow, one.is_gone or other.is_gone)
@@ -192,7 +197,8 @@ def _both(one: Answers, other: Answers) -> Answers:
 def _ended(delivery: Delivery, answer: Answer, slow: float | None) -> Ended:
     if answer.why is None:
         return Ended(delivery, delivery.tries + 1, None, answer.status)
-    if answer.status == TOO_MANY:  # it says nothing about this one, so that costs it no try
+    is_old = (datetime.now(UTC) - delivery.news.at).total_seconds() > sum(webhooks.DELAYS)
+    if answer.status == TOO_MANY and not is_old:  # it says nothing about this one, so that costs it no try
         return Ended(delivery, delivery.tries, slow, answer.status, answer.why)
     tries = delivery.tries + 1
     delay = webhooks.delay_after(tries, random.random())

@@ -14,7 +14,7 @@ def routes(context: Context) -> APIRouter:
     """Returns the route, which needs no key."""
     router = APIRouter(tags=["webhooks"])
 
-    @router.get("/.well-known/jwks.json")
+    @router.get("/.well-known/jwks.json", responses={503: {"description": "The database is away."}})
     async def jwks() -> JSONResponse:
         """Shows the public keys that our JWTs are signed with, newest first."""
         keys: list[dict[str, Any]] = [JwtKey.of(id_, pem).jwk for id_, pem in await context.read(endpoints.keys)]

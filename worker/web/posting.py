@@ -10,6 +10,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -22,6 +23,8 @@ from worker.domain.outgoing_urls import refusal
 
 ANSWER_SECONDS: Final = 15.0
 """All of a try: DNS, connection, TLS, and the answer."""
+READ_SECONDS: Final = 2.0
+"""A reply's body, after its status."""
 MOST_READ: Final = 4096
 """So many bytes of a reply are read."""
 WORDS: Final = 200
@@ -73,18 +76,25 @@ class Poster:
 
     async def _post(self, body: bytes, headers: Sequence[tuple[str, str]]) -> Answer:
         async with self._pool.stream("POST", self._url, headers=headers, content=body) as reply:
-            read = bytearray()
-            async for chunk in reply.aiter_stream():
-                read += chunk
-                if len(read) >= MOST_READ:
-                    break
-            text = bytes(read[:MOST_READ]).decode(errors="replace")
             given = {name.lower(): value.decode("latin-1") for name, value in reply.headers}
+            text = (await _beginning(reply)).decode(errors="replace")
             return Answer(reply.status, _trouble(reply.status), _seconds(given.get(b"retry-after")), text)
 
     async def close(self) -> None:
         """Closes the connections."""
         await self._pool.aclose()
+
+
+async def _beginning(reply: httpcore2.Response) -> bytes:
+    """Reads the reply's beginning. The status has said all that counts, so a rest that does not come is no failure."""
+    read = bytearray()
+    with suppress(TimeoutError, httpcore2.NetworkError, httpcore2.TimeoutException, httpcore2.ProtocolError):
+        async with asyncio.timeout(READ_SECONDS):
+            async for chunk in reply.aiter_stream():
+                read += chunk
+                if len(read) >= MOST_READ:
+                    break
+    return bytes(read[:MOST_READ])
 
 
 @lru_cache(maxsize=1)
