@@ -26,6 +26,7 @@ NOBODY_SECONDS: Final = 2.0
 """So long it waits while there are no endpoints."""
 AWAY_SECONDS: Final = 5.0
 TIDY_SECONDS: Final = 60.0
+STOP_SECONDS: Final = 1.0
 
 log = structlog.get_logger()
 
@@ -139,8 +140,9 @@ class Teller:
         """Cuts off what is under way, and gives it back: another process may try it at once."""
         ended = [each for courier in self._couriers.values() for each in await courier.stop()]
         if ended:
-            with suppress(DatabaseAway):  # their leases end by themselves
-                await self._context.write(deliveries.settle, ended)
+            with suppress(StockbellError, TimeoutError):  # their leases end by themselves
+                async with asyncio.timeout(STOP_SECONDS):
+                    await self._context.write(deliveries.settle, ended)
 
 
 def _exchange(

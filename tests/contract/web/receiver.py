@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from uuid import UUID
@@ -16,6 +17,7 @@ from worker.processes.bootstrap import Parts
 from worker.store import deliveries, endpoints
 from worker.store.endpoints import Endpoint
 from worker.web.context import Context
+from worker.web.signing import new_private_pem
 from worker.web.telling import Teller
 
 
@@ -155,6 +157,12 @@ class Office:
         self._runner.run(self.teller.stop())
         self._runner.close()
         self.context.close()
+
+
+@cache
+def pem(_which: str = "one") -> str:
+    """Returns a private key. To make one takes a second, so tests share them."""
+    return new_private_pem()
 
 
 def id_of(request_id: UUID, sequence: int) -> str:

@@ -12,13 +12,13 @@ import pytest
 from standardwebhooks import Webhook
 
 from tests.contract.shop import MUG, Shop
-from tests.contract.web.receiver import Call, Office, Reply, id_of, receiver
+from tests.contract.web.receiver import Call, Office, Reply, id_of, pem, receiver
 from worker.domain.tokens import Tokens
 from worker.domain.webhooks import DELAYS, Format
 from worker.store import admin, deliveries, endpoints, erasure, outbox, recording, requests
 from worker.store.recording import Ends
 from worker.web import posting
-from worker.web.signing import JwtKey, new_private_pem
+from worker.web.signing import JwtKey
 
 DAY = 86_400.0
 
@@ -111,7 +111,7 @@ def test_an_erased_customer_is_told_as_deleted(office: Office, shop: Shop) -> No
 
 
 def test_wix_gets_a_jwt_that_our_public_key_verifies(office: Office, shop: Shop) -> None:
-    key_id = shop.write(endpoints.add_key, new_private_pem())
+    key_id = shop.write(endpoints.add_key, pem())
     with receiver() as got:
         endpoint = office.add(got.url, Format.WIX)
         request_id = shop.sign_up()
@@ -137,7 +137,7 @@ def test_without_a_key_wix_waits_and_says_why(office: Office, shop: Shop) -> Non
         office.tell()
         (row,) = office.deliveries(endpoint)
         assert "keygen" in row.why
-        shop.write(endpoints.add_key, new_private_pem())
+        shop.write(endpoints.add_key, pem())
         office.later(60)
         office.tell()
     assert len(got.calls) == 1
