@@ -10,7 +10,7 @@ from worker.cli import session
 from worker.cli.arguments import Json, request_id, time_of
 from worker.cli.commands import add_commands, add_group
 from worker.cli.output import complain, printable, say, say_json
-from worker.domain.errors import BadUrl
+from worker.domain.errors import BadSetting, BadUrl
 
 if TYPE_CHECKING:
     from worker.processes.bootstrap import Parts
@@ -149,6 +149,7 @@ def try_out(endpoint_id: EndpointId, as_json: Json = False) -> None:
     """Send one signed event about no request now, and print what was answered."""
     import asyncio
 
+    _check_extra()
     from worker.web.courier import send_test
 
     parts = session.ready_parts()
@@ -214,6 +215,7 @@ def keygen(
     replace: Annotated[bool, typer.Option("--replace", help="Sign with a new key, though there is one.")] = False,
 ) -> None:
     """Make the key that signs Wix's format, and print its public half."""
+    _check_extra()
     from worker.store import endpoints
     from worker.web.signing import JwtKey, new_private_pem
 
@@ -229,6 +231,7 @@ def keygen(
 
 def public_key() -> None:
     """Print the public key that verifies Wix's format, as PEM."""
+    _check_extra()
     key = _key(session.ready_parts())
     if key is None:
         complain(NO_KEY)
@@ -237,6 +240,7 @@ def public_key() -> None:
 
 
 def _check_addresses(url: str, *, allows_private: bool) -> None:
+    _check_extra()
     from urllib.parse import urlsplit
 
     from worker.web.posting import Refused, addresses_of, check
@@ -249,6 +253,13 @@ def _check_addresses(url: str, *, allows_private: bool) -> None:
         raise BadUrl("the endpoint's name has no address") from None
     except Refused as refused:
         raise BadUrl(f"the endpoint can't be used: {refused}") from None
+
+
+def _check_extra() -> None:
+    try:
+        from worker.web import posting, signing  # noqa: F401  # only whether they are there
+    except ModuleNotFoundError as missing:
+        raise BadSetting(f"{missing.name} is not installed: pip install 'stockbell[web]'") from None
 
 
 def _key(parts: "Parts") -> Any:

@@ -44,14 +44,18 @@ class Reply:
 Script = Callable[[Call], Reply]
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128  # else some of 16 connections at once are turned away while the machine is busy
+
+
 class Receiver:
     """Listens on a port of 127.0.0.1, and keeps what it got."""
 
     def __init__(self, script: Script) -> None:
         self.script = script
         self.calls: list[Call] = []
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), self._handler())
         self._server.handle_error = lambda *_: None  # type: ignore[method-assign]  # whoever hangs up is no fault
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
         self._thread.start()

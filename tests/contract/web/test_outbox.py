@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from uuid import UUID
@@ -13,9 +13,11 @@ from standardwebhooks import Webhook
 
 from tests.contract.shop import MUG, Shop
 from tests.contract.web.receiver import Call, Office, Reply, id_of, pem, receiver
+from worker.domain.errors import DatabaseAway
 from worker.domain.tokens import Tokens
 from worker.domain.webhooks import DELAYS, Format
 from worker.store import admin, deliveries, endpoints, erasure, outbox, recording, requests
+from worker.store.database import Connection
 from worker.store.recording import Ends
 from worker.web import posting
 from worker.web.signing import JwtKey
@@ -277,7 +279,7 @@ def test_who_asks_for_a_pause_gets_one_and_that_costs_no_try(
     assert office.deliveries(endpoint)[0].tries == 0
 
 
-def test_a_slow_endpoint_holds_up_no_other(office: Office, shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_endpoint_holds_up_no_other(office: Office, shop: Shop) -> None:
     let_go, others_are_told = threading.Event(), threading.Event()
 
     def slow(_call: Call) -> Reply:
@@ -291,11 +293,11 @@ def test_a_slow_endpoint_holds_up_no_other(office: Office, shop: Shop, monkeypat
         return Reply()
 
     with receiver(slow) as stuck, receiver(quick) as fast:
-        office.add(stuck.url)
-        office.add(fast.url)
+        both = office.add(stuck.url), office.add(fast.url)
         shop.sign_up_many(40)
         office.tell()
         assert others_are_told.is_set()
+    assert {row.why for endpoint in both for row in office.deliveries(endpoint)} == {None}
     assert len(set(fast.ids)) == len(set(stuck.ids)) == 40
 
 
@@ -377,6 +379,25 @@ def test_a_process_that_was_killed_leaves_a_delivery_that_is_told_after_its_leas
         # The one that was killed had hung only. What it says now comes too late.
         shop.write(deliveries.settle, [deliveries.Ended(taken, 1, 5.0, 500, "late")])
     assert office.deliveries(endpoint)[0].why is None
+
+
+def test_results_that_can_not_be_recorded_are_kept(office: Office, shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    settle = deliveries.settle_endpoint
+
+    def away(c: Connection, endpoint_id: UUID, ended: Sequence[deliveries.Ended], answers: deliveries.Answers) -> None:
+        if ended:
+            monkeypatch.setattr(deliveries, "settle_endpoint", settle)
+            raise DatabaseAway("away")
+
+    monkeypatch.setattr(deliveries, "settle_endpoint", away)
+    with receiver() as got:
+        endpoint = office.add(got.url)
+        shop.sign_up()
+        with pytest.raises(DatabaseAway):
+            office.tell()
+        office.tell()
+    assert len(got.calls) == 1
+    assert office.deliveries(endpoint)[0].done_at
 
 
 def test_two_processes_take_each_delivery_once(office: Office, shop: Shop) -> None:

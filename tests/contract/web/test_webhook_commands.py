@@ -8,9 +8,8 @@ from typing import Any
 
 import jwt
 import pytest
-from click.testing import Result
 from standardwebhooks import Webhook
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from tests.contract.shop import Shop
 from tests.contract.web.receiver import Office, Reply, pem, receiver
@@ -29,8 +28,8 @@ Run = Callable[..., Result]
 @pytest.fixture
 def run(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> Run:
     monkeypatch.setattr(session, "ready_parts", lambda: SimpleNamespace(database=shop.database))
-    monkeypatch.setattr(signing, "new_private_pem", lambda: next(pems))
-    pems = iter((pem("one"), pem("two")))
+    pems = iter(("one", "two"))
+    monkeypatch.setattr(signing, "new_private_pem", lambda: pem(next(pems)))
 
     def invoke(*arguments: str, code: int = 0) -> Result:
         result = CliRunner(env={"COLUMNS": "300"}).invoke(cli.app, ["webhooks", *arguments])
