@@ -11,6 +11,7 @@ from worker.domain.catalog import Item
 from worker.domain.outcomes import UNCONFIRMED, FailureCode
 from worker.models import Status
 from worker.store.contacts import ERASED
+from worker.store.outbox import NEWS
 from worker.store.sql import Sql
 from worker.store.suppression import LEFT_ITEM
 
@@ -36,10 +37,10 @@ _UNRESOLVED = Sql(
 )
 # `|| ''`: see `claims.BY_KEY`.
 _RETRY = Sql(
-    """UPDATE request SET status = 'RECEIVED', auto_notified = NULL, attempts = 0, unknowns = 0, policy_refusals = 0,
+    f"""UPDATE request SET status = 'RECEIVED', auto_notified = NULL, attempts = 0, unknowns = 0, policy_refusals = 0,
         judged_from = NULL, rescues = 0, not_before = NULL, handed_at = NULL,
         failure_code = NULL, failure_reason = NULL, notified_date = NULL,
-        ordered_at = CASE WHEN :ordered THEN stockbell_now(0) END
+        ordered_at = CASE WHEN :ordered THEN stockbell_now(0) END, {NEWS}
     FROM ROWS(request_id uuid) WHERE id = rows.request_id AND status || '' = 'FAILED'"""
 )
 _REPORT = Sql(
@@ -48,8 +49,8 @@ _REPORT = Sql(
     FROM ROWS(request_id uuid) WHERE id = rows.request_id AND status || '' = 'RECEIVED'"""
 )
 _MARK = Sql(
-    """UPDATE request SET status = 'NOTIFICATION_SENT', auto_notified = false, notified_date = stockbell_now(0),
-        not_before = NULL, failure_code = NULL, failure_reason = NULL, receipt = NULL
+    f"""UPDATE request SET status = 'NOTIFICATION_SENT', auto_notified = false, notified_date = stockbell_now(0),
+        not_before = NULL, failure_code = NULL, failure_reason = NULL, receipt = NULL, {NEWS}
     FROM ROWS(request_id uuid) WHERE id = rows.request_id AND status || '' IN ('RECEIVED', 'FAILED')"""
 )
 

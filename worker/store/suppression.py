@@ -17,6 +17,7 @@ from worker.domain.outcomes import FailureCode
 from worker.domain.returned import Cause
 from worker.domain.tokens import Tokens
 from worker.store import contacts
+from worker.store.outbox import NEWS, news_if
 from worker.store.sql import Sql
 
 MOST_ROWS: Final = 5000
@@ -52,7 +53,7 @@ def back(code: str, reason: str) -> str:
     return f"""status = CASE WHEN {IS_SUPPRESSED} THEN 'FAILED' ELSE 'RECEIVED' END,
         auto_notified = CASE WHEN {IS_SUPPRESSED} THEN true END,
         failure_code = CASE WHEN {IS_SUPPRESSED} THEN '{_SUPPRESSED}' ELSE {code} END,
-        failure_reason = CASE WHEN {IS_SUPPRESSED} THEN {REASON} ELSE {reason} END"""
+        failure_reason = CASE WHEN {IS_SUPPRESSED} THEN {REASON} ELSE {reason} END, {news_if(IS_SUPPRESSED)}"""
 
 
 # For a new request whose contact is suppressed, where the column `why` says why.
@@ -87,7 +88,7 @@ def _move(whose: str, limit: str = "") -> Sql:
               AND r.status IN ('RECEIVED', 'PROCESSING') AND r.status = 'RECEIVED'
             ORDER BY r.id {limit} FOR NO KEY UPDATE OF r)
         UPDATE request SET status = 'FAILED', not_before = NULL, failure_code = '{_SUPPRESSED}',
-            failure_reason = {_REASON} || waiting.why
+            failure_reason = {_REASON} || waiting.why, {NEWS}
         FROM waiting WHERE id = waiting.request_id AND status || '' = 'RECEIVED' RETURNING id""",
         id="uuid",
     )

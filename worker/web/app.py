@@ -20,6 +20,7 @@ from worker.web import (
     events_intake,
     guard,
     health,
+    jwks,
     middleware,
     openapi,
     pages,
@@ -29,6 +30,7 @@ from worker.web import (
 )
 from worker.web.access import Access
 from worker.web.context import Context
+from worker.web.telling import Teller
 
 
 class Part(StrEnum):
@@ -110,7 +112,8 @@ def _unsubscribe(context: Context, access: Access) -> Served:
 
 
 def _hooks(context: Context, access: Access) -> Served:
-    return Served([connectors.routes(context), provider_hooks.routes(context)])
+    routers = [connectors.routes(context), provider_hooks.routes(context), jwks.routes(context)]
+    return Served(routers, [Teller(context)])
 
 
 _PARTS: Final[Mapping[Part, _Bringer]] = {Part.API: _api, Part.UNSUBSCRIBE: _unsubscribe, Part.HOOKS: _hooks}

@@ -73,7 +73,7 @@ def upgrade() -> None:
     op.create_table(
         "webhook_delivery",
         sa.Column("id", sa.Uuid(), primary_key=True),
-        sa.Column("endpoint_id", sa.Uuid(), sa.ForeignKey("webhook_endpoint.id", ondelete="CASCADE"), nullable=False),
+        sa.Column("endpoint_id", sa.Uuid(), nullable=False),
         sa.Column("request_id", sa.Uuid(), nullable=False),
         sa.Column("version", sa.Integer(), nullable=False),
         *_texts("kind", "body"),
@@ -86,6 +86,13 @@ def upgrade() -> None:
         sa.UniqueConstraint("endpoint_id", "request_id", "version"),
     )
     _partial_index("webhook_delivery_due", "webhook_delivery", "due_at IS NOT NULL", "endpoint_id", "due_at")
+    _partial_index("webhook_delivery_done", "webhook_delivery", "done_at IS NOT NULL", "done_at")
+    op.create_table(
+        "webhook_key",
+        sa.Column("id", sa.Text(), primary_key=True),
+        sa.Column("private_pem", sa.Text(), nullable=False),
+        sa.Column("created_date", UtcDateTime(timezone=True), nullable=False),
+    )
 
 
 def _time(table: str, column: str) -> None:
