@@ -13,7 +13,8 @@ from sqlalchemy import Connection
 
 from worker.domain.outcomes import UNCONFIRMED, FailureCode
 from worker.models import ids_of
-from worker.store import suppression
+from worker.store import outbox, suppression
+from worker.store.outbox import NEWS
 from worker.store.sql import Sql
 
 DAY: Final = 86_400.0
@@ -77,17 +78,17 @@ _REVIVE = Sql(
             SELECT 1 FROM request AS same WHERE same.contact_id = r.contact_id
               AND same.waiting_list_id = r.waiting_list_id AND same.status IN ('RECEIVED', 'PROCESSING'))
         ORDER BY r.id FOR NO KEY UPDATE)
-    UPDATE request SET status = 'RECEIVED', failure_code = NULL, failure_reason = NULL
+    UPDATE request SET status = 'RECEIVED', failure_code = NULL, failure_reason = NULL, {NEWS}
     FROM ended WHERE id = ended.request_id AND status || '' = 'FAILED' RETURNING waiting_list_id""",
     waiting_list_id="uuid",
 )
-_EXPIRE = Sql(
-    f"""WITH old AS MATERIALIZED (
-        SELECT r.id AS request_id FROM request AS r
-        WHERE r.status = 'RECEIVED' AND r.not_before > {NEVER} AND r.not_before < stockbell_now(:far)
-        ORDER BY r.not_before LIMIT :most FOR UPDATE SKIP LOCKED)
-    DELETE FROM request WHERE id IN (SELECT request_id FROM old) AND failure_code = '{UNCONFIRMED}' RETURNING id"""
+_EXPIRED = Sql(
+    f"""SELECT r.id FROM request AS r
+    WHERE r.status = 'RECEIVED' AND r.not_before > {NEVER} AND r.not_before < stockbell_now(:far)
+    ORDER BY r.not_before LIMIT :most FOR UPDATE SKIP LOCKED""",
+    id="uuid",
 )
+_FORGET = Sql(f"DELETE FROM request WHERE id IN ROWS(id uuid) AND failure_code = '{UNCONFIRMED}'")
 _COUNT = Sql(f"SELECT count(*) AS n FROM request WHERE status = 'RECEIVED' AND not_before > {NEVER}")
 
 
@@ -136,7 +137,9 @@ def count(c: Connection) -> int:
 
 def expire(c: Connection) -> int:
     """Deletes requests that nobody has confirmed in time. Returns how many."""
-    return len(_EXPIRE(c, far=FAR_SECONDS - KEEP_SECONDS, most=MOST_ROWS))
+    ids = [row.id for row in _EXPIRED(c, far=FAR_SECONDS - KEEP_SECONDS, most=MOST_ROWS)]
+    outbox.tell_deleted(c, ids)
+    return _FORGET.count(c, rows=[{"id": id_} for id_ in ids]) if ids else 0
 
 
 def _meanwhile(contact: Any) -> Mapping[str, object]:
