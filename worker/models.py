@@ -140,6 +140,8 @@ class Contact(SQLModel, table=True):
     """When this customer last confirmed a sign-up (double opt-in)."""
     signed_up_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     """When a publishable key last made a request for this customer: it may make one in a while."""
+    refused_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    """When one last made none. It is written so that this takes a commit, too: else its speed would tell."""
 
 
 class Item(SQLModel, table=True):

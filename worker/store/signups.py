@@ -36,7 +36,8 @@ _TAKE_TURNS = Sql(
     UPDATE contact SET signed_up_at = stockbell_now(0) FROM free WHERE id = free.who RETURNING id""",
     id="uuid",
 )
-_TOUCH = Sql("UPDATE contact SET signed_up_at = signed_up_at WHERE id IN ROWS(contact_id uuid)")
+# SQLite commits nothing where a value stays as it was.
+_REFUSE = Sql("UPDATE contact SET refused_at = stockbell_now(0) WHERE id IN ROWS(contact_id uuid)")
 
 
 def within_limits(c: Connection, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -49,6 +50,6 @@ def within_limits(c: Connection, rows: Sequence[dict[str, Any]]) -> list[dict[st
         return list(rows)
     limits = {"every": EVERY_SECONDS, "ahead": _AHEAD_SECONDS, "most": MOST_WAITING, "public": f"{PUBLIC}%"}
     taken = {row.id for row in _TAKE_TURNS(c, rows=list(first.values()), **limits)}
-    _TOUCH(c, rows=[{"contact_id": id_} for id_ in first if id_ not in taken])
+    _REFUSE(c, rows=[{"contact_id": id_} for id_ in first if id_ not in taken])
     allowed = [row["id"] for id_, row in first.items() if id_ in taken]
     return [row for row in rows if not row["is_public"] or row["id"] in allowed]

@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 from tests.contract.shop import CUP, MUG, Shop, ref
 from worker.domain.catalog import CatalogReference
 from worker.domain.returned import Cause
-from worker.models import Status
+from worker.models import Contact, Status
 from worker.services.signing_up import Desk, OptIn, SignUp
 from worker.store import contacts, requests, signups, suppression
 from worker.store.database import Database
@@ -144,3 +144,13 @@ def test_all_addresses_cost_the_same_statements(shop: Shop, monkeypatch: pytest.
             costs[f"{one.new.email} {many} {len(costs)}"] = (str(many), *seen)
     assert {len(seen) > 6 for seen in costs.values()} == {True}
     assert len(set(costs.values())) == 2
+
+
+def test_a_refusal_changes_a_row_too_so_that_it_is_no_faster(shop: Shop) -> None:
+    sign_up(shop)
+    contact = shop.rows()[0].contact_id
+    before = shop.read_one(Contact, contact)
+    sign_up(shop)
+    after = shop.read_one(Contact, contact)
+    assert before.refused_at is None
+    assert before.signed_up_at == after.signed_up_at < after.refused_at

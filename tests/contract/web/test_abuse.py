@@ -102,7 +102,7 @@ def seen(reply: Any) -> tuple[int, bytes, list[str]]:
 # bombing one address
 
 
-def test_a_thousand_clients_get_one_address_one_mail_and_one_request(shop: Shop) -> None:
+def test_any_number_of_clients_get_one_address_one_mail_and_one_request(shop: Shop) -> None:
     with site_over(shop, double_opt_in="on") as site:
         page = Page(site)
         replies = {page.sign_up(item=f"item-{number}", client=f"10.0.{number}.1").content for number in range(40)}

@@ -102,7 +102,7 @@ WRONG = {
     "STOCKBELL_TRUSTED_PROXIES": [SECRET, "172.16.0.0/12,", "proxy.example"],
     "STOCKBELL_DOUBLE_OPT_IN": [SECRET, "yes"],
     "STOCKBELL_CATALOGS": ["x" * 37, "a,,b"],
-    "STOCKBELL_CAPTCHA": [SECRET, "recaptcha"],
+    "STOCKBELL_CAPTCHA": [SECRET, "recaptcha", "altcha"],  # without a key that signs
     "STOCKBELL_REPLY_RULES": [f"/{SECRET}", "."],
     "STOCKBELL_STORE_NAME": [f"{SECRET}\x1b[31m", SECRET * 20],
     "STOCKBELL_LOG_FORMAT": [SECRET],

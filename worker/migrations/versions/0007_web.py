@@ -15,6 +15,7 @@ def upgrade() -> None:
     """Adds columns, tables and small indexes. Older programs do not write them, and tell nobody of their changes."""
     _time("contact", "confirmed_at")
     _time("contact", "signed_up_at")
+    _time("contact", "refused_at")
     op.add_column("request", sa.Column("signup", sa.Text(), nullable=True))
     op.add_column("request", sa.Column("extras", sa.Text(), nullable=True))
     op.add_column("request", sa.Column("version", sa.Integer(), nullable=False, server_default="0"))
