@@ -41,6 +41,12 @@ class Access:
 
         return caller
 
+    async def of(self, text: str, origin: str | None) -> Key:
+        """Returns the key that a form has in a field. Raises ApiError as `may` does."""
+        key = await self._recognised(text)
+        _check_origin(key, origin)
+        return key
+
     async def _recognised(self, authorization: str | None) -> Key:
         text = (authorization or "").strip()
         if text[:7].lower() == "bearer ":

@@ -10,7 +10,7 @@ from typing import Final, Protocol
 from fastapi import APIRouter, FastAPI
 from fastapi.staticfiles import StaticFiles
 
-from worker.web import errors, health, middleware, pages
+from worker.web import errors, health, middleware, pages, widget
 from worker.web.access import Access
 from worker.web.context import Context
 
@@ -80,7 +80,7 @@ class _Bringer(Protocol):
 
 
 def _api(context: Context, access: Access) -> Served:
-    return Served()
+    return Served([widget.routes(context, access)])
 
 
 def _unsubscribe(context: Context, access: Access) -> Served:
