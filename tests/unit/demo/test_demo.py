@@ -149,4 +149,5 @@ def test_the_processes_are_those_of_the_procfile() -> None:
         "listener": ["stockbell", "listen"],
         "worker": ["stockbell", "work"],
         "scheduler": ["stockbell", "schedule"],
+        "web": ["stockbell", "web"],
     }
