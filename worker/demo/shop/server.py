@@ -44,7 +44,7 @@ class Shop:
         self._widget = f"http://{_HOST}:{web_port}/widget/"
         self._arrived = arrived
         self._key = ""
-        self._server = ThreadingHTTPServer((_HOST, 0), partial(_Handler, self._reply))
+        self._server = ThreadingHTTPServer((_HOST, 0), partial(_Handler, self.reply))
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, name="shop", daemon=True)
         self.origin: Final = f"http://{_HOST}:{self._server.server_port}"
@@ -73,7 +73,8 @@ class Shop:
         except URLError as error:
             raise CantGoOn(f"the web process does not answer: {error.reason}") from None
 
-    def _reply(self, path: str) -> _Reply | None:
+    def reply(self, path: str) -> _Reply | None:
+        """Returns what is at a path, or None if there is nothing."""
         name = path.partition("?")[0].removeprefix("/")
         if name.startswith("mail/"):
             return self._mail(name.removeprefix("mail/"))
