@@ -106,7 +106,7 @@ def web(
         from worker.web.app import Part
     except ModuleNotFoundError as missing:
         raise BadSetting(f"{missing.name} is not installed: pip install 'stockbell[web]'") from None
-    parts = session.ready_parts()
+    parts = session.parts()
     try:
         wanted = {Part(name.strip()) for name in serve.split(",")}
     except ValueError:

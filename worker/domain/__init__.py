@@ -2,13 +2,14 @@
 
 Contains events and their fields, catalog references, stock rules, replies of relays and what they mean, outcomes of one
 attempt, verdicts on requests, what comes back for mails, how it is judged, the tokens and headers that name mails and
-what they prove, keys of the HTTP API, languages, URLs of relays and of sentinels, the token bucket, how options differ,
-measured costs and what follows from them, amounts as people write them, what records of the DNS say, and the shared
-errors. Imports no other room of this program.
+what they prove, keys of the HTTP API, languages, URLs of relays and of sentinels, the token bucket, the moving window,
+proofs of work, how options differ, measured costs and what follows from them, amounts as people write them, what
+records of the DNS say, queries of the HTTP API, and the shared errors. Imports no other room of this program.
 """
 
 __all__ = [
     "alignment",
+    "altcha",
     "api_keys",
     "bounces",
     "capacity",
@@ -23,6 +24,7 @@ __all__ = [
     "hosts",
     "imap_account",
     "languages",
+    "moving_window",
     "outcomes",
     "providers",
     "quantities",
@@ -41,4 +43,6 @@ __all__ = [
     "token_bucket",
     "tokens",
     "verdicts",
+    "wix_filter",
+    "wix_query",
 ]

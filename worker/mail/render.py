@@ -71,10 +71,10 @@ class _Mail:
     def render(self, variables: dict[str, Any]) -> Rendered:
         name = variables["item_name"]
         plain = {**variables, "item_name": without_soft_hyphens(name)} if name and SOFT_HYPHEN in name else variables
-        subject = " ".join(_rendered_part(self.subject, plain).split())
+        subject = " ".join(rendered_part(self.subject, plain).split())
         if not subject:
             raise TemplateBroken(str(self.subject.name), "makes an empty subject")
-        return Rendered(subject, _rendered_part(self.text, plain), _rendered_part(self.html, variables))
+        return Rendered(subject, rendered_part(self.text, plain), rendered_part(self.html, variables))
 
 
 class Renderer:
@@ -199,7 +199,7 @@ class Renderer:
         try:
             return templates.select_template([*names, default])
         except Exception as error:
-            raise _template_broken(default, error) from error
+            raise template_broken(default, error) from error
 
     def _variables(self, context: MailContext, locale: str, region: str | None) -> dict[str, Any]:
         direction = language_direction(locale)
@@ -252,14 +252,14 @@ def _key(locale: str) -> str:
     return locale.lower().replace("_", "-")
 
 
-def _rendered_part(template: Template, variables: dict[str, Any]) -> str:
+def rendered_part(template: Template, variables: dict[str, Any]) -> str:
     """Renders one template. Raises TemplateBroken for every error."""
     name = str(template.name)
     try:
         text = template.render(variables)
     except Exception as error:
         root = str(template.filename).removesuffix(name)
-        raise _template_broken(name, error, root) from error
+        raise template_broken(name, error, root) from error
     if _size(text) > SIZE_LIMIT:
         raise TemplateBroken(name, f"makes over {SIZE_LIMIT} bytes")
     return text
@@ -269,7 +269,8 @@ def _size(text: str) -> int:
     return len(text.encode("utf-8", "replace"))
 
 
-def _template_broken(name: str, error: Exception, root: str = "") -> TemplateBroken:
+def template_broken(name: str, error: Exception, root: str = "") -> TemplateBroken:
+    """Returns an error that names the file and its line. `root` is the directory of the templates, if known."""
     file, line = _place(error, root) or (name, None)
     kind = "" if isinstance(error, TemplateError) else f"{type(error).__name__}: "
     reason = " ".join(f"{f'line {line}: ' if line else ''}{kind}{error}".split())

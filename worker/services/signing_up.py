@@ -11,14 +11,14 @@ from worker.domain.catalog import UNPRINTABLE, checked_url
 from worker.domain.errors import BadUrl
 from worker.domain.tokens import CLIENT, Tokens
 from worker.services import requests as requests_service
-from worker.store import requests
+from worker.store import confirmations, requests
 from worker.store.database import Connection, Database
 from worker.store.requests import NewRequest
 
 OptIn = Literal["off", "on", "first"]
 """STOCKBELL_DOUBLE_OPT_IN"""
 
-MOST_CONSENT: Final = 100
+MOST_CONSENT: Final = 200
 """Characters of a consent text's version."""
 
 
@@ -61,21 +61,36 @@ class Desk:
     def sign_up(self, one: SignUp) -> SignedUp:
         """Adds a request. Raises DatabaseAway, and BadSetting if an erased address can't be recognised without a key.
 
-        A server that says that the customer has confirmed lifts a suppression by her own wish or by a bounce. A page
-        can't: anybody can type her address.
+        A server that says that the customer has confirmed lifts a suppression by her own wish or by a bounce. Else only
+        her confirmation does, for which she is asked by mail: anybody can type her address. With double opt-in a
+        request waits until then, too.
         """
         return self.database.write(self._sign_up, one)
 
     def sign_up_many(self, many: Sequence[SignUp]) -> list[SignedUp]:
-        """Does the same for several at once, in their order, in few transactions."""
-        return [self.sign_up(one) for one in many]
+        """Does the same for several in one transaction. If one of them fails, none is added."""
+        return self.database.write(self._sign_up_many, many)
+
+    def _sign_up_many(self, c: Connection, many: Sequence[SignUp]) -> list[SignedUp]:
+        # In the order of the addresses, so that two processes don't wait for each other's rows.
+        in_order = sorted(range(len(many)), key=lambda place: many[place].new.email.lower())
+        added = {place: self._sign_up(c, many[place]) for place in in_order}
+        return [added[place] for place in range(len(many))]
 
     def _sign_up(self, c: Connection, one: SignUp) -> SignedUp:
         new = replace(one.new, signup=proof_of(one, self.tokens), is_public=one.is_public)
+        must_confirm, always = self.opt_in != "off", self.opt_in == "on"
         if one.is_public:
-            added = requests.create(c, [new], self.tokens)
-            return SignedUp(added[0] if added else None, bool(added))
+            added = next(iter(requests.create(c, [new], self.tokens)), None)
+            confirmations.hold_unseen(c, added, new.email.lower(), new.locale, holds=must_confirm, always=always)
+            return SignedUp(added, added is not None)
         is_new, request_id = requests_service.add(c, new, self.tokens, has_consent=one.is_confirmed)
+        if one.is_confirmed:
+            confirmations.vouch(c, request_id)
+        else:
+            if not must_confirm and not is_new:
+                confirmations.release(c, [request_id])
+            confirmations.hold(c, request_id, new.locale, is_new=is_new and must_confirm, always=always)
         return SignedUp(request_id, is_new)
 
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from worker.domain.catalog import options_from_text
+from worker.domain.outcomes import UNCONFIRMED
 from worker.models import Status
 
 
@@ -21,7 +22,7 @@ def request_json(row: Any) -> dict[str, object]:
         "catalogReference": _reference_json(row),
         "email": row.email,
         "contactId": str(row.contact_id),
-        "status": row.status.value,
+        "status": Status(row.status).value,
         "autoNotified": row.auto_notified,
         "createdDate": timestamp(row.created_date),
         "itemUrl": row.item_url,
@@ -34,11 +35,12 @@ def request_json(row: Any) -> dict[str, object]:
         "failureCode": row.failure_code,
         "failureReason": row.failure_reason,
     }
-    return given | tries | (_waiting_json(row) if row.status is Status.RECEIVED else {})
+    return given | tries | (_waiting_json(row) if Status(row.status) is Status.RECEIVED else {})
 
 
 def _waiting_json(row: Any) -> dict[str, object]:
-    not_before = {"notBefore": timestamp(row.not_before)} if row.not_before else {}
+    is_backoff = row.not_before and row.failure_code != UNCONFIRMED
+    not_before = {"notBefore": timestamp(row.not_before)} if is_backoff else {}
     return {"waiting": row.waiting, **not_before}
 
 

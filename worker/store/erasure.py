@@ -34,6 +34,7 @@ _REQUESTS = Sql(
     FROM locked WHERE id = locked.request_id RETURNING id""",
     id="uuid",
 )
+_CONFIRMATION = Sql("DELETE FROM confirmation WHERE contact_id IN ROWS(contact_id uuid)")
 _ATTEMPTS = Sql("UPDATE attempt SET reply = NULL WHERE request_id IN ROWS(request_id uuid)")
 _REPORTS = (
     Sql("UPDATE report SET words = NULL WHERE contact_id IN ROWS(contact_id uuid)"),
@@ -65,6 +66,7 @@ def erase(c: Connection, contact_id: UUID, tokens: Tokens | None) -> Erased | No
     address = f"{ERASED}{contact_id}"
     requests = [{"request_id": row.id} for row in _REQUESTS(c, rows=this, address=address)]
     _ATTEMPTS(c, rows=requests)
+    _CONFIRMATION(c, rows=this)
     for statement, rows in zip(_REPORTS, (this, requests), strict=True):
         statement(c, rows=rows)
     key = _key(contact.address, tokens) if contact.suppressed_why else None

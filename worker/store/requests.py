@@ -13,6 +13,7 @@ from sqlalchemy.sql.elements import ColumnElement
 from sqlmodel import col
 
 from worker.domain.catalog import CatalogReference, Item, Options, compared_options, options_from_text, reference_json
+from worker.domain.outcomes import UNCONFIRMED
 from worker.domain.tokens import Tokens
 from worker.models import UNRESOLVED, Attempt, Contact, Report, Request, Status, WaitingList, uuid7, uuid7_of
 from worker.models import Item as ItemRow
@@ -26,6 +27,7 @@ I = aliased(ItemRow, name="i")  # noqa: E741  # the alias that the fragments of 
 
 WAITING: ColumnElement[str] = literal_column(
     f"""CASE WHEN r.status <> 'RECEIVED' THEN NULL
+        WHEN r.failure_code = '{UNCONFIRMED}' THEN 'unconfirmed'
         WHEN {lists.PAUSED} THEN 'paused'
         WHEN r.not_before IS NOT NULL THEN 'backoff'
         WHEN r.ordered_at IS NULL AND coalesce(w.last_in_stock_at <= r.created_date, true) THEN 'noStock'
@@ -56,6 +58,16 @@ _MAKE_OLDER = Sql(
           AND r.created_date > rows.created AND NOT EXISTS (SELECT 1 FROM request AS same WHERE same.id = rows.id)
         ORDER BY r.id FOR NO KEY UPDATE OF r)
     UPDATE request SET created_date = older.created FROM older WHERE id = older.request_id"""
+)
+_ANY_UNCONFIRMED = Sql("SELECT 1 FROM request WHERE status = 'RECEIVED' AND not_before > '9000-01-01' LIMIT 1")
+_CONFIRM_EQUAL = Sql(
+    f"""WITH equal AS MATERIALIZED (
+        SELECT r.id AS request_id FROM ROWS(contact_id uuid, list_id uuid) CROSS JOIN request AS r
+        WHERE r.contact_id IN ROWS(contact_id uuid) AND r.contact_id = rows.contact_id
+          AND r.waiting_list_id = rows.list_id AND r.status IN ('RECEIVED', 'PROCESSING')
+          AND r.failure_code = '{UNCONFIRMED}' ORDER BY r.id FOR NO KEY UPDATE OF r)
+    UPDATE request SET not_before = NULL, failure_code = NULL
+    FROM equal WHERE id = equal.request_id AND status || '' = 'RECEIVED'"""
 )
 _UNRESOLVED_OF = Sql(
     """SELECT r.id FROM request AS r JOIN contact AS c ON c.id = r.contact_id
@@ -147,6 +159,20 @@ def create(c: Connection, new: Sequence[NewRequest], tokens: Tokens | None = Non
     if len(added) < len(rows):
         _make_older(c, [row for row in rows if row["is_dated"]])
     return added
+
+
+def confirm_equal(c: Connection, new: Sequence[NewRequest]) -> None:
+    """Makes unconfirmed requests that are equal to these confirmed ones. Costs little where nobody has to confirm."""
+    if not _ANY_UNCONFIRMED(c):
+        return
+    people = contacts.find(c, {request.email.lower() for request in new})
+    places = lists.find(c, {request.reference for request in new})
+    pairs = {
+        (people[email].id, places[request.reference][0])
+        for request in new
+        if (email := request.email.lower()) in people and request.reference in places
+    }
+    _CONFIRM_EQUAL(c, rows=[{"contact_id": contact, "list_id": list_id} for contact, list_id in pairs])
 
 
 def suppressed(c: Connection, added: Sequence[UUID]) -> int:

@@ -5,12 +5,13 @@ from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
+from importlib.metadata import version
 from typing import Final, Protocol
 
 from fastapi import APIRouter, FastAPI
 from fastapi.staticfiles import StaticFiles
 
-from worker.web import errors, health, middleware, pages, widget
+from worker.web import confirm, confirmation_mails, errors, guard, health, middleware, openapi, pages, widget, wix
 from worker.web.access import Access
 from worker.web.context import Context
 
@@ -63,6 +64,7 @@ def create_app(context: Context, serve: Collection[Part] = frozenset(Part)) -> F
         openapi_url="/openapi.json" if Part.API in serve else None,
         docs_url=None,  # it would load scripts from another host
         redoc_url=None,
+        redirect_slashes=False,  # behind a proxy that ends TLS it would send the key to http
         max_body_size=middleware.MAX_BODY,
     )
     errors.answer_errors(app)
@@ -72,6 +74,7 @@ def create_app(context: Context, serve: Collection[Part] = frozenset(Part)) -> F
     for each in served:
         for router in each.routers:
             app.include_router(router)
+    openapi.describe(app, version("stockbell"))
     return app
 
 
@@ -80,11 +83,13 @@ class _Bringer(Protocol):
 
 
 def _api(context: Context, access: Access) -> Served:
-    return Served([widget.routes(context, access)])
+    mails = confirmation_mails.sender_of(context)
+    routers = [wix.routes(context, access), guard.routes(context, access), widget.routes(context, access)]
+    return Served(routers, [mails] if mails else [])
 
 
 def _unsubscribe(context: Context, access: Access) -> Served:
-    return Served()
+    return Served([confirm.routes(context)])
 
 
 def _hooks(context: Context, access: Access) -> Served:

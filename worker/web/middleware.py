@@ -10,10 +10,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 REQUEST_ID: Final = "x-wix-request-id"
 """Wix's SDK shows the value of this header with an error."""
+CAPTCHA: Final = "x-stockbell-captcha"
+"""A proof of work, from clients that can add a header and no field, such as Wix's SDK."""
 MAX_BODY: Final = 64 * 1024
 """Octets. Routes that take more say so themselves."""
 
-_HEADERS: Final = ["authorization", "content-type", "x-wix-bi-gateway", "wix-site-id", "wix-account-id"]
+_HEADERS: Final = ["authorization", "content-type", "x-wix-bi-gateway", "wix-site-id", "wix-account-id", CAPTCHA]
 _METHODS: Final = ["GET", "HEAD", "POST", "PUT", "DELETE"]
 _SAFE: Final = ((b"x-content-type-options", b"nosniff"),)
 

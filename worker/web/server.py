@@ -1,7 +1,9 @@
 """`stockbell web`: serves HTTP until SIGTERM or SIGINT, and ends within a second, with 0."""
 
 import asyncio
+import os
 import signal
+import socket
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -9,13 +11,17 @@ from typing import Final
 import structlog
 import uvicorn
 
-from worker.domain.errors import BadSetting
+from worker.domain.errors import BadSetting, DatabaseAway, DatabaseUnfit
 from worker.processes.bootstrap import Parts
+from worker.services.schema_check import check_schema
+from worker.web import confirmation_mails
 from worker.web.app import Part, create_app
 from worker.web.context import Context
 
+CUT_SECONDS: Final = 0.4
+"""Connections that are still busy then are closed: streams, and requests whose bodies never end."""
 LATE_SECONDS: Final = 3
-"""A request that still runs then is cut off. Supervisors kill after 5 s."""
+"""A handler that still runs then is cancelled. Supervisors kill after 5 s."""
 
 log = structlog.get_logger()
 
@@ -23,8 +29,8 @@ log = structlog.get_logger()
 class Server(uvicorn.Server):
     """A server that ends as our other processes do.
 
-    Uvicorn waits for open streams for good, and raises the signal again when it has ended: the exit code would not be
-    0. What streams waits for `Context.stopping`.
+    Uvicorn waits for open streams, and raises the signal again when it has ended: the exit code would not be 0. Both
+    methods take the place of its own, which are not documented; tests stop real processes.
     """
 
     def __init__(self, config: uvicorn.Config, context: Context) -> None:
@@ -33,7 +39,7 @@ class Server(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Takes the place of uvicorn's own (not documented; a test stops a real process)."""
+        """Handles signals while the server runs."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._end)
@@ -43,35 +49,67 @@ class Server(uvicorn.Server):
         self.should_exit = True
         self._context.stopping.set()
 
-    async def startup(self, sockets: object = None) -> None:
-        """Says when it is ready."""
-        await super().startup(sockets)  # type: ignore[arg-type]  # uvicorn's own type, passed on
-        if self.started:
-            log.info("web.started", host=self.config.host, port=self.config.port)
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Lets requests end, and closes what does not."""
+        cut = asyncio.get_running_loop().call_later(CUT_SECONDS, self._cut)
+        try:
+            await super().shutdown(sockets)
+        finally:
+            cut.cancel()
+
+    def _cut(self) -> None:
+        for connection in list(self.server_state.connections):
+            connection.transport.close()
 
 
 def run(parts: Parts, host: str, port: int, serve: Collection[Part]) -> None:
-    """Serves until it is told to end. Raises BadSetting if it can't listen there."""
+    """Serves until it is told to end.
+
+    Raises BadSetting if it can't listen there, or can't ask customers to confirm, and SchemaOutdated. A database that
+    is away is no reason not to start: callers are told to come back, and `/readyz` tells ops.
+    """
+    confirmation_mails.check(parts)
     context = Context(parts)
-    config = uvicorn.Config(
+    try:
+        _check(context)
+        with _listening(host, port) as listener:
+            log.info("web.started", host=host, port=listener.getsockname()[1], serves=sorted(serve))
+            Server(_config(parts, context, serve), context).run([listener])
+    finally:
+        context.close()
+    log.info("web.stopped")
+
+
+def _check(context: Context) -> None:
+    try:
+        check_schema(context.database)
+    except DatabaseUnfit as unfit:
+        raise BadSetting(str(unfit)) from unfit
+    except DatabaseAway as away:
+        log.warning("database.away", database=context.database.where, reason=str(away))
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        reason = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
+        raise BadSetting(f"can't listen on {host}:{port}: {reason}") from None
+
+
+def _config(parts: Parts, context: Context, serve: Collection[Part]) -> uvicorn.Config:
+    proxies = list(parts.settings.trusted_proxies)
+    return uvicorn.Config(
         create_app(context, serve),
-        host=host,
-        port=port,
         loop="uvloop",
         http="httptools",
         ws="none",
         log_config=None,  # our own logging is there
+        log_level="warning",
         access_log=False,  # paths hold tokens
         server_header=False,
-        proxy_headers=bool(parts.settings.trusted_proxies),
-        forwarded_allow_ips=list(parts.settings.trusted_proxies),
+        proxy_headers=bool(proxies),
+        forwarded_allow_ips=proxies,
         timeout_graceful_shutdown=LATE_SECONDS,
     )
-    server = Server(config, context)
-    try:
-        server.run()
-    except SystemExit:  # uvicorn's, after it has logged why
-        raise BadSetting(f"can't listen on {host}:{port}: see the line above") from None
-    finally:
-        context.close()
-    log.info("web.stopped")

@@ -43,9 +43,10 @@ def _reference(new: NewRequest) -> Mapping[str, object]:
 
 
 def allowed_url(key: Key, url: str | None) -> str | None:
-    """Returns the link, checked, if requests of this publishable key may have it in their mails. Else None.
+    """Returns the link, checked, if requests of this key may have it in their mails. Else None.
 
-    It must lead to the host and port of one of the key's origins, or to one of its other hosts at the usual port.
+    With a publishable key it must lead to the host and port of one of the key's origins, or to one of its other hosts
+    at the usual port.
     """
     if url is None:
         return None
@@ -53,6 +54,8 @@ def allowed_url(key: Key, url: str | None) -> str | None:
         checked = checked_url(url)
     except BadUrl:
         return None
+    if not key.is_publishable:
+        return checked
     own_places = {*map(_place, key.origins), *((host, "") for host in key.url_hosts)}
     return checked if _place(checked) in own_places else None
 

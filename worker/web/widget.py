@@ -14,8 +14,11 @@ from worker.services.signing_up import SignUp
 from worker.store.requests import NewRequest
 from worker.web import signup_form, widget_files
 from worker.web.access import Access
+from worker.web.collecting import Collecting
 from worker.web.context import Context
 from worker.web.errors import RETRY_SECONDS, ApiError, Invalid
+from worker.web.gathering import Gathering
+from worker.web.guard import Guard
 from worker.web.signup_form import OPTION, Given
 from worker.web.signup_rules import allowed_url, is_human_pace, stamp
 
@@ -54,6 +57,9 @@ class _Form:
         self._context = context
         self._access = access
         self._tokens = context.parts.tokens
+        self._guard = Guard(context)
+        self._gathering = Gathering(context)
+        self._collecting = Collecting(context)
         self._must_confirm = context.parts.settings.double_opt_in != "off"
 
     async def taken(self, request: Request, given: Given) -> Response:
@@ -86,12 +92,14 @@ class _Form:
         if not text:
             raise ApiError(401, "UNAUTHENTICATED", "the form has no field with the name key")
         key = await self._access.of(text, signup_form.origin_of(request))
-        if not key.is_publishable:
+        if not key.is_publishable:  # it has the right, but not in a page
             raise ApiError(403, "PERMISSION_DENIED", "a form needs a publishable key; this one is secret: revoke it")
         return key
 
     async def _sign_up(self, key: Key, request: Request, given: Given) -> None:
         wanted = signup_form.checked(given)
+        await self._collecting.check(wanted.reference.item.app_id)
+        client = await self._guard.admit(request, key, given.text("captcha") or given.text("altcha") or None)
         if given.is_trapped:
             return
         url = allowed_url(key, given.text("itemUrl") or None)
@@ -99,11 +107,11 @@ class _Form:
             NewRequest(wanted.email, wanted.reference, url, wanted.locale),
             key.id,
             is_public=True,
-            client=request.client.host if request.client else None,
+            client=client,
             page=url or request.headers.get("referer"),
             consent=given.text("consent") or None,
         )
-        await self._context.sql(self._context.desk.sign_up, one)
+        await self._gathering.sign_up(one)
 
     def _invalid(self, request: Request, given: Given, key: Key | None, invalid: Invalid) -> Response:
         if all(violation.path == "email" for violation in invalid.violations):

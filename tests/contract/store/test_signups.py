@@ -16,6 +16,7 @@ from worker.models import Status
 from worker.store import contacts, requests, signups, suppression
 from worker.store.database import Database
 from worker.store.requests import NewRequest
+from worker.store.sql import Sql
 
 JANE = "jane@shop.example"
 PUBLIC = f'{signups.PUBLIC},"key":"abcd1234"}}'
@@ -103,7 +104,7 @@ def test_many_processes_at_once_add_one(shop: Shop) -> None:
 def statements(database: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """Collects what is run on this database."""
     seen: list[str] = []
-    run_on_sqlite, run_on_postgresql = signups.Sql._run_on_sqlite, signups.Sql._run_on_postgresql
+    run_on_sqlite, run_on_postgresql = Sql._run_on_sqlite, Sql._run_on_postgresql
 
     def on_sqlite(self: Any, c: Connection, params: dict[str, Any]) -> Any:
         seen.append(str(self._sqlite))
@@ -114,8 +115,8 @@ def statements(database: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[
         return run_on_postgresql(self, c, params)
 
     with monkeypatch.context() as patch:
-        patch.setattr(signups.Sql, "_run_on_sqlite", on_sqlite)
-        patch.setattr(signups.Sql, "_run_on_postgresql", on_postgresql)
+        patch.setattr(Sql, "_run_on_sqlite", on_sqlite)
+        patch.setattr(Sql, "_run_on_postgresql", on_postgresql)
         yield seen
 
 
@@ -124,7 +125,7 @@ def test_all_addresses_cost_the_same_statements(shop: Shop, monkeypatch: pytest.
     wait(shop)
     gone = shop.write(contacts.add, ["gone@shop.example"]).contacts["gone@shop.example"].id
     shop.write(suppression.suppress, [gone], Cause.UNSUBSCRIBED, "test")
-    costs = {}
+    costs: dict[tuple[str, int], list[str]] = {}
     for who in ("known", "known", "new", "gone", "gone"):
         with statements(shop.database, monkeypatch) as seen:
             sign_up(shop, CUP, f"{who}@shop.example")

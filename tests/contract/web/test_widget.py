@@ -12,6 +12,8 @@ import pytest
 from tests.contract.shop import Shop
 from tests.contract.web.site import ORIGIN, Site, site_over
 from worker.domain.api_keys import Scope
+from worker.domain.catalog import WIX_STORES
+from worker.store.collections import set_collecting
 from worker.store.requests import Filter, find
 
 PATH = "/widget/subscribe"
@@ -195,6 +197,29 @@ def test_a_hostile_field_is_named(site: Site, wrong: dict[str, Any]) -> None:
     assert violation["field"] == (
         "item" if "item" in wrong or "options" in wrong or "appId" in wrong else next(iter(wrong))
     )
+    assert waiting(site) == []
+
+
+def test_a_client_with_too_many_sign_ups_is_told_so_in_words(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = fields(site)
+    for number in range(10):
+        assert post(site, given | {"email": f"c{number}@mail.example"}, accept="application/json").status_code == 200
+    over = post(site, given, accept="application/json")
+    assert (over.status_code, over.json()["details"]["applicationError"]["code"]) == (429, "RATE_LIMITED")
+    stamp = hidden(post(site, given).text)["stamp"]
+    shown_at = float(stamp.partition(".")[0])
+    monkeypatch.setattr("worker.web.widget.time.time", lambda: shown_at + 3)
+    page = post(site, given | {"stamp": stamp})
+    assert page.status_code == 429
+    assert "Zu viele Anmeldungen" in page.text
+    assert int(page.headers["retry-after"]) > 0
+    assert len(waiting(site)) == 10
+
+
+def test_a_shop_that_takes_no_requests_now_gets_none_from_its_form(site: Site) -> None:
+    given = fields(site)
+    site.shop.write(set_collecting, WIX_STORES, False)
+    assert post(site, given, accept="application/json").status_code == 428
     assert waiting(site) == []
 
 
