@@ -42,8 +42,8 @@ def required() -> Iterator[Requirement]:
             yield Requirement(line)
 
 
-# Reports from the field stand here as they came, with paths of their own machines.
-SAMPLES = ROOT / "tests" / "field" / "bounces"
+# Reports from the field stand here as they came, with paths of their own machines; packages of others likewise.
+OF_OTHERS = {ROOT / "tests" / "field" / "bounces", ROOT / "tests" / "web" / "node_modules"}
 
 
 def files() -> Iterator[Path]:
@@ -51,7 +51,7 @@ def files() -> Iterator[Path]:
         yield from (
             path
             for path in ROOT.glob(pattern)
-            if path.is_file() and path.suffix != ".pyc" and SAMPLES not in path.parents
+            if path.is_file() and path.suffix != ".pyc" and not OF_OTHERS & set(path.parents)
         )
 
 
