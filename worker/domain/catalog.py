@@ -19,7 +19,8 @@ from worker.domain.errors import BadReference, BadUrl
 WIX_STORES = "215238eb-22a5-4c36-9e7b-e7c08025e04e"
 """The default appId."""
 
-_WIX_STORES_IDS = frozenset({WIX_STORES, "1380b703-ce81-ff05-f115-39571d94dfcd"})
+WIX_STORES_IDS = (WIX_STORES, "1380b703-ce81-ff05-f115-39571d94dfcd")
+"""Both name one catalog."""
 _NO_VARIANT = "00000000-0000-0000-0000-000000000000"
 
 MAX_ID_CHARACTERS = 36
@@ -88,7 +89,7 @@ def item_of(catalog_item_id: object, app_id: object = None) -> Item:
     if app_id is None or app_id == WIX_STORES:
         return Item(WIX_STORES, item_id)
     app = _checked_id("appId", app_id)
-    return Item(WIX_STORES if app.lower() in _WIX_STORES_IDS else app, item_id)
+    return Item(WIX_STORES if app.lower() in WIX_STORES_IDS else app, item_id)
 
 
 def _checked_id(name: str, value: object) -> str:

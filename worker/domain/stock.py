@@ -172,6 +172,12 @@ class ItemStock:
             self._everything_out(self.out)
         self._keep_orders(set_by)
 
+    def learn(self, details: Mapping[str, str | None], order: Order) -> None:
+        """Takes details that were told beside the events, as if by one with this order that says nothing of stock."""
+        set_by = self._set_by()
+        self._learn(details, order, set_by)
+        self._keep_orders(set_by)
+
     def _in_order(
         self, events: Iterable[Event], now: datetime, newest_entry: Callable[[], EntryOrder | None]
     ) -> list[tuple[Order, Event]]:
@@ -298,6 +304,13 @@ def _arrival(
     if came == entered:
         return came
     return min((time for time, other in known if entry < other <= newest and time < came), default=came)
+
+
+def with_stock(levels: Mapping[Options, Level], about: Options) -> Levels:
+    """Returns the levels of an item as they would be after an event now that says "in stock" about these options."""
+    latest = max((level.order for level in levels.values()), default=(_NEVER, (0, 0)))
+    after = latest[0] + _TICK, latest[1]
+    return Levels({**levels, about: Level(in_stock=True, order=after)}, {about})
 
 
 def by_item(events: Sequence[Event]) -> dict[Item, list[Event]]:

@@ -21,7 +21,19 @@ def create(
     lifts the suppression if that was by a bounce or by their own wish. Raises DatabaseAway, and BadSetting if the
     address may be an erased one and there are no `tokens` to tell.
     """
-    return database.write(_create, new, tokens, has_consent)
+    return database.write(add, new, tokens, has_consent=has_consent)
+
+
+def add(c: Connection, new: NewRequest, tokens: Tokens | None, *, has_consent: bool) -> tuple[bool, UUID]:
+    """Does what `create` does, in a transaction of the caller's."""
+    if has_consent:
+        suppression.lift(c, [new.email.lower()], tokens, by_consent=True)
+    while True:
+        if added := requests.create(c, [new], tokens):
+            return True, added[0]
+        if found := requests.equal(c, new):
+            return False, found
+        # The equal request was resolved between the two statements: try again.
 
 
 def delete(database: Database, request_id: UUID) -> None:
@@ -53,17 +65,6 @@ def each(database: Database, which: Filter, limit: int, show: Callable[[Any], No
     Requests are streamed, so there may be any number of them. Raises DatabaseAway.
     """
     return database.read(_each, which, limit, show)
-
-
-def _create(c: Connection, new: NewRequest, tokens: Tokens | None, has_consent: bool) -> tuple[bool, UUID]:
-    if has_consent:
-        suppression.lift(c, [new.email.lower()], tokens, by_consent=True)
-    while True:
-        if added := requests.create(c, [new], tokens):
-            return True, added[0]
-        if found := requests.equal(c, new):
-            return False, found
-        # The equal request was resolved between the two statements: try again.
 
 
 def _show(c: Connection, request_id: UUID) -> Shown | None:

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from worker.domain.tokens import Tokens
 from worker.services import requests as requests_service
-from worker.store.database import Database
+from worker.store.database import Connection, Database
 from worker.store.requests import NewRequest
 
 OptIn = Literal["off", "on", "first"]
@@ -54,9 +54,18 @@ class Desk:
 
         A customer who signs up herself wants mail: that lifts a suppression by her own wish or by a bounce.
         """
-        is_new, request_id = requests_service.create(self.database, one.new, self.tokens, has_consent=True)
+        return self.database.write(self._add, one)
+
+    def _add(self, c: Connection, one: SignUp) -> SignedUp:
+        is_new, request_id = requests_service.add(c, one.new, self.tokens, has_consent=True)
         return SignedUp(request_id, is_new)
 
     def sign_up_many(self, many: Sequence[SignUp]) -> list[SignedUp]:
-        """Does the same for several at once, in their order, in few transactions."""
-        return [self.sign_up(one) for one in many]
+        """Does the same for several in one transaction. If one of them fails, none is added."""
+        return self.database.write(self._add_many, many)
+
+    def _add_many(self, c: Connection, many: Sequence[SignUp]) -> list[SignedUp]:
+        # In the order of the addresses, so that two processes don't wait for each other's rows.
+        in_order = sorted(range(len(many)), key=lambda place: many[place].new.email.lower())
+        added = {place: self._add(c, many[place]) for place in in_order}
+        return [added[place] for place in range(len(many))]

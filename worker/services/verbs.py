@@ -60,9 +60,9 @@ class Verbs:
 
         return self._each(which, verb)
 
-    def report(self, which: Sequence[UUID] | Filter) -> Summary:
-        """Marks RECEIVED requests to be sent now, whatever the stock is."""
-        return self._rung(self._each(which, admin.report))
+    def report(self, which: Sequence[UUID] | Filter, extras: str | None = None) -> Summary:
+        """Marks RECEIVED requests to be sent now, whatever the stock is. For `extras` see `store.admin.report`."""
+        return self._rung(self._each(which, partial(admin.report, extras=extras)))
 
     def mark_sent(self, which: Sequence[UUID]) -> Summary:
         """Moves RECEIVED and FAILED requests to NOTIFICATION_SENT, for mails that were sent by other means."""

@@ -21,7 +21,7 @@ def request_json(row: Any) -> dict[str, object]:
         "catalogReference": _reference_json(row),
         "email": row.email,
         "contactId": str(row.contact_id),
-        "status": row.status.value,
+        "status": Status(row.status).value,
         "autoNotified": row.auto_notified,
         "createdDate": timestamp(row.created_date),
         "itemUrl": row.item_url,
@@ -34,7 +34,7 @@ def request_json(row: Any) -> dict[str, object]:
         "failureCode": row.failure_code,
         "failureReason": row.failure_reason,
     }
-    return given | tries | (_waiting_json(row) if row.status is Status.RECEIVED else {})
+    return given | tries | (_waiting_json(row) if Status(row.status) is Status.RECEIVED else {})
 
 
 def _waiting_json(row: Any) -> dict[str, object]:

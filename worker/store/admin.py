@@ -41,7 +41,8 @@ _RETRY = Sql(
     FROM ROWS(request_id uuid) WHERE id = rows.request_id AND status || '' = 'FAILED'"""
 )
 _REPORT = Sql(
-    """UPDATE request SET ordered_at = coalesce(ordered_at, stockbell_now(0)), not_before = NULL
+    """UPDATE request SET ordered_at = coalesce(ordered_at, stockbell_now(0)), not_before = NULL,
+        extras = CAST(:extras AS text)
     FROM ROWS(request_id uuid) WHERE id = rows.request_id AND status || '' = 'RECEIVED'"""
 )
 _MARK = Sql(
@@ -114,9 +115,12 @@ def retry(
     return _change(c, ids, rows, refusal, None if dry_run else _RETRY, ordered=ordered)
 
 
-def report(c: Connection, ids: Sequence[UUID]) -> Changed:
-    """Marks RECEIVED requests to be sent now, whatever the stock is (Wix: Report Items Back In Stock)."""
-    return _change(c, ids, _load(c, ids), _unless(Status.RECEIVED), _REPORT)
+def report(c: Connection, ids: Sequence[UUID], extras: str | None = None) -> Changed:
+    """Marks RECEIVED requests to be sent now, whatever the stock is (Wix: Report Items Back In Stock).
+
+    `extras` is what the order gives for its mails beside the item, as JSON.
+    """
+    return _change(c, ids, _load(c, ids), _unless(Status.RECEIVED), _REPORT, extras=extras)
 
 
 def mark_sent(c: Connection, ids: Sequence[UUID]) -> Changed:

@@ -149,6 +149,17 @@ def apply(
     )
 
 
+def learn(c: Connection, items: Iterable[Item], details: Mapping[str, str | None]) -> None:
+    """Takes details of these items that were told now and not by an event. Unknown items are left out."""
+    known = _lock(c, sorted(items))
+    now = _now(c)
+    order = now, (int(now.timestamp() * 1000), 0)
+    _load_levels(c, known.values())
+    for row in known.values():
+        row.state.learn(details, order)
+    _save(c, known.values())
+
+
 def note_unheard(c: Connection, passed_over: Iterable[tuple[UUID, Options]]) -> None:
     """Notes for `status` which of these in-stock events woke nobody, though people wait for their item."""
     _NOTE_UNHEARD(c, rows=[{"item_id": item, "about": options_text(about)} for item, about in passed_over])

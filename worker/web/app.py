@@ -11,7 +11,7 @@ from typing import Final, Protocol
 from fastapi import APIRouter, FastAPI
 from fastapi.staticfiles import StaticFiles
 
-from worker.web import errors, health, middleware, openapi, pages
+from worker.web import errors, health, middleware, openapi, pages, wix
 from worker.web.access import Access
 from worker.web.context import Context
 
@@ -83,7 +83,7 @@ class _Bringer(Protocol):
 
 
 def _api(context: Context, access: Access) -> Served:
-    return Served()
+    return Served([wix.routes(context, access)])
 
 
 def _unsubscribe(context: Context, access: Access) -> Served:

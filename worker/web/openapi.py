@@ -83,20 +83,24 @@ _EVERYWHERE: Final = (400, 401, 403, 429, 500, 503)
 _WITH_BODY: Final = (413, 415)
 
 
-def errors(*statuses: int, with_key: bool = True, **meanings: str) -> Responses:
+def replies(model: type[BaseModel], others: Responses) -> Responses:
+    """Returns the responses of a route that answers 200 with this model, and these errors."""
+    return {200: {"model": model}, **others}
+
+
+def errors(*statuses: int, says: Mapping[int, str] | None = None, with_key: bool = True) -> Responses:
     """Returns these errors, and with a key those that every such route may answer.
 
-    A meaning says what a status means here: `s409="the address waits for this item already"`.
+    `says` has statuses that mean something of their own here, in Markdown.
     """
-    chosen = {*statuses, *(int(name[1:]) for name in meanings), *(_EVERYWHERE if with_key else ())}
-    found: Responses = {status: ERRORS[status] for status in sorted(chosen)}
-    own: Responses = {int(name[1:]): {**ERRORS[int(name[1:])], "description": text} for name, text in meanings.items()}
-    return found | own
+    own = says or {}
+    chosen = {*statuses, *own, *(_EVERYWHERE if with_key else ())}
+    return {status: {**ERRORS[status], "description": own.get(status, _MEANINGS[status])} for status in sorted(chosen)}
 
 
-def body_errors(*statuses: int, **meanings: str) -> Responses:
-    """Returns what `errors` does, for a route that reads a body of JSON."""
-    return errors(*_WITH_BODY, *statuses, **meanings)
+def body_errors(*statuses: int, says: Mapping[int, str] | None = None) -> Responses:
+    """Returns what `errors` does, for a route with a key that reads a body of JSON."""
+    return errors(*_WITH_BODY, *statuses, says=says)
 
 
 def json_body(model: type[BaseModel], *, required: bool = True) -> dict[str, Any]:
