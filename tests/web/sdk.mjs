@@ -22,10 +22,20 @@ export async function outcome(call) {
       code: applicationError?.code,
       data: applicationError?.data,
       fields: validationError?.fieldViolations?.map(({ field, ruleName, violatedRule }) => [field, ruleName ?? violatedRule]),
-      message: error.message,
       requestId: error.requestId,
     };
   }
+}
+
+/** The calls that the SDK makes from now on, by method and path. */
+export function watchCalls() {
+  const calls = [];
+  const { fetch } = globalThis;
+  globalThis.fetch = (url, options) => {
+    calls.push(`${options?.method ?? "GET"} ${new URL(url).pathname}`);
+    return fetch(url, options);
+  };
+  return calls;
 }
 
 /** The outcomes of calls, by their names, one after the other. */
