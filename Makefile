@@ -64,9 +64,11 @@ audit: setup ## check that .venv matches the lock file; run pip-audit if it is o
 # Bounces are read where a mailbox is set: in a Procfile that is always the same, that line would end all the others.
 BOUNCES := bounces: exec stockbell bounces --imap --follow
 HAS_MAILBOX := [ -n "$$STOCKBELL_BOUNCE_IMAP" ] || grep -qs '^ *\(export  *\)\{0,1\}STOCKBELL_BOUNCE_IMAP *=.' .env
-run: setup ## migrate the database, then run listener, worker and scheduler
+# honcho gives each process a PORT of its own. Ours is the one that is set, in the environment or in .env.
+OWN_PORT := [ -z "$$PORT" ] && port="-u PORT" || port="PORT=$$PORT"; sed "s/^web: exec/& env $$port/"
+run: setup ## migrate the database, then run listener, worker, scheduler and web
 	@$(BIN)/stockbell migrate
-	@{ cat Procfile; ! { $(HAS_MAILBOX); } || echo "$(BOUNCES)"; } > .venv/Procfile
+	@{ $(OWN_PORT) Procfile; ! { $(HAS_MAILBOX); } || echo "$(BOUNCES)"; } > .venv/Procfile
 	@PATH="$(CURDIR)/$(BIN):$$PATH" exec $(BIN)/honcho --env /dev/null --app-root . --procfile .venv/Procfile start
 
 lock: ## pin and hash all dependencies again (needs uv)
