@@ -1,10 +1,7 @@
 """Fixtures: a real web process behind https, keys for it, and scripts for Node that call it."""
 
-import json
-import os
 import shutil
 import ssl
-import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -20,13 +17,11 @@ from tests.postgres_server import Databases
 from tests.proxy import Proxy
 from tests.redis_server import RedisServer
 from tests.relay import ScriptedRelay
-from tests.web import tools
+from tests.web import nodes, tools
 from worker.domain.api_keys import Scope
 from worker.store import keys
 
 SHOP: Final = "https://shop.example"
-SECONDS: Final = 60
-"""More than any script takes."""
 
 
 class Site:
@@ -43,18 +38,7 @@ class Site:
 
     def run(self, script: str, **given: Any) -> Any:
         """Runs a script with the address and an admin's key, and what else is given. Returns what it tells."""
-        given = {"host": self.host, "key": self.key(), **given}
-        done = subprocess.run(
-            ["node", script, json.dumps(given)],
-            cwd=tools.FOLDER,
-            env=os.environ | {"NODE_EXTRA_CA_CERTS": str(self._authority), "TEST_CHROMIUM": tools.chromium() or ""},
-            capture_output=True,
-            text=True,
-            timeout=SECONDS,
-            check=False,
-        )
-        assert done.returncode == 0, f"{done.stderr}\n{self.program.logs()}"
-        return json.loads(done.stdout)
+        return nodes.run(script, self._authority, host=self.host, **{"key": self.key(), **given})
 
 
 @contextmanager
@@ -95,7 +79,7 @@ def site_on_postgresql(
         yield opened
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def in_pages() -> None:
     """For tests that need Chromium: they are skipped without."""
     if not tools.chromium():
