@@ -184,6 +184,7 @@ def test_the_procfile_runs_commands_of_the_contract() -> None:
         "listener": "exec stockbell listen",
         "worker": "exec stockbell work",
         "scheduler": "exec stockbell schedule",
+        "web": "exec stockbell web",
     }
 
 
