@@ -38,7 +38,10 @@ class Site:
 
     def run(self, script: str, **given: Any) -> Any:
         """Runs a script with the address and an admin's key, and what else is given. Returns what it tells."""
-        return nodes.run(script, self._authority, host=self.host, **{"key": self.key(), **given})
+        try:
+            return nodes.run(script, self._authority, host=self.host, **{"key": self.key(), **given})
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.program.logs()}") from None
 
 
 @contextmanager
