@@ -1,6 +1,7 @@
 """Rules that the repository itself must keep."""
 
 import ast
+import json
 import re
 import subprocess
 import sys
@@ -147,6 +148,13 @@ def test_setup_installs_by_hash_only() -> None:
 
 def test_the_lock_names_no_index() -> None:
     assert not re.search(r"://|--(extra-)?index|--find-links", LOCK)
+
+
+def test_the_lock_of_npm_has_a_hash_for_each_package_and_names_no_registry() -> None:
+    packages = json.loads((ROOT / "tests" / "web" / "package-lock.json").read_text())["packages"]
+    assert packages.pop("")
+    assert all(each["integrity"].startswith("sha512-") for each in packages.values())
+    assert not any("resolved" in each for each in packages.values())
 
 
 def test_the_makefile_names_no_index() -> None:
