@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-fast check bench faults mutations audit run lock
+.PHONY: help setup demo test test-fast test-web check bench faults mutations audit run lock
 
 BIN := .venv/bin
 ARGS ?=
@@ -39,6 +39,9 @@ test-fast: setup ## run the tests that need no server, in under half a minute
 	@$(BIN)/python -m pytest --quiet -p no:xdist tests/unit -m "not hypothesis" -k "not ($(SLOW))" \
 	  --ignore tests/unit/test_fuzzing.py $(ARGS)
 
+test-web: setup ## run the tests with npm's packages and Chromium, in a minute (needs Node 20)
+	@$(BIN)/python -m tests.web $(ARGS)
+
 check: setup ## check format, lint, types and import contracts
 	@$(BIN)/ruff format --check --quiet
 	@$(BIN)/ruff check --quiet
@@ -61,9 +64,11 @@ audit: setup ## check that .venv matches the lock file; run pip-audit if it is o
 # Bounces are read where a mailbox is set: in a Procfile that is always the same, that line would end all the others.
 BOUNCES := bounces: exec stockbell bounces --imap --follow
 HAS_MAILBOX := [ -n "$$STOCKBELL_BOUNCE_IMAP" ] || grep -qs '^ *\(export  *\)\{0,1\}STOCKBELL_BOUNCE_IMAP *=.' .env
-run: setup ## migrate the database, then run listener, worker and scheduler
+# honcho gives each process a PORT of its own. Ours is the one that is set, in the environment or in .env.
+OWN_PORT := [ -z "$$PORT" ] && port="-u PORT" || port="PORT=$$PORT"; sed "s/^web: exec/& env $$port/"
+run: setup ## migrate the database, then run listener, worker, scheduler and web
 	@$(BIN)/stockbell migrate
-	@{ cat Procfile; ! { $(HAS_MAILBOX); } || echo "$(BOUNCES)"; } > .venv/Procfile
+	@{ $(OWN_PORT) Procfile; ! { $(HAS_MAILBOX); } || echo "$(BOUNCES)"; } > .venv/Procfile
 	@PATH="$(CURDIR)/$(BIN):$$PATH" exec $(BIN)/honcho --env /dev/null --app-root . --procfile .venv/Procfile start
 
 lock: ## pin and hash all dependencies again (needs uv)

@@ -208,7 +208,7 @@ def test_a_folder_is_followed_and_a_wrong_password_is_said_once(reader: Stockbel
         ({}, None, False),
         ({}, "#STOCKBELL_BOUNCE_IMAP=imaps://a:b@c\nSTOCKBELL_BOUNCE_IMAP=\n", False),
         ({}, "MAIL_FROM=x@shop.example\nSTOCKBELL_BOUNCE_IMAP=imaps://a:b@c\n", True),
-        ({"STOCKBELL_BOUNCE_IMAP": "imaps://a:b@c"}, None, True),
+        ({"STOCKBELL_BOUNCE_IMAP": "imaps://a:b@c", "PORT": "9000"}, None, True),
     ],
 )
 def test_make_run_follows_the_folder_where_one_is_set(
@@ -226,9 +226,11 @@ def test_make_run_follows_the_folder_where_one_is_set(
         (tmp_path / ".venv" / name).touch()
     if file:
         (tmp_path / ".env").write_text(file)
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(("STOCKBELL_", "MAKE"))}
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("STOCKBELL_", "MAKE", "PORT"))}
     done = subprocess.run(["make", "run"], cwd=tmp_path, env=clean | env, capture_output=True, text=True, check=True)
     assert done.stdout.split()[-5:] == ["--app-root", ".", "--procfile", ".venv/Procfile", "start"]
     lines = (tmp_path / ".venv" / "Procfile").read_text().splitlines()
-    assert lines[:3] == (ROOT / "Procfile").read_text().splitlines()
-    assert lines[3:] == (["bounces: exec stockbell bounces --imap --follow"] if is_followed else [])
+    port = f"PORT={env['PORT']}" if "PORT" in env else "-u PORT"
+    assert [line.replace(f" env {port}", "") for line in lines[:4]] == (ROOT / "Procfile").read_text().splitlines()
+    assert lines[3] == f"web: exec env {port} stockbell web", "honcho gives each process a port of its own"
+    assert lines[4:] == (["bounces: exec stockbell bounces --imap --follow"] if is_followed else [])

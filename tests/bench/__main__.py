@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from tests.bench import cost, distance, growth, intake, latency, machine, rate, rest, scale, throughput
+from tests.bench import cost, distance, growth, intake, latency, machine, rate, rest, scale, throughput, web
 from tests.bench.figures import Figure, table
 from tests.bench.plot import bars
 from tests.bench.processes import NotInTime, say
@@ -25,6 +25,7 @@ SCENARIOS: dict[str, Callable[[World], list[Figure]]] = {
     "rate": rate.run,
     "intake": intake.run_events,
     "import": intake.run_import,
+    "web": web.run,
     "rest": rest.run,
     "growth": growth.run,  # after `rest`, since it adds to the table that both use
 }

@@ -26,7 +26,7 @@ from tests.bench.servers import Relay, redis_server
 from worker.store.database import Connection, Database
 
 STREAM = "inventory:events"
-READY = {"listen": "listener.started", "work": "worker.ready", "schedule": "scheduler.started"}
+READY = {"listen": "listener.started", "work": "worker.ready", "schedule": "scheduler.started", "web": "web.started"}
 """The event that each process logs when it is up."""
 IDLE_SECONDS, IDLE_SHARE = 0.5, 0.1
 """The system is idle if all its processes together use less than this share of one core in so many seconds."""

@@ -9,7 +9,6 @@ from worker.cli import session
 from worker.cli.arguments import Json
 from worker.cli.commands import add_commands, add_group
 from worker.cli.output import complain, printable, say, say_json
-from worker.services.wire import timestamp
 
 LINE: Final = "{:<12}  {:<20}  {:<16}  {:<16}  {}"
 
@@ -85,6 +84,8 @@ def revoke(hook_id: Annotated[str, typer.Argument(metavar="ID", help="The hook's
 
 
 def _hook_json(row: Any) -> dict[str, Any]:
+    from worker.services.wire import timestamp
+
     return {
         "id": row.id,
         "kind": row.kind,

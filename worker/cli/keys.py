@@ -8,7 +8,6 @@ from worker.cli import session
 from worker.cli.arguments import Json
 from worker.cli.commands import add_commands, add_group
 from worker.cli.output import complain, printable, say, say_json
-from worker.services.wire import timestamp
 
 LINE: Final = "{:<8}  {:<6}  {:<20}  {:<16}  {:<16}  {}"
 
@@ -87,6 +86,8 @@ def revoke(key_id: Annotated[str, typer.Argument(metavar="ID", help="The key's i
 
 def _key_json(row: Any) -> dict[str, Any]:
     import json
+
+    from worker.services.wire import timestamp
 
     return {
         "id": row.id,

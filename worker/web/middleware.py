@@ -5,8 +5,11 @@ from typing import Final
 
 import structlog
 from fastapi import FastAPI
+from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from worker.web.errors import application_error, fault
 
 REQUEST_ID: Final = "x-wix-request-id"
 """Wix's SDK shows the value of this header with an error."""
@@ -15,6 +18,7 @@ CAPTCHA: Final = "x-stockbell-captcha"
 MAX_BODY: Final = 64 * 1024
 """Octets. Routes that take more say so themselves."""
 
+_TOO_LARGE: Final = "the body is too large"
 _HEADERS: Final = ["authorization", "content-type", "x-wix-bi-gateway", "wix-site-id", "wix-account-id", CAPTCHA]
 _METHODS: Final = ["GET", "HEAD", "POST", "PUT", "DELETE"]
 _SAFE: Final = ((b"x-content-type-options", b"nosniff"),)
@@ -42,11 +46,63 @@ class Named:
             await self._app(scope, receive, named)
 
 
+class Worded:
+    """Says in our shape that a body is too large. Starlette says so in plain text, also over what a route answered."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Passes the request on."""
+        is_replaced = False
+
+        async def worded(message: Message) -> None:
+            nonlocal is_replaced
+            if message["type"] == "http.response.start" and message["status"] == 413:
+                is_replaced = Headers(raw=message["headers"]).get("content-type", "").startswith("text/plain")
+                if is_replaced:
+                    await application_error(413, "PAYLOAD_TOO_LARGE", _TOO_LARGE)(scope, receive, send)
+            if not is_replaced:
+                await send(message)
+
+        await self._app(scope, receive, worded)
+
+
+class Unbroken:
+    """Answers for a fault of ours. Starlette would do so outside of CORS and `Named`, and uvicorn log it once more."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Passes the request on. A reply that has begun is cut off."""
+        has_begun = False
+
+        async def watched(message: Message) -> None:
+            nonlocal has_begun
+            has_begun = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watched)
+        except Exception as error:
+            if scope["type"] != "http":
+                raise
+            answer = fault(scope, error)
+            if has_begun:
+                raise
+            await answer(scope, receive, send)
+
+
 def add_to(app: FastAPI) -> None:
     """Adds all of them. CORS is the outermost: else a browser would take an error for a broken network.
 
     Every page may call: no cookie is ever looked at, and a key is checked against the origin by `access`.
     """
+    # Each route has the limit, or its own. Outside of the routes Starlette's answer would have no headers of ours.
+    app.max_body_size = None
+    app.add_middleware(Worded)
+    app.add_middleware(Unbroken)
     app.add_middleware(Named)
     app.add_middleware(
         CORSMiddleware,
