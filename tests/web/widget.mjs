@@ -18,7 +18,7 @@ async function withScript() {
   await page.goto(`${shop}/de`);
   await page.evaluate(() => document.addEventListener("stockbell:subscribed", (event) => (globalThis.told = event.detail)));
   const before = [...asked];
-  const found = { wrong: await byKeyboard(page, "nobody"), focus: await focused(page), axe: await axe(page) };
+  const found = { wrong: await byKeyboard(page, "nobody"), focus: await focused(page), axe: await axeAlone(page, seen) };
   found.done = await byKeyboard(page, "ada@mail.example");
   found.told = await page.evaluate(() => globalThis.told);
   found.focusAfter = await focused(page);
@@ -33,26 +33,33 @@ async function withScript() {
   await page.evaluate(() => Stockbell.set({ item: "set-by-script", options: { Size: "L" } }));
   await page.selectOption("#colour", "Red");
   found.set = await page.evaluate(() => document.querySelector("stockbell-notify").look());
-  const violations = [...seen.violations];
-  found.axeAgain = await axe(page);
+  found.axeAgain = await axeAlone(page, seen);
   await page.goto(`${shop}/ar`);
   await page.waitForSelector(".stockbell-status", { state: "attached" });
-  violations.push(...seen.violations.slice(violations.length).filter((each) => !each.includes("inline")));
   found.arabic = await page.evaluate(() => ({
     label: document.querySelector(".stockbell-form label").textContent,
     align: getComputedStyle(document.querySelector(".stockbell-form label")).textAlign,
     isTooWide: document.documentElement.scrollWidth > innerWidth,
     height: Math.min(...[...document.querySelectorAll("stockbell-notify :is(button, [type=email])")].map((each) => each.hidden ? 99 : each.offsetHeight)),
   }));
-  found.axeArabic = await axe(page);
+  found.axeArabic = await axeAlone(page, seen);
+  found.errors = [...seen.errors]; // our page answers with 400, which Chromium calls an error
   await page.goto(`${shop}/plain`);
   await page.fill("[type=email]", "bo@mail");
   await page.click("button");
   found.ours = await page.textContent("#error");
-  found.axeOurs = await axe(page);
+  found.axeOurs = await axeAlone(page, seen);
   const cookies = await context.cookies();
   await close();
-  return { ...found, before, violations, cookies, errors: seen.errors, foreign: seen.foreign };
+  return { ...found, before, cookies, violations: seen.violations, foreign: seen.foreign };
+}
+
+/** axe adds a style of its own, which the page's policy forbids. */
+async function axeAlone(page, seen) {
+  const before = seen.violations.length;
+  const found = await axe(page);
+  seen.violations.length = before;
+  return found;
 }
 
 /** Fills in and sends the form as one does without a mouse, and waits for what it says. */
@@ -101,13 +108,13 @@ async function serve(port) {
   const select = `<label for="colour">Colour</label><select id="colour" name="Colour" autocomplete="off">
     <option>Blue</option><option>Red</option><option data-in-stock>Sand</option></select>`;
   const words = `text-label="البريد الإلكتروني" text-button="أعلموني" text-title="أعلموني عند توفره" text-consent="رسالة واحدة"`;
-  const form = (inner) => `<stockbell-notify item="mug-1" variant-from="#colour" privacy="/privacy" ${inner}</stockbell-notify>`;
+  const form = (inner, item = "mug-1") => `<stockbell-notify item="${item}" variant-from="#colour" privacy="/privacy" ${inner}</stockbell-notify>`;
   const plain = `<form action="${bell}subscribe" method="post"><input type="hidden" name="key" value="${given.shopKey}">
     <input type="hidden" name="item" value="mug-plain"><label for="email">Email</label>
     <input id="email" name="email" type="email"><button>Notify me</button></form>`;
   const pages = {
     "/de": `<html lang="de-AT"><head><title>Shop</title>${script}</head><body><main><h1>Tasse</h1>${select}${form(">")}`,
-    "/ar": `<html lang="ar" dir="rtl"><head><title>Shop</title>${script}</head><body><main><h1>كوب</h1>${select}${form(`${words}>`)}`,
+    "/ar": `<html lang="ar" dir="rtl"><head><title>Shop</title>${script}</head><body><main><h1>كوب</h1>${select}${form(`${words}>`, "mug-2")}`,
     "/plain": `<html lang="en"><head><title>Shop</title></head><body><main><h1>Mug</h1>${form(`>${plain}`)}`,
   };
   const server = createServer(({ url }, reply) => {

@@ -86,7 +86,16 @@ def checked(given: Given) -> Wanted:
 
 
 def origin_of(request: Request) -> str | None:
-    """Returns from which origin a form comes: `Origin`, or as older browsers say it, the one in `Referer`."""
+    """Returns from which origin a form comes: `Origin`, or as older browsers say it, the one in `Referer`.
+
+    None: nobody says so, or it comes from a page of ours, which only answers a form of the shop.
+    """
+    origin = _said_origin(request)
+    is_ours = request.headers.get("sec-fetch-site") == "same-origin"
+    return None if is_ours or (origin or "").partition("://")[2] == request.headers.get("host") else origin
+
+
+def _said_origin(request: Request) -> str | None:
     if (origin := request.headers.get("origin")) is not None:
         return origin
     try:
