@@ -17,7 +17,7 @@ from worker.demo.processes import Interrupted, Processes, procfile
 from worker.demo.report import report
 from worker.demo.screen import Screen
 from worker.demo.shelf import Shelf
-from worker.demo.shop import Shop
+from worker.demo.shop.server import Shop
 from worker.demo.story import Event
 from worker.demo.world import READY, START_SECONDS, STREAM, RedisServer, environment, free_port, start_redis
 from worker.domain.errors import RedisAway

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from worker.demo import story
-from worker.demo.shop import Shop
+from worker.demo.shop.server import Shop
 from worker.demo.story import NO_STOCK, SOLD_OUT, Event, Request
 
 RESTOCK_SECONDS: Final = 8.0

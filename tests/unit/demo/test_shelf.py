@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 
 from worker.demo.shelf import RESTOCK_SECONDS, SELL_SECONDS, Shelf
-from worker.demo.shop import Shop
+from worker.demo.shop.server import Shop
 from worker.demo.story import BAG, NO_STOCK, TOLD, Ending, Event, Request
 
 SOMEBODY: Final = "somebody@mail.example"

@@ -2,7 +2,3 @@
 
 The page has the sign-up form of `docs/widget.md`. Beside it are the mails of the demo's inbox, for a browser.
 """
-
-from worker.demo.shop.server import Shop
-
-__all__ = ["Shop"]
