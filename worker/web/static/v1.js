@@ -142,7 +142,7 @@
         if (each.value) options[each.dataset.option || each.name] = each.value;
         inStock = (each.selectedOptions?.[0] || each).dataset.inStock ?? inStock;
       }
-      const item = this.getAttribute('item') || this.form.elements.item?.value || '';
+      const item = this.getAttribute('item') || this.form.elements.namedItem('item')?.value || '';
       return { item, options, inStock: isSet(inStock) };
     }
 
