@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-fast check bench faults mutations audit run lock
+.PHONY: help setup demo test test-fast test-web check bench faults mutations audit run lock
 
 BIN := .venv/bin
 ARGS ?=
@@ -38,6 +38,9 @@ SLOW := no_time or more_memory or rendered_in_full or for_people or for_show or 
 test-fast: setup ## run the tests that need no server, in under half a minute
 	@$(BIN)/python -m pytest --quiet -p no:xdist tests/unit -m "not hypothesis" -k "not ($(SLOW))" \
 	  --ignore tests/unit/test_fuzzing.py $(ARGS)
+
+test-web: setup ## run the tests with npm's packages and Chromium, in a minute (needs Node 20)
+	@$(BIN)/python -m tests.web $(ARGS)
 
 check: setup ## check format, lint, types and import contracts
 	@$(BIN)/ruff format --check --quiet

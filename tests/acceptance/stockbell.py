@@ -6,12 +6,12 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 from tests.acceptance.prompt import Copy, prompt
 from tests.polling import eventually
@@ -30,6 +30,8 @@ NOBODY_THERE = "redis://127.0.0.1:1/0"
 DOUBLES_A_KILL = CONNECTIONS + max(50, 4 * CONNECTIONS)
 """What a kill -9 may repeat: the mails on their way, and those whose outcome was not committed."""
 
+P = ParamSpec("P")
+T = TypeVar("T")
 Process = subprocess.Popen[bytes] | Copy
 
 
@@ -108,12 +110,16 @@ class Stockbell:
             check=False,
         )
 
+    def write(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Writes to the database, as `Database.write` does."""
+        return self._database.write(work, *args, **kwargs)
+
     def waiting(self, item: str, count: int) -> list[str]:
         """Creates so many requests for an item. Returns their addresses."""
         addresses = [f"{item}-{number}@customer.example" for number in range(count)]
         reference = CatalogReference(item_of(item))
         new = [NewRequest(address, reference) for address in addresses]
-        assert len(self._database.write(create, new)) == count
+        assert len(self.write(create, new)) == count
         return addresses
 
     def publish(self, **fields: str | int) -> str:

@@ -1,6 +1,7 @@
 """Rules that the repository itself must keep."""
 
 import ast
+import json
 import re
 import subprocess
 import sys
@@ -42,8 +43,8 @@ def required() -> Iterator[Requirement]:
             yield Requirement(line)
 
 
-# Reports from the field stand here as they came, with paths of their own machines.
-SAMPLES = ROOT / "tests" / "field" / "bounces"
+# Reports from the field stand here as they came, with paths of their own machines; packages of others likewise.
+OF_OTHERS = {ROOT / "tests" / "field" / "bounces", ROOT / "tests" / "web" / "node_modules"}
 
 
 def files() -> Iterator[Path]:
@@ -51,7 +52,7 @@ def files() -> Iterator[Path]:
         yield from (
             path
             for path in ROOT.glob(pattern)
-            if path.is_file() and path.suffix != ".pyc" and SAMPLES not in path.parents
+            if path.is_file() and path.suffix != ".pyc" and not OF_OTHERS & set(path.parents)
         )
 
 
@@ -147,6 +148,13 @@ def test_setup_installs_by_hash_only() -> None:
 
 def test_the_lock_names_no_index() -> None:
     assert not re.search(r"://|--(extra-)?index|--find-links", LOCK)
+
+
+def test_the_lock_of_npm_has_a_hash_for_each_package_and_names_no_registry() -> None:
+    packages = json.loads((ROOT / "tests" / "web" / "package-lock.json").read_text())["packages"]
+    assert packages.pop("")
+    assert all(each["integrity"].startswith("sha512-") for each in packages.values())
+    assert not any("resolved" in each for each in packages.values())
 
 
 def test_the_makefile_names_no_index() -> None:

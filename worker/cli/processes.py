@@ -17,14 +17,18 @@ def add_to(app: typer.Typer) -> None:
     add_commands(app, {"listen": listen, "work": work, "schedule": schedule, "web": web}, panel="Processes")
 
 
-def demo() -> None:
+def demo(
+    shop: Annotated[
+        bool, typer.Option("--shop", help="Keep running until Ctrl-C, with a shop page to sign up on in a browser.")
+    ] = False,
+) -> None:
     """Run everything with sample data, on the demo's own Redis, database and mail inbox.
 
     You need to install nothing else. All processes end with the demo.
     """
     from worker import demo
 
-    raise typer.Exit(demo.run())
+    raise typer.Exit(demo.run(stays=shop))
 
 
 def migrate() -> None:

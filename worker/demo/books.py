@@ -7,11 +7,13 @@ from typing import Any
 
 from worker.demo.inbox import Arrival
 from worker.demo.story import (
+    BAG,
     BUSY,
     CONSOLE,
     NO_STOCK,
     SOLD_OUT,
     TOLD,
+    VISITOR,
     Ending,
     Request,
     endings,
@@ -81,6 +83,8 @@ class Facts:
     """for each item: when its first valid event was published (monotonic time)"""
     published_late: float = 0.0
     """when the late event was published, while the queue was empty (monotonic time)"""
+    published_for_visitor: float = 0.0
+    """when the event was published that the customer of the shop's page waits for (monotonic time)"""
     dead_letters: Sequence[str] = ()
     """the reason of each dead letter"""
 
@@ -97,10 +101,13 @@ def check(facts: Facts) -> list[Check]:
     """Runs all checks at the end of the demo."""
     told, failed, waiting = by_status(facts.requests)
     stopped, told_of_console = _of_console(facts.requests)
+    of_bag = [request for request in facts.requests if request.item == BAG]
+    expected = facts.imported + len(of_bag)
     return [
         Check(
-            f"{facts.imported:,} imported = {told:,} told + {failed:,} failed + {waiting:,} waiting",
-            list(_unless(told + failed + waiting == facts.imported, f"the database has {len(facts.requests):,}")),
+            f"{facts.imported:,} imported + {len(of_bag)} signed up = {told:,} told + {failed:,} failed "
+            f"+ {waiting:,} waiting",
+            list(_unless(told + failed + waiting == expected, f"the database has {len(facts.requests):,}")),
         ),
         Check("every request has the expected status and reason", _endings(facts.requests, at_the_end=True)),
         Check(
@@ -118,6 +125,10 @@ def check(facts: Facts) -> list[Check]:
         Check(
             f"the console sold out while mails were sent: {told_of_console} told, {stopped} not",
             list(_unless(bool(stopped and told_of_console), "both figures should be above 0")),
+        ),
+        Check(
+            "the customer who signed up on the shop's page was told",
+            list(_unless([r.ending for r in of_bag if r.email == VISITOR] == [TOLD], "she was not")),
         ),
         Check(
             "the invalid event is the only dead letter",

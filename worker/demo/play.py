@@ -16,8 +16,10 @@ from worker.demo.output import Output, prepare
 from worker.demo.processes import Interrupted, Processes, procfile
 from worker.demo.report import report
 from worker.demo.screen import Screen
+from worker.demo.shelf import Shelf
+from worker.demo.shop.server import Shop
 from worker.demo.story import Event
-from worker.demo.world import READY, START_SECONDS, STREAM, RedisServer, environment, start_redis
+from worker.demo.world import READY, START_SECONDS, STREAM, RedisServer, environment, free_port, start_redis
 from worker.domain.errors import RedisAway
 from worker.models import Status
 from worker.processes.stop import Stop
@@ -31,14 +33,16 @@ LOOK_SECONDS: Final = 0.3
 """Seconds between two reads of the rows for the progress bars."""
 
 
-def play(stop: Stop, screen: Screen) -> bool:
+def play(stop: Stop, screen: Screen, *, stays: bool = False) -> bool:
     """Runs the demo. Returns False if a check fails.
+
+    With `stays` it runs on after its checks, until it is stopped.
 
     Raises Interrupted if it was stopped, and CantGoOn, RedisAway or DatabaseAway if it can't run.
     """
     output = prepare()
     with tempfile.TemporaryDirectory(prefix="stockbell-demo-", ignore_cleanup_errors=True) as directory:
-        facts = _perform(Processes(output.logs, Path(directory), stop), output, screen)
+        facts = _perform(Processes(output.logs, Path(directory), stop), output, screen, stays)
         output.keep(Path(directory))
     if facts.arrived:
         output.first_mail.write_text(html_of(facts.arrived[0].file), encoding="utf-8")
@@ -47,13 +51,13 @@ def play(stop: Stop, screen: Screen) -> bool:
     return not any(check.wrong for check in checks)
 
 
-def _perform(processes: Processes, output: Output, screen: Screen) -> Facts:
+def _perform(processes: Processes, output: Output, screen: Screen, stays: bool) -> Facts:
     inbox = Inbox(output.mails, output.logs / "inbox.log")
     try:
         with processes:
             try:
                 screen.title("Stockbell demo: 1,000 customers wait for six items. Press Ctrl-C to stop.")
-                return Play(processes, inbox, output, screen, start_redis(processes)).play()
+                return Play(processes, inbox, output, screen, start_redis(processes)).play(stays=stays)
             except Interrupted:
                 screen.say("Stopping all processes ...")
                 raise
@@ -75,6 +79,9 @@ class Play:
         self._facts = Facts()
         self._database_url = f"sqlite:///{processes.cwd / output.database.name}"
         self._database = Database(self._database_url)
+        self._web_port = free_port()
+        self._shop = Shop(self._web_port, inbox.arrived)
+        self._shelf = Shelf(self._shop, self._publish)
         self._redis = redis
         self._stream = Stream(redis.url, STREAM)
         self._console: set[UUID] = set()
@@ -82,16 +89,23 @@ class Play:
         self._looked_at = 0.0
         self._has_sold_out = False
 
-    def play(self) -> Facts:
-        """Runs all steps and returns what happened. Raises Interrupted, CantGoOn, RedisAway, DatabaseAway."""
+    def play(self, *, stays: bool = False) -> Facts:
+        """Runs all steps and returns what happened. With `stays` it runs on until it is stopped.
+
+        Raises Interrupted, CantGoOn, RedisAway, DatabaseAway.
+        """
         try:
             self._prepare()
             self._start_processes()
             with self._screen:
                 self._deliver()
                 self._retry()
+                self._sign_up()
             self._collect_facts()
+            if stays:
+                self._stay()
         finally:
+            self._shop.close()
             self._stream.close()
             self._database.close()
         return self._facts
@@ -100,7 +114,8 @@ class Play:
         screen, processes = self._screen, self._processes
         # Celery's pool may leave files behind if it ends slowly. In our own directory they are removed with it.
         temporary = {"TMPDIR": str(processes.cwd)}
-        processes.env = environment(self._database_url, self._redis.url, self._inbox.port) | temporary
+        processes.env = environment(self._database_url, self._redis.url, self._inbox.port, self._web_port)
+        processes.env |= temporary
         screen.say(f"Uses {self._redis.about}, SQLite and an SMTP inbox. Output is in {self._output.shown}/")
         screen.command("stockbell migrate")
         processes.run("migrate", ["stockbell", "migrate"])
@@ -114,12 +129,20 @@ class Play:
             self._screen.command(" ".join(command))
             self._processes.start(name, command)
         self._inbox.start()
+        self._shop.open(self._key())
         self._processes.wait(self._is_ready, START_SECONDS, "all processes to start")
         for event in story.opening():
             self._stream.publish(event.fields)
         self._processes.wait(self._is_heard, START_SECONDS, "the listener to handle the events")
         self._console = {request.id for request in books.read(self._database) if request.item == story.CONSOLE}
         self._screen.say("Ready: all items are sold out, and all customers wait.")
+        self._screen.say(f"A page of the shop, with the sign-up form: {self._shop.origin}/")
+
+    def _key(self) -> str:
+        """Makes the key that the shop's page holds."""
+        command = ["stockbell", "keys", "create", "shop", "--scope", "create", "--origin", self._shop.origin]
+        self._screen.command(" ".join(command))
+        return str(json.loads(self._processes.run("keys", [*command, "--json"]).splitlines()[-1])["key"])
 
     def _is_ready(self) -> bool:
         return all(process.has_said(READY.get(process.name, "")) for process in self._processes.running)
@@ -165,6 +188,24 @@ class Play:
         self._screen.say("some mailboxes had only moved: the inbox accepts them now")
         self._publish(story.lamp_gets_its_link())
         self._processes.wait(self._is_heard, START_SECONDS, "the listener to handle an event")
+
+    def _sign_up(self) -> None:
+        self._screen.title("A customer signs up on the shop's page")
+        where = self._shop.sign_up(story.VISITOR, story.BAG, story.OLIVE)
+        self._screen.say(f"POST {where}: the bag in olive")
+        self._facts.published_for_visitor = time.monotonic()
+        self._shelf.restock()
+        self._until_quiet()
+
+    def _stay(self) -> None:
+        """Lets people use the shop's page, until Ctrl-C."""
+        screen, processes = self._screen, self._processes
+        screen.title(f"Sign up on the shop's page: {self._shop.origin}/")
+        screen.say("Some seconds later the bag is back, and the mail is in the inbox. Press Ctrl-C to end the demo.")
+        self._shelf.sell_out()
+        while not processes.stop.wait(LOOK_SECONDS):
+            processes.check()
+            self._shelf.look(books.read(self._database), time.monotonic())
 
     def _collect_facts(self) -> None:
         facts = self._facts

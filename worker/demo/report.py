@@ -16,7 +16,7 @@ from worker.demo.books import Check, Facts, by_status
 from worker.demo.inbox import MAILS_PER_SECOND
 from worker.demo.output import Output
 from worker.demo.screen import Screen
-from worker.demo.story import ITEMS, SIZE_LATE, TOLD, Ending, Request, why
+from worker.demo.story import ITEMS, SIZE_LATE, TOLD, VISITOR, Ending, Request, why
 from worker.models import Status
 
 _TEXTS: Final = {"Item", "Ended", "Reason"}
@@ -108,6 +108,8 @@ def _speed(facts: Facts) -> Iterator[str]:
     late = _arrivals(facts, {request.id for request in facts.requests if request.size == SIZE_LATE})
     yield f"{_milliseconds(facts.published_late, late)} from an event to its first mail, while nothing else is sent"
     limit = f"the inbox accepts at most {MAILS_PER_SECOND:.0f}, so that you can watch"
+    visitor = _arrivals(facts, {request.id for request in facts.requests if request.email == VISITOR})
+    yield f"{_milliseconds(facts.published_for_visitor, visitor)} for the customer who signed up on the shop's page"
     yield f"{_mails_per_second(facts):.0f} mails per second ({limit})"
 
 

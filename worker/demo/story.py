@@ -20,6 +20,7 @@ TEA: Final = "tea-herbal"
 LAMP: Final = "lamp-arc"
 CONSOLE: Final = "console-ltd"
 HEADSET: Final = "headset-x"
+BAG: Final = "bag-canvas"
 
 ITEMS: Final[Mapping[str, str]] = {
     MUG: "Blue mug",
@@ -28,8 +29,13 @@ ITEMS: Final[Mapping[str, str]] = {
     LAMP: "Arc lamp",
     CONSOLE: "Game console",
     HEADSET: "Headset",
+    BAG: "Canvas bag",
 }
-"""The items that customers wait for: catalogItemId and name."""
+"""The items that customers wait for: catalogItemId and name. Nobody waits for the bag until the shop's page is used."""
+
+VISITOR: Final = "vera@mail.example"
+"""The customer who signs up on the shop's page."""
+OLIVE: Final = "Olive"
 
 CLOSED: Final = "closed.example"
 """The inbox refuses mail to this domain permanently."""
@@ -91,6 +97,16 @@ def late_delivery() -> Event:
 def lamp_gets_its_link() -> Event:
     """Returns the event with the missing link, which the shop adds before the retry."""
     return _json(LAMP, "the shop adds the link", url=True, inStock=True)
+
+
+def bag_is_back() -> Event:
+    """Returns the event that a customer waits for who signed up on the shop's page."""
+    return _json(BAG, "olive is back", options={"Colour": OLIVE}, price="39.00", quantity=20)
+
+
+def bag_sells_out() -> Event:
+    """Returns the event after which one can sign up for the bag again."""
+    return _json(BAG, "olive is sold out again", options={"Colour": OLIVE}, wakes=False, quantity=0)
 
 
 def _json(
@@ -162,6 +178,8 @@ def endings(request: Request, *, at_the_end: bool) -> frozenset[Ending]:
         return frozenset({NO_LINK})
     if request.item == CONSOLE:
         return frozenset({TOLD, SOLD_OUT})
+    if request.item == BAG and request.email != VISITOR:  # somebody uses the page while the demo runs
+        return frozenset({TOLD, NO_STOCK, SOLD_OUT})
     if request.item == HEADSET or request.size == SIZE_MISSING or (request.size == SIZE_LATE and not at_the_end):
         return frozenset({NO_STOCK})
     return frozenset({TOLD})

@@ -20,17 +20,23 @@ START_SECONDS: Final = 60.0
 PORTS_TRIED: Final = 3
 CONNECTIONS: Final = 8
 """SMTP connections to the inbox, for all worker children together"""
-READY: Final = {"listener": "listener.started", "worker": "worker.ready", "scheduler": "scheduler.started"}
+READY: Final = {
+    "listener": "listener.started",
+    "worker": "worker.ready",
+    "scheduler": "scheduler.started",
+    "web": "web.started",
+}
 """The log event of each process when it is ready."""
 
 
-def environment(database_url: str, redis_url: str, smtp_port: int) -> dict[str, str]:
+def environment(database_url: str, redis_url: str, smtp_port: int, web_port: int) -> dict[str, str]:
     """Returns this process's environment, with the demo's STOCKBELL_* settings in place of all others."""
     inherited = {name: value for name, value in os.environ.items() if not name.upper().startswith("STOCKBELL_")}
     return inherited | {
         "PATH": os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", os.defpath)]),
         "DATABASE_URL": database_url,
         "REDIS_URL": redis_url,
+        "PORT": str(web_port),
         "SMTP_URL": f"smtp://127.0.0.1:{smtp_port}",
         "MAIL_FROM": "Example Shop <shop@shop.example>",
         # So that the mails show how a customer leaves. Nobody reads the answers.
@@ -58,7 +64,7 @@ def start_redis(processes: Processes) -> RedisServer:
     """Starts a Redis server that stores nothing on disk. Raises CantGoOn, Interrupted."""
     binary, password = redis_program.find(), secrets.token_urlsafe()
     server = None
-    for port in (_free_port() for _ in range(PORTS_TRIED)):
+    for port in (free_port() for _ in range(PORTS_TRIED)):
         _configure(processes.cwd / "redis.conf", port, password)
         server = processes.start("redis", [binary, "redis.conf"])
         url = f"redis://:{password}@127.0.0.1:{port}/0"
@@ -89,7 +95,8 @@ def _about(server: Process, url: str) -> str:
         stream.close()
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Returns a port that no program listens on now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

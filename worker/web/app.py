@@ -26,6 +26,7 @@ from worker.web import (
     pages,
     provider_hooks,
     unsubscribe,
+    widget,
     wix,
 )
 from worker.web.access import Access
@@ -103,7 +104,12 @@ class _Bringer(Protocol):
 
 def _api(context: Context, access: Access) -> Served:
     mails = confirmation_mails.sender_of(context)
-    routers = [*wix.routes(context, access), guard.routes(context, access), events_intake.routes(context, access)]
+    routers = [
+        *wix.routes(context, access),
+        guard.routes(context, access),
+        widget.routes(context, access),
+        events_intake.routes(context, access),
+    ]
     return Served(routers, [mails] if mails else [])
 
 

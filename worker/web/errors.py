@@ -103,7 +103,7 @@ def validation_error(violations: Sequence[Violation]) -> JSONResponse:
 
 
 def answer_errors(app: FastAPI) -> None:
-    """Makes the app answer all errors in these shapes."""
+    """Makes the app answer all errors in these shapes. `middleware.Unbroken` does so for our own faults."""
     app.add_exception_handler(ApiError, _on_api_error)
     app.add_exception_handler(Invalid, _on_invalid)
     app.add_exception_handler(RequestValidationError, _on_unreadable)
@@ -112,7 +112,6 @@ def answer_errors(app: FastAPI) -> None:
     app.add_exception_handler(DatabaseAway, _on_database_away)
     app.add_exception_handler(SchemaOutdated, _on_database_away)
     app.add_exception_handler(RedisAway, _on_redis_away)
-    app.add_exception_handler(Exception, _on_fault)
 
 
 # Starlette types handlers as taking any exception; each gets the one that it was added for.
@@ -159,11 +158,12 @@ async def _on_redis_away(_request: Request, error: Any) -> JSONResponse:
     return application_error(503, "REDIS_AWAY", "Redis can't be reached now", headers=away)
 
 
-async def _on_fault(request: Request, error: Any) -> JSONResponse:
-    log.error("web.fault", method=request.method, route=_route(request), exc_info=error)
+def fault(scope: Mapping[str, Any], error: Exception) -> JSONResponse:
+    """Logs a fault of ours, and returns its answer."""
+    log.error("web.fault", method=scope["method"], route=_route(scope), exc_info=error)
     return application_error(500, "INTERNAL", "something went wrong; the log has more under this request's id")
 
 
-def _route(request: Request) -> str:
+def _route(scope: Mapping[str, Any]) -> str:
     """Returns the route's pattern. The path itself may hold a token."""
-    return str(getattr(request.scope.get("route"), "path", "unknown"))
+    return str(getattr(scope.get("route"), "path", "unknown"))

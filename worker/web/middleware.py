@@ -9,7 +9,7 @@ from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from worker.web.errors import application_error
+from worker.web.errors import application_error, fault
 
 REQUEST_ID: Final = "x-wix-request-id"
 """Wix's SDK shows the value of this header with an error."""
@@ -84,6 +84,32 @@ class Worded:
         await self._app(scope, receive, worded)
 
 
+class Unbroken:
+    """Answers for a fault of ours. Starlette would do so outside of CORS and `Named`, and uvicorn log it once more."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Passes the request on. A reply that has begun is cut off."""
+        has_begun = False
+
+        async def watched(message: Message) -> None:
+            nonlocal has_begun
+            has_begun = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watched)
+        except Exception as error:
+            if scope["type"] != "http":
+                raise
+            answer = fault(scope, error)
+            if has_begun:
+                raise
+            await answer(scope, receive, send)
+
+
 def add_to(app: FastAPI) -> None:
     """Adds all of them. CORS is the outermost: else a browser would take an error for a broken network.
 
@@ -93,6 +119,7 @@ def add_to(app: FastAPI) -> None:
     app.max_body_size = None
     app.add_middleware(Unprefixed)
     app.add_middleware(Worded)
+    app.add_middleware(Unbroken)
     app.add_middleware(Named)
     app.add_middleware(
         CORSMiddleware,

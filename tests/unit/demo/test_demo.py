@@ -12,7 +12,21 @@ from worker.demo.books import Facts, check
 from worker.demo.inbox import Arrival
 from worker.demo.output import prepare
 from worker.demo.processes import procfile
-from worker.demo.story import CONSOLE, HEADSET, LAMP, MUG, NO_LINK, NO_STOCK, REFUSED, SOLD_OUT, TOLD, Ending, Request
+from worker.demo.story import (
+    BAG,
+    CONSOLE,
+    HEADSET,
+    LAMP,
+    MUG,
+    NO_LINK,
+    NO_STOCK,
+    REFUSED,
+    SOLD_OUT,
+    TOLD,
+    VISITOR,
+    Ending,
+    Request,
+)
 
 
 def request(number: int, item: str, email: str, ending: Ending, *, has_link: bool = True) -> Request:
@@ -26,8 +40,11 @@ AT_THE_END = [
     request(4, LAMP, "dan@mail.example", TOLD, has_link=False),
     request(5, CONSOLE, "eva@mail.example", TOLD),
     request(6, CONSOLE, "finn@mail.example", SOLD_OUT),
+    request(8, BAG, VISITOR, TOLD),
+    request(9, BAG, "somebody.at.a.browser@mail.example", NO_STOCK),
     request(7, HEADSET, "gita@mail.example", NO_STOCK),
 ]
+IMPORTED = 7
 
 
 def facts() -> Facts:
@@ -38,7 +55,7 @@ def facts() -> Facts:
         if request.ending == TOLD
     ]
     return Facts(
-        imported=len(AT_THE_END),
+        imported=IMPORTED,
         requests=AT_THE_END,
         first_round=[replace(request, ending=NO_LINK) if request.item == LAMP else request for request in AT_THE_END],
         retried=2,
@@ -101,6 +118,7 @@ def test_the_books_balance_when_all_went_as_it_should() -> None:
         pytest.param(ended(3, NO_LINK), id="failed for another reason"),
         pytest.param(ended(5, SOLD_OUT), id="sold out before the first mail"),
         pytest.param(ended(7, TOLD), id="told by a stale event"),
+        pytest.param(ended(8, NO_STOCK), id="signed up on the page, and not told"),
     ],
 )
 def test_the_books_do_not_balance_after(fault: Callable[[Facts], None]) -> None:
@@ -149,4 +167,5 @@ def test_the_processes_are_those_of_the_procfile() -> None:
         "listener": ["stockbell", "listen"],
         "worker": ["stockbell", "work"],
         "scheduler": ["stockbell", "schedule"],
+        "web": ["stockbell", "web"],
     }

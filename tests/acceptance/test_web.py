@@ -1,0 +1,97 @@
+"""The web process: how it starts, where it listens, what it serves, and what it does without its database."""
+
+import json
+import signal
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from http.client import HTTPConnection
+from typing import Any
+
+import pytest
+
+from tests.acceptance.stockbell import Process, Stockbell, refused
+from tests.polling import eventually
+from tests.ports import free_port
+from worker.domain.api_keys import Scope
+from worker.store import keys
+
+R = "/v1/back-in-stock-notification-requests"
+AWAY = "postgresql://127.0.0.1:1/none"
+
+
+@pytest.fixture
+def program(alone: Stockbell) -> Iterator[Stockbell]:
+    """The program with a database, and without Redis: signing up needs none."""
+    yield alone
+    alone.stop_all()
+
+
+def started(program: Stockbell, *options: str, **settings: str) -> tuple[Process, int]:
+    """Starts a web process. Returns it and its port, once it answers."""
+    port = free_port()
+    process = program.start("web", *options, PORT=str(port), **settings)
+    eventually(lambda: '"web.started"' in program.logs(), until="it listens")
+    return process, port
+
+
+def call(port: int, path: str, method: str = "GET", **headers: str) -> tuple[int, Mapping[str, str], Any]:
+    """Returns the reply: status, headers and JSON."""
+    with closing(HTTPConnection("127.0.0.1", port, timeout=30)) as connection:
+        connection.request(method, path, headers=headers)
+        reply = connection.getresponse()
+        return reply.status, dict(reply.headers), json.loads(reply.read())
+
+
+def code_of(body: Any) -> str:
+    return str(body["details"]["applicationError"]["code"])
+
+
+def test_it_answers_on_loopback_only_and_ends_with_0_while_a_client_keeps_its_connection(program: Stockbell) -> None:
+    process, port = started(program)
+    with closing(HTTPConnection("127.0.0.1", port, timeout=30)) as kept:
+        for path in ("/healthz", "/readyz"):
+            kept.request("GET", path)
+            reply = kept.getresponse()
+            assert (reply.status, json.loads(reply.read())) == (200, {"status": "ok"})
+        with pytest.raises(OSError, match=r"refused|not available|unreachable"):
+            socket.create_connection(("127.0.0.2", port), timeout=5)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+    assert '"web.stopped"' in program.logs()
+    assert "Traceback" not in program.logs()
+
+
+def test_one_for_customers_only_has_no_api(program: Stockbell) -> None:
+    _, port = started(program, "--serve", "unsubscribe")
+    for path in (R, f"/back-in-stock-service{R}", "/openapi.json", "/v1/events"):
+        status, _, body = call(port, path)
+        assert (status, code_of(body)) == (404, "NOT_FOUND")
+    assert call(port, "/healthz")[0] == 200
+
+
+def test_without_the_database_it_is_alive_says_so_and_loses_nobody(program: Stockbell) -> None:
+    """It starts: a supervisor that starts it again and again would help nobody."""
+    key = program.write(keys.create, "test", Scope.ADMIN).text
+    _, port = started(program, DATABASE_URL=AWAY)
+    assert call(port, "/healthz")[0] == 200
+    status, _, body = call(port, "/readyz")
+    assert (status, body["status"]) == (503, "unavailable")
+    status, headers, body = call(port, R, Authorization=key)
+    assert (status, code_of(body)) == (503, "DATABASE_AWAY")
+    assert int(headers["retry-after"]) > 0
+    assert "Traceback" not in program.logs()
+
+
+def test_a_port_that_is_taken_is_named_in_one_line(program: Stockbell) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        said = refused(program.run("web", "--port", str(port)))
+    assert f"127.0.0.1:{port}" in said
+    assert "in use" in said
+
+
+def test_a_part_that_is_not_known_is_refused_with_those_that_are(program: Stockbell) -> None:
+    answer = program.run("web", "--serve", "api,admins")
+    assert answer.returncode == 2
+    assert "api, unsubscribe, hooks" in answer.stderr

@@ -1,0 +1,61 @@
+// Chromium for the tests: one page, and all that went wrong on it. It reaches this machine only.
+import { createRequire } from "node:module";
+import { chromium } from "playwright-core";
+
+const AXE = createRequire(import.meta.url).resolve("axe-core/axe.min.js");
+const HERE = new Set(["localhost", "127.0.0.1"]);
+
+/**
+ * Opens a page. `options` are Playwright's for a context, such as `javaScriptEnabled: false`, `locale`, `colorScheme`
+ * or `viewport`. Certificates are not checked: pages of the tests have one of a CA that Chromium doesn't know.
+ *
+ * `seen` fills while the page is used: `errors` (console and uncaught), `violations` of a Content-Security-Policy, and
+ * `foreign` (addresses of other machines that the page asked for; they are not reached).
+ */
+export async function open(options = {}) {
+  const browser = await chromium.launch({
+    executablePath: process.env.TEST_CHROMIUM ?? "/usr/bin/chromium",
+    args: ["--disable-background-networking", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE localhost, EXCLUDE 127.0.0.1"],
+  });
+  const context = await browser.newContext({ ignoreHTTPSErrors: true, ...options });
+  const seen = { errors: [], violations: [], foreign: [] };
+  await watchViolations(context, seen, options);
+  context.on("request", (request) => {
+    const { protocol, hostname } = new URL(request.url());
+    if (protocol.startsWith("http") && !HERE.has(hostname)) seen.foreign.push(request.url());
+  });
+  context.on("page", (page) => watch(page, seen));
+  const page = await context.newPage();
+  return { page, context, seen, close: () => browser.close() };
+}
+
+/** Runs axe on the page. Returns what it found: rule, and where. It never answers where JavaScript is off. */
+export async function axe(page) {
+  await page.evaluate(await source());
+  const { violations } = await page.evaluate(() => globalThis.axe.run());
+  return violations.flatMap(({ id, nodes }) => nodes.map(({ target }) => `${id}: ${target.join(" ")}`));
+}
+
+async function source() {
+  const { readFile } = await import("node:fs/promises");
+  return readFile(AXE, "utf8");
+}
+
+async function watchViolations(context, seen, { javaScriptEnabled = true }) {
+  if (!javaScriptEnabled) return; // the console still tells of them
+  await context.exposeFunction("__violated", (text) => seen.violations.push(text));
+  await context.addInitScript(() =>
+    document.addEventListener("securitypolicyviolation", (event) =>
+      globalThis.__violated(`${event.effectiveDirective}: ${event.blockedURI || "inline"}`),
+    ),
+  );
+}
+
+function watch(page, seen) {
+  page.on("pageerror", (error) => seen.errors.push(String(error)));
+  page.on("console", (message) => {
+    if (message.type() !== "error") return;
+    const text = message.text();
+    (text.includes("Content Security Policy") ? seen.violations : seen.errors).push(text);
+  });
+}

@@ -1,0 +1,28 @@
+"""Runs scripts for Node: JSON in, JSON out."""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any, Final
+
+from tests.web import tools
+
+SECONDS: Final = 60
+"""More than any script takes."""
+
+
+def run(script: str, authority: Path | None = None, /, **given: Any) -> Any:
+    """Runs a script of this folder. Returns what it tells. Its https trusts `authority` besides the usual ones."""
+    trust = {"NODE_EXTRA_CA_CERTS": str(authority)} if authority else {}
+    done = subprocess.run(
+        ["node", script, json.dumps(given)],
+        cwd=tools.FOLDER,
+        env=os.environ | trust | {"TEST_CHROMIUM": tools.chromium() or ""},
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
