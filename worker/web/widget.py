@@ -17,7 +17,7 @@ from worker.web.access import Access
 from worker.web.collecting import Collecting
 from worker.web.context import Context
 from worker.web.errors import RETRY_SECONDS, ApiError, Invalid
-from worker.web.gathering import Gathering
+from worker.web.gathering import sign_ups
 from worker.web.guard import Guard
 from worker.web.signup_form import OPTION, Given
 from worker.web.signup_rules import allowed_url, is_human_pace, stamp
@@ -58,7 +58,7 @@ class _Form:
         self._access = access
         self._tokens = context.parts.tokens
         self._guard = Guard(context)
-        self._gathering = Gathering(context)
+        self._sign_ups = sign_ups(context)
         self._collecting = Collecting(context)
         self._must_confirm = context.parts.settings.double_opt_in != "off"
 
@@ -111,7 +111,7 @@ class _Form:
             page=url or request.headers.get("referer"),
             consent=given.text("consent") or None,
         )
-        await self._gathering.sign_up(one)
+        await self._sign_ups.do(one)
 
     def _invalid(self, request: Request, given: Given, key: Key | None, invalid: Invalid) -> Response:
         if all(violation.path == "email" for violation in invalid.violations):

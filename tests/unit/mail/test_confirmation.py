@@ -38,7 +38,7 @@ def writer(templates: Path = SHIPPED_TEMPLATES, shop: str = "Shop", *, links: bo
         sender=parse_mailbox("Shop <shop@shop.example>"),
         tokens=TOKENS,
         public_url=url,
-        ways=ways_out(TOKENS, ReturnPath("bounces+", "@shop.example"), url, links=links),
+        ways=ways_out(TOKENS, ReturnPath("bounces+", "@shop.example"), url if links else None),
     )
 
 
