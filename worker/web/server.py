@@ -13,14 +13,13 @@ import uvicorn
 
 from worker.domain.errors import BadSetting, DatabaseAway, DatabaseUnfit
 from worker.processes.bootstrap import Parts
+from worker.processes.stop import Stop
 from worker.services.schema_check import check_schema
 from worker.web.app import Part, create_app
 from worker.web.context import Context
 
 CUT_SECONDS: Final = 0.4
 """Connections that are still busy then are closed: streams, and requests whose bodies never end."""
-LATE_SECONDS: Final = 3
-"""A handler that still runs then is cancelled. Supervisors kill after 5 s."""
 
 log = structlog.get_logger()
 
@@ -35,6 +34,7 @@ class Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, context: Context) -> None:
         super().__init__(config)
         self._context = context
+        self._stop = Stop()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -42,11 +42,13 @@ class Server(uvicorn.Server):
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._end)
+        self._stop.end_in_time()  # a thread may wait for a database that says nothing
         yield
 
     def _end(self) -> None:
         self.should_exit = True
         self._context.stopping.set()
+        self._stop.set()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Lets requests end, and closes what does not."""
@@ -108,5 +110,4 @@ def _config(parts: Parts, context: Context, serve: Collection[Part]) -> uvicorn.
         server_header=False,
         proxy_headers=bool(proxies),
         forwarded_allow_ips=proxies,
-        timeout_graceful_shutdown=LATE_SECONDS,
     )
