@@ -174,6 +174,12 @@ def _networks(raw: object) -> object:
     return found
 
 
+def _captcha(kind: str | None, others: ValidationInfo) -> str | None:
+    if kind and not others.data.get("secret_key"):
+        raise ValueError("needs STOCKBELL_SECRET_KEY, which signs what is asked: set it too")
+    return kind
+
+
 def _catalogs(raw: object) -> object:
     if not isinstance(raw, str):
         return raw
@@ -267,7 +273,7 @@ class Settings(BaseSettings):
     trusted_proxies: Annotated[tuple[str, ...], BeforeValidator(_networks)] = ()
     double_opt_in: Literal["off", "on", "first"] = "off"
     catalogs: Annotated[tuple[str, ...], BeforeValidator(_catalogs)] = ()
-    captcha: Literal["altcha"] | None = None
+    captcha: Annotated[Literal["altcha"] | None, AfterValidator(_captcha)] = None
     provider: Literal["auto", "none", "ses", "postmark", "sendgrid", "mailgun", "brevo"] = "auto"
     log_format: Literal["console", "json"] | None = None
 

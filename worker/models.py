@@ -92,6 +92,12 @@ def uuid7_of(at: datetime, *ids: UUID) -> UUID:
     return _uuid7(max(0, microseconds // 1000), blake2b(named, digest_size=10).digest())
 
 
+def ids_of(at: datetime) -> tuple[UUID, UUID]:
+    """Returns the least and the greatest UUIDv7 of the millisecond of `at`."""
+    milliseconds = max(0, (at - _EPOCH) // _MICROSECOND // 1000)
+    return UUID(int=milliseconds << 80), UUID(int=((milliseconds + 1) << 80) - 1)
+
+
 def _uuid7(milliseconds: int, random: bytes) -> UUID:
     value = (milliseconds << 80) | (0x7 << 76) | int.from_bytes(random, "big") >> 4
     return UUID(int=value & ~(0x3 << 62) | (0x2 << 62))
@@ -228,7 +234,8 @@ class Request(SQLModel, table=True):
     ordered_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     """When an admin ordered this request to be sent whatever the stock."""
     not_before: datetime | None = Field(default=None, sa_type=UtcDateTime)
-    """The end of the backoff. The sweep sets it to null when it has passed."""
+    """The end of the backoff. The sweep sets it to null when it has passed. In the far future while the customer has
+    not confirmed: see `store.unconfirmed`."""
     claim_no: int = 0
     """Raised by every claim, never lowered. With `owner` it is the fencing token against late writes."""
     owner: UUID | None = None
@@ -467,9 +474,13 @@ class Confirmation(SQLModel, table=True):
     """When the customer last signed up without being confirmed."""
     locale: str | None = None
     due_at: datetime | None = Field(default=None, sa_type=UtcDateTime, index=True)
-    """When the mail is to be sent, or tried again. Null once it was sent."""
+    """When the mail is to be sent, or tried again. Null once it was sent or given up."""
     sent_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    """When it was last sent, or given up (then `why` says why)."""
+    expires_at: datetime = Field(sa_type=UtcDateTime, index=True)
+    """Until then this row says that the customer was asked, so that nobody is asked too often."""
     tries: int = 0
+    """Raised by every claim: it fences late writes."""
     why: str | None = None
     """What kept the last try from being sent, with addresses masked."""
 

@@ -144,6 +144,13 @@ def test_a_publisher_may_add_events_and_nothing_else(asked_redis: RedisServer, c
             publisher.execute_command(*command)
 
 
+def test_the_web_process_adds_events_and_reads_none(asked_redis: RedisServer) -> None:
+    with closing(Stream(url_of(asked_redis, "web"), STREAM)) as events:
+        assert len(events.publish_many([{"event": b"{}"}, {"event": b"{}"}])) == 2
+        with pytest.raises(RedisAway, match="permission"):
+            events.read(1, 1)
+
+
 @pytest.mark.parametrize("user", ["worker", "scheduler"])
 def test_those_who_send_and_rescue_touch_no_event(asked_redis: RedisServer, user: str) -> None:
     with as_user(asked_redis, user) as client, pytest.raises(redis.exceptions.NoPermissionError):

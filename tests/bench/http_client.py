@@ -5,6 +5,7 @@ import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import cast
 
 import uvloop
 
@@ -31,8 +32,7 @@ class _Caller(asyncio.Protocol):
         self._begun, self._wanted = b"", 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's are of another class
         self._ask()
 
     def data_received(self, data: bytes) -> None:

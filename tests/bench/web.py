@@ -11,6 +11,7 @@ from contextlib import closing
 from tests.bench.figures import Figure, at_least, at_most, number, percentile
 from tests.bench.http_client import Answers, ask
 from tests.bench.processes import NotInTime
+from tests.bench.program import Program
 from tests.bench.world import World, progress
 from tests.ports import free_port
 from worker.domain.api_keys import Scope
@@ -38,7 +39,7 @@ def run(world: World) -> list[Figure]:
             for round_ in world.rounds:
                 for name, requests in (
                     ("create", _creates(key, round_, world.size(*CREATES))),
-                    ("get", _gets(key, program.ask("SELECT id FROM request LIMIT 1"), world.size(*GETS))),
+                    ("get", _gets(key, program, world.size(*GETS))),
                 ):
                     answers = _all_well(name, ask(port, requests, CONNECTIONS))
                     rates[name].append(answers.rate)
@@ -68,7 +69,8 @@ def _creates(key: str, round_: int, count: int) -> Iterator[bytes]:
         yield _head(f"POST {REQUESTS}", key, len(body)) + body
 
 
-def _gets(key: str, request_id: object, count: int) -> Iterator[bytes]:
+def _gets(key: str, program: Program, count: int) -> Iterator[bytes]:
+    request_id = program.ask("SELECT id FROM request LIMIT 1")
     asked = _head(f"GET {REQUESTS}/{request_id}", key, None)
     for _ in range(count):
         yield asked

@@ -17,6 +17,7 @@ from worker.domain.catalog import CatalogReference, catalog_reference, item_of
 from worker.domain.events import Event
 from worker.models import (
     Attempt,
+    Confirmation,
     Contact,
     Item,
     Owner,
@@ -244,7 +245,7 @@ def shop_at(url: str) -> Iterator[Shop]:
 
 
 def _delete_rows(c: Connection) -> None:
-    for table in (Attempt, Report, Place, Request, WaitingList, Stock, Pause, Item, Contact, Owner):
+    for table in (Attempt, Report, Place, Confirmation, Request, WaitingList, Stock, Pause, Item, Contact, Owner):
         c.execute(delete(table))
 
 

@@ -85,11 +85,11 @@ def time_of(text: str | None) -> datetime | None:
 
 def reason_of(text: str | None) -> str | None:
     """Returns a failure code in upper case. Raises BadParameter if there is no such code."""
-    from worker.domain.outcomes import TEMPLATE_ERROR, FailureCode
+    from worker.domain.outcomes import TEMPLATE_ERROR, UNCONFIRMED, FailureCode
 
     if text is None:
         return None
-    known = (*FailureCode, TEMPLATE_ERROR)
+    known = (*FailureCode, TEMPLATE_ERROR, UNCONFIRMED)
     if text.upper() not in known:
         raise typer.BadParameter(f"a reason must be one of {', '.join(known)}")
     return text.upper()

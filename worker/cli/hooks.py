@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from worker.cli import session
-from worker.cli.arguments import Json
+from worker.cli.arguments import AppId, Json
 from worker.cli.commands import add_commands, add_group
 from worker.cli.output import complain, printable, say, say_json
 
@@ -33,25 +33,46 @@ def create(
             metavar="SECRET", help="What the caller signs with; - reads it from stdin, so that no shell logs it."
         ),
     ] = None,
+    item_id: Annotated[
+        str | None, typer.Option("--item-id", metavar="id|sku|handle", help="What sign-ups name as the item's id.")
+    ] = None,
+    currency: Annotated[str | None, typer.Option(metavar="CODE", help="The shop's currency, like EUR.")] = None,
+    app_id: AppId = None,
+    shop_url: Annotated[
+        str | None, typer.Option("--shop-url", metavar="URL", help="The storefront, for links to its product pages.")
+    ] = None,
+    header: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The header with the signature or the secret.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Make a hook, and print the path of its URL.
+    """Make a hook, and print the URL to enter at the caller.
 
     [bold]Example:[/bold]  stockbell hooks create woocommerce --secret - < secret.txt
     """
+    from worker.domain.hook_kinds import KINDS, checked_options, checked_secret
     from worker.store import hooks
 
-    if kind not in hooks.SHOPS | hooks.PROVIDERS:
-        raise typer.BadParameter(f"must be one of {', '.join(sorted(hooks.SHOPS | hooks.PROVIDERS))}")
-    if secret == "-":  # noqa: S105  # the sign for stdin
-        secret = sys.stdin.readline().strip()
+    if kind not in KINDS:
+        raise typer.BadParameter(f"KIND must be one of {', '.join(sorted(KINDS))}")
+    given = {"item-id": item_id, "currency": currency, "app-id": app_id, "shop-url": shop_url, "header": header}
+    try:
+        options = checked_options(kind, given)
+        given_secret = sys.stdin.read() if secret == "-" else secret  # noqa: S105  # the sign for stdin
+        kept, is_new = checked_secret(kind, given_secret)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
     parts = session.ready_parts()
-    made = parts.database.write(hooks.create, kind, name, secret)
-    path = f"{parts.settings.public_url or ''}{hooks.path(kind, made)}"
+    made = parts.database.write(hooks.create, kind, name, kept, options)
+    url = f"{parts.settings.public_url or ''}{hooks.path(kind, made)}"
+    shown = kept if is_new else None
     if as_json:
-        say_json({"id": made, "kind": kind, "url": path})
-    else:
-        say(path)
+        say_json({"id": made, "kind": kind, "url": url, **({"secret": shown} if shown else {})})
+        return
+    if shown:
+        complain("the secret, which is shown once:")
+        say(shown)
+    say(url)
 
 
 def list_(as_json: Json = False) -> None:

@@ -157,6 +157,7 @@ def _lines(found: "Status") -> dict[str, str]:
         **{name: f"{count:,}" for name, count in counts.by_status.items()},
         **({"NOTIFICATION_SENT": f"about {counts.by_status['NOTIFICATION_SENT']:,}"} if counts.is_estimated else {}),
         "due": "nobody" if oldest is None else f"{counts.due:,}, the oldest for {oldest:.1f} s",
+        **({"unconfirmed": f"{counts.unconfirmed:,} of those RECEIVED"} if counts.unconfirmed else {}),
         "overdue claims": f"{counts.overdue_claims:,}",
         "held by a template": "\n".join(f"{count:,}: {reason}" for reason, count in counts.held.items()) or "0",
         "workers": f"{counts.workers:,}",

@@ -138,7 +138,7 @@ def list_(
     """List requests, oldest first.
 
     --json prints one object per line. For RECEIVED requests `waiting` is the reason why they wait: noStock, soldOut,
-    paused, backoff, relayDown or queued.
+    unconfirmed, paused, backoff, relayDown or queued.
 
     [bold]Example:[/bold]  stockbell requests list --status FAILED --reason RECIPIENT_REJECTED --limit 0
     """

@@ -47,6 +47,9 @@ class FailureCode(StrEnum):
 TEMPLATE_ERROR: Final = "TEMPLATE_ERROR"
 """The code of RECEIVED requests whose mail can't be rendered. It never ends a request, because it is our fault."""
 
+UNCONFIRMED: Final = "UNCONFIRMED"
+"""The code of RECEIVED requests whose customer has not confirmed yet (double opt-in). It never ends a request."""
+
 
 # The outcomes of one attempt.
 

@@ -252,6 +252,15 @@ def _key(locale: str) -> str:
     return locale.lower().replace("_", "-")
 
 
+def rendered_file(templates: Templates, name: str, variables: dict[str, Any]) -> str:
+    """Renders one file, for a mail that is no `MailContext`. Raises TemplateBroken for every error."""
+    try:
+        template = templates.get_template(name)
+    except Exception as error:
+        raise _template_broken(name, error) from error
+    return _rendered_part(template, variables)
+
+
 def _rendered_part(template: Template, variables: dict[str, Any]) -> str:
     """Renders one template. Raises TemplateBroken for every error."""
     name = str(template.name)

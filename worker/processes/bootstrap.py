@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from config.settings import Settings
+from config.settings import SHIPPED_TEMPLATES, Settings
 from worker.domain.errors import BadRules, BadSetting
 from worker.domain.relays import Mailbox, Relay
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from worker.domain.reply_rules import ReplyRules
     from worker.domain.tokens import Tokens
     from worker.feedback.imap import ImapMailbox
+    from worker.mail.confirmation import ConfirmationWriter
     from worker.mail.letter import LetterWriter
     from worker.mail.render import Renderer
     from worker.mail.ways_out import WaysOut
@@ -158,12 +159,16 @@ class Parts:
     @cached_property
     def mailer(self) -> "Mailer":
         """The connections to the relays; raises BadSetting if relay or sender is not set."""
+        return self.mailer_with(self.settings.smtp_connections)
+
+    def mailer_with(self, connections: int) -> "Mailer":
+        """Like `mailer`, with so many connections to each relay."""
         from worker.smtp.mailer import Mailer
 
         return Mailer(
             *self.relays,
             sender=self.settings.bounce_address or self.sender.address,
-            connections=self.settings.smtp_connections,
+            connections=connections,
             pipelining=self.settings.smtp_pipelining == "auto",
             provider=self.settings.provider,
             sample=self.tokens.for_return(NOBODY, 0) if self.tokens else "",
@@ -187,6 +192,26 @@ class Parts:
             tokens=self.tokens,
             ways=self.ways_out,
             reply_to=self.settings.reply_to,
+        )
+
+    def confirmation_writer(self) -> "ConfirmationWriter":
+        """Writes mails that ask to confirm; raises BadSetting if something is not set that they need."""
+        from worker.mail.confirmation import ConfirmationWriter
+
+        settings = self.settings
+        if settings.public_url is None:
+            raise BadSetting("STOCKBELL_PUBLIC_URL is not set: without it a mail has no link to confirm by")
+        if self.tokens is None:
+            raise BadSetting("STOCKBELL_SECRET_KEY is not set: without it a mail has no link to confirm by")
+        return ConfirmationWriter(
+            settings.template_dir,
+            SHIPPED_TEMPLATES,
+            settings.store_name,
+            sender=self.sender,
+            tokens=self.tokens,
+            public_url=settings.public_url,
+            ways=self.ways_out,
+            reply_to=settings.reply_to,
         )
 
     def line(self) -> "Line":

@@ -11,7 +11,7 @@ from worker.domain.returned import Cause
 from worker.domain.tokens import Tokens
 from worker.services.addresses import checked_address
 from worker.services.import_text import MAX_LINE_BYTES, BadLine, Line, Text, read_text
-from worker.services.wire import attempts_json, contact_json, report_json, request_json, timestamp
+from worker.services.wire import attempts_json, contact_json, report_json, request_json, signup_json, timestamp
 from worker.store import contacts, erasure, requests, suppression
 from worker.store.database import Connection, Database
 from worker.store.requests import Filter
@@ -55,7 +55,12 @@ class Known:
             "exportedAt": timestamp(datetime.now(UTC)),
             "contact": contact_json(self.contact),
             "requests": [
-                {**request_json(row), "receipt": row.receipt, "attemptLog": attempts_json(log)}
+                {
+                    **request_json(row),
+                    "receipt": row.receipt,
+                    "signUp": signup_json(row),
+                    "attemptLog": attempts_json(log),
+                }
                 for row, log in zip(self.requests, self.attempts, strict=True)
             ],
             "reports": [report_json(row) for row in self.reports],

@@ -19,7 +19,7 @@ from worker.store.database import Connection, Database
 
 MOST_LISTS: Final = 50
 """How many lists get a line and a reason, those with most people first. An item may have thousands."""
-LEFT: Final = frozenset({"noStock", "soldOut", "paused"})
+LEFT: Final = frozenset({"noStock", "soldOut", "paused", "unconfirmed"})
 """Why requests wait that go out neither because of the event nor without it. All others go out by themselves."""
 
 
@@ -235,7 +235,8 @@ def _why_not(requests: Mapping[str, int], why_not_woken: str) -> str:
     if not LEFT.intersection(requests):
         return ""
     paused = "they are paused; see `stockbell resume`" if "paused" in requests else ""
-    return "; and ".join(filter(None, (why_not_woken, paused)))
+    unconfirmed = "they have not confirmed yet" if "unconfirmed" in requests else ""
+    return "; and ".join(filter(None, (why_not_woken, paused, unconfirmed)))
 
 
 def _why_not_woken(wanted: Options, event: Event, levels: Mapping[Options, Level], stale: str) -> str:

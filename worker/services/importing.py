@@ -113,4 +113,6 @@ def _commit(database: Database, batch: list[NewRequest], done: Imported, tokens:
 
 def _create(c: Connection, batch: list[NewRequest], tokens: Tokens | None) -> tuple[int, int]:
     added = requests.create(c, batch, tokens)
+    if len(added) < len(batch):
+        requests.confirm_equal(c, batch)
     return len(added), requests.suppressed(c, added)

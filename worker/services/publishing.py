@@ -1,8 +1,8 @@
-"""Publishes an inventory event, like a stock system."""
+"""Publishes inventory events, like a stock system."""
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from worker.domain.catalog import CatalogReference
@@ -57,6 +57,37 @@ def publish(stream: Stream, event: NewEvent) -> str:
     if read.flaws:  # a listener would leave this out, but whoever is at the command line can mend it
         raise BadEvent("; ".join(read.flaws))
     return stream.publish(fields)
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What became of several events. Places count from 0, in the order in which the events were given."""
+
+    ids: Sequence[str]
+    """The entry ids of those that were published, in that order"""
+    refused: Sequence[tuple[int, str]]
+    """Place and reason of those that a listener would have made dead letters"""
+    warnings: Sequence[tuple[int, str]]
+    """Place and reason of what a listener will leave out of the others"""
+
+
+def publish_many(stream: Stream, events: Sequence[bytes]) -> Published:
+    """Publishes those events, each of them JSON, that a listener can read: all of these or none.
+
+    Raises RedisAway: the events may have been published. To publish them again changes nothing.
+    """
+    good: list[dict[str, bytes]] = []
+    refused: list[tuple[int, str]] = []
+    warnings: list[tuple[int, str]] = []
+    for place, event in enumerate(events):
+        try:
+            read = decode(_entry_id_now(), {b"event": event})
+        except BadEvent as error:
+            refused.append((place, str(error)))
+            continue
+        good.append({"event": event})
+        warnings += [(place, flaw) for flaw in read.flaws]
+    return Published(stream.publish_many(good) if good else (), refused, warnings)
 
 
 def _entry_id_now() -> str:

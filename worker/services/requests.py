@@ -7,7 +7,7 @@ from uuid import UUID
 
 from worker.domain.errors import Refused
 from worker.domain.tokens import Tokens
-from worker.store import report_log, requests, suppression
+from worker.store import report_log, requests, suppression, unconfirmed
 from worker.store.database import Connection, Database
 from worker.store.requests import Filter, NewRequest
 
@@ -18,10 +18,11 @@ def create(
     """Adds a request. Returns True and its id, or False and the id of the equal request that is there.
 
     The request of a suppressed contact ends at once, as FAILED. With `has_consent` the customer asks for mail again: it
-    lifts the suppression if that was by a bounce or by their own wish. Raises DatabaseAway, and BadSetting if the
+    lifts the suppression if that was by a bounce or by their own wish. An equal request that is unconfirmed becomes a
+    confirmed one, and counts as added. Raises DatabaseAway, and BadSetting if the
     address may be an erased one and there are no `tokens` to tell.
     """
-    return database.write(add, new, tokens, has_consent=has_consent)
+    return database.write(_create, new, tokens, has_consent)
 
 
 def add(c: Connection, new: NewRequest, tokens: Tokens | None, *, has_consent: bool) -> tuple[bool, UUID]:
@@ -65,6 +66,13 @@ def each(database: Database, which: Filter, limit: int, show: Callable[[Any], No
     Requests are streamed, so there may be any number of them. Raises DatabaseAway.
     """
     return database.read(_each, which, limit, show)
+
+
+def _create(c: Connection, new: NewRequest, tokens: Tokens | None, has_consent: bool) -> tuple[bool, UUID]:
+    is_new, request_id = add(c, new, tokens, has_consent=has_consent)
+    if is_new:
+        return True, request_id
+    return bool(unconfirmed.release(c, [request_id])), request_id
 
 
 def _show(c: Connection, request_id: UUID) -> Shown | None:

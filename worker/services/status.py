@@ -119,6 +119,7 @@ class Status:
             "unheard": {"items": self.requests.unheard_items, "example": self._example_json()},
             "queue": {"bells": self.bells},
             "due": self.requests.due,
+            "unconfirmed": self.requests.unconfirmed,
             "oldestDueSeconds": self.requests.oldest_due_seconds,
             "overdueClaims": self.requests.overdue_claims,
             "held": sum(self.requests.held.values()),

@@ -11,7 +11,7 @@ from worker.domain.outcomes import FailureCode
 from worker.queue.bell import Bell
 from worker.services.returning import log_failed
 from worker.services.ringing import ring_waiting
-from worker.store import breaker, owners, reports, suppression, sweep
+from worker.store import breaker, confirmations, owners, reports, suppression, sweep
 from worker.store.database import Database
 from worker.store.lists import BELL_SECONDS
 
@@ -44,6 +44,9 @@ class Sweeper:
         due = self._database.write(sweep.put_in_line)
         if due:
             log.info("requests.due", requests=due)
+        unconfirmed = self._database.write(confirmations.expire)
+        if unconfirmed:
+            log.info("requests.unconfirmed", requests=unconfirmed)
         self._database.write(owners.forget, FORGET_LEASES * self._lease)
         log_failed(self._database.write(reports.retry_early), FailureCode.BOUNCED)
         self._database.write(reports.forget)

@@ -90,6 +90,14 @@ def send(mailer: Mailer, mail: Mail) -> Outcome:
 
 
 async def _send(mailer: Mailer, mail: Mail) -> Outcome:
+    try:
+        return await send_one(mailer, mail)
+    finally:
+        await mailer.close()
+
+
+async def send_one(mailer: Mailer, mail: Mail) -> Outcome:
+    """Sends one mail within a minute, and keeps the connection. Records nothing."""
     source = _SingleMail(mail)
     down: RelayDown | None = None
     try:
@@ -101,8 +109,6 @@ async def _send(mailer: Mailer, mail: Mail) -> Outcome:
                     break
     except TimeoutError:  # a mail that was being sent has an outcome all the same
         pass
-    finally:
-        await mailer.close()
     return source.outcome or down or NotSent("the relay did not accept the connection in time")
 
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from worker.domain.catalog import options_from_text
+from worker.domain.outcomes import UNCONFIRMED
 from worker.models import Status
 
 
@@ -38,8 +39,15 @@ def request_json(row: Any) -> dict[str, object]:
 
 
 def _waiting_json(row: Any) -> dict[str, object]:
-    not_before = {"notBefore": timestamp(row.not_before)} if row.not_before else {}
+    is_backoff = row.not_before and row.failure_code != UNCONFIRMED
+    not_before = {"notBefore": timestamp(row.not_before)} if is_backoff else {}
     return {"waiting": row.waiting, **not_before}
+
+
+def signup_json(row: Any) -> dict[str, object] | None:
+    """Returns how a customer signed up over HTTP, the proof of consent, or None."""
+    found: dict[str, object] | None = json.loads(row.signup) if row.signup else None
+    return found
 
 
 def attempts_json(rows: Sequence[Any]) -> list[dict[str, object]]:
@@ -80,6 +88,7 @@ def contact_json(row: Any) -> dict[str, object]:
         "since": row.suppressed_at and timestamp(row.suppressed_at),
         "cause": row.suppressed_why,
         "by": row.suppressed_by,
+        "confirmedDate": row.confirmed_at and timestamp(row.confirmed_at),
     }
 
 

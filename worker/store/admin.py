@@ -8,7 +8,7 @@ from uuid import UUID
 from sqlalchemy import Connection, Row
 
 from worker.domain.catalog import Item
-from worker.domain.outcomes import FailureCode
+from worker.domain.outcomes import UNCONFIRMED, FailureCode
 from worker.models import Status
 from worker.store.contacts import ERASED
 from worker.store.sql import Sql
@@ -57,6 +57,7 @@ _ITEM = Sql(
 )
 
 BEING_SENT = "being sent"
+NOT_CONFIRMED = "the customer has not confirmed yet"
 _NEED_FORCE = {
     FailureCode.OUTCOME_UNKNOWN.value: "the customer may have got the mail already",
     FailureCode.SUPPRESSED.value: "the customer wanted no mail",
@@ -104,7 +105,7 @@ def retry(
     def refusal(row: Row[Any]) -> str | None:
         key = row.contact_id, row.waiting_list_id
         if row.status != Status.FAILED:
-            return BEING_SENT if row.status == Status.PROCESSING else f"is {row.status}, not FAILED"
+            return _why_not(row, f"is {row.status}, not FAILED")
         if row.suppressed_why:
             return _why_suppressed(row)
         if row.failure_code in _NEED_FORCE and not force:
@@ -118,9 +119,15 @@ def retry(
 def report(c: Connection, ids: Sequence[UUID], extras: str | None = None) -> Changed:
     """Marks RECEIVED requests to be sent now, whatever the stock is (Wix: Report Items Back In Stock).
 
-    `extras` is what the order gives for its mails beside the item, as JSON.
+    Not those whose customers have not confirmed. `extras` is what the order gives for its mails beside the item, as
+    JSON.
     """
-    return _change(c, ids, _load(c, ids), _unless(Status.RECEIVED), _REPORT, extras=extras)
+    may_report = _unless(Status.RECEIVED)
+
+    def refusal(row: Row[Any]) -> str | None:
+        return NOT_CONFIRMED if row.failure_code == UNCONFIRMED else may_report(row)
+
+    return _change(c, ids, _load(c, ids), refusal, _REPORT, extras=extras)
 
 
 def mark_sent(c: Connection, ids: Sequence[UUID]) -> Changed:
@@ -141,11 +148,15 @@ def _why_suppressed(row: Row[Any]) -> str:
 
 def _unless(*allowed: Status) -> Callable[[Row[Any]], str | None]:
     def refusal(row: Row[Any]) -> str | None:
-        if row.status in allowed:
-            return None
-        return BEING_SENT if row.status == Status.PROCESSING else f"is {row.status}"
+        return None if row.status in allowed else _why_not(row, f"is {row.status}")
 
     return refusal
+
+
+def _why_not(row: Row[Any], otherwise: str) -> str:
+    if row.failure_code == UNCONFIRMED:
+        return NOT_CONFIRMED
+    return BEING_SENT if row.status == Status.PROCESSING else otherwise
 
 
 def _change(

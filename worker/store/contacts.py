@@ -66,22 +66,25 @@ def find(c: Connection, addresses: Collection[str]) -> dict[str, Known]:
     return {row.address: Known(row.id, row.suppressed_at, row.suppressed_why) for row in rows}
 
 
-def add(c: Connection, addresses: Collection[str]) -> Found:
-    """Returns the contact of each normalised address. Adds missing contacts."""
+def add(c: Connection, addresses: Collection[str], *, is_even: bool = False) -> Found:
+    """Returns the contact of each normalised address. Adds missing contacts.
+
+    With `is_even` a new address takes as many statements as a known one.
+    """
     now, has_erased = _NOW(c)[0]
     contacts = {address: Known(uuid7()) for address in sorted(addresses)}
     rows = [{"id": contact.id, "address": address} for address, contact in contacts.items()]
-    if _ADD.count(c, rows=rows, now=now) < len(rows):
+    if _ADD.count(c, rows=rows, now=now) < len(rows) or is_even:
         contacts |= find(c, addresses)
     return Found(now, contacts, bool(has_erased))
 
 
-def recognised(c: Connection, addresses: Collection[str], tokens: Tokens | None) -> Found:
+def recognised(c: Connection, addresses: Collection[str], tokens: Tokens | None, *, is_even: bool = False) -> Found:
     """Like `add`, but a contact is suppressed if its address was erased while it was.
 
     Raises BadSetting if that can't be seen, because there is no key.
     """
-    found = add(c, addresses)
+    found = add(c, addresses, is_even=is_even)
     if not found.has_erased:
         return found
     again = {

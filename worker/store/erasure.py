@@ -25,15 +25,17 @@ _CONTACT = Sql(
     """UPDATE contact SET address = rows.new_address, address_key = rows.new_key
     FROM ROWS(contact_id uuid, new_address text, new_key text) WHERE id = rows.contact_id"""
 )
-# The link may be a customer's own, and the reference as given may have a text for an engraving.
+# The link may be a customer's own, and the reference as given may have a text for an engraving. How she signed up is
+# proof of a consent that has ended.
 _REQUESTS = Sql(
     """WITH locked AS MATERIALIZED (
         SELECT id AS request_id FROM request WHERE contact_id IN ROWS(contact_id uuid) ORDER BY id FOR NO KEY UPDATE)
     UPDATE request SET email = :address, item_url = NULL, locale = NULL, given = NULL, failure_reason = NULL,
-        receipt = NULL
+        receipt = NULL, signup = NULL, extras = NULL
     FROM locked WHERE id = locked.request_id RETURNING id""",
     id="uuid",
 )
+_CONFIRMATION = Sql("DELETE FROM confirmation WHERE contact_id IN ROWS(contact_id uuid)")
 _ATTEMPTS = Sql("UPDATE attempt SET reply = NULL WHERE request_id IN ROWS(request_id uuid)")
 _REPORTS = (
     Sql("UPDATE report SET words = NULL WHERE contact_id IN ROWS(contact_id uuid)"),
@@ -65,6 +67,7 @@ def erase(c: Connection, contact_id: UUID, tokens: Tokens | None) -> Erased | No
     address = f"{ERASED}{contact_id}"
     requests = [{"request_id": row.id} for row in _REQUESTS(c, rows=this, address=address)]
     _ATTEMPTS(c, rows=requests)
+    _CONFIRMATION(c, rows=this)
     for statement, rows in zip(_REPORTS, (this, requests), strict=True):
         statement(c, rows=rows)
     key = _key(contact.address, tokens) if contact.suppressed_why else None

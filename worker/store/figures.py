@@ -9,9 +9,10 @@ from sqlalchemy import Connection
 from worker.domain.catalog import CatalogReference, Item, Options, options_from_text
 from worker.domain.outcomes import TEMPLATE_ERROR
 from worker.models import Status
-from worker.store import lists
+from worker.store import lists, unconfirmed
 from worker.store.sql import Sql
 from worker.store.sweep import CLAIM_SECONDS, GONE
+from worker.store.unconfirmed import NEVER
 
 _BY_STATUS = Sql("SELECT status, count(*) AS n FROM request GROUP BY status")
 # Each of these conditions is that of a partial index, so PostgreSQL counts index entries and reads no rows.
@@ -58,8 +59,8 @@ _OVERDUE = Sql(
 )
 _WORKERS = Sql("SELECT count(*) AS n FROM owner WHERE seen_at > stockbell_now(-:lease)")
 _HELD = Sql(
-    """SELECT r.failure_reason AS reason, count(*) AS n FROM request AS r
-    WHERE r.status = 'RECEIVED' AND r.not_before IS NOT NULL AND r.failure_code = :code
+    f"""SELECT r.failure_reason AS reason, count(*) AS n FROM request AS r
+    WHERE r.status = 'RECEIVED' AND r.not_before < {NEVER} AND r.failure_code = :code
     GROUP BY r.failure_reason ORDER BY n DESC, reason"""
 )
 # Who waits for an item although an in-stock event about it woke nobody, and was not woken since.
@@ -80,8 +81,8 @@ UNHEARD_SECONDS = 86_400.0
 
 
 _PUT_OFF = Sql(
-    """SELECT count(*) AS n FROM request
-    WHERE status = 'RECEIVED' AND not_before IS NOT NULL AND judged_from IS NOT NULL"""
+    f"""SELECT count(*) AS n FROM request
+    WHERE status = 'RECEIVED' AND not_before < {NEVER} AND judged_from IS NOT NULL"""
 )
 
 
@@ -114,6 +115,8 @@ class RequestFigures:
     """requests that wait for another try because the relay refused them with words that may be about us"""
     due: int = 0
     """requests that could be claimed if the relay took mail"""
+    unconfirmed: int = 0
+    """requests whose customers have not confirmed yet; they are RECEIVED"""
     is_estimated: bool = False
     """Whether NOTIFICATION_SENT is what PostgreSQL estimates, since the table is too large to count them."""
 
@@ -133,6 +136,7 @@ def read(c: Connection, lease: float) -> RequestFigures:
         _unheard(c),
         _PUT_OFF(c)[0].n,
         int(due.n),
+        unconfirmed.count(c),
         is_estimated,
     )
 

@@ -1,18 +1,18 @@
 """Hooks: addresses at which shop systems and providers call us. The secret is kept as it is, since it verifies."""
 
 import json
+import re
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
 from sqlalchemy import Connection
 
+from worker.domain.hook_kinds import SHOPS
 from worker.store.sql import Sql
 
-SHOPS: Final = frozenset({"woocommerce", "shopify", "magento", "wix"})
-PROVIDERS: Final = frozenset({"ses", "postmark", "sendgrid", "mailgun", "brevo"})
-
+_ID = re.compile(r"[0-9a-f]{32}")
 _ADD = Sql(
     """INSERT INTO hook (id, kind, name, secret, options, created_date)
     VALUES (:id, :kind, :name, :secret, :options, stockbell_now(0))"""
@@ -41,8 +41,8 @@ class Hook:
 def create(
     c: Connection, kind: str, name: str, secret: str | None = None, options: Mapping[str, object] | None = None
 ) -> str:
-    """Adds a hook and returns its id: 32 characters of base64url."""
-    id_ = secrets.token_urlsafe(24)
+    """Adds a hook and returns its id: 32 hexadecimal digits, so that no command takes one for an option."""
+    id_ = secrets.token_hex(16)
     _ADD(c, id=id_, kind=kind, name=name, secret=secret, options=json.dumps(dict(options or {})))
     return id_
 
@@ -53,8 +53,8 @@ def each(c: Connection) -> Sequence[Any]:
 
 
 def find(c: Connection, hook_id: str) -> Hook | None:
-    """Returns an open hook, or None."""
-    row = next(iter(_ONE(c, id=hook_id)), None)
+    """Returns an open hook, or None. Whatever stands in a URL may be given."""
+    row = next(iter(_ONE(c, id=hook_id)), None) if _ID.fullmatch(hook_id) else None
     return Hook(row.id, row.kind, row.secret, json.loads(row.options)) if row else None
 
 

@@ -13,12 +13,14 @@ from sqlalchemy.sql.elements import ColumnElement
 from sqlmodel import col
 
 from worker.domain.catalog import CatalogReference, Item, Options, compared_options, options_from_text, reference_json
+from worker.domain.outcomes import UNCONFIRMED
 from worker.domain.tokens import Tokens
 from worker.models import UNRESOLVED, Attempt, Contact, Report, Request, Status, WaitingList, uuid7, uuid7_of
 from worker.models import Item as ItemRow
-from worker.store import contacts, lists, suppression
+from worker.store import contacts, lists, signups, suppression
 from worker.store.contacts import Known
 from worker.store.sql import Sql, is_one_of
+from worker.store.unconfirmed import NEVER
 
 R = aliased(Request, name="r")
 W = aliased(WaitingList, name="w")
@@ -26,6 +28,7 @@ I = aliased(ItemRow, name="i")  # noqa: E741  # the alias that the fragments of 
 
 WAITING: ColumnElement[str] = literal_column(
     f"""CASE WHEN r.status <> 'RECEIVED' THEN NULL
+        WHEN r.failure_code = '{UNCONFIRMED}' THEN 'unconfirmed'
         WHEN {lists.PAUSED} THEN 'paused'
         WHEN r.not_before IS NOT NULL THEN 'backoff'
         WHEN r.ordered_at IS NULL AND coalesce(w.last_in_stock_at <= r.created_date, true) THEN 'noStock'
@@ -36,11 +39,11 @@ WAITING: ColumnElement[str] = literal_column(
 """SQL for the reason why a RECEIVED request is not being sent now. NULL for other states."""
 
 _ADD_REQUESTS = Sql(
-    f"""INSERT INTO request (id, waiting_list_id, contact_id, email, item_url, locale, given, status, created_date,
-        claim_no, attempts, unknowns, policy_refusals, rescues, failure_code, failure_reason)
-    SELECT id, list_id, contact_id, email, item_url, locale, given, {suppression.NEW_STATUS}, created, 0, 0, 0, 0, 0,
-        {suppression.NEW_CODE}, {suppression.NEW_REASON}
-    FROM ROWS(id uuid, list_id uuid, contact_id uuid, email text, item_url text, locale text, given text,
+    f"""INSERT INTO request (id, waiting_list_id, contact_id, email, item_url, locale, given, signup, status,
+        created_date, claim_no, attempts, unknowns, policy_refusals, rescues, failure_code, failure_reason)
+    SELECT id, list_id, contact_id, email, item_url, locale, given, signup, {suppression.NEW_STATUS}, created,
+        0, 0, 0, 0, 0, {suppression.NEW_CODE}, {suppression.NEW_REASON}
+    FROM ROWS(id uuid, list_id uuid, contact_id uuid, email text, item_url text, locale text, given text, signup text,
         created timestamptz, why text)
     WHERE true ORDER BY created ON CONFLICT DO NOTHING RETURNING id""",
     id="uuid",
@@ -56,6 +59,16 @@ _MAKE_OLDER = Sql(
           AND r.created_date > rows.created AND NOT EXISTS (SELECT 1 FROM request AS same WHERE same.id = rows.id)
         ORDER BY r.id FOR NO KEY UPDATE OF r)
     UPDATE request SET created_date = older.created FROM older WHERE id = older.request_id"""
+)
+_ANY_UNCONFIRMED = Sql(f"SELECT 1 FROM request WHERE status = 'RECEIVED' AND not_before > {NEVER} LIMIT 1")
+_CONFIRM_EQUAL = Sql(
+    f"""WITH equal AS MATERIALIZED (
+        SELECT r.id AS request_id FROM ROWS(contact_id uuid, list_id uuid) CROSS JOIN request AS r
+        WHERE r.contact_id IN ROWS(contact_id uuid) AND r.contact_id = rows.contact_id
+          AND r.waiting_list_id = rows.list_id AND r.status IN ('RECEIVED', 'PROCESSING')
+          AND r.failure_code = '{UNCONFIRMED}' ORDER BY r.id FOR NO KEY UPDATE OF r)
+    UPDATE request SET not_before = NULL, failure_code = NULL
+    FROM equal WHERE id = equal.request_id AND status || '' = 'RECEIVED'"""
 )
 _UNRESOLVED_OF = Sql(
     """SELECT r.id FROM request AS r JOIN contact AS c ON c.id = r.contact_id
@@ -84,6 +97,10 @@ class NewRequest:
     item_url: str | None = None
     locale: str | None = None
     created_date: datetime | None = None
+    signup: str | None = None
+    """how the customer signed up over HTTP, as JSON"""
+    is_public: bool = False
+    """by a publishable key: the limits of `store.signups` hold"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,24 +138,52 @@ def create(c: Connection, new: Sequence[NewRequest], tokens: Tokens | None = Non
 
     A request of a suppressed contact is added as FAILED, SUPPRESSED: one for each time that the contact was suppressed,
     if it has no date. `tokens` recognise erased addresses; BadSetting is raised if they are needed and None.
+
+    A public request is skipped too if its address has had enough of them, see `signups`.
     """
+    return [id_ for id_ in create_each(c, new, tokens) if id_]
+
+
+def create_each(c: Connection, new: Sequence[NewRequest], tokens: Tokens | None = None) -> list[UUID | None]:
+    """Does what `create` does, and returns for each request its id, or None if it was skipped."""
     waiting = lists.with_spelling(c, (request.reference for request in new))
-    people = contacts.recognised(c, {request.email.lower() for request in new}, tokens)
+    is_even = any(request.is_public for request in new)
+    people = contacts.recognised(c, {request.email.lower() for request in new}, tokens, is_even=is_even)
     # Sign-ups of one batch keep their order: each is one microsecond later than the one before. None is later than now,
     # whatever the clock of another shop said, because the next event would not wake it.
+    order = sorted(range(len(new)), key=lambda place: new[place].created_date or people.now)
     rows = [
         _row(
-            request,
+            request := new[place],
             waiting[request.reference],
             people.contacts[request.email.lower()],
-            people.now - timedelta(microseconds=len(new) - place),
+            people.now - timedelta(microseconds=len(new) - number),
         )
-        for place, request in enumerate(sorted(new, key=lambda request: request.created_date or people.now))
+        for number, place in enumerate(order)
     ]
+    places = {row["id"]: place for row, place in zip(reversed(rows), reversed(order), strict=True)}
+    rows = signups.within_limits(c, rows)
     added = [row.id for row in _ADD_REQUESTS(c, rows=rows)]
     if len(added) < len(rows):
         _make_older(c, [row for row in rows if row["is_dated"]])
-    return added
+    ids: list[UUID | None] = [None] * len(new)
+    for id_ in added:
+        ids[places[id_]] = id_
+    return ids
+
+
+def confirm_equal(c: Connection, new: Sequence[NewRequest]) -> None:
+    """Makes unconfirmed requests that are equal to these confirmed ones. Costs little where nobody has to confirm."""
+    if not _ANY_UNCONFIRMED(c):
+        return
+    people = contacts.find(c, {request.email.lower() for request in new})
+    places = lists.find(c, {request.reference for request in new})
+    pairs = {
+        (people[email].id, places[request.reference][0])
+        for request in new
+        if (email := request.email.lower()) in people and request.reference in places
+    }
+    _CONFIRM_EQUAL(c, rows=[{"contact_id": contact, "list_id": list_id} for contact, list_id in pairs])
 
 
 def suppressed(c: Connection, added: Sequence[UUID]) -> int:
@@ -204,8 +249,10 @@ def _row(request: NewRequest, place: tuple[UUID, str], contact: Known, latest: d
         "item_url": request.item_url,
         "locale": request.locale,
         "given": request.reference.given or _other_spelling(request.reference, spelling),
+        "signup": request.signup,
         "created": min(date, latest) if date else latest,
         "why": contact.why,
+        "is_public": request.is_public,
         "is_dated": date is not None,
     }
 

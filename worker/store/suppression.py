@@ -29,7 +29,8 @@ STRONG: Final = frozenset({Cause.COMPLAINED, Cause.MANUAL})
 
 _SUPPRESSED = FailureCode.SUPPRESSED.value
 _REASON = "'the customer gets no mail: '"
-_WEAK = ", ".join(f"'{cause.value}'" for cause in Cause if cause not in STRONG)
+WEAK: Final = ", ".join(f"'{cause.value}'" for cause in Cause if cause not in STRONG)
+"""SQL: the other causes."""
 
 # The fragments for arrows from PROCESSING into RECEIVED, in an UPDATE of `request AS r`.
 CONTACT = "(SELECT id AS who, suppressed_at, suppressed_why FROM contact) AS s"
@@ -64,7 +65,7 @@ _SUPPRESS = Sql(
 )
 _STRENGTHEN = Sql(
     f"""WITH locked AS MATERIALIZED (
-        SELECT id AS contact_id FROM contact WHERE id IN ROWS(contact_id uuid) AND suppressed_why IN ({_WEAK})
+        SELECT id AS contact_id FROM contact WHERE id IN ROWS(contact_id uuid) AND suppressed_why IN ({WEAK})
         ORDER BY id FOR NO KEY UPDATE)
     UPDATE contact SET suppressed_why = :cause, suppressed_by = :by
     FROM locked WHERE id = locked.contact_id"""
@@ -92,14 +93,14 @@ _MOVE_LATE = _move("s.suppressed_at > stockbell_now(-:recent)", "LIMIT :most")
 _LIFT = Sql(
     f"""WITH locked AS MATERIALIZED (
         SELECT id AS contact_id FROM contact WHERE address IN ROWS(address text) AND suppressed_at IS NOT NULL
-          AND (:whatever OR suppressed_why IN ({_WEAK}))
+          AND (:whatever OR suppressed_why IN ({WEAK}))
         ORDER BY id FOR NO KEY UPDATE)
     UPDATE contact SET suppressed_at = NULL, suppressed_why = NULL, suppressed_by = NULL
     FROM locked WHERE id = locked.contact_id RETURNING address"""
 )
 _FORGET = Sql(
     f"""UPDATE contact SET address_key = NULL
-    WHERE address_key IN ROWS(address_key text) AND (:whatever OR suppressed_why IN ({_WEAK})) RETURNING id""",
+    WHERE address_key IN ROWS(address_key text) AND (:whatever OR suppressed_why IN ({WEAK})) RETURNING id""",
     id="uuid",
 )
 _KEYS = Sql("SELECT id, address_key FROM contact WHERE address_key IN ROWS(address_key text)", id="uuid")

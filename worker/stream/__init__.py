@@ -1,4 +1,4 @@
-"""The data in Redis: the stream of inventory events, its dead letters, and the rate limit that workers share.
+"""The data in Redis: the stream of inventory events, its dead letters, the limits that processes share.
 
 Input: entries from publishers. Output: entries as bytes. `domain.events` decodes them; they are acknowledged after the
 commit. Errors of redis-py become RedisAway here. May import domain.
@@ -10,4 +10,5 @@ __all__ = [
     "event_stream",
     "figures",
     "shared_bucket",
+    "shared_window",
 ]

@@ -173,6 +173,17 @@ class Stream:
             entry_id: Any = self._client.xadd(self.name, entry)
         return str(entry_id, "ascii")
 
+    def publish_many(self, entries: Sequence[Mapping[str, bytes]]) -> list[str]:
+        """Adds entries in this order, all or none of them, and returns their ids.
+
+        They may exist even if RedisAway is raised: the reply may have been lost.
+        """
+        with translated_events(self._client), self._client.pipeline(transaction=True) as pipe:
+            for entry in entries:
+                fields: Any = dict(entry)
+                pipe.xadd(self.name, fields)
+            return [str(entry_id, "ascii") for entry_id in pipe.execute()]
+
     def newest_id(self) -> str | None:
         """Returns the newest entry id that the stream has given, even if that entry is gone; None without a stream."""
         with translated_events(self._client):

@@ -1,20 +1,21 @@
 """Who calls the API: the key in the Authorization header, and what it may do."""
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from typing import Annotated, Final
 
 from fastapi import Header, Request
 
 from worker.domain.api_keys import Key, Scope, id_of
 from worker.store import keys
-from worker.store.database import Connection
 from worker.web.context import Context
 from worker.web.errors import ApiError
 
 KNOWN_SECONDS: Final = 1.0
 """For so long a key is not looked up again. A revoked one ends as late."""
 MOST_KNOWN: Final = 1000
+NOTED_SECONDS: Final = 3600.0
+"""For so long the use of a key is not noted again."""
 
 May = Callable[..., Awaitable[Key]]
 
@@ -25,6 +26,7 @@ class Access:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._known: dict[str, tuple[float, Key]] = {}
+        self._noted_until: dict[str, float] = {}
 
     def may(self, *scopes: Scope) -> May:
         """Returns a dependency that returns the caller's key, if it has one of these scopes.
@@ -33,13 +35,20 @@ class Access:
         """
 
         async def caller(request: Request, authorization: Annotated[str | None, Header()] = None) -> Key:
-            key = await self._recognised(authorization)
-            if not any(key.may(scope) for scope in scopes):
-                raise ApiError(403, "PERMISSION_DENIED", f"a key with the scope {key.scope} may not do this")
-            _check_origin(key, request.headers.get("origin"))
-            return key
+            return await self._allowed(authorization, request.headers.get("origin"), scopes)
 
         return caller
+
+    async def of(self, text: str | None, origin: str | None, scope: Scope = Scope.CREATE) -> Key:
+        """Returns the key that came in a field, where there is no header. Raises ApiError as `may` does."""
+        return await self._allowed(text, origin, [scope])
+
+    async def _allowed(self, text: str | None, origin: str | None, scopes: Collection[Scope]) -> Key:
+        key = await self._recognised(text)
+        if not any(key.may(scope) for scope in scopes):
+            raise ApiError(403, "PERMISSION_DENIED", f"a key with the scope {key.scope} may not do this")
+        _check_origin(key, origin)
+        return key
 
     async def _recognised(self, authorization: str | None) -> Key:
         text = (authorization or "").strip()
@@ -55,20 +64,20 @@ class Access:
     async def _looked_up(self, text: str) -> Key:
         self._known.pop(text, None)
         key_id = id_of(text)
-        key = await self._context.write(_recognise, key_id, text) if key_id else None
+        key = await self._context.read(keys.recognise, key_id, text) if key_id else None
         if key is None:
             raise ApiError(401, "UNAUTHENTICATED", "the key is not known, or was revoked")
+        await self._note_use(key)
         if len(self._known) >= MOST_KNOWN:
             self._known.clear()
         self._known[text] = time.monotonic() + KNOWN_SECONDS, key
         return key
 
-
-def _recognise(c: Connection, key_id: str, text: str) -> Key | None:
-    key = keys.recognise(c, key_id, text)
-    if key:
-        keys.note_use(c, key_id)
-    return key
+    async def _note_use(self, key: Key) -> None:
+        """Only a key that is known leads to a transaction that writes: on SQLite there is one at a time."""
+        if time.monotonic() >= self._noted_until.get(key.id, 0.0):
+            self._noted_until[key.id] = time.monotonic() + NOTED_SECONDS
+            await self._context.write(keys.note_use, key.id)
 
 
 def _check_origin(key: Key, origin: str | None) -> None:

@@ -11,7 +11,20 @@ from typing import Final, Protocol
 from fastapi import APIRouter, FastAPI
 from fastapi.staticfiles import StaticFiles
 
-from worker.web import errors, health, middleware, openapi, pages, wix
+from worker.web import (
+    api_page,
+    confirm,
+    confirmation_mails,
+    connectors,
+    errors,
+    events_intake,
+    guard,
+    health,
+    middleware,
+    openapi,
+    pages,
+    wix,
+)
 from worker.web.access import Access
 from worker.web.context import Context
 
@@ -75,6 +88,8 @@ def create_app(context: Context, serve: Collection[Part] = frozenset(Part)) -> F
         for router in each.routers:
             app.include_router(router)
     openapi.describe(app, version("stockbell"))
+    if Part.API in serve:
+        app.include_router(api_page.routes(context, app))
     return app
 
 
@@ -83,15 +98,17 @@ class _Bringer(Protocol):
 
 
 def _api(context: Context, access: Access) -> Served:
-    return Served([wix.routes(context, access)])
+    mails = confirmation_mails.sender_of(context)
+    routers = [wix.routes(context, access), guard.routes(context, access), events_intake.routes(context, access)]
+    return Served(routers, [mails] if mails else [])
 
 
 def _unsubscribe(context: Context, access: Access) -> Served:
-    return Served()
+    return Served([confirm.routes(context)])
 
 
 def _hooks(context: Context, access: Access) -> Served:
-    return Served()
+    return Served([connectors.routes(context)])
 
 
 _PARTS: Final[Mapping[Part, _Bringer]] = {Part.API: _api, Part.UNSUBSCRIBE: _unsubscribe, Part.HOOKS: _hooks}

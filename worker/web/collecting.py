@@ -45,7 +45,7 @@ class Collecting:
 
 
 def routes(context: Context, access: Access, collecting: Collecting) -> APIRouter:
-    """Returns the routes of the settings, without a prefix."""
+    """Returns the routes of the settings."""
     router = APIRouter(tags=["settings"])
     catalogs = [WIX_STORES, *(each for each in context.parts.settings.catalogs if each != WIX_STORES)]
     switched = replies(wix_objects.SettingsReply, body_errors(says={428: "NOT_SUPPORTED_APP_DEF_ID."}))

@@ -9,6 +9,7 @@ from typing import Concatenate, Final, ParamSpec, TypeVar
 from worker.processes.bootstrap import Parts
 from worker.services.signing_up import Desk
 from worker.store.database import Connection, Database
+from worker.web.limits import Limits
 from worker.web.pages import Pages
 
 P = ParamSpec("P")
@@ -28,6 +29,7 @@ class Context:
         self.parts = parts
         self.database = Database(settings.database_url, connections=SQL_THREADS, pooler=settings.database_pooler)
         self.desk = Desk(self.database, parts.tokens, settings.double_opt_in)
+        self.limits = Limits(settings.redis_url, parts.tokens)
         self.pages = Pages(settings.store_name)
         self.stopping = asyncio.Event()
         """Set when the process shall end. Whatever runs for long waits for it too."""
@@ -54,4 +56,5 @@ class Context:
         """Ends the threads, once their work is done, and closes the database."""
         self._sql.shutdown()
         self._other.shutdown(cancel_futures=True)
+        self.limits.close()
         self.database.close()

@@ -1,6 +1,6 @@
 """What happens around every request: an id, CORS, and headers that browsers obey."""
 
-import secrets
+import random
 from typing import Final
 
 import structlog
@@ -13,11 +13,14 @@ from worker.web.errors import application_error, fault
 
 REQUEST_ID: Final = "x-wix-request-id"
 """Wix's SDK shows the value of this header with an error."""
+CAPTCHA: Final = "x-stockbell-captcha"
+"""A proof of work, from clients that can add a header and no field, such as Wix's SDK."""
 MAX_BODY: Final = 64 * 1024
 """Octets. Routes that take more say so themselves."""
 
+WIX_PREFIX: Final = "/back-in-stock-service"
 _TOO_LARGE: Final = "the body is too large"
-_HEADERS: Final = ["authorization", "content-type", "x-wix-bi-gateway", "wix-site-id", "wix-account-id"]
+_HEADERS: Final = ["authorization", "content-type", "x-wix-bi-gateway", "wix-site-id", "wix-account-id", CAPTCHA]
 _METHODS: Final = ["GET", "HEAD", "POST", "PUT", "DELETE"]
 _SAFE: Final = ((b"x-content-type-options", b"nosniff"),)
 
@@ -33,7 +36,8 @@ class Named:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = secrets.token_hex(8)
+        # Not from the system: a call to it lets go of the interpreter, which other threads then hold for a while.
+        request_id = f"{random.getrandbits(64):016x}"
 
         async def named(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -42,6 +46,20 @@ class Named:
 
         with structlog.contextvars.bound_contextvars(http_request=request_id):
             await self._app(scope, receive, named)
+
+
+class Unprefixed:
+    """Takes away what a Wix SDK that calls Wix's own host has before all paths."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Passes the request on."""
+        if scope["type"] == "http" and scope["path"].startswith(f"{WIX_PREFIX}/v1/"):
+            scope = {**scope, "path": scope["path"].removeprefix(WIX_PREFIX)}
+            scope.pop("raw_path", None)
+        await self._app(scope, receive, send)
 
 
 class Worded:
@@ -99,6 +117,7 @@ def add_to(app: FastAPI) -> None:
     """
     # Each route has the limit, or its own. Outside of the routes Starlette's answer would have no headers of ours.
     app.max_body_size = None
+    app.add_middleware(Unprefixed)
     app.add_middleware(Worded)
     app.add_middleware(Unbroken)
     app.add_middleware(Named)

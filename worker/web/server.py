@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import socket
+import sys
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -15,11 +16,14 @@ from worker.domain.errors import BadSetting, DatabaseAway, DatabaseUnfit
 from worker.processes.bootstrap import Parts
 from worker.processes.stop import Stop
 from worker.services.schema_check import check_schema
+from worker.web import confirmation_mails
 from worker.web.app import Part, create_app
 from worker.web.context import Context
 
 CUT_SECONDS: Final = 0.4
 """Connections that are still busy then are closed: streams, and requests whose bodies never end."""
+SWITCH_SECONDS: Final = 0.0005
+"""How soon the event loop gets the interpreter back from a thread that computes. Python's default is ten times that."""
 
 log = structlog.get_logger()
 
@@ -64,16 +68,21 @@ class Server(uvicorn.Server):
 
 
 def run(parts: Parts, host: str, port: int, serve: Collection[Part]) -> None:
-    """Serves until it is told to end. Raises BadSetting if it can't listen there, and SchemaOutdated.
+    """Serves until it is told to end.
 
-    A database that is away is no reason not to start: callers are told to come back, and `/readyz` tells ops.
+    Raises BadSetting if it can't listen there, or can't ask customers to confirm, and SchemaOutdated. A database that
+    is away is no reason not to start: callers are told to come back, and `/readyz` tells ops.
     """
+    if Part.API in serve:
+        confirmation_mails.check(parts)
+    sys.setswitchinterval(SWITCH_SECONDS)
     context = Context(parts)
     try:
         _check(context)
+        server = Server(_config(parts, context, serve), context)
         with _listening(host, port) as listener:
             log.info("web.started", host=host, port=listener.getsockname()[1], serves=sorted(serve))
-            Server(_config(parts, context, serve), context).run([listener])
+            server.run([listener])
     finally:
         context.close()
     log.info("web.stopped")

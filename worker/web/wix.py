@@ -1,4 +1,6 @@
-"""Wix's two services, at both of their prefixes."""
+"""Wix's two services. `middleware` takes away the prefix that their paths may have."""
+
+from collections.abc import Sequence
 
 from fastapi import APIRouter
 
@@ -6,18 +8,13 @@ from worker.web import collecting, wix_create, wix_requests
 from worker.web.access import Access
 from worker.web.collecting import Collecting
 from worker.web.context import Context
-from worker.web.wix_requests import PREFIXES
 
 
-def routes(context: Context, access: Access) -> APIRouter:
-    """Returns all routes. Those with a prefix are the same, and OpenAPI has them once."""
+def routes(context: Context, access: Access) -> Sequence[APIRouter]:
+    """Returns all routes."""
     state = Collecting(context)
-    every = APIRouter()
-    for prefix in PREFIXES:
-        for router in (
-            wix_create.routes(context, access, state),
-            collecting.routes(context, access, state),
-            wix_requests.routes(context, access),
-        ):
-            every.include_router(router, prefix=prefix, include_in_schema=not prefix)
-    return every
+    return (
+        wix_create.routes(context, access, state),
+        collecting.routes(context, access, state),
+        wix_requests.routes(context, access),
+    )

@@ -16,7 +16,7 @@ from worker.domain.errors import BadReference
 from worker.services.import_file import checked_locale
 from worker.services.restocking import Gaps
 from worker.services.signing_up import SignUp
-from worker.store import reach, request_query
+from worker.store import reach
 from worker.store.requests import NewRequest
 from worker.web import wix_objects
 from worker.web.access import Access
@@ -24,8 +24,9 @@ from worker.web.collecting import Collecting
 from worker.web.context import Context
 from worker.web.errors import ApiError
 from worker.web.gathering import Gathering
+from worker.web.guard import Guard
 from worker.web.openapi import body_errors, json_body, replies
-from worker.web.signup_rules import allowed_url
+from worker.web.signup_rules import allowed_url, public_answer
 from worker.web.wire_fields import Fields, ItemDetails, email_of, item_details_of, reference_of, url_of
 from worker.web.wire_input import body_of
 from worker.web.wix_objects import request_object
@@ -33,6 +34,7 @@ from worker.web.wix_requests import R
 
 _MAX_CONSENT: Final = 200
 _MAX_PAGE: Final = 2048
+_MAX_CAPTCHA: Final = 1000
 
 
 _ERRORS: Final = {
@@ -51,18 +53,17 @@ class Wanted:
     reference: CatalogReference
     item_url: str | None
     details: ItemDetails
-    given: Mapping[str, Any]
-    """the catalogReference as it was given"""
     locale: str | None = None
     consent: str | None = None
     page: str | None = None
+    captcha: str | None = None
     is_confirmed: bool = False
 
 
 def routes(context: Context, access: Access, collecting: Collecting) -> APIRouter:
-    """Returns the route, without a prefix."""
+    """Returns the route."""
     router = APIRouter(tags=["requests"])
-    gathering = Gathering(context)
+    gathering, guard = Gathering(context), Guard(context)
     gaps = Gaps()
 
     @router.post(
@@ -74,19 +75,19 @@ def routes(context: Context, access: Access, collecting: Collecting) -> APIRoute
         """Sign a customer up for one mail when an item is back in stock."""
         wanted = _wanted(await body_of(request), key)
         await collecting.check(wanted.reference.item.app_id)
-        done = await gathering.sign_up(_sign_up(wanted, key, request))
+        client = await guard.admit(request, key, wanted.captcha)
+        one = _sign_up(wanted, key, client, request.headers.get("referer"))
+        done, row = await gathering.sign_up(one)
         if key.is_publishable:
-            return JSONResponse({"request": _public_object(wanted)})
-        if not done.is_new:
+            return JSONResponse(public_answer(one.new))
+        if not done.is_new or done.request_id is None:
             code = "BACK_IN_STOCK_NOTIFICATION_REQUEST_ALREADY_EXISTS"
             text = "this address already waits for this item"
             raise ApiError(409, code, text, {"requestId": str(done.request_id)})
         item = wanted.reference.item
         if gaps.is_new(item):
             await context.write(reach.fill, item, wanted.details.name, wanted.details.price, wanted.details.image_url)
-        found = await context.read(request_query.by_ids, [done.request_id])
-        row = found.get(done.request_id)
-        return JSONResponse({"request": request_object(row) if row else _public_object(wanted)})
+        return JSONResponse({"request": request_object(row)} if row else public_answer(one.new))
 
     return router
 
@@ -95,16 +96,15 @@ def _wanted(payload: Mapping[str, Any], key: Key) -> Wanted:
     fields = Fields(payload)
     request = fields.inner("request")
     email, url, reference = None, None, None
-    given: Mapping[str, Any] = {}
     if request:
         email, url = email_of(request), url_of(request, "itemUrl")
         if inner := request.inner("catalogReference"):
-            reference, given = reference_of(inner), inner.given
+            reference = reference_of(inner)
     details = item_details_of(fields)
     facts = _facts(fields)
     if fields.is_wrong or email is None or reference is None or details is None:
         raise fields.error()
-    return Wanted(email, reference, allowed_url(key, url), details, given, **facts)
+    return Wanted(email, reference, allowed_url(key, url), details, **facts)
 
 
 def _facts(payload: Fields) -> dict[str, Any]:
@@ -124,26 +124,19 @@ def _facts(payload: Fields) -> dict[str, Any]:
         "locale": locale,
         "consent": fields.text("consent", required=False, most=_MAX_CONSENT),
         "page": fields.text("page", required=False, most=_MAX_PAGE),
+        "captcha": fields.text("captcha", required=False, most=_MAX_CAPTCHA),
         "is_confirmed": confirmed,
     }
 
 
-def _sign_up(wanted: Wanted, key: Key, request: Request) -> SignUp:
+def _sign_up(wanted: Wanted, key: Key, client: str | None, referer: str | None) -> SignUp:
     is_public = key.is_publishable
-    client = request.client.host if request.client and is_public else None
     return SignUp(
         NewRequest(wanted.email, wanted.reference, wanted.item_url, wanted.locale),
         key.id,
         is_public,
         is_confirmed=wanted.is_confirmed and not is_public,
-        client=client,
-        page=wanted.page or (request.headers.get("referer") if is_public else None),
+        client=client if is_public else None,
+        page=wanted.page or (referer if is_public else None),
         consent=wanted.consent,
     )
-
-
-def _public_object(wanted: Wanted) -> dict[str, object]:
-    """Returns the object without anything that would tell whether the address waits already."""
-    reference = {name: wanted.given[name] for name in ("catalogItemId", "appId", "options") if name in wanted.given}
-    link = {"itemUrl": wanted.item_url} if wanted.item_url else {}
-    return {"catalogReference": reference, "email": wanted.email, "status": "RECEIVED", **link}

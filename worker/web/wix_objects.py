@@ -67,6 +67,7 @@ class SignUpFacts(Described):
     locale: str | None = Field(None, examples=["de"])
     consent: str | None = Field(None, examples=["2026-11"], description="the version of the text that was agreed to")
     page: str | None = Field(None, examples=["https://shop.example/p/mug-1"])
+    captcha: str | None = Field(None, description="publishable keys: a proof of work, see GET /widget/challenge")
     confirmed: bool = Field(False, description="server keys: the customer has confirmed already")
 
 

@@ -31,8 +31,6 @@ from worker.web.wire_input import body_of, parameters_of
 from worker.web.wix_objects import request_object
 
 R: Final = "/v1/back-in-stock-notification-requests"
-PREFIXES: Final = ("", "/back-in-stock-service")
-"""An SDK that calls Wix's own host puts the second one before all paths."""
 MOST_REFERENCES: Final = 100
 MOST_IDS: Final = 1000
 MOST_EXTRAS: Final = 64
@@ -47,7 +45,7 @@ _MARK_ERRORS: Final = {
 
 
 def routes(context: Context, access: Access) -> APIRouter:
-    """Returns the routes, without a prefix."""
+    """Returns the routes."""
     router = APIRouter(tags=["requests"])
     reader = Annotated[Key, Depends(access.may(Scope.READ))]
     admin_key = Annotated[Key, Depends(access.may(Scope.ADMIN))]

@@ -38,13 +38,24 @@ class Site:
 
 
 @contextmanager
-def site_over(shop: Shop, *, redis_url: str = "redis://127.0.0.1:1/0", **settings: Any) -> Iterator[Site]:
-    """Opens a web process. Without a `redis_url`, Redis is away. `settings` are fields of `Settings`."""
+def context_of(shop: Shop, *, redis_url: str = "redis://127.0.0.1:1/0", **settings: Any) -> Iterator[Context]:
+    """Makes the parts of a web process that serves nothing yet. Its settings are as in `site_over`."""
     given = {"secret_key": SECRET, "public_url": "https://notify.shop.example", **settings}
     context = Context(Parts(Settings(database_url=shop.url, redis_url=redis_url, **given)))
-    # The client's own errors are answers: a fault of ours is a 500, as for everybody else.
-    with TestClient(
-        create_app(context), base_url="https://notify.shop.example", raise_server_exceptions=False
-    ) as client:
+    try:
+        yield context
+    finally:
+        context.close()
+
+
+@contextmanager
+def site_over(shop: Shop, *, redis_url: str = "redis://127.0.0.1:1/0", **settings: Any) -> Iterator[Site]:
+    """Opens a web process. Without a `redis_url`, Redis is away. `settings` are fields of `Settings`."""
+    with (
+        context_of(shop, redis_url=redis_url, **settings) as context,
+        # The client's own errors are answers: a fault of ours is a 500, as for everybody else.
+        TestClient(
+            create_app(context), base_url="https://notify.shop.example", raise_server_exceptions=False
+        ) as client,
+    ):
         yield Site(shop, context, client)
-    context.close()

@@ -42,3 +42,12 @@ def test_no_call_ends_in_a_fault_or_in_an_undeclared_answer(site: Site) -> None:
             case.call_and_validate(headers=headers, checks=CHECKS)
 
         calls()
+
+
+def test_the_page_for_people_loads_nothing_from_elsewhere_and_shows_every_path(site: Site) -> None:
+    page = site.client.get("/docs")
+    assert page.status_code == 200
+    assert "<script" not in page.text
+    assert "//" not in page.text.replace("https://shop.example", "")
+    for path in site.client.get("/openapi.json").json()["paths"]:
+        assert path in page.text

@@ -49,10 +49,12 @@ def upgrade() -> None:
         sa.Column("locale", sa.Text(), nullable=True),
         sa.Column("due_at", UtcDateTime(timezone=True), nullable=True),
         sa.Column("sent_at", UtcDateTime(timezone=True), nullable=True),
+        sa.Column("expires_at", UtcDateTime(timezone=True), nullable=False),
         sa.Column("tries", sa.Integer(), nullable=False),
         sa.Column("why", sa.Text(), nullable=True),
     )
     op.create_index("ix_confirmation_due_at", "confirmation", ["due_at"])
+    op.create_index("ix_confirmation_expires_at", "confirmation", ["expires_at"])
     op.create_table(
         "webhook_endpoint",
         sa.Column("id", sa.Uuid(), primary_key=True),

@@ -1,0 +1,253 @@
+"""Wix's Back In Stock Notification Requests API: create, get, delete, mark, report and count."""
+
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from tests.contract.shop import ref
+from tests.contract.web.site import Site
+from tests.contract.web.wix import DETAILS, MUG, NOBODY, STORES, STORES_V3, R, Wix, code_of, packed, violations_of
+from worker.domain.api_keys import Scope
+from worker.models import Contact, Request, Status
+
+EXISTS = (409, "BACK_IN_STOCK_NOTIFICATION_REQUEST_ALREADY_EXISTS")
+NOT_FOUND_TO_MARK = (428, "BACK_IN_STOCK_NOTIFICATION_REQUEST_NOT_FOUND")
+
+
+@pytest.fixture
+def wix(site: Site) -> Wix:
+    """A server of the shop."""
+    return Wix(site)
+
+
+def test_a_created_request_is_wixs_object(wix: Wix) -> None:
+    reply = wix.create(itemUrl="https://shop.example/p/mug-1", id=NOBODY, status="FAILED", contactId="x")
+    found = reply.json()["request"]
+    assert reply.status_code == 200
+    assert UUID(found["id"]) != UUID(NOBODY)
+    assert UUID(found["contactId"])
+    assert found["createdDate"].endswith("Z")
+    assert {name: found[name] for name in ("email", "status", "itemUrl", "catalogReference")} == {
+        "email": "jane@example.com",
+        "status": "RECEIVED",
+        "itemUrl": "https://shop.example/p/mug-1",
+        "catalogReference": MUG,
+    }
+    assert "autoNotified" not in found
+    assert wix.call("GET", f"/{found['id']}?id={found['id']}").json()["request"] == found
+
+
+def test_both_prefixes_serve_the_same(wix: Wix) -> None:
+    created = wix.created()
+    reply = wix.site.client.get(f"/back-in-stock-service{R}/{created}", headers=wix.headers)
+    assert reply.json()["request"]["id"] == created
+
+
+def test_a_duplicate_is_refused_with_the_id_of_the_first(wix: Wix) -> None:
+    first = wix.created()
+    again = wix.create("JANE@example.com", {**MUG, "appId": STORES_V3})
+    assert code_of(again) == EXISTS
+    assert again.json()["details"]["applicationError"]["data"] == {"requestId": first}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"options": {"Size": "M", "Color": "Red"}},
+        {"variantId": NOBODY, "options": {"a": "b"}, "customTextFields": {"Engraving": "  Für  Jane  "}},
+        {"variantId": "b7c2", "n": 1, "f": 1.5, "on": True, "nothing": None},
+        {},
+    ],
+)
+def test_a_reference_comes_back_as_it_was_given(wix: Wix, options: dict[str, Any]) -> None:
+    reference = {"catalogItemId": "Mug 1", "appId": STORES_V3, "options": options}
+    created = wix.created(reference=reference)
+    assert wix.call("GET", f"/{created}").json()["request"]["catalogReference"] == reference
+    assert wix.query()["requests"][0]["catalogReference"] == reference
+
+
+def test_a_reference_as_given_still_matches_events(wix: Wix) -> None:
+    given = {"catalogItemId": "mug-1", "appId": STORES_V3, "options": {"options": {"Size": "L"}}}
+    created = wix.created(reference=given)
+    wix.site.shop.tell(ref(size="l"))
+    assert wix.call("GET", f"/{created}").json()["request"]["stockbell"]["waiting"] == "queued"
+
+
+def test_all_that_is_wrong_is_named_at_once(wix: Wix) -> None:
+    body = {
+        "request": {
+            "email": "jane",
+            "itemUrl": "javascript:alert(1)",
+            "catalogReference": {"catalogItemId": "x" * 37, "options": []},
+        },
+        "itemDetails": {"price": "$12"},
+    }
+    assert violations_of(wix.call("POST", body=body)) == {
+        "request.email": "EMAIL",
+        "request.itemUrl": "WEB_URL",
+        "request.catalogReference.catalogItemId": "MAX_LENGTH",
+        "request.catalogReference.appId": "REQUIRED_FIELD",
+        "request.catalogReference.options": "FORMAT",
+        "itemDetails.name": "REQUIRED_FIELD",
+        "itemDetails.price": "DECIMAL_GTE",
+    }
+    assert wix.site.shop.count(Contact) == 0
+
+
+@pytest.mark.parametrize(
+    ("price", "is_good"), [("0", True), ("12.5", True), ("-1", False), ("1e3", False), (12, False)]
+)
+def test_a_price_is_a_decimal_text(wix: Wix, price: object, is_good: bool) -> None:
+    request = {"email": "jane@example.com", "catalogReference": MUG}
+    reply = wix.call("POST", body={"request": request, "itemDetails": {"name": "Mug", "price": price}})
+    assert (reply.status_code == 200) is is_good
+
+
+def test_refused_options_and_pictures_have_codes_of_their_own(wix: Wix) -> None:
+    bad = wix.create(reference={**MUG, "options": {"a": {"b": 1}}})
+    assert code_of(bad) == (400, "INVALID_CATALOG_REFERENCE_OPTIONS")
+    request = {"email": "jane@example.com", "catalogReference": MUG}
+    picture = {"request": request, "itemDetails": {**DETAILS, "image": {"url": "ftp://x"}}}
+    assert code_of(wix.call("POST", body=picture)) == (400, "INVALID_ITEM_IMAGE_URL")
+
+
+def test_details_of_a_sign_up_fill_gaps_and_never_replace_what_events_said(wix: Wix) -> None:
+    wix.site.shop.tell(name="Mug of the event")
+    picture = {"url": "wix:image://v1/abc_1.jpg/mug.jpg#originWidth=1"}
+    request = {"email": "jane@example.com", "catalogReference": MUG}
+    wix.call("POST", body={"request": request, "itemDetails": {**DETAILS, "image": picture}})
+    item = wix.site.shop.ask("SELECT name, price, image_url FROM item")[0]
+    assert (item.name, item.price) == ("Mug of the event", "12.50")
+    assert item.image_url == "https://static.wixstatic.com/media/abc_1.jpg"
+
+
+def test_publishable_keys_learn_nothing_and_change_no_item(site: Site) -> None:
+    page = Wix(site, Scope.CREATE)
+    first = page.create(itemUrl="https://shop.example/p")
+    again = page.create(itemUrl="https://shop.example/p")
+    assert first.content == again.content
+    assert first.json() == {
+        "request": {
+            "email": "jane@example.com",
+            "catalogReference": MUG,
+            "status": "RECEIVED",
+            "itemUrl": "https://shop.example/p",
+        }
+    }
+    assert site.shop.ask("SELECT name FROM item")[0].name is None
+
+
+def test_an_unknown_id_is_404_and_no_guid_a_violation(wix: Wix) -> None:
+    for method in ("GET", "DELETE"):
+        assert code_of(wix.call(method, f"/{NOBODY}")) == (404, "NOT_FOUND")
+        assert violations_of(wix.call(method, "/42")) == {"id": "GUID"}
+
+
+def test_delete_answers_an_object(wix: Wix) -> None:
+    created = wix.created()
+    reply = wix.call("DELETE", f"/{created}?id={created}")
+    assert (reply.status_code, reply.json()) == (200, {})
+    assert wix.site.shop.count(Request) == 0
+
+
+def test_marking_ends_a_request_once(wix: Wix) -> None:
+    created = wix.created()
+    path = f"/{created}/mark-as-notification-sent"
+    found = wix.call("PUT", path, {"id": created}).json()["request"]
+    assert (found["status"], found["autoNotified"]) == ("NOTIFICATION_SENT", False)
+    assert wix.call("PUT", path).json()["request"] == found
+
+
+def test_marking_refuses_what_is_being_sent_and_what_is_not_there(wix: Wix) -> None:
+    _, (claim,) = wix.site.shop.claimed()
+    being_sent = wix.call("PUT", f"/{claim.id}/mark-as-notification-sent")
+    assert code_of(being_sent) == (428, "BACK_IN_STOCK_NOTIFICATION_REQUEST_BEING_SENT")
+    assert code_of(wix.call("PUT", f"/{NOBODY}/mark-as-notification-sent")) == NOT_FOUND_TO_MARK
+
+
+def test_a_report_reaches_whom_an_event_would_reach(wix: Wix) -> None:
+    small, any_size = wix.created(reference={**MUG, "options": {"Size": "S"}}), wix.created("any@example.com")
+    large = wix.created("large@example.com", {**MUG, "options": {"Size": "L"}})
+    body = {"itemDetails": {"name": "New name", "price": "9"}, "catalogReference": {**MUG, "options": {"size": "s"}}}
+    reply = wix.call("POST", "/report-items-back-in-stock", body)
+    assert (reply.status_code, reply.json()) == (200, {})
+    ordered = [wix.site.shop.row(UUID(each)).ordered_at is not None for each in (small, any_size, large)]
+    assert ordered == [True, True, False]
+    assert wix.site.shop.ask("SELECT name FROM item")[0].name == "New name"
+
+
+def test_a_report_by_ids_ignores_unknown_ones_and_keeps_what_its_mails_shall_say(wix: Wix) -> None:
+    created, other = wix.created(), wix.created("other@example.com")
+    extras = {"product.buyNowUrl": "https://shop.example/buy"}
+    body = {"itemDetails": DETAILS, "requestIds": [created, NOBODY], "extraAutomationTemplateParameters": extras}
+    assert wix.call("POST", "/report-items-back-in-stock", body).json() == {}
+    assert wix.site.shop.row(UUID(created)).extras == '{"product.buyNowUrl":"https://shop.example/buy"}'
+    assert wix.site.shop.row(UUID(other)).ordered_at is None
+
+
+def test_a_report_needs_one_of_both(wix: Wix) -> None:
+    both = {"itemDetails": DETAILS, "catalogReference": MUG, "requestIds": [NOBODY]}
+    code = "REQUEST_CONTAINS_BOTH_CATALOG_REFERENCE_AND_REQUEST_IDS"
+    assert code_of(wix.call("POST", "/report-items-back-in-stock", both)) == (400, code)
+    neither = wix.call("POST", "/report-items-back-in-stock", {"itemDetails": DETAILS, "requestIds": []})
+    assert violations_of(neither) == {"catalogReference": "REQUIRED_FIELD"}
+    many = {"itemDetails": DETAILS, "requestIds": [NOBODY] * 1001}
+    assert violations_of(wix.call("POST", "/report-items-back-in-stock", many)) == {"requestIds": "MAX_SIZE"}
+
+
+def test_later_events_win_over_a_report_and_earlier_ones_do_not(wix: Wix) -> None:
+    wix.created()
+    wix.site.shop.tell(name="Old")
+    wix.call("POST", "/report-items-back-in-stock", {"itemDetails": DETAILS, "catalogReference": MUG})
+    wix.site.shop.tell(name="Late, of an event before")
+    assert wix.site.shop.ask("SELECT name FROM item")[0].name == "Blue mug"
+    wix.site.shop.tell(at=wix.site.shop.now(), name="Newest")
+    assert wix.site.shop.ask("SELECT name FROM item")[0].name == "Newest"
+
+
+def test_counts_match_as_events_do_and_echo_the_references(wix: Wix) -> None:
+    wix.created(reference={**MUG, "options": {"variantId": "v1", "customTextFields": {"a": "b"}}})
+    wix.created("two@example.com", {**MUG, "options": {"variantId": "v1"}})
+    wix.site.shop.claimed()
+    references = [
+        {"catalogItemId": "mug-1", "appId": STORES_V3, "options": {"variantId": "V1"}},
+        {"catalogItemId": "none", "appId": STORES},
+    ]
+    reply = wix.call("GET", f"/count-by-catalog-reference?.r={packed({'catalogReferences': references})}").json()
+    assert reply["countsPerCatalogReference"] == [
+        {
+            "catalogReference": references[0],
+            "count": 3,
+            "stockbell": {"byStatus": {"RECEIVED": 2, "PROCESSING": 1, "FAILED": 0}},
+        },
+        {
+            "catalogReference": references[1],
+            "count": 0,
+            "stockbell": {"byStatus": {"RECEIVED": 0, "PROCESSING": 0, "FAILED": 0}},
+        },
+    ]
+
+
+def test_a_count_takes_1_to_100_references(wix: Wix) -> None:
+    assert wix.counts(*[{**MUG, "options": {"variantId": f"{n:036}"}} for n in range(100)]) == [0] * 100
+    for count, rule in ((0, "REQUIRED_FIELD"), (101, "MAX_SIZE")):
+        reply = wix.call("POST", "/count-by-catalog-reference", {"catalogReferences": [MUG] * count})
+        assert violations_of(reply) == {"catalogReferences": rule}
+    assert violations_of(wix.call("GET", "/count-by-catalog-reference")) == {"catalogReferences": "REQUIRED_FIELD"}
+
+
+def test_what_a_key_may_not_do_is_refused(site: Site) -> None:
+    page, reader = Wix(site, Scope.CREATE), Wix(site, Scope.READ)
+    assert code_of(page.call("GET", f"/{NOBODY}")) == (403, "PERMISSION_DENIED")
+    assert code_of(reader.create()) == (403, "PERMISSION_DENIED")
+    assert code_of(reader.call("DELETE", f"/{NOBODY}")) == (403, "PERMISSION_DENIED")
+    assert site.client.post(R, json={}).status_code == 401
+
+
+def test_a_request_that_has_failed_says_why(wix: Wix) -> None:
+    created = wix.created()
+    wix.site.shop.change("UPDATE request SET status = 'FAILED', failure_code = 'EXPIRED', failure_reason = 'late'")
+    found = wix.call("GET", f"/{created}").json()["request"]
+    assert found["status"] == Status.FAILED
+    assert found["stockbell"] == {"attempts": 0, "failureCode": "EXPIRED", "failureReason": "late"}
