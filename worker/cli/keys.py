@@ -38,11 +38,12 @@ def create(
 
     [bold]Example:[/bold]  stockbell keys create shop --scope create --origin https://shop.example
     """
-    from worker.domain.api_keys import Scope, checked_hosts, checked_origins
+    from worker.domain.api_keys import Scope, checked_hosts, checked_name, checked_origins
     from worker.store import keys
 
     wanted = Scope(scope)
     try:
+        name = checked_name(name)
         may_use, may_link = checked_origins(origins or [], wanted), checked_hosts(hosts or [], wanted)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
@@ -76,8 +77,10 @@ def list_(as_json: Json = False) -> None:
 
 def revoke(key_id: Annotated[str, typer.Argument(metavar="ID", help="The key's id.", show_default=False)]) -> None:
     """Revoke a key. Whoever still uses it is refused, a second later at most."""
+    from worker.domain.api_keys import id_of
     from worker.store import keys
 
+    key_id = id_of(key_id) or key_id  # a whole key may be given, and is not shown
     if not session.ready_parts().database.write(keys.revoke, key_id):
         complain(f"no such key, or revoked before: {printable(key_id)}")
         raise typer.Exit(1)

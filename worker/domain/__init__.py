@@ -28,6 +28,7 @@ __all__ = [
     "languages",
     "moving_window",
     "outcomes",
+    "outgoing_urls",
     "providers",
     "quantities",
     "recognition",

@@ -29,7 +29,10 @@ _PREFIX: Final = {Scope.CREATE: "sb_pub_", Scope.READ: "sb_read_", Scope.ADMIN: 
 _FORM: Final = re.compile(r"sb_(?:pub|read|admin)_([0-9a-z]{8})[0-9A-Za-z_-]{43}")
 _HOST_NAME: Final = r"[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:.]+\]"
 _HOST: Final = re.compile(_HOST_NAME)
-_ORIGIN: Final = re.compile(rf"https?://(?:{_HOST_NAME})(?::[0-9]{{1,5}})?")
+_ORIGIN: Final = re.compile(rf"(https?)://({_HOST_NAME})(?::([0-9]{{1,5}}))?")
+_USUAL_PORTS: Final = {"http": 80, "https": 443}
+_MOST_PORT: Final = 65_535
+_MOST_NAME: Final = 100
 _ALPHABET: Final = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
@@ -93,9 +96,23 @@ def checked_origins(origins: Sequence[str], scope: Scope) -> Sequence[str]:
         raise ValueError("a publishable key needs --origin: the pages that may use it")
     _only_publishable(origins, scope, "--origin")
     found = [_ORIGIN.fullmatch(origin.lower().rstrip("/")) for origin in origins]
-    if not all(found):
-        raise ValueError("--origin must be https://host or https://host:port, without a path")
-    return [each[0] for each in found if each]
+    if not all(found) or any(int(each[3] or 1) > _MOST_PORT for each in found if each):
+        raise ValueError("--origin must be https://host or https://host:port, in ASCII (xn--) and without a path")
+    return [_as_browsers_say(*each.groups()) for each in found if each]
+
+
+def _as_browsers_say(scheme: str, host: str, port: str | None) -> str:
+    """Returns an origin without the usual port, which browsers leave out."""
+    is_usual = port is None or int(port) == _USUAL_PORTS[scheme]
+    return f"{scheme}://{host}" + ("" if is_usual else f":{int(port or 0)}")
+
+
+def checked_name(name: str) -> str:
+    """Returns a name for people. Raises ValueError."""
+    name = name.strip()
+    if not name or len(name) > _MOST_NAME or not name.isprintable():
+        raise ValueError(f"NAME must have 1 to {_MOST_NAME} characters that can be printed")
+    return name
 
 
 def checked_hosts(hosts: Sequence[str], scope: Scope) -> Sequence[str]:

@@ -78,7 +78,7 @@ def wix_claim(news: News, instance_id: UUID) -> str:
     """Returns what stands in the claim `data` of Wix's JWT."""
     entity = {"id": str(news.request_id), **news.facts, **news.personal}
     # Several changes may be told as one, so nothing is known of what was there before.
-    modified = {"modifiedFields": {}} if news.kind is Kind.UPDATED else {}
+    modified: dict[str, object] = {"modifiedFields": {}} if news.kind is Kind.UPDATED else {}
     event = {
         "id": news.id,
         "entityFqdn": WIX_TYPE,

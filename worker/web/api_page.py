@@ -123,6 +123,6 @@ def _resolved(document: Mapping[str, Any], schema: Mapping[str, Any]) -> Mapping
 
 
 def _kind(field: Mapping[str, Any]) -> str:
-    kind = field.get("type", "any")
+    kinds = field.get("type", "any")
     words: Mapping[str, str] = {"string": "text", "array": "list", "integer": "number", "boolean": "true or false"}
-    return words.get(kind, kind)
+    return " or ".join(words.get(kind, kind) for kind in ([kinds] if isinstance(kinds, str) else kinds))

@@ -14,6 +14,7 @@ from worker.web.access import Access
 from worker.web.context import Context
 from worker.web.errors import ApiError
 from worker.web.limits import network_of
+from worker.web.openapi import errors
 
 log = structlog.get_logger()
 
@@ -64,7 +65,7 @@ def routes(context: Context, access: Access) -> APIRouter:
     router = APIRouter(tags=["sign-up"])
     settings, tokens = context.parts.settings, context.parts.tokens
 
-    @router.get("/widget/challenge", summary="Get a proof of work to do")
+    @router.get("/widget/challenge", summary="Get a proof of work to do", responses=errors())
     async def get_challenge(
         key: Annotated[str, Query(max_length=200, description="A publishable key.")],
         origin: Annotated[str | None, Header(include_in_schema=False)] = None,

@@ -23,7 +23,7 @@ from worker.web.access import Access
 from worker.web.collecting import Collecting
 from worker.web.context import Context
 from worker.web.errors import ApiError
-from worker.web.gathering import Gathering
+from worker.web.gathering import sign_ups
 from worker.web.guard import Guard
 from worker.web.openapi import body_errors, json_body, replies
 from worker.web.signup_rules import allowed_url, public_answer
@@ -63,7 +63,7 @@ class Wanted:
 def routes(context: Context, access: Access, collecting: Collecting) -> APIRouter:
     """Returns the route."""
     router = APIRouter(tags=["requests"])
-    gathering, guard = Gathering(context), Guard(context)
+    gathering, guard = sign_ups(context), Guard(context)
     gaps = Gaps()
 
     @router.post(
@@ -77,7 +77,7 @@ def routes(context: Context, access: Access, collecting: Collecting) -> APIRoute
         await collecting.check(wanted.reference.item.app_id)
         client = await guard.admit(request, key, wanted.captcha)
         one = _sign_up(wanted, key, client, request.headers.get("referer"))
-        done, row = await gathering.sign_up(one)
+        done, row = await gathering.do(one)
         if key.is_publishable:
             return JSONResponse(public_answer(one.new))
         if not done.is_new or done.request_id is None:

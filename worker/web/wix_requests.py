@@ -25,6 +25,7 @@ from worker.web import wix_objects
 from worker.web.access import Access
 from worker.web.context import Context
 from worker.web.errors import ApiError, Invalid, Violation
+from worker.web.gathering import Gathering, look_ups
 from worker.web.openapi import body_errors, errors, json_body, replies
 from worker.web.wire_fields import Fields, ids_of, item_details_of, path_id, reference_of, references_of, texts_of
 from worker.web.wire_input import body_of, parameters_of
@@ -47,6 +48,7 @@ _MARK_ERRORS: Final = {
 def routes(context: Context, access: Access) -> APIRouter:
     """Returns the routes."""
     router = APIRouter(tags=["requests"])
+    found_by_id = look_ups(context)
     reader = Annotated[Key, Depends(access.may(Scope.READ))]
     admin_key = Annotated[Key, Depends(access.may(Scope.ADMIN))]
 
@@ -110,7 +112,7 @@ def routes(context: Context, access: Access) -> APIRouter:
     @router.get(f"{R}/{{id}}", responses=replies(wix_objects.RequestReply, errors(404)))
     async def get_request(id: str, key: reader) -> JSONResponse:
         """Get a request."""
-        return JSONResponse({"request": await _object(context, path_id(id))})
+        return JSONResponse({"request": await _object(found_by_id, path_id(id))})
 
     @router.delete(f"{R}/{{id}}", responses=replies(wix_objects.Empty, errors(404)))
     async def delete_request(id: str, key: admin_key) -> JSONResponse:
@@ -133,18 +135,18 @@ def routes(context: Context, access: Access) -> APIRouter:
         changed = await context.write(admin.mark_sent, [request_id])
         _check_marked(changed.refused.get(request_id))
         try:
-            return JSONResponse({"request": await _object(context, request_id)})
+            return JSONResponse({"request": await _object(found_by_id, request_id)})
         except ApiError:  # deleted in the meantime
             raise _not_found_to_mark() from None
 
     return router
 
 
-async def _object(context: Context, request_id: UUID) -> dict[str, object]:
-    found = await context.read(request_query.by_ids, [request_id])
-    if request_id not in found:
+async def _object(found_by_id: Gathering[UUID, Any], request_id: UUID) -> dict[str, object]:
+    row = await found_by_id.do(request_id)
+    if row is None:
         raise _no_such_request()
-    return request_object(found[request_id])
+    return request_object(row)
 
 
 def _no_such_request() -> ApiError:

@@ -654,6 +654,7 @@ def test_the_status_has_the_names_that_scripts_rely_on(shop: Shop, bell: Recordi
         "unheard": {"items": 0, "example": None},
         "queue": {"bells": 0},
         "due": 2,
+        "unconfirmed": 0,
         "overdueClaims": 0,
         "held": 0,
         "heldReasons": {},

@@ -13,12 +13,14 @@ from tests.contract.shop import CUP, MUG, Shop, ref
 from worker.domain.catalog import CatalogReference
 from worker.domain.returned import Cause
 from worker.models import Status
+from worker.services.signing_up import Desk, OptIn, SignUp
 from worker.store import contacts, requests, signups, suppression
 from worker.store.database import Database
 from worker.store.requests import NewRequest
 from worker.store.sql import Sql
 
 JANE = "jane@shop.example"
+ADDRESSES = ("known", "new", "gone", "complained", "confirmed")
 PUBLIC = f'{signups.PUBLIC},"key":"abcd1234"}}'
 
 
@@ -101,8 +103,8 @@ def test_many_processes_at_once_add_one(shop: Shop) -> None:
 
 
 @contextmanager
-def statements(database: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """Collects what is run on this database."""
+def statements(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """Collects what is run."""
     seen: list[str] = []
     run_on_sqlite, run_on_postgresql = Sql._run_on_sqlite, Sql._run_on_postgresql
 
@@ -120,15 +122,25 @@ def statements(database: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[
         yield seen
 
 
-def test_all_addresses_cost_the_same_statements(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    sign_up(shop, CUP, "known@shop.example")
+@pytest.mark.parametrize("opt_in", ["off", "on", "first"])
+def test_all_addresses_cost_the_same_statements(shop: Shop, monkeypatch: pytest.MonkeyPatch, opt_in: OptIn) -> None:
+    desk = Desk(shop.database, None, opt_in)
+    public = [SignUp(a_request(CUP, f"{who}@shop.example"), "abcd1234", is_public=True) for who in ADDRESSES]
+    desk.sign_up_many([public[ADDRESSES.index(who)] for who in ("known", "confirmed")])
     wait(shop)
-    gone = shop.write(contacts.add, ["gone@shop.example"]).contacts["gone@shop.example"].id
-    shop.write(suppression.suppress, [gone], Cause.UNSUBSCRIBED, "test")
-    costs: dict[tuple[str, int], list[str]] = {}
-    for who in ("known", "known", "new", "gone", "gone"):
-        with statements(shop.database, monkeypatch) as seen:
-            sign_up(shop, CUP, f"{who}@shop.example")
-        costs[who, len(costs)] = seen
-    assert len(next(iter(costs.values()))) > 5
-    assert len({tuple(seen) for seen in costs.values()}) == 1
+    shop.change("UPDATE contact SET confirmed_at = stockbell_now(0) WHERE address LIKE 'confirmed%'")
+    for who, cause in (("gone", Cause.UNSUBSCRIBED), ("complained", Cause.COMPLAINED)):
+        address = f"{who}@shop.example"
+        contact = shop.write(contacts.add, [address]).contacts[address].id
+        shop.write(suppression.suppress, [contact], cause, "test")
+    costs: dict[str, tuple[str, ...]] = {}
+    for one in [*public, *public]:
+        for many in (False, True):
+            with statements(monkeypatch) as seen:
+                if many:
+                    desk.sign_up_many([one])
+                else:
+                    desk.sign_up(one)
+            costs[f"{one.new.email} {many} {len(costs)}"] = (str(many), *seen)
+    assert {len(seen) > 6 for seen in costs.values()} == {True}
+    assert len(set(costs.values())) == 2

@@ -1,5 +1,7 @@
 """A long walk through everything that may write RECEIVED: after each of 10,000 steps nobody waits who is suppressed.
 
+And whoever has not confirmed waits outside the line.
+
 `test_model` compares the store with a model, and needs too long for so many steps. This only looks at the one rule. The
 steps of a hundred are one transaction, which saves the commits. `EXAMPLES=10` walks ten times as far.
 """
@@ -21,7 +23,19 @@ from worker.domain.returned import Cause
 from worker.domain.tokens import Tokens
 from worker.domain.verdicts import Tries
 from worker.models import Contact, Status
-from worker.store import admin, claims, contacts, erasure, lists, owners, recording, requests, suppression, sweep
+from worker.store import (
+    admin,
+    claims,
+    confirmations,
+    contacts,
+    erasure,
+    lists,
+    owners,
+    recording,
+    requests,
+    suppression,
+    sweep,
+)
 from worker.store.claims import Claim
 from worker.store.recording import Ended, Ends
 from worker.store.requests import NewRequest
@@ -37,13 +51,17 @@ MOST: Final = 30
 
 _BROKEN = Sql(
     """SELECT r.id FROM contact AS s CROSS JOIN request AS r
-    WHERE r.contact_id = s.id AND s.suppressed_at IS NOT NULL AND r.status = 'RECEIVED' LIMIT 1"""
+    WHERE r.contact_id = s.id AND s.suppressed_at IS NOT NULL AND r.status = 'RECEIVED'
+    UNION ALL SELECT r.id FROM request AS r WHERE r.failure_code = 'UNCONFIRMED'
+      AND (r.status <> 'RECEIVED' OR r.not_before IS NULL OR r.not_before < '9000-01-01')
+    UNION ALL SELECT r.id FROM request AS r WHERE r.not_before > '9000-01-01' AND r.failure_code <> 'UNCONFIRMED'
+    LIMIT 1"""
 )
 _ALL = Sql("SELECT id, contact_id, status FROM request ORDER BY id", id="uuid", contact_id="uuid")
 _TRIM = Sql("DELETE FROM request WHERE id NOT IN (SELECT id FROM request ORDER BY id DESC LIMIT :most)")
 _DIE = Sql("UPDATE owner SET seen_at = stockbell_now(-1000) WHERE id = :owner")
 _STOCK = Sql("UPDATE waiting_list SET in_stock = true, last_in_stock_at = stockbell_now(60)")
-_DUE = Sql("UPDATE request SET not_before = NULL WHERE status = 'RECEIVED'")
+_DUE = Sql("UPDATE request SET not_before = NULL WHERE status = 'RECEIVED' AND not_before < '9000-01-01'")
 
 
 class Walk:
@@ -54,12 +72,15 @@ class Walk:
         self.random = random
         self.dates = count(1)
         self.held: list[Claim] = []
+        self.confirmed = 0
         self.list_ids = list(lists.find_or_add(c, WANTED).values())
         _STOCK(c)
         _TRIM(c, most=MOST)
         self.owner = self.new_owner()
         self.turns: Sequence[tuple[Callable[[], object], float]] = (
             (self.create, 3),
+            (self.sign_up, 3),
+            (self.confirm, 2),
             (self.claim, 4),
             (self.record, 8),
             (self.release_all, 2),
@@ -80,6 +101,17 @@ class Walk:
         date = LONG_AGO + timedelta(seconds=next(self.dates)) if self.random.random() < 0.5 else None
         pick = self.random.choice
         requests.create(self.c, [NewRequest(pick(EMAILS), pick(WANTED), created_date=date) for _ in range(2)], TOKENS)
+
+    def sign_up(self) -> None:
+        new = NewRequest(self.random.choice(EMAILS), self.random.choice(WANTED))
+        for request_id in requests.create(self.c, [new], TOKENS):
+            confirmations.hold(self.c, request_id, None, is_new=True, always=True)
+
+    def confirm(self) -> None:
+        email = self.random.choice(EMAILS)
+        if found := contacts.find(self.c, {email}).get(email):
+            done = confirmations.confirm(self.c, found.id, TOKENS)
+            self.confirmed += bool(done and done.lists)
 
     def claim(self) -> None:
         self.held += claims.claim(self.c, self.owner, LEASE, self.list_ids, 6, first=False).claims
@@ -138,8 +170,10 @@ def test_nobody_waits_who_is_suppressed_however_long_one_walks(shop: Shop) -> No
             turn()
             assert not _BROKEN(c), turn.__name__
         counts.update(row.status for row in _ALL(c))
+        counts["confirmed"] += walk.confirmed
 
     for _ in range(STEPS // AT_ONCE):
         shop.write(some_steps)
     assert min(counts[status] for status in Status) > 100, "every state is reached"
+    assert counts["confirmed"] > 50
     assert shop.count(Contact) > len(EMAILS), "some were erased"

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import pytest
@@ -14,7 +14,7 @@ from worker.domain.tokens import Tokens
 from worker.models import Confirmation, Contact, Request, Status
 from worker.services import requests as requests_service
 from worker.services.importing import import_requests
-from worker.services.signing_up import Desk, OptIn, SignedUp, SignUp
+from worker.services.signing_up import Desk, OptIn, SignUp
 from worker.services.wire import request_json
 from worker.store import admin, confirmations, contacts, erasure, figures, pauses, suppression, sweep
 from worker.store.confirmations import Asked, Due
@@ -25,9 +25,16 @@ TOKENS = Tokens([SECRET.encode()])
 WEEK = 7 * 86_400
 
 
-def sign_up(shop: Shop, reference: Any = MUG, opt_in: OptIn = "on", **given: Any) -> SignedUp:
+class Added(NamedTuple):
+    request_id: UUID
+    is_new: bool
+
+
+def sign_up(shop: Shop, reference: Any = MUG, opt_in: OptIn = "on", **given: Any) -> Added:
     new = NewRequest(given.pop("email", JANE), reference, "https://shop.example/p", "de")
-    return Desk(shop.database, TOKENS, opt_in).sign_up(SignUp(new, "k", is_public=False, **given))
+    done = Desk(shop.database, TOKENS, opt_in).sign_up(SignUp(new, "k", is_public=False, **given))
+    assert done.request_id is not None
+    return Added(done.request_id, done.is_new)
 
 
 def contact_of(shop: Shop, request_id: UUID) -> UUID:
@@ -334,13 +341,13 @@ def test_a_deleted_request_needs_no_mail(shop: Shop) -> None:
 
 def test_an_equal_request_that_waits_already_is_not_held(shop: Shop) -> None:
     request = sign_up(shop, opt_in="off").request_id
-    assert sign_up(shop) == SignedUp(request, is_new=False)
+    assert sign_up(shop) == Added(request, is_new=False)
     assert (shop.waiting_for(request), claim(shop)) == ("noStock", None)
 
 
 def test_switched_off_a_second_sign_up_is_enough(shop: Shop) -> None:
     request = sign_up(shop).request_id
-    assert sign_up(shop, opt_in="off") == SignedUp(request, is_new=False)
+    assert sign_up(shop, opt_in="off") == Added(request, is_new=False)
     assert shop.waiting_for(request) == "noStock"
 
 
