@@ -79,8 +79,8 @@ def run(parts: Parts, host: str, port: int, serve: Collection[Part]) -> None:
     context = Context(parts)
     try:
         _check(context)
-        server = Server(_config(parts, context, serve), context)
         with _listening(host, port) as listener:
+            server = Server(_config(parts, context, serve), context)
             log.info("web.started", host=host, port=listener.getsockname()[1], serves=sorted(serve))
             server.run([listener])
     finally:
