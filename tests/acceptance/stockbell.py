@@ -166,6 +166,12 @@ class Stockbell:
                 connection.execute(text(f"LOCK TABLE {table} IN SHARE MODE"))
             yield
 
+    def is_waited_for(self, table: str) -> bool:
+        """Returns whether somebody waits for the lock on this table of PostgreSQL."""
+        asked = text("SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = CAST(:table AS regclass)")
+        with self._database._engine.connect() as connection:
+            return bool(connection.execute(asked, {"table": table}).scalar())
+
     def mails(self) -> Counter[str]:
         """Returns how often the relay took a mail for each address."""
         return Counter(mail.recipient for mail in list(self.relay.accepted))

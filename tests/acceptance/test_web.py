@@ -16,7 +16,14 @@ from tests.ports import free_port
 from worker.domain.api_keys import Scope
 from worker.store import keys
 
+STORES = "215238eb-22a5-4c36-9e7b-e7c08025e04e"
 R = "/v1/back-in-stock-notification-requests"
+SIGN_UP = json.dumps(
+    {
+        "request": {"email": "jane@customer.example", "catalogReference": {"catalogItemId": "mug-1", "appId": STORES}},
+        "itemDetails": {"name": "Mug", "price": "12.50"},
+    }
+)
 AWAY = "postgresql://127.0.0.1:1/none"
 
 
@@ -60,6 +67,21 @@ def test_it_answers_on_loopback_only_and_ends_with_0_while_a_client_keeps_its_co
         assert process.wait(30) == 0
     assert '"web.stopped"' in program.logs()
     assert "Traceback" not in program.logs()
+
+
+def test_it_waits_for_no_database_that_says_nothing_when_it_shall_end(stockbell: Stockbell) -> None:
+    """Supervisors kill after 5 s. What the database has not committed is not done, and nobody was told that it was."""
+    key = stockbell.write(keys.create, "test", Scope.ADMIN).text
+    process, port = started(stockbell)
+    with stockbell.locked("request"), socket.create_connection(("127.0.0.1", port)) as connection:
+        head = f"POST {R} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nAuthorization: {key}\r\n"
+        connection.sendall(f"{head}Content-Length: {len(SIGN_UP)}\r\n\r\n{SIGN_UP}".encode())
+        eventually(lambda: stockbell.is_waited_for("request"), until="the sign-up waits for the table")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+    assert '"process.cut_off"' in stockbell.logs()
+    assert "Traceback" not in stockbell.logs()
+    assert not any(stockbell.counts().values())
 
 
 def test_one_for_customers_only_has_no_api(program: Stockbell) -> None:

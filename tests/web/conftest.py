@@ -21,15 +21,15 @@ from tests.web import nodes, tools
 from worker.domain.api_keys import Scope
 from worker.store import keys
 
-SHOP: Final = "https://shop.example"
+SECRET: Final = "0123456789abcdef0123456789abcdef"
 
 
 class Site:
     """The program with its web process, and how clients reach that one."""
 
-    def __init__(self, program: Stockbell, proxy: Proxy, authority: Path) -> None:
+    def __init__(self, program: Stockbell, host: str, authority: Path) -> None:
         self.program = program
-        self.host = f"localhost:{proxy.port}"
+        self.host = host
         self._authority = authority
 
     def key(self, scope: Scope = Scope.ADMIN, *origins: str) -> str:
@@ -45,8 +45,11 @@ class Site:
 
 
 @contextmanager
-def site_on(database_url: str, folder: Path) -> Iterator[Site]:
-    """Starts a web process on this database, with a Redis, a relay that takes every mail, and https in front."""
+def site_on(database_url: str, folder: Path, **settings: str) -> Iterator[Site]:
+    """Starts a web process on this database, with a Redis, a relay that takes every mail, and https in front.
+
+    `settings` are environment variables.
+    """
     authority = trustme.CA()
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("localhost").configure_cert(tls)
@@ -59,9 +62,11 @@ def site_on(database_url: str, folder: Path) -> Iterator[Site]:
         relay = stack.enter_context(ScriptedRelay())
         program = Stockbell(database_url, redis, relay, folder)
         stack.callback(program.stop_all)
+        host = f"localhost:{stack.enter_context(Proxy(port, tls)).port}"
+        program.environment |= {"STOCKBELL_PUBLIC_URL": f"https://{host}", "STOCKBELL_SECRET_KEY": SECRET, **settings}
         program.start("web", PORT=str(port))
         eventually(lambda: "web.started" in program.logs())
-        yield Site(program, stack.enter_context(Proxy(port, tls)), folder / "ca.pem")
+        yield Site(program, host, folder / "ca.pem")
 
 
 @pytest.fixture(scope="session")

@@ -13,16 +13,22 @@ SECONDS: Final = 60
 
 
 def run(script: str, authority: Path | None = None, /, **given: Any) -> Any:
-    """Runs a script of this folder. Returns what it tells. Its https trusts `authority` besides the usual ones."""
+    """Runs a script of this folder and returns what it tells. Raises AssertionError if it fails.
+
+    Its https trusts `authority` besides the usual ones.
+    """
     trust = {"NODE_EXTRA_CA_CERTS": str(authority)} if authority else {}
-    done = subprocess.run(
-        ["node", script, json.dumps(given)],
-        cwd=tools.FOLDER,
-        env=os.environ | trust | {"TEST_CHROMIUM": tools.chromium() or ""},
-        capture_output=True,
-        text=True,
-        timeout=SECONDS,
-        check=False,
-    )
+    try:
+        done = subprocess.run(
+            ["node", script, json.dumps(given)],
+            cwd=tools.FOLDER,
+            env=os.environ | trust | {"TEST_CHROMIUM": tools.chromium() or ""},
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as late:
+        raise AssertionError(f"{script} takes over {SECONDS} s: {late.stderr!r}") from None
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)

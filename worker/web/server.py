@@ -14,6 +14,7 @@ import uvicorn
 
 from worker.domain.errors import BadSetting, DatabaseAway, DatabaseUnfit
 from worker.processes.bootstrap import Parts
+from worker.processes.stop import Stop
 from worker.services.schema_check import check_schema
 from worker.web import confirmation_mails
 from worker.web.app import Part, create_app
@@ -23,8 +24,6 @@ CUT_SECONDS: Final = 0.4
 """Connections that are still busy then are closed: streams, and requests whose bodies never end."""
 SWITCH_SECONDS: Final = 0.0005
 """How soon the event loop gets the interpreter back from a thread that computes. Python's default is ten times that."""
-LATE_SECONDS: Final = 3
-"""A handler that still runs then is cancelled. Supervisors kill after 5 s."""
 
 log = structlog.get_logger()
 
@@ -39,6 +38,7 @@ class Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, context: Context) -> None:
         super().__init__(config)
         self._context = context
+        self._stop = Stop()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -46,11 +46,13 @@ class Server(uvicorn.Server):
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._end)
+        self._stop.end_in_time()  # a thread may wait for a database that says nothing
         yield
 
     def _end(self) -> None:
         self.should_exit = True
         self._context.stopping.set()
+        self._stop.set()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Lets requests end, and closes what does not."""
@@ -78,8 +80,9 @@ def run(parts: Parts, host: str, port: int, serve: Collection[Part]) -> None:
     try:
         _check(context)
         with _listening(host, port) as listener:
+            server = Server(_config(parts, context, serve), context)
             log.info("web.started", host=host, port=listener.getsockname()[1], serves=sorted(serve))
-            Server(_config(parts, context, serve), context).run([listener])
+            server.run([listener])
     finally:
         context.close()
     log.info("web.stopped")
@@ -116,5 +119,4 @@ def _config(parts: Parts, context: Context, serve: Collection[Part]) -> uvicorn.
         server_header=False,
         proxy_headers=bool(proxies),
         forwarded_allow_ips=proxies,
-        timeout_graceful_shutdown=LATE_SECONDS,
     )
