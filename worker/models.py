@@ -263,9 +263,9 @@ class Request(SQLModel, table=True):
     extras: str | None = None
     """What the order to send it gave for its mail beside the item, as JSON: names and texts."""
     version: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
-    """Raised by every change of state while somebody wants to be told of it: see `WebhookEndpoint`."""
+    """How often its state has changed since the sign-up, as others see it (see `store.outbox`)."""
     news: bool = Field(default=False, sa_column_kwargs={"server_default": "false"})
-    """The change with this `version` is still to be told: the row is its own outbox."""
+    """Its state as it is now is still to be told to others: the row is its own outbox."""
 
     __table_args__ = (
         Index(
@@ -292,6 +292,8 @@ class Request(SQLModel, table=True):
                 ("backoff", ("not_before",), "status = 'RECEIVED' AND not_before IS NOT NULL"),
                 ("processing", ("owner",), "status = 'PROCESSING'"),
                 ("failed", ("waiting_list_id",), "status = 'FAILED'"),
+                # By it a customer's own page finds what ended because they left.
+                ("unwanted", ("contact_id",), "failure_code = 'SUPPRESSED'"),
                 ("news", ("id",), "news"),
             )
         ),
@@ -521,15 +523,23 @@ class WebhookDelivery(SQLModel, table=True):
             postgresql_where=text("due_at IS NOT NULL"),
             sqlite_where=text("due_at IS NOT NULL"),
         ),
+        Index(
+            "webhook_delivery_done",
+            "done_at",
+            postgresql_where=text("done_at IS NOT NULL"),
+            sqlite_where=text("done_at IS NOT NULL"),
+        ),
     )
     id: UUID = Field(default_factory=uuid7, primary_key=True)
-    endpoint_id: UUID = Field(foreign_key="webhook_endpoint.id", ondelete="CASCADE")
+    endpoint_id: UUID
+    """No foreign key: to remove an endpoint must not make a sign-up fail that is being told to it."""
     request_id: UUID
     version: int
+    """Grows with each change of the request: its version plus one, so that the sign-up is 1."""
     kind: str
     """`created`, `updated` or `deleted`."""
     body: str
-    """The facts as they were then, as JSON."""
+    """The facts as they were then, as JSON, without address and link: those are read when it is sent."""
     created_date: datetime = Field(sa_type=UtcDateTime)
     due_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     """When it is tried next. Null once it was taken or given up."""
@@ -539,3 +549,12 @@ class WebhookDelivery(SQLModel, table=True):
     why: str | None = None
     """What went wrong at the last try."""
     done_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+
+class WebhookKey(SQLModel, table=True):
+    """A private key that Wix's JWTs are signed with. The newest signs; the public keys of all are shown."""
+
+    __tablename__: ClassVar[str] = "webhook_key"
+    id: str = Field(primary_key=True)
+    private_pem: str
+    created_date: datetime = Field(sa_type=UtcDateTime)

@@ -29,6 +29,9 @@ from worker.models import (
     Status,
     Stock,
     WaitingList,
+    WebhookDelivery,
+    WebhookEndpoint,
+    WebhookKey,
 )
 from worker.store import breaker, claims, lists, owners, requests, stock, sweep
 from worker.store.claims import Claimed
@@ -245,7 +248,22 @@ def shop_at(url: str) -> Iterator[Shop]:
 
 
 def _delete_rows(c: Connection) -> None:
-    for table in (Attempt, Report, Place, Confirmation, Request, WaitingList, Stock, Pause, Item, Contact, Owner):
+    for table in (
+        WebhookDelivery,
+        WebhookEndpoint,
+        WebhookKey,
+        Attempt,
+        Report,
+        Place,
+        Confirmation,
+        Request,
+        WaitingList,
+        Stock,
+        Pause,
+        Item,
+        Contact,
+        Owner,
+    ):
         c.execute(delete(table))
 
 

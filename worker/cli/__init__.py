@@ -12,7 +12,21 @@ from typing import Final
 
 import typer
 
-from worker.cli import admin, bounces, contacts, events, hooks, imports, keys, mails, ops, planning, processes, requests
+from worker.cli import (
+    admin,
+    bounces,
+    contacts,
+    events,
+    hooks,
+    imports,
+    keys,
+    mails,
+    ops,
+    planning,
+    processes,
+    requests,
+    webhooks,
+)
 from worker.domain.errors import StockbellError
 
 FAILED: Final = 1
@@ -36,7 +50,21 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (processes, bounces, imports, requests, contacts, events, admin, keys, hooks, mails, ops, planning):
+for group in (
+    processes,
+    bounces,
+    imports,
+    requests,
+    contacts,
+    events,
+    admin,
+    keys,
+    hooks,
+    webhooks,
+    mails,
+    ops,
+    planning,
+):
     group.add_to(app)
 
 

@@ -50,7 +50,7 @@ def create(
 
     [bold]Example:[/bold]  stockbell hooks create woocommerce --secret - < secret.txt
     """
-    from worker.domain.hook_kinds import KINDS, checked_options, checked_secret
+    from worker.domain.hook_kinds import KINDS, PROVIDERS, checked_options, checked_secret
     from worker.store import hooks
 
     if kind not in KINDS:
@@ -62,6 +62,8 @@ def create(
         kept, is_new = checked_secret(kind, given_secret)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
+    if kind in PROVIDERS:
+        _check_provider(kind, kept)
     parts = session.ready_parts()
     made = parts.database.write(hooks.create, kind, name, kept, options)
     url = f"{parts.settings.public_url or ''}{hooks.path(kind, made)}"
@@ -73,6 +75,20 @@ def create(
         complain("the secret, which is shown once:")
         say(shown)
     say(url)
+
+
+def _check_provider(kind: str, secret: str | None) -> None:
+    """Raises BadParameter if this can't be what the provider proves its calls with."""
+    from worker.domain.errors import BadSetting
+    from worker.domain.providers import Provider
+    from worker.feedback.webhooks import webhook_of
+
+    if secret is None and kind == Provider.BREVO:
+        return  # it can do without
+    try:
+        webhook_of(Provider(kind), secret or "", lambda _: b"")
+    except BadSetting as bad:
+        raise typer.BadParameter(str(bad), param_hint="--secret") from None
 
 
 def list_(as_json: Json = False) -> None:

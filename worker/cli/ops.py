@@ -172,6 +172,7 @@ def _lines(found: "Status") -> dict[str, str]:
         "bells queued": "Redis is away" if found.bells is None else f"{found.bells:,}",
         "came back in 24 h": _came_back(found.came_back),
         "suppressed": _counts(found.came_back.suppressed) or "nobody",
+        **({"webhooks": found.webhooks.words} if found.webhooks else {}),
     }
 
 

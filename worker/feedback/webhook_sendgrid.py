@@ -63,6 +63,10 @@ class SendGrid:
         except (InvalidSignature, ValueError):  # ValueError: neither base64 nor ASCII
             raise Forged("the signature is missing or wrong") from None
 
+    def check(self) -> None:
+        """Raises BadSetting if our key is none."""
+        self._public_key()
+
     def _public_key(self) -> "EllipticCurvePublicKey":
         from cryptography.exceptions import UnsupportedAlgorithm
         from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey

@@ -14,9 +14,6 @@ from uuid import UUID
 from worker.domain.return_path import ReturnPath
 from worker.domain.tokens import Tokens
 
-LINKS_LEAD_SOMEWHERE: Final = False
-"""Whether there is a web process that answers at `{STOCKBELL_PUBLIC_URL}/u/{token}`. If not, mails have no link."""
-
 MAIL_MARK: Final = secrets.token_hex(21)
 """Stands for `Tokens.for_mail`. Random, as the other one, so that no text can contain it on purpose."""
 LINK_MARK: Final = secrets.token_urlsafe(32)
@@ -60,16 +57,14 @@ class WaysOut:
 NO_WAY_OUT: Final = WaysOut()
 
 
-def ways_out(
-    tokens: Tokens | None, return_path: ReturnPath | None, public_url: str | None, *, links: bool = LINKS_LEAD_SOMEWHERE
-) -> WaysOut:
+def ways_out(tokens: Tokens | None, return_path: ReturnPath | None, public_url: str | None) -> WaysOut:
     """Returns what mails can offer. Without a key for tokens nothing: nobody could be told from others.
 
-    A link needs https (RFC 8058 section 3.1), and `links`: whether anything answers there.
+    A link needs https (RFC 8058 section 3.1). The web process answers there.
     """
     if tokens is None:
         return NO_WAY_OUT
-    has_link = links and public_url is not None and public_url.lower().startswith("https://")
+    has_link = public_url is not None and public_url.lower().startswith("https://")
     return WaysOut(
         link=f"{public_url}/u/{LINK_MARK}" if has_link else None,
         mail=_mailto(return_path) if return_path else None,

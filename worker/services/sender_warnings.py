@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from worker.domain.relays import Mailbox
-from worker.mail.ways_out import LINKS_LEAD_SOMEWHERE, WaysOut
+from worker.mail.ways_out import WaysOut
 
 _NO_REPLY: Final = re.compile(r"(?:do[._-]?)?(?:no|not)[._-]?reply\b.*", re.IGNORECASE)
 
@@ -31,14 +31,10 @@ def _about_ways_out(ways: WaysOut) -> Iterator[str]:
     if not ways.shown:
         yield (
             "a customer can't leave: mails have no List-Unsubscribe, which Gmail and Yahoo ask of bulk senders: set"
-            " STOCKBELL_SECRET_KEY and STOCKBELL_BOUNCE_ADDRESS"
+            " STOCKBELL_SECRET_KEY, and STOCKBELL_PUBLIC_URL (https) or STOCKBELL_BOUNCE_ADDRESS, best both"
         )
 
 
 def _about_url(public_url: str | None) -> Iterator[str]:
-    if public_url is None:
-        return
-    if not public_url.lower().startswith("https://"):
+    if public_url and not public_url.lower().startswith("https://"):
         yield "STOCKBELL_PUBLIC_URL is not https, so mails have no link to leave with one click (RFC 8058)"
-    elif not LINKS_LEAD_SOMEWHERE:
-        yield "STOCKBELL_PUBLIC_URL leads nowhere: nothing answers there yet, so mails have no link to leave"

@@ -7,6 +7,8 @@ from worker.domain.difference import difference, options_words
 from worker.domain.errors import RedisAway
 from worker.domain.returned import Cause, Kind
 from worker.queue.bell import Bell
+from worker.services.webhooks import WebhookFigures
+from worker.services.webhooks import figures as webhook_figures
 from worker.services.wire import timestamp
 from worker.store import breaker, figures, pauses, report_log
 from worker.store.breaker import Breaker
@@ -49,6 +51,8 @@ class Status:
     paused: Paused
     redis_trouble: str | None = None
     came_back: CameBack = field(default_factory=CameBack)
+    webhooks: WebhookFigures | None = None
+    """None: there are no endpoints"""
 
     @property
     def troubles(self) -> list[str]:
@@ -94,7 +98,9 @@ class Status:
     @property
     def warnings(self) -> list[str]:
         """What may be a trouble, or may be meant so. `--check` says it, and exits with 0 all the same."""
-        return [self.unheard_words] if self.unheard_words else []
+        disabled = self.webhooks.disabled if self.webhooks else {}
+        endpoints = [f"the webhook endpoint {id_} is disabled: {why}" for id_, why in disabled.items()]
+        return [words for words in (self.unheard_words, *endpoints) if words]
 
     @property
     def redis_troubles(self) -> list[str]:
@@ -143,6 +149,7 @@ class Status:
                 "unmatched": self.came_back.unmatched,
             },
             "suppressed": {cause.value: self.came_back.suppressed.get(cause, 0) for cause in Cause},
+            **({"webhooks": self.webhooks.as_json()} if self.webhooks else {}),
         }
 
     def _example_json(self) -> dict[str, Any] | None:
@@ -179,15 +186,15 @@ def _relay_troubles(found: Breaker) -> dict[str, bool]:
 
 def read_status(database: Database, stream: Stream, bell: Bell, lease: float) -> Status:
     """Reads all figures. Workers whose heartbeat is younger than `lease` (seconds) are alive. Raises DatabaseAway."""
-    requests, breaker_, paused, came_back = database.read(_read, lease)
+    requests, breaker_, paused, came_back, webhooks = database.read(_read, lease)
     events, bells, trouble = None, None, None
     try:
         events = stream.figures()
         bells = bell.queued()
     except RedisAway as away:
         trouble = str(away)
-    return Status(requests, events, bells, breaker_, paused, trouble, came_back)
+    return Status(requests, events, bells, breaker_, paused, trouble, came_back, webhooks)
 
 
-def _read(c: Connection, lease: float) -> tuple[RequestFigures, Breaker, Paused, CameBack]:
-    return figures.read(c, lease), breaker.read(c), pauses.read(c), report_log.count(c)
+def _read(c: Connection, lease: float) -> tuple[RequestFigures, Breaker, Paused, CameBack, WebhookFigures | None]:
+    return figures.read(c, lease), breaker.read(c), pauses.read(c), report_log.count(c), webhook_figures(c)

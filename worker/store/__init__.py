@@ -6,6 +6,6 @@ requests, and `waiters` counts those of one item. `request_query` answers querie
 would reach, `collections` what is collected. `owners` keeps the heartbeats of the processes that hold claims. `claims`
 makes and releases claims, and `recording` writes their outcomes. `sweep` rescues claims. `breaker` and `pauses` stop
 sending. `admin` has the commands for admins. `reports` applies what came back for mails, `report_log` reads it, and
-`suppression` keeps who gets no mail. `signups` limits what publishable keys may add. `places` keeps how far mailboxes
-were read. `figures` counts, and `schema` compares versions.
+`suppression` keeps who gets no mail. `signups` limits what publishable keys may add, and `leaving` is what a customer's
+own page does. `places` keeps how far mailboxes were read. `figures` counts, and `schema` compares versions.
 """

@@ -11,10 +11,13 @@ from worker.domain.catalog import Item
 from worker.domain.outcomes import UNCONFIRMED, FailureCode
 from worker.models import Status
 from worker.store.contacts import ERASED
+from worker.store.outbox import NEWS
 from worker.store.sql import Sql
+from worker.store.suppression import LEFT_ITEM
 
 _LOAD = Sql(
-    f"""SELECT r.id, r.contact_id, r.waiting_list_id, r.status, r.failure_code, r.created_date, s.suppressed_why,
+    f"""SELECT r.id, r.contact_id, r.waiting_list_id, r.status, r.failure_code, r.failure_reason,
+        r.created_date, s.suppressed_why,
         CASE WHEN s.address LIKE '{ERASED}%' THEN 1 ELSE 0 END AS is_erased
     FROM request AS r JOIN contact AS s ON s.id = r.contact_id
     WHERE r.id IN ROWS(request_id uuid) ORDER BY r.created_date, r.id FOR UPDATE OF r""",
@@ -34,10 +37,10 @@ _UNRESOLVED = Sql(
 )
 # `|| ''`: see `claims.BY_KEY`.
 _RETRY = Sql(
-    """UPDATE request SET status = 'RECEIVED', auto_notified = NULL, attempts = 0, unknowns = 0, policy_refusals = 0,
+    f"""UPDATE request SET status = 'RECEIVED', auto_notified = NULL, attempts = 0, unknowns = 0, policy_refusals = 0,
         judged_from = NULL, rescues = 0, not_before = NULL, handed_at = NULL,
         failure_code = NULL, failure_reason = NULL, notified_date = NULL,
-        ordered_at = CASE WHEN :ordered THEN stockbell_now(0) END
+        ordered_at = CASE WHEN :ordered THEN stockbell_now(0) END, {NEWS}
     FROM ROWS(request_id uuid) WHERE id = rows.request_id AND status || '' = 'FAILED'"""
 )
 _REPORT = Sql(
@@ -46,8 +49,8 @@ _REPORT = Sql(
     FROM ROWS(request_id uuid) WHERE id = rows.request_id AND status || '' = 'RECEIVED'"""
 )
 _MARK = Sql(
-    """UPDATE request SET status = 'NOTIFICATION_SENT', auto_notified = false, notified_date = stockbell_now(0),
-        not_before = NULL, failure_code = NULL, failure_reason = NULL, receipt = NULL
+    f"""UPDATE request SET status = 'NOTIFICATION_SENT', auto_notified = false, notified_date = stockbell_now(0),
+        not_before = NULL, failure_code = NULL, failure_reason = NULL, receipt = NULL, {NEWS}
     FROM ROWS(request_id uuid) WHERE id = rows.request_id AND status || '' IN ('RECEIVED', 'FAILED')"""
 )
 
@@ -90,13 +93,14 @@ def retry(
     force: bool,
     dry_run: bool = False,
     taken: dict[Key, UUID] | None = None,
+    by_customer: bool = False,
 ) -> Changed:
     """Moves FAILED requests to RECEIVED. With `ordered` they are sent whatever the stock is.
 
     OUTCOME_UNKNOWN (the mail may have arrived) and SUPPRESSED (the contact wanted no mail) need `force`. It does not
     help while the contact is suppressed. Only the oldest request per key is retried, and none if the key has an
     unresolved request. A dry run passes `taken` from one chunk to the next: it maps each key to the request that is
-    retried for it.
+    retried for it. What customers left themselves, only they take up again (`by_customer`).
     """
     rows = _load(c, ids)
     unresolved = _unresolved(c, rows.values())
@@ -108,6 +112,8 @@ def retry(
             return _why_not(row, f"is {row.status}, not FAILED")
         if row.suppressed_why:
             return _why_suppressed(row)
+        if row.failure_reason == LEFT_ITEM and not by_customer:
+            return "the customer left this item, and only they can take that back"
         if row.failure_code in _NEED_FORCE and not force:
             return f"{_NEED_FORCE[row.failure_code]}: {row.failure_code} needs --force"
         winner = unresolved.get(key) or taken.setdefault(key, row.id)

@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 from worker.domain.errors import BadSetting
 from worker.domain.returned import Cause
 from worker.domain.tokens import Tokens
-from worker.store import suppression
+from worker.store import outbox, suppression
 from worker.store.contacts import ERASED
 from worker.store.sql import Sql
 
@@ -73,7 +73,10 @@ def erase(c: Connection, contact_id: UUID, tokens: Tokens | None) -> Erased | No
     key = _key(contact.address, tokens) if contact.suppressed_why else None
     _CONTACT(c, rows=[{"contact_id": contact_id, "new_address": address, "new_key": key}])
     cause = Cause(contact.suppressed_why or Cause.MANUAL)
-    return Erased(len(requests), len(suppression.suppress(c, [contact_id], cause, BY).requests))
+    ended = suppression.suppress(c, [contact_id], cause, BY).requests
+    # Whoever was told of them shall forget them too. So that they have ended is no news.
+    outbox.tell_deleted(c, [row["request_id"] for row in requests], by_erasure=True)
+    return Erased(len(requests), len(ended))
 
 
 def _key(address: str, tokens: Tokens | None) -> str:

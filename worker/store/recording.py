@@ -10,12 +10,13 @@ from worker.domain.verdicts import Tries
 from worker.models import uuid7
 from worker.store import breaker, suppression
 from worker.store.claims import BY_KEY, CLAIMS, LET_GO, MINE, OWNED, Claim, fenced
+from worker.store.outbox import NEWS
 from worker.store.sql import Sql
 
 # A late reply may find that its row was rescued but not claimed again. Recording it then avoids a second mail.
 _TOLD = Sql(
     f"""UPDATE request AS r SET status = 'NOTIFICATION_SENT', auto_notified = true, notified_date = stockbell_now(0),
-        not_before = NULL, failure_code = NULL, failure_reason = NULL, receipt = rows.receipt, {LET_GO}
+        not_before = NULL, failure_code = NULL, failure_reason = NULL, receipt = rows.receipt, {LET_GO}, {NEWS}
     FROM ROWS(request_id uuid, no int, owner uuid, receipt text)
     WHERE {BY_KEY} AND (r.status || '' = 'RECEIVED' OR {OWNED}) RETURNING id""",
     id="uuid",
@@ -25,7 +26,7 @@ _TRIES_ROWS = """ROWS(request_id uuid, no int, owner uuid, attempts int, unknown
     code text, reason text, delay float8, doubtful bool)"""
 _FAILED = Sql(
     f"""UPDATE request AS r SET status = 'FAILED', auto_notified = true, not_before = NULL,
-        failure_code = rows.code, failure_reason = rows.reason, {_TRIES}, {LET_GO}
+        failure_code = rows.code, failure_reason = rows.reason, {_TRIES}, {LET_GO}, {NEWS}
     FROM {_TRIES_ROWS} WHERE {MINE} RETURNING id""",
     id="uuid",
 )

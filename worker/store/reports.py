@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 from worker.domain.returned import Cause, Kind
 from worker.models import PASSING_REPORT, Status
 from worker.store.claims import BY_KEY
+from worker.store.outbox import NEWS
 from worker.store.sql import Sql
 from worker.store.suppression import suppress
 
@@ -45,7 +46,8 @@ _ADD = Sql(
 _LOCK_CONTACTS = Sql("SELECT id FROM contact WHERE id IN ROWS(id uuid) ORDER BY id FOR NO KEY UPDATE", id="uuid")
 # A mail that went by other means has autoNotified false.
 _BOUNCE = Sql(
-    f"""UPDATE request AS r SET status = 'FAILED', failure_code = 'BOUNCED', failure_reason = rows.reason
+    f"""UPDATE request AS r SET status = 'FAILED', failure_code = 'BOUNCED', failure_reason = rows.reason,
+        {NEWS}
     FROM ROWS(request_id uuid, no int, reason text)
     WHERE {BY_KEY} AND r.status || '' = 'NOTIFICATION_SENT' AND r.auto_notified RETURNING id""",
     id="uuid",

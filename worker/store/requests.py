@@ -17,7 +17,7 @@ from worker.domain.outcomes import UNCONFIRMED
 from worker.domain.tokens import Tokens
 from worker.models import UNRESOLVED, Attempt, Contact, Report, Request, Status, WaitingList, uuid7, uuid7_of
 from worker.models import Item as ItemRow
-from worker.store import contacts, lists, signups, suppression
+from worker.store import contacts, lists, outbox, signups, suppression
 from worker.store.contacts import Known
 from worker.store.sql import Sql, is_one_of
 from worker.store.unconfirmed import NEVER
@@ -164,6 +164,7 @@ def create_each(c: Connection, new: Sequence[NewRequest], tokens: Tokens | None 
     places = {row["id"]: place for row, place in zip(reversed(rows), reversed(order), strict=True)}
     rows = signups.within_limits(c, rows)
     added = [row.id for row in _ADD_REQUESTS(c, rows=rows)]
+    outbox.tell_created(c, added)
     if len(added) < len(rows):
         _make_older(c, [row for row in rows if row["is_dated"]])
     ids: list[UUID | None] = [None] * len(new)
@@ -277,6 +278,7 @@ def equal(c: Connection, new: NewRequest) -> UUID | None:
 
 def remove(c: Connection, request_id: UUID) -> bool:
     """Deletes a request and its attempts, in any state. Returns False if there is no such request."""
+    outbox.tell_deleted(c, [request_id])
     c.execute(delete(Attempt).where(col(Attempt.request_id) == request_id))
     return c.execute(delete(Request).where(col(Request.id) == request_id)).rowcount > 0
 

@@ -17,6 +17,7 @@ from worker.domain.outcomes import FailureCode
 from worker.domain.returned import Cause
 from worker.domain.tokens import Tokens
 from worker.store import contacts
+from worker.store.outbox import NEWS, news_if
 from worker.store.sql import Sql
 
 MOST_ROWS: Final = 5000
@@ -28,7 +29,12 @@ STRONG: Final = frozenset({Cause.COMPLAINED, Cause.MANUAL})
 """They replace the other causes, and a customer's own wish to get mail again does not lift them."""
 
 _SUPPRESSED = FailureCode.SUPPRESSED.value
-_REASON = "'the customer gets no mail: '"
+_WORDS: Final = "the customer gets no mail: "
+_REASON = f"'{_WORDS}'"
+UNSUBSCRIBED: Final = f"{_WORDS}{Cause.UNSUBSCRIBED.value}"
+"""The reason of what ended because the customer left."""
+LEFT_ITEM: Final = "the customer left this item"
+"""The reason of what ended because the customer wanted no more mail about this item. They may get others."""
 WEAK: Final = ", ".join(f"'{cause.value}'" for cause in Cause if cause not in STRONG)
 """SQL: the other causes."""
 
@@ -47,7 +53,7 @@ def back(code: str, reason: str) -> str:
     return f"""status = CASE WHEN {IS_SUPPRESSED} THEN 'FAILED' ELSE 'RECEIVED' END,
         auto_notified = CASE WHEN {IS_SUPPRESSED} THEN true END,
         failure_code = CASE WHEN {IS_SUPPRESSED} THEN '{_SUPPRESSED}' ELSE {code} END,
-        failure_reason = CASE WHEN {IS_SUPPRESSED} THEN {REASON} ELSE {reason} END"""
+        failure_reason = CASE WHEN {IS_SUPPRESSED} THEN {REASON} ELSE {reason} END, {news_if(IS_SUPPRESSED)}"""
 
 
 # For a new request whose contact is suppressed, where the column `why` says why.
@@ -82,12 +88,22 @@ def _move(whose: str, limit: str = "") -> Sql:
               AND r.status IN ('RECEIVED', 'PROCESSING') AND r.status = 'RECEIVED'
             ORDER BY r.id {limit} FOR NO KEY UPDATE OF r)
         UPDATE request SET status = 'FAILED', not_before = NULL, failure_code = '{_SUPPRESSED}',
-            failure_reason = {_REASON} || waiting.why
+            failure_reason = {_REASON} || waiting.why, {NEWS}
         FROM waiting WHERE id = waiting.request_id AND status || '' = 'RECEIVED' RETURNING id""",
         id="uuid",
     )
 
 
+_LEAVE_ITEM = Sql(
+    f"""WITH waiting AS MATERIALIZED (
+        SELECT r.id AS request_id FROM request AS r
+        WHERE r.contact_id = :contact AND r.waiting_list_id = :list
+          AND r.status IN ('RECEIVED', 'PROCESSING') AND r.status = 'RECEIVED' FOR NO KEY UPDATE OF r)
+    UPDATE request SET status = 'FAILED', not_before = NULL, failure_code = '{_SUPPRESSED}',
+        failure_reason = '{LEFT_ITEM}'
+    FROM waiting WHERE id = waiting.request_id AND status || '' = 'RECEIVED' RETURNING id""",
+    id="uuid",
+)
 _MOVE = _move("s.id IN ROWS(contact_id uuid)")
 _MOVE_LATE = _move("s.suppressed_at > stockbell_now(-:recent)", "LIMIT :most")
 _LIFT = Sql(
@@ -97,6 +113,11 @@ _LIFT = Sql(
         ORDER BY id FOR NO KEY UPDATE)
     UPDATE contact SET suppressed_at = NULL, suppressed_why = NULL, suppressed_by = NULL
     FROM locked WHERE id = locked.contact_id RETURNING address"""
+)
+_LIFT_OWN = Sql(
+    f"""UPDATE contact SET suppressed_at = NULL, suppressed_why = NULL, suppressed_by = NULL
+    WHERE id IN ROWS(contact_id uuid) AND suppressed_why = '{Cause.UNSUBSCRIBED.value}'
+      AND NOT address LIKE '{contacts.ERASED}%'"""
 )
 _FORGET = Sql(
     f"""UPDATE contact SET address_key = NULL
@@ -125,6 +146,19 @@ def suppress(c: Connection, contact_ids: Sequence[UUID], cause: Cause, by: str) 
         _STRENGTHEN(c, rows=rows, cause=cause.value, by=by)
     new = [row.id for row in _SUPPRESS(c, rows=rows, cause=cause.value, by=by)]
     return Suppressed(new, [row.id for row in _MOVE(c, rows=rows)])
+
+
+def leave_item(c: Connection, contact_id: UUID, list_id: UUID) -> bool:
+    """Ends what a contact waits for on one list, by their own wish. Returns False if nothing was RECEIVED there.
+
+    It is not deleted: they may take it back, admins see why it ended, and an import that is repeated adds nothing.
+    """
+    return bool(_LEAVE_ITEM(c, contact=contact_id, list=list_id))
+
+
+def lift_own(c: Connection, contact_id: UUID) -> bool:
+    """Ends the suppression of a contact who left by their own wish. Returns False if there was no such one."""
+    return _LIFT_OWN.count(c, rows=[{"contact_id": contact_id}]) > 0
 
 
 def repeat(c: Connection) -> int:

@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 from worker.domain.outcomes import FailureCode
 from worker.models import uuid7
 from worker.store import suppression
+from worker.store.outbox import news_if
 from worker.store.sql import Sql
 
 MOST_RESCUES = 5
@@ -51,7 +52,8 @@ _RESCUE = Sql(
         failure_code = CASE WHEN NOT is_unsent THEN 'OUTCOME_UNKNOWN' WHEN is_unwanted THEN 'SUPPRESSED' END,
         failure_reason = CASE WHEN is_unsent THEN unwanted WHEN handed_at IS NULL THEN 'its workers died too often'
             ELSE 'its worker died when the mail may have been handed over' END,
-        rescues = r.rescues + 1, owner = NULL, claimed_at = NULL, handed_at = NULL
+        rescues = r.rescues + 1, owner = NULL, claimed_at = NULL, handed_at = NULL,
+        {news_if("NOT is_unsent OR is_unwanted")}
     FROM gone WHERE r.id = gone.request_id AND {_STILL_CLAIMED}
     RETURNING id, failure_code""",
     id="uuid",

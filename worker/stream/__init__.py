@@ -11,4 +11,5 @@ __all__ = [
     "figures",
     "shared_bucket",
     "shared_window",
+    "sink",
 ]

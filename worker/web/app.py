@@ -20,13 +20,17 @@ from worker.web import (
     events_intake,
     guard,
     health,
+    jwks,
     middleware,
     openapi,
     pages,
+    provider_hooks,
+    unsubscribe,
     wix,
 )
 from worker.web.access import Access
 from worker.web.context import Context
+from worker.web.telling import Teller
 
 
 class Part(StrEnum):
@@ -56,7 +60,7 @@ class Served:
 
 
 def create_app(context: Context, serve: Collection[Part] = frozenset(Part)) -> FastAPI:
-    """Returns the app with these parts. Its lifespan runs what is in the background."""
+    """Returns the app with these parts. Its lifespan runs what is in the background. Raises BadSetting."""
     access = Access(context)
     served = [_PARTS[part](context, access) for part in Part if part in serve]
 
@@ -104,11 +108,12 @@ def _api(context: Context, access: Access) -> Served:
 
 
 def _unsubscribe(context: Context, access: Access) -> Served:
-    return Served([confirm.routes(context)])
+    return Served([unsubscribe.routes(context), confirm.routes(context)])
 
 
 def _hooks(context: Context, access: Access) -> Served:
-    return Served([connectors.routes(context)])
+    routers = [connectors.routes(context), provider_hooks.routes(context), jwks.routes(context)]
+    return Served(routers, [Teller(context)])
 
 
 _PARTS: Final[Mapping[Part, _Bringer]] = {Part.API: _api, Part.UNSUBSCRIBE: _unsubscribe, Part.HOOKS: _hooks}

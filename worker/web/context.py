@@ -5,6 +5,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Concatenate, Final, ParamSpec, TypeVar
+from urllib.parse import urlsplit
 
 from worker.processes.bootstrap import Parts
 from worker.services.signing_up import Desk
@@ -30,7 +31,7 @@ class Context:
         self.database = Database(settings.database_url, connections=SQL_THREADS, pooler=settings.database_pooler)
         self.desk = Desk(self.database, parts.tokens, settings.double_opt_in)
         self.limits = Limits(settings.redis_url, parts.tokens)
-        self.pages = Pages(settings.store_name)
+        self.pages = Pages(settings.store_name, urlsplit(settings.public_url or "").path)
         self.stopping = asyncio.Event()
         """Set when the process shall end. Whatever runs for long waits for it too."""
         self._sql = ThreadPoolExecutor(SQL_THREADS, "sql")

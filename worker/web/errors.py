@@ -12,6 +12,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from worker.domain.errors import DatabaseAway, RedisAway, SchemaOutdated
 
@@ -107,6 +108,7 @@ def answer_errors(app: FastAPI) -> None:
     app.add_exception_handler(Invalid, _on_invalid)
     app.add_exception_handler(RequestValidationError, _on_unreadable)
     app.add_exception_handler(HTTPException, _on_http)
+    app.add_exception_handler(ClientDisconnect, _on_disconnect)
     app.add_exception_handler(DatabaseAway, _on_database_away)
     app.add_exception_handler(SchemaOutdated, _on_database_away)
     app.add_exception_handler(RedisAway, _on_redis_away)
@@ -138,6 +140,11 @@ def _violation(error: Mapping[str, Any]) -> Violation:
 async def _on_http(_request: Request, error: Any) -> JSONResponse:
     code = _CODES.get(error.status_code, "INVALID_ARGUMENT" if error.status_code < 500 else "INTERNAL")
     return application_error(error.status_code, code, str(error.detail), headers=error.headers)
+
+
+async def _on_disconnect(_request: Request, _error: Any) -> JSONResponse:
+    """Nobody reads this. It was no fault of ours."""
+    return application_error(400, _CODES[400], "the body did not come to its end")
 
 
 async def _on_database_away(_request: Request, error: Any) -> JSONResponse:

@@ -14,12 +14,14 @@ from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from worker.domain.languages import direction, pick
+from worker.web.dates import day
 
 _HERE: Final = Path(__file__).parent
 STATIC: Final = _HERE / "static"
 _ENVIRONMENT: Final = Environment(
     loader=FileSystemLoader(_HERE / "pages"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
 )
+_ENVIRONMENT.filters["day"] = day
 _HEADERS: Final = {
     "Cache-Control": "no-store",
     # A form's Origin would be `null` with no-referrer; the token in our own path must not leave this site.

@@ -27,6 +27,7 @@ from worker.store import (
     admin,
     claims,
     figures,
+    leaving,
     lists,
     owners,
     recording,
@@ -373,6 +374,12 @@ def test_who_is_suppressed_is_found_by_indexes(big_shop: Shop) -> None:
     ids = [row.contact_id for row in big_shop.rows()[:100]]
     assert_uses(plans_of(big_shop, suppression.suppress, ids, Cause.BOUNCED, "a test"), "request_unresolved")
     assert_uses(plans_of(big_shop, suppression.repeat), "contact_suppressed", "request_unresolved")
+
+
+def test_a_customers_own_page_goes_by_indexes(big_shop: Shop) -> None:
+    row = big_shop.rows()[0]
+    assert_uses(plans_of(big_shop, leaving.standing, row.contact_id), "request_unresolved", "request_unwanted")
+    assert_uses(plans_of(big_shop, suppression.leave_item, row.contact_id, row.waiting_list_id), "request_unresolved")
 
 
 def test_new_requests_do_not_make_the_database_read_all_contacts(big_shop: Shop) -> None:

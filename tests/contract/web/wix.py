@@ -32,7 +32,7 @@ class Wix:
 
     def call(self, method: str, path: str = "", body: object = None, **options: Any) -> Response:
         """Calls a path below R."""
-        given = {} if body is None else {"json": body}
+        given: dict[str, Any] = {} if body is None else {"json": body}
         return self.site.client.request(method, R + path, headers=self.headers, **given, **options)
 
     def create(self, email: str = "jane@example.com", reference: Mapping[str, Any] = MUG, **more: Any) -> Response:

@@ -26,7 +26,7 @@ from worker.mail.letter import LetterWriter
 from worker.mail.letterhead import letterhead
 from worker.mail.message import dot_stuffed, envelope_address, head, remainder, with_tokens
 from worker.mail.render import MailContext, Renderer
-from worker.mail.ways_out import LINK_MARK, LINKS_LEAD_SOMEWHERE, MAIL_MARK, NO_WAY_OUT, WaysOut, ways_out
+from worker.mail.ways_out import LINK_MARK, MAIL_MARK, NO_WAY_OUT, WaysOut, ways_out
 from worker.smtp.mailer import Mail
 
 SHOP = Mailbox("Shop", "shop@shop.example")
@@ -34,8 +34,8 @@ TOKENS = Tokens([b"k" * 32])
 PLUS, PLAIN = parse_return_path("bounces+{token}@shop.example"), ReturnPath("bounces@shop.example")
 PUBLIC = "https://notify.shop.example"
 MAIL = ways_out(TOKENS, PLUS, None)
-BOTH = ways_out(TOKENS, PLUS, PUBLIC, links=True)
-LINK = ways_out(TOKENS, None, PUBLIC, links=True)
+BOTH = ways_out(TOKENS, PLUS, PUBLIC)
+LINK = ways_out(TOKENS, None, PUBLIC)
 ALL = [MAIL, ways_out(TOKENS, PLAIN, None), LINK, BOTH]
 IDS = ["mail", "plain address", "link", "both"]
 
@@ -149,14 +149,13 @@ def test_a_link_is_the_first_and_names_the_customer() -> None:
     assert mailto.startswith("mailto:bounces+")
 
 
-def test_a_link_needs_https_and_somebody_who_answers() -> None:
-    assert ways_out(TOKENS, None, PUBLIC, links=False) == NO_WAY_OUT
-    assert ways_out(TOKENS, None, "http://notify.shop.example", links=True) == NO_WAY_OUT
-    assert bool(ways_out(TOKENS, None, PUBLIC).link) is LINKS_LEAD_SOMEWHERE
+def test_a_link_needs_https() -> None:
+    assert ways_out(TOKENS, None, "http://notify.shop.example") == NO_WAY_OUT
+    assert ways_out(TOKENS, None, PUBLIC).link == f"{PUBLIC}/u/{LINK_MARK}"
 
 
 def test_without_a_key_or_an_address_there_is_no_way_out_and_the_footer_is_silent() -> None:
-    assert ways_out(None, PLAIN, PUBLIC, links=True) == NO_WAY_OUT
+    assert ways_out(None, PLAIN, PUBLIC) == NO_WAY_OUT
     message = parsed(written(writer_of(ways_out(TOKENS, None, None))))
     assert message["List-Unsubscribe"] is None
     assert not any("no more mails" in body for body in bodies(message))
@@ -196,7 +195,7 @@ names = st.sampled_from(ATTACKS) | st.text(st.characters(codec="utf-8"), max_siz
 @given(local=local_parts, path=paths, name=names, has_token=st.booleans())
 def test_whatever_is_set_the_header_is_what_was_meant(local: str, path: str, name: str, has_token: bool) -> None:
     bounces = ReturnPath(f"{local}+", "@shop.example") if has_token else ReturnPath(f"{local}@shop.example")
-    ways = ways_out(TOKENS, bounces, f"{PUBLIC}{path}", links=True)
+    ways = ways_out(TOKENS, bounces, f"{PUBLIC}{path}")
     reply_to = Mailbox(name, "help@shop.example")
     mail = written(writer_of(ways, name=name, reply_to=reply_to), 7)
     message = parsed(mail)

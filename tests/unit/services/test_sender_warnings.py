@@ -16,7 +16,7 @@ def test_all_is_well_with_a_way_out_and_an_address_that_takes_replies() -> None:
 
 def test_no_way_out_names_the_rule_and_the_settings() -> None:
     (warning,) = warnings_about(SHOP, None, None, NO_WAY_OUT)
-    for words in ("Gmail and Yahoo", "STOCKBELL_SECRET_KEY", "STOCKBELL_BOUNCE_ADDRESS"):
+    for words in ("Gmail and Yahoo", "STOCKBELL_SECRET_KEY", "STOCKBELL_PUBLIC_URL", "STOCKBELL_BOUNCE_ADDRESS"):
         assert words in warning
 
 
@@ -34,9 +34,7 @@ def test_other_names_are_no_trouble(name: str) -> None:
     assert warnings_about(Mailbox("", f"{name}@shop.example"), None, None, MAIL) == []
 
 
-@pytest.mark.parametrize(
-    ("url", "words"), [("http://x.example", "is not https"), ("https://x.example", "leads nowhere")]
-)
-def test_a_public_url_that_makes_no_link_is_told(url: str, words: str) -> None:
-    (warning,) = warnings_about(SHOP, None, url, MAIL)
-    assert words in warning
+def test_a_public_url_that_makes_no_link_is_told() -> None:
+    (warning,) = warnings_about(SHOP, None, "http://x.example", MAIL)
+    assert "is not https" in warning
+    assert warnings_about(SHOP, None, "https://x.example", MAIL) == []

@@ -12,7 +12,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Adds columns, tables and a small index. Older programs do not write them, and tell nobody of their changes."""
+    """Adds columns, tables and small indexes. Older programs do not write them, and tell nobody of their changes."""
     _time("contact", "confirmed_at")
     _time("contact", "signed_up_at")
     op.add_column("request", sa.Column("signup", sa.Text(), nullable=True))
@@ -20,6 +20,7 @@ def upgrade() -> None:
     op.add_column("request", sa.Column("version", sa.Integer(), nullable=False, server_default="0"))
     op.add_column("request", sa.Column("news", sa.Boolean(), nullable=False, server_default=sa.text("false")))
     _partial_index("request_news", "request", "news", "id")
+    _partial_index("request_unwanted", "request", "failure_code = 'SUPPRESSED'", "contact_id")
     op.create_table(
         "api_key",
         sa.Column("id", sa.Text(), primary_key=True),
@@ -72,7 +73,7 @@ def upgrade() -> None:
     op.create_table(
         "webhook_delivery",
         sa.Column("id", sa.Uuid(), primary_key=True),
-        sa.Column("endpoint_id", sa.Uuid(), sa.ForeignKey("webhook_endpoint.id", ondelete="CASCADE"), nullable=False),
+        sa.Column("endpoint_id", sa.Uuid(), nullable=False),
         sa.Column("request_id", sa.Uuid(), nullable=False),
         sa.Column("version", sa.Integer(), nullable=False),
         *_texts("kind", "body"),
@@ -85,6 +86,13 @@ def upgrade() -> None:
         sa.UniqueConstraint("endpoint_id", "request_id", "version"),
     )
     _partial_index("webhook_delivery_due", "webhook_delivery", "due_at IS NOT NULL", "endpoint_id", "due_at")
+    _partial_index("webhook_delivery_done", "webhook_delivery", "done_at IS NOT NULL", "done_at")
+    op.create_table(
+        "webhook_key",
+        sa.Column("id", sa.Text(), primary_key=True),
+        sa.Column("private_pem", sa.Text(), nullable=False),
+        sa.Column("created_date", UtcDateTime(timezone=True), nullable=False),
+    )
 
 
 def _time(table: str, column: str) -> None:
