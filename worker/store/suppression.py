@@ -100,7 +100,7 @@ _LEAVE_ITEM = Sql(
         WHERE r.contact_id = :contact AND r.waiting_list_id = :list
           AND r.status IN ('RECEIVED', 'PROCESSING') AND r.status = 'RECEIVED' FOR NO KEY UPDATE OF r)
     UPDATE request SET status = 'FAILED', not_before = NULL, failure_code = '{_SUPPRESSED}',
-        failure_reason = '{LEFT_ITEM}'
+        failure_reason = '{LEFT_ITEM}', {NEWS}
     FROM waiting WHERE id = waiting.request_id AND status || '' = 'RECEIVED' RETURNING id""",
     id="uuid",
 )
