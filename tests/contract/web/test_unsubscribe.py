@@ -131,6 +131,7 @@ def test_one_item_can_be_left_and_taken_back(site: Site) -> None:
         assert "no mail about this item" in site.client.post(link, data={"scope": "item", "item": item}).text
         assert [how(site.shop, each) for each in (mug, cup, other)] == [LEFT, WAITS, WAITS]
     assert why(site.shop, mug) is None
+    assert site.shop.row(mug).version == 1  # whoever is told of changes is told of this one, once
     assert "Wait for \u2068mug-1\u2069 again" in site.client.get(link).text
     site.client.post(link, data={"scope": "undo", "item": item})
     assert how(site.shop, mug) == WAITS
