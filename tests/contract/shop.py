@@ -16,9 +16,12 @@ from sqlmodel import SQLModel, col
 from worker.domain.catalog import CatalogReference, catalog_reference, item_of
 from worker.domain.events import Event
 from worker.models import (
+    ApiKey,
     Attempt,
+    Collection,
     Confirmation,
     Contact,
+    Hook,
     Item,
     Owner,
     Pause,
@@ -252,6 +255,9 @@ def _delete_rows(c: Connection) -> None:
         WebhookDelivery,
         WebhookEndpoint,
         WebhookKey,
+        ApiKey,
+        Hook,
+        Collection,
         Attempt,
         Report,
         Place,
