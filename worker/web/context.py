@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from functools import partial
 from typing import Concatenate, Final, ParamSpec, TypeVar
 from urllib.parse import urlsplit
@@ -47,11 +48,11 @@ class Context:
 
     async def sql(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Runs in a database thread what takes the database and opens its own transactions, such as a service."""
-        return await asyncio.get_running_loop().run_in_executor(self._sql, partial(work, *args, **kwargs))
+        return await _in_thread(self._sql, partial(work, *args, **kwargs))
 
     async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Runs in a thread what waits for anything but the database."""
-        return await asyncio.get_running_loop().run_in_executor(self._other, partial(work, *args, **kwargs))
+        return await _in_thread(self._other, partial(work, *args, **kwargs))
 
     def close(self) -> None:
         """Ends the threads, once their work is done, and closes the database."""
@@ -59,3 +60,8 @@ class Context:
         self._other.shutdown(cancel_futures=True)
         self.limits.close()
         self.database.close()
+
+
+async def _in_thread(threads: ThreadPoolExecutor, work: Callable[[], T]) -> T:
+    """Runs work in one of these threads, whose log lines then name the request as those of the handler do."""
+    return await asyncio.get_running_loop().run_in_executor(threads, copy_context().run, work)
