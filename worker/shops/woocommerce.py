@@ -14,6 +14,8 @@ from worker.shops.signatures import check_base64
 _PING: Final = re.compile(rb"webhook_id=[0-9]{1,20}")
 _CHANGED: Final = frozenset({"product.created", "product.updated", "product.restored"})
 _DELETED: Final = "product.deleted"
+_BOUGHT_ELSEWHERE: Final = frozenset({"external", "grouped"})
+"""Never `purchasable` themselves: one is bought at another shop, of the other its parts are."""
 _NO_ID: Final = "the call does not name the item's {}"
 _NO_STOCK: Final = "the product has no stock_status: choose the API version 3 for the webhook"
 
@@ -83,7 +85,7 @@ def _stock(product: Mapping[str, object]) -> bool | int | None:
 
 def _is_offered(product: Mapping[str, object]) -> bool:
     is_published = text(product.get("status")) in ("", "publish")
-    return is_published and (product.get("purchasable") is not False or text(product.get("type")) == "external")
+    return is_published and (product.get("purchasable") is not False or text(product.get("type")) in _BOUGHT_ELSEWHERE)
 
 
 def _attributes(product: Mapping[str, object]) -> dict[str, object]:
