@@ -8,7 +8,7 @@ import structlog
 from fastapi import APIRouter, Path, Request
 from fastapi.responses import JSONResponse, Response
 
-from worker.domain.errors import BadWebhook, Forged
+from worker.domain.errors import BadWebhook, DatabaseAway, Forged
 from worker.domain.hook_kinds import SHOPS
 from worker.services.publishing import Published, publish_many
 from worker.shops import systems
@@ -56,6 +56,9 @@ class _Noted:
         self._until[what] = now + _NOTED_SECONDS
         return True
 
+    def forget(self, what: str) -> None:
+        self._until.pop(what, None)
+
 
 def routes(context: Context) -> APIRouter:
     """Returns the route. The signature says who calls, so it needs no key of ours."""
@@ -74,13 +77,21 @@ def routes(context: Context) -> APIRouter:
         if hook is None or hook.kind != kind:
             raise ApiError(404, "NOT_FOUND", "there is no such hook, or it was revoked")
         said = await context.run(_said, hook, Call(dict(request.headers), await request.body()))
-        if noted.is_new(hook.id):
-            await context.write(hooks.note_use, hook.id)
-        if said.ignored:
+        done = None if said.ignored else await context.run(_published, stream, said)
+        await note(hook)
+        if done is None:
             if noted.is_new(f"{kind}: {said.ignored}"):  # once, since a shop may send it all day
                 log.info("connect.ignored", hook_kind=kind, reason=said.ignored)
             return Response(status_code=204)
-        return _answer(kind, said, await context.run(_published, stream, said))
+        return _answer(kind, said, done)
+
+    async def note(hook: Hook) -> None:
+        """Notes the use of a hook. The events are safe by now, and some shops never send a call again."""
+        if noted.is_new(hook.id):
+            try:
+                await context.write(hooks.note_use, hook.id)
+            except DatabaseAway:
+                noted.forget(hook.id)
 
     return router
 

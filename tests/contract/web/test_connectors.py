@@ -3,12 +3,14 @@
 from collections.abc import Mapping
 from typing import Any
 
+import pytest
 from structlog.testing import capture_logs
 
 from tests.contract.shop import Shop
 from tests.contract.web.site import Site, site_over
 from tests.contract.web.test_events_intake import heard
 from tests.unit.shops.signing import SECRET, body, secret, signature
+from worker.domain.errors import DatabaseAway
 from worker.store import hooks
 
 MUG = {"id": 794, "type": "simple", "status": "publish", "manage_stock": True, "stock_status": "instock"}
@@ -114,6 +116,21 @@ def test_a_call_that_is_repeated_is_the_same_event(site: Site) -> None:
     first, second = heard(site)
     assert first.occurred_at == second.occurred_at
     assert first.occurred_at.isoformat() == "2026-11-01T10:00:00+00:00"
+
+
+def test_events_do_not_wait_for_the_note_of_their_hook(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """WooCommerce never sends a call again: a database that can only be read must not cost its event."""
+    path = hook(site, "woocommerce")
+
+    def away(*_: object) -> None:
+        raise DatabaseAway("it can't be written")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(site.context.database, "write", away)
+        assert post(site, "woocommerce", path).status_code == 200
+    assert [len(heard(site)), is_used(site, path)] == [1, False]
+    post(site, "woocommerce", path)
+    assert is_used(site, path)
 
 
 def test_without_redis_the_shop_is_told_to_come_again(shop: Shop) -> None:
