@@ -1,5 +1,6 @@
 """`POST /connect/{kind}/{key}`: the webhooks of shop systems that can't be changed become inventory events."""
 
+import asyncio
 import json
 import time
 from typing import Annotated, Final
@@ -8,7 +9,7 @@ import structlog
 from fastapi import APIRouter, Path, Request
 from fastapi.responses import JSONResponse, Response
 
-from worker.domain.errors import BadWebhook, DatabaseAway, Forged
+from worker.domain.errors import BadWebhook, DatabaseAway, Forged, RedisAway
 from worker.domain.hook_kinds import SHOPS
 from worker.services.publishing import Published, publish_many
 from worker.shops import systems
@@ -23,6 +24,8 @@ from worker.web.openapi import Responses, errors
 MAX_BODY: Final = 1024 * 1024
 """Octets: a product of Shopify with all its variants and pictures has a few hundred KiB."""
 _NOTED_SECONDS: Final = 3600.0
+PATIENCE_SECONDS: Final = 4.0
+"""How long events may take to be published. Shopify waits 5 s for the answer."""
 
 log = structlog.get_logger()
 
@@ -77,13 +80,20 @@ def routes(context: Context) -> APIRouter:
         if hook is None or hook.kind != kind:
             raise ApiError(404, "NOT_FOUND", "there is no such hook, or it was revoked")
         said = await context.run(_said, hook, Call(dict(request.headers), await request.body()))
-        done = None if said.ignored else await context.run(_published, stream, said)
+        done = None if said.ignored else await published(said)
         await note(hook)
         if done is None:
             if noted.is_new(f"{kind}: {said.ignored}"):  # once, since a shop may send it all day
                 log.info("connect.ignored", hook_kind=kind, reason=said.ignored)
             return Response(status_code=204)
         return _answer(kind, said, done)
+
+    async def published(said: Said) -> Published:
+        try:
+            # What has not begun by then never will: the shop sends it again.
+            return await asyncio.wait_for(context.publish(_published, stream, said), PATIENCE_SECONDS)
+        except TimeoutError:
+            raise RedisAway("Redis (events): no answer in time") from None
 
     async def note(hook: Hook) -> None:
         """Notes the use of a hook. The events are safe by now, and some shops never send a call again."""
