@@ -12,7 +12,8 @@ from worker.shops.calls import Call, Details, Said, Setup, event, flag, inner, n
 from worker.shops.signatures import check_base64
 
 _PING: Final = re.compile(rb"webhook_id=[0-9]{1,20}")
-_CHANGED: Final = frozenset({"product.created", "product.updated", "product.restored"})
+_RESTORED: Final = "product.restored"
+_CHANGED: Final = frozenset({"product.created", "product.updated", _RESTORED})
 _DELETED: Final = "product.deleted"
 _BOUGHT_ELSEWHERE: Final = frozenset({"external", "grouped"})
 """Never `purchasable` themselves: one is bought at another shop, of the other its parts are."""
@@ -42,17 +43,18 @@ class WooCommerce:
         call_id = call.header("X-WC-Webhook-Delivery-ID")
         if topic == _DELETED:
             return Said([event(setup, item_id, False, call_id=call_id)])
-        return _changed(product, item_id, setup, call_id)
+        # A deletion tells no time. What undoes it must not either: it would be older than the deletion's arrival.
+        at = None if topic == _RESTORED else utc(product.get("date_modified_gmt"))
+        return _changed(product, item_id, setup, at, call_id)
 
 
-def _changed(product: Mapping[str, object], item_id: str, setup: Setup, call_id: str) -> Said:
+def _changed(product: Mapping[str, object], item_id: str, setup: Setup, at: str | None, call_id: str) -> Said:
     stock = _stock(product)
     if stock is None:
         return Said(refused=[_NO_STOCK])
     if _stands_for_variations(product) and stock:
         return Said()  # only some variation is in stock, and it says so itself
     options = _options(product) if _is_variation(product) else None
-    at = utc(product.get("date_modified_gmt"))
     return Said([event(setup, item_id, stock, options=options, details=_details(product), at=at, call_id=call_id)])
 
 
