@@ -78,11 +78,17 @@ def _stock(product: Mapping[str, object]) -> bool | int | None:
     status = text(product.get("stock_status"))
     if not status:
         return None
-    if status == "outofstock" or not _is_offered(product):
+    if status == "outofstock" or _lacks_parts(product) or not _is_offered(product):
         return False
     quantity = product.get("stock_quantity")
     counts = product.get("manage_stock") in (True, "parent") and text(product.get("backorders")) in ("", "no")
     return quantity if counts and type(quantity) is int and quantity > 0 and status == "instock" else True
+
+
+def _lacks_parts(product: Mapping[str, object]) -> bool:
+    """Whether a bundle (of the extension Product Bundles) can't be bought, whatever it says of itself."""
+    parts = text(product.get("bundle_stock_status"))
+    return text(product.get("type")) == "bundle" and parts in ("outofstock", "insufficientstock")
 
 
 def _is_offered(product: Mapping[str, object]) -> bool:
