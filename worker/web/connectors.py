@@ -25,7 +25,11 @@ MAX_BODY: Final = 1024 * 1024
 """Octets: a product of Shopify with all its variants and pictures has a few hundred KiB."""
 _NOTED_SECONDS: Final = 3600.0
 PATIENCE_SECONDS: Final = 4.0
-"""How long events may take to be published. Shopify waits 5 s for the answer."""
+"""How long events may take to be published. Shopify waits 5 s for the answer, and sends a call again."""
+LONG_PATIENCE_SECONDS: Final = 30.0
+"""The same for WooCommerce, which waits for a minute, and sends no call again."""
+NOTE_SECONDS: Final = 4.0
+"""How long the answer waits for the note of the hook, once an hour."""
 
 log = structlog.get_logger()
 
@@ -80,7 +84,7 @@ def routes(context: Context) -> APIRouter:
         if hook is None or hook.kind != kind:
             raise ApiError(404, "NOT_FOUND", "there is no such hook, or it was revoked")
         said = await context.run(_said, hook, Call(dict(request.headers), await request.body()))
-        done = None if said.ignored else await published(said)
+        done = None if said.ignored else await published(kind, said)
         await note(hook)
         if done is None:
             if noted.is_new(f"{kind}: {said.ignored}"):  # once, since a shop may send it all day
@@ -88,10 +92,10 @@ def routes(context: Context) -> APIRouter:
             return Response(status_code=204)
         return _answer(kind, said, done)
 
-    async def published(said: Said) -> Published:
+    async def published(kind: str, said: Said) -> Published:
+        patience = LONG_PATIENCE_SECONDS if kind == "woocommerce" else PATIENCE_SECONDS
         try:
-            # What has not begun by then never will: the shop sends it again.
-            return await asyncio.wait_for(context.publish(_published, stream, said), PATIENCE_SECONDS)
+            return await asyncio.wait_for(context.publish(_published, stream, said), patience)  # or it never begins
         except TimeoutError:
             raise RedisAway("Redis (events): no answer in time") from None
 
@@ -99,8 +103,8 @@ def routes(context: Context) -> APIRouter:
         """Notes the use of a hook. The events are safe by now, and some shops never send a call again."""
         if noted.is_new(hook.id):
             try:
-                await context.write(hooks.note_use, hook.id)
-            except DatabaseAway:
+                await asyncio.wait_for(context.write(hooks.note_use, hook.id), NOTE_SECONDS)
+            except (DatabaseAway, TimeoutError):
                 noted.forget(hook.id)
 
     return router
