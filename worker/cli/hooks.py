@@ -58,8 +58,7 @@ def create(
     given = {"item-id": item_id, "currency": currency, "app-id": app_id, "shop-url": shop_url, "header": header}
     try:
         options = checked_options(kind, given)
-        given_secret = sys.stdin.read() if secret == "-" else secret  # noqa: S105  # the sign for stdin
-        kept, is_new = checked_secret(kind, given_secret)
+        kept, is_new = checked_secret(kind, _given(secret))
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
     if kind in PROVIDERS:
@@ -75,6 +74,14 @@ def create(
         complain("the secret, which is shown once:")
         say(shown)
     say(url)
+
+
+def _given(secret: str | None) -> str | None:
+    """Returns the secret, from stdin if it stands there. Raises ValueError: no file may look like no wish for one."""
+    found = sys.stdin.read() if secret == "-" else secret  # noqa: S105  # the sign for stdin
+    if found is not None and not found.strip():
+        raise ValueError("--secret is empty")
+    return found
 
 
 def _check_provider(kind: str, secret: str | None) -> None:

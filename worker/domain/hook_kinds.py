@@ -116,6 +116,8 @@ def any_secret(secret: str) -> str:
     """Takes whatever the other side shows. Raises ValueError."""
     if len(secret.splitlines()) > 1:
         raise ValueError("the secret must be one line")
+    if not secret.isprintable():  # no text, or one that no database can store
+        raise ValueError("the secret has a character that can't be seen, or is no UTF-8")
     return secret
 
 

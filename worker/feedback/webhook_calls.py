@@ -21,8 +21,6 @@ MAX_OBJECT: Final = 2 * 2**20
 """Octets of a body that has one event, and is parsed before it is known who sent it. SNS takes 256 KiB of text."""
 MAX_EVENTS: Final = 10_000
 """Events of one call, at most."""
-MAX_AGE: Final = 300.0
-"""Seconds that a signed call may be old. A replay within them is harmless, because `Report.arrival` is the same."""
 MAX_AHEAD: Final = 300.0
 """Seconds that the provider's clock may be ahead of ours."""
 _MAX_TEXT: Final = 2_000
@@ -166,13 +164,17 @@ def check_secret(given: str, ours: str) -> None:
         raise Forged("the secret is not ours")
 
 
-def check_age(stamp: str, now: datetime) -> None:
-    """Checks a time in Unix seconds. Raises Forged."""
+def check_age(stamp: str, now: datetime, max_age: float) -> None:
+    """Checks a time in Unix seconds. Raises Forged.
+
+    `max_age` is for how long the provider repeats a call: a repeated one may have the time of the first. A replay
+    within it is harmless, because `Report.arrival` is the same.
+    """
     try:
         seconds = float(stamp)
     except ValueError:
         seconds = math.nan
-    check_seconds(seconds, now, MAX_AGE)
+    check_seconds(seconds, now, max_age)
 
 
 def check_seconds(at_second: float, now: datetime, max_age: float) -> None:

@@ -1,8 +1,8 @@
 """Mailgun: failed, rejected, complained and unsubscribed.
 
-By "Webhooks", "Securing webhooks" and "Event structure" (documentation.mailgun.com). Mailgun signs a time and a random
-token, but not the event: only HTTPS keeps anybody from using a signature again, within minutes, for an event of his
-own.
+By "Webhooks", "Securing webhooks", "Automatic retries" and "Event structure" (documentation.mailgun.com). Mailgun signs
+a time and a random token, but not the event: only HTTPS keeps anybody from using a signature again, within hours, for
+an event of his own.
 """
 
 import hmac
@@ -16,6 +16,9 @@ from worker.domain.providers import KEY
 from worker.domain.returned import Kind, Report, Returned
 from worker.feedback.webhook_calls import Call, Decoded, at, check_age, decoded, parsed_object, text
 from worker.feedback.webhook_verdicts import Meaning, arrival, clues, failed, noted
+
+MAX_AGE: Final = 9 * 3600.0
+"""Seconds. Mailgun tries for 8 hours, first after 5 minutes, and may send the signature that it made at first."""
 
 _FORM: Final = "webhook of mailgun"
 _TYPE: Final = "event"
@@ -36,7 +39,7 @@ class Mailgun:
         """See `Webhook`."""
         signed = at(parsed_object(call), "signature")
         timestamp, token, signature = (text(signed, name) for name in ("timestamp", "token", "signature"))
-        check_age(timestamp, now)
+        check_age(timestamp, now, MAX_AGE)
         ours = hmac.new(self.key.encode(), f"{timestamp}{token}".encode(), "sha256").hexdigest()
         if not self.key or not hmac.compare_digest(ours.encode(), signature.lower().encode()):
             raise Forged("the signature is missing or wrong")

@@ -18,6 +18,9 @@ from worker.feedback.webhook_verdicts import Meaning, arrival, clues, failed, no
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 
+MAX_AGE: Final = 25 * 3600.0
+"""Seconds. SendGrid tries for 24 hours, and does not say whether it signs anew."""
+
 _FORM: Final = "webhook of sendgrid"
 _TYPE: Final = "event"
 _SIGNATURE: Final = "X-Twilio-Email-Event-Webhook-Signature"
@@ -56,7 +59,7 @@ class SendGrid:
         from cryptography.hazmat.primitives.hashes import SHA256
 
         timestamp = call.header(_TIMESTAMP)
-        check_age(timestamp, now)
+        check_age(timestamp, now, MAX_AGE)
         try:
             signature = base64.b64decode(call.header(_SIGNATURE), validate=True)
             self._public_key().verify(signature, timestamp.encode() + call.body, ECDSA(SHA256()))

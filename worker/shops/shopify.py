@@ -12,6 +12,8 @@ from worker.shops.signatures import check_base64
 
 _CHANGED: Final = frozenset({"products/create", "products/update"})
 _DELETED: Final = "products/delete"
+_OFFERED: Final = frozenset({"active", "unlisted"})
+"""Unlisted ones are not found by search, but sold to who has the link."""
 _LEVELS: Final = "inventory levels do not say which product they are about: subscribe to products/update"
 _NO_TITLE: Final = "Default Title"
 
@@ -41,7 +43,7 @@ class Shopify:
 def _is_offered(product: Row) -> bool:
     """Whether customers can see it: it is active, and published in the online store."""
     is_unpublished = "published_at" in product and product["published_at"] is None
-    return (text(product.get("status")) or "active") == "active" and not is_unpublished
+    return (text(product.get("status")) or "active").lower() in _OFFERED and not is_unpublished
 
 
 class _Reader:
@@ -69,7 +71,13 @@ class _Reader:
                 refused.append(f"variants[{place}] has no inventory_quantity: the app must be allowed to read it")
             else:
                 events.append(self._event(row, item_id, stock))
-        return Said(events, refused or ([] if events else ["the product has no variants"]))
+        return Said(events, [*refused, *self._missing()] or ([] if events else ["the product has no variants"]))
+
+    def _missing(self) -> Iterator[str]:
+        """Shopify names all variants of a large product, and sends the first of them only."""
+        missing = len(rows(self._product.get("variant_gids"))) - len(self._rows())
+        if missing > 0:
+            yield f"{missing} more variants of the product are not in the call"
 
     def _rows(self) -> Sequence[Row]:
         return rows(self._product.get("variants"))

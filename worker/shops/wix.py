@@ -103,7 +103,7 @@ def _stock_of_variant(row: Row) -> bool | int | None:
     quantity, in_stock = _whole(row.get("quantity")), row.get("inStock")
     if in_stock is False:
         return False
-    return quantity if quantity else True if in_stock is True else quantity
+    return True if in_stock is True and (quantity is None or quantity <= 0) else quantity
 
 
 def _stock_of_item(entity: Row) -> bool | int | None:

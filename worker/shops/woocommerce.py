@@ -12,8 +12,11 @@ from worker.shops.calls import Call, Details, Said, Setup, event, flag, inner, n
 from worker.shops.signatures import check_base64
 
 _PING: Final = re.compile(rb"webhook_id=[0-9]{1,20}")
-_CHANGED: Final = frozenset({"product.created", "product.updated", "product.restored"})
+_RESTORED: Final = "product.restored"
+_CHANGED: Final = frozenset({"product.created", "product.updated", _RESTORED})
 _DELETED: Final = "product.deleted"
+_BOUGHT_ELSEWHERE: Final = frozenset({"external", "grouped"})
+"""Never `purchasable` themselves: one is bought at another shop, of the other its parts are."""
 _NO_ID: Final = "the call does not name the item's {}"
 _NO_STOCK: Final = "the product has no stock_status: choose the API version 3 for the webhook"
 
@@ -40,17 +43,18 @@ class WooCommerce:
         call_id = call.header("X-WC-Webhook-Delivery-ID")
         if topic == _DELETED:
             return Said([event(setup, item_id, False, call_id=call_id)])
-        return _changed(product, item_id, setup, call_id)
+        # A deletion tells no time. What undoes it must not either: it would be older than the deletion's arrival.
+        at = None if topic == _RESTORED else utc(product.get("date_modified_gmt"))
+        return _changed(product, item_id, setup, at, call_id)
 
 
-def _changed(product: Mapping[str, object], item_id: str, setup: Setup, call_id: str) -> Said:
+def _changed(product: Mapping[str, object], item_id: str, setup: Setup, at: str | None, call_id: str) -> Said:
     stock = _stock(product)
     if stock is None:
         return Said(refused=[_NO_STOCK])
     if _stands_for_variations(product) and stock:
         return Said()  # only some variation is in stock, and it says so itself
     options = _options(product) if _is_variation(product) else None
-    at = utc(product.get("date_modified_gmt"))
     return Said([event(setup, item_id, stock, options=options, details=_details(product), at=at, call_id=call_id)])
 
 
@@ -74,16 +78,22 @@ def _stock(product: Mapping[str, object]) -> bool | int | None:
     status = text(product.get("stock_status"))
     if not status:
         return None
-    if status == "outofstock" or not _is_offered(product):
+    if status == "outofstock" or _lacks_parts(product) or not _is_offered(product):
         return False
     quantity = product.get("stock_quantity")
     counts = product.get("manage_stock") in (True, "parent") and text(product.get("backorders")) in ("", "no")
     return quantity if counts and type(quantity) is int and quantity > 0 and status == "instock" else True
 
 
+def _lacks_parts(product: Mapping[str, object]) -> bool:
+    """Whether a bundle (of the extension Product Bundles) can't be bought, whatever it says of itself."""
+    parts = text(product.get("bundle_stock_status"))
+    return text(product.get("type")) == "bundle" and parts in ("outofstock", "insufficientstock")
+
+
 def _is_offered(product: Mapping[str, object]) -> bool:
     is_published = text(product.get("status")) in ("", "publish")
-    return is_published and (product.get("purchasable") is not False or text(product.get("type")) == "external")
+    return is_published and (product.get("purchasable") is not False or text(product.get("type")) in _BOUGHT_ELSEWHERE)
 
 
 def _attributes(product: Mapping[str, object]) -> dict[str, object]:

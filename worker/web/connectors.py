@@ -1,5 +1,6 @@
 """`POST /connect/{kind}/{key}`: the webhooks of shop systems that can't be changed become inventory events."""
 
+import asyncio
 import json
 import time
 from typing import Annotated, Final
@@ -8,7 +9,7 @@ import structlog
 from fastapi import APIRouter, Path, Request
 from fastapi.responses import JSONResponse, Response
 
-from worker.domain.errors import BadWebhook, Forged
+from worker.domain.errors import BadWebhook, DatabaseAway, Forged, RedisAway
 from worker.domain.hook_kinds import SHOPS
 from worker.services.publishing import Published, publish_many
 from worker.shops import systems
@@ -23,6 +24,12 @@ from worker.web.openapi import Responses, errors
 MAX_BODY: Final = 1024 * 1024
 """Octets: a product of Shopify with all its variants and pictures has a few hundred KiB."""
 _NOTED_SECONDS: Final = 3600.0
+PATIENCE_SECONDS: Final = 4.0
+"""How long events may take to be published. Shopify waits 5 s for the answer, and sends a call again."""
+LONG_PATIENCE_SECONDS: Final = 30.0
+"""The same for WooCommerce, which waits for a minute, and sends no call again."""
+NOTE_SECONDS: Final = 4.0
+"""How long the answer waits for the note of the hook, once an hour."""
 
 log = structlog.get_logger()
 
@@ -56,6 +63,9 @@ class _Noted:
         self._until[what] = now + _NOTED_SECONDS
         return True
 
+    def forget(self, what: str) -> None:
+        self._until.pop(what, None)
+
 
 def routes(context: Context) -> APIRouter:
     """Returns the route. The signature says who calls, so it needs no key of ours."""
@@ -74,13 +84,28 @@ def routes(context: Context) -> APIRouter:
         if hook is None or hook.kind != kind:
             raise ApiError(404, "NOT_FOUND", "there is no such hook, or it was revoked")
         said = await context.run(_said, hook, Call(dict(request.headers), await request.body()))
-        if noted.is_new(hook.id):
-            await context.write(hooks.note_use, hook.id)
-        if said.ignored:
+        done = None if said.ignored else await published(kind, said)
+        await note(hook)
+        if done is None:
             if noted.is_new(f"{kind}: {said.ignored}"):  # once, since a shop may send it all day
                 log.info("connect.ignored", hook_kind=kind, reason=said.ignored)
             return Response(status_code=204)
-        return _answer(kind, said, await context.run(_published, stream, said))
+        return _answer(kind, said, done)
+
+    async def published(kind: str, said: Said) -> Published:
+        patience = LONG_PATIENCE_SECONDS if kind == "woocommerce" else PATIENCE_SECONDS
+        try:
+            return await asyncio.wait_for(context.publish(_published, stream, said), patience)  # or it never begins
+        except TimeoutError:
+            raise RedisAway("Redis (events): no answer in time") from None
+
+    async def note(hook: Hook) -> None:
+        """Notes the use of a hook. The events are safe by now, and some shops never send a call again."""
+        if noted.is_new(hook.id):
+            try:
+                await asyncio.wait_for(context.write(hooks.note_use, hook.id), NOTE_SECONDS)
+            except (DatabaseAway, TimeoutError):
+                noted.forget(hook.id)
 
     return router
 

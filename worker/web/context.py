@@ -19,12 +19,14 @@ T = TypeVar("T")
 
 SQL_THREADS: Final = 6
 """As many transactions at a time. More only wait for each other in the database, and each has a connection."""
+STREAM_THREADS: Final = 4
+"""For events on their way to Redis. While it hangs, so do they."""
 OTHER_THREADS: Final = 4
-"""For Redis, DNS and what else may hang: the database's threads never wait for it."""
+"""For DNS and what else may hang: neither the database's threads nor the stream's wait for it."""
 
 
 class Context:
-    """The parts of one web process. Only `write`, `read` and `run` may block, and they do so in threads."""
+    """The parts of one web process. Only `write`, `read`, `publish` and `run` may block, and they do so in threads."""
 
     def __init__(self, parts: Parts) -> None:
         settings = parts.settings
@@ -36,6 +38,7 @@ class Context:
         self.stopping = asyncio.Event()
         """Set when the process shall end. Whatever runs for long waits for it too."""
         self._sql = ThreadPoolExecutor(SQL_THREADS, "sql")
+        self._stream = ThreadPoolExecutor(STREAM_THREADS, "stream")
         self._other = ThreadPoolExecutor(OTHER_THREADS, "other")
 
     async def write(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -50,6 +53,10 @@ class Context:
         """Runs in a database thread what takes the database and opens its own transactions, such as a service."""
         return await _in_thread(self._sql, partial(work, *args, **kwargs))
 
+    async def publish(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Runs in a thread what publishes events."""
+        return await asyncio.get_running_loop().run_in_executor(self._stream, partial(work, *args, **kwargs))
+
     async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Runs in a thread what waits for anything but the database."""
         return await _in_thread(self._other, partial(work, *args, **kwargs))
@@ -57,6 +64,7 @@ class Context:
     def close(self) -> None:
         """Ends the threads, once their work is done, and closes the database."""
         self._sql.shutdown()
+        self._stream.shutdown(cancel_futures=True)
         self._other.shutdown(cancel_futures=True)
         self.limits.close()
         self.database.close()

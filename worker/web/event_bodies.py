@@ -39,7 +39,7 @@ def events_of(body: bytes, media_type: str) -> list[bytes]:
     """Returns the events of a body, each as JSON. Raises BadEvent if there is none, or if there are too many."""
     if media_type in LINES:
         lines = body.removeprefix(b"\xef\xbb\xbf").split(b"\n")
-        return _counted([line for line in lines if line.strip()])
+        return [_line(line) for line in _counted([line for line in lines if line.strip()])]
     value = _json(body)
     if isinstance(value, dict) and "events" in value and not _is_event(value):
         value = value["events"]
@@ -50,6 +50,17 @@ def events_of(body: bytes, media_type: str) -> list[bytes]:
     if isinstance(value, dict):
         return [body if _unwrapped(value) is value else _bytes(value)]
     raise BadEvent("is neither an event nor a list of events")
+
+
+def _line(line: bytes) -> bytes:
+    """Returns the event of a line. One that is no JSON stays as it is: the reader of events says why."""
+    if b'"event"' not in line:
+        return line
+    try:
+        value = _json(line)
+    except BadEvent:
+        return line
+    return line if _unwrapped(value) is value else _bytes(value)
 
 
 def _counted(events: list[Event]) -> list[Event]:

@@ -82,7 +82,7 @@ def routes(context: Context, access: Access) -> APIRouter:
     async def publish_events(request: Request) -> JSONResponse:
         """Takes one event or up to 1,000. Events are levels, so to send them again changes nothing."""
         media_type = _media_type(request)
-        done = await context.run(_published, stream, await request.body(), media_type)
+        done = await context.publish(_published, stream, await request.body(), media_type)
         log.info("events.published", accepted=len(done.ids), refused=len(done.refused))
         return JSONResponse(_as_json(done), 202)
 

@@ -31,6 +31,7 @@ def routes(context: Context) -> APIRouter:
     reply_rules.use(context.parts.reply_rules)
     desk = _Desk(context, Intake(context.database, context.parts.recognizer), Sns())
 
+    @router.post("/hooks/{provider}/{hook_id}/", max_body_size=MAX_BODY)  # as some people paste it
     @router.post("/hooks/{provider}/{hook_id}", max_body_size=MAX_BODY)
     async def call(request: Request, provider: str, hook_id: str) -> dict[str, object]:
         hook = await context.read(hooks.find, hook_id) if provider in _PROVIDERS else None

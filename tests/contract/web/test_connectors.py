@@ -1,15 +1,21 @@
 """Shop systems' own webhooks: from the signed call to the entry that a listener decodes."""
 
 from collections.abc import Mapping
+from threading import Event
 from typing import Any
 
+import pytest
 from structlog.testing import capture_logs
 
 from tests.contract.shop import Shop
 from tests.contract.web.site import Site, site_over
 from tests.contract.web.test_events_intake import heard
-from tests.unit.shops.signing import SECRET, body, secret, signature
+from tests.unit.shops.signing import SECRET, body, public_key, rsa_signature, secret, signature
+from worker.domain.errors import DatabaseAway
 from worker.store import hooks
+from worker.stream.event_stream import Stream
+from worker.web import connectors
+from worker.web.context import OTHER_THREADS, STREAM_THREADS
 
 MUG = {"id": 794, "type": "simple", "status": "publish", "manage_stock": True, "stock_status": "instock"}
 CALLS: Mapping[str, tuple[Mapping[str, str], Any]] = {
@@ -114,6 +120,48 @@ def test_a_call_that_is_repeated_is_the_same_event(site: Site) -> None:
     first, second = heard(site)
     assert first.occurred_at == second.occurred_at
     assert first.occurred_at.isoformat() == "2026-11-01T10:00:00+00:00"
+
+
+def test_events_do_not_wait_for_the_note_of_their_hook(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """WooCommerce never sends a call again: a database that can only be read must not cost its event."""
+    path = hook(site, "woocommerce")
+
+    def away(*_: object) -> None:
+        raise DatabaseAway("it can't be written")
+
+    going_on = Event()
+    with monkeypatch.context() as patched:
+        patched.setattr(site.context.database, "write", away)
+        assert post(site, "woocommerce", path).status_code == 200
+        patched.setattr(site.context.database, "write", lambda *_: going_on.wait(60))
+        patched.setattr(connectors, "NOTE_SECONDS", 0.05)
+        assert post(site, "woocommerce", path).status_code == 200
+        going_on.set()
+    assert [len(heard(site)), is_used(site, path)] == [2, False]
+    post(site, "woocommerce", path)
+    assert is_used(site, path)
+
+
+def test_while_redis_hangs_the_shop_is_answered_and_nobody_else_waits(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    going_on = Event()
+    monkeypatch.setattr(connectors, "PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr(Stream, "publish_many", lambda *_: going_on.wait(60))
+    path = hook(site, "shopify")
+    try:
+        replies = [post(site, "shopify", path) for _ in range(STREAM_THREADS + OTHER_THREADS + 1)]
+        assert {reply.status_code for reply in replies} == {503}
+        assert post(site, "shopify", path, **{"X-Shopify-Hmac-Sha256": "forged"}).status_code == 401
+    finally:
+        going_on.set()
+
+
+def test_adobe_commerce_is_always_answered_as_it_wants(site: Site) -> None:
+    path = hooks.path("magento", site.shop.write(hooks.create, "magento", "test", public_key()))
+    sent = body("magento", {"product": {"sku": "24-MB01", "name": "Bag"}})
+    reply = site.client.post(path, content=sent, headers={"x-adobe-commerce-webhook-signature": rsa_signature(sent)})
+    assert (reply.status_code, reply.json()["op"]) == (200, "success")
 
 
 def test_without_redis_the_shop_is_told_to_come_again(shop: Shop) -> None:

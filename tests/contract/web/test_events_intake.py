@@ -53,6 +53,7 @@ SEVERAL = [
     ("\ufeff" + json.dumps(MUG) + "\r\n\n" + json.dumps(MUG | {"quantity": 0}) + "\n", "application/x-ndjson"),
     (json.dumps([json.dumps(MUG), MUG | {"quantity": "0"}]), "application/vnd.shop+json"),
     (json.dumps([{"event": MUG}, {"event": json.dumps(MUG | {"quantity": 0})}]), "application/json"),
+    (json.dumps({"event": MUG}) + "\n" + json.dumps(MUG | {"quantity": 0}), "application/jsonl"),
 ]
 
 

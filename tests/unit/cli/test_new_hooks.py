@@ -71,6 +71,8 @@ def test_a_hook_is_listed_without_its_secret_and_closed_once() -> None:
         (["ebay"], "KIND must be one of brevo, magento, mailgun"),
         (["shopify"], "shopify needs --secret"),
         (["wix", "--secret", "short"], "must be a public key"),
+        (["brevo", "--secret", ""], "--secret is empty"),
+        (["woocommerce", "--secret", "-"], "--secret is empty"),
         (["woocommerce", "--header", "X-Signature"], "woocommerce does not know --header"),
         (["woocommerce", "--item-id", "handle"], "--item-id must be one of id, sku"),
     ],

@@ -33,6 +33,8 @@ def test_a_secret_that_both_sides_choose_is_made_if_none_is_given() -> None:
         ("wix", " ", "needs --secret"),
         ("woocommerce", "short", "at least 16 characters"),
         ("shopify", f"{LONG}\n{LONG}", "one line"),
+        ("shopify", f"{LONG}\x00", "can't be seen"),
+        ("magento", f"\udcff{LONG}", "no UTF-8"),
         ("wix", LONG, "must be a public key"),
         ("wix", "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----", "not RSA, or not all"),
         ("wix", "-----BEGIN PUBLIC KEY-----\n%\n-----END PUBLIC KEY-----", "not RSA, or not all"),
