@@ -241,7 +241,7 @@ _FULL_SAMPLE: Final = MailContext(
     currency="EUR",
     image_url="https://shop.example/mug-1.jpg",
     unsubscribe_url="https://notify.shop.example/u/sample-token",
-    extra=defaultdict(lambda: "10"),  # whatever a template asks for is there
+    extra=defaultdict(lambda: "10", sample="10"),  # whatever a template asks for is there
 )
 _BARE_SAMPLE: Final = MailContext(_FULL_SAMPLE.item_url, _FULL_SAMPLE.catalog_item_id, {})
 _SAMPLES: Final = (_FULL_SAMPLE, _BARE_SAMPLE)
