@@ -10,6 +10,7 @@ from worker.cli.arguments import AppId, Json
 from worker.cli.commands import add_commands, add_group
 from worker.cli.output import complain, printable, say, say_json
 
+WHO_CALLS: Final = "Who calls: woocommerce, shopify, magento, wix; ses, postmark, sendgrid, mailgun, brevo."
 LINE: Final = "{:<12}  {:<20}  {:<16}  {:<16}  {}"
 
 
@@ -25,7 +26,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def create(
-    kind: Annotated[str, typer.Argument(metavar="KIND", help="Who calls, as docs/hooks.md lists them.")],
+    kind: Annotated[str, typer.Argument(metavar="KIND", help=WHO_CALLS)],
     name: Annotated[str, typer.Option(help="For people: which shop or account.")] = "",
     secret: Annotated[
         str | None,

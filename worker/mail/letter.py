@@ -1,5 +1,6 @@
 """One customer's mail: from a claim to the bytes for the relay, or the reason why there is none."""
 
+import json
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -81,11 +82,11 @@ class LetterWriter:
         self._tokens_of = ways.naming(tokens)
         self._date_cache = (0, "")
         self._letter = lru_cache(LETTERS)(self._new_letter)
-        self._last: tuple[ItemFacts, str | None, _Letter] | None = None
+        self._last: tuple[ItemFacts, str | None, str | None, _Letter] | None = None
 
     def write(self, claim: Claim, item: ItemFacts) -> Mail | Failed | Held:
         """Returns the mail for this claim, the verdict if it can never be sent, or `Held` if a template is broken."""
-        letter = self._letter_for(item, claim.locale)
+        letter = self._letter_for(item, claim.locale, claim.extras)
         url = claim.item_url or letter.item_url
         if url is None:
             return Failed(FailureCode.MISSING_ITEM_URL, claim.tries, "no itemUrl in request or event")
@@ -103,14 +104,15 @@ class LetterWriter:
         except TemplateBroken as error:
             return Held(str(error))
 
-    def _letter_for(self, item: ItemFacts, locale: str | None) -> "_Letter":
+    def _letter_for(self, item: ItemFacts, locale: str | None, extras: str | None) -> "_Letter":
         # Claims for one item come in a row. A cache lookup hashes the facts, which takes as long as everything else.
-        if self._last is None or self._last[0] is not item or self._last[1] != locale:
-            self._last = item, locale, self._letter(item, self._renderer.variant(locale))
-        return self._last[2]
+        last = self._last
+        if last is None or last[0] is not item or last[1] != locale or last[2] != extras:
+            self._last = last = item, locale, extras, self._letter(item, self._renderer.variant(locale), extras)
+        return last[3]
 
-    def _new_letter(self, item: ItemFacts, locale: str) -> "_Letter":
-        return _Letter(self._paper, item, item.url or self._url_from_template(item), locale)
+    def _new_letter(self, item: ItemFacts, locale: str, extras: str | None) -> "_Letter":
+        return _Letter(self._paper, item, item.url or self._url_from_template(item), locale, extras)
 
     def _url_from_template(self, item: ItemFacts) -> str | None:
         if self._item_url_template is None:
@@ -146,17 +148,18 @@ class _Paper:
 
 
 class _Letter:
-    """The mail about one item in one language, without its recipient.
+    """The mail about one item in one language, with the same extras from its order, without its recipient.
 
     Rendering is delayed until it is needed: a broken template must not hide that a request itself is invalid.
     """
 
-    def __init__(self, paper: _Paper, item: ItemFacts, item_url: str | None, locale: str) -> None:
+    def __init__(self, paper: _Paper, item: ItemFacts, item_url: str | None, locale: str, extras: str | None) -> None:
         self.item_url = item_url
         """The URL for requests that have none, if known."""
         self._paper = paper
         self._item = item
         self._locale = locale
+        self._extra: Mapping[str, str] = json.loads(extras) if extras else {}
         self._last: tuple[str, Form] | None = None
 
     def written(self, head: bytes, url: str, tokens: Sequence[str]) -> bytes:
@@ -211,6 +214,7 @@ class _Letter:
             currency=item.currency,
             image_url=item.image_url,
             unsubscribe_url=self._paper.ways.shown,
+            extra=self._extra,
         )
 
 

@@ -6,8 +6,9 @@ unknown variable is an error in both.
 """
 
 import secrets
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from pathlib import Path
 from traceback import walk_tb
@@ -27,7 +28,7 @@ from worker.mail.details import (
 )
 from worker.mail.message import Rendered
 from worker.mail.prices import region_of, shown_price
-from worker.mail.templates import Templates
+from worker.mail.templates import Extra, Templates
 
 SIZE_LIMIT: Final = 256 * 1024  # bytes of each text
 PERSONAL: Final = ("item_url",)
@@ -57,6 +58,8 @@ class MailContext:
     image_url: str | None = None
     unsubscribe_url: str = ""
     """Where the customer leaves: https: or mailto:. Empty: nowhere."""
+    extra: Mapping[str, str] = field(default_factory=dict)
+    """Texts that the order to send this mail gave, by name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +213,7 @@ class Renderer:
             "price": isolated(price, direction) if price else None,
             "image_url": context.image_url,
             "unsubscribe_url": context.unsubscribe_url,
+            "extra": Extra(context.extra),
             "options": shown_options(context.options, direction),
             "store_name": isolated(self.store_name, direction),
             "catalog_item_id": context.catalog_item_id,
@@ -237,6 +241,7 @@ _FULL_SAMPLE: Final = MailContext(
     currency="EUR",
     image_url="https://shop.example/mug-1.jpg",
     unsubscribe_url="https://notify.shop.example/u/sample-token",
+    extra=defaultdict(lambda: "10", sample="10"),  # whatever a template asks for is there
 )
 _BARE_SAMPLE: Final = MailContext(_FULL_SAMPLE.item_url, _FULL_SAMPLE.catalog_item_id, {})
 _SAMPLES: Final = (_FULL_SAMPLE, _BARE_SAMPLE)

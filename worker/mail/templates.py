@@ -6,7 +6,7 @@ change a value in any way, so every uncertain case counts as no.
 The check reads the syntax tree, because a rendering shows only what a template does with one value.
 """
 
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -53,6 +53,30 @@ class Templates(ImmutableSandboxedEnvironment):
     def _tree(self, name: str) -> nodes.Template:
         self.get_template(name)  # fills `sources`
         return self.parse(self._files.sources[name], name)
+
+
+class Extra:
+    """Texts by name, as templates see them: `extra.discount`, `extra["product.name"]`. A name without one is "".
+
+    It has no attributes of its own, since any name may be one of a text.
+    """
+
+    __slots__ = ("_texts",)
+
+    def __init__(self, texts: Mapping[str, str]) -> None:
+        self._texts = texts
+
+    def __getitem__(self, name: str) -> str:
+        try:
+            return self._texts[name]
+        except KeyError:
+            return ""
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._texts)
+
+    def __len__(self) -> int:
+        return len(self._texts)
 
 
 class _Files(FileSystemLoader):

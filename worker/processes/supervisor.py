@@ -26,8 +26,12 @@ PATIENCE_SECONDS = 20.0
 """How long a worker may take to end after it was asked to."""
 CHECK_SECONDS = 0.2
 PR_SET_PDEATHSIG = 1
-CELERY = """-m celery --quiet --app worker.tasks:app worker --pool prefork --loglevel WARNING
+# With `-m celery`, and by Celery itself, a `worker.py` or `config.py` in the folder that we run in would be imported in
+# place of ours. So that folder is left out (-P), and ours is loaded first.
+PROGRAM = "import worker.tasks; from celery.__main__ import main; main()"
+OPTIONS = """--quiet --app worker.tasks:app worker --pool prefork --loglevel WARNING
     --without-gossip --without-mingle --without-heartbeat"""
+CELERY = (sys.executable, "-P", "-c", PROGRAM, *OPTIONS.split())
 
 log = structlog.get_logger()
 
@@ -63,7 +67,7 @@ def _work(children: int, stop: Stop) -> int:
 
 def _start(children: int, scratch: str) -> "subprocess.Popen[bytes]":
     return subprocess.Popen(
-        [sys.executable, *CELERY.split(), "--concurrency", str(children)],
+        [*CELERY, "--concurrency", str(children)],
         env=os.environ | {"TMPDIR": scratch},
         stdout=subprocess.DEVNULL,  # Celery's banner; logs go to stderr
         preexec_fn=_between_fork_and_exec,  # noqa: PLW1509  # we have no other thread

@@ -39,7 +39,7 @@ _UNRESOLVED = Sql(
 _RETRY = Sql(
     f"""UPDATE request SET status = 'RECEIVED', auto_notified = NULL, attempts = 0, unknowns = 0, policy_refusals = 0,
         judged_from = NULL, rescues = 0, not_before = NULL, handed_at = NULL,
-        failure_code = NULL, failure_reason = NULL, notified_date = NULL,
+        failure_code = NULL, failure_reason = NULL, notified_date = NULL, extras = NULL,
         ordered_at = CASE WHEN :ordered THEN stockbell_now(0) END, {NEWS}
     FROM ROWS(request_id uuid) WHERE id = rows.request_id AND status || '' = 'FAILED'"""
 )
@@ -50,7 +50,7 @@ _REPORT = Sql(
 )
 _MARK = Sql(
     f"""UPDATE request SET status = 'NOTIFICATION_SENT', auto_notified = false, notified_date = stockbell_now(0),
-        not_before = NULL, failure_code = NULL, failure_reason = NULL, receipt = NULL, {NEWS}
+        not_before = NULL, failure_code = NULL, failure_reason = NULL, receipt = NULL, extras = NULL, {NEWS}
     FROM ROWS(request_id uuid) WHERE id = rows.request_id AND status || '' IN ('RECEIVED', 'FAILED')"""
 )
 

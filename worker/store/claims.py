@@ -25,7 +25,7 @@ AMONG = 500
 
 _NO_TRIES = Tries()
 _COLUMNS = """id, waiting_list_id, claim_no, contact_id, email, item_url, locale, attempts, unknowns, policy_refusals,
-    created_date, judged_from < (SELECT worked_at FROM relay WHERE id = 1) AS took_others"""
+    created_date, judged_from < (SELECT worked_at FROM relay WHERE id = 1) AS took_others, extras"""
 _SET_CLAIMED = """status = 'PROCESSING', owner = :owner, claim_no = r.claim_no + 1, claimed_at = stockbell_now(0),
     handed_at = NULL"""
 _NOT_SUSPECT = "r.rescues < :suspect_at"
@@ -150,6 +150,8 @@ class Claim:
     tries: Tries
     took_others: bool = False
     """Whether the relay has taken other mails since it last refused this one with words that may mean us."""
+    extras: str | None = None
+    """What the order gave for its mails beside the item, as JSON: names and texts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,9 +234,9 @@ def _claim_suspect(c: Connection, owner: UUID, list_ids: Sequence[UUID]) -> list
 
 
 def _claim_of(row: Any, owner: UUID) -> Claim:
-    id_, list_id, claim_no, contact_id, email, item_url, locale, attempts, unknowns, refusals, _, took_others = row
+    id_, list_id, claim_no, contact_id, email, item_url, locale, attempts, unknowns, refusals, _, took, extras = row
     tries = Tries(attempts, unknowns, refusals) if attempts or unknowns or refusals else _NO_TRIES
-    return Claim(id_, claim_no, owner, list_id, contact_id, email, item_url, locale, tries, bool(took_others))
+    return Claim(id_, claim_no, owner, list_id, contact_id, email, item_url, locale, tries, bool(took), extras)
 
 
 def _items(c: Connection, list_ids: Iterable[UUID]) -> dict[UUID, Any]:

@@ -16,7 +16,8 @@ from worker.store.sql import Sql
 # A late reply may find that its row was rescued but not claimed again. Recording it then avoids a second mail.
 _TOLD = Sql(
     f"""UPDATE request AS r SET status = 'NOTIFICATION_SENT', auto_notified = true, notified_date = stockbell_now(0),
-        not_before = NULL, failure_code = NULL, failure_reason = NULL, receipt = rows.receipt, {LET_GO}, {NEWS}
+        not_before = NULL, failure_code = NULL, failure_reason = NULL, receipt = rows.receipt, extras = NULL,
+        {LET_GO}, {NEWS}
     FROM ROWS(request_id uuid, no int, owner uuid, receipt text)
     WHERE {BY_KEY} AND (r.status || '' = 'RECEIVED' OR {OWNED}) RETURNING id""",
     id="uuid",

@@ -1,5 +1,6 @@
 """Wix's Back In Stock Notification Requests API: create, get, delete, mark, report and count."""
 
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -9,7 +10,14 @@ from tests.contract.shop import ref
 from tests.contract.web.site import Site
 from tests.contract.web.wix import DETAILS, MUG, NOBODY, STORES, STORES_V3, R, Wix, code_of, packed, violations_of
 from worker.domain.api_keys import Scope
+from worker.domain.relays import Mailbox
+from worker.domain.verdicts import Tries
+from worker.mail.letter import LetterWriter
+from worker.mail.render import Renderer
 from worker.models import Contact, Request, Status
+from worker.smtp.mailer import Mail
+from worker.store import admin, recording
+from worker.store.claims import Claim
 
 EXISTS = (409, "BACK_IN_STOCK_NOTIFICATION_REQUEST_ALREADY_EXISTS")
 NOT_FOUND_TO_MARK = (428, "BACK_IN_STOCK_NOTIFICATION_REQUEST_NOT_FOUND")
@@ -184,6 +192,48 @@ def test_a_report_by_ids_ignores_unknown_ones_and_keeps_what_its_mails_shall_say
     assert wix.call("POST", "/report-items-back-in-stock", body).json() == {}
     assert wix.site.shop.row(UUID(created)).extras == '{"product.buyNowUrl":"https://shop.example/buy"}'
     assert wix.site.shop.row(UUID(other)).ordered_at is None
+
+
+def test_the_mails_of_a_report_say_what_it_gave_for_them_and_later_ones_do_not(wix: Wix, tmp_path: Path) -> None:
+    template = "[{{ extra.discount }}|{{ extra['product.name'] }}]"
+    (tmp_path / "back_in_stock").mkdir()
+    for file in ("subject.txt", "body.txt", "body.html"):
+        (tmp_path / "back_in_stock" / file).write_text(template)
+    writer = LetterWriter(Renderer(tmp_path, "Shop"), Mailbox("", "shop@shop.example"), "https://shop.example/")
+    shop, created, owner = wix.site.shop, UUID(wix.created()), wix.site.shop.owner()
+
+    def claimed() -> tuple[Claim, bytes]:
+        found = shop.claim(owner, ref())
+        mail = writer.write(found.claims[0], found.items[found.claims[0].list_id])
+        assert isinstance(mail, Mail)
+        return found.claims[0], mail.content
+
+    extras = {"discount": "5 off", "product.name": "Mug"}
+    body = {"itemDetails": DETAILS, "requestIds": [str(created)], "extraAutomationTemplateParameters": extras}
+    wix.call("POST", "/report-items-back-in-stock", body)
+    claim, content = claimed()
+    assert content.count(b"[5 off|Mug]") == 3
+    shop.write(recording.record, recording.Ends(deferred=[recording.Ended(claim, Tries(1), None, "450 later")]))
+    shop.end_back_offs()
+    claim, content = claimed()
+    assert content.count(b"[5 off|Mug]") == 3  # the same order
+    shop.write(recording.record, recording.Ends(failed=[recording.Ended(claim, Tries(1), "MESSAGE_REJECTED", "550")]))
+    shop.write(admin.retry, [created], ordered=True, force=False)
+    assert claimed()[1].count(b"[|]") == 3
+
+
+@pytest.mark.parametrize("ends", ["told", "marked"])
+def test_what_a_report_gave_for_its_mails_is_not_kept_after_them(wix: Wix, ends: str) -> None:
+    created = UUID(wix.created())
+    body = {"itemDetails": DETAILS, "requestIds": [str(created)], "extraAutomationTemplateParameters": {"a": "b"}}
+    wix.call("POST", "/report-items-back-in-stock", body)
+    if ends == "told":
+        claims = wix.site.shop.claim(wix.site.shop.owner(), ref()).claims
+        wix.site.shop.write(recording.record, recording.Ends(told=list(claims)))
+    else:
+        wix.site.shop.write(admin.mark_sent, [created])
+    row = wix.site.shop.row(created)
+    assert (row.status, row.extras) == (Status.NOTIFICATION_SENT, None)
 
 
 def test_a_report_needs_one_of_both(wix: Wix) -> None:

@@ -1,9 +1,13 @@
 """`hooks create`: what a provider could never call with is refused in one line, before anything is made."""
 
+import re
+
 import pytest
 from typer.testing import CliRunner
 
 from worker import cli
+from worker.cli.hooks import WHO_CALLS
+from worker.domain.hook_kinds import KINDS
 
 
 @pytest.mark.parametrize(
@@ -22,3 +26,7 @@ def test_a_secret_that_cannot_be_right_is_named(arguments: list[str], words: str
     assert answer.exit_code == 2
     assert words in answer.output
     assert "hunter2" not in answer.output
+
+
+def test_the_help_names_everybody_who_may_call() -> None:
+    assert set(re.findall(r"[a-z]+", WHO_CALLS.partition(":")[2])) == set(KINDS)

@@ -231,6 +231,25 @@ def test_other_facts_make_another_mail_and_the_same_the_same() -> None:
     assert written(writer, claim(locale="de")) != first
 
 
+EXTRAS = '{"discount":"5 %","product.name":"<Mug>","items":"3"}'
+USES_EXTRAS = """{% if extra.discount %}{{ extra.discount }} off {{ extra["product.name"] }}, {{ extra.items }} left\
+{% endif %}{{ extra.no_such }}"""
+
+
+def test_a_mail_says_what_its_order_gave_and_others_do_not(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for file in ("body.txt", "body.html"):
+        (own / "back_in_stock" / file).write_text(USES_EXTRAS)
+    writer, seen = writer_of(own), renderings(monkeypatch)
+    for number in range(3):
+        with_extras = undone(written(writer, replace(claim(number), extras=EXTRAS)))
+        assert b"5 % off <Mug>, 3 left" in with_extras
+        assert b"5 % off &lt;Mug&gt;, 3 left" in with_extras
+        other = replace(claim(number), extras='{"discount":"9 %"}')
+        assert b"9 % off , " in undone(written(writer, other))
+        assert b" off " not in undone(written(writer, claim(number)))
+    assert len(seen) == 3
+
+
 def test_letters_are_not_kept_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     writer, seen = writer_of(), renderings(monkeypatch)
     for number in range(LETTERS + 1):

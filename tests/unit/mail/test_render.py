@@ -340,6 +340,15 @@ def test_a_broken_language_harms_no_other_and_a_repaired_one_works(own: Path) ->
     assert renderer.render(context(), "de")[1] == "de"
 
 
+def test_check_finds_what_is_wrong_where_an_order_gives_an_extra(own: Path) -> None:
+    for wrong in ("{% if extra.rare %}{{ no_such }}{% endif %}", "{% for name in extra %}{{ no_such }}{% endfor %}"):
+        (own / "back_in_stock" / "body.txt").write_text(wrong)
+        with pytest.raises(TemplateBroken, match="no_such"):
+            Renderer(own, "Shop").check()
+    (own / "back_in_stock" / "body.txt").write_text("{% for name in extra %}{{ name }}: {{ extra[name] }}{% endfor %}")
+    Renderer(own, "Shop").check()
+
+
 def test_check_names_all_files_and_finds_what_is_seldom_used(own: Path) -> None:
     assert Renderer(TEMPLATES, "Shop").check() == [
         "back_in_stock/body.html",
