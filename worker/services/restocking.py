@@ -80,3 +80,7 @@ class Gaps:
             self._seen.clear()
         self._seen.add(item)
         return True
+
+    def forget(self, item: Item) -> None:
+        """Has an item looked at again: it could not be filled in."""
+        self._seen.discard(item)
