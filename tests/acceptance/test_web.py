@@ -5,7 +5,7 @@ import signal
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import closing
-from http.client import HTTPConnection
+from http.client import HTTPConnection, HTTPResponse
 from typing import Any
 
 import pytest
@@ -15,6 +15,7 @@ from tests.polling import eventually
 from tests.ports import free_port
 from worker.domain.api_keys import Scope
 from worker.store import keys
+from worker.web.protocol import MAX_HEAD
 
 STORES = "215238eb-22a5-4c36-9e7b-e7c08025e04e"
 R = "/v1/back-in-stock-notification-requests"
@@ -103,6 +104,26 @@ def test_without_the_database_it_is_alive_says_so_and_loses_nobody(program: Stoc
     assert (status, code_of(body)) == (503, "DATABASE_AWAY")
     assert int(headers["retry-after"]) > 0
     assert "Traceback" not in program.logs()
+
+
+def test_what_is_no_http_and_heads_without_end_are_refused_as_all_else_is(program: Stockbell) -> None:
+    """By uvicorn, a head may have any size, and strangers may fill the log."""
+    _, port = started(program)
+    begun = f"GET {R} HTTP/1.1\r\nHost: x\r\n".encode()
+    for sent, status, code in (
+        (b"HELO shop.example\r\n\r\n", 400, "INVALID_ARGUMENT"),
+        (f"GET /{'x' * 70_000} HTTP/1.1\r\n\r\n".encode(), 400, "INVALID_ARGUMENT"),
+        ((begun + b"x-a: " + b"b" * 140_000)[: MAX_HEAD + 1], 431, "HEADERS_TOO_LARGE"),
+        ((begun + b"x-a: b\r\n" * 20_000)[: MAX_HEAD + 1], 431, "HEADERS_TOO_LARGE"),
+        (begun + b"Connection: Upgrade, close\r\nUpgrade: websocket\r\n\r\n", 401, "UNAUTHENTICATED"),
+    ):
+        with socket.create_connection(("127.0.0.1", port)) as connection, closing(HTTPResponse(connection)) as reply:
+            connection.sendall(sent)
+            reply.begin()
+            assert (reply.status, code_of(json.loads(reply.read()))) == (status, code)
+            assert reply.headers["x-wix-request-id"]
+            assert status == 401 or reply.headers["access-control-allow-origin"] == "*"
+    assert '"warning"' not in program.logs()
 
 
 def test_a_port_that_is_taken_is_named_in_one_line(program: Stockbell) -> None:

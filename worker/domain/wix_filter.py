@@ -1,7 +1,7 @@
 """The filters of Wix's query language, read into conditions on the fields of a request.
 
 Pure. All that is wrong is found at once. Two-valued: a field that is absent is not equal to any value, and `$not` of a
-condition holds wherever the condition does not.
+condition holds wherever the condition does not. Times count to the millisecond, as replies show them.
 """
 
 import re
@@ -19,10 +19,16 @@ MAX_DEPTH: Final = 8
 MAX_CONDITIONS: Final = 100
 MAX_VALUES: Final = 1000
 """in all lists together"""
+_TIME_WEIGHT: Final = 10
+"""As many values is one time: each becomes two comparisons, and SQLite nests at most 1000."""
 MAX_TEXT: Final = 2048
+MAX_PROBLEMS: Final = 100
+"""No more are named: each is compared with those that were found before."""
 
 Value = UUID | str | bool | datetime | None
 
+UNSTORABLE: Final = re.compile("[\0\ud800-\udfff]")
+"""NUL, which PostgreSQL can't store, and halves of characters, which can't be encoded."""
 _GUID: Final = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)
 
 
@@ -201,13 +207,14 @@ class _Reader:
             return (None,) if value is None and op in _SAME else (read(value),)
         if not isinstance(value, list):
             raise _Unreadable("must be compared with a list")
-        self._values += len(value)
+        weight = _TIME_WEIGHT if field is Field.CREATED_DATE else 1
+        self._values += len(value) * weight
         if self._values > MAX_VALUES:
-            raise _Unreadable(f"is compared with over {MAX_VALUES} values")
+            raise _Unreadable(f"is compared with over {MAX_VALUES // weight} values")
         return tuple(read(each) for each in value)
 
     def _bad(self, problem: str) -> Clause:
-        if problem not in self.problems:
+        if len(self.problems) < MAX_PROBLEMS and problem not in self.problems:
             self.problems.append(problem)
         return All(())
 
@@ -243,12 +250,14 @@ def _time(raw: object) -> Value:
     found = moment(raw["$date"] if isinstance(raw, Mapping) and _is_date(raw) else raw)
     if found is None:
         raise _Unreadable("must be an ISO 8601 time")
-    return found
+    return found.replace(microsecond=found.microsecond // 1000 * 1000)
 
 
 def _text(raw: object) -> Value:
     if not isinstance(raw, str) or len(raw) > MAX_TEXT:
         raise _Unreadable(f"must be text of at most {MAX_TEXT} characters")
+    if UNSTORABLE.search(raw):  # the filter of a cursor comes from a stranger, too
+        raise _Unreadable("has a NUL or half a character")
     return raw
 
 

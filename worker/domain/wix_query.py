@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from worker.domain.wix_filter import SORTABLE, Clause, Field, Value, guid, moment, read_filter
+from worker.domain.wix_filter import SORTABLE, UNSTORABLE, Clause, Field, Value, guid, moment, read_filter
 
 DEFAULT_LIMIT: Final = 50
 MAX_LIMIT: Final = 100
@@ -260,7 +260,7 @@ def _loaded(field: Field, value: object) -> Value:
         case Field.AUTO_NOTIFIED:
             found = value if isinstance(value, bool) else None
         case _:
-            found = value if isinstance(value, str) and "\0" not in value and value.isprintable() else None
+            found = value if isinstance(value, str) and not UNSTORABLE.search(value) else None
     if found is None:
         raise ValueError(_BROKEN)
     return found

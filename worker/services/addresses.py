@@ -11,6 +11,8 @@ _ATOM: Final = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
 _LABEL: Final = "[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _PLAIN: Final = re.compile(rf"(?=.{{1,64}}@)({_ATOM}(?:\.{_ATOM})*)@((?!.*--)(?:{_LABEL}\.)+([A-Za-z]{{2,63}}))")
 _PLAIN_LENGTH: Final = 200
+_MOST_LENGTH: Final = 320
+"""No address is longer (64 and 255 with the @), and what is looked for in others takes the square of their length."""
 _SPECIAL: Final = frozenset({"arpa", "invalid", "local", "localhost", "onion", "test"})
 
 _WRONG: Final = (
@@ -46,6 +48,8 @@ def _validated(raw: str) -> str:
     # The import takes 0.1 s, and most commands do not need it.
     from email_validator import EmailNotValidError, validate_email
 
+    if len(raw) > _MOST_LENGTH:
+        raise BadAddress("email is not a valid address: it is too long")
     if "@" not in raw:
         raise BadAddress("email has no @")
     try:

@@ -7,15 +7,18 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from worker.domain.catalog import CatalogReference, Item
 from worker.models import Status
-from worker.queue.bell import Bell
 from worker.services.verbs import Verbs
 from worker.store import reach, stock
 from worker.store.database import Connection, Database
 from worker.store.requests import Filter
+
+if TYPE_CHECKING:
+    from worker.queue.bell import Bell  # it brings Celery, 6 MB, which the web process seldom needs
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +33,7 @@ class Reported:
     """texts for the templates of these mails"""
 
 
-def report(database: Database, bell: Bell, reported: Reported) -> int:
+def report(database: Database, bell: "Bell", reported: Reported) -> int:
     """Orders the mails to the RECEIVED requests that are meant, and rings for them. Returns how many.
 
     Unknown ids are ignored. Raises DatabaseAway. If Redis is away, the next sweep rings.
@@ -80,3 +83,7 @@ class Gaps:
             self._seen.clear()
         self._seen.add(item)
         return True
+
+    def forget(self, item: Item) -> None:
+        """Has an item looked at again: it could not be filled in."""
+        self._seen.discard(item)

@@ -1,22 +1,25 @@
 """Rings bells for the waiting lists that have requests to send."""
 
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 import structlog
 
 from worker.domain.errors import RedisAway
-from worker.queue.bell import Bell
 from worker.store import lists
 from worker.store.database import Connection, Database
 from worker.store.lists import BELL_SECONDS
+
+if TYPE_CHECKING:
+    from worker.queue.bell import Bell  # it brings Celery, 6 MB, which the web process seldom needs
 
 log = structlog.get_logger()
 
 
 def ring_waiting(
     database: Database,
-    bell: Bell,
+    bell: "Bell",
     list_ids: Iterable[UUID] | None = None,
     *,
     recent: float = BELL_SECONDS,
@@ -32,7 +35,7 @@ def ring_waiting(
     return len(rung)
 
 
-def try_to_ring(database: Database, bell: Bell, list_ids: Iterable[UUID] | None = None) -> int:
+def try_to_ring(database: Database, bell: "Bell", list_ids: Iterable[UUID] | None = None) -> int:
     """Like `ring_waiting`, but only logs that Redis is away. Raises DatabaseAway."""
     try:
         return ring_waiting(database, bell, list_ids)

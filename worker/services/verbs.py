@@ -4,16 +4,18 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from worker.domain.catalog import CatalogReference
-from worker.queue.bell import Bell
 from worker.services.ringing import try_to_ring
 from worker.store import admin, pauses, requests
 from worker.store.admin import Changed, Key
 from worker.store.database import Connection, Database
 from worker.store.requests import Filter
+
+if TYPE_CHECKING:
+    from worker.queue.bell import Bell  # it brings Celery, 6 MB, which the web process seldom needs
 
 CHUNK = 1000
 """requests per transaction"""
@@ -42,7 +44,7 @@ class Verbs:
     """
 
     database: Database
-    bell: Bell
+    bell: "Bell"
 
     def retry(self, which: Sequence[UUID] | Filter, *, ordered: bool, force: bool) -> Summary:
         """Moves FAILED requests to RECEIVED. With `ordered` they are sent whatever the stock is."""

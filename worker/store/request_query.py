@@ -1,7 +1,9 @@
 """Queries of Wix's API as SQL, and requests by their ids for programs that ask often."""
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, Final
 from uuid import UUID
@@ -205,8 +207,11 @@ _COLUMNS: Final[Mapping[Field, Any]] = {
     Field.CATALOG_ITEM_ID: col(I.catalog_item_id),
     Field.APP_ID: col(I.app_id),
     Field.FAILURE_CODE: col(R.failure_code),
-    Field.WAITING: WAITING,
+    Field.WAITING: cast(WAITING, String()),  # bare SQL would name the parameters of a list after itself
 }
+_MILLISECOND: Final = timedelta(milliseconds=1)
+_LAST: Final = datetime.max.replace(tzinfo=UTC)
+_PATTERN: Final = re.compile("[/%_]")
 _NULLABLE: Final = frozenset({Field.AUTO_NOTIFIED, Field.ITEM_URL, Field.FAILURE_CODE, Field.WAITING})
 
 
@@ -217,6 +222,8 @@ def _compared(condition: Condition) -> ColumnElement[bool]:
     column: ColumnElement[Any] = _COLUMNS[condition.field]
     positive = partial(_known, column) if condition.field in _NULLABLE else _unchanged
     values = condition.values
+    if condition.field is Field.CREATED_DATE and condition.op is not Op.EXISTS and None not in values:
+        return _at_time(column, condition.op, [value for value in values if isinstance(value, datetime)])
     match condition.op:
         case Op.EQUAL:
             return column.is_(None) if values[0] is None else positive(column == values[0])
@@ -240,6 +247,25 @@ def _compared(condition: Condition) -> ColumnElement[bool]:
             return positive(column <= values[0])
 
 
+def _at_time(column: ColumnElement[Any], op: Op, times: Sequence[datetime]) -> ColumnElement[bool]:
+    """Compares to the millisecond: callers know no more of a time that they were shown."""
+    within = or_(false(), *(and_(column >= time, column < _next(time)) for time in times))
+    match op:
+        case Op.MORE:
+            return column >= _next(times[0])
+        case Op.MORE_OR_EQUAL:
+            return column >= times[0]
+        case Op.LESS:
+            return column < times[0]
+        case Op.LESS_OR_EQUAL:
+            return column < _next(times[0])
+    return not_(within) if op in (Op.NOT_EQUAL, Op.NOT_IN) else within
+
+
+def _next(time: datetime) -> datetime:
+    return min(time, _LAST - _MILLISECOND) + _MILLISECOND
+
+
 def _known(column: ColumnElement[Any], condition: ColumnElement[bool]) -> ColumnElement[bool]:
     return and_(column.is_not(None), condition)
 
@@ -256,7 +282,8 @@ def _of_address(address: Value) -> ColumnElement[bool]:
 
 def _starts_with(field: Field, column: ColumnElement[Any], prefix: str) -> ColumnElement[bool]:
     if field is Field.ITEM_URL:
-        return func.lower(column).startswith(prefix.lower(), autoescape=True)
+        # Both in the database: which letters beside those of ASCII it can make small depends on its locale.
+        return func.lower(column).like(func.lower(_PATTERN.sub(r"/\g<0>", prefix) + "%"), escape="/")
     # SQLite stores ids without hyphens.
     digits = func.replace(cast(column, String()), "-", "")
     return func.lower(digits).startswith(prefix.replace("-", "").lower(), autoescape=True)

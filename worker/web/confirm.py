@@ -70,6 +70,6 @@ def _show(context: Context, step: str, wanted: str | None, status: int, items: S
 async def _ring(context: Context, found: Asked) -> None:
     """What is in stock meanwhile goes out at once, and if Redis is away with the next sweep."""
     try:
-        await context.run(try_to_ring, context.database, context.parts.bell, found.lists)
+        await context.run(lambda: try_to_ring(context.database, context.parts.bell, found.lists))
     except (DatabaseAway, SchemaOutdated) as away:
         log.warning("web.database_away", reason=str(away))

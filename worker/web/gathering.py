@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any, Final, Generic, TypeVar
 from uuid import UUID
 
-from worker.domain.errors import DatabaseAway
+from worker.domain.errors import DatabaseAway, SchemaOutdated
 from worker.services.signing_up import SignedUp, SignUp
 from worker.store import request_query
 from worker.web.context import Context
@@ -51,8 +51,10 @@ class Gathering(Generic[T, R]):
         try:
             results = await self._context.sql(self._work, [one for one, _ in batch])
         except Exception as error:  # whatever it is, somebody waits for it
-            if len(batch) == 1:
-                _fail(batch[0][1], error)
+            # While the database is away each would wait for it as long again, one after the other.
+            if len(batch) == 1 or isinstance(error, DatabaseAway | SchemaOutdated):
+                for _, done in batch:
+                    _fail(done, error)
             else:
                 await self._one_by_one(batch)
             return

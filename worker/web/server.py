@@ -19,6 +19,7 @@ from worker.services.schema_check import check_schema
 from worker.web import confirmation_mails
 from worker.web.app import Part, create_app
 from worker.web.context import Context
+from worker.web.protocol import Protocol
 
 CUT_SECONDS: Final = 0.4
 """Connections that are still busy then are closed: streams, and requests whose bodies never end."""
@@ -111,10 +112,10 @@ def _config(parts: Parts, context: Context, serve: Collection[Part]) -> uvicorn.
     return uvicorn.Config(
         create_app(context, serve),
         loop="uvloop",
-        http="httptools",
+        http=Protocol,
         ws="none",
         log_config=None,  # our own logging is there
-        log_level="warning",
+        log_level="error",  # warnings would tell of whatever strangers send
         access_log=False,  # paths hold tokens
         server_header=False,
         proxy_headers=bool(proxies),

@@ -6,8 +6,6 @@ followed.
 
 from typing import Final
 
-import httpx2
-
 from worker.web.errors import RETRY_SECONDS, ApiError
 
 SECONDS: Final = 5.0
@@ -37,6 +35,8 @@ class Sns:
 
 
 def _get(url: str) -> bytes:
+    import httpx2  # few mail by SES, and it takes memory
+
     try:
         with httpx2.stream("GET", url, timeout=SECONDS, follow_redirects=False) as reply:
             found = b""

@@ -7,13 +7,13 @@ import base64
 import binascii
 import json
 import math
-import re
 from collections.abc import Mapping
 from typing import Any, Final
 
 from fastapi import Request
 from starlette.requests import ClientDisconnect
 
+from worker.domain.wix_filter import UNSTORABLE
 from worker.web.errors import ApiError, Invalid, Violation
 
 MAX_DEPTH: Final = 40
@@ -29,8 +29,6 @@ _FLAT: Final = {
     "query.paging.offset": int,
 }
 """Parameters that people write by hand, and how their values are read."""
-# NUL, which PostgreSQL can't store, and halves of characters, which can't be encoded.
-_UNSTORABLE: Final = re.compile("[\0\ud800-\udfff]")
 
 
 async def body_of(request: Request) -> Mapping[str, Any]:
@@ -110,11 +108,11 @@ def _check(value: object, path: str, depth: int) -> None:
     if depth > MAX_DEPTH:
         raise Invalid(Violation(path, f"is nested over {MAX_DEPTH} levels"))
     if isinstance(value, str):
-        if _UNSTORABLE.search(value):
+        if UNSTORABLE.search(value):
             raise Invalid(Violation(path, "has a NUL or half a character"))
     elif isinstance(value, dict):
         for name, each in value.items():
-            if _UNSTORABLE.search(name):
+            if UNSTORABLE.search(name):
                 raise Invalid(Violation(path, "has a name with a NUL or half a character"))
             _check(each, f"{path}.{name}" if depth else name, depth + 1)
     elif isinstance(value, list):

@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse
 
 from worker.domain.api_keys import Key, Scope
 from worker.domain.catalog import CatalogReference
-from worker.domain.errors import BadReference
+from worker.domain.errors import BadReference, DatabaseAway
 from worker.services.import_file import checked_locale
 from worker.services.restocking import Gaps
 from worker.services.signing_up import SignUp
@@ -86,7 +86,12 @@ def routes(context: Context, access: Access, collecting: Collecting) -> APIRoute
             raise ApiError(409, code, text, {"requestId": str(done.request_id)})
         item = wanted.reference.item
         if gaps.is_new(item):
-            await context.write(reach.fill, item, wanted.details.name, wanted.details.price, wanted.details.image_url)
+            try:
+                await context.write(
+                    reach.fill, item, wanted.details.name, wanted.details.price, wanted.details.image_url
+                )
+            except DatabaseAway:  # she is signed up: nobody must be told otherwise
+                gaps.forget(item)
         return JSONResponse({"request": request_object(row)} if row else public_answer(one.new))
 
     return router

@@ -105,8 +105,8 @@ def routes(context: Context, access: Access) -> APIRouter:
     async def report_items_back_in_stock(request: Request, key: admin_key) -> JSONResponse:
         """Tell those who wait for an item now, whatever its stock is. A pause still wins."""
         reported = _report_of(await body_of(request))
-        # Not in a database thread: it waits for Redis, too.
-        await context.run(restocking.report, context.database, context.parts.bell, reported)
+        # Not in a database thread: it waits for Redis, too. The first bell takes a moment to be made.
+        await context.run(lambda: restocking.report(context.database, context.parts.bell, reported))
         return JSONResponse({})
 
     @router.get(f"{R}/{{id}}", responses=replies(wix_objects.RequestReply, errors(404)))

@@ -184,6 +184,8 @@ CURSORS: list[object] = [
     _cursor(q={}, k=[{"$gt": 1}, NOBODY], b=False),
     _cursor(q={"filter": {"$where": 1}}, k=["2026-01-01T00:00:00Z", NOBODY], b=False),
     _cursor(q={"sort": [{"fieldName": "itemUrl"}]}, k=["a\0b", NOBODY], b=False),
+    _cursor(q={"filter": {"itemUrl": "a\0b"}}, k=["2026-01-01T00:00:00Z", NOBODY], b=False),
+    _cursor(q={"filter": {"email": "\ud800"}}, k=["2026-01-01T00:00:00Z", NOBODY], b=False),
     _cursor(q={"limit": 10}, k=["2026-01-01T00:00:00Z", NOBODY], b=False),
     _cursor(q={}, k=["2026-01-01T00:00:00Z", NOBODY], b=1),
     base64.urlsafe_b64encode(zlib.compress(b"1" * 200_000)).decode(),

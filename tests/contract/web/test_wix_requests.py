@@ -10,13 +10,14 @@ from tests.contract.shop import ref
 from tests.contract.web.site import Site
 from tests.contract.web.wix import DETAILS, MUG, NOBODY, STORES, STORES_V3, R, Wix, code_of, packed, violations_of
 from worker.domain.api_keys import Scope
+from worker.domain.errors import DatabaseAway
 from worker.domain.relays import Mailbox
 from worker.domain.verdicts import Tries
 from worker.mail.letter import LetterWriter
 from worker.mail.render import Renderer
 from worker.models import Contact, Request, Status
 from worker.smtp.mailer import Mail
-from worker.store import admin, recording
+from worker.store import admin, reach, recording
 from worker.store.claims import Claim
 
 EXISTS = (409, "BACK_IN_STOCK_NOTIFICATION_REQUEST_ALREADY_EXISTS")
@@ -301,3 +302,18 @@ def test_a_request_that_has_failed_says_why(wix: Wix) -> None:
     found = wix.call("GET", f"/{created}").json()["request"]
     assert found["status"] == Status.FAILED
     assert found["stockbell"] == {"attempts": 0, "failureCode": "EXPIRED", "failureReason": "late"}
+
+
+def test_who_is_signed_up_is_told_so_if_the_database_goes_away_then(wix: Wix, monkeypatch: pytest.MonkeyPatch) -> None:
+    write, left = wix.site.context.write, [DatabaseAway("gone")]
+
+    async def writes(work: Any, *args: Any) -> Any:
+        if work is reach.fill and left:
+            raise left.pop()
+        return await write(work, *args)
+
+    monkeypatch.setattr(wix.site.context, "write", writes)
+    assert wix.create().status_code == 200
+    assert not left
+    wix.created("joe@example.com")
+    assert wix.site.shop.ask("SELECT name FROM item")[0].name == "Blue mug"

@@ -275,6 +275,7 @@ def test_the_fast_way_agrees_with_email_validator(text: str) -> None:
         '"jane"@example.com',
         "jane@[127.0.0.1]",
         "jane\x00@example.com",
+        "@" * 1_000_000,  # to say what is wrong with it would take hours
         "@example.com",
         "jane@example",
         "",
