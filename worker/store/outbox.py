@@ -73,6 +73,12 @@ _AGAIN = Sql(
         kind = excluded.kind, body = excluded.body, created_date = excluded.created_date, due_at = excluded.due_at,
         tries = 0, status = NULL, why = NULL, done_at = NULL"""
 )
+# An erasure begins with its contact. So it deletes what is written here, or is seen here.
+_LOCK_CONTACTS = Sql(
+    """SELECT s.id FROM contact AS s WHERE s.id IN (SELECT r.contact_id FROM request AS r WHERE r.id IN ROWS(id uuid))
+    ORDER BY s.id FOR NO KEY UPDATE""",
+    id="uuid",
+)
 _OF_THESE = "endpoint_id IN (SELECT e.id FROM webhook_endpoint AS e) AND request_id IN ROWS(id uuid)"
 # A request with a date has the same id if it is imported again after it was deleted.
 _GO_ON = Sql(
@@ -138,7 +144,10 @@ def tell_deleted(c: Connection, request_ids: Sequence[UUID], *, by_erasure: bool
 
 def tell_again(c: Connection, endpoint_id: UUID, request_ids: Sequence[UUID]) -> None:
     """Writes deliveries of these requests, as they are now, for one endpoint: also of what it has been told before."""
-    _AGAIN(c, rows=_deliveries([endpoint_id], _FACTS(c, rows=[{"id": id_} for id_ in request_ids]), None))
+    rows = [{"id": id_} for id_ in request_ids]
+    _LOCK_CONTACTS(c, rows=rows)
+    if made := _deliveries([endpoint_id], _FACTS(c, rows=rows), None):
+        _AGAIN(c, rows=made)
 
 
 def changed_since(c: Connection, since: object, after: UUID, most: int) -> list[UUID]:

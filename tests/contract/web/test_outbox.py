@@ -3,6 +3,7 @@
 import json
 import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from uuid import UUID
@@ -11,8 +12,9 @@ import jwt
 import pytest
 from standardwebhooks import Webhook
 
-from tests.contract.shop import MUG, Shop
+from tests.contract.shop import MUG, Shop, somebody_waits
 from tests.contract.web.receiver import Call, Office, Reply, id_of, pem, receiver
+from tests.polling import eventually
 from worker.domain import webhooks
 from worker.domain.errors import BadSetting, DatabaseAway
 from worker.domain.tokens import Tokens
@@ -565,3 +567,20 @@ def test_nothing_that_goes_wrong_ends_the_telling(
         shop.sign_up()
         office.run_until(has_come)
     assert len(got.calls) == 1
+
+
+@pytest.mark.parametrize("shop_url", ["postgresql"], indirect=True)
+def test_a_resync_during_an_erasure_tells_nothing_but_that(office: Office, shop: Shop) -> None:
+    request_id = shop.sign_up()
+    contact_id = shop.row(request_id).contact_id
+    endpoint = office.add("https://example.com/hook")
+    with ThreadPoolExecutor(1) as pool:
+
+        def erase(c: Connection) -> "Future[None]":
+            erasure.erase(c, contact_id, Tokens([b"k" * 32]))
+            telling = pool.submit(shop.write, outbox.tell_again, endpoint.id, [request_id])
+            eventually(lambda: telling.done() or somebody_waits(shop))
+            return telling
+
+        shop.write(erase).result()
+    assert [row.kind for row in office.deliveries(endpoint)] == ["deleted"]
