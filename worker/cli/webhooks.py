@@ -175,12 +175,16 @@ def resync(
     [bold]Example:[/bold]  stockbell webhooks resync ID --since 2026-11-23T09:00:00Z
     """
     from worker.services import webhooks
+    from worker.store import endpoints
 
     at = time_of(since)
     parts = session.ready_parts()
     endpoint = _existing(parts, endpoint_id)
     if at is None:
         raise typer.BadParameter("--since must not be empty")
+    if not parts.database.read(endpoints.is_enabled, endpoint.id):
+        complain(f"it is disabled: stockbell webhooks enable {endpoint.id}")
+        raise typer.Exit(1)
     told = webhooks.resync(parts.database, endpoint.id, at, _wait)
     if as_json:
         say_json({"requests": told})

@@ -15,10 +15,10 @@ from worker.domain.redis_url import sentinels_of
 LONGEST: Final = 2000
 REDIS: Final = ("redis", "rediss", "redis+sentinel", "rediss+sentinel")
 _NAT64: Final = IPv6Network("64:ff9b::/96")
+_OPEN: Final = IPv6Network("2000::/3")
+"""All that is given out (RFC 4291). Whatever else there is, or will be, is no address of a shop."""
 # They lead on to addresses that aren't seen here, or are not for use.
-_TUNNELS: Final = tuple(
-    map(IPv6Network, ("64:ff9b:1::/48", "2002::/16", "2001::/32", "::/96", "fec0::/10", "::ffff:0:0:0/96"))
-)
+_TUNNELS: Final = tuple(map(IPv6Network, ("2002::/16", "2001::/32", "3fff::/20")))
 _NOT_USED: Final = tuple(map(IPv4Network, ("192.0.0.0/24", "192.88.99.0/24")))
 _NUMBER: Final = re.compile(r"0x[0-9a-f]*|[0-9]+", re.IGNORECASE)
 
@@ -45,7 +45,13 @@ def without_password(url: str) -> str:
     """Returns a URL for people to read. That of a Redis may hold a password."""
     scheme, separator, rest = url.partition("://")
     authority, slash, path = rest.partition("/")
-    return f"{scheme}{separator}***@{authority.rpartition('@')[2]}{slash}{path}" if "@" in authority else url
+    if is_redis(url) and "?" in rest:  # the password of a key file, or of the sentinels
+        path = f"{path.partition('?')[0]}?***"
+    return (
+        f"{scheme}{separator}***@{authority.rpartition('@')[2]}{slash}{path}"
+        if "@" in authority
+        else f"{scheme}{separator}{authority}{slash}{path}"
+    )
 
 
 def is_public(address: str) -> bool:
@@ -54,7 +60,7 @@ def is_public(address: str) -> bool:
     if isinstance(found, IPv6Address):
         inner = found.ipv4_mapped or (IPv4Address(int(found) & 0xFFFFFFFF) if found in _NAT64 else None)
         if inner is None:
-            return found.is_global and not found.is_multicast and not any(found in each for each in _TUNNELS)
+            return found in _OPEN and found.is_global and not any(found in each for each in _TUNNELS)
         found = inner
     return found.is_global and not found.is_multicast and not any(found in each for each in _NOT_USED)
 

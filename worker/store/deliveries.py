@@ -52,7 +52,16 @@ _SETTLE = Sql(
         due_at = CASE WHEN rows.delay IS NOT NULL THEN stockbell_now(rows.delay) END,
         done_at = CASE WHEN rows.delay IS NULL THEN stockbell_now(0) END
     FROM ROWS(delivery_id uuid, leased timestamptz, tries int, delay float8, status int, why text)
-    WHERE d.id = rows.delivery_id AND d.due_at = rows.leased"""
+    WHERE d.id = rows.delivery_id AND d.due_at = rows.leased RETURNING id""",
+    id="uuid",
+)
+# What came while one was under way is due when its lease ends.
+_PULL = Sql(
+    """UPDATE webhook_delivery AS d SET due_at = stockbell_now(0)
+    FROM (SELECT endpoint_id AS whose, request_id AS which, version AS number
+        FROM webhook_delivery WHERE id IN ROWS(id uuid)) AS before
+    WHERE d.endpoint_id = before.whose AND d.request_id = before.which AND d.version > before.number
+      AND d.due_at > stockbell_now(0)"""
 )
 _PUSH = Sql(
     """UPDATE webhook_delivery AS d SET due_at = before.until
@@ -133,10 +142,13 @@ def settle(c: Connection, ended: Sequence[Ended]) -> None:
     """Records how tries ended. One whose lease is over, and which another process has taken, changes nothing."""
     if not ended:
         return
-    _SETTLE(c, rows=[_settled(each) for each in ended])
-    later = [{"id": each.delivery.id} for each in ended if each.delay]
+    ours = {row.id for row in _SETTLE(c, rows=[_settled(each) for each in ended])}
+    later = [{"id": each.delivery.id} for each in ended if each.delay and each.delivery.id in ours]
     if later:
         _PUSH(c, rows=later)
+    done = [{"id": each.delivery.id} for each in ended if each.delay is None and each.delivery.id in ours]
+    if done:
+        _PULL(c, rows=done)
 
 
 def settle_endpoint(c: Connection, endpoint_id: UUID, ended: Sequence[Ended], answers: Answers) -> str | None:

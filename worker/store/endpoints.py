@@ -43,10 +43,11 @@ _ALL = Sql(
     **_TYPES,
 )
 _ONE = Sql(f"SELECT {_COLUMNS} FROM webhook_endpoint WHERE id = :id", **_TYPES)
+# In the order of the index, or all is read for an endpoint for which nothing is due while others are far behind.
 _ENABLED = Sql(
     f"""SELECT {_COLUMNS}, CASE WHEN (slow_until IS NULL OR slow_until <= stockbell_now(0))
-        AND EXISTS (SELECT 1 FROM webhook_delivery AS d WHERE d.endpoint_id = e.id AND d.due_at <= stockbell_now(0))
-        THEN 1 ELSE 0 END AS is_due
+        AND (SELECT d.due_at FROM webhook_delivery AS d WHERE d.endpoint_id = e.id AND d.due_at IS NOT NULL
+            ORDER BY d.due_at LIMIT 1) <= stockbell_now(0) THEN 1 ELSE 0 END AS is_due
     FROM webhook_endpoint AS e WHERE disabled_at IS NULL ORDER BY id""",
     **_TYPES,
 )
@@ -63,6 +64,13 @@ _ENABLE = Sql(
 _DISABLE = Sql(
     """UPDATE webhook_endpoint SET disabled_at = stockbell_now(0), disabled_why = :why
     WHERE id = :id AND disabled_at IS NULL"""
+)
+# What waits is deleted then. So this is since when it misses something.
+_MISSED = Sql(
+    """UPDATE webhook_endpoint SET failing_since = waiting.since FROM (
+        SELECT min(d.created_date) AS since FROM webhook_delivery AS d
+        WHERE d.endpoint_id = :id AND d.due_at IS NOT NULL) AS waiting
+    WHERE id = :id AND (failing_since IS NULL OR waiting.since < failing_since)"""
 )
 _SECRETS = Sql("UPDATE webhook_endpoint SET secrets = :secrets WHERE id = :id")
 # Written about once a minute while all is well.
@@ -163,17 +171,26 @@ def remove(c: Connection, endpoint_id: UUID) -> bool:
 
 
 def enable(c: Connection, endpoint_id: UUID) -> datetime | None:
-    """Enables an endpoint. Returns since when it was disabled; None: it was not, or there is none."""
+    """Enables an endpoint. Returns since when it has missed something; None: it was not disabled, or there is none."""
     rows = _ONE(c, id=endpoint_id)
     if not rows or not _ENABLE.count(c, id=endpoint_id):
         return None
-    since: datetime = rows[0].disabled_at
+    since: datetime = rows[0].failing_since or rows[0].disabled_at
     return since
+
+
+def is_enabled(c: Connection, endpoint_id: UUID) -> bool:
+    """Whether there is such an endpoint, and it is told."""
+    rows = _ONE(c, id=endpoint_id)
+    return bool(rows) and rows[0].disabled_at is None
 
 
 def disable(c: Connection, endpoint_id: UUID, why: str) -> bool:
     """Disables an endpoint. Returns False if it was disabled before."""
-    return _DISABLE.count(c, id=endpoint_id, why=why) > 0
+    if not _DISABLE.count(c, id=endpoint_id, why=why):
+        return False
+    _MISSED(c, id=endpoint_id)
+    return True
 
 
 def rotate(c: Connection, endpoint_id: UUID) -> str | None:
@@ -197,8 +214,10 @@ def note(c: Connection, endpoint_id: UUID, *, is_success: bool, slow: float | No
         return None
     if _FAILED.count(c, id=endpoint_id):
         return None
-    ended = _END_FAILING.count(c, id=endpoint_id, why=FAILING, failing=FAILING_SECONDS)
-    return FAILING if ended else None
+    if not _END_FAILING.count(c, id=endpoint_id, why=FAILING, failing=FAILING_SECONDS):
+        return None
+    _MISSED(c, id=endpoint_id)
+    return FAILING
 
 
 def add_key(c: Connection, pem: str) -> str:

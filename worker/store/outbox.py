@@ -17,7 +17,9 @@ from sqlalchemy import Connection
 
 from worker.domain.catalog import options_from_text
 from worker.domain.webhooks import Kind, timestamp
-from worker.models import uuid7
+from worker.models import Status, uuid7
+from worker.store.contacts import ERASED
+from worker.store.deliveries import LEASE_SECONDS
 from worker.store.sql import Sql
 
 MOST_ROWS: Final = 500
@@ -44,8 +46,8 @@ _FLAGGED = Sql(
 _TOLD = Sql("UPDATE request SET news = false WHERE id IN ROWS(id uuid)")
 _BUMPED = Sql("UPDATE request SET version = version + 1, news = false WHERE id IN ROWS(id uuid)")
 _FACTS = Sql(
-    """SELECT r.id, r.version, r.status, r.auto_notified, r.contact_id, r.created_date, r.given,
-        w.options, i.app_id, i.catalog_item_id
+    f"""SELECT r.id, r.version, r.status, r.auto_notified, r.contact_id, r.created_date, r.given,
+        w.options, i.app_id, i.catalog_item_id, CASE WHEN r.email LIKE '{ERASED}%' THEN 1 ELSE 0 END AS is_erased
     FROM request AS r JOIN waiting_list AS w ON w.id = r.waiting_list_id JOIN item AS i ON i.id = w.item_id
     WHERE r.id IN ROWS(id uuid) ORDER BY r.id""",
     id="uuid",
@@ -68,20 +70,41 @@ _AGAIN = Sql(
     SELECT id, endpoint_id, request_id, version, kind, body, stockbell_now(0), stockbell_now(0), 0
     FROM ROWS(id uuid, endpoint_id uuid, request_id uuid, version int, kind text, body text)
     WHERE true ON CONFLICT (endpoint_id, request_id, version) DO UPDATE SET
-        body = excluded.body, created_date = excluded.created_date, due_at = excluded.due_at, tries = 0, status = NULL,
-        why = NULL, done_at = NULL"""
+        kind = excluded.kind, body = excluded.body, created_date = excluded.created_date, due_at = excluded.due_at,
+        tries = 0, status = NULL, why = NULL, done_at = NULL"""
+)
+# An erasure begins with its contact. So it deletes what is written here, or is seen here.
+_LOCK_CONTACTS = Sql(
+    """SELECT s.id FROM contact AS s WHERE s.id IN (SELECT r.contact_id FROM request AS r WHERE r.id IN ROWS(id uuid))
+    ORDER BY s.id FOR NO KEY UPDATE""",
+    id="uuid",
+)
+_OF_THESE = "endpoint_id IN (SELECT e.id FROM webhook_endpoint AS e) AND request_id IN ROWS(id uuid)"
+# A request with a date has the same id if it is imported again after it was deleted.
+_GO_ON = Sql(
+    """UPDATE request SET version = told.number FROM (
+        SELECT d.request_id AS which, max(d.version) AS number FROM webhook_delivery AS d
+        WHERE d.endpoint_id IN (SELECT e.id FROM webhook_endpoint AS e) AND d.request_id IN ROWS(id uuid)
+        GROUP BY d.request_id) AS told
+    WHERE id = told.which"""
 )
 # What a customer wrote may be in the reference as it was given.
 _FORGET = Sql(
-    """DELETE FROM webhook_delivery
-    WHERE endpoint_id IN (SELECT e.id FROM webhook_endpoint AS e) AND request_id IN ROWS(id uuid)"""
+    f"""DELETE FROM webhook_delivery WHERE {_OF_THESE}
+      AND version <= (SELECT r.version FROM request AS r WHERE r.id = webhook_delivery.request_id)"""
 )
-# Whoever may have changed since: signed up, told, failed or ended since; and who waits again after having failed.
+# One that was forgotten may be under way until then, and must not arrive later.
+_HASTEN = Sql(
+    f"UPDATE webhook_delivery SET due_at = stockbell_now(:lease) WHERE {_OF_THESE} AND due_at > stockbell_now(:lease)"
+)
+# Whoever may have changed since: signed up, told, failed or ended since; who waits again after having failed; who left
+# an item, and who was erased, of which there is no date.
 _SINCE = Sql(
-    """SELECT r.id FROM request AS r JOIN contact AS s ON s.id = r.contact_id
+    f"""SELECT r.id FROM request AS r JOIN contact AS s ON s.id = r.contact_id
     WHERE r.id > :after AND (r.created_date >= :since OR r.notified_date >= :since
         OR r.status IN ('RECEIVED', 'PROCESSING') AND r.version > 0
-        OR r.status = 'FAILED' AND (s.suppressed_at >= :since
+        OR r.email LIKE '{ERASED}%' OR r.status = 'FAILED' AND (s.suppressed_at >= :since
+            OR r.failure_code = 'SUPPRESSED' AND s.suppressed_at IS NULL
             OR EXISTS (SELECT 1 FROM attempt AS a WHERE a.request_id = r.id AND a.at >= :since)
             OR EXISTS (SELECT 1 FROM report AS p WHERE p.request_id = r.id AND p.at >= :since)))
     ORDER BY r.id LIMIT :most""",
@@ -98,8 +121,10 @@ def hand_out(c: Connection, most: int = MOST_ROWS) -> int:
     return len(rows)
 
 
-def tell_created(c: Connection, request_ids: Sequence[UUID]) -> None:
-    """Writes the deliveries of sign-ups."""
+def tell_created(c: Connection, request_ids: Sequence[UUID], again: Sequence[UUID] = ()) -> None:
+    """Writes the deliveries of sign-ups. Those that may be there `again` go on where their deliveries ended."""
+    if again and _ENDPOINTS(c):
+        _GO_ON(c, rows=[{"id": id_} for id_ in again])
     _tell(c, [{"id": id_} for id_ in request_ids], Kind.CREATED)
 
 
@@ -109,16 +134,20 @@ def tell_deleted(c: Connection, request_ids: Sequence[UUID], *, by_erasure: bool
     Then what was told of them before is deleted, whether it has arrived or not.
     """
     rows = [{"id": id_} for id_ in request_ids]
+    if rows and (by_erasure or _ENDPOINTS(c)):
+        _BUMPED(c, rows=rows)
+        _tell(c, rows, Kind.DELETED)
     if by_erasure and rows:
         _FORGET(c, rows=rows)
-    if rows and _ENDPOINTS(c):
-        _BUMPED(c, rows=rows)
-        _tell(c, rows, Kind.DELETED, by_erasure=by_erasure)
+        _HASTEN(c, rows=rows, lease=LEASE_SECONDS)
 
 
 def tell_again(c: Connection, endpoint_id: UUID, request_ids: Sequence[UUID]) -> None:
     """Writes deliveries of these requests, as they are now, for one endpoint: also of what it has been told before."""
-    _AGAIN(c, rows=_deliveries([endpoint_id], _FACTS(c, rows=[{"id": id_} for id_ in request_ids]), None))
+    rows = [{"id": id_} for id_ in request_ids]
+    _LOCK_CONTACTS(c, rows=rows)
+    if made := _deliveries([endpoint_id], _FACTS(c, rows=rows), None):
+        _AGAIN(c, rows=made)
 
 
 def changed_since(c: Connection, since: object, after: UUID, most: int) -> list[UUID]:
@@ -126,30 +155,37 @@ def changed_since(c: Connection, since: object, after: UUID, most: int) -> list[
     return [row.id for row in _SINCE(c, since=since, after=after, most=most)]
 
 
-def _tell(c: Connection, rows: Sequence[Mapping[str, object]], kind: Kind, *, by_erasure: bool = False) -> None:
+def _tell(c: Connection, rows: Sequence[Mapping[str, object]], kind: Kind) -> None:
     endpoints = [row.id for row in _ENDPOINTS(c)] if rows else []
     if endpoints:
-        made = _deliveries(endpoints, _FACTS(c, rows=rows), kind, by_erasure=by_erasure)
+        made = _deliveries(endpoints, _FACTS(c, rows=rows), kind)
         if made:
             _ADD(c, rows=made)
 
 
-def _deliveries(
-    endpoints: Sequence[UUID], found: Sequence[Any], kind: Kind | None, *, by_erasure: bool = False
-) -> list[dict[str, object]]:
-    """Returns the rows for these requests. Without a `kind` the version tells it: what never changed was created."""
+def _deliveries(endpoints: Sequence[UUID], found: Sequence[Any], kind: Kind | None) -> list[dict[str, object]]:
+    """Returns the rows for these requests. Without a `kind` the version tells it: what never changed was created.
+
+    Of an erased customer nothing is told but that, again and again.
+    """
     return [
         {
             "id": uuid7(),
             "endpoint_id": endpoint_id,
             "request_id": row.id,
             "version": row.version + 1,
-            "kind": (kind or (Kind.UPDATED if row.version else Kind.CREATED)).value,
-            "body": json.dumps({"facts": _facts(row), "byErasure": by_erasure}, ensure_ascii=False),
+            "kind": _kind(row, kind).value,
+            "body": json.dumps({"facts": _facts(row), "byErasure": bool(row.is_erased)}, ensure_ascii=False),
         }
         for row in found
         for endpoint_id in endpoints
     ]
+
+
+def _kind(row: Any, kind: Kind | None) -> Kind:
+    if row.is_erased:
+        return Kind.DELETED
+    return kind or (Kind.UPDATED if row.version else Kind.CREATED)
 
 
 def _facts(row: Any) -> dict[str, object]:
@@ -157,7 +193,7 @@ def _facts(row: Any) -> dict[str, object]:
     return {
         "catalogReference": _reference(row),
         "contactId": str(row.contact_id),
-        "status": row.status,
+        "status": Status.RECEIVED if row.status == Status.PROCESSING else row.status,
         **told,
         "createdDate": timestamp(row.created_date),
     }

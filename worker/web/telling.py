@@ -10,7 +10,7 @@ from typing import Final
 
 import structlog
 
-from worker.domain.errors import DatabaseAway, SchemaOutdated, StockbellError
+from worker.domain.errors import StockbellError
 from worker.domain.webhooks import Format
 from worker.store import deliveries, endpoints, outbox
 from worker.store.database import Connection
@@ -59,10 +59,13 @@ class Teller:
         """Does what there is to do. Returns how long to wait then."""
         try:
             seconds = await self.round()
-        except (DatabaseAway, SchemaOutdated) as away:
+        except StockbellError as away:
             if not self._is_away:
                 log.warning("webhooks.cannot_tell", reason=str(away))
             self._is_away = True
+            return AWAY_SECONDS
+        except Exception as fault:  # ours; nobody would start this again
+            log.error("webhooks.fault", error=type(fault).__name__)
             return AWAY_SECONDS
         self._is_away = False
         return seconds
@@ -101,7 +104,7 @@ class Teller:
             return
         try:
             why, taken = await self._context.write(_exchange, courier.endpoint, ended, answers, most)
-        except StockbellError:
+        except Exception:
             courier.put_back(ended, answers)
             raise
         if why:

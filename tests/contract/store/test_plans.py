@@ -23,9 +23,11 @@ from tests.postgres_server import Databases
 from worker.domain.catalog import CatalogReference
 from worker.domain.returned import Cause, Kind
 from worker.domain.verdicts import Tries
+from worker.domain.webhooks import Format
 from worker.store import (
     admin,
     claims,
+    endpoints,
     figures,
     leaving,
     lists,
@@ -385,3 +387,33 @@ def test_a_customers_own_page_goes_by_indexes(big_shop: Shop) -> None:
 def test_new_requests_do_not_make_the_database_read_all_contacts(big_shop: Shop) -> None:
     new = [NewRequest(f"newcomer{number}@example.com", _item(1)) for number in range(1000)]
     assert_uses(plans_of(big_shop, requests.create, new))
+
+
+@pytest.mark.parametrize("shop_url", ["postgresql"], indirect=True)
+def test_what_is_due_is_found_by_its_index_though_one_endpoint_is_far_behind(postgres_shop: Shop) -> None:
+    far, near = (_endpoint(postgres_shop, number) for number in range(2))
+    postgres_shop.change(
+        """INSERT INTO webhook_delivery
+            (id, endpoint_id, request_id, version, kind, body, created_date, due_at, tries)
+        SELECT gen_random_uuid(), :far, gen_random_uuid(), 1, 'created', '{}', now(), now(), 0
+        FROM generate_series(1, 20000)""",
+        far=far,
+    )
+    postgres_shop.change("ANALYZE webhook_delivery")
+
+    def plans(c: Connection) -> str:
+        ran = [each for each in statements_of(c, endpoints.waiting) if "SELECT" in each[0]]
+        return "\n".join(
+            str(line[0]) for words, params in ran for line in c.exec_driver_sql(f"EXPLAIN {words}", params)
+        )
+
+    plan = postgres_shop.write(plans)
+    assert "webhook_delivery_due" in plan, plan
+    assert "Seq Scan on webhook_delivery" not in plan, plan
+    due = postgres_shop.database.read(endpoints.waiting).endpoints
+    assert {endpoint.id: is_due for endpoint, is_due in due.items()} == {far: True, near: False}
+
+
+def _endpoint(shop: Shop, number: int) -> UUID:
+    url = f"https://example.com/{number}"
+    return shop.write(endpoints.add, url, Format.STANDARD, is_full=False, allows_private=False).id

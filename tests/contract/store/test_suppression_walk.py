@@ -22,14 +22,17 @@ from tests.examples import TIMES
 from worker.domain.returned import Cause
 from worker.domain.tokens import Tokens
 from worker.domain.verdicts import Tries
-from worker.models import Contact, Status
+from worker.domain.webhooks import Format
+from worker.models import Contact, Status, WebhookDelivery
 from worker.store import (
     admin,
     claims,
     confirmations,
     contacts,
+    endpoints,
     erasure,
     lists,
+    outbox,
     owners,
     recording,
     requests,
@@ -42,6 +45,7 @@ from worker.store.requests import NewRequest
 from worker.store.sql import Sql
 
 STEPS: Final = 10_000 * TIMES
+TELLING_STEPS: Final = 1000 * TIMES
 AT_ONCE: Final = 100
 WANTED: Final = (MUG, CUP)
 EMAILS: Final = [f"customer{number}@example.com" for number in range(6)]
@@ -59,8 +63,18 @@ _BROKEN = Sql(
 )
 _ALL = Sql("SELECT id, contact_id, status FROM request ORDER BY id", id="uuid", contact_id="uuid")
 _TRIM = Sql("DELETE FROM request WHERE id NOT IN (SELECT id FROM request ORDER BY id DESC LIMIT :most)")
+_TRIM_TOLD = Sql("DELETE FROM webhook_delivery WHERE request_id NOT IN (SELECT id FROM request)")
 _DIE = Sql("UPDATE owner SET seen_at = stockbell_now(-1000) WHERE id = :owner")
 _STOCK = Sql("UPDATE waiting_list SET in_stock = true, last_in_stock_at = stockbell_now(60)")
+# What an endpoint knows, where it is not what is so. Of an erased customer it knows that, whatever is told later.
+_TOLD_WRONG = Sql(
+    """SELECT r.id FROM request AS r
+    LEFT JOIN webhook_delivery AS d ON d.request_id = r.id AND d.version = (
+        SELECT max(version) FROM webhook_delivery AS newest WHERE newest.request_id = r.id)
+    WHERE d.id IS NULL OR CASE WHEN r.email LIKE 'erased%' THEN d.kind <> 'deleted'
+        ELSE d.kind = 'deleted' OR NOT d.body LIKE '%"status": "'
+            || CASE WHEN r.status = 'PROCESSING' THEN 'RECEIVED' ELSE r.status END || '"%' END"""
+)
 _DUE = Sql("UPDATE request SET not_before = NULL WHERE status = 'RECEIVED' AND not_before < '9000-01-01'")
 
 
@@ -177,3 +191,25 @@ def test_nobody_waits_who_is_suppressed_however_long_one_walks(shop: Shop) -> No
     assert min(counts[status] for status in Status) > 100, "every state is reached"
     assert counts["confirmed"] > 50
     assert shop.count(Contact) > len(EMAILS), "some were erased"
+
+
+@pytest.mark.parametrize("shop_url", ["sqlite", "postgresql"], indirect=True)
+def test_others_know_the_state_of_each_request_however_long_one_walks(shop: Shop) -> None:
+    random = Random(9)
+    shop.write(endpoints.add, "https://example.com/", Format.STANDARD, is_full=False, allows_private=False)
+
+    def some_steps(c: Connection) -> None:
+        walk = Walk(c, random)
+        turns, weights = zip(*walk.turns, strict=True)
+        for turn in random.choices(turns, weights, k=AT_ONCE):
+            turn()
+            if random.random() < 0.2:
+                outbox.hand_out(c)
+        claims.release_all(c, walk.owner)  # else what is being sent would not be told yet
+        outbox.hand_out(c)
+        assert not _TOLD_WRONG(c)
+        _TRIM_TOLD(c)
+
+    for _ in range(TELLING_STEPS // AT_ONCE):
+        shop.write(some_steps)
+    assert shop.count(WebhookDelivery) > MOST

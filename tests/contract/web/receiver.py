@@ -140,6 +140,17 @@ class Office:
 
         self._runner.run(run())
 
+    def run_until(self, has_come: threading.Event) -> None:
+        """Runs as in the process, until the receiver has got something."""
+
+        async def run() -> None:
+            running = asyncio.create_task(self.teller())
+            await asyncio.to_thread(has_come.wait, 10)
+            self.context.stopping.set()
+            await running
+
+        self._runner.run(run())
+
     def later(self, seconds: float) -> None:
         """Moves what waits so much nearer to now."""
         self.shop.change(

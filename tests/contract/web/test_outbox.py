@@ -3,6 +3,7 @@
 import json
 import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from uuid import UUID
@@ -11,16 +12,17 @@ import jwt
 import pytest
 from standardwebhooks import Webhook
 
-from tests.contract.shop import MUG, Shop
+from tests.contract.shop import MUG, Shop, somebody_waits
 from tests.contract.web.receiver import Call, Office, Reply, id_of, pem, receiver
+from tests.polling import eventually
 from worker.domain import webhooks
-from worker.domain.errors import DatabaseAway
+from worker.domain.errors import BadSetting, DatabaseAway
 from worker.domain.tokens import Tokens
 from worker.domain.webhooks import DELAYS, Format
-from worker.store import admin, deliveries, endpoints, erasure, outbox, recording, requests
+from worker.store import admin, deliveries, endpoints, erasure, outbox, recording, requests, suppression
 from worker.store.database import Connection
 from worker.store.recording import Ends
-from worker.web import posting
+from worker.web import posting, telling
 from worker.web.signing import JwtKey
 
 DAY = 86_400.0
@@ -458,3 +460,127 @@ def test_resync_tells_what_changed_since_and_no_more(office: Office, shop: Shop)
         shop.write(outbox.tell_again, endpoint.id, found)
         office.tell()
     assert sorted(got.ids) == sorted([id_of(told, 2), id_of(young, 1)] * 2)
+
+
+def test_a_change_while_the_one_before_is_under_way_waits_for_its_end_only(office: Office, shop: Shop) -> None:
+    with receiver() as got:
+        endpoint = office.add(got.url)
+        request_id = shop.sign_up()
+        (taken,) = shop.write(deliveries.take, endpoint, 10)
+        shop.write(admin.mark_sent, [request_id])
+        shop.write(outbox.hand_out)
+        office.tell()
+        assert got.calls == []
+        shop.write(deliveries.settle, [deliveries.Ended(taken, 1, None, 200)])
+        office.tell()
+    assert got.ids == [id_of(request_id, 2)]
+
+
+def test_an_erasure_does_not_overtake_what_is_under_way(office: Office, shop: Shop) -> None:
+    with receiver() as got:
+        endpoint = office.add(got.url, is_full=True)
+        request_id = shop.sign_up()
+        shop.write(deliveries.take, endpoint, 10)
+        shop.write(erasure.erase, shop.row(request_id).contact_id, Tokens([b"k" * 32]))
+        assert [row.kind for row in office.deliveries(endpoint)] == ["deleted"]
+        office.tell()
+        assert got.calls == []
+        office.later(deliveries.LEASE_SECONDS + 1)
+        office.tell()
+    assert kinds(got.calls) == ["deleted"]
+
+
+def test_an_erasure_waits_no_longer_than_a_lease_for_a_receiver_that_was_down(office: Office, shop: Shop) -> None:
+    endpoint = office.add("https://example.com/hook")
+    request_id = shop.sign_up()
+    shop.change("UPDATE webhook_delivery SET due_at = stockbell_now(80000), tries = 8")
+    shop.write(erasure.erase, shop.row(request_id).contact_id, Tokens([b"k" * 32]))
+    (row,) = office.deliveries(endpoint)
+    assert (row.due_at - shop.now()).total_seconds() <= deliveries.LEASE_SECONDS
+
+
+def test_of_an_erased_customer_nothing_else_is_told_later(office: Office, shop: Shop) -> None:
+    with receiver() as got:
+        office.add(got.url, is_full=True)
+        _, (claim,) = shop.claimed()
+        office.tell()
+        shop.write(erasure.erase, claim.contact_id, Tokens([b"k" * 32]))
+        office.tell()
+        shop.write(recording.record, Ends(told=[claim]))
+        office.tell()
+    assert kinds(got.calls) == ["created", "deleted", "deleted"]
+    assert all(json.loads(call.body)["data"]["triggeredByAnonymizeRequest"] for call in got.calls[1:])
+
+
+def test_resync_tells_who_was_erased_left_an_item_or_is_being_sent(office: Office, shop: Shop) -> None:
+    erased, left = shop.sign_up(), shop.sign_up()
+    row = shop.row(left)
+    shop.write(suppression.leave_item, row.contact_id, row.waiting_list_id)
+    shop.write(erasure.erase, shop.row(erased).contact_id, Tokens([b"k" * 32]))
+    _, (claim,) = shop.claimed()
+    shop.change("UPDATE request SET created_date = stockbell_now(-7200) WHERE id <> :id", id=claim.id)
+    shop.change("UPDATE contact SET suppressed_at = stockbell_now(-7200) WHERE suppressed_at IS NOT NULL")
+    with receiver() as got:
+        endpoint = office.add(got.url)
+        found = shop.write(outbox.changed_since, shop.now() - timedelta(hours=1), UUID(int=0), 100)
+        shop.write(outbox.tell_again, endpoint.id, found)
+        office.tell()
+    told = {json.loads(call.body)["data"]["id"]: call for call in got.calls}
+    assert set(told) == {str(erased), str(left), str(claim.id)}
+    assert kinds([told[str(each)] for each in (erased, left, claim.id)]) == ["deleted", "updated", "created"]
+    assert json.loads(told[str(claim.id)].body)["data"]["status"] == "RECEIVED"
+
+
+def test_what_is_imported_again_after_it_was_deleted_is_told_with_a_higher_sequence(office: Office, shop: Shop) -> None:
+    at = shop.now() - timedelta(days=30)
+    with receiver() as got:
+        office.add(got.url)
+        request_id = shop.sign_up(MUG, "jane@example.com", created=at)
+        office.tell()
+        shop.write(requests.remove, request_id)
+        assert shop.sign_up(MUG, "jane@example.com", created=at) == request_id
+        office.tell()
+    assert kinds(got.calls) == ["created", "deleted", "created"]
+    assert got.ids == [id_of(request_id, number) for number in (1, 2, 3)]
+
+
+@pytest.mark.parametrize("fault", [BadSetting("no right"), ValueError("a fault")])
+def test_nothing_that_goes_wrong_ends_the_telling(
+    office: Office, shop: Shop, monkeypatch: pytest.MonkeyPatch, fault: Exception
+) -> None:
+    monkeypatch.setattr(telling, "AWAY_SECONDS", 0.01)
+    waiting = endpoints.waiting
+
+    def bad(_c: Connection) -> endpoints.Waiting:
+        monkeypatch.setattr(endpoints, "waiting", waiting)
+        raise fault
+
+    monkeypatch.setattr(endpoints, "waiting", bad)
+    has_come = threading.Event()
+
+    def taken(_call: Call) -> Reply:
+        has_come.set()
+        return Reply()
+
+    with receiver(taken) as got:
+        office.add(got.url)
+        shop.sign_up()
+        office.run_until(has_come)
+    assert len(got.calls) == 1
+
+
+@pytest.mark.parametrize("shop_url", ["postgresql"], indirect=True)
+def test_a_resync_during_an_erasure_tells_nothing_but_that(office: Office, shop: Shop) -> None:
+    request_id = shop.sign_up()
+    contact_id = shop.row(request_id).contact_id
+    endpoint = office.add("https://example.com/hook")
+    with ThreadPoolExecutor(1) as pool:
+
+        def erase(c: Connection) -> "Future[None]":
+            erasure.erase(c, contact_id, Tokens([b"k" * 32]))
+            telling = pool.submit(shop.write, outbox.tell_again, endpoint.id, [request_id])
+            eventually(lambda: telling.done() or somebody_waits(shop))
+            return telling
+
+        shop.write(erase).result()
+    assert [row.kind for row in office.deliveries(endpoint)] == ["deleted"]

@@ -184,3 +184,9 @@ def test_a_stream_in_redis_gets_the_same_bodies(redis_server: RedisServer) -> No
 def test_a_redis_that_is_away_is_said() -> None:
     with pytest.raises(RedisAway, match="webhooks"):
         Sink("redis://127.0.0.1:1/0").add("1", "{}")
+
+
+def test_a_retry_after_that_can_not_be_read_changes_nothing() -> None:
+    date = "Mon, 01 Jan 99999999999999999999 00:00:00 GMT"
+    with receiver(lambda _call: Reply(200, {"Retry-After": date})) as got:
+        assert post(got.url) == Answer(200)

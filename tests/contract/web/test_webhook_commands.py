@@ -108,6 +108,19 @@ def test_a_disabled_endpoint_is_enabled_and_told_what_it_missed(run: Run, shop: 
     office.close()
 
 
+def test_the_hint_begins_with_the_oldest_that_was_waiting_when_it_was_disabled(run: Run, shop: Shop) -> None:
+    endpoint = shop.write(endpoints.add, "https://example.com/", Format.STANDARD, is_full=False, allows_private=False)
+    id_ = str(endpoint.id)
+    shop.sign_up()
+    shop.change("UPDATE request SET created_date = stockbell_now(-7000)")
+    shop.change("UPDATE webhook_delivery SET created_date = stockbell_now(-7200)")
+    shop.write(endpoints.disable, endpoint.id, endpoints.BEHIND)
+    shop.write(deliveries.tidy)
+    assert "it is disabled" in run("resync", id_, "--since", "2020-01-01T00:00:00Z", code=1).stderr
+    since = run("enable", id_).stderr.split("--since ")[1].strip()
+    assert "to be told again: 1" in run("resync", id_, "--since", since).stdout
+
+
 def test_a_resync_waits_while_too_much_waits(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(webhooks, "CHUNK", 2)
     endpoint = shop.write(endpoints.add, "https://example.com/", Format.STANDARD, is_full=False, allows_private=False)

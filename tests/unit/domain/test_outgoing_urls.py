@@ -19,6 +19,7 @@ def test_addresses_of_the_open_internet_are_public(address: str) -> None:
         *("255.255.255.255", "::", "::1", "fe80::1", "fe80::1%eth0", "fc00::1", "fd00:ec2::254", "fec0::1", "ff02::1"),
         *("::ffff:127.0.0.1", "::ffff:169.254.169.254", "::ffff:10.0.0.1", "::127.0.0.1", "::ffff:0:127.0.0.1"),
         *("64:ff9b::127.0.0.1", "64:ff9b::a9fe:a9fe", "64:ff9b:1::1", "2002:7f00:1::", "2001:0:1::1", "2001:db8::1"),
+        *("3fff::1", "5f00::1", "100:0:0:1::1", "4000::1", "e000::1"),
     ],
 )
 def test_others_are_not_in_whatever_form(address: str) -> None:
@@ -84,4 +85,6 @@ def test_private_addresses_may_be_allowed_but_http_stays_here() -> None:
 
 def test_passwords_are_not_shown() -> None:
     assert without_password("redis://me:secret@10.0.0.1:6379/0") == "redis://***@10.0.0.1:6379/0"
+    assert "pw" not in without_password("rediss://10.0.0.1/0?ssl_keyfile=/k.pem&ssl_password=pw")
+    assert "pw" not in without_password("redis+sentinel://10.0.0.1/main/0?sentinel_password=pw")
     assert without_password("https://shop.example/a@b") == "https://shop.example/a@b"
