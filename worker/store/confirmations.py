@@ -186,6 +186,14 @@ def ask(c: Connection, contact_id: UUID, locale: str | None) -> None:
     )
 
 
+def ask_for(c: Connection, request_ids: Sequence[UUID]) -> None:
+    """Has the customer asked for these requests of hers, if they are unconfirmed."""
+    for id_ in request_ids:
+        for row in _WHOSE(c, id=id_):
+            if row.failure_code == UNCONFIRMED:
+                ask(c, row.contact_id, None)
+
+
 def vouch(c: Connection, request_id: UUID) -> None:
     """Records that somebody we trust says that the customer of this request has confirmed."""
     _VOUCH(c, id=request_id)

@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 from worker.domain.catalog import Options, options_from_text
 from worker.domain.returned import Cause
 from worker.models import Status
-from worker.store import admin, suppression
+from worker.store import admin, confirmations, suppression
 from worker.store.contacts import ERASED
 from worker.store.sql import Sql
 
@@ -105,7 +105,9 @@ def _ended(c: Connection, contact_id: UUID, reason: str) -> list[Any]:
 
 
 def _take_up(c: Connection, ids: Sequence[UUID]) -> int:
-    return len(admin.retry(c, ids, ordered=False, force=True, by_customer=True).ids)
+    taken_up = admin.retry(c, ids, ordered=False, force=True, by_customer=True).ids
+    confirmations.ask_for(c, taken_up)
+    return len(taken_up)
 
 
 def _wish(row: Any) -> Wish:

@@ -35,8 +35,14 @@ UNSUBSCRIBED: Final = f"{_WORDS}{Cause.UNSUBSCRIBED.value}"
 """The reason of what ended because the customer left."""
 LEFT_ITEM: Final = "the customer left this item"
 """The reason of what ended because the customer wanted no more mail about this item. They may get others."""
+NEVER: Final = "'9000-01-01'"
+"""SQL: only the `not_before` of requests whose customers have not confirmed is later. See `unconfirmed`."""
 WEAK: Final = ", ".join(f"'{cause.value}'" for cause in Cause if cause not in STRONG)
 """SQL: the other causes."""
+
+# So it is not forgotten that nobody confirmed what ends: a customer may take it up again.
+_END = f"""status = 'FAILED', not_before = CASE WHEN not_before > {NEVER} THEN not_before END,
+        failure_code = '{_SUPPRESSED}'"""
 
 # The fragments for arrows from PROCESSING into RECEIVED, in an UPDATE of `request AS r`.
 CONTACT = "(SELECT id AS who, suppressed_at, suppressed_why FROM contact) AS s"
@@ -87,7 +93,7 @@ def _move(whose: str, limit: str = "") -> Sql:
             WHERE r.contact_id = s.id AND {whose} AND {IS_SUPPRESSED}
               AND r.status IN ('RECEIVED', 'PROCESSING') AND r.status = 'RECEIVED'
             ORDER BY r.id {limit} FOR NO KEY UPDATE OF r)
-        UPDATE request SET status = 'FAILED', not_before = NULL, failure_code = '{_SUPPRESSED}',
+        UPDATE request SET {_END},
             failure_reason = {_REASON} || waiting.why, {NEWS}
         FROM waiting WHERE id = waiting.request_id AND status || '' = 'RECEIVED' RETURNING id""",
         id="uuid",
@@ -99,7 +105,7 @@ _LEAVE_ITEM = Sql(
         SELECT r.id AS request_id FROM request AS r
         WHERE r.contact_id = :contact AND r.waiting_list_id = :list
           AND r.status IN ('RECEIVED', 'PROCESSING') AND r.status = 'RECEIVED' FOR NO KEY UPDATE OF r)
-    UPDATE request SET status = 'FAILED', not_before = NULL, failure_code = '{_SUPPRESSED}',
+    UPDATE request SET {_END},
         failure_reason = '{LEFT_ITEM}', {NEWS}
     FROM waiting WHERE id = waiting.request_id AND status || '' = 'RECEIVED' RETURNING id""",
     id="uuid",

@@ -5,14 +5,17 @@ from html import unescape
 from typing import Any
 from uuid import UUID, uuid4
 
+import pytest
 from starlette.testclient import TestClient
 
 from tests.contract.shop import CUP, MUG, Shop, ref
 from tests.contract.web.site import SECRET, Site, site_over
+from worker.domain.outcomes import UNCONFIRMED
 from worker.domain.returned import Cause
 from worker.domain.tokens import Tokens
 from worker.models import Contact, Status
-from worker.store import admin, requests, suppression
+from worker.services.signing_up import Desk, OptIn, SignUp
+from worker.store import admin, confirmations, requests, suppression
 from worker.store.requests import NewRequest
 from worker.web.app import Part, create_app
 
@@ -111,6 +114,33 @@ def test_who_comes_back_waits_again(site: Site) -> None:
     assert [how(site.shop, mug), how(site.shop, cup), why(site.shop, mug)] == [WAITS, WAITS, None]
     site.shop.tell(MUG)
     assert [claim.id for claim in site.shop.claim(site.shop.owner()).claims] == [mug]
+
+
+@pytest.mark.parametrize("opt_in", ["on", "first"])
+@pytest.mark.parametrize(("is_signed_up_first", "is_one_item"), [(True, True), (True, False), (False, False)])
+def test_who_comes_back_has_not_confirmed_by_that(
+    shop: Shop, opt_in: OptIn, is_signed_up_first: bool, is_one_item: bool
+) -> None:
+    """A link in a mail may have been sent on. It lets nobody sign its customer up who must confirm."""
+    with site_over(shop) as site:
+        cup = shop.sign_up(CUP, ANNE)
+        link, desk = link_of(shop, cup), Desk(shop.database, TOKENS, opt_in)
+        new = SignUp(NewRequest(ANNE, MUG, "https://shop.example/p"), "k", is_public=True)
+        mug = desk.sign_up(new).request_id if is_signed_up_first else None
+        item = {"item": list_of(shop, mug)} if is_one_item and mug else {}
+        site.client.post(link, data={"scope": "item" if item else "all", **item})
+        mug = mug or desk.sign_up(new).request_id
+        assert mug
+        assert how(shop, mug) == LEFT
+        assert shop.write(admin.retry, [mug], ordered=False, force=True).refused
+        assert "Done. Everything is as it was" in site.client.post(link, data={"scope": "undo", **item}).text
+        assert [how(shop, cup), how(shop, mug)] == [WAITS, ("RECEIVED", UNCONFIRMED)]
+        shop.tell(MUG)
+        assert shop.claim(shop.owner()).claims == []
+        # She is asked, and can confirm.
+        assert shop.write(confirmations.claim)
+        assert shop.write(confirmations.confirm, shop.row(cup).contact_id, TOKENS)
+        assert how(shop, mug) == WAITS
 
 
 def test_coming_back_does_not_lift_what_was_not_the_customers_wish(site: Site) -> None:
