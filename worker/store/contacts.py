@@ -90,7 +90,8 @@ def recognised(c: Connection, addresses: Collection[str], tokens: Tokens | None,
     again = {
         address: row for address, row in _erased(c, addresses, tokens).items() if found.contacts[address].why is None
     }
-    _suppress_again(c, found, again)
+    if again or is_even:
+        _suppress_again(c, found, again)
     suppressed = {
         address: Known(found.contacts[address].id, found.now, row.suppressed_why) for address, row in again.items()
     }
@@ -125,8 +126,7 @@ def _suppress_again(c: Connection, found: Found, again: Mapping[str, Any]) -> No
         {"contact_id": found.contacts[address].id, "why": row.suppressed_why, "by_whom": row.suppressed_by}
         for address, row in again.items()
     ]
-    if rows:
-        _SUPPRESS_AGAIN(c, rows=rows, now=found.now)
+    _SUPPRESS_AGAIN(c, rows=rows, now=found.now)
 
 
 # for people who ask

@@ -98,9 +98,9 @@ def hand_out(c: Connection, most: int = MOST_ROWS) -> int:
     return len(rows)
 
 
-def tell_created(c: Connection, request_ids: Sequence[UUID]) -> None:
-    """Writes the deliveries of sign-ups."""
-    _tell(c, [{"id": id_} for id_ in request_ids], Kind.CREATED)
+def tell_created(c: Connection, request_ids: Sequence[UUID], *, is_even: bool = False) -> None:
+    """Writes the deliveries of sign-ups. With `is_even` none of them takes as many statements as some."""
+    _tell(c, [{"id": id_} for id_ in request_ids], Kind.CREATED, is_even=is_even)
 
 
 def tell_deleted(c: Connection, request_ids: Sequence[UUID], *, by_erasure: bool = False) -> None:
@@ -126,11 +126,18 @@ def changed_since(c: Connection, since: object, after: UUID, most: int) -> list[
     return [row.id for row in _SINCE(c, since=since, after=after, most=most)]
 
 
-def _tell(c: Connection, rows: Sequence[Mapping[str, object]], kind: Kind, *, by_erasure: bool = False) -> None:
-    endpoints = [row.id for row in _ENDPOINTS(c)] if rows else []
+def _tell(
+    c: Connection,
+    rows: Sequence[Mapping[str, object]],
+    kind: Kind,
+    *,
+    by_erasure: bool = False,
+    is_even: bool = False,
+) -> None:
+    endpoints = [row.id for row in _ENDPOINTS(c)] if rows or is_even else []
     if endpoints:
         made = _deliveries(endpoints, _FACTS(c, rows=rows), kind, by_erasure=by_erasure)
-        if made:
+        if made or is_even:
             _ADD(c, rows=made)
 
 

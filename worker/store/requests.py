@@ -164,7 +164,7 @@ def create_each(c: Connection, new: Sequence[NewRequest], tokens: Tokens | None 
     places = {row["id"]: place for row, place in zip(reversed(rows), reversed(order), strict=True)}
     rows = signups.within_limits(c, rows)
     added = [row.id for row in _ADD_REQUESTS(c, rows=rows)]
-    outbox.tell_created(c, added)
+    outbox.tell_created(c, added, is_even=is_even)
     if len(added) < len(rows):
         _make_older(c, [row for row in rows if row["is_dated"]])
     ids: list[UUID | None] = [None] * len(new)
