@@ -6,7 +6,7 @@ still write RECEIVED: the sweep repeats the move. What is PROCESSING runs out. S
 `docs/glossary.md`.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
@@ -25,8 +25,7 @@ MOST_ROWS: Final = 5000
 RECENT_SECONDS: Final = 900.0
 """For so long sweeps repeat the move. No claim is older, so nothing that was claimed before comes back later, even from
 a program that knows nothing of suppression."""
-STRONG: Final = frozenset({Cause.COMPLAINED, Cause.MANUAL})
-"""They replace the other causes, and a customer's own wish to get mail again does not lift them."""
+STRONG: Final = contacts.STRONG
 
 _SUPPRESSED = FailureCode.SUPPRESSED.value
 _WORDS: Final = "the customer gets no mail: "
@@ -123,7 +122,7 @@ _LIFT = Sql(
 _LIFT_OWN = Sql(
     f"""UPDATE contact SET suppressed_at = NULL, suppressed_why = NULL, suppressed_by = NULL
     WHERE id IN ROWS(contact_id uuid) AND suppressed_why = '{Cause.UNSUBSCRIBED.value}'
-      AND NOT address LIKE '{contacts.ERASED}%'"""
+      AND NOT address LIKE '{contacts.ERASED}%' RETURNING address"""
 )
 _FORGET = Sql(
     f"""UPDATE contact SET address_key = NULL
@@ -162,9 +161,14 @@ def leave_item(c: Connection, contact_id: UUID, list_id: UUID) -> bool:
     return bool(_LEAVE_ITEM(c, contact=contact_id, list=list_id))
 
 
-def lift_own(c: Connection, contact_id: UUID) -> bool:
-    """Ends the suppression of a contact who left by their own wish. Returns False if there was no such one."""
-    return _LIFT_OWN.count(c, rows=[{"contact_id": contact_id}]) > 0
+def lift_own(c: Connection, contact_id: UUID, tokens: Tokens | None) -> bool:
+    """Ends the suppression of a contact who left by their own wish. Returns False if there was no such one.
+
+    Also that of the same address before it was erased. Else the next sign-up would find it suppressed again.
+    """
+    lifted = [row.address for row in _LIFT_OWN(c, rows=[{"contact_id": contact_id}])]
+    _forget(c, contacts.keys_of(c, lifted, tokens) if lifted else {}, whatever=False)
+    return bool(lifted)
 
 
 def repeat(c: Connection) -> int:
@@ -179,9 +183,13 @@ def lift(c: Connection, addresses: Collection[str], tokens: Tokens | None, *, by
     erased address can't be recognised, because there is no key.
     """
     lifted = {row.address for row in _LIFT(c, rows=[{"address": each} for each in addresses], whatever=not by_consent)}
-    keys = contacts.keys_of(c, addresses, tokens)
+    return lifted | _forget(c, contacts.keys_of(c, addresses, tokens), whatever=not by_consent)
+
+
+def _forget(c: Connection, keys: Mapping[str, str], *, whatever: bool) -> set[str]:
+    """Forgets erased addresses that want no mail: `keys` has them by their keys. Returns those that it forgot."""
     rows = [{"address_key": key} for key in keys]
     of_contact = {row.id: row.address_key for row in _KEYS(c, rows=rows)} if rows else {}
-    if of_contact:
-        lifted |= {keys[of_contact[row.id]] for row in _FORGET(c, rows=rows, whatever=not by_consent)}
-    return lifted
+    if not of_contact:
+        return set()
+    return {keys[of_contact[row.id]] for row in _FORGET(c, rows=rows, whatever=whatever)}

@@ -312,10 +312,10 @@ def test_every_address_costs_the_same_statements(shop: Shop, opt_in: OptIn, tell
         shop.write(endpoints.add, "https://x.example/", Format.STANDARD, is_full=False, allows_private=False)
     sign_up(people["waits"])
     wait(shop)
+    found = shop.write(contacts.add, [people[each] for each in ("gone", "complained", "erased")]).contacts
     for each, cause in (("gone", Cause.UNSUBSCRIBED), ("complained", Cause.COMPLAINED), ("erased", Cause.BOUNCED)):
-        contact = shop.write(contacts.add, [people[each]]).contacts[people[each]].id
-        shop.write(suppression.suppress, [contact], cause, "test")
-    shop.write(erasure.erase, contact, tokens)
+        shop.write(suppression.suppress, [found[people[each]].id], cause, "test")
+    shop.write(erasure.erase, found[people["erased"]].id, tokens)
     sign_up(people["bombed"], "other")
     costs = {}
     for name, email in {**people, "new": "new@shop.example"}.items():

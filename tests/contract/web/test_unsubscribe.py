@@ -1,6 +1,7 @@
 """The link in every mail: looking changes nothing, one POST ends all mail, and the customer can take it back."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from html import unescape
 from typing import Any
 from uuid import UUID, uuid4
@@ -15,7 +16,7 @@ from worker.domain.returned import Cause
 from worker.domain.tokens import Tokens
 from worker.models import Contact, Status
 from worker.services.signing_up import Desk, OptIn, SignUp
-from worker.store import admin, confirmations, requests, suppression
+from worker.store import admin, confirmations, erasure, requests, suppression
 from worker.store.requests import NewRequest
 from worker.web.app import Part, create_app
 
@@ -141,6 +142,47 @@ def test_who_comes_back_has_not_confirmed_by_that(
         assert shop.write(confirmations.claim)
         assert shop.write(confirmations.confirm, shop.row(cup).contact_id, TOKENS)
         assert how(shop, mug) == WAITS
+
+
+def test_who_is_erased_is_not_asked_again_for_a_month(site: Site) -> None:
+    """Else each sign-up by a stranger, and each erasure after it, would send one more mail."""
+    shop, desk = site.shop, Desk(site.shop.database, TOKENS, "on")
+    new = SignUp(NewRequest(ANNE, MUG, "https://shop.example/p"), "k", is_public=True)
+
+    def asked() -> bool:
+        mug = desk.sign_up(new).request_id
+        assert mug
+        due = shop.write(confirmations.claim)
+        if due:
+            shop.write(confirmations.sent, due)
+        site.client.post(link_of(shop, mug), data={"scope": "erase", "sure": "yes"})
+        return due is not None
+
+    assert [asked() for _ in range(3)] == [True, False, False]
+    shop.change("UPDATE confirmation SET sent_at = stockbell_now(-:month)", month=31 * 86_400)
+    assert asked()
+
+
+def test_who_comes_back_after_being_erased_stays(site: Site) -> None:
+    shop = site.shop
+    site.client.post(link_of(shop, shop.sign_up(MUG, ANNE)), data={"scope": "erase", "sure": "yes"})
+    new = NewRequest(ANNE, MUG, "https://shop.example/p")
+    (mug,) = shop.write(requests.create, [new], TOKENS)
+    site.client.post(link_of(shop, mug), data={"scope": "undo"})
+    (cup,) = shop.write(requests.create, [replace(new, reference=CUP)], TOKENS)
+    assert [how(shop, mug), how(shop, cup), why(shop, mug)] == [WAITS, WAITS, None]
+
+
+def test_who_complained_and_was_erased_twice_has_still_complained(site: Site) -> None:
+    shop = site.shop
+    for cause in (Cause.COMPLAINED, Cause.UNSUBSCRIBED, Cause.COMPLAINED, Cause.UNSUBSCRIBED):
+        (mug,) = shop.write(requests.create, [NewRequest(ANNE, MUG, "https://shop.example/p")], TOKENS)
+        contact_id = shop.row(mug).contact_id
+        shop.change("UPDATE contact SET suppressed_why = :why WHERE id = :id", why=cause.value, id=contact_id)
+        shop.write(suppression.suppress, [contact_id], cause, "test")
+        shop.write(erasure.erase, contact_id, TOKENS)
+    (mug,) = shop.write(requests.create, [NewRequest(ANNE, MUG, "https://shop.example/p")], TOKENS)
+    assert why(shop, mug) == Cause.COMPLAINED.value
 
 
 def test_coming_back_does_not_lift_what_was_not_the_customers_wish(site: Site) -> None:
