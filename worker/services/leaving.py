@@ -54,7 +54,7 @@ class Leaving:
 
     def take_back(self, contact_id: UUID) -> Standing | None:
         """Undoes `leave`. What has ended by it waits again; the next sweep sends what is due."""
-        return self._then_look(leaving.take_back, contact_id)
+        return self._then_look(leaving.take_back, contact_id, self.tokens)
 
     def take_back_item(self, contact_id: UUID, list_id: UUID) -> Standing | None:
         """Undoes `leave_item`."""

@@ -13,11 +13,12 @@ from worker.models import Status
 from worker.store.contacts import ERASED
 from worker.store.outbox import NEWS
 from worker.store.sql import Sql
-from worker.store.suppression import LEFT_ITEM
+from worker.store.suppression import LEFT_ITEM, NEVER
 
 _LOAD = Sql(
     f"""SELECT r.id, r.contact_id, r.waiting_list_id, r.status, r.failure_code, r.failure_reason,
         r.created_date, s.suppressed_why,
+        CASE WHEN r.not_before > {NEVER} THEN 1 ELSE 0 END AS is_unconfirmed,
         CASE WHEN s.address LIKE '{ERASED}%' THEN 1 ELSE 0 END AS is_erased
     FROM request AS r JOIN contact AS s ON s.id = r.contact_id
     WHERE r.id IN ROWS(request_id uuid) ORDER BY r.created_date, r.id FOR UPDATE OF r""",
@@ -38,8 +39,10 @@ _UNRESOLVED = Sql(
 # `|| ''`: see `claims.BY_KEY`.
 _RETRY = Sql(
     f"""UPDATE request SET status = 'RECEIVED', auto_notified = NULL, attempts = 0, unknowns = 0, policy_refusals = 0,
-        judged_from = NULL, rescues = 0, not_before = NULL, handed_at = NULL,
-        failure_code = NULL, failure_reason = NULL, notified_date = NULL, extras = NULL,
+        judged_from = NULL, rescues = 0, handed_at = NULL,
+        not_before = CASE WHEN not_before > {NEVER} THEN not_before END,
+        failure_code = CASE WHEN not_before > {NEVER} THEN '{UNCONFIRMED}' END,
+        failure_reason = NULL, notified_date = NULL, extras = NULL,
         ordered_at = CASE WHEN :ordered THEN stockbell_now(0) END, {NEWS}
     FROM ROWS(request_id uuid) WHERE id = rows.request_id AND status || '' = 'FAILED'"""
 )
@@ -100,7 +103,8 @@ def retry(
     OUTCOME_UNKNOWN (the mail may have arrived) and SUPPRESSED (the contact wanted no mail) need `force`. It does not
     help while the contact is suppressed. Only the oldest request per key is retried, and none if the key has an
     unresolved request. A dry run passes `taken` from one chunk to the next: it maps each key to the request that is
-    retried for it. What customers left themselves, only they take up again (`by_customer`).
+    retried for it. What customers left themselves, only they take up again (`by_customer`); what
+    they had not confirmed waits for that then, as before.
     """
     rows = _load(c, ids)
     unresolved = _unresolved(c, rows.values())
@@ -112,6 +116,8 @@ def retry(
             return _why_not(row, f"is {row.status}, not FAILED")
         if row.suppressed_why:
             return _why_suppressed(row)
+        if row.is_unconfirmed and not by_customer:
+            return NOT_CONFIRMED
         if row.failure_reason == LEFT_ITEM and not by_customer:
             return "the customer left this item, and only they can take that back"
         if row.failure_code in _NEED_FORCE and not force:

@@ -16,14 +16,12 @@ from sqlalchemy import Connection
 from worker.domain.outcomes import UNCONFIRMED, FailureCode
 from worker.domain.tokens import Tokens
 from worker.store import lists, suppression, unconfirmed
-from worker.store.contacts import ERASED
+from worker.store.contacts import ERASED, SUPPRESSED_QUIET_SECONDS
 from worker.store.sql import Sql
 from worker.store.unconfirmed import DAY, KEEP_SECONDS, MOST_ROWS
 
 QUIET_SECONDS: Final = DAY
 """So long a customer gets no second mail that asks her."""
-SUPPRESSED_QUIET_SECONDS: Final = 30 * DAY
-"""The same for one who is suppressed."""
 LEASE_SECONDS: Final = 900.0
 """So long nobody else sends a mail that a process has taken. Sending takes a minute at most."""
 FORGET_EVERY: Final = 3600.0
@@ -184,6 +182,14 @@ def ask(c: Connection, contact_id: UUID, locale: str | None) -> None:
         quiet=QUIET_SECONDS,
         longer=SUPPRESSED_QUIET_SECONDS,
     )
+
+
+def ask_for(c: Connection, request_ids: Sequence[UUID]) -> None:
+    """Has the customer asked for these requests of hers, if they are unconfirmed."""
+    for id_ in request_ids:
+        for row in _WHOSE(c, id=id_):
+            if row.failure_code == UNCONFIRMED:
+                ask(c, row.contact_id, None)
 
 
 def vouch(c: Connection, request_id: UUID) -> None:

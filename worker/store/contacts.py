@@ -17,6 +17,10 @@ from worker.store.sql import Sql, is_one_of
 
 ERASED: Final = "erased:"
 """The address of an erased contact begins so, which no address that can be mailed does."""
+SUPPRESSED_QUIET_SECONDS: Final = 30 * 86_400.0
+"""So long a suppressed customer gets no second mail that asks her to confirm."""
+STRONG: Final = frozenset({Cause.COMPLAINED, Cause.MANUAL})
+"""They replace the other causes, and a customer's own wish to get mail again does not lift them."""
 
 _NOW = Sql(
     "SELECT stockbell_now(0) AS now, EXISTS (SELECT 1 FROM contact WHERE address_key IS NOT NULL) AS has_erased",
@@ -32,12 +36,22 @@ _FIND = Sql(
     id="uuid",
     suppressed_at="time",
 )
+_STRONG = ", ".join(f"'{cause.value}'" for cause in sorted(STRONG))
+# An address may have been erased twice. The last row counts.
 _ERASED = Sql(
-    "SELECT address_key, suppressed_why, suppressed_by FROM contact WHERE address_key IN ROWS(address_key text)"
+    f"""SELECT address_key, suppressed_why, suppressed_by FROM contact WHERE address_key IN ROWS(address_key text)
+    ORDER BY CASE WHEN suppressed_why IN ({_STRONG}) THEN 1 ELSE 0 END"""
 )
 _SUPPRESS_AGAIN = Sql(
     """UPDATE contact SET suppressed_at = :now, suppressed_why = rows.why, suppressed_by = rows.by_whom
     FROM ROWS(contact_id uuid, why text, by_whom text) WHERE id = rows.contact_id AND suppressed_at IS NULL"""
+)
+_ASKED_BEFORE = Sql(
+    """INSERT INTO confirmation (contact_id, asked_at, sent_at, expires_at, tries)
+    SELECT rows.contact_id, k.asked_at, k.sent_at, k.expires_at, 0
+    FROM ROWS(contact_id uuid, address_key text) JOIN contact AS s ON s.address_key = rows.address_key
+    JOIN confirmation AS k ON k.contact_id = s.id
+    WHERE k.sent_at IS NOT NULL ORDER BY k.sent_at DESC ON CONFLICT DO NOTHING"""
 )
 
 
@@ -80,7 +94,7 @@ def add(c: Connection, addresses: Collection[str], *, is_even: bool = False) -> 
 
 
 def recognised(c: Connection, addresses: Collection[str], tokens: Tokens | None, *, is_even: bool = False) -> Found:
-    """Like `add`, but a contact is suppressed if its address was erased while it was.
+    """Like `add`, but a contact is suppressed if its address was erased while it was, and was asked when that one was.
 
     Raises BadSetting if that can't be seen, because there is no key.
     """
@@ -90,7 +104,8 @@ def recognised(c: Connection, addresses: Collection[str], tokens: Tokens | None,
     again = {
         address: row for address, row in _erased(c, addresses, tokens).items() if found.contacts[address].why is None
     }
-    _suppress_again(c, found, again)
+    if again or is_even:
+        _suppress_again(c, found, again)
     suppressed = {
         address: Known(found.contacts[address].id, found.now, row.suppressed_why) for address, row in again.items()
     }
@@ -122,11 +137,16 @@ def _erased(c: Connection, addresses: Collection[str], tokens: Tokens | None) ->
 
 def _suppress_again(c: Connection, found: Found, again: Mapping[str, Any]) -> None:
     rows = [
-        {"contact_id": found.contacts[address].id, "why": row.suppressed_why, "by_whom": row.suppressed_by}
+        {
+            "contact_id": found.contacts[address].id,
+            "why": row.suppressed_why,
+            "by_whom": row.suppressed_by,
+            "address_key": row.address_key,
+        }
         for address, row in again.items()
     ]
-    if rows:
-        _SUPPRESS_AGAIN(c, rows=rows, now=found.now)
+    _SUPPRESS_AGAIN(c, rows=rows, now=found.now)
+    _ASKED_BEFORE(c, rows=rows)
 
 
 # for people who ask

@@ -12,13 +12,12 @@ from sqlalchemy import Connection
 from worker.domain.errors import BadSetting
 from worker.domain.returned import Cause
 from worker.domain.tokens import Tokens
-from worker.store import outbox, suppression
-from worker.store.contacts import ERASED
+from worker.store import contacts, outbox, suppression
 from worker.store.sql import Sql
 
 _LOCK = Sql(
     f"""SELECT id, address, suppressed_why FROM contact
-    WHERE id IN ROWS(contact_id uuid) AND NOT address LIKE '{ERASED}%' ORDER BY id FOR NO KEY UPDATE""",
+    WHERE id IN ROWS(contact_id uuid) AND NOT address LIKE '{contacts.ERASED}%' ORDER BY id FOR NO KEY UPDATE""",
     id="uuid",
 )
 _CONTACT = Sql(
@@ -35,7 +34,12 @@ _REQUESTS = Sql(
     FROM locked WHERE id = locked.request_id RETURNING id""",
     id="uuid",
 )
-_CONFIRMATION = Sql("DELETE FROM confirmation WHERE contact_id IN ROWS(contact_id uuid)")
+# That she was asked stays, so that nobody can have her asked again at once. See `contacts.recognised`.
+_CONFIRMATION = Sql(
+    """UPDATE confirmation SET locale = NULL, why = NULL, due_at = NULL, expires_at = stockbell_now(:keep),
+        sent_at = CASE WHEN due_at IS NOT NULL AND tries > 0 THEN stockbell_now(0) ELSE sent_at END
+    WHERE contact_id IN ROWS(contact_id uuid)"""
+)
 _ATTEMPTS = Sql("UPDATE attempt SET reply = NULL WHERE request_id IN ROWS(request_id uuid)")
 _REPORTS = (
     Sql("UPDATE report SET words = NULL WHERE contact_id IN ROWS(contact_id uuid)"),
@@ -64,10 +68,10 @@ def erase(c: Connection, contact_id: UUID, tokens: Tokens | None) -> Erased | No
     if not found:
         return None
     contact = found[0]
-    address = f"{ERASED}{contact_id}"
+    address = f"{contacts.ERASED}{contact_id}"
     requests = [{"request_id": row.id} for row in _REQUESTS(c, rows=this, address=address)]
     _ATTEMPTS(c, rows=requests)
-    _CONFIRMATION(c, rows=this)
+    _CONFIRMATION(c, rows=this, keep=contacts.SUPPRESSED_QUIET_SECONDS)
     for statement, rows in zip(_REPORTS, (this, requests), strict=True):
         statement(c, rows=rows)
     key = _key(contact.address, tokens) if contact.suppressed_why else None

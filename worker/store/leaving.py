@@ -13,8 +13,9 @@ from sqlalchemy import Connection
 
 from worker.domain.catalog import Options, options_from_text
 from worker.domain.returned import Cause
+from worker.domain.tokens import Tokens
 from worker.models import Status
-from worker.store import admin, suppression
+from worker.store import admin, confirmations, suppression
 from worker.store.contacts import ERASED
 from worker.store.sql import Sql
 
@@ -84,12 +85,12 @@ def standing(c: Connection, contact_id: UUID) -> Standing | None:
     return Standing(why, [*waits.values()], [wish for id_, wish in left.items() if id_ not in waits][::-1], locale)
 
 
-def take_back(c: Connection, contact_id: UUID) -> int:
+def take_back(c: Connection, contact_id: UUID, tokens: Tokens | None) -> int:
     """Undoes that a customer left altogether: what ended by that waits again. Returns how much.
 
     Of several equal requests the oldest waits again, and none if another one waits already.
     """
-    if not suppression.lift_own(c, contact_id):
+    if not suppression.lift_own(c, contact_id, tokens):
         return 0
     return _take_up(c, [row.id for row in _ended(c, contact_id, suppression.UNSUBSCRIBED)])
 
@@ -105,7 +106,9 @@ def _ended(c: Connection, contact_id: UUID, reason: str) -> list[Any]:
 
 
 def _take_up(c: Connection, ids: Sequence[UUID]) -> int:
-    return len(admin.retry(c, ids, ordered=False, force=True, by_customer=True).ids)
+    taken_up = admin.retry(c, ids, ordered=False, force=True, by_customer=True).ids
+    confirmations.ask_for(c, taken_up)
+    return len(taken_up)
 
 
 def _wish(row: Any) -> Wish:

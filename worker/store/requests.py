@@ -165,7 +165,7 @@ def create_each(c: Connection, new: Sequence[NewRequest], tokens: Tokens | None 
     rows = signups.within_limits(c, rows)
     added = [row.id for row in _ADD_REQUESTS(c, rows=rows)]
     is_lasting = {row["id"] for row in rows if row["is_dated"] or row["why"]}
-    outbox.tell_created(c, added, [id_ for id_ in added if id_ in is_lasting])
+    outbox.tell_created(c, added, [id_ for id_ in added if id_ in is_lasting], is_even=is_even)
     if len(added) < len(rows):
         _make_older(c, [row for row in rows if row["is_dated"]])
     ids: list[UUID | None] = [None] * len(new)

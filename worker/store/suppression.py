@@ -6,7 +6,7 @@ still write RECEIVED: the sweep repeats the move. What is PROCESSING runs out. S
 `docs/glossary.md`.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
@@ -25,8 +25,7 @@ MOST_ROWS: Final = 5000
 RECENT_SECONDS: Final = 900.0
 """For so long sweeps repeat the move. No claim is older, so nothing that was claimed before comes back later, even from
 a program that knows nothing of suppression."""
-STRONG: Final = frozenset({Cause.COMPLAINED, Cause.MANUAL})
-"""They replace the other causes, and a customer's own wish to get mail again does not lift them."""
+STRONG: Final = contacts.STRONG
 
 _SUPPRESSED = FailureCode.SUPPRESSED.value
 _WORDS: Final = "the customer gets no mail: "
@@ -35,8 +34,14 @@ UNSUBSCRIBED: Final = f"{_WORDS}{Cause.UNSUBSCRIBED.value}"
 """The reason of what ended because the customer left."""
 LEFT_ITEM: Final = "the customer left this item"
 """The reason of what ended because the customer wanted no more mail about this item. They may get others."""
+NEVER: Final = "'9000-01-01'"
+"""SQL: only the `not_before` of requests whose customers have not confirmed is later. See `unconfirmed`."""
 WEAK: Final = ", ".join(f"'{cause.value}'" for cause in Cause if cause not in STRONG)
 """SQL: the other causes."""
+
+# So it is not forgotten that nobody confirmed what ends: a customer may take it up again.
+_END = f"""status = 'FAILED', not_before = CASE WHEN not_before > {NEVER} THEN not_before END,
+        failure_code = '{_SUPPRESSED}'"""
 
 # The fragments for arrows from PROCESSING into RECEIVED, in an UPDATE of `request AS r`.
 CONTACT = "(SELECT id AS who, suppressed_at, suppressed_why FROM contact) AS s"
@@ -87,7 +92,7 @@ def _move(whose: str, limit: str = "") -> Sql:
             WHERE r.contact_id = s.id AND {whose} AND {IS_SUPPRESSED}
               AND r.status IN ('RECEIVED', 'PROCESSING') AND r.status = 'RECEIVED'
             ORDER BY r.id {limit} FOR NO KEY UPDATE OF r)
-        UPDATE request SET status = 'FAILED', not_before = NULL, failure_code = '{_SUPPRESSED}',
+        UPDATE request SET {_END},
             failure_reason = {_REASON} || waiting.why, {NEWS}
         FROM waiting WHERE id = waiting.request_id AND status || '' = 'RECEIVED' RETURNING id""",
         id="uuid",
@@ -99,7 +104,7 @@ _LEAVE_ITEM = Sql(
         SELECT r.id AS request_id FROM request AS r
         WHERE r.contact_id = :contact AND r.waiting_list_id = :list
           AND r.status IN ('RECEIVED', 'PROCESSING') AND r.status = 'RECEIVED' FOR NO KEY UPDATE OF r)
-    UPDATE request SET status = 'FAILED', not_before = NULL, failure_code = '{_SUPPRESSED}',
+    UPDATE request SET {_END},
         failure_reason = '{LEFT_ITEM}', {NEWS}
     FROM waiting WHERE id = waiting.request_id AND status || '' = 'RECEIVED' RETURNING id""",
     id="uuid",
@@ -117,7 +122,7 @@ _LIFT = Sql(
 _LIFT_OWN = Sql(
     f"""UPDATE contact SET suppressed_at = NULL, suppressed_why = NULL, suppressed_by = NULL
     WHERE id IN ROWS(contact_id uuid) AND suppressed_why = '{Cause.UNSUBSCRIBED.value}'
-      AND NOT address LIKE '{contacts.ERASED}%'"""
+      AND NOT address LIKE '{contacts.ERASED}%' RETURNING address"""
 )
 _FORGET = Sql(
     f"""UPDATE contact SET address_key = NULL
@@ -156,9 +161,14 @@ def leave_item(c: Connection, contact_id: UUID, list_id: UUID) -> bool:
     return bool(_LEAVE_ITEM(c, contact=contact_id, list=list_id))
 
 
-def lift_own(c: Connection, contact_id: UUID) -> bool:
-    """Ends the suppression of a contact who left by their own wish. Returns False if there was no such one."""
-    return _LIFT_OWN.count(c, rows=[{"contact_id": contact_id}]) > 0
+def lift_own(c: Connection, contact_id: UUID, tokens: Tokens | None) -> bool:
+    """Ends the suppression of a contact who left by their own wish. Returns False if there was no such one.
+
+    Also that of the same address before it was erased. Else the next sign-up would find it suppressed again.
+    """
+    lifted = [row.address for row in _LIFT_OWN(c, rows=[{"contact_id": contact_id}])]
+    _forget(c, contacts.keys_of(c, lifted, tokens) if lifted else {}, whatever=False)
+    return bool(lifted)
 
 
 def repeat(c: Connection) -> int:
@@ -173,9 +183,13 @@ def lift(c: Connection, addresses: Collection[str], tokens: Tokens | None, *, by
     erased address can't be recognised, because there is no key.
     """
     lifted = {row.address for row in _LIFT(c, rows=[{"address": each} for each in addresses], whatever=not by_consent)}
-    keys = contacts.keys_of(c, addresses, tokens)
+    return lifted | _forget(c, contacts.keys_of(c, addresses, tokens), whatever=not by_consent)
+
+
+def _forget(c: Connection, keys: Mapping[str, str], *, whatever: bool) -> set[str]:
+    """Forgets erased addresses that want no mail: `keys` has them by their keys. Returns those that it forgot."""
     rows = [{"address_key": key} for key in keys]
     of_contact = {row.id: row.address_key for row in _KEYS(c, rows=rows)} if rows else {}
-    if of_contact:
-        lifted |= {keys[of_contact[row.id]] for row in _FORGET(c, rows=rows, whatever=not by_consent)}
-    return lifted
+    if not of_contact:
+        return set()
+    return {keys[of_contact[row.id]] for row in _FORGET(c, rows=rows, whatever=whatever)}

@@ -2,7 +2,8 @@
 
 An unconfirmed request is RECEIVED with `not_before` in the far future, so that the indexes of what may be claimed leave
 it out, and has the code UNCONFIRMED. How far in the future tells when it was made: thus those that nobody has confirmed
-in time are found by the index of `not_before`.
+in time are found by the index of `not_before`. One that ends because its customer wants no mail keeps that time: if
+she takes it up again, she still has to confirm.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,12 +28,13 @@ MOST_ROWS: Final = 5000
 
 FAR_SECONDS: Final = 7900 * 365.25 * DAY
 """How much later than its sign-up an unconfirmed request would be due."""
-NEVER: Final = "'9000-01-01'"
-"""SQL: only the `not_before` of unconfirmed requests is later."""
+NEVER: Final = suppression.NEVER
 
 _HOLD = Sql(
-    f"""UPDATE request SET not_before = stockbell_now(:far), failure_code = '{UNCONFIRMED}'
-    WHERE id = :id AND status || '' = 'RECEIVED' AND (:always OR EXISTS (
+    f"""UPDATE request SET not_before = stockbell_now(:far),
+        failure_code = CASE WHEN status = 'RECEIVED' THEN '{UNCONFIRMED}' ELSE failure_code END
+    WHERE id = :id AND (status || '' = 'RECEIVED' OR failure_code = '{FailureCode.SUPPRESSED.value}')
+      AND (:always OR EXISTS (
         SELECT 1 FROM contact AS s WHERE s.id = request.contact_id AND s.confirmed_at IS NULL))"""
 )
 # Whoever signs up writes the options. A mail by us must not carry their words to others: only events are believed.
@@ -78,7 +80,7 @@ _REVIVE = Sql(
             SELECT 1 FROM request AS same WHERE same.contact_id = r.contact_id
               AND same.waiting_list_id = r.waiting_list_id AND same.status IN ('RECEIVED', 'PROCESSING'))
         ORDER BY r.id FOR NO KEY UPDATE)
-    UPDATE request SET status = 'RECEIVED', failure_code = NULL, failure_reason = NULL, {NEWS}
+    UPDATE request SET status = 'RECEIVED', not_before = NULL, failure_code = NULL, failure_reason = NULL, {NEWS}
     FROM ended WHERE id = ended.request_id AND status || '' = 'FAILED' RETURNING waiting_list_id""",
     waiting_list_id="uuid",
 )

@@ -11,7 +11,7 @@ import pytest
 from starlette.testclient import TestClient
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from tests.contract.shop import Shop, shop_at
+from tests.contract.shop import Shop, ref, shop_at
 from tests.contract.web.site import ORIGIN, SECRET, Site, site_over
 from tests.redis_server import RedisServer
 from tests.unit.domain.test_altcha import packed, solved
@@ -20,9 +20,13 @@ from worker.domain.api_keys import Scope
 from worker.domain.moving_window import PER_HOUR
 from worker.domain.returned import Cause
 from worker.domain.tokens import Tokens
+from worker.domain.webhooks import Format
 from worker.models import Confirmation, Contact, Status
 from worker.services.contacts import Contacts
-from worker.store import confirmations, contacts, keys, signups, suppression
+from worker.services.signing_up import Desk, OptIn, SignUp
+from worker.store import confirmations, contacts, endpoints, erasure, keys, signups, suppression
+from worker.store.requests import NewRequest
+from worker.store.sql import Sql
 from worker.stream import shared_window
 from worker.web import access, limits
 
@@ -57,6 +61,21 @@ def light(sqlite_url: str) -> Iterator[Site]:
     """The same on SQLite only, for rules that no database decides."""
     with shop_at(sqlite_url) as shop, site_over(shop) as site:
         yield site
+
+
+@pytest.fixture
+def ran(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The statements of sign-ups that were run, in their order."""
+    words: list[str] = []
+    for name in ("_run_on_sqlite", "_run_on_postgresql"):
+        run = getattr(Sql, name)
+
+        def noted(self: Sql, c: Any, params: dict[str, Any], run: Any = run) -> Any:
+            words.append(str(self._sqlite))
+            return run(self, c, params)
+
+        monkeypatch.setattr(Sql, name, noted)
+    return words
 
 
 class Page:
@@ -276,6 +295,34 @@ def test_nobody_learns_who_waits(shop: Shop, opt_in: str) -> None:
         assert replies["new"][0] == 200
         told = json.loads(replies["new"][1])["request"]
         assert not {"id", "contactId", "createdDate", "stockbell"} & set(told)
+
+
+@pytest.mark.parametrize("opt_in", ["off", "on"])
+@pytest.mark.parametrize("tells_others", [True, False])
+def test_every_address_costs_the_same_statements(shop: Shop, opt_in: OptIn, tells_others: bool, ran: list[str]) -> None:
+    """The API and the form both sign up so."""
+    tokens = Tokens([SECRET.encode()])
+    desk = Desk(shop.database, tokens, opt_in)
+    people = {each: f"{each}@shop.example" for each in ("waits", "bombed", "gone", "complained", "erased")}
+
+    def sign_up(email: str, item: str = "mug-1") -> None:
+        desk.sign_up_many([SignUp(NewRequest(email, ref(item)), "k", is_public=True)])
+
+    if tells_others:
+        shop.write(endpoints.add, "https://x.example/", Format.STANDARD, is_full=False, allows_private=False)
+    sign_up(people["waits"])
+    wait(shop)
+    found = shop.write(contacts.add, [people[each] for each in ("gone", "complained", "erased")]).contacts
+    for each, cause in (("gone", Cause.UNSUBSCRIBED), ("complained", Cause.COMPLAINED), ("erased", Cause.BOUNCED)):
+        shop.write(suppression.suppress, [found[people[each]].id], cause, "test")
+    shop.write(erasure.erase, found[people["erased"]].id, tokens)
+    sign_up(people["bombed"], "other")
+    costs = {}
+    for name, email in {**people, "new": "new@shop.example"}.items():
+        ran.clear()
+        sign_up(email)
+        costs[name] = list(ran)
+    assert costs == dict.fromkeys(costs, costs["new"])
 
 
 def test_the_same_sign_up_twice_is_the_same_to_the_octet(alone: Site) -> None:

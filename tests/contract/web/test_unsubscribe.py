@@ -1,18 +1,22 @@
 """The link in every mail: looking changes nothing, one POST ends all mail, and the customer can take it back."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from html import unescape
 from typing import Any
 from uuid import UUID, uuid4
 
+import pytest
 from starlette.testclient import TestClient
 
 from tests.contract.shop import CUP, MUG, Shop, ref
 from tests.contract.web.site import SECRET, Site, site_over
+from worker.domain.outcomes import UNCONFIRMED
 from worker.domain.returned import Cause
 from worker.domain.tokens import Tokens
 from worker.models import Contact, Status
-from worker.store import admin, requests, suppression
+from worker.services.signing_up import Desk, OptIn, SignUp
+from worker.store import admin, confirmations, erasure, requests, suppression
 from worker.store.requests import NewRequest
 from worker.web.app import Part, create_app
 
@@ -111,6 +115,74 @@ def test_who_comes_back_waits_again(site: Site) -> None:
     assert [how(site.shop, mug), how(site.shop, cup), why(site.shop, mug)] == [WAITS, WAITS, None]
     site.shop.tell(MUG)
     assert [claim.id for claim in site.shop.claim(site.shop.owner()).claims] == [mug]
+
+
+@pytest.mark.parametrize("opt_in", ["on", "first"])
+@pytest.mark.parametrize(("is_signed_up_first", "is_one_item"), [(True, True), (True, False), (False, False)])
+def test_who_comes_back_has_not_confirmed_by_that(
+    shop: Shop, opt_in: OptIn, is_signed_up_first: bool, is_one_item: bool
+) -> None:
+    """A link in a mail may have been sent on. It lets nobody sign its customer up who must confirm."""
+    with site_over(shop) as site:
+        cup = shop.sign_up(CUP, ANNE)
+        link, desk = link_of(shop, cup), Desk(shop.database, TOKENS, opt_in)
+        new = SignUp(NewRequest(ANNE, MUG, "https://shop.example/p"), "k", is_public=True)
+        mug = desk.sign_up(new).request_id if is_signed_up_first else None
+        item = {"item": list_of(shop, mug)} if is_one_item and mug else {}
+        site.client.post(link, data={"scope": "item" if item else "all", **item})
+        mug = mug or desk.sign_up(new).request_id
+        assert mug
+        assert how(shop, mug) == LEFT
+        assert shop.write(admin.retry, [mug], ordered=False, force=True).refused
+        assert "Done. Everything is as it was" in site.client.post(link, data={"scope": "undo", **item}).text
+        assert [how(shop, cup), how(shop, mug)] == [WAITS, ("RECEIVED", UNCONFIRMED)]
+        shop.tell(MUG)
+        assert shop.claim(shop.owner()).claims == []
+        # She is asked, and can confirm.
+        assert shop.write(confirmations.claim)
+        assert shop.write(confirmations.confirm, shop.row(cup).contact_id, TOKENS)
+        assert how(shop, mug) == WAITS
+
+
+def test_who_is_erased_is_not_asked_again_for_a_month(site: Site) -> None:
+    """Else each sign-up by a stranger, and each erasure after it, would send one more mail."""
+    shop, desk = site.shop, Desk(site.shop.database, TOKENS, "on")
+    new = SignUp(NewRequest(ANNE, MUG, "https://shop.example/p"), "k", is_public=True)
+
+    def asked() -> bool:
+        mug = desk.sign_up(new).request_id
+        assert mug
+        due = shop.write(confirmations.claim)
+        if due:
+            shop.write(confirmations.sent, due)
+        site.client.post(link_of(shop, mug), data={"scope": "erase", "sure": "yes"})
+        return due is not None
+
+    assert [asked() for _ in range(3)] == [True, False, False]
+    shop.change("UPDATE confirmation SET sent_at = stockbell_now(-:month)", month=31 * 86_400)
+    assert asked()
+
+
+def test_who_comes_back_after_being_erased_stays(site: Site) -> None:
+    shop = site.shop
+    site.client.post(link_of(shop, shop.sign_up(MUG, ANNE)), data={"scope": "erase", "sure": "yes"})
+    new = NewRequest(ANNE, MUG, "https://shop.example/p")
+    (mug,) = shop.write(requests.create, [new], TOKENS)
+    site.client.post(link_of(shop, mug), data={"scope": "undo"})
+    (cup,) = shop.write(requests.create, [replace(new, reference=CUP)], TOKENS)
+    assert [how(shop, mug), how(shop, cup), why(shop, mug)] == [WAITS, WAITS, None]
+
+
+def test_who_complained_and_was_erased_twice_has_still_complained(site: Site) -> None:
+    shop = site.shop
+    for cause in (Cause.COMPLAINED, Cause.UNSUBSCRIBED, Cause.COMPLAINED, Cause.UNSUBSCRIBED):
+        (mug,) = shop.write(requests.create, [NewRequest(ANNE, MUG, "https://shop.example/p")], TOKENS)
+        contact_id = shop.row(mug).contact_id
+        shop.change("UPDATE contact SET suppressed_why = :why WHERE id = :id", why=cause.value, id=contact_id)
+        shop.write(suppression.suppress, [contact_id], cause, "test")
+        shop.write(erasure.erase, contact_id, TOKENS)
+    (mug,) = shop.write(requests.create, [NewRequest(ANNE, MUG, "https://shop.example/p")], TOKENS)
+    assert why(shop, mug) == Cause.COMPLAINED.value
 
 
 def test_coming_back_does_not_lift_what_was_not_the_customers_wish(site: Site) -> None:
