@@ -237,7 +237,7 @@ class Request(SQLModel, table=True):
     """When an admin ordered this request to be sent whatever the stock."""
     not_before: datetime | None = Field(default=None, sa_type=UtcDateTime)
     """The end of the backoff. The sweep sets it to null when it has passed. In the far future while the customer has
-    not confirmed: see `store.unconfirmed`."""
+    not confirmed, and if the request ended like that: see `store.unconfirmed`."""
     claim_no: int = 0
     """Raised by every claim, never lowered. With `owner` it is the fencing token against late writes."""
     owner: UUID | None = None

@@ -58,7 +58,8 @@ _BROKEN = Sql(
     WHERE r.contact_id = s.id AND s.suppressed_at IS NOT NULL AND r.status = 'RECEIVED'
     UNION ALL SELECT r.id FROM request AS r WHERE r.failure_code = 'UNCONFIRMED'
       AND (r.status <> 'RECEIVED' OR r.not_before IS NULL OR r.not_before < '9000-01-01')
-    UNION ALL SELECT r.id FROM request AS r WHERE r.not_before > '9000-01-01' AND r.failure_code <> 'UNCONFIRMED'
+    UNION ALL SELECT r.id FROM request AS r WHERE r.not_before > '9000-01-01'
+      AND r.status || coalesce(r.failure_code, '') NOT IN ('RECEIVEDUNCONFIRMED', 'FAILEDSUPPRESSED')
     LIMIT 1"""
 )
 _ALL = Sql("SELECT id, contact_id, status FROM request ORDER BY id", id="uuid", contact_id="uuid")
