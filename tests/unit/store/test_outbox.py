@@ -13,7 +13,7 @@ from worker.store.outbox import WANTED
 from worker.store.sql import Sql
 
 UPDATE = re.compile(r"\bUPDATE request(?: AS \w+)? SET ")
-SETS_STATUS = re.compile(r"(?<![\w.])status = (?!ANY)")
+SETS_STATUS = re.compile(r"(?<![\w.])(?<!WHEN )status = (?!ANY)")
 UNTOLD = {
     "claims": "PROCESSING is not told: others see the state that follows",
 }
