@@ -87,11 +87,11 @@ def create_app(context: Context, serve: Collection[Part] = frozenset(Part)) -> F
     )
     errors.answer_errors(app)
     middleware.add_to(app)
-    app.include_router(health.routes(context))
-    app.mount("/static", StaticFiles(directory=pages.STATIC), name="static")
     for each in served:
         for router in each.routers:
             app.include_router(router)
+    app.include_router(health.routes(context))
+    app.mount("/static", StaticFiles(directory=pages.STATIC), name="static")
     openapi.describe(app, version("stockbell"))
     if Part.API in serve:
         app.include_router(api_page.routes(context, app))

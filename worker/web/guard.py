@@ -8,7 +8,7 @@ from fastapi import APIRouter, Header, Query, Request
 
 from worker.domain import altcha
 from worker.domain.altcha import Answered
-from worker.domain.api_keys import Key
+from worker.domain.api_keys import Key, Scope
 from worker.web import middleware
 from worker.web.access import Access
 from worker.web.context import Context
@@ -71,7 +71,7 @@ def routes(context: Context, access: Access) -> APIRouter:
         origin: Annotated[str | None, Header(include_in_schema=False)] = None,
     ) -> dict[str, object]:
         """Returns a challenge of ALTCHA (version 1). Its answer is the field `stockbell.captcha` of a sign-up."""
-        await access.of(key, origin)
+        await access.of(key, origin, Scope.CREATE)
         if not settings.captcha or tokens is None:
             raise ApiError(404, "NOT_FOUND", "this server asks for no proof of work")
         return altcha.challenge(tokens, time.time())

@@ -129,12 +129,6 @@ def _inlined(part: Any, definitions: Mapping[str, Any]) -> Any:
     return {name: _inlined(value, definitions) for name, value in part.items()}
 
 
-_KEY: Final = {
-    "type": "apiKey",
-    "in": "header",
-    "name": "Authorization",
-    "description": "A key from `stockbell keys create`, with or without `Bearer ` before it.",
-}
 _ABOUT: Final = (
     "Wix's Back In Stock API, and what Stockbell adds. All paths of Wix's API also work with "
     "`/back-in-stock-service` before them. `docs/api.md` is the guide."
@@ -162,21 +156,15 @@ def _operations(document: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _correct(operation: dict[str, Any]) -> None:
-    """Replaces FastAPI's own 422, which `errors` never answers, and names the key as such."""
+    """Replaces FastAPI's own 422, which `errors` never answers."""
     if operation["responses"].pop("422", None):
         operation["responses"].setdefault("400", ERRORS[400])
-    given = operation.get("parameters", [])
-    own = [each for each in given if (each["in"], each["name"].lower()) != ("header", "authorization")]
-    if len(own) < len(given):
-        operation["security"] = [{"key": []}]
-        operation["parameters"] = own
     if "requestBody" in operation:
         operation["responses"].setdefault("413", ERRORS[413])
 
 
 def _finish(document: dict[str, Any]) -> None:
     components = document.setdefault("components", {})
-    components["securitySchemes"] = {"key": _KEY}
     schemas = components.setdefault("schemas", {})
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)

@@ -8,7 +8,7 @@ import structlog
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
-from worker.domain.api_keys import Key
+from worker.domain.api_keys import Key, Scope
 from worker.domain.errors import DatabaseAway
 from worker.services.signing_up import SignUp
 from worker.store.requests import NewRequest
@@ -91,7 +91,7 @@ class _Form:
         text = given.text("key") or request.headers.get("authorization", "")
         if not text:
             raise ApiError(401, "UNAUTHENTICATED", "the form has no field with the name key")
-        key = await self._access.of(text, signup_form.origin_of(request))
+        key = await self._access.of(text, signup_form.origin_of(request), Scope.CREATE)
         if not key.is_publishable:  # it has the right, but not in a page
             raise ApiError(403, "PERMISSION_DENIED", "a form needs a publishable key; this one is secret: revoke it")
         return key
