@@ -28,6 +28,7 @@ from worker.web import (
     unsubscribe,
     widget,
     wix,
+    wix_requests,
 )
 from worker.web.access import Access
 from worker.web.context import Context
@@ -95,6 +96,7 @@ def create_app(context: Context, serve: Collection[Part] = frozenset(Part)) -> F
     openapi.describe(app, version("stockbell"))
     if Part.API in serve:
         app.include_router(api_page.routes(context, app))
+        app.router.routes.insert(0, wix_requests.busiest(context, access))
     return app
 
 
