@@ -174,6 +174,16 @@ def serve(shop: Shop, server: ScriptedRelay, *references: CatalogReference, **se
     return bell
 
 
+def serve_all(shop: Shop, server: ScriptedRelay) -> None:
+    """Runs slices of a new worker until no list has work. On a busy machine the first may end before a mail is made."""
+
+    async def run() -> None:
+        async with line_of(shop, server) as line:
+            await serve_until_done(line, shop)
+
+    asyncio.run(run())
+
+
 async def serve_until_done(line: Line, shop: Shop) -> None:
     """Runs slices until no list has work."""
     for _ in range(MOST_SLICES):

@@ -18,7 +18,7 @@ from uuid import UUID
 import pytest
 from structlog.testing import capture_logs
 
-from tests.contract.lines import FlakyDatabase, NotedBell, Work, line_of, serve, serve_until_done
+from tests.contract.lines import FlakyDatabase, NotedBell, Work, line_of, serve, serve_all, serve_until_done
 from tests.contract.mailing import SENDER
 from tests.contract.shop import CUP, MUG, Shop, ref
 from tests.polling import eventually
@@ -112,7 +112,7 @@ def test_the_relays_words_are_kept_whatever_they_are(shop: Shop, server: Scripte
 def test_a_mail_says_what_the_item_is_in_the_language_of_the_request(shop: Shop, server: ScriptedRelay) -> None:
     shop.sign_up(ref(size="L"), "anne@example.com", locale="de", item_url="https://shop.example/p/mug?a=1&b=2")
     shop.tell(ref(size="L"), name="Blaue Tasse", price="12.50", currency="EUR")
-    serve(shop, server, ref(size="L"))
+    serve_all(shop, server)
     mail = message_from_bytes(server.accepted[0].content)
     assert mail["To"] == "anne@example.com"
     assert mail["Content-Language"] == "de"
