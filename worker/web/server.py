@@ -13,7 +13,7 @@ import structlog
 import uvicorn
 
 from worker.domain.errors import BadSetting, DatabaseAway, DatabaseUnfit
-from worker.processes.bootstrap import Parts
+from worker.processes.bootstrap import Parts, collect_rarely
 from worker.processes.stop import Stop
 from worker.services.schema_check import check_schema
 from worker.web import confirmation_mails
@@ -82,6 +82,7 @@ def run(parts: Parts, host: str, port: int, serve: Collection[Part]) -> None:
         _check(context)
         with _listening(host, port) as listener:
             server = Server(_config(parts, context, serve), context)
+            collect_rarely()
             log.info("web.started", host=host, port=listener.getsockname()[1], serves=sorted(serve))
             server.run([listener])
     finally:
