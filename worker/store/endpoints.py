@@ -65,11 +65,15 @@ _DISABLE = Sql(
     """UPDATE webhook_endpoint SET disabled_at = stockbell_now(0), disabled_why = :why
     WHERE id = :id AND disabled_at IS NULL"""
 )
-# What waits is deleted then. So this is since when it misses something.
+# What waits is deleted then, and what is still flagged may be told to others only. So this is since when it misses
+# something.
 _MISSED = Sql(
     """UPDATE webhook_endpoint SET failing_since = waiting.since FROM (
-        SELECT min(d.created_date) AS since FROM webhook_delivery AS d
-        WHERE d.endpoint_id = :id AND d.due_at IS NOT NULL) AS waiting
+        SELECT min(since) AS since FROM (
+            SELECT min(d.created_date) AS since FROM webhook_delivery AS d
+            WHERE d.endpoint_id = :id AND d.due_at IS NOT NULL
+            UNION ALL SELECT min(coalesce(r.notified_date, r.created_date)) FROM request AS r WHERE r.news) AS each
+        ) AS waiting
     WHERE id = :id AND (failing_since IS NULL OR waiting.since < failing_since)"""
 )
 _SECRETS = Sql("UPDATE webhook_endpoint SET secrets = :secrets WHERE id = :id")

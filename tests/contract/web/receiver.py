@@ -115,7 +115,8 @@ class Office:
         self.shop = shop
         self.context = Context(Parts(Settings(database_url=shop.url, redis_url="redis://127.0.0.1:1/0")))
         self._runner = asyncio.Runner()
-        self.teller = Teller(self.context)
+        self.is_cpu_short = False
+        self.teller = Teller(self.context, lambda: self.is_cpu_short)
 
     def add(self, url: str, format_: Format = Format.STANDARD, *, is_full: bool = False) -> Endpoint:
         return self.shop.write(endpoints.add, url, format_, is_full=is_full, allows_private=True)
@@ -123,6 +124,10 @@ class Office:
     def tell(self) -> None:
         """Hands out what is new, and brings what is due, until nothing is under way."""
         self._runner.run(self._tell())
+
+    def round(self) -> None:
+        """Hands out, and begins to bring, what can be."""
+        self._runner.run(self.teller.round())
 
     async def _tell(self) -> None:
         await self.teller.round()

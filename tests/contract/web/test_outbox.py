@@ -35,6 +35,11 @@ def office(shop: Shop) -> Iterator[Office]:
     opened.close()
 
 
+def flagged(shop: Shop) -> int:
+    """Returns how many changes are not handed out yet."""
+    return len(shop.ask("SELECT 1 FROM request WHERE news"))
+
+
 def kinds(calls: list[Call]) -> list[str]:
     return [json.loads(call.body)["type"].rpartition(".")[2] for call in calls]
 
@@ -88,6 +93,26 @@ def test_a_request_that_is_being_sent_is_told_when_that_has_ended(office: Office
         office.tell()
     assert [json.loads(call.body)["data"]["status"] for call in got.calls] == ["RECEIVED", "RECEIVED"]
     assert got.ids[1] == id_of(request_id, 3)
+
+
+def test_while_the_cpu_is_short_no_more_is_handed_out_than_endpoints_need(
+    office: Office, shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(telling, "FEW_ROWS", 1)
+    with receiver() as got:
+        office.add(got.url)
+        _, claimed = shop.claimed(4)
+        office.tell()
+        shop.write(recording.record, Ends(told=claimed))
+        shop.write(outbox.hand_out, 1)
+        office.is_cpu_short = True
+        office.round()
+        assert flagged(shop) == 3, "one waits to be told"
+        office.round()
+        assert flagged(shop) == 2, "there was nothing else to tell"
+        office.tell()
+    assert flagged(shop) == 0
+    assert sorted(got.ids[4:]) == sorted(id_of(claim.id, 2) for claim in claimed)
 
 
 def test_addresses_are_told_only_to_who_asked_for_them(office: Office, shop: Shop) -> None:
@@ -227,6 +252,14 @@ def test_three_days_without_a_success_disable_an_endpoint(office: Office, shop: 
     assert len(got.calls) == 2
     shop.write(deliveries.tidy)
     assert not [row for row in office.deliveries(endpoint) if row.due_at]
+
+
+def test_what_a_disabled_endpoint_misses_begins_with_what_was_not_handed_out(office: Office, shop: Shop) -> None:
+    endpoint = office.add("https://shop.example/hook")
+    _, claimed = shop.claimed()
+    shop.write(recording.record, Ends(told=claimed))
+    shop.write(endpoints.disable, endpoint.id, "it was tired")
+    assert shop.write(endpoints.enable, endpoint.id) <= shop.row(claimed[0].id).notified_date
 
 
 def test_a_success_ends_the_time_without_one(office: Office, shop: Shop) -> None:
