@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from tests.bench import cost, distance, growth, intake, latency, machine, rate, rest, scale, throughput, web
+from tests.bench import beside, cost, distance, growth, intake, latency, machine, rate, rest, scale, throughput, web
 from tests.bench.figures import Figure, table
 from tests.bench.plot import bars
 from tests.bench.processes import NotInTime, say
@@ -30,6 +30,7 @@ SCENARIOS: dict[str, Callable[[World], list[Figure]]] = {
     "growth": growth.run,  # after `rest`, since it adds to the table that both use
 }
 WHEN_NAMED: dict[str, Callable[[World], list[Figure]]] = {
+    "beside": beside.run,
     "cost": cost.run,
     "capacity": cost.check,
     "scale": scale.run,
