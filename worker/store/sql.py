@@ -98,7 +98,8 @@ def is_one_of(column: str, ids: Sequence[UUID], dialect: str) -> ColumnElement[b
         condition = text(f"{column} IN (SELECT value FROM json_each(:ids))")
     else:
         values = _array_of_uuids(ids)
-        condition = text(f"{column} = ANY(CAST(:ids AS uuid[]))")
+        # The text is parsed once in a subselect, and else once for every row that it is compared with.
+        condition = text(f"{column} = ANY(CAST((SELECT CAST(:ids AS uuid[])) AS uuid[]))")
     unique = BindParameter("ids", values, String(), unique=True)
     return cast("ColumnElement[bool]", condition.bindparams(unique))
 

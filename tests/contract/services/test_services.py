@@ -596,6 +596,19 @@ def test_verbs_and_lists_of_an_item_work_with_very_many_waiting_lists(
     assert (admin.pause(MUG), admin.resume(MUG)) == (True, True)
 
 
+def test_very_many_of_very_many_waiting_lists_are_found(shop: Shop, many_lists: Sequence[UUID]) -> None:
+    shop.change(
+        """INSERT INTO request (id, waiting_list_id, contact_id, email, status, created_date, claim_no, attempts,
+            unknowns, policy_refusals, rescues, version, news)
+        SELECT rows.id, rows.list_id, contact_id, email, status, created_date, 0, 0, 0, 0, 0, 0, news
+        FROM ROWS(id uuid, list_id uuid) CROSS JOIN request""",
+        rows=[{"id": uuid4(), "list_id": list_id} for list_id in many_lists[:20_000]],
+    )
+    shop.change("ANALYZE")  # with its figures PostgreSQL compares more rows with the lists
+    failed = Filter(status=Status.FAILED, lists=many_lists)
+    assert requests.each(shop.database, failed, 0, lambda _row: None) == 20_001
+
+
 def test_requests_are_found_by_very_many_ids(usual_sqlite: None, shop: Shop) -> None:
     request = shop.sign_up()
     which = Filter(ids=[request, *(uuid4() for _ in range(70_000))])
