@@ -4,8 +4,6 @@ Any number of processes may do so. Each mail is one process's for the time of a 
 relay took a mail and before that is recorded, the mail is sent again when the lease has ended.
 """
 
-import asyncio
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, assert_never
 
@@ -100,7 +98,7 @@ class ConfirmationMails:
         reply_rules.use(self._rules)
         try:
             while not self._context.stopping.is_set():
-                await self._rest(await self._next())
+                await self._context.rest(await self._next())
         finally:
             await self._mailer.close()
             if self._bucket:
@@ -184,10 +182,6 @@ class ConfirmationMails:
         except RedisAway:
             return AWAY_SECONDS
         return 0.0 if grant.mails else grant.wait
-
-    async def _rest(self, seconds: float) -> None:
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._context.stopping.wait(), seconds)
 
 
 def _bucket(parts: Parts) -> "SharedBucket | None":

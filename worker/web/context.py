@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from contextvars import copy_context
 from functools import partial
 from typing import Concatenate, Final, ParamSpec, TypeVar
@@ -60,6 +61,11 @@ class Context:
     async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Runs in a thread what waits for anything but the database."""
         return await _in_thread(self._other, partial(work, *args, **kwargs))
+
+    async def rest(self, seconds: float) -> None:
+        """Waits for a time, or for the end of the process."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self.stopping.wait(), seconds)
 
     def close(self) -> None:
         """Ends the threads, once their work is done, and closes the database."""

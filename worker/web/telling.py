@@ -55,7 +55,7 @@ class Teller:
             while not self._context.stopping.is_set():
                 seconds = await self._work()
                 if self._is_cpu_short():
-                    await self._pause(max(seconds, PAUSE_SECONDS * len(self._couriers)))
+                    await self._context.rest(max(seconds, PAUSE_SECONDS * len(self._couriers)))
                 else:
                     await self.wait(seconds)
         finally:
@@ -151,12 +151,6 @@ class Teller:
         finally:
             stopping.cancel()
             waking.cancel()
-
-    async def _pause(self, seconds: float) -> None:
-        """Waits for a time, or for the end of the process."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._context.stopping.wait()
 
     async def stop(self) -> None:
         """Cuts off what is under way, and gives it back: another process may try it at once."""

@@ -255,8 +255,10 @@ def test_three_days_without_a_success_disable_an_endpoint(office: Office, shop: 
 
 
 def test_what_a_disabled_endpoint_misses_begins_with_what_was_not_handed_out(office: Office, shop: Shop) -> None:
-    endpoint = office.add("https://shop.example/hook")
-    _, claimed = shop.claimed()
+    with receiver() as got:
+        endpoint = office.add(got.url)
+        _, claimed = shop.claimed()
+        office.tell()
     shop.write(recording.record, Ends(told=claimed))
     shop.write(endpoints.disable, endpoint.id, "it was tired")
     assert shop.write(endpoints.enable, endpoint.id) <= shop.row(claimed[0].id).notified_date

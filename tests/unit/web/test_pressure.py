@@ -4,16 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.clock import Clock
 from worker.web.pressure import CpuPressure
 
 SOME = "some avg10=0.00 avg60=1.50 avg300=0.00 total={}\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=0\n"
-
-
-class Clock:
-    now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture
