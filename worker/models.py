@@ -27,7 +27,7 @@ from sqlalchemy import (
 from sqlalchemy import Enum as SqlEnum
 from sqlmodel import Field, SQLModel
 
-SCHEMA = "0007"
+SCHEMA = "0008"
 """The schema revision that this program works with (see `migrations`)."""
 
 _EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
@@ -37,6 +37,8 @@ PASSING_REPORT = "contact_id IS NULL OR kind IN ('delayed', 'delivered', 'feedba
 
 UNRESOLVED = "status IN ('RECEIVED', 'PROCESSING')"
 """The SQL condition for unresolved requests. It has literals, because partial indexes are not used with parameters."""
+ENDED = "status IN ('NOTIFICATION_SENT', 'FAILED')"
+"""The SQL condition for all others."""
 
 
 class Status(StrEnum):
@@ -255,6 +257,8 @@ class Request(SQLModel, table=True):
     rescues: int = 0
     failure_code: str | None = None
     failure_reason: str | None = None
+    failed_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    """When it ended as FAILED. Null in other states."""
     receipt: str | None = None
     """The relay's words when it last took the mail, with addresses masked. They often have its queue id.
 
@@ -294,6 +298,10 @@ class Request(SQLModel, table=True):
                 ("backoff", ("not_before",), "status = 'RECEIVED' AND not_before IS NOT NULL"),
                 ("processing", ("owner",), "status = 'PROCESSING'"),
                 ("failed", ("waiting_list_id",), "status = 'FAILED'"),
+                ("failed_at", ("failed_at", "id"), "status = 'FAILED'"),
+                # By them the pages find what has ended: of an item, and of a customer.
+                ("told", ("waiting_list_id", "notified_date"), "status = 'NOTIFICATION_SENT'"),
+                ("ended", ("contact_id",), ENDED),
                 # By it a customer's own page finds what ended because they left.
                 ("unwanted", ("contact_id",), "failure_code = 'SUPPRESSED'"),
                 ("news", ("id",), "news"),
@@ -560,3 +568,149 @@ class WebhookKey(SQLModel, table=True):
     id: str = Field(primary_key=True)
     private_pem: str
     created_date: datetime = Field(sa_type=UtcDateTime)
+
+
+class Tally(SQLModel, table=True):
+    """How often something has happened: written in the transaction that makes it happen, so that the two agree.
+
+    Each owner has rows of its own, so that nobody waits for another one's. The sweep adds up what is old. See
+    `store.tally`.
+    """
+
+    minute: datetime = Field(sa_type=UtcDateTime, primary_key=True)
+    """The minute in which it happened; of what was added up the hour or the day."""
+    owner: UUID = Field(primary_key=True)
+    """The process that wrote it; all zero for what was added up."""
+    kind: str = Field(primary_key=True)
+    """`told`, `failed:CODE`, `le:SECONDS`, `signup:RESULT` and so on."""
+    n: int = Field(sa_type=BigInteger)
+
+
+class StockEvent(SQLModel, table=True):
+    """An event about an item that somebody waits for, as it was applied: the history that "why?" tells.
+
+    Of each item the newest ones are kept. No foreign key: the listener writes many of them.
+    """
+
+    __tablename__: ClassVar[str] = "stock_event"
+    __table_args__ = (Index("stock_event_item", "item_id", "at"),)
+    id: UUID = Field(default_factory=uuid7, primary_key=True)
+    item_id: UUID
+    options: str
+    """What the event was about; `{}` is the whole item."""
+    at: datetime = Field(sa_type=UtcDateTime)
+    """When it was applied."""
+    occurred_at: datetime = Field(sa_type=UtcDateTime)
+    entry_id: str
+    event_id: str | None = None
+    in_stock: bool
+    quantity: int | None = Field(default=None, sa_type=BigInteger)
+    woke: int = 0
+    """How many waiting lists it woke."""
+
+
+class AdminUser(SQLModel, table=True):
+    """Somebody who may log in to the pages for admins."""
+
+    __tablename__: ClassVar[str] = "admin_user"
+    id: UUID = Field(default_factory=uuid7, primary_key=True)
+    name: str = Field(unique=True)
+    role: str
+    """`viewer` or `admin`."""
+    password: str
+    """Its hash by argon2id, with its parameters."""
+    created_date: datetime = Field(sa_type=UtcDateTime)
+    changed_at: datetime = Field(sa_type=UtcDateTime)
+    """When password or role were last set."""
+    used_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    """When they last logged in."""
+    removed_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+
+class AdminSession(SQLModel, table=True):
+    """A log-in. The cookie has a secret, and only a hash of it is kept."""
+
+    __tablename__: ClassVar[str] = "admin_session"
+    digest: str = Field(primary_key=True)
+    """The SHA-256 of the cookie's value, in hexadecimal digits."""
+    name: str
+    role: str
+    user_id: UUID | None = Field(default=None, index=True)
+    """Null for those who came by the one-time link."""
+    browser: str | None = None
+    """What the browser says it is, for people who look through their sessions."""
+    created_date: datetime = Field(sa_type=UtcDateTime)
+    seen_at: datetime = Field(sa_type=UtcDateTime)
+    ends_at: datetime = Field(sa_type=UtcDateTime, index=True)
+
+
+class AdminGuess(SQLModel, table=True):
+    """A log-in that failed, for a while: there may be only so many for a name and from an address."""
+
+    __tablename__: ClassVar[str] = "admin_guess"
+    __table_args__ = (Index("admin_guess_subject", "subject", "at"),)
+    id: UUID = Field(default_factory=uuid7, primary_key=True)
+    subject: str
+    """A hash of the name, or of the address."""
+    at: datetime = Field(sa_type=UtcDateTime)
+
+
+class Action(SQLModel, table=True):
+    """Something that an admin did, or is about to do: the audit trail, and changes of many requests while they run.
+
+    It holds no address.
+    """
+
+    __table_args__ = (
+        Index(
+            "action_open",
+            "state",
+            postgresql_where=text("state IN ('confirmed', 'running')"),
+            sqlite_where=text("state IN ('confirmed', 'running')"),
+        ),
+    )
+    id: UUID = Field(default_factory=uuid7, primary_key=True)
+    at: datetime = Field(sa_type=UtcDateTime)
+    who: str
+    """The user's name; `cli:` and the account for the command line."""
+    verb: str
+    """`retry`, `report`, `mark-sent`, `delete`, `pause`, `login`, `keys create` and so on."""
+    state: str
+    """`preview`, `confirmed`, `running`, `done`, `stopped`, `undone` or `failed`."""
+    about: str = "{}"
+    """What it is about, as JSON: a filter, ids, an item, a key's id."""
+    options: str = "{}"
+    """How it is done, as JSON: `force`, `ordered`."""
+    command: str | None = None
+    """The command line that does the same."""
+    as_of: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    """Only what ended before is touched."""
+    foreseen: str | None = None
+    """The preview's numbers, as JSON."""
+    result: str | None = None
+    """The numbers and reasons of what was done so far, as JSON."""
+    place: str | None = None
+    """How far it has come, as JSON, for the process that goes on with it."""
+    changed: int = 0
+    refused: int = 0
+    contact_id: UUID | None = Field(default=None, index=True)
+    """Whom it is about, if that is one customer."""
+    confirmed_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    owner: UUID | None = None
+    lease_until: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    """Until then the process that runs it is believed to be alive."""
+    undo_until: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    ended_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+
+class ActionRequest(SQLModel, table=True):
+    """What an action did to one request."""
+
+    __tablename__: ClassVar[str] = "action_request"
+    action_id: UUID = Field(primary_key=True, foreign_key="action.id", ondelete="CASCADE")
+    request_id: UUID = Field(primary_key=True, index=True)
+    refusal: str | None = None
+    """Why it was left as it was. Null: it was changed."""
+    before: str | None = None
+    """Its state before, as JSON, from which it can be undone. No address."""
+    undone_at: datetime | None = Field(default=None, sa_type=UtcDateTime)

@@ -16,6 +16,11 @@ from sqlmodel import SQLModel, col
 from worker.domain.catalog import CatalogReference, catalog_reference, item_of
 from worker.domain.events import Event
 from worker.models import (
+    Action,
+    ActionRequest,
+    AdminGuess,
+    AdminSession,
+    AdminUser,
     ApiKey,
     Attempt,
     Collection,
@@ -31,6 +36,8 @@ from worker.models import (
     Request,
     Status,
     Stock,
+    StockEvent,
+    Tally,
     WaitingList,
     WebhookDelivery,
     WebhookEndpoint,
@@ -252,6 +259,13 @@ def shop_at(url: str) -> Iterator[Shop]:
 
 def _delete_rows(c: Connection) -> None:
     for table in (
+        ActionRequest,
+        Action,
+        AdminGuess,
+        AdminSession,
+        AdminUser,
+        StockEvent,
+        Tally,
         WebhookDelivery,
         WebhookEndpoint,
         WebhookKey,

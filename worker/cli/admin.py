@@ -46,8 +46,7 @@ def retry(
     """Retry FAILED requests.
 
     Requests named by ID are sent even if the item is sold out. Requests selected by --item, --reason, --since or --all
-    wait again until the item is in stock. --since compares with the time of the last attempt; for requests without an
-    attempt (no link, no usable address) it compares with the time of the sign-up.
+    wait again until the item is in stock. --since compares with the time when they failed.
 
     [bold]Example:[/bold]  stockbell retry --reason RETRIES_EXHAUSTED --since 2026-11-23 --dry-run
     """

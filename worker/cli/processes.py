@@ -92,10 +92,12 @@ def web(
         int | None, typer.Option("--port", min=1, max=65535, help="The port. Default: PORT, else 8000.")
     ] = None,
     serve: Annotated[
-        str, typer.Option("--serve", metavar="PARTS", help="What to serve, separated by commas. Default: all.")
-    ] = "api,unsubscribe,hooks",
+        str, typer.Option("--serve", metavar="PARTS", help="What to serve, separated by commas.")
+    ] = "api,unsubscribe,hooks,metrics",
 ) -> None:
-    """Run the HTTP process: the API, sign-up, unsubscribe, and webhooks in and out. Needs the extra `web`.
+    """Run the HTTP process: the API, sign-up, unsubscribe, webhooks in and out, metrics. Needs the extra `web`.
+
+    The pages for admins (`admin`) are served only if PARTS names them.
 
     Ends at SIGTERM or Ctrl-C. You can run any number of them, each with its own parts.
 

@@ -42,7 +42,7 @@ _RETRY = Sql(
         judged_from = NULL, rescues = 0, handed_at = NULL,
         not_before = CASE WHEN not_before > {NEVER} THEN not_before END,
         failure_code = CASE WHEN not_before > {NEVER} THEN '{UNCONFIRMED}' END,
-        failure_reason = NULL, notified_date = NULL, extras = NULL,
+        failure_reason = NULL, failed_at = NULL, notified_date = NULL, extras = NULL,
         ordered_at = CASE WHEN :ordered THEN stockbell_now(0) END, {NEWS}
     FROM ROWS(request_id uuid) WHERE id = rows.request_id AND status || '' = 'FAILED'"""
 )
@@ -53,7 +53,8 @@ _REPORT = Sql(
 )
 _MARK = Sql(
     f"""UPDATE request SET status = 'NOTIFICATION_SENT', auto_notified = false, notified_date = stockbell_now(0),
-        not_before = NULL, failure_code = NULL, failure_reason = NULL, receipt = NULL, extras = NULL, {NEWS}
+        not_before = NULL, failure_code = NULL, failure_reason = NULL, failed_at = NULL, receipt = NULL,
+        extras = NULL, {NEWS}
     FROM ROWS(request_id uuid) WHERE id = rows.request_id AND status || '' IN ('RECEIVED', 'FAILED')"""
 )
 

@@ -16,8 +16,8 @@ from worker.store.sql import Sql
 # A late reply may find that its row was rescued but not claimed again. Recording it then avoids a second mail.
 _TOLD = Sql(
     f"""UPDATE request AS r SET status = 'NOTIFICATION_SENT', auto_notified = true, notified_date = stockbell_now(0),
-        not_before = NULL, failure_code = NULL, failure_reason = NULL, receipt = rows.receipt, extras = NULL,
-        {LET_GO}, {NEWS}
+        not_before = NULL, failure_code = NULL, failure_reason = NULL, failed_at = NULL, receipt = rows.receipt,
+        extras = NULL, {LET_GO}, {NEWS}
     FROM ROWS(request_id uuid, no int, owner uuid, receipt text)
     WHERE {BY_KEY} AND (r.status || '' = 'RECEIVED' OR {OWNED}) RETURNING id""",
     id="uuid",
@@ -27,7 +27,7 @@ _TRIES_ROWS = """ROWS(request_id uuid, no int, owner uuid, attempts int, unknown
     code text, reason text, delay float8, doubtful bool)"""
 _FAILED = Sql(
     f"""UPDATE request AS r SET status = 'FAILED', auto_notified = true, not_before = NULL,
-        failure_code = rows.code, failure_reason = rows.reason, {_TRIES}, {LET_GO}, {NEWS}
+        failed_at = stockbell_now(0), failure_code = rows.code, failure_reason = rows.reason, {_TRIES}, {LET_GO}, {NEWS}
     FROM {_TRIES_ROWS} WHERE {MINE} RETURNING id""",
     id="uuid",
 )

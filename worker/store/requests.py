@@ -7,7 +7,7 @@ from enum import Enum, auto
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Boolean, Connection, Row, Select, delete, func, literal_column, select
+from sqlalchemy import Boolean, Connection, Row, Select, and_, delete, literal_column, or_, select
 from sqlalchemy.orm import aliased
 from sqlalchemy.sql.elements import ColumnElement
 from sqlmodel import col
@@ -15,7 +15,7 @@ from sqlmodel import col
 from worker.domain.catalog import CatalogReference, Item, Options, compared_options, options_from_text, reference_json
 from worker.domain.outcomes import UNCONFIRMED
 from worker.domain.tokens import Tokens
-from worker.models import UNRESOLVED, Attempt, Contact, Report, Request, Status, WaitingList, uuid7, uuid7_of
+from worker.models import UNRESOLVED, Attempt, Contact, Request, Status, WaitingList, uuid7, uuid7_of
 from worker.models import Item as ItemRow
 from worker.store import contacts, lists, outbox, signups, suppression
 from worker.store.contacts import Known
@@ -40,9 +40,9 @@ WAITING: ColumnElement[str] = literal_column(
 
 _ADD_REQUESTS = Sql(
     f"""INSERT INTO request (id, waiting_list_id, contact_id, email, item_url, locale, given, signup, status,
-        created_date, claim_no, attempts, unknowns, policy_refusals, rescues, failure_code, failure_reason)
+        created_date, claim_no, attempts, unknowns, policy_refusals, rescues, failure_code, failure_reason, failed_at)
     SELECT id, list_id, contact_id, email, item_url, locale, given, signup, {suppression.NEW_STATUS}, created,
-        0, 0, 0, 0, 0, {suppression.NEW_CODE}, {suppression.NEW_REASON}
+        0, 0, 0, 0, 0, {suppression.NEW_CODE}, {suppression.NEW_REASON}, {suppression.NEW_FAILED_AT}
     FROM ROWS(id uuid, list_id uuid, contact_id uuid, email text, item_url text, locale text, given text, signup text,
         created timestamptz, why text)
     WHERE true ORDER BY created ON CONFLICT DO NOTHING RETURNING id""",
@@ -114,8 +114,7 @@ class Filter:
     email: str | None = None
     failure_code: str | None = None
     failed_since: datetime | None = None
-    """the time when the mail came back, or of the last failed attempt; without one (no link, no usable address) the
-    sign-up's time"""
+    """when they ended as FAILED"""
     ids: Sequence[UUID] | None = None
 
 
@@ -346,18 +345,15 @@ def _conditions(which: Filter, dialect: str) -> Iterator[ColumnElement[bool]]:
     if which.failure_code:
         yield col(R.failure_code) == which.failure_code
     if which.failed_since:
-        yield _failed_at() >= which.failed_since
+        yield _failed_since(which.failed_since)
     if which.ids is not None:
         yield is_one_of("r.id", which.ids, dialect)
 
 
-def _failed_at() -> ColumnElement[datetime]:
-    # A mail that came back failed after its last attempt.
-    last_report, last_try = (
-        select(func.max(col(table.at))).where(col(table.request_id) == col(R.id), *conditions).scalar_subquery()
-        for table, conditions in ((Report, (col(R.failure_code) == "BOUNCED",)), (Attempt, ()))
-    )
-    return func.coalesce(last_report, last_try, col(R.created_date))
+def _failed_since(since: datetime) -> ColumnElement[bool]:
+    # Programs from before 0008 do not say when.
+    unknown = and_(col(R.failed_at).is_(None), col(R.created_date) >= since)
+    return or_(col(R.failed_at) >= since, unknown)
 
 
 def _is_item(item: Item) -> tuple[ColumnElement[bool], ...]:

@@ -40,7 +40,8 @@ WEAK: Final = ", ".join(f"'{cause.value}'" for cause in Cause if cause not in ST
 """SQL: the other causes."""
 
 # So it is not forgotten that nobody confirmed what ends: a customer may take it up again.
-_END = f"""status = 'FAILED', not_before = CASE WHEN not_before > {NEVER} THEN not_before END,
+_END = f"""status = 'FAILED', failed_at = stockbell_now(0),
+        not_before = CASE WHEN not_before > {NEVER} THEN not_before END,
         failure_code = '{_SUPPRESSED}'"""
 
 # The fragments for arrows from PROCESSING into RECEIVED, in an UPDATE of `request AS r`.
@@ -58,13 +59,15 @@ def back(code: str, reason: str) -> str:
     return f"""status = CASE WHEN {IS_SUPPRESSED} THEN 'FAILED' ELSE 'RECEIVED' END,
         auto_notified = CASE WHEN {IS_SUPPRESSED} THEN true END,
         failure_code = CASE WHEN {IS_SUPPRESSED} THEN '{_SUPPRESSED}' ELSE {code} END,
-        failure_reason = CASE WHEN {IS_SUPPRESSED} THEN {REASON} ELSE {reason} END, {news_if(IS_SUPPRESSED)}"""
+        failure_reason = CASE WHEN {IS_SUPPRESSED} THEN {REASON} ELSE {reason} END,
+        failed_at = CASE WHEN {IS_SUPPRESSED} THEN stockbell_now(0) END, {news_if(IS_SUPPRESSED)}"""
 
 
 # For a new request whose contact is suppressed, where the column `why` says why.
 NEW_STATUS = "CASE WHEN why IS NULL THEN 'RECEIVED' ELSE 'FAILED' END"
 NEW_CODE = f"CASE WHEN why IS NOT NULL THEN '{_SUPPRESSED}' END"
 NEW_REASON = f"{_REASON} || why"
+NEW_FAILED_AT = "CASE WHEN why IS NOT NULL THEN stockbell_now(0) END"
 
 _SUPPRESS = Sql(
     """WITH locked AS MATERIALIZED (

@@ -80,7 +80,8 @@ _REVIVE = Sql(
             SELECT 1 FROM request AS same WHERE same.contact_id = r.contact_id
               AND same.waiting_list_id = r.waiting_list_id AND same.status IN ('RECEIVED', 'PROCESSING'))
         ORDER BY r.id FOR NO KEY UPDATE)
-    UPDATE request SET status = 'RECEIVED', not_before = NULL, failure_code = NULL, failure_reason = NULL, {NEWS}
+    UPDATE request SET status = 'RECEIVED', not_before = NULL, failure_code = NULL, failure_reason = NULL,
+        failed_at = NULL, {NEWS}
     FROM ended WHERE id = ended.request_id AND status || '' = 'FAILED' RETURNING waiting_list_id""",
     waiting_list_id="uuid",
 )

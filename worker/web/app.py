@@ -10,6 +10,7 @@ from typing import Final, Protocol
 
 from fastapi import APIRouter, FastAPI
 from fastapi.staticfiles import StaticFiles
+from starlette.types import ASGIApp
 
 from worker.web import (
     api_page,
@@ -31,6 +32,7 @@ from worker.web import (
     wix_requests,
 )
 from worker.web.access import Access
+from worker.web.admin import app as admin
 from worker.web.context import Context
 from worker.web.telling import Teller
 
@@ -44,6 +46,14 @@ class Part(StrEnum):
     """What the links in mails lead to, for customers."""
     HOOKS = "hooks"
     """Calls by providers and shop systems; and what we tell others."""
+    METRICS = "metrics"
+    """Figures for Prometheus."""
+    ADMIN = "admin"
+    """The pages for admins."""
+
+
+USUAL: Final = frozenset(Part) - {Part.ADMIN}
+"""What is served unless something else is said."""
 
 
 class Background(Protocol):
@@ -59,9 +69,11 @@ class Served:
 
     routers: Sequence[APIRouter] = ()
     background: Sequence[Background] = field(default_factory=list)
+    mounts: Mapping[str, ASGIApp] = field(default_factory=dict)
+    """applications of their own, by their paths"""
 
 
-def create_app(context: Context, serve: Collection[Part] = frozenset(Part)) -> FastAPI:
+def create_app(context: Context, serve: Collection[Part] = USUAL) -> FastAPI:
     """Returns the app with these parts. Its lifespan runs what is in the background. Raises BadSetting."""
     access = Access(context)
     served = [_PARTS[part](context, access) for part in Part if part in serve]
@@ -91,6 +103,8 @@ def create_app(context: Context, serve: Collection[Part] = frozenset(Part)) -> F
     for each in served:
         for router in each.routers:
             app.include_router(router)
+        for path, mounted in each.mounts.items():
+            app.mount(path, mounted)
     app.include_router(health.routes(context))
     app.mount("/static", StaticFiles(directory=pages.STATIC), name="static")
     openapi.describe(app, version("stockbell"))
@@ -124,4 +138,19 @@ def _hooks(context: Context, access: Access) -> Served:
     return Served(routers, [Teller(context)])
 
 
-_PARTS: Final[Mapping[Part, _Bringer]] = {Part.API: _api, Part.UNSUBSCRIBE: _unsubscribe, Part.HOOKS: _hooks}
+def _metrics(context: Context, access: Access) -> Served:
+    return Served()
+
+
+def _admin(context: Context, access: Access) -> Served:
+    office = admin.office_of(context)
+    return Served([admin.door(office)], mounts={"/admin": admin.create_app(office)})
+
+
+_PARTS: Final[Mapping[Part, _Bringer]] = {
+    Part.API: _api,
+    Part.UNSUBSCRIBE: _unsubscribe,
+    Part.HOOKS: _hooks,
+    Part.METRICS: _metrics,
+    Part.ADMIN: _admin,
+}

@@ -458,19 +458,19 @@ def test_a_retry_by_filter_waits_for_stock(shop: Shop, admin: Verbs, bell: Recor
     assert bell.rung == []
 
 
-def test_a_retry_since_a_time_goes_by_the_last_try_and_not_by_the_sign_up(shop: Shop, admin: Verbs) -> None:
+def test_a_retry_since_a_time_goes_by_the_failure_and_not_by_the_sign_up(shop: Shop, admin: Verbs) -> None:
     before, after = fail(shop, 2)
     shop.change("UPDATE request SET created_date = stockbell_now(-7200)")
-    shop.change("UPDATE attempt SET at = stockbell_now(-3600) WHERE request_id = :id", id=before)
+    shop.change("UPDATE request SET failed_at = stockbell_now(-3600) WHERE id = :id", id=before)
     shown: list[UUID] = []
     which = Filter(status=Status.FAILED, failed_since=shop.now() - timedelta(minutes=30))
     admin.would_retry(which, force=False, show=lambda row: shown.append(row.id))
     assert shown == [after]
 
 
-def test_a_retry_since_a_time_goes_by_the_sign_up_where_nothing_was_tried(shop: Shop, admin: Verbs) -> None:
+def test_a_retry_since_a_time_goes_by_the_sign_up_where_an_older_program_did_not_say(shop: Shop, admin: Verbs) -> None:
     old, new = fail(shop, 2)
-    shop.change("DELETE FROM attempt")
+    shop.change("UPDATE request SET failed_at = NULL")
     shop.change("UPDATE request SET created_date = stockbell_now(-3600) WHERE id = :id", id=old)
     which = Filter(status=Status.FAILED, failed_since=shop.now() - timedelta(minutes=30))
     assert admin.retry(which, ordered=False, force=False).changed == 1

@@ -160,7 +160,7 @@ def test_an_admin_finds_what_came_back_since_a_time(shop: Shop) -> None:
     came_back, other = told(shop, 2)
     take_one(shop, report(Kind.FAILED, return_token(came_back)))
     shop.change("UPDATE request SET created_date = stockbell_now(-7000)")
-    shop.change("UPDATE report SET at = stockbell_now(-3600)")
+    shop.change("UPDATE request SET failed_at = stockbell_now(-3600) WHERE failed_at IS NOT NULL")
 
     def found(since: int) -> list[UUID]:
         at = shop.ask(f"SELECT stockbell_now({since}) AS at", at="time")[0].at

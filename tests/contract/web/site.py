@@ -8,10 +8,12 @@ from starlette.testclient import TestClient
 
 from config.settings import Settings
 from tests.contract.shop import Shop
+from worker.domain.admins import Role
 from worker.domain.api_keys import Scope
 from worker.processes.bootstrap import Parts
-from worker.store import keys
-from worker.web.app import create_app
+from worker.store import admins, keys
+from worker.web.admin.gate import SECURE_COOKIE
+from worker.web.app import Part, create_app
 from worker.web.context import Context
 
 SECRET: Final = "0123456789abcdef0123456789abcdef"
@@ -30,6 +32,11 @@ class Site:
         """Makes a key and returns it."""
         given = origins or ((ORIGIN,) if scope is Scope.CREATE else ())
         return self.shop.write(keys.create, "test", scope, given).text
+
+    def log_in(self, role: Role = Role.ADMIN, name: str = "ada") -> None:
+        """Logs the client in to the pages for admins."""
+        self.client.cookies.set(SECURE_COOKIE, self.shop.write(admins.open_session, name, role))
+        self.client.headers["Sec-Fetch-Site"] = "same-origin"
 
     def headers(self, scope: Scope = Scope.ADMIN) -> Mapping[str, str]:
         """Returns the headers of a caller who has a new key with this scope."""
@@ -55,7 +62,7 @@ def site_over(shop: Shop, *, redis_url: str = "redis://127.0.0.1:1/0", **setting
         context_of(shop, redis_url=redis_url, **settings) as context,
         # The client's own errors are answers: a fault of ours is a 500, as for everybody else.
         TestClient(
-            create_app(context), base_url="https://notify.shop.example", raise_server_exceptions=False
+            create_app(context, frozenset(Part)), base_url="https://notify.shop.example", raise_server_exceptions=False
         ) as client,
     ):
         yield Site(shop, context, client)
