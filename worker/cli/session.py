@@ -1,5 +1,7 @@
 """The start of every command: loads the settings, sets up logging, builds the parts, checks the schema."""
 
+import getpass
+import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -32,3 +34,11 @@ def stream() -> "Stream":
     found = parts()
     found.check_events()
     return found.stream
+
+
+def who() -> str:
+    """Returns who acts, for the audit trail: the account on this machine."""
+    try:
+        return f"cli:{getpass.getuser()}"
+    except (KeyError, OSError):  # an account without a name, as in a container
+        return f"cli:{os.getuid()}"
