@@ -10,7 +10,21 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from tests.bench import beside, cost, distance, growth, intake, latency, machine, rate, rest, scale, throughput, web
+from tests.bench import (
+    beside,
+    cost,
+    distance,
+    growth,
+    intake,
+    latency,
+    machine,
+    pages,
+    rate,
+    rest,
+    scale,
+    throughput,
+    web,
+)
 from tests.bench.figures import Figure, table
 from tests.bench.plot import bars
 from tests.bench.processes import NotInTime, say
@@ -33,6 +47,7 @@ WHEN_NAMED: dict[str, Callable[[World], list[Figure]]] = {
     "beside": beside.run,
     "cost": cost.run,
     "capacity": cost.check,
+    "pages": pages.run,
     "scale": scale.run,
 }
 """They run only with --only."""

@@ -55,7 +55,8 @@ made AS MATERIALIZED (
         fate > 0.998 AS is_put_off
     FROM drawn AS d JOIN place ON place.n = d.list_n JOIN person ON person.n = d.person_n ORDER BY d.n),
 added AS (INSERT INTO request (id, waiting_list_id, contact_id, email, status, auto_notified, created_date,
-        notified_date, not_before, failure_code, failure_reason, claim_no, attempts, unknowns, policy_refusals, rescues)
+        notified_date, not_before, failure_code, failure_reason, failed_at,
+        claim_no, attempts, unknowns, policy_refusals, rescues)
     SELECT id, list_id, contact_id, email, status, CASE WHEN status <> 'RECEIVED' THEN true END,
         now() + n * interval '1 microsecond'
             - CASE WHEN status = 'RECEIVED' THEN interval '20 days' ELSE interval '90 days' END,
@@ -63,6 +64,7 @@ added AS (INSERT INTO request (id, waiting_list_id, contact_id, email, status, a
         CASE WHEN is_put_off THEN now() + interval '1 hour' END,
         CASE WHEN status = 'FAILED' THEN 'RECIPIENT_REJECTED' END,
         CASE WHEN status = 'FAILED' THEN '550 5.1.1 <***>: User unknown' END,
+        CASE WHEN status = 'FAILED' THEN now() - interval '40 days' + n * interval '1 second' END,
         CASE WHEN status = 'RECEIVED' THEN 0 ELSE 1 END, CASE WHEN status = 'FAILED' THEN 1 ELSE 0 END, 0, 0, 0
     FROM made ON CONFLICT DO NOTHING)
 INSERT INTO attempt (id, request_id, at, event, smtp_code, enhanced_code, reply)

@@ -45,10 +45,10 @@ class Site:
 
 
 @contextmanager
-def site_on(database_url: str, folder: Path, **settings: str) -> Iterator[Site]:
+def site_on(database_url: str, folder: Path, serve: str = "", **settings: str) -> Iterator[Site]:
     """Starts a web process on this database, with a Redis, a relay that takes every mail, and https in front.
 
-    `settings` are environment variables.
+    `serve` names the parts that it serves, if not the usual ones. `settings` are environment variables.
     """
     authority = trustme.CA()
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -64,7 +64,7 @@ def site_on(database_url: str, folder: Path, **settings: str) -> Iterator[Site]:
         stack.callback(program.stop_all)
         host = f"localhost:{stack.enter_context(Proxy(port, tls)).port}"
         program.environment |= {"STOCKBELL_PUBLIC_URL": f"https://{host}", "STOCKBELL_SECRET_KEY": SECRET, **settings}
-        program.start("web", PORT=str(port))
+        program.start("web", *(["--serve", serve] if serve else []), PORT=str(port))
         eventually(lambda: "web.started" in program.logs())
         yield Site(program, host, folder / "ca.pem")
 

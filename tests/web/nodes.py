@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from tests.web import tools
 
-SECONDS: Final = 60
+SECONDS: Final = 240
 """More than any script takes."""
 
 

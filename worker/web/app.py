@@ -32,7 +32,6 @@ from worker.web import (
     wix_requests,
 )
 from worker.web.access import Access
-from worker.web.admin import app as admin
 from worker.web.context import Context
 from worker.web.telling import Teller
 
@@ -143,6 +142,8 @@ def _metrics(context: Context, access: Access) -> Served:
 
 
 def _admin(context: Context, access: Access) -> Served:
+    from worker.web.admin import app as admin  # a process that serves customers needs none of it
+
     office = admin.office_of(context)
     return Served([admin.door(office)], mounts={"/admin": admin.create_app(office)})
 

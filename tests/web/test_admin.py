@@ -1,0 +1,76 @@
+"""The pages for admins in Chromium: how they look to people, with names and replies by people who attack."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote
+
+import pytest
+
+from tests.contract.shop import shop_at
+from tests.web.conftest import Site, site_on
+from tests.web.house import House, furnish
+from worker.domain.admins import Role
+from worker.domain.catalog import WIX_STORES
+from worker.store import admins
+from worker.web.admin.frame import MENU
+from worker.web.admin.gate import SECURE_COOKIE
+
+LOOKS: Final = ("light", "dark", "narrow", "narrowDark")
+
+
+@dataclass(frozen=True, slots=True)
+class Rooms:
+    """The pages of a shop, and how to get in."""
+
+    site: Site
+    house: House
+
+    def run(self, script: str, role: Role = Role.ADMIN, **given: Any) -> Any:
+        """Runs a script that has logged in."""
+        secret = self.site.program.write(admins.open_session, "ada", role)
+        return self.site.run(script, base=f"https://{self.site.host}", cookie=SECURE_COOKIE, secret=secret, **given)
+
+    def pages(self) -> dict[str, str]:
+        """Returns the paths of all pages, by names."""
+        house = self.house
+        menu = {entry.name: f"/admin{entry.path}" for entries in MENU.values() for entry in entries}
+        items = {
+            f"item-{place}": f"/admin/items/{WIX_STORES}/{quote(item, safe='')}"
+            for place, item in enumerate(house.items)
+        }
+        return {
+            **menu,
+            **items,
+            "failed-request": f"/admin/requests/{house.failed}",
+            "waiting-request": f"/admin/requests/{house.waiting}",
+            "told-request": f"/admin/requests/{house.told}",
+            "what-if": f"/admin/items/{WIX_STORES}/mug-1?n=5",
+            "me": "/admin/me",
+            "login": "/admin/login",
+        }
+
+
+@pytest.fixture(scope="module")
+def rooms(in_pages: None, migrated_sqlite: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rooms]:
+    """A web process with the pages for admins, over a shop with all kinds of rows."""
+    folder = tmp_path_factory.mktemp("admin")
+    url = f"sqlite:///{shutil.copy(migrated_sqlite, folder / 'stockbell.db')}"
+    with shop_at(url) as shop:
+        house = furnish(shop)
+    with site_on(url, folder, serve="admin,metrics") as opened:
+        yield Rooms(opened, house)
+
+
+def test_each_page_is_accessible_fits_and_runs_nothing_however_it_is_looked_at(rooms: Rooms) -> None:
+    pages = rooms.pages()
+    looks = rooms.run("admin_looks.mjs", pages=pages, pictures=os.environ.get("PICTURES"))
+    for look in LOOKS:
+        watched = looks.pop(look)
+        assert watched == {"errors": [], "violations": [], "foreign": [], "dialogs": []}, look
+    assert len(looks) == len(pages) * len(LOOKS)
+    for name, each in looks.items():
+        assert each == {"status": 200, "isTooWide": False, "headings": 1, "attacked": None, "axe": []}, name
