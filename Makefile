@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-fast test-web check bench faults mutations audit run lock
+.PHONY: help setup demo test test-fast test-web screenshots check bench faults mutations audit run lock
 
 BIN := .venv/bin
 ARGS ?=
@@ -22,7 +22,7 @@ NAMED := $(or $(PYTHON),python3)
 IDENTITY := import sys; print(sys.version, sys.base_prefix)
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: .venv/installed ## build .venv with all dependencies; other targets do it when needed
 
@@ -41,6 +41,9 @@ test-fast: setup ## run the tests that need no server, in under half a minute
 
 test-web: setup ## run the tests with npm's packages and Chromium, in a minute (needs Node 20)
 	@$(BIN)/python -m tests.web $(ARGS)
+
+screenshots: setup ## take the pictures in docs/pictures from a demo (needs Node 20 and Chromium)
+	@$(BIN)/python -m tests.web.screenshots
 
 check: setup ## check format, lint, types and import contracts
 	@$(BIN)/ruff format --check --quiet
