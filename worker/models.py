@@ -35,7 +35,10 @@ _EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=
 PASSING_REPORT = "contact_id IS NULL OR kind IN ('delayed', 'delivered', 'feedback', 'auto_reply', 'other')"
 """The SQL condition for reports that count only for a time: nobody was found for them, or nothing follows from them."""
 
-BY_A_WRITER = "owner <> '00000000000000000000000000000000'"
+BY_A_WRITER = {
+    "postgresql": "owner <> '00000000-0000-0000-0000-000000000000'",
+    "sqlite": "owner <> '00000000000000000000000000000000'",
+}
 """The SQL condition for counts that were not added up yet."""
 
 UNRESOLVED = "status IN ('RECEIVED', 'PROCESSING')"
@@ -582,7 +585,14 @@ class Tally(SQLModel, table=True):
     `store.tally`.
     """
 
-    __table_args__ = (Index("tally_own", "minute", postgresql_where=text(BY_A_WRITER), sqlite_where=text(BY_A_WRITER)),)
+    __table_args__ = (
+        Index(
+            "tally_own",
+            "minute",
+            postgresql_where=text(BY_A_WRITER["postgresql"]),
+            sqlite_where=text(BY_A_WRITER["sqlite"]),
+        ),
+    )
     minute: datetime = Field(sa_type=UtcDateTime, primary_key=True)
     """The minute in which it happened; of what was added up the hour or the day."""
     owner: UUID = Field(primary_key=True)

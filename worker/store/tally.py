@@ -88,7 +88,7 @@ class Count(NamedTuple):
 
 def add(c: Connection, counts: Mapping[str, int], owner: UUID | None = None) -> None:
     """Counts that these kinds of things have happened, in this transaction. `owner` is that of a worker's claims."""
-    add_of(c, {(owner or _own_id(), kind): n for kind, n in counts.items()})
+    add_of(c, {(owner or writer(), kind): n for kind, n in counts.items()})
 
 
 def add_of(c: Connection, counts: Mapping[tuple[UUID, str], int]) -> None:
@@ -119,8 +119,8 @@ def bucket(seconds: float) -> str:
     return _NAMES[bisect_left(BUCKETS, seconds)]
 
 
-def _own_id() -> UUID:
-    """Returns the id of this thread as a writer. A fork is another process."""
+def writer() -> UUID:
+    """Returns the id of this thread as a writer. After a fork it is another one."""
     if getattr(_own, "pid", None) != os.getpid():
         _own.pid, _own.id = os.getpid(), uuid4()
     own: UUID = _own.id

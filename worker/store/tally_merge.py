@@ -47,7 +47,7 @@ def _take(condition: str) -> Sql:
     )
 
 
-_TAKE_OWN = _take(BY_A_WRITER)
+_TAKE_OWN = {dialect: _take(condition) for dialect, condition in BY_A_WRITER.items()}
 _TAKE_MINUTES = {dialect: _take(condition) for dialect, condition in _NOT_ON_THE_HOUR.items()}
 _TAKE_HOURS = {dialect: _take(condition) for dialect, condition in _NOT_ON_THE_DAY.items()}
 _PUT = Sql(
@@ -58,7 +58,7 @@ _PUT = Sql(
 
 def merge(c: Connection) -> int:
     """Adds up the writers' rows of past minutes. Returns how many rows these were."""
-    return _add_up(c, _TAKE_OWN(c, age=SETTLED_SECONDS, most=MOST_ROWS))
+    return _add_up(c, _TAKE_OWN[c.dialect.name](c, age=SETTLED_SECONDS, most=MOST_ROWS))
 
 
 def merge_old(c: Connection) -> int:
