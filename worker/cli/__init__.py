@@ -21,6 +21,7 @@ from worker.cli import (
     imports,
     keys,
     mails,
+    metrics,
     ops,
     planning,
     processes,
@@ -63,6 +64,7 @@ for group in (
     webhooks,
     mails,
     ops,
+    metrics,
     planning,
 ):
     group.add_to(app)
