@@ -80,10 +80,12 @@ class Overview:
     def sentence(self) -> Sentence:
         """How it goes."""
         status = self.status
+        # Those whose item is paused don't count as due. Who pauses everything wants to know how many they are.
+        due = sum(item.due for item in self.seen.items) if status.paused.everything else status.requests.due
         return sentence_of(
             Facts(
                 waiting=self.waiting,
-                due=status.requests.due,
+                due=due,
                 sending=self.sending,
                 rate=self.seen.rate,
                 workers=status.requests.workers,

@@ -89,7 +89,8 @@ class Live:
         self._watcher = Watcher(context.parts.settings.lease_seconds)
         self._lock = asyncio.Lock()
         self._viewers: set[Viewer] = set()
-        self._poller: asyncio.Task[None] | None = None
+        self.poller: asyncio.Task[None] | None = None
+        """It runs while somebody watches."""
         self._redis = Kept(partial(context.run, self._read_redis), 0.0)
         self._charts = Kept(partial(context.read, read_charts), CHARTS_SECONDS)
         self._look = Look()
@@ -137,8 +138,8 @@ class Live:
         """Adds a viewer for a while."""
         viewer = Viewer(visitor)
         self._viewers.add(viewer)
-        if self._poller is None or self._poller.done():
-            self._poller = asyncio.create_task(self._run())
+        if self.poller is None or self.poller.done():
+            self.poller = asyncio.create_task(self._run())
         try:
             yield viewer
         finally:
