@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 
 from worker.domain.outcomes import FailureCode
 from worker.models import uuid7
-from worker.store import suppression
+from worker.store import suppression, tally
 from worker.store.outbox import news_if
 from worker.store.sql import Sql
 
@@ -101,6 +101,7 @@ def rescue(c: Connection, lease: float) -> Rescued:
     if rows:
         _LOG(c, rows=[{"id": uuid7(), "request_id": row.id} for row in rows])
     codes = Counter(row.failure_code for row in rows)
+    tally.add(c, {f"failed:{code}" if code else "rescued": n for code, n in codes.items()})
     failed = [row.id for row in rows if row.failure_code == FailureCode.OUTCOME_UNKNOWN]
     return Rescued(codes[None], failed, codes[FailureCode.SUPPRESSED])
 

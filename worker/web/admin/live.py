@@ -22,7 +22,8 @@ from worker.domain.errors import DatabaseAway, SchemaOutdated
 from worker.services.charts import Charts, read_charts
 from worker.services.overview import Overview, Watcher, overview_of
 from worker.services.status import Queues, read_redis
-from worker.store import admins
+from worker.store import admins, tally
+from worker.store.tally import Books
 from worker.web.admin.kept import Kept
 from worker.web.context import Context
 from worker.web.protocol import HANG_UP
@@ -66,6 +67,7 @@ class Look:
     at: float = 0.0
     """by this process's clock"""
     charts: Charts | None = None
+    books: Books | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -93,6 +95,7 @@ class Live:
         """It runs while somebody watches."""
         self._redis = Kept(partial(context.run, self._read_redis), 0.0)
         self._charts = Kept(partial(context.read, read_charts), CHARTS_SECONDS)
+        self._books = Kept(partial(context.read, tally.books), BOOKS_SECONDS)
         self._look = Look()
         self._sessions_at = float("-inf")
         self._texts: dict[tuple[bool, bool], bytes] = {}
@@ -183,13 +186,14 @@ class Live:
     async def _read(self, *, wait: float) -> None:
         """Looks once. Waits up to `wait` seconds for Redis: it may hang, and a page goes without it then."""
         asking = [task for task in (self._redis.ask(), self._charts.ask()) if task]
+        self._books.ask()
         seen = await self._context.read(self._watcher.look)
         if wait and asking:
             await asyncio.wait(asking, timeout=wait)
         is_late = self._redis.late_seconds > REDIS_SECONDS
         queues = None if is_late else self._redis.value
         overview = overview_of(seen, queues or Queues(trouble="Redis does not answer"))
-        self._look = Look(overview, at=time.monotonic(), charts=self._charts.value)
+        self._look = Look(overview, at=time.monotonic(), charts=self._charts.value, books=self._books.value)
 
     def _read_redis(self) -> Queues:
         return read_redis(self._context.parts.stream, self._context.parts.bell)
