@@ -348,9 +348,12 @@ def test_a_test_mail_goes_through_the_first_relay_that_takes_it(program: Stockbe
     assert (len(first.accepted), len(relay.accepted)) == (1, 2)
 
 
-@pytest.mark.parametrize(("options", "opened"), [(["--json"], os.pipe), ([], os.pipe), ([], pty.openpty)])
+@pytest.mark.parametrize(
+    ("options", "opened", "shown_each_time"),
+    [(["--json"], os.pipe, b"RECEIVED"), ([], os.pipe, b"RECEIVED"), ([], pty.openpty, b"told today")],
+)
 def test_a_status_is_watched_until_it_is_interrupted(
-    program: Stockbell, options: Sequence[str], opened: Callable[[], tuple[int, int]]
+    program: Stockbell, options: Sequence[str], opened: Callable[[], tuple[int, int]], shown_each_time: bytes
 ) -> None:
     reading, writing = opened()
     process = subprocess.Popen(
@@ -362,7 +365,7 @@ def test_a_status_is_watched_until_it_is_interrupted(
     os.close(writing)
     with os.fdopen(reading, "rb", buffering=0) as screen:
         shown = b""
-        while shown.count(b"RECEIVED") < 2:
+        while shown.count(shown_each_time) < 2:
             more = screen.read(10_000)
             assert more, shown
             shown += more

@@ -135,7 +135,7 @@ def pause(item: ItemOption = None, app_id: AppId = None, option: Option = None, 
     """
     reference = arguments.optional_reference(item, app_id, option)
     verbs = _verbs(session.ready_parts())
-    changed = verbs.pause(reference)
+    changed = verbs.pause(reference, session.who())
     is_known = reference is None or verbs.is_known(reference)
     note = "" if is_known else "; the item is not known yet, the pause will apply when it appears"
     if as_json:
@@ -148,7 +148,7 @@ def resume(item: ItemOption = None, app_id: AppId = None, option: Option = None,
     """Start sending again: end the pause that has the same --item and --option."""
     reference = arguments.optional_reference(item, app_id, option)
     verbs = _verbs(session.ready_parts())
-    changed = verbs.resume(reference)
+    changed = verbs.resume(reference, session.who())
     wider = reference and verbs.still_stopped_by(reference)
     if as_json:
         say_json({"changed": int(changed), "refused": []})

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from worker.cli.lookups import Lookup
     from worker.processes.bootstrap import Parts
     from worker.services.doctor import Finding, Installation
+    from worker.services.overview import Overview
     from worker.services.status import Status
     from worker.store.breaker import Breaker
     from worker.store.report_log import CameBack
@@ -76,8 +77,9 @@ def status(
     parts.check_redis()
     if watch:
         _watch(parts, as_json=as_json)
-    found = _read(parts)
-    _say_figures(found, as_json=as_json)
+    overview = _looker(parts)()
+    found = overview.status
+    _say_figures(overview, as_json=as_json)
     _say_troubles(found.troubles if check else found.redis_troubles)
     if check:
         _say_troubles([f"warning: {warning}" for warning in found.warnings])
@@ -85,17 +87,24 @@ def status(
         raise typer.Exit(1)
 
 
-def _read(parts: "Parts") -> "Status":
-    from worker.services.status import read_status
+def _looker(parts: "Parts", *, told: bool = True) -> "Callable[[], Overview]":
+    """Returns what looks once. It keeps what it has counted, so that to look again costs little."""
+    from worker.services.overview import Watcher, overview_of
+    from worker.services.status import read_redis
 
-    return read_status(parts.database, parts.stream, parts.bell, parts.settings.lease_seconds)
+    watcher = Watcher(parts.settings.lease_seconds, told=told)
+    return lambda: overview_of(parts.database.read(watcher.look), read_redis(parts.stream, parts.bell))
 
 
-def _say_figures(found: "Status", *, as_json: bool) -> None:
+def _say_figures(found: "Overview", *, as_json: bool) -> None:
     if as_json:
         say_json(found.as_json())
     else:
-        _console().print(_table(found))
+        from worker.cli import watching
+
+        console = _console()
+        console.print(watching.sentence(found))
+        console.print(_table(found.status))
 
 
 def _say_troubles(troubles: "Sequence[str]") -> None:
@@ -107,19 +116,23 @@ def _watch(parts: "Parts", *, as_json: bool) -> NoReturn:
     """Shows the status every second, on a terminal in place. Ends at Ctrl-C."""
     console = _console()
     if as_json or not console.is_terminal:
-        _repeat(lambda: _say_once(parts, as_json=as_json), complain)
+        look = _looker(parts)
+        _repeat(lambda: _say_once(look(), as_json=as_json), complain)
     from rich.live import Live
 
+    from worker.cli import watching
+
+    look = _looker(parts, told=False)
     with Live(console=console, auto_refresh=False) as live:
         _repeat(
-            lambda: live.update(_table(_read(parts)), refresh=True), lambda trouble: live.update(trouble, refresh=True)
+            lambda: live.update(watching.screen(look(), console.width), refresh=True),
+            lambda trouble: live.update(trouble, refresh=True),
         )
 
 
-def _say_once(parts: "Parts", *, as_json: bool) -> None:
-    found = _read(parts)
+def _say_once(found: "Overview", *, as_json: bool) -> None:
     _say_figures(found, as_json=as_json)
-    _say_troubles(found.redis_troubles)
+    _say_troubles(found.status.redis_troubles)
 
 
 def _repeat(show: "Callable[[], None]", say_trouble: "Callable[[str], None]") -> NoReturn:

@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from worker.domain.difference import difference, options_words
 from worker.domain.errors import RedisAway
+from worker.domain.going import Trouble
 from worker.domain.returned import Cause, Kind
 from worker.queue.bell import Bell
 from worker.services.webhooks import WebhookFigures
@@ -55,19 +56,30 @@ class Status:
     """None: there are no endpoints"""
 
     @property
+    def is_late(self) -> bool:
+        """Whether the oldest one is due for too long."""
+        oldest = self.requests.oldest_due_seconds
+        return oldest is not None and oldest > DUE_SECONDS
+
+    @property
     def troubles(self) -> list[str]:
         """What needs attention: late requests, overdue claims, held mails, unread or bad events, no Redis."""
+        late = [f"requests are due for over {DUE_SECONDS:.0f} s"] if self.is_late else []
+        return late + [trouble.words for trouble in self.other_troubles]
+
+    @property
+    def other_troubles(self) -> list[Trouble]:
+        """What needs attention besides late requests, each with the page for admins that helps."""
         found = self.requests
-        oldest = found.oldest_due_seconds
+        held = f"requests are held, their mail can't be made: {sum(found.held.values())}"
         troubles = {
-            f"requests are due for over {DUE_SECONDS:.0f} s": oldest is not None and oldest > DUE_SECONDS,
-            f"claims are overdue: {found.overdue_claims}": found.overdue_claims > 0,
-            f"requests are held, their mail can't be made: {sum(found.held.values())}": bool(found.held),
-            NOBODY_READS: self.events is not None and self.events.unattended,
-            self.dead_words: self.events is not None and self.events.recent.mostly_dead,
+            Trouble(f"claims are overdue: {found.overdue_claims}"): found.overdue_claims > 0,
+            Trouble(held, "/mail"): bool(found.held),
+            Trouble(NOBODY_READS): self.events is not None and self.events.unattended,
+            Trouble(self.dead_words, "/dead-letters"): self.events is not None and self.events.recent.mostly_dead,
             **_relay_troubles(self.breaker),
         }
-        return [words for words, holds in troubles.items() if holds] + self.redis_troubles
+        return [trouble for trouble, holds in troubles.items() if holds] + [Trouble(t) for t in self.redis_troubles]
 
     @property
     def dead_words(self) -> str:
@@ -98,9 +110,16 @@ class Status:
     @property
     def warnings(self) -> list[str]:
         """What may be a trouble, or may be meant so. `--check` says it, and exits with 0 all the same."""
+        return [warning.words for warning in self.remarks]
+
+    @property
+    def remarks(self) -> list[Trouble]:
+        """The warnings, each with the page for admins that helps."""
         disabled = self.webhooks.disabled if self.webhooks else {}
-        endpoints = [f"the webhook endpoint {id_} is disabled: {why}" for id_, why in disabled.items()]
-        return [words for words in (self.unheard_words, *endpoints) if words]
+        unheard = [Trouble(self.unheard_words, "/items")] if self.unheard_words else []
+        return unheard + [
+            Trouble(f"the webhook endpoint {id_} is disabled: {why}", "/webhooks") for id_, why in disabled.items()
+        ]
 
     @property
     def redis_troubles(self) -> list[str]:
@@ -175,26 +194,65 @@ def _example_words(example: Unheard) -> str:
     )
 
 
-def _relay_troubles(found: Breaker) -> dict[str, bool]:
+def _relay_troubles(found: Breaker) -> dict[Trouble, bool]:
     """What holds of these: nothing is sent, or the relay takes nothing. Both are told with the relay's words."""
     is_long = found.refused_seconds > DUE_SECONDS and found.refusals >= LEAST_REFUSALS
     return {
-        f"nothing is sent, the relay is down: {found.reason}": found.open_seconds > DUE_SECONDS,
-        f"the relay takes no mail, it refused {found.refusals}, the last with: {found.refusal}": is_long,
+        Trouble(f"nothing is sent, the relay is down: {found.reason}"): found.open_seconds > DUE_SECONDS,
+        Trouble(f"the relay takes no mail, it refused {found.refusals}, the last with: {found.refusal}"): is_long,
     }
 
 
 def read_status(database: Database, stream: Stream, bell: Bell, lease: float) -> Status:
     """Reads all figures. Workers whose heartbeat is younger than `lease` (seconds) are alive. Raises DatabaseAway."""
-    requests, breaker_, paused, came_back, webhooks = database.read(_read, lease)
-    events, bells, trouble = None, None, None
+    return status_of(database.read(read_rows, lease), read_redis(stream, bell))
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """What the database tells."""
+
+    requests: RequestFigures
+    breaker: Breaker
+    paused: Paused
+    came_back: CameBack
+    webhooks: WebhookFigures | None
+
+
+@dataclass(frozen=True, slots=True)
+class Queues:
+    """What Redis tells; with `trouble`, why it tells nothing, or only a part."""
+
+    events: Figures | None = None
+    bells: int | None = None
+    trouble: str | None = None
+
+
+def read_rows(c: Connection, lease: float, *, told: bool = True) -> Rows:
+    """Reads what the database tells. For `told` see `store.figures.read`."""
+    requests = figures.read(c, lease, told=told)
+    return Rows(requests, breaker.read(c), pauses.read(c), report_log.count(c), webhook_figures(c))
+
+
+def read_redis(stream: Stream, bell: Bell) -> Queues:
+    """Reads what Redis tells."""
+    events = None
     try:
         events = stream.figures()
-        bells = bell.queued()
+        return Queues(events, bell.queued())
     except RedisAway as away:
-        trouble = str(away)
-    return Status(requests, events, bells, breaker_, paused, trouble, came_back, webhooks)
+        return Queues(events, trouble=str(away))
 
 
-def _read(c: Connection, lease: float) -> tuple[RequestFigures, Breaker, Paused, CameBack, WebhookFigures | None]:
-    return figures.read(c, lease), breaker.read(c), pauses.read(c), report_log.count(c), webhook_figures(c)
+def status_of(rows: Rows, queues: Queues) -> Status:
+    """Puts together what both tell."""
+    return Status(
+        rows.requests,
+        queues.events,
+        queues.bells,
+        rows.breaker,
+        rows.paused,
+        queues.trouble,
+        rows.came_back,
+        rows.webhooks,
+    )

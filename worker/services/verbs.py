@@ -1,5 +1,6 @@
 """The commands for admins: changes to many requests, in chunks, and pause and resume."""
 
+import shlex
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -7,9 +8,9 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from worker.domain.catalog import CatalogReference
+from worker.domain.catalog import WIX_STORES, CatalogReference
 from worker.services.ringing import try_to_ring
-from worker.store import admin, pauses, requests
+from worker.store import actions, admin, pauses, requests
 from worker.store.admin import Changed, Key
 from worker.store.database import Connection, Database
 from worker.store.requests import Filter
@@ -70,13 +71,16 @@ class Verbs:
         """Moves RECEIVED and FAILED requests to NOTIFICATION_SENT, for mails that were sent by other means."""
         return self._each(which, admin.mark_sent)
 
-    def pause(self, reference: CatalogReference | None) -> bool:
-        """Pauses sending for an item (None: everything). Returns False if it was paused already."""
-        return self.database.write(pauses.pause, reference)
+    def pause(self, reference: CatalogReference | None, who: str | None = None) -> bool:
+        """Pauses sending for an item (None: everything). Returns False if it was paused already.
 
-    def resume(self, reference: CatalogReference | None) -> bool:
+        `who` did it: the audit trail says so.
+        """
+        return self.database.write(_noted, pauses.pause, reference, who, "pause")
+
+    def resume(self, reference: CatalogReference | None, who: str | None = None) -> bool:
         """Ends the pause with this reference. Returns False if there is none."""
-        resumed = self.database.write(pauses.resume, reference)
+        resumed = self.database.write(_noted, pauses.resume, reference, who, "resume")
         if resumed:
             try_to_ring(self.database, self.bell, waiting_lists(self.database, reference))
         return resumed
@@ -112,6 +116,34 @@ class Verbs:
             done.changed += len(changed.ids)
             done.lists |= changed.lists
             done.refused |= changed.refused
+
+
+def _noted(
+    c: Connection,
+    act: Callable[[Connection, CatalogReference | None], bool],
+    reference: CatalogReference | None,
+    who: str | None,
+    verb: str,
+) -> bool:
+    """Pauses or resumes, and records who did it."""
+    changed = act(c, reference)
+    if changed and who:
+        about = {
+            "item": reference and reference.item.catalog_item_id,
+            "app": reference and reference.item.app_id,
+            "options": dict(reference.options) if reference else {},
+        }
+        actions.note(c, who, verb, about, command=_command(verb, reference), changed=1)
+    return changed
+
+
+def _command(verb: str, reference: CatalogReference | None) -> str:
+    words = ["stockbell", verb]
+    if reference:
+        words += ["--item", reference.item.catalog_item_id]
+        words += ["--app-id", reference.item.app_id] if reference.item.app_id != WIX_STORES else []
+        words += [word for key, value in reference.options for word in ("--option", f"{key}={value}")]
+    return shlex.join(words)
 
 
 def waiting_lists(database: Database, reference: CatalogReference | None) -> Sequence[UUID] | None:

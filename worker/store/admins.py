@@ -1,6 +1,6 @@
 """Users of the pages for admins, and their sessions. Only hashes of passwords and of sessions' secrets are stored."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 from uuid import UUID
 
@@ -29,6 +29,11 @@ _OPEN = Sql(
 _SESSION = Sql(
     """SELECT s.name, s.role FROM admin_session AS s LEFT JOIN admin_user AS u ON u.id = s.user_id
     WHERE s.digest = :digest AND s.ends_at > stockbell_now(0) AND s.seen_at > stockbell_now(-:idle)
+      AND u.removed_at IS NULL"""
+)
+_STILL_OPEN = Sql(
+    """SELECT s.digest FROM admin_session AS s LEFT JOIN admin_user AS u ON u.id = s.user_id
+    WHERE s.digest IN ROWS(digest text) AND s.ends_at > stockbell_now(0) AND s.seen_at > stockbell_now(-:idle)
       AND u.removed_at IS NULL"""
 )
 _SEEN = Sql(
@@ -65,6 +70,12 @@ def session_of(c: Connection, secret: str) -> Visitor | None:
     """Returns whose session this is. None: there is none, or it has ended."""
     found = _SESSION(c, digest=digest(secret), idle=IDLE_SECONDS)
     return Visitor(found[0].name, Role(found[0].role), digest(secret)) if found else None
+
+
+def still_open(c: Connection, digests: Iterable[str]) -> set[str]:
+    """Returns which of these sessions (their digests) have not ended."""
+    rows = [{"digest": each} for each in digests]
+    return {row.digest for row in _STILL_OPEN(c, rows=rows, idle=IDLE_SECONDS)} if rows else set()
 
 
 def note_seen(c: Connection, session: str) -> None:

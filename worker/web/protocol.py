@@ -16,6 +16,10 @@ MAX_HEAD: Final = 128 * 1024
 """Octets of a request's line and headers. The line alone may have 64 KiB, by httptools."""
 
 
+HANG_UP: Final = "stockbell.hang_up"
+"""In a request's scope: ends its connection at once, for a client that takes nothing of what it asked for."""
+
+
 class Protocol(HttpToolsProtocol):
     """One connection."""
 
@@ -32,6 +36,7 @@ class Protocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Begins with a request. What follows is its body."""
         self._head = 0
+        self.scope[HANG_UP] = self.transport.abort  # type: ignore[typeddict-unknown-key]
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:

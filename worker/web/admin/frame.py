@@ -78,7 +78,15 @@ class Frame:
         self._environment = Environment(
             loader=FileSystemLoader(_PAGES), autoescape=True, undefined=StrictUndefined, trim_blocks=True
         )
-        self._environment.filters |= {"number": number, "when": when, "ago": ago, "seconds": seconds, "query": query}
+        self._environment.filters |= {
+            "number": number,
+            "rate": rate,
+            "when": when,
+            "clock": clock,
+            "ago": ago,
+            "seconds": seconds,
+            "query": query,
+        }
         self._environment.globals |= {"store_name": store_name, "root": root, "here": self.here, "menu": MENU}
 
     def show(
@@ -125,6 +133,22 @@ def when(at: datetime | None, unknown: str = NOTHING) -> Markup:
     exact = at.astimezone(UTC)
     return Markup('<time datetime="{}" title="{}">{}</time>').format(
         timestamp(at), f"{exact:%Y-%m-%d %H:%M:%S} UTC", f"{exact:%Y-%m-%d %H:%M:%S}"
+    )
+
+
+def rate(value: float | None, unknown: str = NOTHING) -> str:
+    """A rate: `1,204`, and small ones as `0.4`."""
+    return unknown if value is None else "0" if not value else f"{value:,.0f}" if value >= 9.95 else f"{value:.1f}"
+
+
+def clock(at: datetime, *, exact: bool = False) -> Markup:
+    """A time of the day as `<time>` in UTC, to the minute or exactly. The script shows it as the reader's own time."""
+    utc = at.astimezone(UTC)
+    return Markup('<time datetime="{}" title="{}" data-clock{}>{}</time>').format(
+        timestamp(at),
+        f"{utc:%Y-%m-%d %H:%M:%S} UTC",
+        Markup('="exact"') if exact else "",
+        f"{utc:%H:%M:%S}" if exact else f"{utc:%H:%M}",
     )
 
 
