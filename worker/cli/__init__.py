@@ -19,6 +19,7 @@ from worker.cli import (
     events,
     hooks,
     imports,
+    insights,
     keys,
     mails,
     ops,
@@ -63,6 +64,7 @@ for group in (
     webhooks,
     mails,
     ops,
+    insights,
     planning,
 ):
     group.add_to(app)

@@ -20,6 +20,7 @@ from typing import Final, NamedTuple
 
 from sqlalchemy import Connection
 
+from worker.domain import histogram
 from worker.store.sql import Sql
 
 BUCKETS: Final = (0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 900, 1800, 3600, 7200, 21600)
@@ -84,15 +85,7 @@ def latency(counts: Mapping[str, int], quantile: float, *, first: bool = False) 
     With `first` it is about the first mails of restocks. It is interpolated within its bucket, as Prometheus does.
     """
     prefix = "first_le:" if first else "le:"
-    amounts = [counts.get(f"{prefix}{bound}", 0) for bound in (*BUCKETS, "+Inf")]
-    if not any(amounts):
-        return None
-    left, low = quantile * sum(amounts), 0.0
-    for amount, bound in zip(amounts, BUCKETS, strict=False):
-        if amount and left <= amount:
-            return low + (bound - low) * left / amount
-        left, low = left - amount, bound
-    return low
+    return histogram.quantile(quantile, BUCKETS, [counts.get(f"{prefix}{bound}", 0) for bound in (*BUCKETS, "+Inf")])
 
 
 def mean(counts: Mapping[str, int], *, first: bool = False) -> float | None:
