@@ -163,8 +163,8 @@ class Insights:
         confirmed = f", {found['confirmed']:,} confirmed" if "confirmed" in found else ""
         return (
             f"{found['signedUp']:,} signed up{confirmed}. For {found['woken']:,} the item was there and their turn "
-            f"came: {found['told']:,} were told. {found['unsubscribed']:,} unsubscribed. These need not be the same people: "
-            "many wait for longer than the period. Who failed and was retried counts twice."
+            f"came: {found['told']:,} were told. {found['unsubscribed']:,} unsubscribed. These need not be the same "
+            "people: many wait for longer than the period. Who failed and was retried counts twice."
         )
 
     @property
