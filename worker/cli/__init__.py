@@ -19,6 +19,7 @@ from worker.cli import (
     events,
     hooks,
     imports,
+    insights,
     keys,
     mails,
     metrics,
@@ -65,6 +66,7 @@ for group in (
     mails,
     ops,
     metrics,
+    insights,
     planning,
 ):
     group.add_to(app)

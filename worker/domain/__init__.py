@@ -5,7 +5,8 @@ attempt, verdicts on requests, what comes back for mails, how it is judged, the 
 what they prove, what others are told of requests, keys of the HTTP API, who
 may do what on the pages for admins, how it goes as one sentence, kinds of hooks, languages, URLs of relays and
 of sentinels, the token bucket, the moving window, proofs of work, how options differ, measured costs and what follows
-from them, amounts as people write them, what records of the DNS say, queries of the HTTP API, and the shared errors.
+from them, quantiles of what is known by bucket, amounts as people write them, what records of the DNS say, queries of
+the HTTP API, and the shared errors.
 Imports no other room of this program.
 """
 
@@ -25,6 +26,7 @@ __all__ = [
     "event_fields",
     "events",
     "going",
+    "histogram",
     "hook_kinds",
     "hosts",
     "imap_account",

@@ -27,6 +27,7 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import Connection
 
+from worker.domain import histogram
 from worker.domain.outcomes import FailureCode
 from worker.models import Status
 from worker.store.books import Books, books
@@ -154,15 +155,7 @@ def latency(counts: Mapping[str, int], quantile: float, *, first: bool = False) 
     With `first` it is about the first mails of restocks. It is interpolated within its bucket, as Prometheus does.
     """
     prefix = "first_le:" if first else "le:"
-    amounts = [counts.get(f"{prefix}{bound}", 0) for bound in (*BUCKETS, "+Inf")]
-    if not any(amounts):
-        return None
-    left, low = quantile * sum(amounts), 0.0
-    for amount, bound in zip(amounts, BUCKETS, strict=False):
-        if amount and left <= amount:
-            return low + (bound - low) * left / amount
-        left, low = left - amount, bound
-    return low
+    return histogram.quantile(quantile, BUCKETS, [counts.get(f"{prefix}{bound}", 0) for bound in (*BUCKETS, "+Inf")])
 
 
 def mean(counts: Mapping[str, int], *, first: bool = False) -> float | None:
