@@ -26,6 +26,7 @@ from worker.cli import (
     processes,
     requests,
     webhooks,
+    why,
 )
 from worker.domain.errors import StockbellError
 
@@ -55,6 +56,7 @@ for group in (
     bounces,
     imports,
     requests,
+    why,
     contacts,
     events,
     admin,
