@@ -25,6 +25,8 @@ from worker.store.stories import MOST_COUNTED, Known, Pause
 RESOLUTION: Final = timedelta(seconds=2)
 """Two times are told apart only if they differ by more."""
 _LATE: Final = 9
+_CUT: Final = 160
+"""Characters of others' words in the sentence. What happened has them whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,18 @@ def at_words(at: datetime) -> str:
     """A time for people: `3 May 2026 09:12:04 UTC`."""
     exact = at.astimezone(UTC)
     return f"{exact.day} {exact:%B %Y %H:%M:%S} UTC"
+
+
+def later_words(at: datetime, before: datetime | None) -> str:
+    """A time that is told after another one: only that of the day, if both are on the same day."""
+    is_same_day = before is not None and at.astimezone(UTC).date() == before.astimezone(UTC).date()
+    return f"{at.astimezone(UTC):%H:%M:%S}" if is_same_day else f"{at_words(at)}"
+
+
+def quoted(words: str | None) -> str:
+    """Words of others within a sentence, cut if they are long."""
+    text = words or ""
+    return f"“{text if len(text) <= _CUT else f'{text[:_CUT].rstrip()}…'}”"
 
 
 def span_words(seconds: float) -> str:
@@ -287,7 +301,7 @@ class _Facts:
     def _failed(self) -> str:
         row = self._row
         when = f" on {at_words(row.failed_at)}" if row.failed_at else ""
-        words = f": “{row.failure_reason}”" if row.failure_reason else ""
+        words = f": {quoted(row.failure_reason)}" if row.failure_reason else ""
         match row.failure_code:
             case FailureCode.RECIPIENT_REJECTED:
                 return f"Not told: the relay refused the address{when}{words}."
@@ -330,7 +344,7 @@ class _Facts:
                 return f"sending is paused {_pauses(self._known.pauses)}"
             case "backoff":
                 what = "no mail can be made" if row.failure_code == TEMPLATE_ERROR else "the relay put its mail off"
-                words = f" (“{row.failure_reason}”)" if row.failure_reason else ""
+                words = f" ({quoted(row.failure_reason)})" if row.failure_reason else ""
                 return f"{what}{words}, and it is tried again on {at_words(row.not_before)}"
             case "noStock":
                 return self._no_stock()
@@ -339,7 +353,7 @@ class _Facts:
             case "relayDown":
                 relay = self._known.relay
                 since = f" since {at_words(relay.since)}" if relay.since else ""
-                return f"it is due, but no mail can be sent{since}{f': “{relay.reason}”' if relay.reason else ''}"
+                return f"it is due, but no mail can be sent{since}{f': {quoted(relay.reason)}' if relay.reason else ''}"
         return self._queued()
 
     def _unconfirmed(self) -> str:
@@ -347,11 +361,11 @@ class _Facts:
         if asked is None:
             return "the customer has not confirmed, and is not asked any more"
         if asked.due_at and asked.why:
-            return f"the customer has not confirmed; the mail that asks could not be sent yet: “{asked.why}”"
+            return f"the customer has not confirmed; the mail that asks could not be sent yet: {quoted(asked.why)}"
         if asked.due_at:
             return "the customer has not confirmed; the mail that asks is about to be sent"
         if asked.why:
-            return f"the customer has not confirmed; the mail that asks could not be sent: “{asked.why}”"
+            return f"the customer has not confirmed; the mail that asks could not be sent: {quoted(asked.why)}"
         sent = at_words(asked.sent_at or asked.asked_at)
         return f"the customer has not confirmed; they were asked by mail on {sent}"
 
@@ -379,7 +393,8 @@ class _Facts:
         if out is None:
             return f"{self._item} {back}is sold out now"
         said = "no stock" if out.quantity is None else f"{out.quantity:,}"
-        return f"{self._item} {back}is sold out since {at_words(out.at)}, when an event said {said}"
+        since = later_words(out.at, self._woke.at if self._woke else None)
+        return f"{self._item} {back}is sold out since {since}, when an event said {said}"
 
     def _queued(self) -> str:
         row = self._row

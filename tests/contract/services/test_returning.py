@@ -78,6 +78,6 @@ def test_a_request_is_shown_with_its_receipt_and_what_came_back_in_order(shop_of
     found = json.loads(run("requests", "show", str(claim.id), "--json"))
     assert (found["receipt"], found["failureCode"]) == ("250 2.0.0 Ok: queued as 4bXq", "BOUNCED")
     assert [(each["kind"], each["words"]) for each in found["cameBack"]] == [("delayed", "450 busy"), ("dead", WORDS)]
-    shown = run("requests", "show", str(claim.id))
+    shown = " ".join(run("requests", "show", str(claim.id)).split())
     assert shown.index("4bXq") < shown.index("450 busy") < shown.index("the address is dead") < shown.index("by imap")
     assert str(claim.id) in run("requests", "list", "--reason", "BOUNCED")
