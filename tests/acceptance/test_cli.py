@@ -22,7 +22,14 @@ def test_a_request_is_created_shown_listed_ordered_marked_and_deleted(program: S
     assert (again.returncode, again.stdout.strip()) == (1, request)
 
     shown = json.loads(done(program.run("requests", "show", request, "--json")))
+    why = shown.pop("why")
     assert shown == {**created, "attemptLog": [], "receipt": None, "cameBack": []}
+    assert "has not come back in stock since" in why["sentence"]
+    assert json.loads(done(program.run("why", "jane@example.com", "mug-1", "--json")))["sentence"] == why["sentence"]
+    assert (
+        "asked for size: L, not for size: M"
+        in program.run("why", "jane@example.com", "mug-1", "--option", "size=M").stdout
+    )
     assert "jane@example.com" in done(program.run("requests", "show", request)).lower()
     assert program.requests("--item", "mug-1", "--status", "received") == [created]
     assert request in done(program.run("requests", "list", "--email", "jane@example.com"))

@@ -28,6 +28,7 @@ from worker.cli import (
     processes,
     requests,
     webhooks,
+    why,
 )
 from worker.domain.errors import StockbellError
 
@@ -57,6 +58,7 @@ for group in (
     bounces,
     imports,
     requests,
+    why,
     contacts,
     events,
     admin,

@@ -91,25 +91,6 @@ def list_line(row: Any) -> str:
     return LINE.format(str(row.id), created, f"{row.status.value} {why}".strip(), item_text(row), row.email)
 
 
-def attempt_line(attempt: Mapping[str, object]) -> str:
-    """Returns a failed attempt as one line."""
-    return _history_line(attempt, str(attempt["event"]), ("smtpCode", "enhancedCode"), "reply")
-
-
-def report_line(report: Mapping[str, object]) -> str:
-    """Returns what came back for a mail as one line."""
-    came_back = f"came back: {str(report['kind']).replace('_', ' ')}"
-    return f"{_history_line(report, came_back, ('code', 'status'), 'words')}  (by {report['source']})"
-
-
-def _history_line(entry: Mapping[str, object], event: str, codes: Sequence[str], words: str) -> str:
-    """Returns a line of a request's history. Most replies begin with the codes, which are then not repeated."""
-    given = [str(entry[name]) for name in codes if entry[name]]
-    text = str(entry[words] or "")
-    missing = [] if given and text.startswith(given[0]) else given
-    return "  ".join(["", str(entry["at"]), event, " ".join([*missing, text])]).rstrip()
-
-
 def item_text(row: Any) -> str:
     """Returns an item with its options as text."""
     return _with_options(row.catalog_item_id, options_from_text(row.options))

@@ -1,6 +1,5 @@
 """Commands on requests: `requests ...`."""
 
-from operator import itemgetter
 from typing import Annotated, Literal
 from uuid import UUID
 
@@ -11,12 +10,10 @@ from worker.cli.arguments import AppId, IdArgument, ItemArgument, ItemOption, Js
 from worker.cli.commands import add_commands, add_group
 from worker.cli.output import (
     NO_SUCH_REQUEST,
-    attempt_line,
     complain,
     item_text,
     list_header,
     list_line,
-    report_line,
     say,
     say_changed,
     say_json,
@@ -105,24 +102,26 @@ def delete(request: IdArgument, as_json: Json = False) -> None:
 
 
 def show(request: IdArgument, as_json: Json = False) -> None:
-    """Show a request, the reason why it waits, all failed attempts, and what came back for its mail.
+    """Show a request and its whole story: why it waits, each try, what came back, who did what.
 
     `receipt` is what the relay said when it took the mail. It often has the id by which the relay's log names it.
+    `stockbell why` finds it by the customer's address.
     """
-    from worker.services import requests
+    from worker.cli.why import say_story_of
+    from worker.services import requests, why
     from worker.services.wire import attempts_json, report_json, request_json
 
-    shown = requests.show(session.ready_parts().database, _id(request))
+    parts, request_id = session.ready_parts(), _id(request)
+    shown = requests.show(parts.database, request_id)
+    story = why.story(parts.database, request_id, lease=parts.settings.lease_seconds, rules=parts.reply_rules)
     found = {**request_json(shown.request), "receipt": shown.request.receipt}
-    tries, came_back = attempts_json(shown.attempts), [report_json(row) for row in shown.reports]
     if as_json:
-        say_json({**found, "attemptLog": tries, "cameBack": came_back})
+        tries, came_back = attempts_json(shown.attempts), [report_json(row) for row in shown.reports]
+        say_json({**found, "attemptLog": tries, "cameBack": came_back, "why": story.as_json()})
         return
     say_pairs({**found, "catalogReference": f"{item_text(shown.request)}  (app {shown.request.app_id})"})
-    lines = [(each["at"], attempt_line(each)) for each in tries]
-    lines += [(each["at"], report_line(each)) for each in came_back]
-    for _, line in sorted(lines, key=itemgetter(0)):
-        say(line)
+    say("")
+    say_story_of(story)
 
 
 def list_(

@@ -101,6 +101,11 @@ class Levels:
         return matching or self._item
 
 
+def matches(wanted: Options, about: Options) -> bool:
+    """Whether an event about a variant with options `about` counts for a waiting list with options `wanted`."""
+    return set(_deciding(wanted)) <= set(about)
+
+
 def _deciding(wanted: Options) -> Options:
     """Returns the options that select a variant: the variantId alone, if there is one."""
     for option in wanted:

@@ -13,7 +13,7 @@ from worker.domain.errors import RedisAway
 from worker.domain.events import Event, entry_order
 from worker.domain.stock import EntryOrder
 from worker.queue.bell import Bell
-from worker.store import lists, stock
+from worker.store import history, lists, stock
 from worker.store.database import Connection, Database
 
 EACH_HAS_A_LINE = 20
@@ -118,7 +118,10 @@ def _apply(c: Connection, events: Sequence[Event], minimum: int, newest_id: Call
     woken = {item: len(waiting.intersection(list_ids)) for item, list_ids in applied.woken.items()}
     if unheard := [found for item, found in applied.passed_over.items() if not woken.get(item)]:
         stock.note_unheard(c, unheard)
-    return Taken(_by_event(events, minimum, woken, applied.stale), applied.stale, rung)
+    by_event = _by_event(events, minimum, woken, applied.stale)
+    if applied.noted and applied.at:
+        history.note(c, applied.noted, applied.at, minimum, by_event)
+    return Taken(by_event, applied.stale, rung)
 
 
 def _by_event(

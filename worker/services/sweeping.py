@@ -13,7 +13,7 @@ from worker.domain.outcomes import FailureCode
 from worker.queue.bell import Bell
 from worker.services.returning import log_failed
 from worker.services.ringing import ring_waiting
-from worker.store import breaker, confirmations, owners, reports, suppression, sweep, tally_merge
+from worker.store import breaker, confirmations, history, owners, reports, suppression, sweep, tally_merge
 from worker.store.database import Database
 from worker.store.lists import BELL_SECONDS
 
@@ -21,6 +21,9 @@ FORGET_LEASES = 60
 """An owner that was not seen for this many leases is removed if it holds no claims."""
 ADD_UP_SECONDS = 600.0
 """How often old counts are added up to hours and days."""
+
+TRIMS = 5
+"""A sweep shortens the history of events in at most so many transactions. The next sweep goes on."""
 
 log = structlog.get_logger()
 
@@ -56,6 +59,7 @@ class Sweeper:
         log_failed(self._database.write(reports.retry_early), FailureCode.BOUNCED)
         self._database.write(reports.forget)
         self._add_up()
+        self._trim_history()
 
     def ring(self) -> None:
         """Runs the part that needs Redis. If Redis is away, the call may take ten seconds; this is logged only once."""
@@ -66,6 +70,11 @@ class Sweeper:
             if not self._redis_is_away:
                 log.warning("sweep.cannot_ring", reason=str(away))
             self._redis_is_away = True
+
+    def _trim_history(self) -> None:
+        for _ in range(TRIMS):
+            if not self._database.write(history.trim):
+                return
 
     def _rescue(self) -> None:
         if not self._database.write(sweep.stamp, self._lease, self._fresh):

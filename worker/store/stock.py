@@ -95,6 +95,14 @@ _DETAILS = (
 
 
 @dataclass(frozen=True, slots=True)
+class Noted:
+    """Events about one item that has waiting lists, as they were applied."""
+
+    item_id: UUID
+    events: Sequence[Event]
+
+
+@dataclass(frozen=True, slots=True)
 class Applied:
     """The result of a batch."""
 
@@ -104,6 +112,10 @@ class Applied:
     """the entry ids of events that were dropped because the same or a newer event was known"""
     passed_over: Mapping[Item, tuple[UUID, Options]] = field(default_factory=dict)
     """items that have waiting lists which stayed out of stock: the id of the item, and what is in stock instead"""
+    noted: Sequence[Noted] = field(default=(), compare=False)
+    """what was applied about items that have waiting lists, for `store.history`"""
+    at: datetime | None = field(default=None, compare=False)
+    """when all of it was applied, by the database's clock"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,13 +152,22 @@ def apply(
     _apply(groups, known, minimum, now, newest_entry)
     _save(c, known.values())
     _save_levels(c, new | known, groups)
-    woken, passed_over = _save_lists(c, {row.id: row.state for row in known.values() if row.state.touched}, now)
+    waiting = _waiting(c, [row.id for row in known.values() if row.state.touched])
+    woken, passed_over = _save_lists(c, {row.id: row.state for row in known.values()}, waiting, now)
     stale = {event.entry_id for row in (*new.values(), *known.values()) for event in row.state.stale}
     return Applied(
         {item: woken[row.id] for item, row in known.items() if row.id in woken},
         stale,
         {item: (row.id, passed_over[row.id]) for item, row in known.items() if row.id in passed_over},
+        [Noted(row.id, _applied(groups[item], row)) for item, row in known.items() if row.id in waiting],
+        now,
     )
+
+
+def _applied(events: Sequence[Event], row: _Row) -> Sequence[Event]:
+    """Returns those of an item's events that were not stale."""
+    stale = {event.entry_id for event in row.state.stale}
+    return [event for event in events if event.entry_id not in stale] if stale else events
 
 
 def learn(c: Connection, items: Iterable[Item], details: Mapping[str, str | None]) -> None:
@@ -271,16 +292,14 @@ def _level_row(item: UUID, options: str, level: Level) -> dict[str, object]:
 
 
 def _save_lists(
-    c: Connection, changed: Mapping[UUID, ItemStock], now: datetime
+    c: Connection, changed: Mapping[UUID, ItemStock], by_item: "_Waiting", now: datetime
 ) -> tuple[dict[UUID, list[UUID]], dict[UUID, Options]]:
     """Updates the waiting lists. Returns for each item the lists that are in stock and had an in-stock event.
 
     Also returns the items with lists that are still out of stock after an in-stock event, and what that was about.
     """
-    if not changed:
-        return {}, {}
     rows, concerned, passed_over = [], dict[UUID, list[UUID]](), dict[UUID, Options]()
-    for item, waiting in _waiting(c, changed).items():
+    for item, waiting in by_item.items():
         levels = Levels(changed[item].levels, changed[item].came_in)
         about = _newest_in(changed[item])
         for wanted, list_id, was_in_stock in waiting:
@@ -302,9 +321,13 @@ def _newest_in(state: ItemStock) -> Options | None:
     return max(came_in, key=lambda about: state.levels[about].order, default=None)
 
 
-def _waiting(c: Connection, items: Iterable[UUID]) -> dict[UUID, list[tuple[Options, UUID, bool]]]:
+_Waiting = Mapping[UUID, Sequence[tuple[Options, UUID, bool]]]
+
+
+def _waiting(c: Connection, items: Sequence[UUID]) -> _Waiting:
+    """Returns the waiting lists of each item that has some: the options, the id, and whether it is in stock."""
     waiting: dict[UUID, list[tuple[Options, UUID, bool]]] = {}
-    for row in _WAITING(c, rows=[{"item_id": item} for item in items]):
+    for row in _WAITING(c, rows=[{"item_id": item} for item in items]) if items else ():
         waiting.setdefault(row.item_id, []).append((compared_options(row.options), row.id, row.in_stock))
     return waiting
 

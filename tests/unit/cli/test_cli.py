@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from worker import cli
 from worker.cli import arguments, contacts, requests
-from worker.cli.output import attempt_line, report_line, say_pairs
+from worker.cli.output import say_pairs
 from worker.domain.catalog import CatalogReference, catalog_reference, item_of
 from worker.domain.errors import BadReference, BadUrl, StockbellError
 from worker.domain.outcomes import TEMPLATE_ERROR
@@ -44,6 +44,7 @@ COMMANDS = {
     "requests create": ["--app-id", "--option", "--json", "--item-url", "--locale", "--consent"],
     "requests delete": ["--json"],
     "requests show": ["--json"],
+    "why": ["EMAIL", "ITEM", "--app-id", "--option", "--json"],
     "requests list": ["--status", "--item", "--app-id", "--option", "--email", "--reason", "--limit", "--json"],
     "contacts suppress": ["--cause", "--json"],
     "contacts unsuppress": ["--json"],
@@ -122,6 +123,8 @@ def test_the_version_is_that_of_the_package() -> None:
         "contacts suppress jane@example.com --cause angry",
         "contacts list --since yesterday",
         "contacts show",
+        "why",
+        "why jane@example.com --option size=L",
         "pause --option size=L",
         "status --watch --check",
         "send-test",
@@ -255,34 +258,6 @@ def test_an_item_url_that_cant_go_into_a_mail_is_named() -> None:
 
 
 # Output and events
-
-
-@pytest.mark.parametrize(
-    ("code", "enhanced", "reply", "line"),
-    [
-        (550, "5.1.1", "550 5.1.1 no such user", "rejected  550 5.1.1 no such user"),
-        (550, "5.1.1", "its mailbox is gone", "rejected  550 5.1.1 its mailbox is gone"),
-        (None, None, "its worker was gone", "rejected  its worker was gone"),
-    ],
-)
-def test_the_codes_of_a_try_are_said_once(code: int | None, enhanced: str | None, reply: str, line: str) -> None:
-    attempt = {"at": "now", "event": "rejected", "smtpCode": code, "enhancedCode": enhanced, "reply": reply}
-    assert attempt_line(attempt) == f"  now  {line}"
-
-
-@pytest.mark.parametrize(
-    ("kind", "code", "status", "words", "line"),
-    [
-        ("dead", 550, "5.1.1", "550 5.1.1 no such user", "came back: dead  550 5.1.1 no such user  (by imap)"),
-        ("failed", 552, "5.2.2", "mailbox full", "came back: failed  552 5.2.2 mailbox full  (by imap)"),
-        ("auto_reply", None, None, None, "came back: auto reply  (by imap)"),
-    ],
-)
-def test_what_came_back_is_one_line(
-    kind: str, code: int | None, status: str | None, words: str | None, line: str
-) -> None:
-    report = {"at": "now", "kind": kind, "code": code, "status": status, "words": words, "source": "imap"}
-    assert report_line(report) == f"  now  {line}"
 
 
 def test_values_that_are_not_there_are_left_out(capsys: pytest.CaptureFixture[str]) -> None:
