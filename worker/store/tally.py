@@ -1,0 +1,118 @@
+"""How often what has happened: the counts behind the metrics, the insights and the books.
+
+Whoever changes a request counts it in the same transaction, so that counts and rows can't disagree. The kinds are:
+
+- `told`, `failed:CODE`, `deferred`, `released`, `unknown`: how a claim ended, each claim once. `unknown` are those
+  whose reply was lost and that are tried again. `failed:CODE` is also what ended without a claim, as
+  `failed:SUPPRESSED`.
+- `le:SECONDS`: told mails by their latency, each in one bucket only (`BUCKETS`, or `+Inf`). `seconds`: the sum of the
+  latencies in milliseconds. `first_le:SECONDS`, `first_seconds` and `first` are about the first mail of a restock.
+- `bounced`: told mails of which a report said later that they did not arrive.
+- `signup:RESULT`: created, duplicate, suppressed (added as FAILED), limited (too many for one address).
+- `unsubscribed:HOW`: contacts that get no mail any more, by `Cause`, or `item` for one item only.
+- `retried` (FAILED to RECEIVED), `rescued`, and, by the state before, `marked:STATUS` and `deleted:STATUS`.
+- `before:STATUS`: what was in the table when counting began.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Final, NamedTuple
+
+from sqlalchemy import Connection
+
+from worker.store.sql import Sql
+
+BUCKETS: Final = (0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 900, 1800, 3600, 7200, 21600)
+"""The upper bounds of the latencies' buckets, in seconds."""
+DAY: Final = 86_400
+HOURS_AFTER: Final = DAY
+"""Minutes of this age, in seconds, are added up to hours."""
+DAYS_AFTER: Final = 30 * DAY
+"""Hours of this age, in seconds, are added up to days."""
+
+_TOTALS = Sql("SELECT kind, CAST(sum(n) AS bigint) AS n FROM tally GROUP BY kind")
+_TOTALS_SINCE = Sql("SELECT kind, CAST(sum(n) AS bigint) AS n FROM tally WHERE minute >= :since GROUP BY kind")
+_NOW = Sql("SELECT stockbell_now(0) AS now", now="time")
+
+
+def _by_step(number: str) -> Sql:
+    return Sql(
+        f"""SELECT {number} AS step, kind, CAST(sum(n) AS bigint) AS n FROM tally WHERE minute >= :since
+        GROUP BY 1, kind ORDER BY 1, kind"""
+    )
+
+
+_BY_STEP = {
+    "postgresql": _by_step("CAST(floor(extract(epoch FROM minute) / CAST(:seconds AS int)) AS bigint)"),
+    "sqlite": _by_step("CAST(strftime('%s', minute) AS integer) / :seconds"),
+}
+
+
+class Count(NamedTuple):
+    """How often something happened in one step of time."""
+
+    at: datetime
+    """when the step begins"""
+    kind: str
+    n: int
+
+
+def totals(c: Connection, since: datetime | None = None) -> dict[str, int]:
+    """Returns how often each kind of thing has happened, or has since then. Kinds that did not are left out.
+
+    After a day only hours are known, and after 30 days only days: an older `since` means the beginning of its hour, or
+    of its day in UTC.
+    """
+    rows = _TOTALS_SINCE(c, since=_known(c, since)) if since else _TOTALS(c)
+    return {row.kind: int(row.n) for row in rows}
+
+
+def by_minute(c: Connection, since: datetime, step_minutes: int) -> list[Count]:
+    """Returns what has happened since then in steps of so many minutes (from midnight in UTC if they divide a day).
+
+    Steps in which nothing happened are left out. After a day all of an hour is in the step of its first minute, and
+    after 30 days all of a day. `since` is as in `totals`.
+    """
+    seconds = 60 * step_minutes
+    rows = _BY_STEP[c.dialect.name](c, since=_known(c, since), seconds=seconds)
+    return [Count(datetime.fromtimestamp(row.step * seconds, UTC), row.kind, int(row.n)) for row in rows]
+
+
+def latency(counts: Mapping[str, int], quantile: float, *, first: bool = False) -> float | None:
+    """Returns the latency in seconds that this share (0 to 1) of the told mails did not exceed; None if none was told.
+
+    With `first` it is about the first mails of restocks. It is interpolated within its bucket, as Prometheus does.
+    """
+    prefix = "first_le:" if first else "le:"
+    amounts = [counts.get(f"{prefix}{bound}", 0) for bound in (*BUCKETS, "+Inf")]
+    if not any(amounts):
+        return None
+    left, low = quantile * sum(amounts), 0.0
+    for amount, bound in zip(amounts, BUCKETS, strict=False):
+        if amount and left <= amount:
+            return low + (bound - low) * left / amount
+        left, low = left - amount, bound
+    return low
+
+
+def mean(counts: Mapping[str, int], *, first: bool = False) -> float | None:
+    """Returns the mean latency in seconds of the told mails, or None if none was told."""
+    prefix = "first_" if first else ""
+    amounts = _amounts(counts, first=first)
+    return counts.get(f"{prefix}seconds", 0) / 1000 / amounts if amounts else None
+
+
+def _amounts(counts: Mapping[str, int], *, first: bool) -> int:
+    prefix = "first_le:" if first else "le:"
+    return sum(n for kind, n in counts.items() if kind.startswith(prefix))
+
+
+def _known(c: Connection, since: datetime) -> datetime:
+    """Returns the beginning of what was added up with this time."""
+    since = since.astimezone(UTC)
+    age = (_NOW(c)[0].now - since).total_seconds()
+    if age >= DAYS_AFTER:
+        return since.replace(hour=0, minute=0, second=0, microsecond=0)
+    if age >= HOURS_AFTER:
+        return since.replace(minute=0, second=0, microsecond=0)
+    return since.replace(second=0, microsecond=0)
