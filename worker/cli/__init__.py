@@ -16,6 +16,7 @@ from worker.cli import (
     admin,
     bounces,
     contacts,
+    demand,
     events,
     hooks,
     imports,
@@ -63,6 +64,7 @@ for group in (
     webhooks,
     mails,
     ops,
+    demand,
     planning,
 ):
     group.add_to(app)
