@@ -20,6 +20,7 @@ from worker.cli import (
     events,
     hooks,
     imports,
+    items,
     keys,
     mails,
     ops,
@@ -65,6 +66,7 @@ for group in (
     mails,
     ops,
     demand,
+    items,
     planning,
 ):
     group.add_to(app)
