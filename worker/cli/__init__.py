@@ -16,10 +16,12 @@ from worker.cli import (
     admin,
     bounces,
     contacts,
+    demand,
     events,
     hooks,
     imports,
     insights,
+    items,
     keys,
     mails,
     metrics,
@@ -69,6 +71,8 @@ for group in (
     ops,
     metrics,
     insights,
+    demand,
+    items,
     planning,
 ):
     group.add_to(app)

@@ -7,13 +7,26 @@ from uuid import UUID
 import typer
 
 from worker.cli import arguments, session
-from worker.cli.arguments import AppId, IdArguments, ItemOption, Json, Option
+from worker.cli.arguments import (
+    AppId,
+    ContactOption,
+    Domain,
+    Email,
+    IdArguments,
+    ItemOption,
+    Json,
+    Locale,
+    Option,
+    Reason,
+    Words,
+)
 from worker.cli.commands import add_commands
 from worker.cli.output import list_header, list_line, reference_text, say, say_json, say_summary
 
 if TYPE_CHECKING:
     from worker.processes.bootstrap import Parts
     from worker.services.verbs import Verbs
+    from worker.store.requests import Filter
 
 
 def add_to(app: typer.Typer) -> None:
@@ -30,8 +43,14 @@ def retry(
     item: ItemOption = None,
     app_id: AppId = None,
     option: Option = None,
-    reason: Annotated[str | None, typer.Option(metavar="CODE", help="Only requests with this failure code.")] = None,
+    email: Email = None,
+    contact: ContactOption = None,
+    reason: Reason = None,
+    domain: Domain = None,
+    words: Words = None,
     since: Annotated[str | None, typer.Option(metavar="TIME", help="Only failed since this time (ISO 8601).")] = None,
+    until: Annotated[str | None, typer.Option(metavar="TIME", help="Only failed before this time.")] = None,
+    locale: Locale = None,
     everything: Annotated[bool, typer.Option("--all", help="All FAILED requests.")] = False,
     even_if_sold_out: Annotated[
         bool, typer.Option("--even-if-sold-out", help="Send even if the item is sold out, as for ids.")
@@ -50,21 +69,28 @@ def retry(
 
     [bold]Example:[/bold]  stockbell retry --reason RETRIES_EXHAUSTED --since 2026-11-23 --dry-run
     """
-    from worker.models import Status
-    from worker.services.verbs import waiting_lists
-    from worker.store.requests import Filter
-
-    reference = arguments.optional_reference(item, app_id, option)
-    code, start = arguments.reason_of(reason), arguments.time_of(since)
+    arguments.optional_reference(item, app_id, option)
+    arguments.time_of(since)
+    chosen = arguments.selection(
+        option,
+        status="FAILED",
+        item=item,
+        app=app_id,
+        email=email,
+        contact=contact,
+        code=arguments.reason_of(reason),
+        domain=domain,
+        words=words,
+        since=since,
+        until=until,
+        locale=locale,
+    )
     arguments.check_choice(
-        ids, filtered=everything or bool(reference or code or start), hint="--item, --reason, --since, --all"
+        ids, filtered=everything or not chosen.is_everything, hint="--item, --reason, --since, --all"
     )
     known, malformed = _ids(ids)
     parts = session.ready_parts()
-    which: Sequence[UUID] | Filter = known
-    if not ids:
-        lists = waiting_lists(parts.database, reference)
-        which = Filter(status=Status.FAILED, lists=lists, failure_code=code, failed_since=start)
+    which: Sequence[UUID] | Filter = known if ids else parts.database.read(chosen.filter)
     if dry_run:
         _dry_run(parts, which, malformed, force=force, as_json=as_json)
         return

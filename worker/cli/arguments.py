@@ -3,13 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
 
 import typer
 
 from worker.domain.catalog import CatalogReference, catalog_reference, checked_url, given_reference, item_of
 from worker.domain.errors import BadReference, BadUrl
+
+if TYPE_CHECKING:
+    from worker.services.selection import Selection
 
 ItemArgument = Annotated[str, typer.Argument(metavar="ITEM", help="The catalog item's id.", show_default=False)]
 ItemOption = Annotated[str | None, typer.Option("--item", metavar="ITEM", help="Only this catalog item.")]
@@ -19,6 +22,28 @@ Option = Annotated[
     typer.Option("--option", metavar="NAME=VALUE", help="An option of the item, like size=L. May be repeated."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+Reason = Annotated[str | None, typer.Option("--reason", metavar="CODE", help="Only requests with this failure code.")]
+Since = Annotated[
+    str | None,
+    typer.Option("--since", metavar="TIME", help="Only since this time (ISO 8601): when they failed, or were created."),
+]
+Until = Annotated[
+    str | None, typer.Option("--until", metavar="TIME", help="Only before this time, which is compared as for --since.")
+]
+Domain = Annotated[str | None, typer.Option("--domain", help="Only recipients at this domain, like example.com.")]
+Words = Annotated[
+    str | None,
+    typer.Option(
+        "--words", metavar="TEXT", help='Only if the reason has these words. "…" is any text; in quotes: the whole.'
+    ),
+]
+Locale = Annotated[str | None, typer.Option("--locale", help="Only mails in this language, like de.")]
+Email = Annotated[str | None, typer.Option("--email", help="Only requests of this address.")]
+ContactOption = Annotated[str | None, typer.Option("--contact", metavar="ID", help="Only requests of this contact.")]
+Waiting = Annotated[
+    str | None,
+    typer.Option("--waiting", metavar="REASON", help="Only those that wait for this reason, like soldOut or backoff."),
+]
 IdArgument = Annotated[str, typer.Argument(metavar="ID", help="The request's id.", show_default=False)]
 IdArguments = Annotated[list[str] | None, typer.Argument(metavar="ID", help="Ids of requests.")]
 
@@ -54,6 +79,21 @@ def check_choice(ids: Sequence[str] | None, *, filtered: bool, hint: str) -> Non
     """Raises BadParameter unless there are either ids or a filter, but not both."""
     if bool(ids) == filtered:
         raise typer.BadParameter(f"give either ids or a filter ({hint})")
+
+
+def selection(options: Sequence[str] | None, **given: str | None) -> "Selection":
+    """Returns the requests that these options select, by the names of `Selection.read`. Raises BadParameter."""
+    from worker.services.selection import Selection
+
+    pairs = [(name, value) for name, value in given.items() if value is not None]
+    empty = next((name for name, value in pairs if not value.strip()), None)
+    found, errors = Selection.read([*pairs, *(("option", option) for option in options or ())])
+    for name, wrong in ({empty: "it is empty"} if empty else errors).items():
+        raise typer.BadParameter(f"--{_FLAGS.get(name, name)}: {wrong}")
+    return found
+
+
+_FLAGS = {"app": "app-id", "code": "reason"}
 
 
 def request_id(text: str) -> UUID | None:

@@ -100,9 +100,13 @@ def reference_text(reference: CatalogReference | None) -> str:
     """Returns the subject of a command as text: an item with its options and app, or everything."""
     if reference is None:
         return "everything"
-    app = reference.item.app_id
-    named = _with_options(reference.item.catalog_item_id, reference.spelled)
-    return named if app == WIX_STORES else f"{named} (app {app})"
+    return item_words(reference.item.catalog_item_id, reference.spelled, reference.item.app_id)
+
+
+def item_words(catalog_item_id: str, options: Options, app_id: str) -> str:
+    """Returns an item with its options, and its app if that is not Wix Stores."""
+    named = _with_options(catalog_item_id, options)
+    return named if app_id == WIX_STORES else f"{named} (app {app_id})"
 
 
 def _with_options(item: str, options: Options) -> str:

@@ -6,7 +6,23 @@ from uuid import UUID
 import typer
 
 from worker.cli import arguments, session
-from worker.cli.arguments import AppId, IdArgument, ItemArgument, ItemOption, Json, Option
+from worker.cli.arguments import (
+    AppId,
+    ContactOption,
+    Domain,
+    Email,
+    IdArgument,
+    ItemArgument,
+    ItemOption,
+    Json,
+    Locale,
+    Option,
+    Reason,
+    Since,
+    Until,
+    Waiting,
+    Words,
+)
 from worker.cli.commands import add_commands, add_group
 from worker.cli.output import (
     NO_SUCH_REQUEST,
@@ -129,35 +145,48 @@ def list_(
     item: ItemOption = None,
     app_id: AppId = None,
     option: Option = None,
-    email: Annotated[str | None, typer.Option(help="Only requests of this address.")] = None,
-    reason: Annotated[str | None, typer.Option(metavar="CODE", help="Only requests with this failure code.")] = None,
+    email: Email = None,
+    contact: ContactOption = None,
+    reason: Reason = None,
+    waiting: Waiting = None,
+    domain: Domain = None,
+    words: Words = None,
+    since: Since = None,
+    until: Until = None,
+    locale: Locale = None,
     limit: Annotated[int, typer.Option(min=0, help="Show at most this many. 0: all.")] = 100,
     as_json: Json = False,
 ) -> None:
     """List requests, oldest first.
 
     --json prints one object per line. For RECEIVED requests `waiting` is the reason why they wait: noStock, soldOut,
-    unconfirmed, paused, backoff, relayDown or queued.
+    unconfirmed, paused, backoff, relayDown or queued. --since and --until compare with the time when they failed if
+    the status is FAILED, and else with the time when they were created.
 
     [bold]Example:[/bold]  stockbell requests list --status FAILED --reason RECIPIENT_REJECTED --limit 0
     """
-    from worker.models import Status
     from worker.services import requests
     from worker.services.addresses import checked_address
-    from worker.services.verbs import waiting_lists
     from worker.services.wire import request_json
-    from worker.store.requests import Filter
 
-    reference = arguments.optional_reference(item, app_id, option)
-    code = arguments.reason_of(reason)
-    address = checked_address(email) if email else None
-    database = session.ready_parts().database
-    which = Filter(
-        status=Status(status) if status else None,
-        lists=waiting_lists(database, reference),
-        email=address,
-        failure_code=code,
+    arguments.optional_reference(item, app_id, option)
+    chosen = arguments.selection(
+        option,
+        status=status,
+        item=item,
+        app=app_id,
+        email=checked_address(email) if email else None,
+        contact=contact,
+        code=arguments.reason_of(reason),
+        waiting=waiting,
+        domain=domain,
+        words=words,
+        since=since,
+        until=until,
+        locale=locale,
     )
+    database = session.ready_parts().database
+    which = database.read(chosen.filter)
     if as_json:
         requests.each(database, which, limit, lambda row: say_json(request_json(row)))
         return

@@ -5,7 +5,10 @@ import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from worker.processes.bootstrap import Parts
+    from worker.store.database import Database
     from worker.stream.event_stream import Stream
 
 
@@ -42,3 +45,10 @@ def who() -> str:
         return f"cli:{getpass.getuser()}"
     except (KeyError, OSError):  # an account without a name, as in a container
         return f"cli:{os.getuid()}"
+
+
+def note(database: "Database", verb: str, about: "Mapping[str, object]") -> None:
+    """Writes what was done into the audit trail. For verbs whose own transaction does not."""
+    from worker.store import actions
+
+    database.write(actions.note, who(), verb, about)

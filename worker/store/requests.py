@@ -1,5 +1,6 @@
 """Creates, imports, deletes and reads requests, for storefronts and admins."""
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
@@ -8,7 +9,7 @@ from enum import Enum, auto
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Boolean, Connection, Row, Select, and_, delete, literal_column, or_, select
+from sqlalchemy import Boolean, Connection, Row, Select, and_, delete, func, literal_column, or_, select
 from sqlalchemy.orm import aliased
 from sqlalchemy.sql.elements import ColumnElement
 from sqlmodel import col
@@ -86,6 +87,9 @@ _WAITING_PAIRS = Sql(
 _EXISTING = Sql("SELECT id FROM request WHERE id IN ROWS(id uuid)", id="uuid")
 _SUPPRESSED = Sql("SELECT count(*) AS n FROM request WHERE id IN ROWS(id uuid) AND status = 'FAILED'")
 
+ANYTHING = "\u2026"
+"""What stands for any text in `Filter.words`: an ellipsis."""
+_ESCAPE = "!"
 _KEY_AND_DATE = ("id", "list_id", "contact_id", "created")
 
 
@@ -112,10 +116,22 @@ class Filter:
     is_unresolved: bool = False
     """those that are being sent, too: who waits, or is about to be told"""
     lists: Sequence[UUID] | None = None
-    email: str | None = None
+    email: str | None = field(default=None, repr=False)
+    contact: UUID | None = None
     failure_code: str | None = None
     failed_since: datetime | None = None
     """when they ended as FAILED"""
+    failed_before: datetime | None = None
+    created_since: datetime | None = None
+    created_before: datetime | None = None
+    waiting: str | None = None
+    """the reason to wait, see `WAITING`; with status RECEIVED"""
+    domain: str | None = None
+    """of the recipient's address"""
+    words: str | None = None
+    """a part of the failure's reason; in double quotes the whole; `ANYTHING` stands for any text"""
+    locale: str | None = None
+    """a language, with or without its regions"""
     ids: Sequence[UUID] | None = None
 
 
@@ -326,7 +342,7 @@ def lists_of(c: Connection, item: Item, options: Options = ()) -> list[UUID]:
 def _matching(which: Filter, dialect: str, limit: int, *, newest_first: bool) -> Select[*tuple[Any, ...]]:
     # The requests are picked first. Else the database would look up the item, and the reason to wait, of all requests
     # before it sorted them and kept a few.
-    picked = select(R).where(*_conditions(which, dialect))
+    picked = select(R).where(*conditions(which, dialect))
     if limit:
         picked = picked.order_by(*_by_date(R, newest_first=newest_first)).limit(limit)
     r = picked.subquery("r")
@@ -349,7 +365,8 @@ def _by_date(r: Any, *, newest_first: bool) -> Sequence[ColumnElement[Any]]:
     return (r.created_date.desc(), r.id.desc()) if newest_first else (r.created_date, r.id)
 
 
-def _conditions(which: Filter, dialect: str) -> Iterator[ColumnElement[bool]]:
+def conditions(which: Filter, dialect: str) -> Iterator[ColumnElement[bool]]:
+    """Yields the conditions for a query on `R`."""
     if which.status:
         # The partial indexes are used only if the status is a literal.
         yield literal_column(f"r.status = '{which.status.value}'", Boolean())
@@ -361,16 +378,57 @@ def _conditions(which: Filter, dialect: str) -> Iterator[ColumnElement[bool]]:
         yield col(R.contact_id).in_(select(col(Contact.id)).where(col(Contact.address) == which.email.lower()))
     if which.failure_code:
         yield col(R.failure_code) == which.failure_code
-    if which.failed_since:
-        yield _failed_since(which.failed_since)
+    if which.contact:
+        yield col(R.contact_id) == which.contact
+    if which.waiting:
+        yield _waits_because(which.waiting)
+    if which.domain:
+        yield _is_like(col(R.email), f"%@{_literally(which.domain)}")
+    if which.words:
+        yield _is_like(col(R.failure_reason), _pattern(which.words))
+    if which.locale:
+        tag = which.locale.replace("_", "-")
+        tags = func.replace(col(R.locale), "_", "-")
+        yield or_(func.lower(tags) == tag.lower(), _is_like(tags, f"{_literally(tag)}-%"))
+    yield from _in_time(which)
     if which.ids is not None:
         yield is_one_of("r.id", which.ids, dialect)
 
 
-def _failed_since(since: datetime) -> ColumnElement[bool]:
-    # Programs from before 0008 do not say when.
-    unknown = and_(col(R.failed_at).is_(None), col(R.created_date) >= since)
-    return or_(col(R.failed_at) >= since, unknown)
+def _in_time(which: Filter) -> Iterator[ColumnElement[bool]]:
+    # Programs from before 0008 do not say when a request failed.
+    is_unknown = col(R.failed_at).is_(None)
+    if which.failed_since:
+        unknown = and_(is_unknown, col(R.created_date) >= which.failed_since)
+        yield or_(col(R.failed_at) >= which.failed_since, unknown)
+    if which.failed_before:
+        unknown = and_(is_unknown, col(R.created_date) < which.failed_before)
+        yield or_(col(R.failed_at) < which.failed_before, unknown)
+    if which.created_since:
+        yield col(R.created_date) >= which.created_since
+    if which.created_before:
+        yield col(R.created_date) < which.created_before
+
+
+def _waits_because(reason: str) -> ColumnElement[bool]:
+    its_list: Select[*tuple[Any, ...]] = select(literal_column("1")).select_from(W)
+    is_of_it = literal_column("w.id = r.waiting_list_id", Boolean())
+    return its_list.where(is_of_it, WAITING.is_not_distinct_from(reason)).exists()
+
+
+def _is_like(value: Any, pattern: str) -> ColumnElement[bool]:
+    # Both by the database: it knows other capitals than Python does.
+    return func.lower(value).like(func.lower(pattern), escape=_ESCAPE)
+
+
+def _literally(text: str) -> str:
+    return re.sub(r"[!%_]", r"!\g<0>", text)
+
+
+def _pattern(words: str) -> str:
+    is_whole = len(words) > 2 and words[0] == words[-1] == '"'
+    pattern = _literally(words[1:-1] if is_whole else words).replace(ANYTHING, "%")
+    return pattern if is_whole else f"%{pattern}%"
 
 
 def _is_item(item: Item) -> tuple[ColumnElement[bool], ...]:

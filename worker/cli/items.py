@@ -1,0 +1,129 @@
+"""Commands on items: `items show`."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from worker.cli import arguments, session
+from worker.cli.arguments import AppId, ItemArgument, Json, Option
+from worker.cli.commands import add_commands, add_group
+from worker.cli.output import printable, say, say_json, say_pairs
+
+if TYPE_CHECKING:
+    from worker.services.items import Shown, WhatIf
+
+
+def add_to(app: typer.Typer) -> None:
+    """Adds the commands of this module."""
+    group = add_group(app, "items", "Show what is known of an item, and who waits for it.", panel="Monitoring")
+    add_commands(group, {"show": show})
+
+
+def show(
+    item: ItemArgument,
+    app_id: AppId = None,
+    option: Option = None,
+    what_if: Annotated[
+        int | None,
+        typer.Option("--what-if", metavar="N", min=0, max=10**9, help="Tell what happens if N pieces come back."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Show an item: details, stock as events said, who waits and why, and the last restocks.
+
+    --what-if N tells who would be told if N pieces came back, in which order, and who would not, and why. --option is
+    what those pieces are. It changes nothing.
+
+    [bold]Example:[/bold]  stockbell items show mug-1 --what-if 5 --option size=L
+    """
+    from worker.services import items
+
+    if option and what_if is None:
+        raise typer.BadParameter("--option needs --what-if")
+    reference = arguments.reference_of(item, app_id, option)
+    parts = session.ready_parts()
+    shown = parts.database.read(items.show, [reference.item])
+    guess = None
+    if what_if is not None:
+        guess = items.what_if(parts.database, reference, what_if, parts.settings.min_quantity)
+    if as_json:
+        say_json(shown.as_json() | ({"whatIf": guess.as_json()} if guess else {}))
+        return
+    if guess is None:
+        _say(shown)
+    else:
+        _say_guess(guess)
+
+
+def _say(shown: "Shown") -> None:
+    from worker.domain.difference import options_words
+
+    row = shown.row
+    price = " ".join(filter(None, [row.price, row.currency]))
+    details = {"item": shown.item.catalog_item_id, "app": shown.item.app_id, "name": row.name, "price": price or None}
+    links = {"image": row.image_url, "page": row.url}
+    paused = "; ".join(
+        f"{'everything' if options is None else 'the whole item' if not options else options_words(options)} since {since:%Y-%m-%d %H:%M} UTC"
+        for options, since in shown.pauses
+    )
+    waiting = f"{shown.waiting:,}" + (f" ({shown.money})" if shown.money else "")
+    pairs = {**details, **links, "paused": paused or None, "waiting": waiting}
+    say_pairs({name: value and printable(value) for name, value in pairs.items()})
+    for title, lines in (
+        ("stock, as events said:", [_stock_line(each) for each in shown.stock]),
+        ("who waits:", [_list_line(each) for each in shown.lists]),
+        ("restocks:", [_restock_line(each) for each in shown.restocks]),
+    ):
+        if lines:
+            say(title)
+        for line in lines:
+            say(printable(f"  {line}"))
+
+
+def _stock_line(row: Any) -> str:
+    from worker.domain.catalog import options_from_text
+    from worker.domain.difference import options_words
+
+    options = options_from_text(row.options)
+    quantity = f", {row.quantity:,}" if row.quantity is not None else ""
+    about = options_words(options) if options else "the whole item"
+    return f"{row.occurred_at:%Y-%m-%d %H:%M:%S}  {'in' if row.in_stock else 'out'}{quantity}  {about}"
+
+
+def _list_line(each: Any) -> str:
+    from worker.domain.difference import options_words
+
+    why = ", ".join(f"{reason}: {n:,}" for reason, n in each.reasons.items())
+    told = f"{each.told:,}{'+' * each.is_more}"
+    ended = f"being sent: {each.sending:,}, told: {told}, failed: {each.failed:,}"
+    return f"{each.waiting:,}  {options_words(each.options)}  ({'; '.join(filter(None, [why, ended]))})"
+
+
+def _restock_line(each: Any) -> str:
+    from worker.domain.difference import options_words
+
+    about = options_words(each.options) if each.options else "the whole item"
+    told = f"{each.told:,}{'+' * each.is_more} told"
+    times = "" if each.first_seconds is None else f", the first after {each.first_seconds:.1f} s"
+    median = "" if each.median_seconds is None else f", half of them after {each.median_seconds:.1f} s"
+    return f"{each.at:%Y-%m-%d %H:%M:%S}  {told}{times}{median}  {about}"
+
+
+def _say_guess(guess: "WhatIf") -> None:
+    from worker.domain.catalog import options_from_text
+    from worker.domain.difference import options_words
+
+    for name, _, text in guess.outcome.lines():
+        say(f"{name + ':':<10} {printable(text)}")
+    if guess.told:
+        rate = "unknown: nothing was sent in the last 24 h"
+        if guess.rate and guess.seconds is not None:
+            rate = f"{guess.seconds:,.1f} s, at {guess.rate:,.1f} mails a second (the best minute of the last 24 h)"
+        say(f"{'takes:':<10} {rate}")
+        if guess.first_seconds is not None:
+            say(f"{'first:':<10} after {guess.first_seconds:.1f} s, as on average in the last 24 h")
+    for place, row in enumerate(guess.first, start=1):
+        options = options_words(options_from_text(row.options))
+        say(printable(f"{place:>3}. {row.created_date:%Y-%m-%d %H:%M:%S}  {row.id}  {row.email}  {options}"))
+    if (more := guess.told - len(guess.first)) > 0 and guess.first:
+        say(f"     and {more:,} more")
