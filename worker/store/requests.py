@@ -9,7 +9,7 @@ from enum import Enum, auto
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Boolean, Connection, Row, Select, and_, delete, func, literal_column, or_, select
+from sqlalchemy import Boolean, Connection, Row, Select, and_, func, literal_column, or_, select
 from sqlalchemy.orm import aliased
 from sqlalchemy.sql.elements import ColumnElement
 from sqlmodel import col
@@ -90,6 +90,8 @@ _SUPPRESSED = Sql("SELECT count(*) AS n FROM request WHERE id IN ROWS(id uuid) A
 ANYTHING = "\u2026"
 """What stands for any text in `Filter.words`: an ellipsis."""
 _ESCAPE = "!"
+_REMOVE_ATTEMPTS = Sql("DELETE FROM attempt WHERE request_id IN ROWS(id uuid)")
+_REMOVE = Sql("DELETE FROM request WHERE id IN ROWS(id uuid) RETURNING status")
 _KEY_AND_DATE = ("id", "list_id", "contact_id", "created")
 
 
@@ -308,12 +310,17 @@ def equal(c: Connection, new: NewRequest) -> UUID | None:
 
 def remove(c: Connection, request_id: UUID) -> bool:
     """Deletes a request and its attempts, in any state. Returns False if there is no such request."""
-    outbox.tell_deleted(c, [request_id])
-    c.execute(delete(Attempt).where(col(Attempt.request_id) == request_id))
-    deleted = c.execute(delete(Request).where(col(Request.id) == request_id).returning(col(Request.status))).scalars()
-    states = Counter(f"deleted:{status.value}" for status in deleted)
+    return remove_each(c, [request_id]) > 0
+
+
+def remove_each(c: Connection, ids: Sequence[UUID]) -> int:
+    """Deletes requests and their attempts, in any state. Returns how many there were."""
+    outbox.tell_deleted(c, ids)
+    rows = [{"id": id_} for id_ in ids]
+    _REMOVE_ATTEMPTS(c, rows=rows)
+    states = Counter(f"deleted:{row.status}" for row in _REMOVE(c, rows=rows))
     tally.add(c, states)
-    return bool(states)
+    return states.total()
 
 
 def find(c: Connection, which: Filter, limit: int = 0, *, newest_first: bool = False) -> Iterator[Row[Any]]:
