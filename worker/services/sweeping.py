@@ -11,7 +11,7 @@ from worker.domain.outcomes import FailureCode
 from worker.queue.bell import Bell
 from worker.services.returning import log_failed
 from worker.services.ringing import ring_waiting
-from worker.store import breaker, confirmations, owners, reports, suppression, sweep
+from worker.store import admins, breaker, confirmations, guesses, owners, reports, suppression, sweep
 from worker.store.database import Database
 from worker.store.lists import BELL_SECONDS
 
@@ -50,6 +50,8 @@ class Sweeper:
         self._database.write(owners.forget, FORGET_LEASES * self._lease)
         log_failed(self._database.write(reports.retry_early), FailureCode.BOUNCED)
         self._database.write(reports.forget)
+        self._database.write(admins.forget)
+        self._database.write(guesses.forget)
 
     def ring(self) -> None:
         """Runs the part that needs Redis. If Redis is away, the call may take ten seconds; this is logged only once."""

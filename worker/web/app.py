@@ -1,10 +1,11 @@
 """Puts the web process together: which routes there are, what is around them, and what runs beside them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 from importlib.metadata import version
 from typing import Final, Protocol
 
@@ -33,7 +34,9 @@ from worker.web import (
 )
 from worker.web.access import Access
 from worker.web.admin import app as admin
+from worker.web.admin.doorway import Doorway
 from worker.web.context import Context
+from worker.web.peers import Peers
 from worker.web.telling import Teller
 
 
@@ -71,6 +74,8 @@ class Served:
     background: Sequence[Background] = field(default_factory=list)
     mounts: Mapping[str, ASGIApp] = field(default_factory=dict)
     """applications of their own, by their paths"""
+    around: Sequence[Callable[[ASGIApp], ASGIApp]] = ()
+    """what is around everything, outside of CORS"""
 
 
 def create_app(context: Context, serve: Collection[Part] = USUAL) -> FastAPI:
@@ -100,6 +105,11 @@ def create_app(context: Context, serve: Collection[Part] = USUAL) -> FastAPI:
     )
     errors.answer_errors(app)
     middleware.add_to(app)
+    for each in served:
+        for around in each.around:
+            app.add_middleware(around)
+    if proxies := context.parts.settings.trusted_proxies:
+        app.add_middleware(Peers, proxies)
     for each in served:
         for router in each.routers:
             app.include_router(router)
@@ -144,7 +154,11 @@ def _metrics(context: Context, access: Access) -> Served:
 
 def _admin(context: Context, access: Access) -> Served:
     office = admin.office_of(context)
-    return Served([admin.door(office)], mounts={"/admin": admin.create_app(office)})
+    return Served(
+        [admin.door(office)],
+        mounts={"/admin": admin.create_app(office)},
+        around=[partial(Doorway, office=office)],
+    )
 
 
 _PARTS: Final[Mapping[Part, _Bringer]] = {

@@ -24,6 +24,7 @@ NOTHING: Final = "\u2013"
 _PAGES: Final = Path(__file__).parent.parent / "pages" / "admin"
 HEADERS: Final[Mapping[str, str]] = {
     "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
     # A form's Origin would be `null` with no-referrer, and the gate compares it.
     "Referrer-Policy": "same-origin",
     "X-Robots-Tag": "noindex",
@@ -73,6 +74,7 @@ class Frame:
     """Renders pages. `root` is the path at which a proxy has us, if not at `/`."""
 
     def __init__(self, store_name: str, root: str = "") -> None:
+        self.root = root
         self.here = f"{root}/admin"
         """The path of the pages, for links and redirects."""
         self._environment = Environment(
