@@ -213,7 +213,7 @@ def _new_hash(name: str) -> str:
     from worker.domain.admins import LEAST_PASSWORD, checked_password
 
     try:
-        from worker.services.passwords import hash_of
+        from worker.web.passwords import hash_of
     except ModuleNotFoundError as missing:
         raise BadSetting(f"{missing.name} is not installed: pip install 'stockbell[web]'") from None
     if sys.stdin.isatty():

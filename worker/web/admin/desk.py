@@ -13,9 +13,10 @@ import structlog
 from fastapi import Request
 
 from worker.domain.admins import Visitor, browser_of, digest
-from worker.services import logging_in, passwords
+from worker.services import logging_in
 from worker.services.logging_in import Attempt
 from worker.store import guesses
+from worker.web import passwords
 from worker.web.admin.gate import secret_of
 from worker.web.context import Context
 from worker.web.limits import network_of

@@ -17,7 +17,8 @@ from worker.web.admin.frame import HEADERS
 from worker.web.admin.office import Office
 
 STATIC: Final = "/static/admin/"
-_OF_FILES: Final = {**HEADERS, "Cache-Control": "no-cache"}  # they are asked for again, and answered with 304
+_OF_PAGES: Final = {**HEADERS, "X-Content-Type-Options": "nosniff"}
+_OF_FILES: Final = {**_OF_PAGES, "Cache-Control": "no-cache"}  # they are asked for again, and answered with 304
 
 
 class Doorway:
@@ -40,7 +41,7 @@ class Doorway:
             await self._app(scope, receive, _dressed(send, _OF_FILES))
         elif _is_below(path, PAGES):
             answer = self._refusal(Request(scope))
-            await (answer or self._app)(scope, receive, _dressed(send, HEADERS))
+            await (answer or self._app)(scope, receive, _dressed(send, _OF_PAGES))
         else:
             await self._app(scope, receive, send)
 

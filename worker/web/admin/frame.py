@@ -24,7 +24,6 @@ NOTHING: Final = "\u2013"
 _PAGES: Final = Path(__file__).parent.parent / "pages" / "admin"
 HEADERS: Final[Mapping[str, str]] = {
     "Cache-Control": "no-store",
-    "X-Content-Type-Options": "nosniff",
     # A form's Origin would be `null` with no-referrer, and the gate compares it.
     "Referrer-Policy": "same-origin",
     "X-Robots-Tag": "noindex",
