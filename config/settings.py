@@ -174,6 +174,19 @@ def _networks(raw: object) -> object:
     return found
 
 
+def _proxy_header(name: str | None, others: ValidationInfo) -> str | None:
+    if name is None:
+        return None
+    if not re.fullmatch(r"[A-Za-z0-9-]+", name):
+        raise ValueError("must be the name of a header, like X-Remote-User")
+    proxies = others.data.get("trusted_proxies") or ()
+    if not proxies:
+        raise ValueError("needs STOCKBELL_TRUSTED_PROXIES, which names who is believed: set it too")
+    if any(ipaddress.ip_network(each, strict=False).prefixlen == 0 for each in proxies):
+        raise ValueError("needs STOCKBELL_TRUSTED_PROXIES to name the proxies: everybody would be believed")
+    return name
+
+
 def _captcha(kind: str | None, others: ValidationInfo) -> str | None:
     if kind and not others.data.get("secret_key"):
         raise ValueError("needs STOCKBELL_SECRET_KEY, which signs what is asked: set it too")
@@ -271,6 +284,7 @@ class Settings(BaseSettings):
     public_url: Annotated[Text, AfterValidator(_public_url)] | None = None
     port: int = Field(default=8000, ge=1, le=65535)
     trusted_proxies: Annotated[tuple[str, ...], BeforeValidator(_networks)] = ()
+    admin_proxy_header: Annotated[Text | None, AfterValidator(_proxy_header)] = None
     double_opt_in: Literal["off", "on", "first"] = "off"
     catalogs: Annotated[tuple[str, ...], BeforeValidator(_catalogs)] = ()
     captcha: Annotated[Literal["altcha"] | None, AfterValidator(_captcha)] = None

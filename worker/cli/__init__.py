@@ -14,6 +14,7 @@ import typer
 
 from worker.cli import (
     admin,
+    admins,
     bounces,
     contacts,
     demand,
@@ -64,6 +65,7 @@ for group in (
     contacts,
     events,
     admin,
+    admins,
     keys,
     hooks,
     webhooks,

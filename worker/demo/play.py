@@ -1,6 +1,7 @@
 """The steps of the demo, from an empty directory to the final checks."""
 
 import json
+import re
 import tempfile
 import time
 from collections import Counter
@@ -27,6 +28,7 @@ from worker.store.database import Database
 from worker.stream.event_stream import Stream
 
 SAMPLE: Final = Path(__file__).parent / "requests.csv"
+_FIRST_LINK: Final = re.compile(r"http://\S+/admin/first/\S+")
 QUIET_SECONDS: Final = 120.0
 """Seconds that a round of mails may take."""
 LOOK_SECONDS: Final = 0.3
@@ -200,12 +202,21 @@ class Play:
     def _stay(self) -> None:
         """Lets people use the shop's page, until Ctrl-C."""
         screen, processes = self._screen, self._processes
+        link = self._open_admin_pages()
         screen.title(f"Sign up on the shop's page: {self._shop.origin}/")
         screen.say("Some seconds later the bag is back, and the mail is in the inbox. Press Ctrl-C to end the demo.")
+        screen.say(f"The pages for admins, once and within 10 minutes: {link}")
         self._shelf.sell_out()
         while not processes.stop.wait(LOOK_SECONDS):
             processes.check()
             self._shelf.look(books.read(self._database), time.monotonic())
+
+    def _open_admin_pages(self) -> str:
+        """Starts them on a port of their own, and returns the one-time link. It is good from now on."""
+        command = ["stockbell", "web", "--serve", "admin", "--port", str(free_port())]
+        self._screen.command(" ".join(command))
+        process = self._processes.start("admin", command)
+        return self._processes.wait(lambda: process.found(_FIRST_LINK), START_SECONDS, "the pages for admins to start")
 
     def _collect_facts(self) -> None:
         facts = self._facts

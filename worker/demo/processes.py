@@ -5,6 +5,7 @@ Groups are signalled by the id of their leader. No process is ended by its name.
 
 import ctypes
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -67,6 +68,11 @@ class Process:
     def has_said(self, words: str) -> bool:
         """Whether the output contains these words."""
         return words in self.log.read_text(encoding="utf-8", errors="replace")
+
+    def found(self, pattern: re.Pattern[str]) -> str:
+        """Returns what the output has of this pattern; nothing if it has none."""
+        match = pattern.search(self.log.read_text(encoding="utf-8", errors="replace"))
+        return match[0] if match else ""
 
     def last_words(self) -> str:
         """Returns the last lines of the output."""

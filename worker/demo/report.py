@@ -130,6 +130,8 @@ def _places(facts: Facts, output: Output) -> Iterator[Text]:
         yield Text(f"  {output.shown}/{name:<16}", style="cyan").append(f" {what}", style="default")
     database = f"DATABASE_URL=sqlite:///{output.shown}/{output.database.name}"
     yield Text("  $ ", style="dim").append(f"{database} {_stockbell()} requests list --status FAILED", style="cyan")
+    yield Text("  In a browser, with the pages for admins:")
+    yield Text("  $ ", style="dim").append(f"{database} {_stockbell()} web --serve admin", style="cyan")
 
 
 def _stockbell() -> str:

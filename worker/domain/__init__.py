@@ -2,11 +2,11 @@
 
 Contains events and their fields, catalog references, stock rules, replies of relays and what they mean, outcomes of one
 attempt, verdicts on requests, what comes back for mails, how it is judged, the tokens and headers that name mails and
-what they prove, what others are told of requests, keys of the HTTP API, who
-may do what on the pages for admins, how it goes as one sentence, kinds of hooks, languages, URLs of relays and
-of sentinels, the token bucket, the moving window, proofs of work, how options differ, measured costs and what follows
-from them, quantiles of what is known by bucket, amounts as people write them, what records of the DNS say, queries of
-the HTTP API, and the shared errors.
+what they prove, what others are told of requests, keys of the HTTP API, who may do what on the pages for admins, and
+whether a page of ours sent a form, how it goes as one sentence, kinds of hooks, languages, URLs of relays and of
+sentinels, the token bucket, the moving window, proofs of work, how options differ, measured costs and what follows from
+them, quantiles of what is known by bucket, amounts as people write them, what records of the DNS say, queries of the
+HTTP API, and the shared errors.
 Imports no other room of this program.
 """
 
@@ -32,6 +32,7 @@ __all__ = [
     "imap_account",
     "languages",
     "moving_window",
+    "origins",
     "outcomes",
     "outgoing_urls",
     "providers",

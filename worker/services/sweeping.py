@@ -13,7 +13,18 @@ from worker.domain.outcomes import FailureCode
 from worker.queue.bell import Bell
 from worker.services.returning import log_failed
 from worker.services.ringing import ring_waiting
-from worker.store import breaker, confirmations, history, owners, reports, suppression, sweep, tally_merge
+from worker.store import (
+    admins,
+    breaker,
+    confirmations,
+    guesses,
+    history,
+    owners,
+    reports,
+    suppression,
+    sweep,
+    tally_merge,
+)
 from worker.store.database import Database
 from worker.store.lists import BELL_SECONDS
 
@@ -60,6 +71,8 @@ class Sweeper:
         self._database.write(reports.forget)
         self._add_up()
         self._trim_history()
+        self._database.write(admins.forget)
+        self._database.write(guesses.forget)
 
     def ring(self) -> None:
         """Runs the part that needs Redis. If Redis is away, the call may take ten seconds; this is logged only once."""

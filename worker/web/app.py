@@ -1,10 +1,11 @@
 """Puts the web process together: which routes there are, what is around them, and what runs beside them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 from importlib.metadata import version
 from typing import Final, Protocol
 
@@ -35,6 +36,7 @@ from worker.web import (
 from worker.web.access import Access
 from worker.web.context import Context
 from worker.web.http_counts import Counted, HttpCounts
+from worker.web.peers import Peers
 from worker.web.telling import Teller
 
 
@@ -74,6 +76,8 @@ class Served:
     background: Sequence[Background] = field(default_factory=list)
     mounts: Mapping[str, ASGIApp] = field(default_factory=dict)
     """applications of their own, by their paths"""
+    around: Sequence[Callable[[ASGIApp], ASGIApp]] = ()
+    """what is around everything, outside of CORS"""
 
 
 def create_app(context: Context, serve: Collection[Part] = USUAL) -> FastAPI:
@@ -107,6 +111,11 @@ def create_app(context: Context, serve: Collection[Part] = USUAL) -> FastAPI:
         app.add_middleware(Counted, counts=counts)
         app.include_router(metrics.routes(context, access, counts, is_open=frozenset(serve) <= PRIVATE))
     middleware.add_to(app)
+    for each in served:
+        for around in each.around:
+            app.add_middleware(around)
+    if proxies := context.parts.settings.trusted_proxies:
+        app.add_middleware(Peers, proxies)
     for each in served:
         for router in each.routers:
             app.include_router(router)
@@ -147,9 +156,14 @@ def _hooks(context: Context, access: Access) -> Served:
 
 def _admin(context: Context, access: Access) -> Served:
     from worker.web.admin import app as admin  # a process that serves customers needs none of it
+    from worker.web.admin.doorway import Doorway
 
     office = admin.office_of(context)
-    return Served([admin.door(office)], mounts={"/admin": admin.create_app(office)})
+    return Served(
+        [admin.door(office)],
+        mounts={"/admin": admin.create_app(office)},
+        around=[partial(Doorway, office=office)],
+    )
 
 
 _PARTS: Final[Mapping[Part, _Bringer]] = {

@@ -8,6 +8,7 @@ from fastapi.responses import JSONResponse
 
 from worker.domain.api_keys import Key, Scope
 from worker.domain.catalog import WIX_STORES, WIX_STORES_IDS, item_of
+from worker.services import keys
 from worker.store import collections
 from worker.web import wix_objects
 from worker.web.access import Access
@@ -47,7 +48,7 @@ class Collecting:
 def routes(context: Context, access: Access, collecting: Collecting) -> APIRouter:
     """Returns the routes of the settings."""
     router = APIRouter(tags=["settings"])
-    catalogs = [WIX_STORES, *(each for each in context.parts.settings.catalogs if each != WIX_STORES)]
+    catalogs = keys.catalogs(context.parts.settings.catalogs)
     switched = replies(wix_objects.SettingsReply, body_errors(says={428: "NOT_SUPPORTED_APP_DEF_ID."}))
 
     async def settings() -> JSONResponse:

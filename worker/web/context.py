@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from worker.processes.bootstrap import Parts
 from worker.services.signing_up import Desk
 from worker.store.database import Connection, Database
+from worker.web.first_link import FirstLink
 from worker.web.limits import Limits
 from worker.web.pages import Pages
 
@@ -36,6 +37,7 @@ class Context:
         self.desk = Desk(self.database, parts.tokens, settings.double_opt_in)
         self.limits = Limits(settings.redis_url, parts.tokens)
         self.pages = Pages(settings.store_name, urlsplit(settings.public_url or "").path)
+        self.first_link = FirstLink()
         self.stopping = asyncio.Event()
         """Set when the process shall end. Whatever runs for long waits for it too."""
         self._sql = ThreadPoolExecutor(SQL_THREADS, "sql")

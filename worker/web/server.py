@@ -12,13 +12,16 @@ from typing import Final
 import structlog
 import uvicorn
 
+from worker.domain.admins import PAGES
 from worker.domain.errors import BadSetting, DatabaseAway, DatabaseUnfit
 from worker.processes.bootstrap import Parts, collect_rarely
 from worker.processes.stop import Stop
 from worker.services.schema_check import check_schema
-from worker.web import confirmation_mails
+from worker.store import admins
+from worker.web import confirmation_mails, peers
 from worker.web.app import Part, create_app
 from worker.web.context import Context
+from worker.web.first_link import LINK_SECONDS
 from worker.web.protocol import Protocol
 
 CUT_SECONDS: Final = 0.4
@@ -71,7 +74,8 @@ class Server(uvicorn.Server):
 def run(parts: Parts, host: str, port: int, serve: Collection[Part]) -> None:
     """Serves until it is told to end.
 
-    Raises BadSetting if it can't listen there, or can't ask customers to confirm, and SchemaOutdated. A database that
+    Raises BadSetting if it can't listen there, can't ask customers to confirm, or has no user for the pages for admins
+    and would serve them to other machines, and SchemaOutdated. A database that
     is away is no reason not to start: callers are told to come back, and `/readyz` tells ops.
     """
     if Part.API in serve:
@@ -82,6 +86,8 @@ def run(parts: Parts, host: str, port: int, serve: Collection[Part]) -> None:
         _check(context)
         with _listening(host, port) as listener:
             server = Server(_config(parts, context, serve), context)
+            if Part.ADMIN in serve:
+                _open_first(context, listener)
             collect_rarely()
             log.info("web.started", host=host, port=listener.getsockname()[1], serves=sorted(serve))
             server.run([listener])
@@ -99,6 +105,24 @@ def _check(context: Context) -> None:
         log.warning("database.away", database=context.database.where, reason=str(away))
 
 
+def _open_first(context: Context, listener: socket.socket) -> None:
+    """Before there is a user, makes the one-time link, for this machine only. Raises BadSetting elsewhere."""
+    try:
+        if context.parts.settings.admin_proxy_header or context.database.read(admins.is_any):
+            return
+    except DatabaseAway:
+        return  # who comes meanwhile is told so; once it is back, a user can be added
+    host, port = listener.getsockname()[:2]
+    if not peers.is_loopback(host):
+        raise BadSetting("the pages for admins have no user yet: run `stockbell admin add NAME --role admin` first")
+    shown = f"[{host}]" if ":" in host else host
+    print(
+        f"stockbell: the first log-in to the pages for admins, within {LINK_SECONDS / 60:.0f} min, once, from this"
+        f" machine: http://{shown}:{port}{PAGES}/first/{context.first_link.issue()}",
+        flush=True,
+    )
+
+
 def _listening(host: str, port: int) -> socket.socket:
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
@@ -109,7 +133,6 @@ def _listening(host: str, port: int) -> socket.socket:
 
 
 def _config(parts: Parts, context: Context, serve: Collection[Part]) -> uvicorn.Config:
-    proxies = list(parts.settings.trusted_proxies)
     return uvicorn.Config(
         create_app(context, serve),
         loop="uvloop",
@@ -119,6 +142,5 @@ def _config(parts: Parts, context: Context, serve: Collection[Part]) -> uvicorn.
         log_level="error",  # warnings would tell of whatever strangers send
         access_log=False,  # paths hold tokens
         server_header=False,
-        proxy_headers=bool(proxies),
-        forwarded_allow_ips=proxies,
+        proxy_headers=False,  # `peers` reads them
     )

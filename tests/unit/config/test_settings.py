@@ -100,6 +100,7 @@ WRONG = {
     "STOCKBELL_PROVIDER": [SECRET, "gmail"],
     "PORT": [SECRET, "0", "65536", "80.5"],
     "STOCKBELL_TRUSTED_PROXIES": [SECRET, "172.16.0.0/12,", "proxy.example"],
+    "STOCKBELL_ADMIN_PROXY_HEADER": [SECRET, f"X {SECRET}", "X:"],  # the first without proxies that are trusted
     "STOCKBELL_DOUBLE_OPT_IN": [SECRET, "yes"],
     "STOCKBELL_CATALOGS": ["x" * 37, "a,,b"],
     "STOCKBELL_CAPTCHA": [SECRET, "recaptcha", "altcha"],  # without a key that signs
@@ -306,6 +307,7 @@ def test_the_example_explains_every_setting_and_can_be_used(tmp_path: Path, monk
         "reply_to",
         "public_url",
         "trusted_proxies",
+        "admin_proxy_header",
         "catalogs",
         "captcha",
     }

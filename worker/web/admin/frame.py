@@ -73,6 +73,7 @@ class Frame:
     """Renders pages. `root` is the path at which a proxy has us, if not at `/`."""
 
     def __init__(self, store_name: str, root: str = "") -> None:
+        self.root = root
         self.here = f"{root}/admin"
         """The path of the pages, for links and redirects."""
         self._environment = Environment(
