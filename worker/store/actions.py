@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection
 
-from worker.models import uuid7
+from worker.models import ids_of, uuid7
 from worker.store.sql import Sql
 
 _NOTE = Sql(
@@ -15,6 +16,15 @@ _NOTE = Sql(
         confirmed_at, ended_at)
     VALUES (:id, stockbell_now(0), :who, :verb, 'done', :about, :options, :command, :result,
         :changed, :refused, :contact_id, stockbell_now(0), stockbell_now(0))"""
+)
+
+_CONCLUDE = Sql(
+    """UPDATE action SET result = :result, changed = :changed, refused = :refused, ended_at = stockbell_now(0)
+    WHERE id = :id"""
+)
+# The ids sort by time, so that not all rows are read.
+_COUNT = Sql(
+    "SELECT count(*) AS n FROM action WHERE id > :first AND verb = :verb AND at > stockbell_now(-:since)"
 )
 
 
@@ -51,3 +61,16 @@ def note(
         contact_id=contact_id,
     )
     return id_
+
+
+def conclude(
+    c: Connection, action_id: UUID, result: Mapping[str, Any], *, changed: int = 0, refused: int = 0
+) -> None:
+    """Records what came of something that was noted before it was done, since it takes a while."""
+    _CONCLUDE(c, id=action_id, result=json.dumps(result), changed=changed, refused=refused)
+
+
+def count_since(c: Connection, verb: str, seconds: float) -> int:
+    """Returns how often something was noted in the last seconds."""
+    found: int = _COUNT(c, verb=verb, since=seconds, first=ids_of(datetime.now(UTC) - timedelta(seconds=2 * seconds))[0])[0].n
+    return found
