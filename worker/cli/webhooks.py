@@ -62,13 +62,15 @@ def add(
 
     [bold]Example:[/bold]  stockbell webhooks add https://shop.example/stockbell --full
     """
-    _check_extra()
+    from worker.domain.outgoing_urls import is_redis
     from worker.domain.webhooks import Format
     from worker.services import endpoint_verbs
     from worker.store import endpoints
     from worker.web.endpoint_urls import checked
 
     format_ = Format(form)
+    if not is_redis(url):
+        _check_extra()
     try:
         found = checked(url, format_, allows_private=allow_private)
     except BadUrl as error:

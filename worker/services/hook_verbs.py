@@ -6,9 +6,7 @@ from worker.store import actions, hooks
 from worker.store.database import Connection
 
 
-def create(
-    c: Connection, who: str, kind: str, name: str, secret: str | None, options: Mapping[str, object]
-) -> str:
+def create(c: Connection, who: str, kind: str, name: str, secret: str | None, options: Mapping[str, object]) -> str:
     """Adds a hook whose secret and options were checked, and returns its id."""
     made = hooks.create(c, kind, name, secret, options)
     actions.note(c, who, "hooks create", _about(kind, made), changed=1)

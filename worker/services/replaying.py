@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final
@@ -52,10 +53,8 @@ class Letter:
         """The fields as JSON in several lines, with that of the field `event` as what it means."""
         shown: dict[str, object] = {**self.fields}
         if "event" in shown:
-            try:
+            with suppress(ValueError, RecursionError):
                 shown["event"] = json.loads(self.fields["event"])
-            except (ValueError, RecursionError):
-                pass
         # JSON can name half of a pair of surrogates, which no page can hold.
         return json.dumps(shown, ensure_ascii=False, indent=2).encode(errors="backslashreplace").decode()
 
@@ -108,7 +107,9 @@ def survey(stream: Stream) -> Survey:
     return Survey(letters, surveyed, max(newest.values(), key=entry_order, default=None), groups)
 
 
-def newest(stream: Stream, reason: str | None = None, before: str | None = None, most: int = MOST_SHOWN) -> list[Letter]:
+def newest(
+    stream: Stream, reason: str | None = None, before: str | None = None, most: int = MOST_SHOWN
+) -> list[Letter]:
     """Returns the newest letters, those with this reason and before this id if they are given. Raises RedisAway."""
     found = (each for each in stream.dead_letters.newest_first(before) if _has(each, reason))
     return [letter_of(each) for each in islice(found, most)]
@@ -185,9 +186,7 @@ def _has(letter: Entry, reason: str | None) -> bool:
     return reason is None or _text(letter.fields.get(b"reason", b"")) == reason
 
 
-def note(
-    c: Connection, who: str, verb: str, letter_ids: Sequence[str] | None, reason: str | None, done: Done
-) -> None:
+def note(c: Connection, who: str, verb: str, letter_ids: Sequence[str] | None, reason: str | None, done: Done) -> None:
     """Notes in the audit trail what was done to dead letters. The reasons of refusals have no values of the events."""
     known = [letter_id for letter_id in letter_ids or () if is_letter_id(letter_id)]
     about = {"letters": known[:MOST_NOTED]} if letter_ids else {"reason": reason} if reason else {"all": True}

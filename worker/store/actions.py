@@ -1,7 +1,7 @@
 """What admins did: the audit trail. Each verb writes its row in the transaction in which it acts."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -23,8 +23,13 @@ _CONCLUDE = Sql(
     WHERE id = :id"""
 )
 # The ids sort by time, so that not all rows are read.
-_COUNT = Sql(
-    "SELECT count(*) AS n FROM action WHERE id > :first AND verb = :verb AND at > stockbell_now(-:since)"
+_COUNT = Sql("SELECT count(*) AS n FROM action WHERE id > :first AND verb = :verb AND at > stockbell_now(-:since)")
+
+_OF_CONTACT = Sql(
+    """SELECT id, at, who, verb, state, changed, refused FROM action WHERE contact_id = :contact
+    ORDER BY id DESC LIMIT :most""",
+    id="uuid",
+    at="time",
 )
 
 
@@ -63,14 +68,19 @@ def note(
     return id_
 
 
-def conclude(
-    c: Connection, action_id: UUID, result: Mapping[str, Any], *, changed: int = 0, refused: int = 0
-) -> None:
+def conclude(c: Connection, action_id: UUID, result: Mapping[str, Any], *, changed: int = 0, refused: int = 0) -> None:
     """Records what came of something that was noted before it was done, since it takes a while."""
     _CONCLUDE(c, id=action_id, result=json.dumps(result), changed=changed, refused=refused)
 
 
 def count_since(c: Connection, verb: str, seconds: float) -> int:
     """Returns how often something was noted in the last seconds."""
-    found: int = _COUNT(c, verb=verb, since=seconds, first=ids_of(datetime.now(UTC) - timedelta(seconds=2 * seconds))[0])[0].n
+    found: int = _COUNT(
+        c, verb=verb, since=seconds, first=ids_of(datetime.now(UTC) - timedelta(seconds=2 * seconds))[0]
+    )[0].n
     return found
+
+
+def of_contact(c: Connection, contact_id: UUID, most: int) -> Sequence[Any]:
+    """Returns what was done about one customer, newest first."""
+    return _OF_CONTACT(c, contact=contact_id, most=most)

@@ -5,7 +5,6 @@ from urllib.parse import urlsplit
 from worker.domain.errors import BadUrl
 from worker.domain.outgoing_urls import checked_endpoint, is_redis
 from worker.domain.webhooks import Format
-from worker.web.posting import Refused, addresses_of, check
 
 
 def checked(url: str, form: Format, *, allows_private: bool) -> str:
@@ -19,6 +18,8 @@ def checked(url: str, form: Format, *, allows_private: bool) -> str:
 
 
 def _check_addresses(url: str, *, allows_private: bool) -> None:
+    from worker.web.posting import Refused, addresses_of, check  # a stream in Redis needs no client for HTTP
+
     parts = urlsplit(url)
     try:
         found = addresses_of(str(parts.hostname), parts.port or 443)

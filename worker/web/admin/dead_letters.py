@@ -179,7 +179,9 @@ def _time_of(entry_id: str) -> datetime | None:
 
 def _done(done: str | None, left: str | None) -> tuple[int, int] | None:
     """Returns how many were replayed, and how many were left, as the URL says it."""
-    numbers = [int(text) if text and text.isascii() and text.isdigit() and len(text) < 7 else 0 for text in (done, left)]
+    numbers = [
+        int(text) if text and text.isascii() and text.isdigit() and len(text) < 7 else 0 for text in (done, left)
+    ]
     return (numbers[0], numbers[1]) if done else None
 
 
@@ -190,5 +192,3 @@ def _foretold(database: Database, entry: Entry, minimum: int) -> list[tuple[str,
         return list(dry_run.outcome_of_entry(database, fields, minimum, datetime.now(UTC)).lines())
     except BadEvent as bad:
         return [("event", False, f"would be a dead letter again: {bad}")]
-
-
