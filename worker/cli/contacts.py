@@ -141,7 +141,7 @@ def _report_line(report: dict[str, object]) -> str:
 
 def export(address: Address) -> None:
     """Print everything that is held about a customer, as one JSON document (GDPR articles 15 and 20)."""
-    say_json(_known(address).as_json(), pretty=True)
+    say_json(_contacts().export(_normalised(address)), pretty=True)
 
 
 def erase(addresses: Addresses, as_json: Json = False) -> None:
@@ -161,14 +161,17 @@ def _given(addresses: Sequence[str]) -> "list[Given]":
 
 
 def _known(address: str) -> "Known":
+    return _contacts().known(_normalised(address))
+
+
+def _normalised(address: str) -> str:
     from worker.services.addresses import checked_address
 
-    normalised = checked_address(address).lower()
-    return _contacts().known(normalised)
+    return checked_address(address).lower()
 
 
 def _contacts() -> "Contacts":
     from worker.services.contacts import Contacts
 
     parts = session.ready_parts()
-    return Contacts(parts.database, parts.tokens)
+    return Contacts(parts.database, parts.tokens, session.who())

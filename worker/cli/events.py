@@ -8,9 +8,12 @@ import typer
 from worker.cli import arguments, session
 from worker.cli.arguments import AppId, ItemArgument, Json, Option
 from worker.cli.commands import add_commands, add_group
-from worker.cli.output import printable, say, say_changed, say_json
+from worker.cli.output import complain, printable, say, say_changed, say_json
+from worker.domain.errors import StockbellError
 
 if TYPE_CHECKING:
+    from worker.processes.bootstrap import Parts
+    from worker.services.replaying import Done
     from worker.stream.entries import Entry
 
 
@@ -78,16 +81,28 @@ def list_dead_letters(
             say(printable("{}  {}  {}  (entry {})  {}".format(*said, fields)))
 
 
-def replay(ids: LetterIds = None, everything: AllLetters = False, as_json: Json = False) -> None:
+def replay(
+    ids: LetterIds = None,
+    everything: AllLetters = False,
+    reason: Annotated[
+        str | None, typer.Option("--reason", metavar="TEXT", help="All dead letters with exactly this reason.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
     """Put dead letters back into the event stream, for example after an upgrade that can decode them.
 
     An event keeps the time of its original entry, so newer events about the item still win. A dead letter that still
     can't be decoded is refused with the reason, and stays in the list.
+
+    [bold]Example:[/bold]  stockbell dead-letters replay --reason "catalogItemId is missing"
     """
     from worker.services.replaying import replay
 
-    arguments.check_choice(ids, filtered=everything, hint="--all")
-    done = replay(session.stream(), ids)
+    arguments.check_choice(ids, filtered=everything or reason is not None, hint="--all, --reason")
+    parts = session.parts()
+    parts.check_events()
+    done = replay(parts.stream, ids, reason=reason)
+    _note(parts, "dead-letters replay", ids, reason, done)
     say_changed(done.changed, done.refused, "replayed", as_json=as_json)
 
 
@@ -101,15 +116,35 @@ def drop(ids: LetterIds = None, everything: AllLetters = False, as_json: Json = 
     from worker.services.replaying import drop
 
     arguments.check_choice(ids, filtered=everything, hint="--all")
-    done = drop(session.stream(), ids)
+    parts = session.parts()
+    parts.check_events()
+    done = drop(parts.stream, ids)
+    _note(parts, "dead-letters drop", ids, None, done)
     say_changed(done.changed, done.refused, "dropped", as_json=as_json)
 
 
+def _note(parts: "Parts", verb: str, ids: list[str] | None, reason: str | None, done: "Done") -> None:
+    """Notes it in the audit trail. Redis has done it already, so a database that is away is only said."""
+    from worker.services.replaying import note
+    from worker.services.schema_check import check_schema
+
+    if not done.changed:
+        return
+    try:
+        check_schema(parts.database)
+        parts.database.write(note, session.who(), verb, ids, reason, done)
+    except StockbellError as error:
+        complain(f"not noted in the audit trail: {error}")
+
+
 def _letter_json(letter: "Entry") -> dict[str, object]:
-    fields = {_text(name): _text(value) for name, value in letter.fields.items()}
-    own = {name: fields.pop(name, None) for name in ("originalId", "reason", "receivedAt", "truncated")}
-    return {"id": letter.id, **{name: value for name, value in own.items() if value is not None}, "fields": fields}
+    from worker.services.replaying import letter_of
 
-
-def _text(value: bytes) -> str:
-    return value.decode(errors="backslashreplace")
+    found = letter_of(letter)
+    own = {"originalId": found.original_id, "reason": found.reason or None, "receivedAt": found.received_at}
+    own["truncated"] = "1" if found.is_truncated else None
+    return {
+        "id": found.id,
+        **{name: value for name, value in own.items() if value is not None},
+        "fields": dict(found.fields),
+    }

@@ -52,6 +52,7 @@ def create(
     [bold]Example:[/bold]  stockbell hooks create woocommerce --secret - < secret.txt
     """
     from worker.domain.hook_kinds import KINDS, PROVIDERS, checked_options, checked_secret
+    from worker.services import hook_verbs
     from worker.store import hooks
 
     if kind not in KINDS:
@@ -65,7 +66,7 @@ def create(
     if kind in PROVIDERS:
         _check_provider(kind, kept)
     parts = session.ready_parts()
-    made = parts.database.write(hooks.create, kind, name, kept, options)
+    made = parts.database.write(hook_verbs.create, session.who(), kind, name, kept, options)
     url = f"{parts.settings.public_url or ''}{hooks.path(kind, made)}"
     shown = kept if is_new else None
     if as_json:
@@ -120,9 +121,9 @@ def list_(as_json: Json = False) -> None:
 
 def revoke(hook_id: Annotated[str, typer.Argument(metavar="ID", help="The hook's id.", show_default=False)]) -> None:
     """Close a hook. Whoever still calls it is answered 404."""
-    from worker.store import hooks
+    from worker.services import hook_verbs
 
-    if not session.ready_parts().database.write(hooks.revoke, hook_id):
+    if not session.ready_parts().database.write(hook_verbs.revoke, session.who(), hook_id):
         complain(f"no such hook, or revoked before: {printable(hook_id)}")
         raise typer.Exit(1)
     say(f"revoked: {hook_id}")

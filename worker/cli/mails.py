@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from worker.domain.catalog import CatalogReference
-    from worker.domain.outcomes import Outcome
     from worker.services.sender_rules import Point
     from worker.smtp.mailer import Mail
 
@@ -138,7 +137,7 @@ def _send_test(
     mail = trying.write(parts.letter_writer(parts.sender), facts, recipient, item_url=item_url, locale=language)
     outcome = trying.send(mailer, mail)
     # With only one relay its name says nothing new.
-    said = _outcome(outcome, relay=str(mailer.relay_in_use) if len(mailer.relays) > 1 else None)
+    said = trying.said(outcome, relay=str(mailer.relay_in_use) if len(mailer.relays) > 1 else None)
     path = trying.return_path(parts.settings.bounce_address, parts.sender, mail)
     looks = _Looks(trying.message(replace(mail, content=mailer.as_sent(mail))), path, mailer.offers_dsn)
     if as_json:
@@ -148,16 +147,6 @@ def _send_test(
         looks.say()
     if not said["sent"]:
         raise typer.Exit(1)
-
-
-def _outcome(outcome: "Outcome", *, relay: str | None) -> dict[str, object]:
-    from worker.domain.outcomes import Deferred, Sent, Unknown
-    from worker.domain.replies import reason
-
-    words = reason(outcome.reply) if isinstance(outcome, Sent | Deferred) else outcome.reason
-    is_sent = None if isinstance(outcome, Unknown) else isinstance(outcome, Sent)
-    said: dict[str, object] = {"sent": is_sent, "reply": words}
-    return said | {"relay": relay} if relay and is_sent else said
 
 
 def _say_outcome(said: "Mapping[str, object]") -> None:

@@ -35,6 +35,7 @@ def add_to(app: typer.Typer) -> None:
             "list": list_,
             "remove": remove,
             "enable": enable,
+            "disable": disable,
             "rotate": rotate,
             "test": try_out,
             "resync": resync,
@@ -61,21 +62,22 @@ def add(
 
     [bold]Example:[/bold]  stockbell webhooks add https://shop.example/stockbell --full
     """
-    from worker.domain.outgoing_urls import checked_endpoint, is_redis
+    from worker.domain.outgoing_urls import is_redis
     from worker.domain.webhooks import Format
+    from worker.services import endpoint_verbs
     from worker.store import endpoints
+    from worker.web.endpoint_urls import checked
 
+    format_ = Format(form)
+    if not is_redis(url):
+        _check_extra()
     try:
-        checked = checked_endpoint(url, allows_private=allow_private)
-        is_stream = is_redis(checked)
-        if is_stream and form == "wix":
-            raise BadUrl("a stream in Redis gets the format standard")
-        if not is_stream:
-            _check_addresses(checked, allows_private=allow_private)
+        found = checked(url, format_, allows_private=allow_private)
     except BadUrl as error:
         raise typer.BadParameter(str(error)) from None
-    parts = session.ready_parts()
-    made = parts.database.write(endpoints.add, checked, Format(form), is_full=full, allows_private=allow_private)
+    parts, who = session.ready_parts(), session.who()
+    made = parts.database.write(endpoint_verbs.add, who, found, format_, is_full=full, allows_private=allow_private)
+    is_stream = made.is_stream
     if form == "wix" and not parts.database.read(endpoints.keys):
         complain(NO_KEY)
     if as_json:
@@ -110,20 +112,20 @@ def list_(as_json: Json = False) -> None:
 
 def remove(endpoint_id: EndpointId) -> None:
     """Remove an endpoint, with what waits for it."""
-    from worker.store import endpoints
+    from worker.services import endpoint_verbs
 
-    if not session.ready_parts().database.write(endpoints.remove, _id(endpoint_id)):
+    if not session.ready_parts().database.write(endpoint_verbs.remove, session.who(), _id(endpoint_id)):
         _refuse(endpoint_id)
     say(f"removed: {endpoint_id}")
 
 
 def enable(endpoint_id: EndpointId) -> None:
     """Enable an endpoint that was disabled. What changed meanwhile is told by `webhooks resync`."""
+    from worker.services import endpoint_verbs
     from worker.services.wire import timestamp
-    from worker.store import endpoints
 
     parts = session.ready_parts()
-    since = parts.database.write(endpoints.enable, _existing(parts, endpoint_id).id)
+    since = parts.database.write(endpoint_verbs.enable, session.who(), _existing(parts, endpoint_id).id)
     if since is None:
         say(f"is enabled already: {endpoint_id}")
         return
@@ -131,11 +133,20 @@ def enable(endpoint_id: EndpointId) -> None:
     complain(f"what it missed: stockbell webhooks resync {endpoint_id} --since {timestamp(since)}")
 
 
+def disable(endpoint_id: EndpointId) -> None:
+    """Tell an endpoint nothing more, until it is enabled again. What waits for it is deleted."""
+    from worker.services import endpoint_verbs
+
+    parts = session.ready_parts()
+    is_new = parts.database.write(endpoint_verbs.disable, session.who(), _existing(parts, endpoint_id).id)
+    say(f"disabled: {endpoint_id}" if is_new else f"is disabled already: {endpoint_id}")
+
+
 def rotate(endpoint_id: EndpointId, as_json: Json = False) -> None:
     """Give an endpoint a new secret and print it, once. The one before signs too, until the next time."""
-    from worker.store import endpoints
+    from worker.services import endpoint_verbs
 
-    secret = session.ready_parts().database.write(endpoints.rotate, _id(endpoint_id))
+    secret = session.ready_parts().database.write(endpoint_verbs.rotate, session.who(), _id(endpoint_id))
     if secret is None:
         _refuse(endpoint_id)
     if as_json:
@@ -150,11 +161,13 @@ def try_out(endpoint_id: EndpointId, as_json: Json = False) -> None:
     import asyncio
 
     _check_extra()
+    from worker.services import endpoint_verbs
     from worker.web.courier import send_test
 
     parts = session.ready_parts()
     endpoint = _existing(parts, endpoint_id)
     answer = asyncio.run(send_test(endpoint, _key(parts)))
+    parts.database.write(endpoint_verbs.note_test, session.who(), endpoint.id, answer.status, answer.why)
     if as_json:
         say_json({"status": answer.status, "why": answer.why, "answer": answer.text})
     else:
@@ -174,8 +187,8 @@ def resync(
 
     [bold]Example:[/bold]  stockbell webhooks resync ID --since 2026-11-23T09:00:00Z
     """
-    from worker.services import webhooks
-    from worker.store import endpoints
+    from worker.services import endpoint_verbs, webhooks
+    from worker.store import actions, endpoints
 
     at = time_of(since)
     parts = session.ready_parts()
@@ -185,7 +198,9 @@ def resync(
     if not parts.database.read(endpoints.is_enabled, endpoint.id):
         complain(f"it is disabled: stockbell webhooks enable {endpoint.id}")
         raise typer.Exit(1)
+    row = parts.database.write(endpoint_verbs.begin_resync, session.who(), endpoint.id, at)
     told = webhooks.resync(parts.database, endpoint.id, at, _wait)
+    parts.database.write(actions.conclude, row, {"requests": told}, changed=told)
     if as_json:
         say_json({"requests": told})
     else:
@@ -220,6 +235,7 @@ def keygen(
 ) -> None:
     """Make the key that signs Wix's format, and print its public half."""
     _check_extra()
+    from worker.services import endpoint_verbs
     from worker.store import endpoints
     from worker.web.signing import JwtKey, new_private_pem
 
@@ -228,7 +244,7 @@ def keygen(
         complain("there is a key already; with --replace receivers need the new public key at once")
         raise typer.Exit(1)
     pem = new_private_pem()
-    id_ = parts.database.write(endpoints.add_key, pem)
+    id_ = parts.database.write(endpoint_verbs.add_key, session.who(), pem)
     complain(f"key {id_}; its public half, for receivers:")
     say(JwtKey.of(id_, pem).public_pem.rstrip())
 
@@ -241,22 +257,6 @@ def public_key() -> None:
         complain(NO_KEY)
         raise typer.Exit(1)
     say(key.public_pem.rstrip())
-
-
-def _check_addresses(url: str, *, allows_private: bool) -> None:
-    _check_extra()
-    from urllib.parse import urlsplit
-
-    from worker.web.posting import Refused, addresses_of, check
-
-    parts = urlsplit(url)
-    try:
-        found = addresses_of(str(parts.hostname), parts.port or 443)
-        check(found, allows_private=allows_private, is_plain=parts.scheme == "http")
-    except (OSError, UnicodeError):
-        raise BadUrl("the endpoint's name has no address") from None
-    except Refused as refused:
-        raise BadUrl(f"the endpoint can't be used: {refused}") from None
 
 
 def _check_extra() -> None:

@@ -112,7 +112,11 @@ class LetterWriter:
         return last[3]
 
     def _new_letter(self, item: ItemFacts, locale: str, extras: str | None) -> "_Letter":
-        return _Letter(self._paper, item, item.url or self._url_from_template(item), locale, extras)
+        return _Letter(self._paper, item, self.url_of(item), locale, extras)
+
+    def url_of(self, item: ItemFacts) -> str | None:
+        """Returns where the mail about an item leads whose request has no URL of its own; None: nowhere."""
+        return item.url or self._url_from_template(item)
 
     def _url_from_template(self, item: ItemFacts) -> str | None:
         if self._item_url_template is None:

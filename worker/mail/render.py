@@ -96,6 +96,11 @@ class Renderer:
         self._mails: dict[str, _Mail] = {}
         self._prints: dict[tuple[str, Sequence[str]], bool] = {}
 
+    @property
+    def languages(self) -> list[str]:
+        """The languages that there are templates for, that of the files without a folder first."""
+        return [_DEFAULT_LOCALE, *sorted(each for each in self._locales.values() if each != _DEFAULT_LOCALE)]
+
     def render(self, context: MailContext, locale: str | None) -> tuple[Rendered, str]:
         """Returns the mail in the language nearest to `locale`, and that language.
 

@@ -9,10 +9,11 @@ from typing import Any, BinaryIO, Final
 from worker.domain.errors import BadAddress, Refused
 from worker.domain.returned import Cause
 from worker.domain.tokens import Tokens
+from worker.services import contact_verbs
 from worker.services.addresses import checked_address
 from worker.services.import_text import MAX_LINE_BYTES, BadLine, Line, Text, read_text
 from worker.services.wire import attempts_json, contact_json, report_json, request_json, signup_json, timestamp
-from worker.store import contacts, erasure, requests, suppression
+from worker.store import contacts, requests, suppression
 from worker.store.database import Connection, Database
 from worker.store.requests import Filter
 
@@ -73,6 +74,8 @@ class Contacts:
 
     database: Database
     tokens: Tokens | None
+    who: str = "cli"
+    """who acts, for the audit trail"""
 
     def suppress(self, given: Iterable[Given], cause: Cause, refuse: Refuse) -> Suppressing:
         """Sends these addresses no more mail, whether or not somebody with them waits. Any number, in batches."""
@@ -84,7 +87,7 @@ class Contacts:
 
         while batch := list(islice(left, CHUNK)):
             addresses = set(_checked(batch, count_refused))
-            suppressed = self.database.write(_suppress, addresses, cause)
+            suppressed = self.database.write(_suppress, addresses, cause, self.who)
             done.changed += len(suppressed.contacts)
             done.already += len(addresses) - len(suppressed.contacts)
             done.requests += len(suppressed.requests)
@@ -93,27 +96,30 @@ class Contacts:
     def unsuppress(self, given: Sequence[Given], refuse: Refuse) -> int:
         """Lets these addresses get mail again. What has ended stays so. Raises BadSetting without a key."""
         addresses = dict.fromkeys(_checked(given, refuse))
-        lifted = self.database.write(suppression.lift, addresses.keys(), self.tokens)
+        lifted = self.database.write(contact_verbs.lift, self.who, list(addresses), self.tokens)
         for address in addresses:
             if address not in lifted:
                 refuse(address, "is not suppressed")
         return len(lifted)
 
     def known(self, address: str) -> Known:
-        """Returns what is known of a customer, by the normalised address. Raises Refused if that is nothing.
-
-        It reads the whole table of requests, since no index leads to those that have ended.
-        """
+        """Returns what is known of a customer, by the normalised address. Raises Refused if that is nothing."""
         found = self.database.read(_known, address)
         if found is None:
             raise Refused("no such contact: nobody with this address has waited, and it was not suppressed")
         return found
 
+    def export(self, address: str) -> dict[str, object]:
+        """Returns all that is known of a customer as one document. Raises Refused if that is nothing."""
+        known = self.known(address)
+        self.database.write(contact_verbs.note_export, self.who, known.contact.id)
+        return known.as_json()
+
     def erase(self, given: Sequence[Given], refuse: Refuse) -> int:
         """Erases these customers, each in a transaction of its own. Raises BadSetting without a key."""
         erased = 0
         for address in dict.fromkeys(_checked(given, refuse)):
-            if self.database.write(_erase, address, self.tokens):
+            if self.database.write(_erase, address, self.tokens, self.who):
                 erased += 1
             else:
                 refuse(address, "no such contact")
@@ -155,23 +161,26 @@ def _checked(given: Iterable[Given], refuse: Refuse) -> Iterator[str]:
             refuse(place, str(bad))
 
 
-def _suppress(c: Connection, addresses: set[str], cause: Cause) -> suppression.Suppressed:
+def _suppress(c: Connection, addresses: set[str], cause: Cause, who: str) -> suppression.Suppressed:
     found = contacts.add(c, addresses).contacts.values()
-    return suppression.suppress(c, [contact.id for contact in found], cause, BY)
+    return contact_verbs.suppress(c, who, [contact.id for contact in found], cause, BY)
 
 
 def _known(c: Connection, address: str) -> Known | None:
     contact = contacts.one(c, address)
-    if contact is None:
-        return None
-    rows = list(requests.find(c, Filter(email=address)))
+    return None if contact is None else known_of(c, contact)
+
+
+def known_of(c: Connection, contact: Any) -> Known:
+    """Returns what is known of a contact (a row of `store.contacts`)."""
+    rows = list(requests.find(c, Filter(ids=requests.of_contact(c, contact.id))))
     ids = [row.id for row in rows]
     return Known(contact, rows, [requests.attempts(c, id_) for id_ in ids], contacts.reports(c, contact.id, ids))
 
 
-def _erase(c: Connection, address: str, tokens: Tokens | None) -> bool:
+def _erase(c: Connection, address: str, tokens: Tokens | None, who: str) -> bool:
     contact = contacts.one(c, address)
-    return contact is not None and erasure.erase(c, contact.id, tokens) is not None
+    return contact is not None and contact_verbs.erase(c, who, contact.id, tokens) is not None
 
 
 def _each_suppressed(

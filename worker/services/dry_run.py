@@ -117,7 +117,7 @@ class Outcome:
     def lines(self) -> Iterator[tuple[str, bool | None, str]]:
         """Yields what `doctor --event` prints: the name of a line, whether it is well, and the text."""
         event = self.event
-        yield "event", True, self._event_words()
+        yield "event", True, event_words(event, is_in_stock=self.is_in_stock)
         for flaw in event.flaws:
             yield "left out", None, flaw
         if event.clamped:
@@ -143,16 +143,17 @@ class Outcome:
         for near in self.near:
             yield "similar", None, f"{_people(near.requests)} for {_item_words(near.item)}"
 
-    def _event_words(self) -> str:
-        event = self.event
-        stock_words = "in stock" if self.is_in_stock else "out of stock"
-        quantity = "" if event.quantity is None else f", quantity {event.quantity:,}"
-        details = f", with {', '.join(sorted(event.details))}" if event.details else ""
-        about = f" with {options_words(event.reference.spelled)}" if event.reference.options else ", the whole item"
-        return (
-            f"{_item_words(event.reference.item)}{about}: {stock_words}{quantity}, "
-            f"as of {timestamp(event.occurred_at)}{details}"
-        )
+
+def event_words(event: Event, *, is_in_stock: bool) -> str:
+    """Returns what an event says, for people."""
+    stock_words = "in stock" if is_in_stock else "out of stock"
+    quantity = "" if event.quantity is None else f", quantity {event.quantity:,}"
+    details = f", with {', '.join(sorted(event.details))}" if event.details else ""
+    about = f" with {options_words(event.reference.spelled)}" if event.reference.options else ", the whole item"
+    return (
+        f"{_item_words(event.reference.item)}{about}: {stock_words}{quantity}, "
+        f"as of {timestamp(event.occurred_at)}{details}"
+    )
 
 
 def _people(requests: int) -> str:
@@ -169,8 +170,12 @@ def outcome_of(database: Database, event: str, minimum: int, now: datetime) -> O
 
     Changes nothing. Raises BadEvent, with the reason, if it would be a dead letter; and DatabaseAway.
     """
-    entry_id = f"{int(now.timestamp() * 1000)}-0"
-    decoded = decode(entry_id, {b"event": event.encode(errors="surrogateescape")})
+    return outcome_of_entry(database, {b"event": event.encode(errors="surrogateescape")}, minimum, now)
+
+
+def outcome_of_entry(database: Database, fields: Mapping[bytes, bytes], minimum: int, now: datetime) -> Outcome:
+    """Does the same for the fields of a stream entry, such as those of a dead letter that is replayed."""
+    decoded = decode(f"{int(now.timestamp() * 1000)}-0", fields)
     waiting = database.write(_tried, decoded, minimum)
     is_heard = any(each.told for each in waiting)
     # These read many rows, and the trial locks the item. So they come after it, and only where they may explain.

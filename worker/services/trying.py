@@ -7,8 +7,9 @@ from typing import Final
 
 from worker.domain.catalog import CatalogReference, options_text
 from worker.domain.errors import Refused
-from worker.domain.outcomes import FailureCode, NotSent, Outcome, RelayDown
+from worker.domain.outcomes import Deferred, FailureCode, NotSent, Outcome, RelayDown, Sent, Unknown
 from worker.domain.relays import Mailbox
+from worker.domain.replies import reason
 from worker.domain.return_path import ReturnPath
 from worker.domain.verdicts import Failed, Tries
 from worker.mail.letter import Held, LetterWriter
@@ -110,6 +111,17 @@ async def send_one(mailer: Mailer, mail: Mail) -> Outcome:
     except TimeoutError:  # a mail that was being sent has an outcome all the same
         pass
     return source.outcome or down or NotSent("the relay did not accept the connection in time")
+
+
+def said(outcome: Outcome, *, relay: str | None = None) -> dict[str, object]:
+    """Returns an outcome as JSON: whether the mail was `sent` (null: it is unknown), and the relay's words.
+
+    `relay` names the relay that took it, where there are several.
+    """
+    words = reason(outcome.reply) if isinstance(outcome, Sent | Deferred) else outcome.reason
+    is_sent = None if isinstance(outcome, Unknown) else isinstance(outcome, Sent)
+    found: dict[str, object] = {"sent": is_sent, "reply": words}
+    return found | {"relay": relay} if relay and is_sent else found
 
 
 class _SingleMail:

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from worker.domain.outgoing_urls import without_password
 from worker.services.wire import timestamp
-from worker.store import endpoints, outbox
+from worker.store import deliveries, endpoints, hooks, outbox
 from worker.store.database import Connection, Database
 
 CHUNK: Final = 1000
@@ -59,6 +59,25 @@ def figures(c: Connection) -> WebhookFigures | None:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """The endpoints with their last deliveries, newest first, and the hooks at which others call us. No secrets."""
+
+    endpoints: Sequence[tuple[dict[str, Any], Sequence[dict[str, Any]]]]
+    hooks: Sequence[Any]
+    has_key: bool
+    """whether Wix's format can be signed"""
+
+
+def overview(c: Connection, most: int) -> Overview:
+    """Reads the endpoints with so many deliveries each."""
+    found = [
+        (endpoint_json(row), [delivery_json(each) for each in deliveries.last(c, row.id, most)])
+        for row in endpoints.each(c)
+    ]
+    return Overview(found, hooks.each(c), bool(endpoints.keys(c)))
+
+
 def resync(
     database: Database, endpoint_id: UUID, since: datetime, wait: Callable[[int], None], most: int = MOST_WAITING
 ) -> int:
@@ -71,13 +90,14 @@ def resync(
     while True:
         while (behind := database.read(endpoints.backlog, endpoint_id)) >= most:
             wait(behind)
-        found = database.write(_again, endpoint_id, since, after)
+        found = database.write(tell_again, endpoint_id, since, after)
         if not found:
             return told
         told, after = told + len(found), found[-1]
 
 
-def _again(c: Connection, endpoint_id: UUID, since: datetime, after: UUID) -> Sequence[UUID]:
+def tell_again(c: Connection, endpoint_id: UUID, since: datetime, after: UUID) -> Sequence[UUID]:
+    """Tells an endpoint again of the next requests after an id that may have changed since. Returns their ids."""
     found = outbox.changed_since(c, since, after, CHUNK)
     if found:
         outbox.tell_again(c, endpoint_id, found)

@@ -8,7 +8,7 @@ its is fenced by it. The states are those of `models.Action`.
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
@@ -203,6 +203,20 @@ class Draft:
             "contact_id": self.contact_id,
         }
 
+_CONCLUDE = Sql(
+    """UPDATE action SET result = :result, changed = :changed, refused = :refused, ended_at = stockbell_now(0)
+    WHERE id = :id"""
+)
+# The ids sort by time, so that not all rows are read.
+_COUNT = Sql("SELECT count(*) AS n FROM action WHERE id > :first AND verb = :verb AND at > stockbell_now(-:since)")
+
+_OF_CONTACT = Sql(
+    """SELECT id, at, who, verb, state, changed, refused FROM action WHERE contact_id = :contact
+    ORDER BY id DESC LIMIT :most""",
+    id="uuid",
+    at="time",
+)
+
 
 def note(
     c: Connection,
@@ -336,6 +350,24 @@ def tidy(c: Connection) -> None:
     _FORGET_REQUESTS(c, before=_before(today, KEEP_REQUESTS_DAYS), most=MOST_ROWS)
     _FORGET_PREVIEWS(c, before=_before(today, KEEP_PREVIEWS_DAYS), most=MOST_ROWS)
     _FORGET(c, before=_before(today, KEEP_DAYS), most=MOST_ROWS)
+
+
+def conclude(c: Connection, action_id: UUID, result: Mapping[str, Any], *, changed: int = 0, refused: int = 0) -> None:
+    """Records what came of something that was noted before it was done, since it takes a while."""
+    _CONCLUDE(c, id=action_id, result=json.dumps(result), changed=changed, refused=refused)
+
+
+def count_since(c: Connection, verb: str, seconds: float) -> int:
+    """Returns how often something was noted in the last seconds."""
+    found: int = _COUNT(
+        c, verb=verb, since=seconds, first=ids_of(datetime.now(UTC) - timedelta(seconds=2 * seconds))[0]
+    )[0].n
+    return found
+
+
+def of_contact(c: Connection, contact_id: UUID, most: int) -> Sequence[Any]:
+    """Returns what was done about one customer, newest first."""
+    return _OF_CONTACT(c, contact=contact_id, most=most)
 
 
 def _before(today: datetime, days: int) -> UUID:

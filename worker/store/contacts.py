@@ -54,6 +54,11 @@ _ASKED_BEFORE = Sql(
     WHERE k.sent_at IS NOT NULL ORDER BY k.sent_at DESC ON CONFLICT DO NOTHING"""
 )
 
+_ASKED = Sql(
+    "SELECT asked_at, due_at, sent_at, expires_at, why FROM confirmation WHERE contact_id = :contact",
+    **dict.fromkeys(("asked_at", "due_at", "sent_at", "expires_at"), "time"),
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Known:
@@ -155,6 +160,16 @@ def _suppress_again(c: Connection, found: Found, again: Mapping[str, Any]) -> No
 def one(c: Connection, address: str) -> Row[Any] | None:
     """Returns the contact of a normalised address, or None."""
     return c.execute(select(Contact).where(col(Contact.address) == address)).one_or_none()
+
+
+def by_id(c: Connection, contact_id: UUID) -> Row[Any] | None:
+    """Returns a contact by its id, also an erased one; None if there is none."""
+    return c.execute(select(Contact).where(col(Contact.id) == contact_id)).one_or_none()
+
+
+def asked(c: Connection, contact_id: UUID) -> Row[Any] | None:
+    """Returns the mail that asks a contact to confirm, as long as it is remembered."""
+    return next(iter(_ASKED(c, contact=contact_id)), None)
 
 
 def suppressed(c: Connection, cause: Cause | None, since: datetime | None, limit: int) -> Iterator[Row[Any]]:

@@ -110,7 +110,7 @@ def read(c: Connection, lease: float, *, told: bool = True) -> RequestFigures:
         None if due.since is None else max(0.0, (due.now - due.since).total_seconds()),
         _OVERDUE(c, lease=lease, claim_seconds=CLAIM_SECONDS)[0].n,
         _WORKERS(c, lease=lease)[0].n,
-        {row.reason: row.n for row in _HELD(c, code=TEMPLATE_ERROR)},
+        held(c),
         _UNHEARD(c, recent=UNHEARD_SECONDS)[0].n,
         _unheard(c),
         _PUT_OFF(c)[0].n,
@@ -118,6 +118,11 @@ def read(c: Connection, lease: float, *, told: bool = True) -> RequestFigures:
         unconfirmed.count(c),
         is_estimated,
     )
+
+
+def held(c: Connection) -> dict[str, int]:
+    """Returns how many requests wait because their mail can't be made, for each reason, most first."""
+    return {row.reason: row.n for row in _HELD(c, code=TEMPLATE_ERROR)}
 
 
 def _unheard(c: Connection) -> Unheard | None:

@@ -81,6 +81,22 @@ class DeadLetters:
             yield from entries(page)
             after = b"(" + page[-1][0]
 
+    def count(self) -> int:
+        """Returns how many letters there are."""
+        with translated_events(self._client):
+            return int(self._client.xlen(self.name))
+
+    def newest_first(self, before: str | None = None) -> Iterator[Entry]:
+        """Yields letters, newest first: those that are older than this id, or all."""
+        last = f"({before}" if before else "+"
+        while True:
+            with translated_events(self._client):
+                page: Any = self._client.xrevrange(self.name, last, count=_AT_ONCE)
+            if not page:
+                return
+            yield from entries(page)
+            last = f"({str(page[-1][0], 'ascii')}"
+
     def get(self, letter_id: str) -> Entry | None:
         """Returns the letter with this id (`milliseconds-sequence`), or None."""
         with translated_events(self._client):
