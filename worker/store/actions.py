@@ -203,6 +203,7 @@ class Draft:
             "contact_id": self.contact_id,
         }
 
+
 _CONCLUDE = Sql(
     """UPDATE action SET result = :result, changed = :changed, refused = :refused, ended_at = stockbell_now(0)
     WHERE id = :id"""

@@ -302,9 +302,7 @@ def stock(c: Connection, by: By, ids: Sequence[UUID]) -> dict[UUID, Known]:
     """Returns what events said of the stock of these items (or lists). What no event was about is left out."""
     rows = [{"id": id_} for id_ in ids]
     if by is By.VARIANT:
-        return {
-            row.id: Known(row.in_stock, row.quantity, row.at, row.since) for row in _STOCK_OF_LISTS(c, rows=rows)
-        }
+        return {row.id: Known(row.in_stock, row.quantity, row.at, row.since) for row in _STOCK_OF_LISTS(c, rows=rows)}
     return {row.id: _of_item(row) for row in _STOCK_OF_ITEMS(c, rows=rows)}
 
 
