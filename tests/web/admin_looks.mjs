@@ -25,7 +25,8 @@ await Promise.all(
         headings: document.querySelectorAll("h1").length,
         attacked: globalThis.attacked ?? null,
       }));
-      looks[`${name} ${look}`] = { status: reply.status(), ...found, axe: await axe(page) };
+      const isThere = new URL(page.url()).pathname === new URL(given.base + path).pathname; // and not the log-in
+      looks[`${name} ${look}`] = { status: reply.status(), isThere, ...found, axe: await axe(page) };
       if (given.pictures) await page.screenshot({ path: `${given.pictures}/${name}-${look}.png`, fullPage: true });
     }
     looks[look] = { ...seen, dialogs };
