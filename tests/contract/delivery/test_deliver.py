@@ -92,6 +92,7 @@ def test_everybody_on_the_list_is_told_once(shop: Shop, server: ScriptedRelay) -
 def test_each_told_mail_is_counted_with_its_latency_and_one_as_the_first(shop: Shop, server: ScriptedRelay) -> None:
     shop.waiting(20)
     shop.change("UPDATE waiting_list SET woken_at = stockbell_now(-40)")
+    shop.change("UPDATE request SET created_date = stockbell_now(-50)")
     serve(shop, server, claim_size=100)
     counts = shop.database.read(tally.totals)
     assert counts["told"] == sum(n for kind, n in counts.items() if kind.startswith("le:")) == 20
