@@ -42,9 +42,10 @@ REDIS_SECONDS: Final = 2.0
 CHARTS_SECONDS: Final = 10.0
 BOOKS_SECONDS: Final = 60.0
 """So old the charts and the books may be. The books count a whole table."""
-FRESH_SECONDS: Final = 1.5
-"""A page shows what the poller has found, if it is not older."""
-MOST_VIEWERS: Final = 200
+FRESH_SECONDS: Final = 1.0
+"""A page shows what the last look has found, if it is not older."""
+WATCHED_SECONDS: Final = 5.0
+"""The same while somebody watches: the poller looks as often as is good for the database."""
 HEADERS: Final = (
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-store"),
@@ -103,7 +104,8 @@ class Live:
     async def current(self) -> Look:
         """Returns the newest look, for a page. Raises DatabaseAway and SchemaOutdated."""
         async with self._lock:
-            if self._look.overview is None or time.monotonic() - self._look.at > FRESH_SECONDS:
+            fresh = WATCHED_SECONDS if self._viewers else FRESH_SECONDS
+            if self._look.overview is None or time.monotonic() - self._look.at > fresh:
                 await self._read(wait=REDIS_SECONDS)
             return self._look
 
