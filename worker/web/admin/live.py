@@ -46,6 +46,7 @@ FRESH_SECONDS: Final = 1.0
 """A page shows what the last look has found, if it is not older."""
 WATCHED_SECONDS: Final = 5.0
 """The same while somebody watches: the poller looks as often as is good for the database."""
+FAULT: Final = "a fault of the program, which the log tells"
 HEADERS: Final = (
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-store"),
@@ -177,7 +178,7 @@ class Live:
         except Exception:
             # It must not end: nobody would be told anything until the process is started again.
             log.exception("admin.live_failed")
-            self._look = Look(away="this page can't be made now; the log says why")
+            self._look = Look(away=FAULT)
         self._texts.clear()
         self._tell()
 
