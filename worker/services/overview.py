@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
-from worker.domain.going import Facts, Sentence, seconds_left, sentence_of
+from worker.domain.going import Facts, Sentence, Trouble, seconds_left, sentence_of
 from worker.services.status import Queues, Rows, Status, read_rows, status_of
 from worker.services.wire import timestamp
 from worker.store import progress, tally
@@ -95,7 +95,7 @@ class Overview:
                 paused=status.paused.everything,
                 paused_items=len(status.paused.items),
                 sweep_seconds=self.seen.sweep_seconds,
-                troubles=status.other_troubles,
+                troubles=status.other_troubles + [Trouble(f"Redis is away: {why}") for why in status.redis_troubles],
                 late=status.is_late,
                 warnings=status.remarks,
                 is_empty=self.seen.is_empty,

@@ -65,11 +65,11 @@ class Status:
     def troubles(self) -> list[str]:
         """What needs attention: late requests, overdue claims, held mails, unread or bad events, no Redis."""
         late = [f"requests are due for over {DUE_SECONDS:.0f} s"] if self.is_late else []
-        return late + [trouble.words for trouble in self.other_troubles]
+        return late + [trouble.words for trouble in self.other_troubles] + self.redis_troubles
 
     @property
     def other_troubles(self) -> list[Trouble]:
-        """What needs attention besides late requests, each with the page for admins that helps."""
+        """What needs attention besides late requests and Redis, each with the page for admins that helps."""
         found = self.requests
         held = f"requests are held, their mail can't be made: {sum(found.held.values())}"
         troubles = {
@@ -79,7 +79,7 @@ class Status:
             Trouble(self.dead_words, "/dead-letters"): self.events is not None and self.events.recent.mostly_dead,
             **_relay_troubles(self.breaker),
         }
-        return [trouble for trouble, holds in troubles.items() if holds] + [Trouble(t) for t in self.redis_troubles]
+        return [trouble for trouble, holds in troubles.items() if holds]
 
     @property
     def dead_words(self) -> str:

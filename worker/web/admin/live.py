@@ -42,9 +42,11 @@ REDIS_SECONDS: Final = 2.0
 CHARTS_SECONDS: Final = 10.0
 BOOKS_SECONDS: Final = 60.0
 """So old the charts and the books may be. The books count a whole table."""
-FRESH_SECONDS: Final = 1.5
-"""A page shows what the poller has found, if it is not older."""
-MOST_VIEWERS: Final = 200
+FRESH_SECONDS: Final = 1.0
+"""A page shows what the last look has found, if it is not older."""
+WATCHED_SECONDS: Final = 5.0
+"""The same while somebody watches: the poller looks as often as is good for the database."""
+FAULT: Final = "a fault of the program, which the log tells"
 HEADERS: Final = (
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-store"),
@@ -103,7 +105,8 @@ class Live:
     async def current(self) -> Look:
         """Returns the newest look, for a page. Raises DatabaseAway and SchemaOutdated."""
         async with self._lock:
-            if self._look.overview is None or time.monotonic() - self._look.at > FRESH_SECONDS:
+            fresh = WATCHED_SECONDS if self._viewers else FRESH_SECONDS
+            if self._look.overview is None or time.monotonic() - self._look.at > fresh:
                 await self._read(wait=REDIS_SECONDS)
             return self._look
 
@@ -175,7 +178,7 @@ class Live:
         except Exception:
             # It must not end: nobody would be told anything until the process is started again.
             log.exception("admin.live_failed")
-            self._look = Look(away="this page can't be made now; the log says why")
+            self._look = Look(away=FAULT)
         self._texts.clear()
         self._tell()
 
@@ -192,7 +195,7 @@ class Live:
             await asyncio.wait(asking, timeout=wait)
         is_late = self._redis.late_seconds > REDIS_SECONDS
         queues = None if is_late else self._redis.value
-        overview = overview_of(seen, queues or Queues(trouble="Redis does not answer"))
+        overview = overview_of(seen, queues or Queues(trouble="it does not answer"))
         self._look = Look(overview, at=time.monotonic(), charts=self._charts.value, books=self._books.value)
 
     def _read_redis(self) -> Queues:
