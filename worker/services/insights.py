@@ -28,7 +28,7 @@ _UNTRIED: Final = (FailureCode.SUPPRESSED, FailureCode.EXPIRED)
 """Codes of requests that ended without a mail that was tried."""
 _BOUNCED: Final = FailureCode.BOUNCED
 """The code of requests that were told before they failed: their mail came back."""
-TONES: Final = ("failed", "warn", "waits", "told", "accent", "quiet")
+TONES: Final = ("failed", "warn", "waits", "sea", "plum", "quiet")
 """Names of colours, for the series of a chart in their order."""
 
 
