@@ -35,6 +35,12 @@ _EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=
 PASSING_REPORT = "contact_id IS NULL OR kind IN ('delayed', 'delivered', 'feedback', 'auto_reply', 'other')"
 """The SQL condition for reports that count only for a time: nobody was found for them, or nothing follows from them."""
 
+BY_A_WRITER = {
+    "postgresql": "owner <> '00000000-0000-0000-0000-000000000000'",
+    "sqlite": "owner <> '00000000000000000000000000000000'",
+}
+"""The SQL condition for counts that were not added up yet."""
+
 UNRESOLVED = "status IN ('RECEIVED', 'PROCESSING')"
 """The SQL condition for unresolved requests. It has literals, because partial indexes are not used with parameters."""
 ENDED = "status IN ('NOTIFICATION_SENT', 'FAILED')"
@@ -213,6 +219,8 @@ class WaitingList(SQLModel, table=True):
     """When the last in-stock event for this list was applied. It wakes the requests that are older."""
     woken_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     """Since when requests of this list may be due. Set by an in-stock event, cleared when a claim reaches the end."""
+    begun_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    """When the first claim was made after a wake-up. Null again if that claim told nobody."""
     bell_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     """When a bell for this list was queued. Null again once a task has taken the bell."""
 
@@ -577,10 +585,18 @@ class Tally(SQLModel, table=True):
     `store.tally`.
     """
 
+    __table_args__ = (
+        Index(
+            "tally_own",
+            "minute",
+            postgresql_where=text(BY_A_WRITER["postgresql"]),
+            sqlite_where=text(BY_A_WRITER["sqlite"]),
+        ),
+    )
     minute: datetime = Field(sa_type=UtcDateTime, primary_key=True)
     """The minute in which it happened; of what was added up the hour or the day."""
     owner: UUID = Field(primary_key=True)
-    """The process that wrote it; all zero for what was added up."""
+    """Who wrote it: an owner of claims, or a thread of another process. All zero for what was added up."""
     kind: str = Field(primary_key=True)
     """`told`, `failed:CODE`, `le:SECONDS`, `signup:RESULT` and so on."""
     n: int = Field(sa_type=BigInteger)

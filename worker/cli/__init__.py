@@ -22,6 +22,7 @@ from worker.cli import (
     insights,
     keys,
     mails,
+    metrics,
     ops,
     planning,
     processes,
@@ -65,6 +66,7 @@ for group in (
     mails,
     ops,
     insights,
+    metrics,
     planning,
 ):
     group.add_to(app)

@@ -23,7 +23,8 @@ from worker.domain.replies import Reply, receipt
 from worker.domain.replies import reason as words
 from worker.domain.verdicts import TOLD, Failed, Later, Told, Untouched, Verdict
 from worker.store.claims import Claim
-from worker.store.recording import Ended, Ends, Try
+from worker.store.recording import UNKNOWN, Ended, Ends, Try
+from worker.store.restocks import Restock
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
 """Seconds between tries to commit while the database is away."""
@@ -44,6 +45,8 @@ class Settled(NamedTuple):
     claim: Claim
     verdict: Verdict
     outcome: Outcome | None = None
+    at: float = 0.0
+    """when it ended, on the monotonic clock"""
 
 
 class Recorder:
@@ -121,7 +124,7 @@ class Recorder:
 
     def _report(self, group: Sequence[Settled], written: set[UUID]) -> None:
         is_whole = len(written) == len(group)
-        for claim, verdict, _ in group:
+        for claim, verdict, *_ in group:
             if is_whole and verdict is TOLD:  # as nearly all are
                 continue
             if claim.id not in written:
@@ -159,11 +162,14 @@ def _said(trouble: Exception, mails: int) -> float:
 
 def _ends(group: Sequence[Settled]) -> Ends:
     ends = Ends()
-    for claim, verdict, outcome in group:
+    for claim, verdict, outcome, at in group:
+        if claim.restock:
+            _note_restock(ends, claim, claim.restock, verdict)
         match verdict:
             case Told():  # as nearly all are: there is nothing to log
                 ends.told.append(claim)
                 ends.receipts.append(receipt(outcome.reply) if isinstance(outcome, Sent) else None)
+                ends.seconds.append(None if claim.since is None else at - claim.since)
                 continue
             case Failed(code, tries, reason):
                 ends.failed.append(Ended(claim, tries, code.value, reason))
@@ -179,6 +185,16 @@ def _ends(group: Sequence[Settled]) -> Ends:
     return ends
 
 
+def _note_restock(ends: Ends, claim: Claim, restock: Restock, verdict: Verdict) -> None:
+    """The first of a restock's first claim that the relay took is its first mail."""
+    restock.left -= 1
+    if verdict is TOLD and not restock.is_told:
+        restock.is_told = True
+        ends.firsts.add(claim.id)
+    if not restock.left and not restock.is_told:
+        ends.untold.append(restock)
+
+
 def _tried(claim: Claim, verdict: Verdict, outcome: Outcome | None) -> list[Try]:
     """The line in the attempt log, for a try that failed or a mail that could not be made."""
     match outcome:
@@ -191,7 +207,7 @@ def _tried(claim: Claim, verdict: Verdict, outcome: Outcome | None) -> list[Try]
         case Rejected(_, _, reply, reason):
             return [_try(claim, "rejected", reply, reason)]
         case Unknown(reason):
-            return [_try(claim, "unknown", None, reason)]
+            return [_try(claim, UNKNOWN, None, reason)]
         case None | Sent() | RelayDown() | NotSent():
             return []
         case _:

@@ -7,6 +7,7 @@ send. Mails for which the relay takes long stay in flight without it (`in_flight
 
 import asyncio
 import random
+import time
 from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from typing import Any, ClassVar, NamedTuple
@@ -246,7 +247,7 @@ class Slice:
         return self._line.throttle.too_fast(claim.id, refused, self._clock.mails, self._line.evidence.taken)
 
     def _record(self, claim: Claim, verdict: Verdict, outcome: Outcome | None = None) -> None:
-        self._line.recorder.add(Settled(claim, verdict, outcome))
+        self._line.recorder.add(Settled(claim, verdict, outcome, time.monotonic()))
 
     def _release_unsent(self) -> None:
         for claim in self._prefetch.leftovers():

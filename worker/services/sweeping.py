@@ -3,6 +3,8 @@
 Rescue needs neither Redis nor a worker.
 """
 
+import time
+
 import structlog
 
 from worker.delivery.slice_clock import SLICE_SECONDS
@@ -11,12 +13,14 @@ from worker.domain.outcomes import FailureCode
 from worker.queue.bell import Bell
 from worker.services.returning import log_failed
 from worker.services.ringing import ring_waiting
-from worker.store import breaker, confirmations, owners, reports, suppression, sweep
+from worker.store import breaker, confirmations, owners, reports, suppression, sweep, tally_merge
 from worker.store.database import Database
 from worker.store.lists import BELL_SECONDS
 
 FORGET_LEASES = 60
 """An owner that was not seen for this many leases is removed if it holds no claims."""
+ADD_UP_SECONDS = 600.0
+"""How often old counts are added up to hours and days."""
 
 log = structlog.get_logger()
 
@@ -31,6 +35,7 @@ class Sweeper:
         # A recent sweep shows that the database was reachable, so that missing heartbeats mean dead owners.
         self._fresh = max(lease / 2, 2 * interval)
         self._redis_is_away = False
+        self._add_up_old_at = float("-inf")
 
     def sweep(self) -> None:
         """Runs one full sweep. Raises DatabaseAway."""
@@ -50,6 +55,7 @@ class Sweeper:
         self._database.write(owners.forget, FORGET_LEASES * self._lease)
         log_failed(self._database.write(reports.retry_early), FailureCode.BOUNCED)
         self._database.write(reports.forget)
+        self._add_up()
 
     def ring(self) -> None:
         """Runs the part that needs Redis. If Redis is away, the call may take ten seconds; this is logged only once."""
@@ -70,6 +76,13 @@ class Sweeper:
         _tell_suppressed(rescued.suppressed)
         for request_id in rescued.failed:
             log.warning("mail.failed", request_id=str(request_id), code="OUTCOME_UNKNOWN")
+
+    def _add_up(self) -> None:
+        self._database.write(tally_merge.merge)
+        if time.monotonic() >= self._add_up_old_at:
+            self._add_up_old_at = time.monotonic() + ADD_UP_SECONDS
+            while self._database.write(tally_merge.merge_old):
+                pass
 
     def _ring(self) -> None:
         # If the queue is empty, all recent bells were answered or lost, so ring again for what is left.

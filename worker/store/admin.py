@@ -1,5 +1,6 @@
 """The changes that admins make to requests: retry, report, mark as sent. Each gives a reason for every refusal."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,6 +11,7 @@ from sqlalchemy import Connection, Row
 from worker.domain.catalog import Item
 from worker.domain.outcomes import UNCONFIRMED, FailureCode
 from worker.models import Status
+from worker.store import tally
 from worker.store.contacts import ERASED
 from worker.store.outbox import NEWS
 from worker.store.sql import Sql
@@ -126,7 +128,9 @@ def retry(
         winner = unresolved.get(key) or taken.setdefault(key, row.id)
         return None if winner == row.id else f"superseded by {winner}"
 
-    return _change(c, ids, rows, refusal, None if dry_run else _RETRY, ordered=ordered)
+    changed = _change(c, ids, rows, refusal, None if dry_run else _RETRY, ordered=ordered)
+    tally.add(c, {"retried": 0 if dry_run else len(changed.ids)})
+    return changed
 
 
 def report(c: Connection, ids: Sequence[UUID], extras: str | None = None) -> Changed:
@@ -145,7 +149,10 @@ def report(c: Connection, ids: Sequence[UUID], extras: str | None = None) -> Cha
 
 def mark_sent(c: Connection, ids: Sequence[UUID]) -> Changed:
     """Moves RECEIVED and FAILED requests to NOTIFICATION_SENT, autoNotified false (Wix: Mark As Notification Sent)."""
-    return _change(c, ids, _load(c, ids), _unless(Status.RECEIVED, Status.FAILED), _MARK)
+    rows = _load(c, ids)
+    changed = _change(c, ids, rows, _unless(Status.RECEIVED, Status.FAILED), _MARK)
+    tally.add(c, Counter(f"marked:{rows[id_].status}" for id_ in changed.ids))
+    return changed
 
 
 def item(c: Connection, which: Item) -> Row[Any] | None:

@@ -3,16 +3,18 @@
 See *claim* and *fence* in `docs/glossary.md`.
 """
 
+import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import Connection
 
 from worker.domain.verdicts import Tries
-from worker.store import lists, owners, suppression
+from worker.store import lists, owners, restocks, suppression, tally
+from worker.store.restocks import WOKEN_AT, Restock
 from worker.store.sql import Sql
 
 SUSPECT_AT = 2
@@ -25,12 +27,19 @@ AMONG = 500
 
 _NO_TRIES = Tries()
 _COLUMNS = """id, waiting_list_id, claim_no, contact_id, email, item_url, locale, attempts, unknowns, policy_refusals,
-    created_date, judged_from < (SELECT worked_at FROM relay WHERE id = 1) AS took_others, extras"""
+    created_date, judged_from < (SELECT worked_at FROM relay WHERE id = 1) AS took_others, extras,
+    ordered_at"""
 _SET_CLAIMED = """status = 'PROCESSING', owner = :owner, claim_no = r.claim_no + 1, claimed_at = stockbell_now(0),
     handed_at = NULL"""
 _NOT_SUSPECT = "r.rescues < :suspect_at"
 _SUSPECT = "r.rescues >= :suspect_at"
-_COLUMN_TYPES = {"id": "uuid", "waiting_list_id": "uuid", "contact_id": "uuid", "created_date": "time"}
+_COLUMN_TYPES = {
+    "id": "uuid",
+    "waiting_list_id": "uuid",
+    "contact_id": "uuid",
+    "created_date": "time",
+    "ordered_at": "time",
+}
 
 
 def _postgresql_claim(rescued: str, limit: str) -> Sql:
@@ -104,11 +113,14 @@ _CLAIM_THESE = Sql(
 )
 
 _ITEMS = Sql(
-    """SELECT w.id, w.options, i.catalog_item_id, i.app_id, i.name, i.price, i.currency, i.image_url, i.url
+    f"""SELECT w.options, i.catalog_item_id, i.app_id, i.name, i.price, i.currency, i.image_url, i.url, w.id,
+        {WOKEN_AT} AS woken_at, stockbell_now(0) AS now,
+        CASE WHEN w.begun_at >= {WOKEN_AT} THEN 0 ELSE 1 END AS is_new
     FROM waiting_list AS w JOIN item AS i ON i.id = w.item_id WHERE w.id IN ROWS(list_id uuid)""",
     id="uuid",
+    woken_at="time",
+    now="time",
 )
-
 # The fence: the conditions for every update of claimed rows, here and in `recording`.
 CLAIMS = "ROWS(request_id uuid, no int, owner uuid)"
 # Rows must be found by the primary key, one by one: a plan expects ten of them, and joins any other way are quadratic
@@ -131,7 +143,7 @@ _STILL_WANTED = Sql(
 _RELEASE_ALL = Sql(
     f"""UPDATE request AS r SET {suppression.back("r.failure_code", "r.failure_reason")}, {LET_GO}
     FROM {suppression.CONTACT} WHERE r.status = 'PROCESSING' AND r.owner = :owner AND r.handed_at IS NULL
-      AND NOT r.id IN ROWS(request_id uuid) AND {suppression.ITS_CONTACT}"""
+      AND NOT r.id IN ROWS(request_id uuid) AND {suppression.ITS_CONTACT} RETURNING status"""
 )
 
 
@@ -152,6 +164,23 @@ class Claim:
     """Whether the relay has taken other mails since it last refused this one with words that may mean us."""
     extras: str | None = None
     """What the order gave for its mails beside the item, as JSON: names and texts."""
+    since: float | None = None
+    """Since when it could be sent, on the monotonic clock of this process. None: that is not known."""
+    restock: Restock | None = None
+    """The restock that its claim was the first of."""
+
+
+class About(NamedTuple):
+    """The options and item details of a waiting list. Equal ones make equal mails."""
+
+    options: str
+    catalog_item_id: str
+    app_id: str
+    name: str | None
+    price: str | None
+    currency: str | None
+    image_url: str | None
+    url: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +190,7 @@ class Claimed:
     claims: Sequence[Claim]
     full: Sequence[UUID]
     items: Mapping[UUID, Any]
-    """the options and item details of each list"""
+    """the options and item details of each list: `About`"""
     is_suspect: bool = False
     """The claim is one request that may have crashed its workers. The process must hold no other claim beside it."""
 
@@ -176,14 +205,15 @@ def claim(c: Connection, owner: UUID, lease: float, list_ids: Sequence[UUID], mo
     if first:
         lists.take_bells(c, list_ids)
     each = max(1, most // len(list_ids))
-    claims = _claim(c, owner, list_ids, each)
-    counts = Counter(claim_.list_id for claim_ in claims)
+    rows = _claim(c, owner, list_ids, each)
+    counts = Counter(row.waiting_list_id for row in rows)
     full = [list_id for list_id in list_ids if counts[list_id] >= each]
-    suspects = _claim_suspect(c, owner, list_ids) if first and not claims else []
+    suspects = _claim_suspect(c, owner, list_ids) if first and not rows else []
     if suspects:
-        claims, full = suspects, [claim_.list_id for claim_ in suspects]
+        rows, full = list(suspects), [row.waiting_list_id for row in suspects]
+    claimed = _claimed(c, owner, rows, full, is_suspect=bool(suspects))
     lists.drained(c, set(list_ids) - set(full))
-    return Claimed(claims, full, _items(c, {claim_.list_id for claim_ in claims}), is_suspect=bool(suspects))
+    return claimed
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,37 +240,58 @@ def claim_these(c: Connection, owner: UUID, lease: float, request_ids: Sequence[
     owners.renew(c, owner, lease)
     rows = _CLAIM_THESE(c, owner=owner, rows=[{"request_id": request_id} for request_id in request_ids])
     place = {request_id: number for number, request_id in enumerate(request_ids)}
-    claims = [_claim_of(row, owner) for row in sorted(rows, key=lambda row: place[row.id])]
-    return Claimed(claims, (), _items(c, {claim_.list_id for claim_ in claims}))
+    return _claimed(c, owner, sorted(rows, key=lambda row: place[row.id]), ())
 
 
-def _claim(c: Connection, owner: UUID, list_ids: Sequence[UUID], each: int) -> list[Claim]:
+def _claim(c: Connection, owner: UUID, list_ids: Sequence[UUID], each: int) -> list[Any]:
     params = {"owner": owner, "each": each, "suspect_at": SUSPECT_AT}
     if c.dialect.name == "sqlite":
         rows = [row for list_id in list_ids for arm in _SQLITE_CLAIMS for row in arm(c, list_id=list_id, **params)]
     else:
-        rows = list(_CLAIM(c, rows=[{"list_id": list_id} for list_id in list_ids], **params))
-    return [_claim_of(row, owner) for row in sorted(rows, key=lambda row: row.created_date)]
+        rows = list(_CLAIM(c, rows=_lists(list_ids), **params))
+    return sorted(rows, key=lambda row: row.created_date)
 
 
-def _claim_suspect(c: Connection, owner: UUID, list_ids: Sequence[UUID]) -> list[Claim]:
+def _claim_suspect(c: Connection, owner: UUID, list_ids: Sequence[UUID]) -> Sequence[Any]:
     params = {"owner": owner, "each": 1, "suspect_at": SUSPECT_AT}
     if c.dialect.name == "sqlite":
         tries = (arm(c, list_id=list_id, **params) for list_id in list_ids for arm in _SQLITE_SUSPECTS)
-        rows = next(filter(None, tries), [])
-    else:
-        rows = _CLAIM_SUSPECT(c, rows=[{"list_id": list_id} for list_id in list_ids], **params)
-    return [_claim_of(row, owner) for row in rows]
+        return next(filter(None, tries), [])
+    return _CLAIM_SUSPECT(c, rows=_lists(list_ids), **params)
 
 
-def _claim_of(row: Any, owner: UUID) -> Claim:
-    id_, list_id, claim_no, contact_id, email, item_url, locale, attempts, unknowns, refusals, _, took, extras = row
+def _claimed(
+    c: Connection, owner: UUID, rows: Sequence[Any], full: Sequence[UUID], *, is_suspect: bool = False
+) -> Claimed:
+    found = {row.id: row for row in _ITEMS(c, rows=_lists({row.waiting_list_id for row in rows}))}
+    clock = time.monotonic()
+    begun = _begun(c, found, Counter(row.waiting_list_id for row in rows if row.ordered_at is None))
+    claims = [_claim_of(row, owner, found[row.waiting_list_id], clock, begun) for row in rows]
+    return Claimed(claims, full, {list_id: About(*row[:8]) for list_id, row in found.items()}, is_suspect=is_suspect)
+
+
+def _begun(c: Connection, found: Mapping[UUID, Any], woken: Mapping[UUID, int]) -> dict[UUID, Restock]:
+    """Returns the restocks of which this is the first claim, by list. `woken` are the claimed requests of each."""
+    new = {list_id: n for list_id, n in woken.items() if found[list_id].is_new and found[list_id].woken_at}
+    return restocks.begin(c, new) if new else {}
+
+
+def _claim_of(row: Any, owner: UUID, about: Any, clock: float, begun: Mapping[UUID, Restock]) -> Claim:
+    id_, list_id, claim_no, contact_id, email, url, locale, attempts, unknowns, refusals, at, took, extras, ordered = (
+        row
+    )
     tries = Tries(attempts, unknowns, refusals) if attempts or unknowns or refusals else _NO_TRIES
-    return Claim(id_, claim_no, owner, list_id, contact_id, email, item_url, locale, tries, bool(took), extras)
+    woken_at = about.woken_at
+    begin = ordered or (woken_at and max(woken_at, at))
+    since = clock - max(0.0, (about.now - begin).total_seconds()) if begin else None
+    restock = begun.get(list_id) if ordered is None else None
+    return Claim(
+        id_, claim_no, owner, list_id, contact_id, email, url, locale, tries, bool(took), extras, since, restock
+    )
 
 
-def _items(c: Connection, list_ids: Iterable[UUID]) -> dict[UUID, Any]:
-    return {row.id: row for row in _ITEMS(c, rows=[{"list_id": list_id} for list_id in list_ids])}
+def _lists(list_ids: Iterable[UUID]) -> list[dict[str, UUID]]:
+    return [{"list_id": list_id} for list_id in list_ids]
 
 
 def hand_over(c: Connection, claims: Sequence[Claim]) -> set[UUID]:
@@ -255,7 +306,9 @@ def still_wanted(c: Connection, claims: Sequence[Claim]) -> set[UUID]:
 
 def release_all(c: Connection, owner: UUID, but: Sequence[UUID] = ()) -> int:
     """Releases all requests that this owner still holds, except those in `but`. Returns how many."""
-    return _RELEASE_ALL.count(c, owner=owner, rows=[{"request_id": request_id} for request_id in but])
+    rows = _RELEASE_ALL(c, owner=owner, rows=[{"request_id": request_id} for request_id in but])
+    tally.add(c, Counter(tally.back(row.status) for row in rows))
+    return len(rows)
 
 
 def fenced(c: Connection, statement: Sql, claims: Sequence[Claim]) -> set[UUID]:

@@ -1,6 +1,5 @@
 """The counts that `status` shows."""
 
-from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -8,34 +7,11 @@ from sqlalchemy import Connection
 
 from worker.domain.catalog import CatalogReference, Item, Options, options_from_text
 from worker.domain.outcomes import TEMPLATE_ERROR
-from worker.models import Status
-from worker.store import lists, unconfirmed
+from worker.store import lists, states, unconfirmed
 from worker.store.sql import Sql
 from worker.store.sweep import CLAIM_SECONDS, GONE
 from worker.store.unconfirmed import NEVER
 
-_BY_STATUS = Sql("SELECT status, count(*) AS n FROM request GROUP BY status")
-# Each of these conditions is that of a partial index, so PostgreSQL counts index entries and reads no rows.
-_UNENDED = {
-    "status = 'RECEIVED' AND not_before IS NULL AND ordered_at IS NULL": Status.RECEIVED,
-    "status = 'RECEIVED' AND not_before IS NULL AND ordered_at IS NOT NULL": Status.RECEIVED,
-    "status = 'RECEIVED' AND not_before IS NOT NULL": Status.RECEIVED,
-    "status = 'PROCESSING'": Status.PROCESSING,
-    "status = 'FAILED'": Status.FAILED,
-}
-_BY_INDEX = Sql(
-    " UNION ALL ".join(
-        f"SELECT '{status.value}' AS status, count(*) AS n FROM request WHERE {where}"
-        for where, status in _UNENDED.items()
-    )
-)
-# PostgreSQL's own counts. The first is lost when it crashes, the second is only as new as the last vacuum.
-_ALL_ROWS = Sql(
-    """SELECT CAST(greatest(pg_stat_get_live_tuples(oid), reltuples) AS bigint) AS n FROM pg_class
-    WHERE oid = 'request'::regclass"""
-)
-MANY = 5_000_000
-"""In a table of more requests those that were told are not counted: that would read the whole table."""
 # How many are due, and since when the oldest one: when an admin ordered it, or else the later one of the wake-up of its
 # list and the sign-up. Index entries are enough for both, and only those of lists with somebody due are counted.
 _DUE = Sql(
@@ -123,11 +99,11 @@ class RequestFigures:
 
 def read(c: Connection, lease: float) -> RequestFigures:
     """Reads all counts. A worker counts as alive if its heartbeat is younger than `lease` (seconds)."""
-    estimate = _ALL_ROWS(c)[0].n if c.dialect.name == "postgresql" else 0
-    is_estimated = estimate > MANY
+    estimate = states.estimate(c)
+    is_estimated = estimate > states.MANY
     due = _DUE(c)[0]
     return RequestFigures(
-        _all_but_told(c, estimate) if is_estimated else _counted(c),
+        states.count_large(c, estimate) if is_estimated else states.count(c),
         None if due.since is None else max(0.0, (due.now - due.since).total_seconds()),
         _OVERDUE(c, lease=lease, claim_seconds=CLAIM_SECONDS)[0].n,
         _WORKERS(c, lease=lease)[0].n,
@@ -139,19 +115,6 @@ def read(c: Connection, lease: float) -> RequestFigures:
         unconfirmed.count(c),
         is_estimated,
     )
-
-
-def _counted(c: Connection) -> dict[str, int]:
-    return {status.value: 0 for status in Status} | {row.status: row.n for row in _BY_STATUS(c)}
-
-
-def _all_but_told(c: Connection, all_rows: int) -> dict[str, int]:
-    """Returns the counts by state. Takes those for told that are not in another state."""
-    counts = Counter({status.value: 0 for status in Status})
-    for row in _BY_INDEX(c):
-        counts[row.status] += row.n
-    counts[Status.NOTIFICATION_SENT.value] = max(0, all_rows - counts.total())
-    return dict(counts)
 
 
 def _unheard(c: Connection) -> Unheard | None:

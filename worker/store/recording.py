@@ -1,27 +1,38 @@
 """Records the outcomes of claims in batches: sent, failed, deferred or released. Also writes the attempt log."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy import Connection
 
 from worker.domain.verdicts import Tries
 from worker.models import uuid7
-from worker.store import breaker, suppression
-from worker.store.claims import BY_KEY, CLAIMS, LET_GO, MINE, OWNED, Claim, fenced
+from worker.store import breaker, suppression, tally
+from worker.store.claims import BY_KEY, CLAIMS, LET_GO, MINE, OWNED, Claim
 from worker.store.outbox import NEWS
+from worker.store.restocks import Restock, give_back
 from worker.store.sql import Sql
 
 # A late reply may find that its row was rescued but not claimed again. Recording it then avoids a second mail.
-_TOLD = Sql(
-    f"""UPDATE request AS r SET status = 'NOTIFICATION_SENT', auto_notified = true, notified_date = stockbell_now(0),
-        not_before = NULL, failure_code = NULL, failure_reason = NULL, failed_at = NULL, receipt = rows.receipt,
-        extras = NULL, {LET_GO}, {NEWS}
-    FROM ROWS(request_id uuid, no int, owner uuid, receipt text)
-    WHERE {BY_KEY} AND (r.status || '' = 'RECEIVED' OR {OWNED}) RETURNING id""",
-    id="uuid",
-)
+_TOLD_ROWS = f"""UPDATE request AS r SET status = 'NOTIFICATION_SENT', auto_notified = true,
+        notified_date = stockbell_now(0), not_before = NULL, failure_code = NULL, failure_reason = NULL,
+        failed_at = NULL, receipt = rows.receipt, extras = NULL, {LET_GO}, {NEWS}
+    FROM ROWS(request_id uuid, no int, owner uuid, receipt text, bucket text, took int, first bool)
+    WHERE {BY_KEY} AND (r.status || '' = 'RECEIVED' OR {OWNED}) RETURNING id"""
+# A group has few buckets, so what is counted of each mail is added up before it is spread over the kinds.
+_TOLD_COUNTS = """SELECT owner, kind, sum(k.n) FROM (
+        SELECT owner, bucket, first, count(*) AS n, sum(took) AS took FROM done GROUP BY owner, bucket, first) AS sums
+    CROSS JOIN LATERAL (VALUES ('told', n), ('le:' || bucket, n), ('seconds', took),
+        ('first', CASE WHEN first THEN n END), ('first_le:' || bucket, CASE WHEN first THEN n END),
+        ('first_seconds', CASE WHEN first THEN took END)) AS k(kind, n)
+    WHERE kind IS NOT NULL AND k.n IS NOT NULL GROUP BY owner, kind"""
+_TOLD = {
+    "postgresql": Sql(tally.counting(f"{_TOLD_ROWS}, rows.owner, bucket, took, first", _TOLD_COUNTS)),
+    "sqlite": Sql(_TOLD_ROWS, id="uuid"),
+}
 _TRIES = "attempts = rows.attempts, unknowns = rows.unknowns, policy_refusals = rows.policy_refusals"
 _TRIES_ROWS = """ROWS(request_id uuid, no int, owner uuid, attempts int, unknowns int, policy_refusals int,
     code text, reason text, delay float8, doubtful bool)"""
@@ -35,14 +46,18 @@ _DEFER = Sql(
     f"""UPDATE request AS r SET {suppression.back("rows.code", "rows.reason")},
         not_before = CASE WHEN NOT {suppression.IS_SUPPRESSED} THEN stockbell_now(rows.delay) END, {_TRIES}, {LET_GO},
         judged_from = CASE WHEN rows.doubtful THEN stockbell_now(:margin) ELSE r.judged_from END
-    FROM {_TRIES_ROWS} CROSS JOIN {suppression.CONTACT} WHERE {MINE} AND {suppression.ITS_CONTACT} RETURNING id""",
+    FROM {_TRIES_ROWS} CROSS JOIN {suppression.CONTACT} WHERE {MINE} AND {suppression.ITS_CONTACT}
+    RETURNING id, status""",
     id="uuid",
 )
-_RELEASE = Sql(
-    f"""UPDATE request AS r SET {suppression.back("r.failure_code", "r.failure_reason")}, {LET_GO}
-    FROM {CLAIMS} CROSS JOIN {suppression.CONTACT} WHERE {MINE} AND {suppression.ITS_CONTACT} RETURNING id""",
-    id="uuid",
-)
+_RELEASE_ROWS = f"""UPDATE request AS r SET {suppression.back("r.failure_code", "r.failure_reason")}, {LET_GO}
+    FROM {CLAIMS} CROSS JOIN {suppression.CONTACT} WHERE {MINE} AND {suppression.ITS_CONTACT} RETURNING id, status"""
+_RELEASE_COUNTS = """SELECT owner, CASE WHEN status = 'FAILED' THEN 'failed:' || 'SUPPRESSED' ELSE 'released' END,
+    count(*) FROM done GROUP BY 1, 2"""
+_RELEASE = {
+    "postgresql": Sql(tally.counting(f"{_RELEASE_ROWS}, rows.owner", _RELEASE_COUNTS)),
+    "sqlite": Sql(_RELEASE_ROWS, id="uuid"),
+}
 _LOG = Sql(
     """INSERT INTO attempt (id, request_id, at, owner, event, smtp_code, enhanced_code, reply)
     SELECT id, request_id, stockbell_now(0), owner, event, smtp_code, enhanced_code, reply
@@ -50,6 +65,8 @@ _LOG = Sql(
 )
 
 
+UNKNOWN: Final = "unknown"
+"""The event in the attempt log, and the kind in the tally, of a mail whose reply was lost."""
 MARGIN_SECONDS = 2.0
 """A mail proves something about a refusal only if it was taken so much later: its time is known that exactly."""
 
@@ -76,6 +93,10 @@ class Ends:
     """PROCESSING -> NOTIFICATION_SENT"""
     receipts: list[str | None] = field(default_factory=list)
     """What the relay said to each of `told`, in their order. Empty: nothing is known."""
+    seconds: list[float | None] = field(default_factory=list)
+    """How long after the wake-up the relay took each of `told`, in their order. Empty: nothing is known."""
+    firsts: set[UUID] = field(default_factory=set)
+    """Those of `told` that were the first mail of a restock."""
     failed: list[Ended] = field(default_factory=list)
     """PROCESSING -> FAILED"""
     deferred: list[Ended] = field(default_factory=list)
@@ -85,11 +106,14 @@ class Ends:
     log: list["Try"] = field(default_factory=list)
     refusals: list[str] = field(default_factory=list)
     """The relay's words where they may mean us."""
+    untold: list[Restock] = field(default_factory=list)
+    """Restocks whose first claim has told nobody."""
 
     @property
     def is_one_statement(self) -> bool:
         """Whether `record` runs only one statement, so that it needs no explicit transaction."""
-        return sum(map(bool, (self.told, self.failed, self.deferred, self.released, self.log))) == 1
+        is_more = self.failed or self.deferred or self.log or self.untold
+        return bool(self.told) != bool(self.released) and not is_more
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,12 +133,9 @@ def record(c: Connection, ends: Ends, *, is_sign_of_life: bool = False) -> set[U
     An id that is missing in the result was fenced off: its row was rescued, was deleted, or has another owner now.
     With `is_sign_of_life` it also records that the relay took mail.
     """
-    written = (
-        _told(c, ends.told, ends.receipts)
-        | _with_tries(c, _FAILED, ends.failed)
-        | _with_tries(c, _DEFER, ends.deferred, margin=MARGIN_SECONDS)
-        | fenced(c, _RELEASE, ends.released)
-    )
+    written = _told(c, ends) | _tried(c, ends) | _released(c, ends.released)
+    if ends.untold:
+        give_back(c, ends.untold)
     _log(c, [entry for entry in ends.log if entry.claim.id in written])
     if ends.refusals:
         breaker.note_refusals(c, len(ends.refusals), ends.refusals[-1])
@@ -123,14 +144,61 @@ def record(c: Connection, ends: Ends, *, is_sign_of_life: bool = False) -> set[U
     return written
 
 
-def _told(c: Connection, told: Sequence[Claim], receipts: Sequence[str | None]) -> set[UUID]:
-    if not told:
+def _told(c: Connection, ends: Ends) -> set[UUID]:
+    if not ends.told:
         return set()
+    unknown = (None,) * len(ends.told)
     rows = [
-        {"request_id": claim.id, "no": claim.claim_no, "owner": claim.owner, "receipt": receipt}
-        for claim, receipt in zip(told, receipts or (None,) * len(told), strict=True)
+        {
+            "request_id": claim.id,
+            "no": claim.claim_no,
+            "owner": claim.owner,
+            "receipt": receipt,
+            "bucket": None if seconds is None else tally.bucket(seconds),
+            "took": None if seconds is None else round(1000 * seconds),
+            "first": claim.id in ends.firsts,
+        }
+        for claim, receipt, seconds in zip(ends.told, ends.receipts or unknown, ends.seconds or unknown, strict=True)
     ]
-    return {row.id for row in _TOLD(c, rows=rows)}
+    written = {row.id for row in _TOLD[c.dialect.name](c, rows=rows)}
+    if c.dialect.name == "sqlite":
+        tally.add_of(c, _told_counts(row for row in rows if row["request_id"] in written))
+    return written
+
+
+def _told_counts(rows: Iterable[Mapping[str, Any]]) -> Counter[tuple[UUID, str]]:
+    """Counts what `_TOLD_COUNTS` does."""
+    counts = Counter[tuple[UUID, str]]()
+    for row in rows:
+        kinds = {"told": 1}
+        if row["bucket"]:
+            kinds |= {f"le:{row['bucket']}": 1, "seconds": row["took"]}
+        if row["first"]:
+            kinds |= {"first": 1} | {f"first_{kind}": n for kind, n in kinds.items() if kind != "told"}
+        counts.update({(row["owner"], kind): n for kind, n in kinds.items()})
+    return counts
+
+
+def _released(c: Connection, released: Sequence[Claim]) -> set[UUID]:
+    if not released:
+        return set()
+    rows = [{"request_id": claim.id, "no": claim.claim_no, "owner": claim.owner} for claim in released]
+    changed = _RELEASE[c.dialect.name](c, rows=rows)
+    if c.dialect.name == "sqlite":
+        owners = {claim.id: claim.owner for claim in released}
+        tally.add_of(c, Counter((owners[row.id], tally.back(row.status)) for row in changed))
+    return {row.id for row in changed}
+
+
+def _tried(c: Connection, ends: Ends) -> set[UUID]:
+    failed = _with_tries(c, _FAILED, ends.failed)
+    deferred = _with_tries(c, _DEFER, ends.deferred, margin=MARGIN_SECONDS)
+    ended = {end.claim.id: end for end in (*ends.failed, *ends.deferred)}
+    lost = {entry.claim.id for entry in ends.log if entry.event == UNKNOWN}
+    kinds = {row.id: f"failed:{ended[row.id].code}" for row in failed}
+    kinds |= {row.id: tally.back(row.status, UNKNOWN if row.id in lost else "deferred") for row in deferred}
+    tally.add_of(c, Counter((ended[id_].claim.owner, kind) for id_, kind in kinds.items()))
+    return set(kinds)
 
 
 def _log(c: Connection, tries: Sequence[Try]) -> None:
@@ -150,9 +218,9 @@ def _log_row(entry: Try) -> dict[str, object]:
     }
 
 
-def _with_tries(c: Connection, statement: Sql, ended: Sequence[Ended], **params: float) -> set[UUID]:
+def _with_tries(c: Connection, statement: Sql, ended: Sequence[Ended], **params: float) -> Sequence[Any]:
     if not ended:
-        return set()
+        return ()
     rows = [
         {
             "request_id": end.claim.id,
@@ -168,4 +236,4 @@ def _with_tries(c: Connection, statement: Sql, ended: Sequence[Ended], **params:
         }
         for end in ended
     ]
-    return {row.id for row in statement(c, rows=rows, **params)}
+    return statement(c, rows=rows, **params)

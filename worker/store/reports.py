@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 
 from worker.domain.returned import Cause, Kind
 from worker.models import PASSING_REPORT, Status
+from worker.store import tally
 from worker.store.claims import BY_KEY
 from worker.store.outbox import NEWS
 from worker.store.sql import Sql
@@ -226,7 +227,9 @@ def _bounce(c: Connection, entries: Sequence[Entry]) -> set[UUID]:
     if not rows:
         return set()
     in_order = sorted(rows.values(), key=lambda row: str(row["request_id"]))
-    return {row.id for some in _chunks(in_order) for row in _BOUNCE(c, rows=some)}
+    bounced = {row.id for some in _chunks(in_order) for row in _BOUNCE(c, rows=some)}
+    tally.add(c, {"bounced": len(bounced)})
+    return bounced
 
 
 def _chunks(rows: Sequence[T]) -> Iterator[Sequence[T]]:

@@ -1,6 +1,7 @@
 """Creates, imports, deletes and reads requests, for storefronts and admins."""
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum, auto
@@ -17,7 +18,7 @@ from worker.domain.outcomes import UNCONFIRMED
 from worker.domain.tokens import Tokens
 from worker.models import UNRESOLVED, Attempt, Contact, Request, Status, WaitingList, uuid7, uuid7_of
 from worker.models import Item as ItemRow
-from worker.store import contacts, lists, outbox, signups, suppression
+from worker.store import contacts, lists, outbox, signups, suppression, tally
 from worker.store.contacts import Known
 from worker.store.sql import Sql, is_one_of
 from worker.store.unconfirmed import NEVER
@@ -163,6 +164,7 @@ def create_each(c: Connection, new: Sequence[NewRequest], tokens: Tokens | None 
     places = {row["id"]: place for row, place in zip(reversed(rows), reversed(order), strict=True)}
     rows = signups.within_limits(c, rows)
     added = [row.id for row in _ADD_REQUESTS(c, rows=rows)]
+    _count(c, len(new), rows, set(added))
     is_lasting = {row["id"] for row in rows if row["is_dated"] or row["why"]}
     outbox.tell_created(c, added, [id_ for id_ in added if id_ in is_lasting], is_even=is_even)
     if len(added) < len(rows):
@@ -171,6 +173,18 @@ def create_each(c: Connection, new: Sequence[NewRequest], tokens: Tokens | None 
     for id_ in added:
         ids[places[id_]] = id_
     return ids
+
+
+def _count(c: Connection, asked: int, rows: Sequence[Mapping[str, Any]], added: Set[UUID]) -> None:
+    """Counts what became of sign-ups, of which `rows` were within the limits: by one statement, whatever it is."""
+    suppressed = sum(row["why"] is not None and row["id"] in added for row in rows)
+    results = {
+        "created": len(added) - suppressed,
+        "suppressed": suppressed,
+        "duplicate": len(rows) - len(added),
+        "limited": asked - len(rows),
+    }
+    tally.add(c, {f"signup:{result}": n for result, n in results.items()})
 
 
 def confirm_equal(c: Connection, new: Sequence[NewRequest]) -> None:
@@ -280,7 +294,10 @@ def remove(c: Connection, request_id: UUID) -> bool:
     """Deletes a request and its attempts, in any state. Returns False if there is no such request."""
     outbox.tell_deleted(c, [request_id])
     c.execute(delete(Attempt).where(col(Attempt.request_id) == request_id))
-    return c.execute(delete(Request).where(col(Request.id) == request_id)).rowcount > 0
+    deleted = c.execute(delete(Request).where(col(Request.id) == request_id).returning(col(Request.status))).scalars()
+    states = Counter(f"deleted:{status.value}" for status in deleted)
+    tally.add(c, states)
+    return bool(states)
 
 
 def find(c: Connection, which: Filter, limit: int = 0, *, newest_first: bool = False) -> Iterator[Row[Any]]:

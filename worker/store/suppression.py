@@ -8,7 +8,7 @@ still write RECEIVED: the sweep repeats the move. What is PROCESSING runs out. S
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy import Connection
@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 from worker.domain.outcomes import FailureCode
 from worker.domain.returned import Cause
 from worker.domain.tokens import Tokens
-from worker.store import contacts
+from worker.store import contacts, tally
 from worker.store.outbox import NEWS, news_if
 from worker.store.sql import Sql
 
@@ -153,7 +153,9 @@ def suppress(c: Connection, contact_ids: Sequence[UUID], cause: Cause, by: str) 
     if cause in STRONG:
         _STRENGTHEN(c, rows=rows, cause=cause.value, by=by)
     new = [row.id for row in _SUPPRESS(c, rows=rows, cause=cause.value, by=by)]
-    return Suppressed(new, [row.id for row in _MOVE(c, rows=rows)])
+    ended = _ended(c, _MOVE(c, rows=rows))
+    tally.add(c, {f"unsubscribed:{cause.value}": len(new)})
+    return Suppressed(new, ended)
 
 
 def leave_item(c: Connection, contact_id: UUID, list_id: UUID) -> bool:
@@ -161,7 +163,9 @@ def leave_item(c: Connection, contact_id: UUID, list_id: UUID) -> bool:
 
     It is not deleted: they may take it back, admins see why it ended, and an import that is repeated adds nothing.
     """
-    return bool(_LEAVE_ITEM(c, contact=contact_id, list=list_id))
+    ended = _ended(c, _LEAVE_ITEM(c, contact=contact_id, list=list_id))
+    tally.add(c, {"unsubscribed:item": len(ended)})
+    return bool(ended)
 
 
 def lift_own(c: Connection, contact_id: UUID, tokens: Tokens | None) -> bool:
@@ -176,7 +180,13 @@ def lift_own(c: Connection, contact_id: UUID, tokens: Tokens | None) -> bool:
 
 def repeat(c: Connection) -> int:
     """Ends what has become RECEIVED while its contact was being suppressed. For sweeps. Returns how many requests."""
-    return len(_MOVE_LATE(c, recent=RECENT_SECONDS, most=MOST_ROWS))
+    return len(_ended(c, _MOVE_LATE(c, recent=RECENT_SECONDS, most=MOST_ROWS)))
+
+
+def _ended(c: Connection, rows: Sequence[Any]) -> list[UUID]:
+    """Counts requests that have ended as FAILED, SUPPRESSED, and returns them."""
+    tally.add(c, {tally.SUPPRESSED: len(rows)})
+    return [row.id for row in rows]
 
 
 def lift(c: Connection, addresses: Collection[str], tokens: Tokens | None, *, by_consent: bool = False) -> set[str]:

@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 
 from worker.domain.outcomes import FailureCode
 from worker.models import uuid7
-from worker.store import suppression
+from worker.store import suppression, tally
 from worker.store.outbox import news_if
 from worker.store.sql import Sql
 
@@ -32,6 +32,7 @@ _STAMP = Sql(
         swept_at = stockbell_now(0) WHERE id = 1
     RETURNING CASE WHEN rescue_from <= stockbell_now(0) THEN 1 ELSE 0 END AS may_rescue"""
 )
+_AGE = Sql("SELECT swept_at, stockbell_now(0) AS now FROM sweep WHERE id = 1", swept_at="time", now="time")
 # The rows are found without a lock, and then locked only if they still have the same claim. In one step PostgreSQL
 # would check a row again that was claimed in the meantime, but join it with the old owner, and rescue a live claim.
 # Then each must be found by the primary key (`|| ''`): by the index on the status, all would be compared with all.
@@ -91,6 +92,14 @@ def stamp(c: Connection, lease: float, fresh: float) -> bool:
     return bool(rows and rows[0].may_rescue)
 
 
+def age(c: Connection) -> float | None:
+    """Returns the age of the last sweep in seconds, or None if there was none."""
+    for row in _AGE(c):
+        if row.swept_at:
+            return max(0.0, float((row.now - row.swept_at).total_seconds()))
+    return None
+
+
 def rescue(c: Connection, lease: float) -> Rescued:
     """Moves requests from PROCESSING to RECEIVED if their owner was not seen for a lease (seconds) or the claim is old.
 
@@ -101,6 +110,7 @@ def rescue(c: Connection, lease: float) -> Rescued:
     if rows:
         _LOG(c, rows=[{"id": uuid7(), "request_id": row.id} for row in rows])
     codes = Counter(row.failure_code for row in rows)
+    tally.add(c, {f"failed:{code}" if code else "rescued": n for code, n in codes.items()})
     failed = [row.id for row in rows if row.failure_code == FailureCode.OUTCOME_UNKNOWN]
     return Rescued(codes[None], failed, codes[FailureCode.SUPPRESSED])
 

@@ -10,26 +10,55 @@ Whoever changes a request counts it in the same transaction, so that counts and 
 - `bounced`: told mails of which a report said later that they did not arrive.
 - `signup:RESULT`: created, duplicate, suppressed (added as FAILED), limited (too many for one address).
 - `unsubscribed:HOW`: contacts that get no mail any more, by `Cause`, or `item` for one item only.
-- `retried` (FAILED to RECEIVED), `rescued`, and, by the state before, `marked:STATUS` and `deleted:STATUS`.
+- `retried` (FAILED to RECEIVED), `rescued`, and, by the state before, `marked:STATUS` and `deleted:STATUS`;
+  `undone:KIND` if an admin takes that back.
 - `before:STATUS`: what was in the table when counting began.
+
+Each process has rows of its own, and each thread that is not a worker's, so that nobody waits for another one's commit.
 """
 
+import os
+import threading
+from bisect import bisect_left
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
+from uuid import UUID, uuid4
 
 from sqlalchemy import Connection
 
 from worker.domain import histogram
+from worker.domain.outcomes import FailureCode
+from worker.models import Status
+from worker.store.books import Books, books
 from worker.store.sql import Sql
+
+__all__ = ["Books", "books"]  # beside what is defined here
 
 BUCKETS: Final = (0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 900, 1800, 3600, 7200, 21600)
 """The upper bounds of the latencies' buckets, in seconds."""
+_NAMES: Final = (*map(str, BUCKETS), "+Inf")
+SUPPRESSED: Final = f"failed:{FailureCode.SUPPRESSED.value}"
 DAY: Final = 86_400
 HOURS_AFTER: Final = DAY
 """Minutes of this age, in seconds, are added up to hours."""
 DAYS_AFTER: Final = 30 * DAY
 """Hours of this age, in seconds, are added up to days."""
+
+_MINUTE: Final = {
+    "postgresql": "date_trunc('minute', stockbell_now(0), 'UTC')",
+    "sqlite": "substr(stockbell_now(0), 1, 17) || '00.000000'",
+}
+ONTO: Final = "ON CONFLICT (minute, owner, kind) DO UPDATE SET n = tally.n + excluded.n"
+"""The end of an INSERT that adds to what was counted already."""
+_ADD = {
+    dialect: Sql(
+        f"""INSERT INTO tally (minute, owner, kind, n) SELECT {minute}, owner, kind, n
+        FROM ROWS(owner uuid, kind text, n bigint) WHERE true {ONTO}"""
+    )
+    for dialect, minute in _MINUTE.items()
+}
+_own = threading.local()
 
 _TOTALS = Sql("SELECT kind, CAST(sum(n) AS bigint) AS n FROM tally GROUP BY kind")
 _TOTALS_SINCE = Sql("SELECT kind, CAST(sum(n) AS bigint) AS n FROM tally WHERE minute >= :since GROUP BY kind")
@@ -56,6 +85,47 @@ class Count(NamedTuple):
     """when the step begins"""
     kind: str
     n: int
+
+
+def add(c: Connection, counts: Mapping[str, int], owner: UUID | None = None) -> None:
+    """Counts that these kinds of things have happened, in this transaction. `owner` is that of a worker's claims."""
+    add_of(c, {(owner or writer(), kind): n for kind, n in counts.items()})
+
+
+def add_of(c: Connection, counts: Mapping[tuple[UUID, str], int]) -> None:
+    """Counts for several owners."""
+    rows = [{"owner": owner, "kind": kind, "n": n} for (owner, kind), n in sorted(counts.items()) if n]
+    if rows:
+        _ADD[c.dialect.name](c, rows=rows)
+
+
+def counting(update: str, counts: str) -> str:
+    """SQL for PostgreSQL: one statement that runs an UPDATE with RETURNING, counts its rows, and returns their ids.
+
+    `counts` is a query for owner, kind and n of what the UPDATE returns, which is called `done`.
+    """
+    return f"""WITH done AS ({update}),
+    counted AS (INSERT INTO tally (minute, owner, kind, n) SELECT {_MINUTE["postgresql"]}, k.owner, k.kind, k.n
+        FROM ({counts}) AS k(owner, kind, n) {ONTO})
+    SELECT id FROM done"""
+
+
+def back(status: str, kind: str = "released") -> str:
+    """Returns what is counted of a claim that ends with this state: the kind, or that its contact is suppressed."""
+    return SUPPRESSED if status == Status.FAILED else kind
+
+
+def bucket(seconds: float) -> str:
+    """Returns the name of the bucket of this latency."""
+    return _NAMES[bisect_left(BUCKETS, seconds)]
+
+
+def writer() -> UUID:
+    """Returns the id of this thread as a writer. After a fork it is another one."""
+    if getattr(_own, "pid", None) != os.getpid():
+        _own.pid, _own.id = os.getpid(), uuid4()
+    own: UUID = _own.id
+    return own
 
 
 def totals(c: Connection, since: datetime | None = None) -> dict[str, int]:

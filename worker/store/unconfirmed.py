@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 
 from worker.domain.outcomes import UNCONFIRMED, FailureCode
 from worker.models import ids_of
-from worker.store import outbox, suppression
+from worker.store import outbox, suppression, tally
 from worker.store.outbox import NEWS
 from worker.store.sql import Sql
 
@@ -115,7 +115,9 @@ def revive(c: Connection, contact: Any) -> list[UUID]:
 
     `contact` is her row from then.
     """
-    return [row.waiting_list_id for row in _REVIVE(c, **_meanwhile(contact))]
+    revived = [row.waiting_list_id for row in _REVIVE(c, **_meanwhile(contact))]
+    tally.add(c, {"retried": len(revived)})
+    return revived
 
 
 def pending(c: Connection, contact: Any) -> Sequence[Any]:
@@ -142,7 +144,9 @@ def expire(c: Connection) -> int:
     """Deletes requests that nobody has confirmed in time. Returns how many."""
     ids = [row.id for row in _EXPIRED(c, far=FAR_SECONDS - KEEP_SECONDS, most=MOST_ROWS)]
     outbox.tell_deleted(c, ids)
-    return _FORGET.count(c, rows=[{"id": id_} for id_ in ids]) if ids else 0
+    deleted = _FORGET.count(c, rows=[{"id": id_} for id_ in ids]) if ids else 0
+    tally.add(c, {"deleted:RECEIVED": deleted})
+    return deleted
 
 
 def _meanwhile(contact: Any) -> Mapping[str, object]:

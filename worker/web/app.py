@@ -22,6 +22,7 @@ from worker.web import (
     guard,
     health,
     jwks,
+    metrics,
     middleware,
     openapi,
     pages,
@@ -34,6 +35,7 @@ from worker.web import (
 from worker.web.access import Access
 from worker.web.admin import app as admin
 from worker.web.context import Context
+from worker.web.http_counts import Counted, HttpCounts
 from worker.web.telling import Teller
 
 
@@ -54,6 +56,8 @@ class Part(StrEnum):
 
 USUAL: Final = frozenset(Part) - {Part.ADMIN}
 """What is served unless something else is said."""
+PRIVATE: Final = frozenset({Part.METRICS, Part.ADMIN})
+"""A process that serves only these is not for the world: its metrics need no key."""
 
 
 class Background(Protocol):
@@ -76,7 +80,7 @@ class Served:
 def create_app(context: Context, serve: Collection[Part] = USUAL) -> FastAPI:
     """Returns the app with these parts. Its lifespan runs what is in the background. Raises BadSetting."""
     access = Access(context)
-    served = [_PARTS[part](context, access) for part in Part if part in serve]
+    served = [_PARTS[part](context, access) for part in Part if part in serve and part in _PARTS]
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -99,6 +103,10 @@ def create_app(context: Context, serve: Collection[Part] = USUAL) -> FastAPI:
         max_body_size=middleware.MAX_BODY,
     )
     errors.answer_errors(app)
+    if Part.METRICS in serve:
+        counts = HttpCounts()
+        app.add_middleware(Counted, counts=counts)
+        app.include_router(metrics.routes(context, access, counts, is_open=frozenset(serve) <= PRIVATE))
     middleware.add_to(app)
     for each in served:
         for router in each.routers:
@@ -138,10 +146,6 @@ def _hooks(context: Context, access: Access) -> Served:
     return Served(routers, [Teller(context)])
 
 
-def _metrics(context: Context, access: Access) -> Served:
-    return Served()
-
-
 def _admin(context: Context, access: Access) -> Served:
     office = admin.office_of(context)
     return Served([admin.door(office)], mounts={"/admin": admin.create_app(office)})
@@ -151,6 +155,5 @@ _PARTS: Final[Mapping[Part, _Bringer]] = {
     Part.API: _api,
     Part.UNSUBSCRIBE: _unsubscribe,
     Part.HOOKS: _hooks,
-    Part.METRICS: _metrics,
     Part.ADMIN: _admin,
 }

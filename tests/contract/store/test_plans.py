@@ -35,6 +35,7 @@ from worker.store import (
     recording,
     reports,
     requests,
+    states,
     stock,
     suppression,
     sweep,
@@ -321,7 +322,7 @@ def test_of_a_large_table_status_reads_indexes_only(big_shop: Shop, monkeypatch:
     shop = big_shop
     counted = shop.write(figures.read, 60.0)
     assert not counted.is_estimated
-    monkeypatch.setattr(figures, "MANY", 1000)
+    monkeypatch.setattr(states, "MANY", 1000)
     found = shop.write(figures.read, 60.0)
     assert found.is_estimated
     assert found.by_status == counted.by_status  # ANALYZE has counted the rows, and nobody has changed any since

@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from worker.models import ENDED, UtcDateTime
+from worker.models import BY_A_WRITER, ENDED, UtcDateTime
 
 revision = "0008"
 down_revision = "0007"
@@ -11,9 +11,20 @@ branch_labels = None
 depends_on = None
 
 
+_BASELINE = {
+    "postgresql": """INSERT INTO tally (minute, owner, kind, n)
+        SELECT date_trunc('minute', stockbell_now(0), 'UTC'), '00000000-0000-0000-0000-000000000000',
+            'before:' || status, count(*) FROM request GROUP BY status""",
+    "sqlite": """INSERT INTO tally (minute, owner, kind, n)
+        SELECT substr(stockbell_now(0), 1, 17) || '00.000000', '00000000000000000000000000000000',
+            'before:' || status, count(*) FROM request GROUP BY status""",
+}
+
+
 def upgrade() -> None:
     """Adds columns, tables and indexes. Older programs do not write them: what they do is not counted."""
     op.add_column("request", _time("failed_at", nullable=True))
+    op.add_column("waiting_list", _time("begun_at", nullable=True))
     op.execute(
         """UPDATE request SET failed_at = coalesce(
             (SELECT max(p.at) FROM report AS p WHERE p.request_id = request.id AND request.failure_code = 'BOUNCED'),
@@ -30,6 +41,12 @@ def upgrade() -> None:
         sa.Column("kind", sa.Text(), primary_key=True),
         sa.Column("n", sa.BigInteger(), nullable=False),
     )
+    whose = {dialect: sa.text(condition) for dialect, condition in BY_A_WRITER.items()}
+    op.create_index(
+        "tally_own", "tally", ["minute"], postgresql_where=whose["postgresql"], sqlite_where=whose["sqlite"]
+    )
+    # What is there before anything is counted, so that the books balance. The table is locked by now.
+    op.execute(_BASELINE[op.get_bind().dialect.name])
     op.create_table(
         "stock_event",
         sa.Column("id", sa.Uuid(), primary_key=True),
