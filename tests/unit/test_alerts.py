@@ -13,9 +13,14 @@ import pytest
 import typer.main
 import yaml
 
-from tests.metric_names import NAMES
 from worker.cli import app
+from worker.services.metrics import Queued, Stored, families
+from worker.store.breaker import Breaker
+from worker.store.figures import RequestFigures
+from worker.store.pauses import Paused
+from worker.stream.figures import Figures
 from worker.web.admin.frame import MENU
+from worker.web.http_counts import HttpCounts
 
 ROOT: Final = Path(__file__).parents[2]
 RULES_FILE: Final = ROOT / "ops" / "prometheus" / "stockbell.rules.yaml"
@@ -331,6 +336,22 @@ def test_an_alert_says_what_it_is_and_where_to_look(alert: str) -> None:
 
 def test_the_page_tells_of_each_alert_and_of_no_other() -> None:
     assert re.findall(r"^### (\w+)$", PAGE, re.MULTILINE) == list(RULES)
+
+
+PARTS: Final = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count"), "info": ("_info",), "gauge": ("",)}
+"""what the names of a family's series end with"""
+
+
+def series_names() -> set[str]:
+    """Returns the names of all series that a web process tells."""
+    requests = RequestFigures({}, None, 0, 0, {})
+    closed, nothing_paused = Breaker("closed", None, None, None), Paused(everything=False, items=())
+    stored = Stored(requests, closed, nothing_paused, {}, 0.0, 1.0, {})
+    found = (*families(stored, Queued(Figures(0, 0, 0, 0), 0)), *HttpCounts().families())
+    return {f"{family.name}{part}" for family in found for part in PARTS[family.type]}
+
+
+NAMES: Final = series_names()
 
 
 def names_in(expression: str) -> set[str]:
