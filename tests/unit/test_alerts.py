@@ -371,6 +371,15 @@ def test_replicas_are_never_added_up() -> None:
             assert "max without (instance, pod" in before or "absent(" in before, rule["alert"]
 
 
+@needs_promtool
+def test_prometheus_takes_the_configuration_of_the_page(tmp_path: Path) -> None:
+    (config, *_) = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
+    (tmp_path / "prometheus.yml").write_text(config)
+    done = promtool("check", "config", "--syntax-only", tmp_path / "prometheus.yml")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert yaml.safe_load(config)["rule_files"] == [RULES_FILE.name]
+
+
 # the dashboard
 
 DASHBOARD: Final[dict[str, Any]] = json.loads((ROOT / "ops" / "grafana" / "stockbell.json").read_text())

@@ -92,8 +92,10 @@ def test_latencies_are_told_in_words_and_by_bucket(shop: Shop) -> None:
     assert mails.mean == 1.25
     assert (mails.mails, first.mails) == (100, 1)
     assert found.tables["latency"].rows == [("500 ms", 50), ("1 s", 0), ("2.5 s", 50)]
-    assert "95 of 100 first mails left within over 6 h" not in first.words("first mails")
-    assert first.words("first mails").startswith("95 of 100 first mails took over 6 h")
+    assert first.words("first mails") == "Half of the first mails left over 6 h after the restock."
+    put(shop, NOW, buckets("first_le:", {1: 2}))
+    words = read(shop).latency(first=True).words("first mails")
+    assert words == "Fewer than 95 of 100 first mails left within 6 h of the restock, half of them within 875 ms."
 
 
 def test_an_empty_shop_has_nothing_to_say_and_no_fault(shop: Shop) -> None:
