@@ -13,9 +13,14 @@ import pytest
 import typer.main
 import yaml
 
-from tests.metric_names import NAMES
 from worker.cli import app
+from worker.services.metrics import Queued, Stored, families
+from worker.store.breaker import Breaker
+from worker.store.figures import RequestFigures
+from worker.store.pauses import Paused
+from worker.stream.figures import Figures
 from worker.web.admin.frame import MENU
+from worker.web.http_counts import HttpCounts
 
 ROOT: Final = Path(__file__).parents[2]
 RULES_FILE: Final = ROOT / "ops" / "prometheus" / "stockbell.rules.yaml"
@@ -333,6 +338,22 @@ def test_the_page_tells_of_each_alert_and_of_no_other() -> None:
     assert re.findall(r"^### (\w+)$", PAGE, re.MULTILINE) == list(RULES)
 
 
+PARTS: Final = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count"), "info": ("_info",), "gauge": ("",)}
+"""what the names of a family's series end with"""
+
+
+def series_names() -> set[str]:
+    """Returns the names of all series that a web process tells."""
+    requests = RequestFigures({}, None, 0, 0, {})
+    closed, nothing_paused = Breaker("closed", None, None, None), Paused(everything=False, items=())
+    stored = Stored(requests, closed, nothing_paused, {}, 0.0, 1.0, {})
+    found = (*families(stored, Queued(Figures(0, 0, 0, 0), 0)), *HttpCounts().families())
+    return {f"{family.name}{part}" for family in found for part in PARTS[family.type]}
+
+
+NAMES: Final = series_names()
+
+
 def names_in(expression: str) -> set[str]:
     return set(re.findall(r"\bstockbell_\w+", expression))
 
@@ -348,6 +369,15 @@ def test_replicas_are_never_added_up() -> None:
         for place in re.finditer(r"\bstockbell_\w+", rule["expr"]):
             before = rule["expr"][: place.start()]
             assert "max without (instance, pod" in before or "absent(" in before, rule["alert"]
+
+
+@needs_promtool
+def test_prometheus_takes_the_configuration_of_the_page(tmp_path: Path) -> None:
+    (config, *_) = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
+    (tmp_path / "prometheus.yml").write_text(config)
+    done = promtool("check", "config", "--syntax-only", tmp_path / "prometheus.yml")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert yaml.safe_load(config)["rule_files"] == [RULES_FILE.name]
 
 
 # the dashboard

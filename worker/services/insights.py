@@ -28,7 +28,7 @@ _UNTRIED: Final = (FailureCode.SUPPRESSED, FailureCode.EXPIRED)
 """Codes of requests that ended without a mail that was tried."""
 _BOUNCED: Final = FailureCode.BOUNCED
 """The code of requests that were told before they failed: their mail came back."""
-TONES: Final = ("failed", "warn", "waits", "told", "accent", "quiet")
+TONES: Final = ("failed", "warn", "waits", "sea", "plum", "quiet")
 """Names of colours, for the series of a chart in their order."""
 
 
@@ -103,7 +103,11 @@ class Latency:
         p50, p95 = self.quantiles["p50"], self.quantiles["p95"]
         if p50 is None or p95 is None:
             return ""
-        return f"95 of 100 {of} left within {lasting(p95)} of the restock, half of them within {lasting(p50)}."
+        if p50 >= _LONGEST:
+            return f"Half of the {of} left {lasting(p50)} after the restock."
+        fewer = "95 of 100" if p95 < _LONGEST else "Fewer than 95 of 100"
+        within = lasting(min(p95, _LONGEST - 1))
+        return f"{fewer} {of} left within {within} of the restock, half of them within {lasting(p50)}."
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,11 +291,12 @@ def read(c: Connection, period: Period, now: datetime) -> Insights:
 
 def lasting(seconds: float) -> str:
     """Returns a latency for people: `34 ms`, `1.2 s`, `45 s`, `3.5 min`, `2 h`, `over 6 h`."""
-    if seconds >= tally.BUCKETS[-1]:
-        return f"over {_in_unit(tally.BUCKETS[-1])}"
+    if seconds >= _LONGEST:
+        return f"over {_in_unit(_LONGEST)}"
     return _in_unit(seconds)
 
 
+_LONGEST: Final = float(tally.BUCKETS[-1])
 _UNITS: Final[Sequence[tuple[float, str]]] = ((3600, "h"), (60, "min"), (1, "s"), (0.001, "ms"))
 
 

@@ -9,6 +9,7 @@ Whoever changes a request counts it in the same transaction, so that counts and 
   latencies in milliseconds. `first_le:SECONDS`, `first_seconds` and `first` are about the first mail of a restock.
 - `bounced`: told mails of which a report said later that they did not arrive.
 - `signup:RESULT`: created, duplicate, suppressed (added as FAILED), limited (too many for one address).
+- `confirmed`: requests whose customer has confirmed (double opt-in); they were counted as `signup:created` before.
 - `unsubscribed:HOW`: contacts that get no mail any more, by `Cause`, or `item` for one item only.
 - `retried` (FAILED to RECEIVED), `rescued`, and, by the state before, `marked:STATUS` and `deleted:STATUS`;
   `undone:KIND` if an admin takes that back.

@@ -102,12 +102,16 @@ def hold(c: Connection, request_id: UUID, *, always: bool) -> None:
 
 def release(c: Connection, request_ids: Sequence[UUID]) -> list[UUID]:
     """Lets those of these requests wait for their item that were unconfirmed, and returns them."""
-    return [row.id for row in _RELEASE_THESE(c, rows=[{"request_id": id_} for id_ in request_ids])]
+    released = [row.id for row in _RELEASE_THESE(c, rows=[{"request_id": id_} for id_ in request_ids])]
+    tally.add(c, {"confirmed": len(released)})
+    return released
 
 
 def release_all(c: Connection, contact_id: UUID) -> list[UUID]:
     """Lets all requests of a customer wait for their items. Returns the waiting lists of those that were held."""
-    return [row.waiting_list_id for row in _RELEASE(c, contact_id=contact_id)]
+    released = [row.waiting_list_id for row in _RELEASE(c, contact_id=contact_id)]
+    tally.add(c, {"confirmed": len(released)})
+    return released
 
 
 def revive(c: Connection, contact: Any) -> list[UUID]:
