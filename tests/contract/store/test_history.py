@@ -11,7 +11,7 @@ from tests.contract.shop import CUP, LONG_AGO, MUG, Shop, ref
 from worker.domain.events import Event
 from worker.models import StockEvent
 from worker.services.intake import take_events
-from worker.store import history
+from worker.store import history, places
 
 LARGE, SMALL = ref("mug-1", Size="L"), ref("mug-1", Size="S")
 
@@ -151,7 +151,7 @@ def test_what_is_too_old_is_forgotten_and_nothing_else(shop: Shop) -> None:
 def test_a_place_in_the_future_does_not_stop_it(shop: Shop) -> None:
     """A clock that was ahead for a while has left it there."""
     shop.sign_up()
-    shop.write(history.places.keep, history.PLACE, str(UUID(int=(1 << 127))))
+    shop.write(places.keep, history.PLACE, str(UUID(int=(1 << 127))))
     trim(shop)
     fill(shop, history.MOST_PER_ITEM + 10)
     trim(shop)
