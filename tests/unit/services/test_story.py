@@ -12,7 +12,8 @@ from worker.domain import reply_rules
 from worker.domain.catalog import WIX_STORES
 from worker.domain.outcomes import TEMPLATE_ERROR, FailureCode
 from worker.domain.stock import Level
-from worker.services.story import Story, item_arguments, ordinal, span_words, tell
+from worker.services.story import Story, tell
+from worker.services.story_words import item_arguments, ordinal, span_words
 from worker.store.stories import MOST_COUNTED, Known, Line, Pause
 
 ID: Final = UUID("01900000-0000-7000-8000-000000000001")
