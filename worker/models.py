@@ -376,10 +376,10 @@ class Report(SQLModel, table=True):
 
 
 class Place(SQLModel, table=True):
-    """How far a mailbox was read, where its messages can't be marked: an mbox, or a folder that is read-only."""
+    """How far something was read that can't be marked: an mbox, a folder that is read-only, the history of events."""
 
     name: str = Field(primary_key=True)
-    """The mailbox, without a password."""
+    """The mailbox, without a password; or the name of what was read."""
     position: str
     """What its reader needs to go on, as JSON."""
 

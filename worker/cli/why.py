@@ -64,7 +64,7 @@ def why(
 
 def say_story(story: "Story") -> None:
     """Prints a story, in lines that fit the terminal."""
-    from worker.services.story import item_words
+    from worker.services.story_words import item_words
 
     row = story.request
     say_wrapped(f"{row.email}, {item_words(row)}")
@@ -113,7 +113,7 @@ def _say_answer(found: "Answer") -> None:
 
 
 def _say_requests(head: str, rows: Any) -> None:
-    from worker.services.story import item_words
+    from worker.services.story_words import item_words
 
     if not rows:
         return

@@ -146,6 +146,8 @@ class ItemStock:
     """The options of the in-stock events that were applied."""
     touched: set[Options] = field(default_factory=set)
     """Options of the rows that changed and must be stored."""
+    applied: dict[tuple[Options, bool], tuple[Order, Event]] = field(default_factory=dict)
+    """The newest events that were applied, by what they are about and whether they say "in stock", with their place."""
     stale: list[Event] = field(default_factory=list)
     """Events that were dropped because a newer or the same event is known."""
 
@@ -240,6 +242,7 @@ class ItemStock:
         seen = now if in_stock else told_before
         self.levels[about] = Level(in_stock, order, event.quantity, seen, frozenset(event.details))
         self.touched.add(about)
+        self.applied[about, in_stock] = order, event
         if in_stock:
             self.came_in.add(about)
         elif about == WHOLE_ITEM:

@@ -119,8 +119,8 @@ def _apply(c: Connection, events: Sequence[Event], minimum: int, newest_id: Call
     if unheard := [found for item, found in applied.passed_over.items() if not woken.get(item)]:
         stock.note_unheard(c, unheard)
     by_event = _by_event(events, minimum, woken, applied.stale)
-    if applied.noted and applied.at:
-        history.note(c, applied.noted, applied.at, minimum, by_event)
+    if applied.newest and applied.at:
+        history.note(c, applied.newest, applied.at, by_event)
     return Taken(by_event, applied.stale, rung)
 
 

@@ -5,28 +5,39 @@ a request that waits why, its place in line, and what would move it. Times are U
 """
 
 import json
-import shlex
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
-from worker.domain.catalog import WIX_STORES, Options, compared_options, options_from_text
+from worker.domain.catalog import compared_options, options_from_text
 from worker.domain.difference import difference
 from worker.domain.outcomes import TEMPLATE_ERROR, FailureCode
-from worker.domain.replies import Reply, Stage, parse_reply
-from worker.domain.reply_rules import Blame, ReplyRules
-from worker.domain.returned import Kind
+from worker.domain.reply_rules import ReplyRules
 from worker.domain.stock import WHOLE_ITEM, matches
 from worker.models import Status
+from worker.services.story_words import (
+    CAUSES,
+    REPORTS,
+    TRIES,
+    VERBS,
+    at_words,
+    count_words,
+    item_words,
+    later_words,
+    options_words,
+    ordinal,
+    pauses_words,
+    quoted,
+    reply_meaning,
+    resume_command,
+    span_words,
+)
 from worker.services.wire import timestamp
-from worker.store.stories import MOST_COUNTED, Known, Pause
+from worker.store.stories import MOST_COUNTED, Known
 
 RESOLUTION: Final = timedelta(seconds=2)
 """Two times are told apart only if they differ by more."""
-_LATE: Final = 9
-_CUT: Final = 160
-"""Characters of others' words in the sentence. What happened has them whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,128 +96,6 @@ def tell(known: Known, rules: ReplyRules) -> Story:
         tuple(facts.moves()),
         facts.path(),
     )
-
-
-# --- words ---
-
-
-def at_words(at: datetime) -> str:
-    """A time for people: `3 May 2026 09:12:04 UTC`."""
-    exact = at.astimezone(UTC)
-    return f"{exact.day} {exact:%B %Y %H:%M:%S} UTC"
-
-
-def later_words(at: datetime, before: datetime | None) -> str:
-    """A time that is told after another one: only that of the day, if both are on the same day."""
-    is_same_day = before is not None and at.astimezone(UTC).date() == before.astimezone(UTC).date()
-    return f"{at.astimezone(UTC):%H:%M:%S}" if is_same_day else f"{at_words(at)}"
-
-
-def quoted(words: str | None) -> str:
-    """Words of others within a sentence, cut if they are long."""
-    text = words or ""
-    return f"“{text if len(text) <= _CUT else f'{text[:_CUT].rstrip()}…'}”"
-
-
-def span_words(seconds: float) -> str:
-    """A duration for people: `0.4 s`, `45 s`, `3 min`, `2 h 5 min`, `4 d`."""
-    if seconds < _LATE:
-        return f"{max(0.0, seconds):.1f} s"
-    for size, unit, smaller, name in ((86_400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
-        if seconds >= size:
-            whole, rest = divmod(seconds, size)
-            more = int(rest // smaller)
-            return f"{whole:.0f} {unit}" + (f" {more} {name}" if more and whole < _LATE else "")
-    return f"{seconds:.0f} s"
-
-
-def options_words(options: Options) -> str:
-    """Options for people: `Size: L, Color: Blue`."""
-    return ", ".join(f"{name}: {value}" for name, value in options)
-
-
-def item_words(row: Any) -> str:
-    """An item for people: `Blue mug (Size: L)`."""
-    options = options_words(options_from_text(row.options))
-    return f"{row.name or row.catalog_item_id}{f' ({options})' if options else ''}"
-
-
-def ordinal(number: int) -> str:
-    """`1st`, `2nd`, `212th`, `1,204th`."""
-    ending = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
-    return f"{number:,}{ending}"
-
-
-def count_words(number: int, one: str, many: str | None = None) -> str:
-    """`1 mail`, `1,204 mails`."""
-    return f"{number:,} {one if number == 1 else many or f'{one}s'}"
-
-
-CAUSES: Final[Mapping[str, str]] = {
-    "unsubscribed": "left by their own wish",
-    "complained": "called a mail spam",
-    "bounced": "has an address that is dead",
-    "manual": "was suppressed by hand",
-}
-_TRIES: Final[Mapping[str, tuple[str, str]]] = {
-    "deferred": ("The relay put the mail off. It is tried again later.", "warn"),
-    "rejected": ("The relay refused the mail.", "bad"),
-    "unknown": ("The mail was handed over, but the relay's answer was lost: it may have arrived.", "warn"),
-    "rescued": ("The worker that had it was gone. It was put back in line.", "warn"),
-    "put off": ("The relay refused the mail with words that may be about us. No try was spent.", "warn"),
-    "not made": ("No mail could be made for it.", "bad"),
-}
-_REPORTS: Final[Mapping[str, tuple[str, str]]] = {
-    Kind.DEAD: ("A report came back: the mail did not arrive, and the address is dead.", "bad"),
-    Kind.FAILED: ("A report came back: the mail did not arrive.", "bad"),
-    Kind.DELAYED: ("A report came back: the next relay still tries to deliver the mail.", "warn"),
-    Kind.DELIVERED: ("A report came back: the mail arrived, or was passed on.", "good"),
-    Kind.COMPLAINT: ("The customer called the mail spam.", "bad"),
-    Kind.UNSUBSCRIBE: ("The customer asked for no more mail.", "warn"),
-    Kind.FEEDBACK: ("A report about the mail came back that is no complaint.", ""),
-    Kind.AUTO_REPLY: ("An automatic answer came back.", ""),
-    Kind.OTHER: ("Somebody answered the mail.", ""),
-}
-_VERBS: Final[Mapping[str, str]] = {
-    "retry": "put it back in line",
-    "report": "ordered to tell it now, whatever the stock",
-    "mark-sent": "marked it as told by other means",
-    "create": "made the request",
-    "suppress": "suppressed the customer: no mail is sent to them",
-    "unsuppress": "ended the suppression: the customer gets mail again",
-    "lift": "ended the suppression: the customer gets mail again",
-    "erase": "erased the customer",
-    "export": "exported what is held about the customer",
-}
-_BLAMES: Final[Mapping[Blame, str]] = {
-    Blame.ACCOUNT: "our account, login, sender or host, and not the customer",
-    Blame.QUOTA: "how much our account may send, and not the customer",
-    Blame.RELAY: "trouble of the relay itself, and not the customer",
-    Blame.CONNECTION: "one connection that is over, and not the customer",
-    Blame.CONNECTIONS: "how many connections we have, and not the customer",
-    Blame.PACE: "how fast we send, and not the customer",
-    Blame.MESSAGE: "this message",
-    Blame.RECIPIENT: "this address, for good",
-    Blame.MAILBOX: "this mailbox, for now: it may be full, or over a limit",
-    Blame.UNCLEAR: "perhaps this customer or mail, perhaps us",
-}
-
-
-def reply_meaning(rules: ReplyRules, words: str | None) -> str | None:
-    """Says whom a relay's words are about, if the table of replies knows them. The stage is not known any more."""
-    try:
-        reply = parse_reply(words or "")
-    except ValueError:
-        return None
-    rule = next(filter(None, map(_matcher(rules, reply), (Stage.RCPT, Stage.DOT, Stage.MAIL))), None)
-    return rule and f"These words are about {_BLAMES[rule.blames]} (row {rule.name} of the table of replies)."
-
-
-def _matcher(rules: ReplyRules, reply: Reply) -> Callable[[Stage], Any]:
-    return lambda stage: rules.match(stage, reply)
-
-
-# --- the facts ---
 
 
 @dataclass(frozen=True, slots=True)
@@ -341,7 +230,7 @@ class _Facts:
             case "unconfirmed":
                 return self._unconfirmed()
             case "paused":
-                return f"sending is paused {_pauses(self._known.pauses)}"
+                return f"sending is paused {pauses_words(self._known.pauses)}"
             case "backoff":
                 what = "no mail can be made" if row.failure_code == TEMPLATE_ERROR else "the relay put its mail off"
                 words = f" ({quoted(row.failure_reason)})" if row.failure_reason else ""
@@ -431,7 +320,7 @@ class _Facts:
             return
         row = self._row
         for pause in self._known.pauses:
-            yield f"Sending has to be resumed: `{_resume(pause, row)}`."
+            yield f"Sending has to be resumed: `{resume_command(pause, row)}`."
         match row.waiting:
             case "unconfirmed":
                 yield f"They have to follow the link in the mail that asks them. Then they wait for {self._item}."
@@ -549,7 +438,7 @@ class _Facts:
         return difference(self._spelled, about) or "it was about other options"
 
     def _try(self, attempt: Any) -> Moment:
-        words, tone = _TRIES.get(attempt.event, (f"A try ended: {attempt.event}.", "warn"))
+        words, tone = TRIES.get(attempt.event, (f"A try ended: {attempt.event}.", "warn"))
         if attempt.event in ("rescued", "not made"):
             return Moment(attempt.at, words, tone, attempt.reply)
         return Moment(attempt.at, words, tone, attempt.reply, reply_meaning(self._rules, attempt.reply))
@@ -559,7 +448,7 @@ class _Facts:
             yield Moment(self._row.claimed_at, f"A worker took it (claim {self._row.claim_no}).")
 
     def _report(self, report: Any) -> Moment:
-        words, tone = _REPORTS.get(report.kind, (f"A report came back: {report.kind}.", ""))
+        words, tone = REPORTS.get(report.kind, (f"A report came back: {report.kind}.", ""))
         is_other = report.request_id is not None and report.request_id != self._row.id
         note = f"It came in by {report.source}." + (" It was about another mail to this customer." if is_other else "")
         return Moment(report.at, words, "" if is_other else tone, report.words or report.status, note)
@@ -573,7 +462,7 @@ class _Facts:
     def _action(self, action: Any) -> Iterator[Moment]:
         if action.state == "preview":
             return
-        verb = _VERBS.get(action.verb.removeprefix("contacts ").removeprefix("requests "), f"did “{action.verb}”")
+        verb = VERBS.get(action.verb.removeprefix("contacts ").removeprefix("requests "), f"did “{action.verb}”")
         options = _json(action.options) or {}
         how = " (whatever the stock)" if action.verb == "retry" and options.get("ordered") else ""
         if action.refusal:
@@ -631,23 +520,3 @@ def _applied_at(event: Any) -> datetime:
 def _json(text: str | None) -> Mapping[str, Any] | None:
     found = json.loads(text) if text else None
     return found if isinstance(found, dict) else None
-
-
-def _pauses(pauses: Iterable[Pause]) -> str:
-    of = {"everything": "for everything", "item": "for the item", "options": "for this variant"}
-    by = [f"{of[each.what]} since {at_words(each.since)}{(each.who and f', by {each.who}') or ''}" for each in pauses]
-    return "; ".join(by) or "now"
-
-
-def _resume(pause: Pause, row: Any) -> str:
-    if pause.what == "everything":
-        return "stockbell resume"
-    return f"stockbell resume --item {item_arguments(row, with_options=pause.what == 'options')}"
-
-
-def item_arguments(row: Any, *, with_options: bool = True) -> str:
-    """An item as arguments of a command, quoted for a shell."""
-    app = [] if row.app_id == WIX_STORES else ["--app-id", row.app_id]
-    options = options_from_text(row.options) if with_options else ()
-    named = [part for name, value in options for part in ("--option", f"{name}={value}")]
-    return shlex.join([row.catalog_item_id, *app, *named])

@@ -13,7 +13,8 @@ from worker.domain.tokens import Tokens
 from worker.models import Status
 from worker.services.addresses import checked_address
 from worker.services.spellings import other_spellings, unwrapped
-from worker.services.story import CAUSES, Story, at_words, count_words, item_words, options_words, tell
+from worker.services.story import Story, tell
+from worker.services.story_words import CAUSES, at_words, count_words, item_words, options_words
 from worker.store import contacts, stories
 from worker.store.database import Connection, Database
 

@@ -4,19 +4,21 @@ The listener writes it in the transaction that applies them; sweeps keep it shor
 or was not, reads it.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from operator import itemgetter
 from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy import Connection
 
-from worker.domain.catalog import Options, options_text
+from worker.domain.catalog import options_text
 from worker.domain.events import Event
+from worker.domain.stock import Order
 from worker.models import ids_of, uuid7
 from worker.store import places
 from worker.store.sql import Sql
-from worker.store.stock import Noted
+from worker.store.stock import Newest
 
 MOST_PER_ITEM: Final = 50
 """Of each item so many are kept, the newest ones. One batch's are kept together, so there may be more for a while."""
@@ -24,6 +26,7 @@ KEEP_SECONDS: Final = 90 * 86_400.0
 MOST_ROWS: Final = 2000
 """One call of `trim` looks at so many new rows."""
 MOST_DELETED: Final = 5000
+_START: Final = UUID(int=0)
 PLACE: Final = "history of events"
 """How far `trim` has come is kept under this name."""
 
@@ -65,29 +68,29 @@ _FORGET = Sql(
 )
 
 
-def note(c: Connection, noted: Sequence[Noted], now: datetime, minimum: int, woken: Mapping[str, int]) -> None:
-    """Notes the events of a batch that were applied at `now`.
+def note(c: Connection, newest: Mapping[UUID, Newest], now: datetime, woken: Mapping[str, int]) -> None:
+    """Notes the events of a batch that were applied at `now`, by the ids of their items.
 
     Of many events about one (item, options) only the newest one is noted, and the newest one that says "in stock".
     `woken` says by entry id how many lists an event woke.
     """
     rows = [
         {
-            "item_id": each.item_id,
+            "item_id": item_id,
             "options": options_text(event.reference.spelled),
-            "occurred_at": event.occurred_at,
+            "occurred_at": order[0],
             "entry_id": event.entry_id,
             "event_id": event.event_id,
             "in_stock": is_in_stock,
             "quantity": event.quantity,
             "woke": woken.get(event.entry_id, 0) if is_in_stock else 0,
         }
-        for each in noted
-        for event, is_in_stock in _newest(each.events, minimum)
+        for item_id, events in newest.items()
+        for order, event, is_in_stock in _kept(events)
     ]
     if rows:
         # Rows of one millisecond keep the order of their events.
-        ids = sorted(uuid7() for _ in rows)
+        ids = sorted([uuid7() for _ in rows])
         _NOTE(c, now=now, rows=[{"id": id_, **row} for id_, row in zip(ids, rows, strict=True)])
 
 
@@ -100,13 +103,15 @@ def trim(c: Connection) -> bool:
     """Deletes what is too much of some items, and what is too old. Returns True if there may be more to do.
 
     Only items with new events can have too many. They are found by the ids, which are in the order of time: the place
-    up to which that was done is kept. It is never later than now, so that a clock that was wrong does no lasting harm.
+    up to which that was done is kept. One that is later than now is of a clock that was wrong: it begins anew.
     """
     now = datetime.now(UTC)
     before, _ = ids_of(now - timedelta(seconds=KEEP_SECONDS))
     forgotten = len(_FORGET(c, before=before, keep=KEEP_SECONDS, most=MOST_DELETED))
     newest = ids_of(now)[1]
-    place = min(UUID(places.read(c, PLACE) or str(UUID(int=0))), newest)
+    place = UUID(places.read(c, PLACE) or str(_START))
+    if place > newest:
+        place = _START
     new = _NEW(c, place=place, newest=newest, most=MOST_ROWS)
     if not new:
         return forgotten == MOST_DELETED
@@ -117,19 +122,11 @@ def trim(c: Connection) -> bool:
     return len(new) == MOST_ROWS or MOST_DELETED in (deleted, forgotten)
 
 
-def _newest(events: Sequence[Event], minimum: int) -> Iterator[tuple[Event, bool]]:
-    """Yields the newest event about each options, and the newest that says "in stock", oldest first."""
-    if len(events) == 1:
-        yield events[0], events[0].is_in_stock(minimum)
-        return
-    found: dict[tuple[Options, bool], Event] = {}
-    for event in events:
-        key = event.reference.options, event.is_in_stock(minimum)
-        if key not in found or event.order >= found[key].order:
-            found[key] = event
+def _kept(newest: Newest) -> Sequence[tuple[Order, Event, bool]]:
+    """Returns the newest event about each options, and the newest that says "in stock", oldest first."""
     kept = [
-        (event, is_in_stock)
-        for (about, is_in_stock), event in found.items()
-        if is_in_stock or not ((came := found.get((about, True))) and came.order > event.order)
+        (order, event, is_in_stock)
+        for (about, is_in_stock), (order, event) in newest.items()
+        if is_in_stock or not ((came := newest.get((about, True))) and came[0] > order)
     ]
-    yield from sorted(kept, key=lambda pair: pair[0].order)
+    return sorted(kept, key=itemgetter(0)) if len(kept) > 1 else kept

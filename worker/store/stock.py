@@ -94,12 +94,8 @@ _DETAILS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Noted:
-    """Events about one item that has waiting lists, as they were applied."""
-
-    item_id: UUID
-    events: Sequence[Event]
+Newest = Mapping[tuple[Options, bool], tuple[Order, Event]]
+"""`ItemStock.applied`: the newest events by what they are about, and by whether they say "in stock"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +108,8 @@ class Applied:
     """the entry ids of events that were dropped because the same or a newer event was known"""
     passed_over: Mapping[Item, tuple[UUID, Options]] = field(default_factory=dict)
     """items that have waiting lists which stayed out of stock: the id of the item, and what is in stock instead"""
-    noted: Sequence[Noted] = field(default=(), compare=False)
-    """what was applied about items that have waiting lists, for `store.history`"""
+    newest: Mapping[UUID, Newest] = field(default_factory=dict, compare=False)
+    """what was applied about items that have waiting lists, by the item's id, for `store.history`"""
     at: datetime | None = field(default=None, compare=False)
     """when all of it was applied, by the database's clock"""
 
@@ -159,15 +155,9 @@ def apply(
         {item: woken[row.id] for item, row in known.items() if row.id in woken},
         stale,
         {item: (row.id, passed_over[row.id]) for item, row in known.items() if row.id in passed_over},
-        [Noted(row.id, _applied(groups[item], row)) for item, row in known.items() if row.id in waiting],
+        {row.id: row.state.applied for row in known.values() if row.id in waiting},
         now,
     )
-
-
-def _applied(events: Sequence[Event], row: _Row) -> Sequence[Event]:
-    """Returns those of an item's events that were not stale."""
-    stale = {event.entry_id for event in row.state.stale}
-    return [event for event in events if event.entry_id not in stale] if stale else events
 
 
 def learn(c: Connection, items: Iterable[Item], details: Mapping[str, str | None]) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from uuid import UUID
 
 import pytest
 from structlog.testing import capture_logs
@@ -13,10 +14,11 @@ from tests.contract.shop import CUP, LEASE, MUG, Shop, ref, shop_at
 from tests.relay import ScriptedRelay
 from worker.delivery.deliver import deliver
 from worker.domain.errors import DatabaseAway
-from worker.models import Owner, Status
+from worker.models import Owner, Status, StockEvent
+from worker.services.intake import take_events
 from worker.services.ringing import ring_waiting, try_to_ring
 from worker.services.sweeping import FORGET_LEASES, Sweeper
-from worker.store import breaker, lists, owners, pauses, recording, sweep
+from worker.store import breaker, history, lists, owners, pauses, recording, sweep
 
 
 def sweeper(shop: Shop, bell: NotedBell) -> Sweeper:
@@ -276,3 +278,18 @@ def test_a_rescue_may_meet_a_worker_that_only_was_slow(shop: Shop, bell: NotedBe
     assert shop.write(recording.record, recording.Ends(told=[claim])) == {claim.id}
     sweeper(shop, bell).sweep()
     assert shop.status(claim.id) == Status.NOTIFICATION_SENT
+
+
+def test_a_sweep_shortens_the_history_of_events_and_goes_on_with_the_next_one(
+    shop: Shop, bell: NotedBell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(history, "MOST_ROWS", 10)
+    shop.sign_up()
+    for _ in range(history.MOST_PER_ITEM + 25):
+        take_events(shop.database, [shop.event()], 1)
+    sweeping = sweeper(shop, bell)
+    sweeping.put_in_line()
+    ids = sorted(row.id for row in shop.ask("SELECT id FROM stock_event", id="uuid"))
+    assert UUID(shop.ask("SELECT position FROM place")[0].position) < ids[-1]
+    sweeping.put_in_line()
+    assert shop.count(StockEvent) == history.MOST_PER_ITEM

@@ -19,7 +19,8 @@ from worker.domain.errors import BadAddress, BadReference, Refused
 from worker.domain.outcomes import FailureCode
 from worker.models import Status
 from worker.services import why
-from worker.services.story import Story, item_words
+from worker.services.story import Story
+from worker.services.story_words import item_words
 from worker.web.admin.office import Office
 
 _FIELDS: Final = ("q", "item", "option", "app")
