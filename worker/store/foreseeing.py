@@ -158,8 +158,8 @@ def _judged(which: Filter, verb: str, dialect: str, *, force: bool) -> Select[An
     ranked = select(literal_column("j.code"), literal_column("j.refusal"), place.label("place")).select_from(judged)
     numbered = ranked.subquery("n")
     is_later = f"n.refusal IS NULL AND n.place > 1 AND {'true' if verb == 'retry' else 'false'}"
-    why: ColumnElement[Any] = literal_column(
-        f"CASE WHEN {is_later} THEN {_SUPERSEDED} ELSE n.refusal END"
-    ).label("refusal")
+    why: ColumnElement[Any] = literal_column(f"CASE WHEN {is_later} THEN {_SUPERSEDED} ELSE n.refusal END").label(
+        "refusal"
+    )
     code: ColumnElement[Any] = literal_column("n.code").label("code")
     return select(code, why, func.count().label("n")).select_from(numbered).group_by(code, why)
