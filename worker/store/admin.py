@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -10,6 +11,7 @@ from sqlalchemy import Connection, Row
 from worker.domain.catalog import Item
 from worker.domain.outcomes import UNCONFIRMED, FailureCode
 from worker.models import Status
+from worker.store import requests
 from worker.store.contacts import ERASED
 from worker.store.outbox import NEWS
 from worker.store.sql import Sql
@@ -17,7 +19,9 @@ from worker.store.suppression import LEFT_ITEM, NEVER
 
 _LOAD = Sql(
     f"""SELECT r.id, r.contact_id, r.waiting_list_id, r.status, r.failure_code, r.failure_reason,
-        r.created_date, s.suppressed_why,
+        r.created_date, r.failed_at, r.not_before, r.ordered_at, r.notified_date, r.judged_from, r.handed_at,
+        r.auto_notified, r.attempts, r.unknowns, r.policy_refusals, r.rescues, r.claim_no, r.receipt, r.extras,
+        s.suppressed_why,
         CASE WHEN r.not_before > {NEVER} THEN 1 ELSE 0 END AS is_unconfirmed,
         CASE WHEN s.address LIKE '{ERASED}%' THEN 1 ELSE 0 END AS is_erased
     FROM request AS r JOIN contact AS s ON s.id = r.contact_id
@@ -26,6 +30,13 @@ _LOAD = Sql(
     contact_id="uuid",
     waiting_list_id="uuid",
     created_date="time",
+    failed_at="time",
+    not_before="time",
+    ordered_at="time",
+    notified_date="time",
+    judged_from="time",
+    handed_at="time",
+    auto_notified="bool",
 )
 _UNRESOLVED = Sql(
     """SELECT r.id, r.contact_id, r.waiting_list_id FROM request AS r
@@ -40,15 +51,16 @@ _UNRESOLVED = Sql(
 _RETRY = Sql(
     f"""UPDATE request SET status = 'RECEIVED', auto_notified = NULL, attempts = 0, unknowns = 0, policy_refusals = 0,
         judged_from = NULL, rescues = 0, handed_at = NULL,
-        not_before = CASE WHEN not_before > {NEVER} THEN not_before END,
+        not_before = CASE WHEN not_before > {NEVER} THEN not_before
+            WHEN :hold > 0 THEN stockbell_now(:hold) END,
         failure_code = CASE WHEN not_before > {NEVER} THEN '{UNCONFIRMED}' END,
         failure_reason = NULL, failed_at = NULL, notified_date = NULL, extras = NULL,
         ordered_at = CASE WHEN :ordered THEN stockbell_now(0) END, {NEWS}
     FROM ROWS(request_id uuid) WHERE id = rows.request_id AND status || '' = 'FAILED'"""
 )
 _REPORT = Sql(
-    """UPDATE request SET ordered_at = coalesce(ordered_at, stockbell_now(0)), not_before = NULL,
-        extras = CAST(:extras AS text)
+    """UPDATE request SET ordered_at = coalesce(ordered_at, stockbell_now(0)),
+        not_before = CASE WHEN :hold > 0 THEN stockbell_now(:hold) END, extras = CAST(:extras AS text)
     FROM ROWS(request_id uuid) WHERE id = rows.request_id AND status || '' = 'RECEIVED'"""
 )
 _MARK = Sql(
@@ -65,11 +77,17 @@ _ITEM = Sql(
 
 BEING_SENT = "being sent"
 NOT_CONFIRMED = "the customer has not confirmed yet"
-_NEED_FORCE = {
+LEFT = "the customer left this item, and only they can take that back"
+ERASED_CUSTOMER = "the customer was erased"
+SUPERSEDED = "superseded by"
+"""The id of another request follows."""
+FAILED_SINCE = "it has failed again since the preview"
+NEED_FORCE = {
     FailureCode.OUTCOME_UNKNOWN.value: "the customer may have got the mail already",
     FailureCode.SUPPRESSED.value: "the customer wanted no mail",
 }
 
+Refusal = Callable[[Row[Any]], str | None]
 Key = tuple[UUID, UUID]
 """(contact, waiting list). At most one request per key may be unresolved."""
 
@@ -81,12 +99,8 @@ class Changed:
     ids: list[UUID] = field(default_factory=list)
     lists: set[UUID] = field(default_factory=set)
     refused: dict[UUID, str] = field(default_factory=dict)
-
-    def add(self, other: "Changed") -> None:
-        """Adds the result of another chunk."""
-        self.ids += other.ids
-        self.lists |= other.lists
-        self.refused |= other.refused
+    before: dict[UUID, Row[Any]] = field(default_factory=dict)
+    """what the changed requests were like"""
 
 
 def retry(
@@ -98,6 +112,8 @@ def retry(
     dry_run: bool = False,
     taken: dict[Key, UUID] | None = None,
     by_customer: bool = False,
+    hold: float = 0.0,
+    as_of: datetime | None = None,
 ) -> Changed:
     """Moves FAILED requests to RECEIVED. With `ordered` they are sent whatever the stock is.
 
@@ -105,7 +121,8 @@ def retry(
     help while the contact is suppressed. Only the oldest request per key is retried, and none if the key has an
     unresolved request. A dry run passes `taken` from one chunk to the next: it maps each key to the request that is
     retried for it. What customers left themselves, only they take up again (`by_customer`); what
-    they had not confirmed waits for that then, as before.
+    they had not confirmed waits for that then, as before. They are due in `hold` seconds: until then it can be undone.
+    What has failed since `as_of` is refused.
     """
     rows = _load(c, ids)
     unresolved = _unresolved(c, rows.values())
@@ -120,32 +137,48 @@ def retry(
         if row.is_unconfirmed and not by_customer:
             return NOT_CONFIRMED
         if row.failure_reason == LEFT_ITEM and not by_customer:
-            return "the customer left this item, and only they can take that back"
-        if row.failure_code in _NEED_FORCE and not force:
-            return f"{_NEED_FORCE[row.failure_code]}: {row.failure_code} needs --force"
+            return LEFT
+        if row.failure_code in NEED_FORCE and not force:
+            return needs_force(row.failure_code)
         winner = unresolved.get(key) or taken.setdefault(key, row.id)
-        return None if winner == row.id else f"superseded by {winner}"
+        return None if winner == row.id else f"{SUPERSEDED} {winner}"
 
-    return _change(c, ids, rows, refusal, None if dry_run else _RETRY, ordered=ordered)
+    statement = None if dry_run else _RETRY
+    return _change(c, ids, rows, _or_failed_since(as_of, refusal), statement, ordered=ordered, hold=hold)
 
 
-def report(c: Connection, ids: Sequence[UUID], extras: str | None = None) -> Changed:
+def report(c: Connection, ids: Sequence[UUID], extras: str | None = None, *, hold: float = 0.0) -> Changed:
     """Marks RECEIVED requests to be sent now, whatever the stock is (Wix: Report Items Back In Stock).
 
     Not those whose customers have not confirmed. `extras` is what the order gives for its mails beside the item, as
-    JSON.
+    JSON. They are due in `hold` seconds.
     """
     may_report = _unless(Status.RECEIVED)
 
     def refusal(row: Row[Any]) -> str | None:
         return NOT_CONFIRMED if row.failure_code == UNCONFIRMED else may_report(row)
 
-    return _change(c, ids, _load(c, ids), refusal, _REPORT, extras=extras)
+    return _change(c, ids, _load(c, ids), refusal, _REPORT, extras=extras, hold=hold)
 
 
-def mark_sent(c: Connection, ids: Sequence[UUID]) -> Changed:
-    """Moves RECEIVED and FAILED requests to NOTIFICATION_SENT, autoNotified false (Wix: Mark As Notification Sent)."""
-    return _change(c, ids, _load(c, ids), _unless(Status.RECEIVED, Status.FAILED), _MARK)
+def mark_sent(c: Connection, ids: Sequence[UUID], *, as_of: datetime | None = None) -> Changed:
+    """Moves RECEIVED and FAILED requests to NOTIFICATION_SENT, autoNotified false (Wix: Mark As Notification Sent).
+
+    What has failed since `as_of` is refused.
+    """
+    refusal = _or_failed_since(as_of, _unless(Status.RECEIVED, Status.FAILED))
+    return _change(c, ids, _load(c, ids), refusal, _MARK)
+
+
+def delete(c: Connection, ids: Sequence[UUID], *, as_of: datetime | None = None) -> Changed:
+    """Deletes requests and their attempts, but those that are being sent, and what has failed since `as_of`."""
+
+    def refusal(row: Row[Any]) -> str | None:
+        return BEING_SENT if row.status == Status.PROCESSING else None
+
+    changed = _change(c, ids, _load(c, ids), _or_failed_since(as_of, refusal), None)
+    requests.remove_each(c, changed.ids)
+    return changed
 
 
 def item(c: Connection, which: Item) -> Row[Any] | None:
@@ -155,15 +188,31 @@ def item(c: Connection, which: Item) -> Row[Any] | None:
 
 def _why_suppressed(row: Row[Any]) -> str:
     if row.is_erased:
-        return "the customer was erased"
-    return f"the customer gets no mail ({row.suppressed_why}); `stockbell contacts unsuppress` lifts that"
+        return ERASED_CUSTOMER
+    return gets_no_mail(row.suppressed_why)
 
 
-def _unless(*allowed: Status) -> Callable[[Row[Any]], str | None]:
+def needs_force(code: str) -> str:
+    """Returns why a request that failed with this code is retried only by force."""
+    return f"{NEED_FORCE[code]}: {code} needs --force"
+
+
+def gets_no_mail(why: str) -> str:
+    """Returns why a request of a customer who is suppressed for this cause is not retried."""
+    return f"the customer gets no mail ({why}); `stockbell contacts unsuppress` lifts that"
+
+
+def _unless(*allowed: Status) -> Refusal:
     def refusal(row: Row[Any]) -> str | None:
         return None if row.status in allowed else _why_not(row, f"is {row.status}")
 
     return refusal
+
+
+def _or_failed_since(as_of: datetime | None, refusal: Refusal) -> Refusal:
+    if as_of is None:
+        return refusal
+    return lambda row: FAILED_SINCE if row.failed_at and row.failed_at >= as_of else refusal(row)
 
 
 def _why_not(row: Row[Any], otherwise: str) -> str:
@@ -176,7 +225,7 @@ def _change(
     c: Connection,
     ids: Sequence[UUID],
     rows: Mapping[UUID, Row[Any]],
-    refusal: Callable[[Row[Any]], str | None],
+    refusal: Refusal,
     statement: Sql | None,
     **params: object,
 ) -> Changed:
@@ -187,6 +236,7 @@ def _change(
             changed.refused[id_] = reason
         else:
             changed.ids.append(id_)
+            changed.before[id_] = row
             changed.lists.add(row.waiting_list_id)
     if statement and changed.ids:
         statement(c, rows=[{"request_id": id_} for id_ in changed.ids], **params)

@@ -8,13 +8,14 @@ from enum import Enum, auto
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Boolean, Connection, Row, Select, and_, delete, func, literal_column, or_, select
+from sqlalchemy import Boolean, Connection, Row, Select, and_, func, literal_column, or_, select
 from sqlalchemy.orm import aliased
 from sqlalchemy.sql.elements import ColumnElement
 from sqlmodel import col
 
 from worker.domain.catalog import CatalogReference, Item, Options, compared_options, options_from_text, reference_json
 from worker.domain.outcomes import UNCONFIRMED
+from worker.domain.reply_groups import ANYTHING
 from worker.domain.tokens import Tokens
 from worker.models import UNRESOLVED, Attempt, Contact, Request, Status, WaitingList, uuid7, uuid7_of
 from worker.models import Item as ItemRow
@@ -86,9 +87,9 @@ _WAITING_PAIRS = Sql(
 _EXISTING = Sql("SELECT id FROM request WHERE id IN ROWS(id uuid)", id="uuid")
 _SUPPRESSED = Sql("SELECT count(*) AS n FROM request WHERE id IN ROWS(id uuid) AND status = 'FAILED'")
 
-ANYTHING = "\u2026"
-"""What stands for any text in `Filter.words`: an ellipsis."""
 _ESCAPE = "!"
+_REMOVE_ATTEMPTS = Sql("DELETE FROM attempt WHERE request_id IN ROWS(id uuid)")
+_REMOVE = Sql("DELETE FROM request WHERE id IN ROWS(id uuid)")
 _KEY_AND_DATE = ("id", "list_id", "contact_id", "created")
 
 
@@ -294,9 +295,15 @@ def equal(c: Connection, new: NewRequest) -> UUID | None:
 
 def remove(c: Connection, request_id: UUID) -> bool:
     """Deletes a request and its attempts, in any state. Returns False if there is no such request."""
-    outbox.tell_deleted(c, [request_id])
-    c.execute(delete(Attempt).where(col(Attempt.request_id) == request_id))
-    return c.execute(delete(Request).where(col(Request.id) == request_id)).rowcount > 0
+    return remove_each(c, [request_id]) > 0
+
+
+def remove_each(c: Connection, ids: Sequence[UUID]) -> int:
+    """Deletes requests and their attempts, in any state. Returns how many there were."""
+    outbox.tell_deleted(c, ids)
+    rows = [{"id": id_} for id_ in ids]
+    _REMOVE_ATTEMPTS(c, rows=rows)
+    return _REMOVE.count(c, rows=rows)
 
 
 def find(c: Connection, which: Filter, limit: int = 0, *, newest_first: bool = False) -> Iterator[Row[Any]]:

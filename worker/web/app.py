@@ -144,7 +144,7 @@ def _metrics(context: Context, access: Access) -> Served:
 
 def _admin(context: Context, access: Access) -> Served:
     office = admin.office_of(context)
-    return Served([admin.door(office)], mounts={"/admin": admin.create_app(office)})
+    return Served([admin.door(office)], [office.actor], mounts={"/admin": admin.create_app(office)})
 
 
 _PARTS: Final[Mapping[Part, _Bringer]] = {

@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 
 from worker.domain.errors import DatabaseAway, RedisAway, Refused, SchemaOutdated
 from worker.web import middleware
+from worker.web.acting import Actor
 from worker.web.admin import (
     actions,
     contacts,
@@ -60,7 +61,8 @@ _PAGES: Final[Sequence[Callable[[Office], APIRouter]]] = (
 def office_of(context: Context) -> Office:
     """Returns what the pages share."""
     settings = context.parts.settings
-    return Office(context, Gate(context), Frame(settings.store_name, urlsplit(settings.public_url or "").path))
+    frame = Frame(settings.store_name, urlsplit(settings.public_url or "").path)
+    return Office(context, Gate(context), frame, Actor(context))
 
 
 def create_app(office: Office) -> FastAPI:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from worker.web.acting import Actor
 from worker.web.admin.frame import Frame
 from worker.web.admin.gate import Gate
 from worker.web.context import Context
@@ -14,3 +15,5 @@ class Office:
     context: Context
     gate: Gate
     frame: Frame
+    actor: Actor
+    """does what is confirmed, beside the pages"""
