@@ -69,7 +69,7 @@ def routes(office: Office) -> APIRouter:
             "requests.html",
             title="Requests",
             nav="requests",
-            command=() if errors else [f"{selection.command('list')} --limit {PAGE}"],
+            command=() if errors else [f"{selection.command('list')} --newest --limit {PAGE}"],
             status=400 if errors else 200,
             page=page,
             matching=matching,
@@ -110,7 +110,7 @@ def _look(c: Connection, selection: Selection, place: Place | None) -> tuple[Pag
 
 def _note(c: Connection, who: str, selection: Selection) -> None:
     kept = selection.without_address(c)
-    actions.note(c, who, "export requests", kept.as_json(), command=f"{kept.command('list')} --limit 0 --json")
+    actions.note(c, who, "export requests", kept.as_json(), command=f"{kept.command('list')} --newest --limit 0 --json")
 
 
 def _given(request: Request) -> list[tuple[str, str]]:
