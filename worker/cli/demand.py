@@ -39,7 +39,9 @@ def demand(
     limit: Annotated[
         int | None, typer.Option(min=0, help="Show at most this many. 0: all. Default: 50, and with --csv all.")
     ] = None,
-    variants: Annotated[bool, typer.Option("--variants", help="One line for each variant that people wait for.")] = False,
+    variants: Annotated[
+        bool, typer.Option("--variants", help="One line for each variant that people wait for.")
+    ] = False,
     csv: Annotated[
         str | None, typer.Option("--csv", metavar="FILE", help="Write a CSV file instead; - for standard output.")
     ] = None,

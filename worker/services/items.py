@@ -243,7 +243,9 @@ def _first(c: Connection, item: Item, told: set[Options]) -> Sequence[Any]:
     row = items.find(c, [item]) if told else None
     if row is None:
         return []
-    return items.next_told(c, [each.id for each in items.lists_of(c, row.id) if options_from_text(each.options) in told])
+    return items.next_told(
+        c, [each.id for each in items.lists_of(c, row.id) if options_from_text(each.options) in told]
+    )
 
 
 def pace(c: Connection, now: datetime) -> tuple[float | None, float | None]:

@@ -114,8 +114,8 @@ _OPTIONS: Final[Mapping[By, str]] = {By.ITEM: "NULL", By.VARIANT: "w.options"}
 # A price that is a plain number, as `services.demand.plain_price` reads it. Any other one counts no money.
 _AMOUNT: Final[Mapping[str, str]] = {
     # A pattern would take five times as long.
-    "postgresql": """CASE WHEN translate(i.price, '0123456789', '') IN ('', '.') AND left(i.price, 1) BETWEEN '0' AND '9'
-        AND length(i.price) <= 20 THEN CAST(i.price AS numeric) * coalesce(d.waiting, 0) END""",
+    "postgresql": """CASE WHEN translate(i.price, '0123456789', '') IN ('', '.')
+        AND left(i.price, 1) BETWEEN '0' AND '9' AND length(i.price) <= 20 THEN CAST(i.price AS numeric) * coalesce(d.waiting, 0) END""",
     "sqlite": """CASE WHEN i.price GLOB '[0-9]*' AND i.price NOT GLOB '*[^0-9.]*' AND i.price NOT GLOB '*.*.*'
         AND length(i.price) <= 20 THEN CAST(i.price AS REAL) * coalesce(d.waiting, 0) END""",
 }
@@ -150,13 +150,14 @@ def _filter(which: Which) -> str:
     return f"WHERE {' AND '.join(conditions)}" if conditions else ""
 
 
-_COLUMNS: Final = """id, item_id, app_id, catalog_item_id, name, price, currency, options, waiting, sending, unconfirmed,
-            oldest"""
+_COLUMNS: Final = """id, item_id, app_id, catalog_item_id, name, price, currency, options, waiting, sending,
+            unconfirmed, oldest"""
 # Of each currency, in the columns of a row.
-_SUMMED: Final = """SELECT 0 AS rank, NULL AS id, NULL AS item_id, NULL AS app_id, NULL AS catalog_item_id, NULL AS name,
-            CAST(sum(amount) AS text) AS price, currency, NULL AS options, CAST(sum(waiting) AS bigint) AS waiting,
-            CAST(sum(sending) AS bigint) AS sending, CAST(sum(unconfirmed) AS bigint) AS unconfirmed, min(oldest) AS oldest,
-            CAST(count(*) AS text) AS value, NULL AS sorted_currency FROM ranked GROUP BY currency"""
+_SUMMED: Final = """SELECT 0 AS rank, NULL AS id, NULL AS item_id, NULL AS app_id, NULL AS catalog_item_id,
+            NULL AS name, CAST(sum(amount) AS text) AS price, currency, NULL AS options,
+            CAST(sum(waiting) AS bigint) AS waiting, CAST(sum(sending) AS bigint) AS sending, CAST(sum(unconfirmed) AS bigint) AS unconfirmed,
+            min(oldest) AS oldest, CAST(count(*) AS text) AS value, NULL AS sorted_currency
+        FROM ranked GROUP BY currency"""
 
 
 @lru_cache(maxsize=64)
@@ -302,9 +303,7 @@ def stock(c: Connection, by: By, ids: Sequence[UUID]) -> dict[UUID, Known]:
     """Returns what events said of the stock of these items (or lists). What no event was about is left out."""
     rows = [{"id": id_} for id_ in ids]
     if by is By.VARIANT:
-        return {
-            row.id: Known(row.in_stock, row.quantity, row.at, row.since) for row in _STOCK_OF_LISTS(c, rows=rows)
-        }
+        return {row.id: Known(row.in_stock, row.quantity, row.at, row.since) for row in _STOCK_OF_LISTS(c, rows=rows)}
     return {row.id: _of_item(row) for row in _STOCK_OF_ITEMS(c, rows=rows)}
 
 

@@ -249,5 +249,3 @@ def reasons(row: Any, *, is_relay_down: bool) -> Mapping[str, int]:
         parts = {"paused": sum(parts.values())}
     found = parts | {"unconfirmed": row.unconfirmed}
     return {reason: n for reason, n in found.items() if n}
-
-

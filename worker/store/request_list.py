@@ -63,8 +63,6 @@ _OF_REASON: Final = {
 }
 
 
-
-
 def _lists_where(condition: str) -> Sql:
     # The planner would fetch all who wait, of all lists: so those lists are found first, by one look at the index each.
     seen = f"(SELECT {{}}(r.created_date) FROM request AS r WHERE r.waiting_list_id = w.id AND {_PLAIN})"

@@ -79,7 +79,13 @@ class Frame:
             loader=FileSystemLoader(_PAGES), autoescape=True, undefined=StrictUndefined, trim_blocks=True
         )
         self._environment.filters |= {"number": number, "when": when, "ago": ago, "seconds": seconds, "query": query}
-        self._environment.globals |= {"store_name": store_name, "root": root, "here": self.here, "menu": MENU, "item_path": item_path}
+        self._environment.globals |= {
+            "store_name": store_name,
+            "root": root,
+            "here": self.here,
+            "menu": MENU,
+            "item_path": item_path,
+        }
 
     def show(
         self,

@@ -1,8 +1,8 @@
-"""The page "Requests": those that match a filter, newest first, with verbs for the ticked ones or for all that match."""
+"""The page "Requests": those that match a filter, newest first, and verbs for the ticked ones or for all of them."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 from urllib.parse import urlencode
 from uuid import UUID
 
@@ -114,7 +114,9 @@ def _note(c: Connection, who: str, selection: Selection) -> None:
 
 
 def _given(request: Request) -> list[tuple[str, str]]:
-    return [(name, text) for name, text in request.query_params.multi_items() if name in (*FIELDS, "id") and text.strip()]
+    return [
+        (name, text) for name, text in request.query_params.multi_items() if name in (*FIELDS, "id") and text.strip()
+    ]
 
 
 def _place(given: Mapping[str, str]) -> tuple[Place | None, dict[str, str]]:
@@ -132,7 +134,6 @@ def _link(selection: Selection, place: Place | None) -> str:
     if place is None:
         return ""
     return urlencode([*selection.as_pairs(), ("before" if place.is_backward else "after", str(place.id))])
-
 
 
 def _verbs(selection: Selection) -> Sequence[tuple[str, str, str]]:
