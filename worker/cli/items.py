@@ -10,6 +10,7 @@ from worker.cli.commands import add_commands, add_group
 from worker.cli.output import printable, say, say_json, say_pairs
 
 if TYPE_CHECKING:
+    from worker.domain.catalog import Options
     from worker.services.items import Shown, WhatIf
 
 
@@ -56,16 +57,11 @@ def show(
 
 
 def _say(shown: "Shown") -> None:
-    from worker.domain.difference import options_words
-
     row = shown.row
     price = " ".join(filter(None, [row.price, row.currency]))
     details = {"item": shown.item.catalog_item_id, "app": shown.item.app_id, "name": row.name, "price": price or None}
     links = {"image": row.image_url, "page": row.url}
-    paused = "; ".join(
-        f"{'everything' if options is None else 'the whole item' if not options else options_words(options)} since {since:%Y-%m-%d %H:%M} UTC"
-        for options, since in shown.pauses
-    )
+    paused = "; ".join(f"{_paused(options)} since {since:%Y-%m-%d %H:%M} UTC" for options, since in shown.pauses)
     waiting = f"{shown.waiting:,}" + (f" ({shown.money})" if shown.money else "")
     pairs = {**details, **links, "paused": paused or None, "waiting": waiting}
     say_pairs({name: value and printable(value) for name, value in pairs.items()})
@@ -78,6 +74,14 @@ def _say(shown: "Shown") -> None:
             say(title)
         for line in lines:
             say(printable(f"  {line}"))
+
+
+def _paused(options: "Options | None") -> str:
+    from worker.domain.difference import options_words
+
+    if options is None:
+        return "everything"
+    return options_words(options) if options else "the whole item"
 
 
 def _stock_line(row: Any) -> str:

@@ -154,6 +154,7 @@ def list_(
     since: Since = None,
     until: Until = None,
     locale: Locale = None,
+    newest: Annotated[bool, typer.Option("--newest", help="Newest first, as the page for admins.")] = False,
     limit: Annotated[int, typer.Option(min=0, help="Show at most this many. 0: all.")] = 100,
     as_json: Json = False,
 ) -> None:
@@ -187,13 +188,14 @@ def list_(
     )
     database = session.ready_parts().database
     which = database.read(chosen.filter)
+    each = requests.each_from_newest if newest else requests.each
     if as_json:
-        requests.each(database, which, limit, lambda row: say_json(request_json(row)))
+        each(database, which, limit, lambda row: say_json(request_json(row)))
         return
     say(list_header())
-    shown = requests.each(database, which, limit, lambda row: say(list_line(row)))
+    shown = each(database, which, limit, lambda row: say(list_line(row)))
     if shown and shown == limit:
-        complain(f"(showing the oldest {limit}; --limit 0 shows all)")
+        complain(f"(showing the {'newest' if newest else 'oldest'} {limit}; --limit 0 shows all)")
 
 
 def _id(text: str) -> UUID:

@@ -1,7 +1,7 @@
 """The values and rules of the program: pure functions with the clock passed in.
 
-Contains events and their fields, catalog references, stock rules, replies of relays and what they mean, outcomes of one
-attempt, verdicts on requests, what comes back for mails, how it is judged, the tokens and headers that name mails and
+Contains events and their fields, catalog references, stock rules, replies of relays, what they mean and have in
+common, outcomes of one attempt, verdicts on requests, what comes back for mails, how it is judged, the tokens and headers that name mails and
 what they prove, what others are told of requests, keys of the HTTP API, who may do what on the pages for admins, and
 whether a page of ours sent a form, how it goes as one sentence, kinds of hooks, languages, URLs of relays and of
 sentinels, the token bucket, the moving window, proofs of work, how options differ, measured costs and what follows from
@@ -41,6 +41,7 @@ __all__ = [
     "redis_url",
     "relays",
     "replies",
+    "reply_groups",
     "reply_phrases",
     "reply_rules",
     "return_path",

@@ -75,6 +75,8 @@ def checked(verb: str, selection: Selection) -> Selection:
     """Returns the selection that a verb means. Raises Impossible."""
     if verb not in VERBS:
         raise Impossible(f"There is no such verb: it is one of {', '.join(VERBS)}.")
+    if selection == Selection():
+        raise Impossible("Nothing is picked: tick some requests, or filter them.")
     if selection.ids:
         return Selection(ids=selection.ids)
     can = VERBS[verb]

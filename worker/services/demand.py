@@ -84,7 +84,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One page of rows, where the pages before and after it go on (None: there is none), and what all rows amount to."""
+    """One page of rows, where the pages before and after it go on (None: nowhere), and what all rows amount to."""
 
     rows: Sequence[Row]
     before: str | None

@@ -26,8 +26,6 @@ WAITING: Final = ("noStock", "soldOut", "unconfirmed", "paused", "backoff", "rel
 CODES: Final = (*(code.value for code in FailureCode), TEMPLATE_ERROR, UNCONFIRMED)
 MOST_IDS: Final = 500
 MOST_CHARACTERS: Final = 500
-ANYTHING: Final = requests.ANYTHING
-"""In `words` it stands for any text."""
 
 Errors = Mapping[str, str]
 """What is wrong with the fields that can't be read."""
@@ -55,7 +53,7 @@ class Selection:
     domain: str | None = None
     """of the recipient's address"""
     words: str | None = None
-    """a part of the failure's reason, whatever its case; in double quotes: the whole; `ANYTHING` stands for any text"""
+    """a part of the failure's reason, whatever its case; in double quotes: the whole; an ellipsis is any text"""
     since: datetime | None = None
     """when they failed, if the status is FAILED, else when they were created"""
     until: datetime | None = None

@@ -29,6 +29,8 @@ KEEP_DAYS: Final = 365
 MOST_ROWS: Final = 5000
 """So many rows are forgotten at once."""
 
+_END_OF_TIME: Final = datetime(9999, 1, 1, tzinfo=UTC)
+
 _COLUMNS: Final = """id, at, who, verb, state, about, options, command, as_of, foreseen, result, place, changed,
     refused, contact_id, confirmed_at, owner, lease_until, undo_until, ended_at"""
 _TYPES: Final = {
@@ -55,6 +57,14 @@ _BEGIN = Sql(
 )
 _CLOCK = Sql("SELECT stockbell_now(0) AS now", now="time")
 _GET = Sql(f"SELECT {_COLUMNS} FROM action WHERE id = :id", **_TYPES)
+_FIND = Sql(
+    f"""SELECT {_COLUMNS} FROM action
+    WHERE (CAST(:who AS text) IS NULL OR who = :who) AND (CAST(:verb AS text) IS NULL OR verb = :verb)
+      AND (CAST(:state AS text) IS NULL OR state = :state)
+      AND id >= :since AND id < :before AND at < :until
+    ORDER BY id DESC LIMIT :most""",
+    **_TYPES,
+)
 _CONFIRM = Sql(
     """UPDATE action SET state = 'confirmed', confirmed_at = stockbell_now(0), options = :options, place = '{}'
     WHERE id = :id AND state = 'preview' AND at > stockbell_now(-:seconds)"""
@@ -267,6 +277,31 @@ def get(c: Connection, action_id: UUID) -> Action | None:
     """Returns an action, or None if there is none with this id."""
     found = _GET(c, id=action_id)
     return Action.of(found[0]) if found else None
+
+
+def find(
+    c: Connection,
+    *,
+    who: str | None = None,
+    verb: str | None = None,
+    state: str | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    before: UUID | None = None,
+    most: int = 50,
+) -> Sequence[Action]:
+    """Returns actions, newest first. Every condition that is given must hold; `before` is the id of a newer one."""
+    found = _FIND(
+        c,
+        who=who,
+        verb=verb,
+        state=state,
+        since=ids_of(since)[0] if since else UUID(int=0),
+        until=until or _END_OF_TIME,
+        before=before or UUID(int=2**128 - 1),
+        most=most,
+    )
+    return [Action.of(row) for row in found]
 
 
 def confirm(c: Connection, action_id: UUID, options: Mapping[str, Any]) -> bool:

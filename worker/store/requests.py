@@ -16,6 +16,7 @@ from sqlmodel import col
 
 from worker.domain.catalog import CatalogReference, Item, Options, compared_options, options_from_text, reference_json
 from worker.domain.outcomes import UNCONFIRMED
+from worker.domain.reply_groups import ANYTHING
 from worker.domain.tokens import Tokens
 from worker.models import ENDED, UNRESOLVED, Attempt, Contact, Request, Status, WaitingList, uuid7, uuid7_of
 from worker.models import Item as ItemRow
@@ -95,8 +96,6 @@ _OF_CONTACT = Sql(
 _EXISTING = Sql("SELECT id FROM request WHERE id IN ROWS(id uuid)", id="uuid")
 _SUPPRESSED = Sql("SELECT count(*) AS n FROM request WHERE id IN ROWS(id uuid) AND status = 'FAILED'")
 
-ANYTHING = "\u2026"
-"""What stands for any text in `Filter.words`: an ellipsis."""
 _ESCAPE = "!"
 _REMOVE_ATTEMPTS = Sql("DELETE FROM attempt WHERE request_id IN ROWS(id uuid)")
 _REMOVE = Sql("DELETE FROM request WHERE id IN ROWS(id uuid) RETURNING status")

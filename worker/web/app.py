@@ -161,6 +161,7 @@ def _admin(context: Context, access: Access) -> Served:
     office = admin.office_of(context)
     return Served(
         [admin.door(office)],
+        [office.actor],
         mounts={"/admin": admin.create_app(office)},
         around=[partial(Doorway, office=office)],
     )

@@ -15,7 +15,7 @@ from worker.models import Action, ActionRequest, Status
 from worker.services import acting
 from worker.services.acting import Answer, Impossible, Runner
 from worker.services.selection import Selection
-from worker.store import actions, suppression
+from worker.store import actions, foreseeing, suppression
 from worker.store.suppression import LEFT_ITEM
 
 FAILED = Selection(status=Status.FAILED)
@@ -132,7 +132,7 @@ def test_a_preview_foresees_just_what_is_done_then(shop: Shop, verb: str, force:
 
 
 def test_of_very_many_the_refusals_are_at_least_so_many(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(acting.foreseeing, "MOST_JUDGED", 3)
+    monkeypatch.setattr(foreseeing, "MOST_JUDGED", 3)
     fail(shop, 5, code="OUTCOME_UNKNOWN")
     foreseen = get(shop, preview(shop)).foreseen
     assert (foreseen["all"], foreseen["would"], foreseen["isExact"], foreseen["isCounted"]) == (5, 5, False, True)

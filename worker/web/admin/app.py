@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 
 from worker.domain.errors import DatabaseAway, RedisAway, Refused, SchemaOutdated
 from worker.web import middleware
+from worker.web.acting import Actor
 from worker.web.admin import (
     actions,
     again,
@@ -69,7 +70,7 @@ def office_of(context: Context) -> Office:
     """Returns what the pages share."""
     settings = context.parts.settings
     frame = Frame(settings.store_name, urlsplit(settings.public_url or "").path)
-    return Office(context, Gate(context), frame, Desk(context))
+    return Office(context, Gate(context), frame, Desk(context), Actor(context))
 
 
 def create_app(office: Office) -> FastAPI:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from fastapi import Request
 from fastapi.responses import HTMLResponse
@@ -88,7 +88,13 @@ class Frame:
             "seconds": seconds,
             "query": query,
         }
-        self._environment.globals |= {"store_name": store_name, "root": root, "here": self.here, "menu": MENU}
+        self._environment.globals |= {
+            "store_name": store_name,
+            "root": root,
+            "here": self.here,
+            "menu": MENU,
+            "item_path": item_path,
+        }
 
     def show(
         self,
@@ -120,6 +126,18 @@ class Frame:
 
 
 # --- what templates show ---
+
+
+def item_path(app_id: str, catalog_item_id: str, **more: str) -> str:
+    """The path of an item's page, below that of the pages; `more` is its query.
+
+    A browser takes dots in a path for folders, however they are written: then the ids are in the query.
+    """
+    parts = [*app_id.split("/"), *catalog_item_id.split("/")]
+    if {".", "..", ""}.intersection(parts):
+        return f"/item?{urlencode({'app': app_id, 'item': catalog_item_id, **more})}"
+    path = f"/items/{quote(app_id, safe='')}/{quote(catalog_item_id, safe='')}"
+    return f"{path}?{urlencode(more)}" if more else path
 
 
 def number(value: float | None, unknown: str = NOTHING) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Annotated, Any, Final
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import RedirectResponse, Response
@@ -31,6 +31,7 @@ from worker.services.ringing import try_to_ring
 from worker.store import actions, pauses, requests
 from worker.store.database import Connection
 from worker.store.items import candidates
+from worker.web.admin.frame import item_path
 from worker.web.admin.office import Office
 
 VERBS: Final = frozenset({"pause", "resume"})
@@ -72,7 +73,7 @@ def routes(office: Office) -> APIRouter:
             shown=shown,
             asked=asked,
             guess=guess,
-            here_item=frame.here + href(shown.item),
+            here_item=frame.here + item_path(shown.item.app_id, shown.item.catalog_item_id),
             names=items.REASONS,
             words=options_words,
             options_of=options_from_text,
@@ -98,7 +99,8 @@ def routes(office: Office) -> APIRouter:
         if lists:
             await context.run(try_to_ring, context.database, context.parts.bell, lists)
         done = str(verb) if changed else f"no-{verb}"
-        return RedirectResponse(f"{frame.here}{href(shown.item, done=done)}", 303)
+        path = item_path(shown.item.app_id, shown.item.catalog_item_id, done=done)
+        return RedirectResponse(f"{frame.here}{path}", 303)
 
     @router.get("/item")
     async def show_named(
@@ -129,18 +131,6 @@ DONE: Final[Mapping[str, str]] = {
     "resume": "Resumed. Whoever is due is told now.",
     "no-resume": "It was not paused by itself.",
 }
-
-
-def href(item: Item, **query: str) -> str:
-    """Returns the path of an item's page, below that of the pages for admins.
-
-    A browser resolves dots in a path as those of a folder, whatever way they are written: then the ids are in the query.
-    """
-    parts = f"{item.app_id}/{item.catalog_item_id}".split("/")
-    if "." in parts or ".." in parts or "" in parts:
-        return f"/item?{urlencode({'app': item.app_id, 'item': item.catalog_item_id, **query})}"
-    path = f"/items/{quote(item.app_id, safe='')}/{quote(item.catalog_item_id, safe='')}"
-    return f"{path}?{urlencode(query)}" if query else path
 
 
 def _items(pairs: Any) -> list[Item]:

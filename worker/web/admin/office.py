@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from worker.web.admin.desk import Desk
+from worker.web.acting import Actor
 from worker.web.admin.frame import Frame
 from worker.web.admin.gate import Gate
 from worker.web.context import Context
@@ -16,3 +17,5 @@ class Office:
     gate: Gate
     frame: Frame
     desk: Desk
+    actor: Actor
+    """does what is confirmed, beside the pages"""

@@ -1,0 +1,118 @@
+"""The page of an item: its numbers, its restocks, and a guess that changes nothing and comes true."""
+
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+from sqlalchemy import Connection, text
+
+from tests.contract.shop import MUG, Shop, ref
+from worker.domain.catalog import CatalogReference, Item
+from worker.domain.errors import Refused
+from worker.models import Status, uuid7
+from worker.services import items
+from worker.services.items import Shown
+from worker.store import pauses, stock, tally
+from worker.store.items import candidates, find, now
+
+
+def _shown(shop: Shop, reference: CatalogReference = MUG) -> Shown:
+    return shop.database.read(items.show, [reference.item])
+
+
+def _tables(c: Connection) -> dict[str, list[Any]]:
+    names = ("item", "stock", "waiting_list", "request", "pause", "stock_event", "action")
+    return {name: sorted(map(repr, c.execute(text(f"SELECT * FROM {name}")).all())) for name in names}
+
+
+def test_reasons_are_those_of_each_request(shop: Shop) -> None:
+    shop.sign_up_many(3)
+    shop.tell(MUG)
+    shop.sign_up_many(2)
+    shop.change("UPDATE request SET ordered_at = stockbell_now(0) WHERE id = :id", id=shop.rows()[-1].id)
+    assert _shown(shop).reasons == {"queued": 4, "noStock": 1}
+    shop.tell(MUG, in_stock=False)
+    assert _shown(shop).reasons == {"soldOut": 3, "queued": 1, "noStock": 1}
+    shop.change("UPDATE relay SET state = 'open'")
+    assert _shown(shop).reasons == {"soldOut": 3, "relayDown": 1, "noStock": 1}
+    shop.write(pauses.pause, MUG)
+    assert _shown(shop).reasons == {"paused": 5}
+    assert _shown(shop).is_paused
+
+
+def test_an_unknown_item_is_refused(shop: Shop) -> None:
+    with pytest.raises(Refused, match="nix"):
+        _shown(shop, ref("nix"))
+
+
+def test_ids_may_have_slashes(shop: Shop) -> None:
+    item = Item("my/app", "a/b//c")
+    shop.sign_up(CatalogReference(item))
+    found = shop.database.read(find, list(candidates("my/app/a/b//c")))
+    assert (found.app_id, found.catalog_item_id) == ("my/app", "a/b//c")
+
+
+@pytest.mark.parametrize(
+    ("about", "pieces"), [(ref(), 5), (ref(size="L"), 1), (ref(size="M"), 3), (ref(), 0), (ref(colour="red"), 2)]
+)
+def test_a_guess_changes_nothing_and_comes_true(shop: Shop, about: CatalogReference, pieces: int) -> None:
+    for reference in (ref(), ref(size="L"), ref(size="M")):
+        shop.sign_up_many(2, reference)
+    shop.tell(ref(size="M"), in_stock=False)
+    shop.sign_up_many(1, ref(size="S"))
+    shop.write(pauses.pause, ref(size="S"))
+    before = shop.database.read(_tables)
+    guess = items.what_if(shop.database, about, pieces, 1)
+    assert shop.database.read(_tables) == before
+    shop.write(stock.apply, [guess.outcome.event], 1)
+    lists = [ref(), ref(size="L"), ref(size="M"), ref(size="S")]
+    owner = shop.owner()
+    claimed = [claim.id for claim in shop.claim(owner, *lists).claims]
+    assert guess.told == len(claimed)
+    assert [row.id for row in guess.first] == claimed
+    left = sum(each.left for each in guess.outcome.waiting)
+    assert left == sum(row.status is Status.RECEIVED for row in shop.rows())
+    assert all(each.why_not for each in guess.outcome.waiting if each.left)
+
+
+def test_how_long_it_takes_is_known_from_the_best_minute(shop: Shop) -> None:
+    shop.sign_up_many(6)
+    assert items.what_if(shop.database, MUG, 1, 1).seconds is None
+    at = shop.database.read(now).replace(second=0, microsecond=0)
+    for ago, kind, n in ((1, "told", 60), (2, "told", 120), (2, "first", 2), (2, "first_seconds", 500)):
+        values = {"minute": at - timedelta(minutes=ago), "owner": uuid7(), "kind": kind, "n": n}
+        shop.change("INSERT INTO tally (minute, owner, kind, n) VALUES (:minute, :owner, :kind, :n)", **values)
+    assert shop.database.read(tally.totals)["told"] == 180
+    guess = items.what_if(shop.database, MUG, 1, 1)
+    assert (guess.rate, guess.seconds, guess.first_seconds) == (2.0, 3.0, 0.25)
+
+
+def test_restocks_tell_who_was_told_and_how_fast(shop: Shop) -> None:
+    requests = shop.sign_up_many(5)
+    item_id = _shown(shop).id
+    start = shop.database.read(now) - timedelta(hours=9)
+    for hours, in_stock in ((0, False), (1, True), (2, True), (3, False), (5, True)):
+        _event(shop, item_id, start + timedelta(hours=hours), in_stock=in_stock)
+    for request_id, hours, seconds in zip(requests, (1, 1, 1, 5, 0), (2, 4, 9, 30, 1), strict=True):
+        shop.change(
+            "UPDATE request SET status = 'NOTIFICATION_SENT', notified_date = :at WHERE id = :id",
+            at=start + timedelta(hours=hours, seconds=seconds),
+            id=request_id,
+        )
+    found = [
+        (each.at, each.told, each.first_seconds, each.median_seconds, each.last_seconds)
+        for each in _shown(shop).restocks
+    ]
+    assert found == [(start + timedelta(hours=5), 1, 30, 30, 30), (start + timedelta(hours=1), 3, 2, 4, 9)]
+
+
+def _event(shop: Shop, item_id: UUID, at: Any, *, in_stock: bool) -> None:
+    shop.change(
+        """INSERT INTO stock_event (id, item_id, options, at, occurred_at, entry_id, in_stock, quantity, woke)
+        VALUES (:id, :item_id, '{}', :at, :at, '1-0', :in_stock, NULL, 1)""",
+        id=uuid7(),
+        item_id=item_id,
+        at=at,
+        in_stock=in_stock,
+    )
