@@ -13,6 +13,7 @@ from typing import Final
 import typer
 
 from worker.cli import (
+    actions,
     admin,
     bounces,
     contacts,
@@ -58,6 +59,7 @@ for group in (
     contacts,
     events,
     admin,
+    actions,
     keys,
     hooks,
     webhooks,

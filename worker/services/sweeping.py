@@ -3,6 +3,8 @@
 Rescue needs neither Redis nor a worker.
 """
 
+import time
+
 import structlog
 
 from worker.delivery.slice_clock import SLICE_SECONDS
@@ -11,12 +13,16 @@ from worker.domain.outcomes import FailureCode
 from worker.queue.bell import Bell
 from worker.services.returning import log_failed
 from worker.services.ringing import ring_waiting
-from worker.store import breaker, confirmations, owners, reports, suppression, sweep
+from worker.store import actions, breaker, confirmations, owners, reports, suppression, sweep
 from worker.store.database import Database
 from worker.store.lists import BELL_SECONDS
 
 FORGET_LEASES = 60
 """An owner that was not seen for this many leases is removed if it holds no claims."""
+
+MOST_ROUNDS = 20
+"""So often one sweep puts `sweep.MOST_ROWS` in line."""
+TIDY_SECONDS = 600.0
 
 log = structlog.get_logger()
 
@@ -31,6 +37,7 @@ class Sweeper:
         # A recent sweep shows that the database was reachable, so that missing heartbeats mean dead owners.
         self._fresh = max(lease / 2, 2 * interval)
         self._redis_is_away = False
+        self._tidied: float | None = None
 
     def sweep(self) -> None:
         """Runs one full sweep. Raises DatabaseAway."""
@@ -41,7 +48,7 @@ class Sweeper:
         """Runs the part of a sweep that needs only the database: all but the bells."""
         self._rescue()
         _tell_suppressed(self._database.write(suppression.repeat))
-        due = self._database.write(sweep.put_in_line)
+        due = self._put_all_in_line()
         if due:
             log.info("requests.due", requests=due)
         unconfirmed = self._database.write(confirmations.expire)
@@ -50,6 +57,7 @@ class Sweeper:
         self._database.write(owners.forget, FORGET_LEASES * self._lease)
         log_failed(self._database.write(reports.retry_early), FailureCode.BOUNCED)
         self._database.write(reports.forget)
+        self._tidy()
 
     def ring(self) -> None:
         """Runs the part that needs Redis. If Redis is away, the call may take ten seconds; this is logged only once."""
@@ -60,6 +68,21 @@ class Sweeper:
             if not self._redis_is_away:
                 log.warning("sweep.cannot_ring", reason=str(away))
             self._redis_is_away = True
+
+    def _put_all_in_line(self) -> int:
+        """An admin may have retried many at once: then they are due at once, too."""
+        due = 0
+        for _ in range(MOST_ROUNDS):
+            moved = self._database.write(sweep.put_in_line)
+            due += moved
+            if moved < sweep.MOST_ROWS:
+                break
+        return due
+
+    def _tidy(self) -> None:
+        if self._tidied is None or time.monotonic() - self._tidied >= TIDY_SECONDS:
+            self._tidied = time.monotonic()
+            self._database.write(actions.tidy)
 
     def _rescue(self) -> None:
         if not self._database.write(sweep.stamp, self._lease, self._fresh):
