@@ -13,6 +13,7 @@ from typing import Final
 import typer
 
 from worker.cli import (
+    actions,
     admin,
     admins,
     bounces,
@@ -66,6 +67,7 @@ for group in (
     events,
     admin,
     admins,
+    actions,
     keys,
     hooks,
     webhooks,

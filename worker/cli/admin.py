@@ -1,13 +1,14 @@
 """Commands for admins that act on many requests: `retry`, `report`, `mark-sent`, `pause`, `resume`."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 from uuid import UUID
 
 import typer
 
 from worker.cli import arguments, session
 from worker.cli.arguments import (
+    All,
     AppId,
     ContactOption,
     Domain,
@@ -18,6 +19,9 @@ from worker.cli.arguments import (
     Locale,
     Option,
     Reason,
+    Since,
+    Until,
+    Waiting,
     Words,
 )
 from worker.cli.commands import add_commands
@@ -25,8 +29,12 @@ from worker.cli.output import list_header, list_line, reference_text, say, say_j
 
 if TYPE_CHECKING:
     from worker.processes.bootstrap import Parts
+    from worker.services.selection import Selection
     from worker.services.verbs import Verbs
+    from worker.store.actions import Draft
     from worker.store.requests import Filter
+
+WaitsOrFailed = Literal["RECEIVED", "FAILED"]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -88,13 +96,15 @@ def retry(
     arguments.check_choice(
         ids, filtered=everything or not chosen.is_everything, hint="--item, --reason, --since, --all"
     )
-    known, malformed = _ids(ids)
+    known, malformed = ids_of(ids)
     parts = session.ready_parts()
     which: Sequence[UUID] | Filter = known if ids else parts.database.read(chosen.filter)
     if dry_run:
         _dry_run(parts, which, malformed, force=force, as_json=as_json)
         return
-    done = _verbs(parts).retry(which, ordered=bool(ids) or even_if_sold_out, force=force)
+    ordered = bool(ids) or even_if_sold_out
+    draft = draft_of(parts, "retry", chosen, known, force=force, ordered=ordered)
+    done = _verbs(parts).retry(which, ordered=ordered, force=force, draft=draft)
     say_summary(done, "will be retried", malformed, as_json=as_json)
 
 
@@ -119,35 +129,98 @@ def report(
     item: ItemOption = None,
     app_id: AppId = None,
     option: Option = None,
+    email: Email = None,
+    contact: ContactOption = None,
+    reason: Reason = None,
+    waiting: Waiting = None,
+    domain: Domain = None,
+    words: Words = None,
+    since: Since = None,
+    until: Until = None,
+    locale: Locale = None,
+    everything: All = False,
     as_json: Json = False,
 ) -> None:
     """Send waiting requests now, even if the item is sold out (Wix: Report Items Back In Stock).
 
-    Give either --item, for all requests that wait for the item, or ids. Pauses still apply. Requests that are being
-    sent are refused.
+    Give either --item, for all requests that wait for the item, or another filter, or ids. Pauses still apply.
+    Requests that are being sent are refused.
 
     [bold]Example:[/bold]  stockbell report --item mug-1 --option size=L
     """
-    from worker.services.verbs import waiting_lists
-    from worker.store.requests import Filter
+    from dataclasses import replace
 
-    reference = arguments.optional_reference(item, app_id, option)
-    arguments.check_choice(ids, filtered=reference is not None, hint="--item")
-    known, malformed = _ids(ids)
+    arguments.optional_reference(item, app_id, option)
+    chosen = arguments.selection(
+        option,
+        item=item,
+        app=app_id,
+        email=email,
+        contact=contact,
+        code=arguments.reason_of(reason),
+        waiting=waiting,
+        domain=domain,
+        words=words,
+        since=since,
+        until=until,
+        locale=locale,
+    )
+    arguments.check_choice(ids, filtered=everything or not chosen.is_everything, hint="--item, --domain, --all")
+    known, malformed = ids_of(ids)
     parts = session.ready_parts()
     which: Sequence[UUID] | Filter = known
     if not ids:
-        which = Filter(is_unresolved=True, lists=waiting_lists(parts.database, reference))
-    say_summary(_verbs(parts).report(which), "will be sent now", malformed, as_json=as_json)
+        which = replace(parts.database.read(chosen.filter), status=None, is_unresolved=True)
+    done = _verbs(parts).report(which, draft=draft_of(parts, "report", chosen, known))
+    say_summary(done, "will be sent now", malformed, as_json=as_json)
 
 
 def mark_sent(
-    ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Ids of requests.", show_default=False)],
+    ids: IdArguments = None,
+    status: Annotated[
+        WaitsOrFailed | None, typer.Option(case_sensitive=False, help="All of this status that match.")
+    ] = None,
+    item: ItemOption = None,
+    app_id: AppId = None,
+    option: Option = None,
+    email: Email = None,
+    contact: ContactOption = None,
+    reason: Reason = None,
+    waiting: Waiting = None,
+    domain: Domain = None,
+    words: Words = None,
+    since: Since = None,
+    until: Until = None,
+    locale: Locale = None,
     as_json: Json = False,
 ) -> None:
-    """Mark requests as sent, because the customer was told by other means (Wix: Mark As Notification Sent)."""
-    known, malformed = _ids(ids)
-    done = _verbs(session.ready_parts()).mark_sent(known)
+    """Mark requests as sent, because the customer was told by other means (Wix: Mark As Notification Sent).
+
+    Give either ids, or --status and a filter.
+
+    [bold]Example:[/bold]  stockbell mark-sent --status FAILED --domain example.com --since 2026-11-23
+    """
+    arguments.optional_reference(item, app_id, option)
+    chosen = arguments.selection(
+        option,
+        status=status,
+        item=item,
+        app=app_id,
+        email=email,
+        contact=contact,
+        code=arguments.reason_of(reason),
+        waiting=waiting,
+        domain=domain,
+        words=words,
+        since=since,
+        until=until,
+        locale=locale,
+    )
+    arguments.check_choice(ids, filtered=status is not None, hint="--status, and what else they have in common")
+    known, malformed = ids_of(ids)
+    parts = session.ready_parts()
+    which: Sequence[UUID] | Filter = known if ids else parts.database.read(chosen.filter)
+    done = _verbs(parts).mark_sent(which, draft=draft_of(parts, "mark-sent", chosen, known))
     say_summary(done, "marked as sent", malformed, as_json=as_json)
 
 
@@ -189,7 +262,19 @@ def _verbs(parts: "Parts") -> "Verbs":
     return Verbs(parts.database, parts.bell)
 
 
-def _ids(texts: list[str] | None) -> tuple[list[UUID], list[str]]:
+def draft_of(parts: "Parts", verb: str, chosen: "Selection", ids: Sequence[UUID], **options: bool) -> "Draft":
+    """Returns what the audit trail keeps of a command: who, what, to whom."""
+    from worker.services.selection import MOST_IDS, Selection
+    from worker.store.actions import Draft
+
+    if ids:
+        about = {**Selection(ids=tuple(ids[:MOST_IDS])).as_json(), "number": str(len(ids))}
+        return Draft(session.who(), verb, about, options)
+    kept = parts.database.read(chosen.without_address)
+    return Draft(session.who(), verb, kept.as_json(), options, kept.command(verb, **options), kept.contact)
+
+
+def ids_of(texts: list[str] | None) -> tuple[list[UUID], list[str]]:
     """Returns the valid ids, and the texts that are not ids."""
     found = {text: arguments.request_id(text) for text in texts or ()}
     return [id_ for id_ in found.values() if id_], [text for text, id_ in found.items() if not id_]

@@ -23,6 +23,7 @@ Option = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 Reason = Annotated[str | None, typer.Option("--reason", metavar="CODE", help="Only requests with this failure code.")]
+All = Annotated[bool, typer.Option("--all", help="All that it can be done to.")]
 Since = Annotated[
     str | None,
     typer.Option("--since", metavar="TIME", help="Only since this time (ISO 8601): when they failed, or were created."),

@@ -6,12 +6,14 @@ from uuid import UUID
 import typer
 
 from worker.cli import arguments, session
+from worker.cli.admin import draft_of, ids_of
 from worker.cli.arguments import (
     AppId,
     ContactOption,
     Domain,
     Email,
     IdArgument,
+    IdArguments,
     ItemArgument,
     ItemOption,
     Json,
@@ -34,6 +36,7 @@ from worker.cli.output import (
     say_changed,
     say_json,
     say_pairs,
+    say_summary,
 )
 from worker.domain.errors import Refused
 
@@ -96,17 +99,72 @@ def create(
     raise typer.Exit(1)
 
 
-def delete(request: IdArgument, as_json: Json = False) -> None:
-    """Delete a request and its attempt log, in any state.
+def delete(
+    ids: IdArguments = None,
+    status: Annotated[
+        Literal["RECEIVED", "FAILED", "NOTIFICATION_SENT"] | None,
+        typer.Option(case_sensitive=False, help="All of this status that match."),
+    ] = None,
+    item: ItemOption = None,
+    app_id: AppId = None,
+    option: Option = None,
+    email: Email = None,
+    contact: ContactOption = None,
+    reason: Reason = None,
+    waiting: Waiting = None,
+    domain: Domain = None,
+    words: Words = None,
+    since: Since = None,
+    until: Until = None,
+    locale: Locale = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask, if they are selected by --status.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Delete requests and their attempt logs, in any state. This can't be undone.
 
-    If the request is being sent at this moment, the customer may still get the mail.
+    Give either ids, or --status and a filter. If a request that is named by its id is being sent at this moment, the
+    customer may still get the mail.
+
+    [bold]Example:[/bold]  stockbell requests delete --status NOTIFICATION_SENT --until 2025-11-01 --yes
     """
+    arguments.optional_reference(item, app_id, option)
+    chosen = arguments.selection(
+        option,
+        status=status,
+        item=item,
+        app=app_id,
+        email=email,
+        contact=contact,
+        code=arguments.reason_of(reason),
+        waiting=waiting,
+        domain=domain,
+        words=words,
+        since=since,
+        until=until,
+        locale=locale,
+    )
+    arguments.check_choice(ids, filtered=status is not None, hint="--status, and what else they have in common")
+    if ids and len(ids) == 1:
+        _delete_one(ids[0], as_json=as_json)
+        return
+    from worker.services.verbs import Verbs
+
+    if not ids and not yes:
+        typer.confirm(f"Delete all that `{chosen.command('list')}` lists?", abort=True, err=True)
+    known, malformed = ids_of(ids)
+    parts = session.ready_parts()
+    which = known if ids else parts.database.read(chosen.filter)
+    done = Verbs(parts.database, parts.bell).delete(which, draft=draft_of(parts, "delete", chosen, known))
+    say_summary(done, "deleted", malformed, as_json=as_json)
+
+
+def _delete_one(request: str, *, as_json: bool) -> None:
     from worker.services import requests
 
     database = session.ready_parts().database
     refused: dict[str, str] = {}
     try:
-        requests.delete(database, _id(request))
+        requests.delete(database, _id(request), session.who())
     except Refused:
         if not as_json:
             raise

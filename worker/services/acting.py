@@ -15,7 +15,6 @@ from typing import Any, Final
 from uuid import UUID, uuid4
 
 import structlog
-from sqlalchemy.exc import IntegrityError
 
 from worker.domain.errors import StockbellError
 from worker.models import Status
@@ -173,23 +172,22 @@ class Step:
 
 
 class Runner:
-    """Does what was confirmed, a chunk at a time. Any number of processes may have one."""
+    """Does what was confirmed (or `only` one action), a chunk at a time. Any number of processes may have one."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, only: UUID | None = None) -> None:
         self.owner = uuid4()
         self._database = database
+        self._only = only
 
     def step(self) -> Step:
         """Does the next chunk of the action whose turn it is. Raises DatabaseAway."""
-        action = self._database.write(actions.take, self.owner)
+        action = self._database.write(actions.take, self.owner, self._only)
         if action is None:
             return Step(False)
         try:
             return self._database.write(_chunk, action, self.owner)
         except StockbellError:
             raise
-        except IntegrityError:  # somebody signed up again just now: the next try sees it
-            return Step(True)
         except Exception as fault:  # ours; the action would hold up all others
             log.error("action.failed", action_id=str(action.id), error=type(fault).__name__)
             result = {**action.result, "error": type(fault).__name__}

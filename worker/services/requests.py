@@ -7,7 +7,7 @@ from uuid import UUID
 
 from worker.domain.errors import Refused
 from worker.domain.tokens import Tokens
-from worker.store import report_log, request_list, requests, suppression, unconfirmed
+from worker.store import actions, report_log, request_list, requests, suppression, unconfirmed
 from worker.store.database import Connection, Database
 from worker.store.requests import Filter, NewRequest
 
@@ -39,10 +39,20 @@ def add(c: Connection, new: NewRequest, tokens: Tokens | None, *, has_consent: b
         # The equal request was resolved between the two statements: try again.
 
 
-def delete(database: Database, request_id: UUID) -> None:
-    """Deletes a request in any state. Raises Refused if there is no such request, and DatabaseAway."""
-    if not database.write(requests.remove, request_id):
+def delete(database: Database, request_id: UUID, who: str | None = None) -> None:
+    """Deletes a request in any state. Raises Refused if there is no such request, and DatabaseAway.
+
+    `who` is named in the audit trail.
+    """
+    if not database.write(_delete, request_id, who):
         raise Refused(f"no such request: {request_id}")
+
+
+def _delete(c: Connection, request_id: UUID, who: str | None) -> bool:
+    is_removed = requests.remove(c, request_id)
+    if is_removed and who:
+        actions.note(c, who, "delete", {"id": [str(request_id)]}, changed=1)
+    return is_removed
 
 
 @dataclass(frozen=True, slots=True)

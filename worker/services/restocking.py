@@ -12,8 +12,10 @@ from uuid import UUID
 
 from worker.domain.catalog import CatalogReference, Item
 from worker.models import Status
-from worker.services.verbs import Verbs
+from worker.services.selection import MOST_IDS
+from worker.services.verbs import Verbs, about_item
 from worker.store import reach, stock
+from worker.store.actions import Draft
 from worker.store.database import Connection, Database
 from worker.store.requests import Filter
 
@@ -33,14 +35,17 @@ class Reported:
     """texts for the templates of these mails"""
 
 
-def report(database: Database, bell: "Bell", reported: Reported) -> int:
+def report(database: Database, bell: "Bell", reported: Reported, who: str) -> int:
     """Orders the mails to the RECEIVED requests that are meant, and rings for them. Returns how many.
 
-    Unknown ids are ignored. Raises DatabaseAway. If Redis is away, the next sweep rings.
+    `who` is named in the audit trail. Unknown ids are ignored. Raises DatabaseAway. If Redis is away, the next sweep
+    rings.
     """
     which = database.write(_told, reported)
     extras = json.dumps(reported.extras, separators=(",", ":")) if reported.extras else None
-    return Verbs(database, bell).report(which, extras).changed
+    about = reported.about
+    meant = about_item(about) if isinstance(about, CatalogReference) else {"id": [str(id_) for id_ in about[:MOST_IDS]]}
+    return Verbs(database, bell).report(which, extras, draft=Draft(who, "report", meant)).changed
 
 
 def _told(c: Connection, reported: Reported) -> Sequence[UUID] | Filter:

@@ -137,9 +137,8 @@ class Selection:
     def from_json(cls, kept: str | Mapping[str, Any]) -> "Selection":
         """Returns what `as_json` was kept of."""
         values = json.loads(kept) if isinstance(kept, str) else kept
-        pairs = [
-            (name, each) for name, value in values.items() for each in ([value] if isinstance(value, str) else value)
-        ]
+        given = [(name, value) for name, value in values.items() if name in _FIELDS]
+        pairs = [(name, each) for name, value in given for each in ([value] if isinstance(value, str) else value)]
         return cls.read(pairs)[0]
 
     def filter(self, c: Connection, *, before: datetime | None = None) -> Filter:
@@ -171,6 +170,7 @@ class Selection:
         """Returns the command line that does this: `verb` is retry, report, mark-sent, delete or list."""
         words = ["stockbell", *(["requests", verb] if verb in ("list", "delete") else [verb])]
         words += [str(id_) for id_ in self.ids] or self._options_of(verb)
+        words += ["--yes"] if verb == "delete" and not self.ids else []
         words += ["--force"] if force else []
         words += ["--even-if-sold-out"] if ordered and verb == "retry" and not self.ids else []
         return shlex.join(words)
@@ -181,7 +181,7 @@ class Selection:
             del shown["status"]
         found = [word for key, text in shown.items() if text for word in _flag(_FLAGS[key], text)]
         found += [word for option in self.options for word in _flag("--option", option)]
-        return found or ([] if verb == "list" else ["--all"])
+        return found or (["--all"] if verb in _OWN_STATUS else [])
 
 
 def _flag(name: str, text: str) -> list[str]:

@@ -14,6 +14,7 @@ from worker.queue.bell import Bell
 from worker.services.returning import log_failed
 from worker.services.ringing import ring_waiting
 from worker.store import (
+    actions,
     admins,
     breaker,
     confirmations,
@@ -36,6 +37,10 @@ ADD_UP_SECONDS = 600.0
 TRIMS = 5
 """A sweep shortens the history of events in at most so many transactions. The next sweep goes on."""
 
+MOST_ROUNDS = 20
+"""So often one sweep puts `sweep.MOST_ROWS` in line."""
+TIDY_SECONDS = 600.0
+
 log = structlog.get_logger()
 
 
@@ -50,6 +55,7 @@ class Sweeper:
         self._fresh = max(lease / 2, 2 * interval)
         self._redis_is_away = False
         self._add_up_old_at = float("-inf")
+        self._tidied: float | None = None
 
     def sweep(self) -> None:
         """Runs one full sweep. Raises DatabaseAway."""
@@ -60,7 +66,7 @@ class Sweeper:
         """Runs the part of a sweep that needs only the database: all but the bells."""
         self._rescue()
         _tell_suppressed(self._database.write(suppression.repeat))
-        due = self._database.write(sweep.put_in_line)
+        due = self._put_all_in_line()
         if due:
             log.info("requests.due", requests=due)
         unconfirmed = self._database.write(confirmations.expire)
@@ -73,6 +79,7 @@ class Sweeper:
         self._trim_history()
         self._database.write(admins.forget)
         self._database.write(guesses.forget)
+        self._tidy()
 
     def ring(self) -> None:
         """Runs the part that needs Redis. If Redis is away, the call may take ten seconds; this is logged only once."""
@@ -88,6 +95,21 @@ class Sweeper:
         for _ in range(TRIMS):
             if not self._database.write(history.trim):
                 return
+
+    def _put_all_in_line(self) -> int:
+        """An admin may have retried many at once: then they are due at once, too."""
+        due = 0
+        for _ in range(MOST_ROUNDS):
+            moved = self._database.write(sweep.put_in_line)
+            due += moved
+            if moved < sweep.MOST_ROWS:
+                break
+        return due
+
+    def _tidy(self) -> None:
+        if self._tidied is None or time.monotonic() - self._tidied >= TIDY_SECONDS:
+            self._tidied = time.monotonic()
+            self._database.write(actions.tidy)
 
     def _rescue(self) -> None:
         if not self._database.write(sweep.stamp, self._lease, self._fresh):

@@ -1,4 +1,8 @@
-"""The commands for admins: changes to many requests, in chunks, and pause and resume."""
+"""The commands for admins: changes to many requests, in chunks, and pause and resume.
+
+With a `Draft` they leave a row in the audit trail, and what they did to each request. Such an action runs in this
+process alone: if it is killed, nobody goes on with it.
+"""
 
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -6,11 +10,14 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from worker.domain.catalog import WIX_STORES, CatalogReference
+from worker.domain.errors import Refused
+from worker.services import acting
 from worker.services.ringing import try_to_ring
 from worker.store import actions, admin, pauses, requests
+from worker.store.actions import UNDO_SECONDS, Draft
 from worker.store.admin import Changed, Key
 from worker.store.database import Connection, Database
 from worker.store.requests import Filter
@@ -35,6 +42,8 @@ class Summary:
     """the waiting lists of the changed requests"""
     refused: dict[UUID, str] = field(default_factory=dict)
     """the reason for each request that was not changed"""
+    action_id: UUID | None = None
+    """its row in the audit trail"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +56,11 @@ class Verbs:
     database: Database
     bell: "Bell"
 
-    def retry(self, which: Sequence[UUID] | Filter, *, ordered: bool, force: bool) -> Summary:
+    def retry(
+        self, which: Sequence[UUID] | Filter, *, ordered: bool, force: bool, draft: Draft | None = None
+    ) -> Summary:
         """Moves FAILED requests to RECEIVED. With `ordered` they are sent whatever the stock is."""
-        return self._rung(self._each(which, partial(admin.retry, ordered=ordered, force=force)))
+        return self._rung(self._noted(which, partial(admin.retry, ordered=ordered, force=force), draft))
 
     def would_retry(self, which: Sequence[UUID] | Filter, *, force: bool, show: Show) -> Summary:
         """Returns what `retry` would do, and shows the requests that it would change. Changes nothing."""
@@ -63,24 +74,30 @@ class Verbs:
 
         return self._each(which, verb)
 
-    def report(self, which: Sequence[UUID] | Filter, extras: str | None = None) -> Summary:
+    def report(
+        self, which: Sequence[UUID] | Filter, extras: str | None = None, *, draft: Draft | None = None
+    ) -> Summary:
         """Marks RECEIVED requests to be sent now, whatever the stock is. For `extras` see `store.admin.report`."""
-        return self._rung(self._each(which, partial(admin.report, extras=extras)))
+        return self._rung(self._noted(which, partial(admin.report, extras=extras), draft))
 
-    def mark_sent(self, which: Sequence[UUID]) -> Summary:
+    def mark_sent(self, which: Sequence[UUID] | Filter, *, draft: Draft | None = None) -> Summary:
         """Moves RECEIVED and FAILED requests to NOTIFICATION_SENT, for mails that were sent by other means."""
-        return self._each(which, admin.mark_sent)
+        return self._noted(which, admin.mark_sent, draft)
+
+    def delete(self, which: Sequence[UUID] | Filter, *, draft: Draft | None = None) -> Summary:
+        """Deletes requests, but those that are being sent."""
+        return self._noted(which, admin.delete, draft)
 
     def pause(self, reference: CatalogReference | None, who: str | None = None) -> bool:
         """Pauses sending for an item (None: everything). Returns False if it was paused already.
 
-        `who` did it: the audit trail says so.
+        `who` is named in the audit trail.
         """
-        return self.database.write(_noted, pauses.pause, reference, who, "pause")
+        return self.database.write(_noting, pauses.pause, "pause", reference, who)
 
     def resume(self, reference: CatalogReference | None, who: str | None = None) -> bool:
-        """Ends the pause with this reference. Returns False if there is none."""
-        resumed = self.database.write(_noted, pauses.resume, reference, who, "resume")
+        """Ends the pause with this reference. Returns False if there is none. `who` is named in the audit trail."""
+        resumed = self.database.write(_noting, pauses.resume, "resume", reference, who)
         if resumed:
             try_to_ring(self.database, self.bell, waiting_lists(self.database, reference))
         return resumed
@@ -96,6 +113,20 @@ class Verbs:
     def _rung(self, done: Summary) -> Summary:
         if done.lists:
             try_to_ring(self.database, self.bell, done.lists)
+        return done
+
+    def _noted(self, which: Sequence[UUID] | Filter, verb: Verb, draft: Draft | None) -> Summary:
+        if draft is None:
+            return self._each(which, verb)
+        owner = uuid4()
+        log = _Log(self.database.write(actions.begin, draft, owner), owner, draft.verb, verb)
+        state = "stopped"
+        try:
+            done = self._each(which, log)
+            done.action_id, log.result, state = log.action_id, log.newest, "done"
+        finally:
+            undo = UNDO_SECONDS.get(draft.verb, 0.0)
+            self.database.write(actions.end, log.action_id, owner, state, log.result, undo=undo)
         return done
 
     def _each(self, which: Sequence[UUID] | Filter, verb: Verb) -> Summary:
@@ -118,23 +149,48 @@ class Verbs:
             done.refused |= changed.refused
 
 
-def _noted(
+@dataclass(slots=True)
+class _Log:
+    """A verb that records what it does, in the same transactions."""
+
+    action_id: UUID
+    owner: UUID
+    name: str
+    verb: Verb
+    result: dict[str, Any] = field(default_factory=dict)
+    newest: dict[str, Any] = field(default_factory=dict)
+    """with the chunk that may not be committed yet"""
+    chunk: Sequence[UUID] = ()
+
+    def __call__(self, c: Connection, ids: Sequence[UUID]) -> Changed:
+        if not actions.hold(c, self.action_id, self.owner):
+            raise Refused(f"stopped by another admin: `stockbell actions show {self.action_id}` tells what was done")
+        if ids is not self.chunk:  # else the transaction is run again, after a conflict
+            self.chunk, self.result = ids, self.newest
+        changed = self.verb(c, ids)
+        self.newest = acting.record(c, self.action_id, self.name, self.result, changed, None)
+        return changed
+
+
+def _noting(
     c: Connection,
-    act: Callable[[Connection, CatalogReference | None], bool],
+    change: Callable[[Connection, CatalogReference | None], bool],
+    verb: str,
     reference: CatalogReference | None,
     who: str | None,
-    verb: str,
 ) -> bool:
-    """Pauses or resumes, and records who did it."""
-    changed = act(c, reference)
-    if changed and who:
-        about = {
-            "item": reference and reference.item.catalog_item_id,
-            "app": reference and reference.item.app_id,
-            "options": dict(reference.options) if reference else {},
-        }
-        actions.note(c, who, verb, about, command=_command(verb, reference), changed=1)
-    return changed
+    is_changed = change(c, reference)
+    if is_changed and who:
+        actions.note(c, who, verb, about_item(reference), command=_command(verb, reference), changed=1)
+    return is_changed
+
+
+def about_item(reference: CatalogReference | None) -> dict[str, Any]:
+    """Returns an item and its options as the audit trail names them; nothing for everything."""
+    if reference is None:
+        return {}
+    found: dict[str, Any] = {"item": reference.item.catalog_item_id, "app": reference.item.app_id}
+    return found | ({"option": [f"{name}={value}" for name, value in reference.spelled]} if reference.spelled else {})
 
 
 def _command(verb: str, reference: CatalogReference | None) -> str:

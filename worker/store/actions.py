@@ -73,7 +73,8 @@ _CONFIRM = Sql(
 _TAKE = Sql(
     f"""WITH next AS MATERIALIZED (
         SELECT a.id AS next_id FROM action AS a
-        WHERE a.state IN ('confirmed', 'running') AND a.place IS NOT NULL AND (a.owner = :owner
+        WHERE a.state IN ('confirmed', 'running') AND a.place IS NOT NULL
+          AND a.id = coalesce(:only, a.id) AND (a.owner = :owner
             OR a.lease_until IS NULL OR NOT a.lease_until BETWEEN stockbell_now(0) AND stockbell_now(:lease))
         ORDER BY CASE WHEN a.place LIKE '%"undo"%' THEN 0 ELSE 1 END, coalesce(a.lease_until, a.confirmed_at), a.id
         LIMIT 1 FOR UPDATE SKIP LOCKED)
@@ -309,9 +310,9 @@ def confirm(c: Connection, action_id: UUID, options: Mapping[str, Any]) -> bool:
     return _CONFIRM.count(c, id=action_id, options=json.dumps(options), seconds=PREVIEW_SECONDS) > 0
 
 
-def take(c: Connection, owner: UUID) -> Action | None:
-    """Takes the action whose turn it is, for the length of a lease. None: there is nothing to do."""
-    found = _TAKE(c, owner=owner, lease=LEASE_SECONDS)
+def take(c: Connection, owner: UUID, only: UUID | None = None) -> Action | None:
+    """Takes the action whose turn it is (or `only` this one) for the length of a lease. None: nothing is to be done."""
+    found = _TAKE(c, owner=owner, lease=LEASE_SECONDS, only=only)
     return Action.of(found[0]) if found else None
 
 

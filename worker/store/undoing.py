@@ -1,12 +1,14 @@
 """Takes back what an admin's action did to requests, as far as nothing has happened to them since."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy import Connection, Row
+from sqlalchemy.exc import IntegrityError
 
 from worker.models import Status
 from worker.store.outbox import NEWS
@@ -78,7 +80,21 @@ def undo(c: Connection, verb: str, before: Mapping[UUID, str]) -> dict[UUID, UUI
     Returns the ids of those that are as they were, each with its waiting list.
     """
     rows = [{"request_id": id_, **_values(text)} for id_, text in before.items()]
-    return {row.id: row.list_id for row in _STATEMENTS[verb](c, rows=rows)} if rows else {}
+    if not rows:
+        return {}
+    try:
+        return _undo(c, verb, rows)
+    except IntegrityError:  # somebody has just signed up again: one by one, to find out who
+        undone: dict[UUID, UUID] = {}
+        for row in rows:
+            with suppress(IntegrityError):
+                undone |= _undo(c, verb, [row])
+        return undone
+
+
+def _undo(c: Connection, verb: str, rows: Sequence[Mapping[str, object]]) -> dict[UUID, UUID]:
+    with c.begin_nested():
+        return {row.id: row.list_id for row in _STATEMENTS[verb](c, rows=rows)}
 
 
 def _text(value: object) -> object:

@@ -20,8 +20,8 @@ from worker.domain.wix_query import BadQuery, Query, cursor_of, read_query
 from worker.services import requests as requests_service
 from worker.services import restocking
 from worker.services.restocking import Reported
-from worker.store import admin, request_query
-from worker.store.admin import BEING_SENT
+from worker.store import actions, admin, request_query
+from worker.store.admin import BEING_SENT, Changed
 from worker.store.database import Connection
 from worker.web import wix_objects
 from worker.web.access import Access
@@ -108,7 +108,7 @@ def routes(context: Context, access: Access) -> APIRouter:
         """Tell those who wait for an item now, whatever its stock is. A pause still wins."""
         reported = _report_of(await body_of(request))
         # Not in a database thread: it waits for Redis, too. The first bell takes a moment to be made.
-        await context.run(lambda: restocking.report(context.database, context.parts.bell, reported))
+        await context.run(lambda: restocking.report(context.database, context.parts.bell, reported, f"key:{key.id}"))
         return JSONResponse({})
 
     @router.get(f"{R}/{{id}}", responses=replies(wix_objects.RequestReply, errors(404)))
@@ -120,7 +120,7 @@ def routes(context: Context, access: Access) -> APIRouter:
     async def delete_request(id: str, key: admin_key) -> JSONResponse:
         """Delete a request, in any state."""
         try:
-            await context.sql(requests_service.delete, context.database, path_id(id))
+            await context.sql(requests_service.delete, context.database, path_id(id), f"key:{key.id}")
         except Refused:
             raise _no_such_request() from None
         return JSONResponse({})
@@ -134,7 +134,7 @@ def routes(context: Context, access: Access) -> APIRouter:
         """Mark a request as told by other means. One that was told already stays as it is."""
         request_id = path_id(id)
         await body_of(request)  # it repeats the id, and may be absent
-        changed = await context.write(admin.mark_sent, [request_id])
+        changed = await context.write(_mark, request_id, f"key:{key.id}")
         _check_marked(changed.refused.get(request_id))
         try:
             return JSONResponse({"request": await _object(found_by_id, request_id)})
@@ -142,6 +142,13 @@ def routes(context: Context, access: Access) -> APIRouter:
             raise _not_found_to_mark() from None
 
     return router
+
+
+def _mark(c: Connection, request_id: UUID, who: str) -> Changed:
+    changed = admin.mark_sent(c, [request_id])
+    if changed.ids:
+        actions.note(c, who, "mark-sent", {"id": [str(request_id)]}, changed=1)
+    return changed
 
 
 class _RequestId(StringConvertor):
