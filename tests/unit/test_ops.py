@@ -31,7 +31,14 @@ VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["versi
 COMMANDS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]  # it is a group
 PROGRAM = "/usr/local/lib/stockbell/bin/stockbell"
 SCRATCH = "/tmp"  # noqa: S108  # in a container of its own
-PROCESSES = {"listener": "listen", "worker": "work", "scheduler": "schedule", "bounces": "bounces", "web": "web", "admin": "web"}
+PROCESSES = {
+    "listener": "listen",
+    "worker": "work",
+    "scheduler": "schedule",
+    "bounces": "bounces",
+    "web": "web",
+    "admin": "web",
+}
 LONGEST_STOP = supervisor.PATIENCE_SECONDS
 """Seconds after which a worker has ended by itself, whatever hangs."""
 
