@@ -5,6 +5,8 @@ import json
 from tests.acceptance.stockbell import Stockbell, done
 from worker.store.sql import Sql
 
+_TRAIL = Sql("SELECT who, verb FROM action ORDER BY id")
+
 
 def test_a_key_is_made_listed_and_revoked(program: Stockbell) -> None:
     origin = ("--origin", "https://shop.example")
@@ -57,6 +59,6 @@ def test_sign_ups_are_stopped_and_taken_and_the_audit_trail_says_who(program: St
     assert program.run("keys", "stop", "other").returncode == 1
     key = json.loads(done(program.run("keys", "create", "ops", "--scope", "read", "--json")))["id"]
     done(program.run("keys", "revoke", key))
-    rows = program._database.read(Sql("SELECT who, verb FROM action ORDER BY id"))
+    rows = program.write(lambda c: list(_TRAIL(c)))
     assert [row.verb for row in rows] == ["keys stop", "keys start", "keys create", "keys revoke"]
     assert all(row.who.startswith("cli:") for row in rows)
