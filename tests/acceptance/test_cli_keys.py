@@ -3,6 +3,9 @@
 import json
 
 from tests.acceptance.stockbell import Stockbell, done
+from worker.store.sql import Sql
+
+_TRAIL = Sql("SELECT who, verb FROM action ORDER BY id")
 
 
 def test_a_key_is_made_listed_and_revoked(program: Stockbell) -> None:
@@ -44,3 +47,18 @@ def test_what_is_wrong_with_a_key_is_said_in_one_line(program: Stockbell) -> Non
     unknown = program.run("keys", "revoke", "nothing1")
     assert (unknown.returncode, unknown.stderr.strip()) == (1, "no such key, or revoked before: nothing1")
     assert done(program.run("keys", "list", "--json")) == before
+
+
+def test_sign_ups_are_stopped_and_taken_and_the_audit_trail_says_who(program: Stockbell) -> None:
+    assert "taken" in done(program.run("keys", "collecting"))
+    assert "stopped" in done(program.run("keys", "stop"))
+    assert "as before" in done(program.run("keys", "stop"))
+    (state,) = map(json.loads, done(program.run("keys", "collecting", "--json")).splitlines())
+    assert state["collectingRequests"] is False
+    assert json.loads(done(program.run("keys", "start", "--json")))["changed"] is True
+    assert program.run("keys", "stop", "other").returncode == 1
+    key = json.loads(done(program.run("keys", "create", "ops", "--scope", "read", "--json")))["id"]
+    done(program.run("keys", "revoke", key))
+    rows = program.write(lambda c: list(_TRAIL(c)))
+    assert [row.verb for row in rows] == ["keys stop", "keys start", "keys create", "keys revoke"]
+    assert all(row.who.startswith("cli:") for row in rows)

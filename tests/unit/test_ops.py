@@ -31,7 +31,14 @@ VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["versi
 COMMANDS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]  # it is a group
 PROGRAM = "/usr/local/lib/stockbell/bin/stockbell"
 SCRATCH = "/tmp"  # noqa: S108  # in a container of its own
-PROCESSES = {"listener": "listen", "worker": "work", "scheduler": "schedule", "bounces": "bounces", "web": "web"}
+PROCESSES = {
+    "listener": "listen",
+    "worker": "work",
+    "scheduler": "schedule",
+    "bounces": "bounces",
+    "web": "web",
+    "admin": "web",
+}
 LONGEST_STOP = supervisor.PATIENCE_SECONDS
 """Seconds after which a worker has ended by itself, whatever hangs."""
 
@@ -84,7 +91,7 @@ def command_lines() -> Iterator[tuple[str, list[str]]]:
 
 def test_each_command_that_a_recipe_runs_is_one_with_its_options() -> None:
     found = list(command_lines())
-    assert len(found) == 12 + 7 + 7
+    assert len(found) == 14 + 8 + 8
     for where, (name, *arguments) in found:
         assert name in COMMANDS, where
         COMMANDS[name].make_context(name, list(arguments))  # raises for an unknown option
@@ -232,7 +239,7 @@ def test_each_recipe_waits_until_a_worker_has_ended() -> None:
         **{name: seconds(each["stop_grace_period"]) for name, each in OURS.items()},
         "systemd": seconds(re.findall(r"^TimeoutStopSec=(.+)$", common, re.MULTILINE)[0]),
     }
-    assert len(periods) == 5 + 7 + 1
+    assert len(periods) == 6 + 8 + 1
     assert {name for name, period in periods.items() if period < LONGEST_STOP + 5} == set()
     assert "KillMode=control-group" in common
     assert "STOPSIGNAL SIGTERM" in DOCKERFILE
@@ -295,7 +302,7 @@ def test_the_listeners_scale_on_the_stream_and_the_group_that_are_read() -> None
 
 @pytest.mark.skipif(not shutil.which("kubectl"), reason="kubectl is not installed")
 def test_kubectl_puts_the_manifests_together() -> None:
-    for folder, kinds in (("base", 9), ("keda", 13), ("bounces", 11), ("web", 12)):
+    for folder, kinds in (("base", 9), ("keda", 13), ("bounces", 11), ("web", 12), ("admin", 10)):
         done = subprocess.run(
             ["kubectl", "kustomize", KUBERNETES / folder], capture_output=True, text=True, check=False
         )

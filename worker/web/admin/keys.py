@@ -148,7 +148,8 @@ def _plain(text: str) -> str:
     """Returns an error of the command line as it reads beside a field."""
     for ours, plain in (*_PLAIN.items(), *_OPTIONS.items()):
         text = text.replace(ours, plain)
-    return f"{text[:1].upper()}{text[1:].strip()}."
+    text = text.strip()
+    return f"{text[:1].upper()}{text[1:]}."
 
 
 def _commands(wanted: Wanted | None) -> list[str]:

@@ -64,10 +64,16 @@ def routes(office: Office) -> APIRouter:
             await office.context.write(admins.close_session, digest(secret))
         return gate.forget(RedirectResponse(f"{frame.here}/login?{urlencode({'out': 1})}", 303), request)
 
+    def first(request: Request, *, is_good: bool) -> HTMLResponse:
+        status, command = (200 if is_good else 404), "stockbell admin add NAME --role admin"
+        return frame.show(
+            request, None, "first.html", title="First log-in", command=command, status=status, is_good=is_good
+        )
+
     @router.get("/first/{secret}")
     async def show_first(request: Request, secret: str) -> HTMLResponse:
         is_good = link.is_good(secret) and _is_here(request)
-        return frame.show(request, None, "first.html", title="First log-in", is_good=is_good, status=_found(is_good))
+        return first(request, is_good=is_good)
 
     @router.post("/first/{secret}")
     async def log_in_first(request: Request, secret: str) -> Response:
@@ -76,7 +82,7 @@ def routes(office: Office) -> APIRouter:
             session = await office.context.write(logging_in.enter_first, browser(request))
             if session:
                 return gate.remember(RedirectResponse(f"{frame.here}/", 303), request, session)
-        return frame.show(request, None, "first.html", title="First log-in", is_good=False, status=404)
+        return first(request, is_good=False)
 
     return router
 
@@ -147,7 +153,3 @@ def _is_here(request: Request) -> bool:
     """Whether the browser is on this machine."""
     client = request.client.host if request.client else None
     return peers.is_loopback(client) and peers.is_loopback(peers.peer_of(request.scope))
-
-
-def _found(is_good: bool) -> int:
-    return 200 if is_good else 404

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from worker.web.admin.desk import Desk
 from worker.web.acting import Actor
+from worker.web.admin.desk import Desk
 from worker.web.admin.frame import Frame
 from worker.web.admin.gate import Gate
 from worker.web.context import Context
