@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from worker.mail.render import Renderer
     from worker.mail.ways_out import WaysOut
     from worker.queue.bell import Bell
+    from worker.services.doctor import Installation
     from worker.services.returning import Intake
     from worker.smtp.mailer import Mailer
     from worker.store.database import Database
@@ -212,6 +213,27 @@ class Parts:
             public_url=settings.public_url,
             ways=self.ways_out,
             reply_to=settings.reply_to,
+        )
+
+    @property
+    def installation(self) -> "Installation":
+        """All that `services.doctor` examines."""
+        from worker.services.doctor import IMAP_SECONDS, Installation
+        from worker.services.sender_warnings import warnings_about
+
+        settings = self.settings
+        return Installation(
+            self.database,
+            self.stream,
+            self.bell,
+            self.check_events,
+            self.check_broker,
+            settings.events_url == settings.redis_url,
+            lambda: self.renderer,
+            lambda: self.mailer,
+            (lambda: self.reply_rules) if settings.reply_rules else None,
+            (lambda: self.imap_mailbox(answer_seconds=IMAP_SECONDS)) if settings.bounce_imap else None,
+            sender_warnings=warnings_about(settings.mail_from, settings.reply_to, settings.public_url, self.ways_out),
         )
 
     def line(self) -> "Line":

@@ -149,7 +149,8 @@ def routes(office: Office) -> APIRouter:
         images = "'none'" if request.query_params.get("images") == "off" else "https: data:"
         policy = f"sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src {images}; frame-ancestors 'self'"
         headers = {**HEADERS, "Content-Security-Policy": policy, "Referrer-Policy": "no-referrer"}
-        return HTMLResponse(seen.opened.html, headers=headers)
+        scheme = _one_of(SCHEMES, request.query_params.get("scheme", ""))
+        return HTMLResponse(mail_checks.in_scheme(seen.opened.html, scheme), headers=headers)
 
     @router.get("/mail/source")
     async def source(request: Request, visitor: Annotated[Visitor, viewer]) -> Response:
