@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from config.settings import SHIPPED_TEMPLATES, Settings
+from config.settings import SHIPPED_TEMPLATES, Settings, Shown, shown
 from worker.domain.errors import BadRules, BadSetting
 from worker.domain.relays import Mailbox, Relay
 
@@ -52,6 +52,15 @@ class Parts:
     """The parts of the program, each made when it is first asked for."""
 
     settings: Settings
+
+    def anew(self) -> "Parts":
+        """The same parts, not made yet: for what reads files as they are now, and shares no connection."""
+        return Parts(self.settings)
+
+    @property
+    def shown_settings(self) -> Sequence[Shown]:
+        """All settings for people to read, without their secrets."""
+        return shown(self.settings)
 
     @cached_property
     def database(self) -> "Database":

@@ -1,7 +1,8 @@
 """Verbs of the command line are in the audit trail too, without addresses and secrets. On SQLite and PostgreSQL."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +25,13 @@ Run = Callable[..., Result]
 
 
 @pytest.fixture
-def parts(shop: Shop, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> Parts:
+def parts(shop: Shop, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Parts]:
     made = Parts(Settings(database_url=shop.url, redis_url=redis_server.url, secret_key=KEY))
     monkeypatch.setattr(session, "parts", lambda: made)
     monkeypatch.setattr(session, "ready_parts", lambda: made)
     monkeypatch.setattr(session, "who", lambda: "cli:ada")
-    return made
+    with closing(made.database), closing(made.stream):
+        yield made
 
 
 @pytest.fixture
@@ -90,7 +92,8 @@ def test_a_replay_is_done_though_the_trail_can_not_be_written(
     bury(parts.stream, 1, "an old reason", catalogItemId="mug-1", quantity="5")
     away = Parts(parts.settings.model_copy(update={"database_url": f"sqlite:///{tmp_path}/none.db"}))
     monkeypatch.setattr(session, "parts", lambda: away)
-    result = run("dead-letters", "replay", "--all")
+    with closing(away.database), closing(away.stream):
+        result = run("dead-letters", "replay", "--all")
     assert "replayed: 1" in result.output
     assert "not noted in the audit trail" in result.output
     assert not (tmp_path / "none.db").exists()

@@ -322,7 +322,7 @@ def test_reading_settings_loads_no_library_of_the_doors() -> None:
 
 def test_settings_are_shown_without_their_secrets() -> None:
     settings = Settings(
-        database_url=f"postgresql://user:{SECRET}@db1,db2:5433/shop?sslkey={SECRET}",
+        database_url=f"postgresql://user:{SECRET}@db1,db2:5433/shop?sslpassword={SECRET}",
         redis_url=f"rediss://:{SECRET}@redis.example:6380/1?ssl_password={SECRET}",
         smtp=f"smtps://{SECRET}:{SECRET}@relay.example,smtp://localhost",
         bounce_imap=f"imaps://{SECRET}:{SECRET}@mail.example/Bounces",

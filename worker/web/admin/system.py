@@ -9,8 +9,6 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import HTMLResponse
 
-from config import settings as config
-from config.settings import Settings
 from worker.domain.admins import Visitor
 from worker.processes.bootstrap import Parts
 from worker.services import system
@@ -32,10 +30,9 @@ class _Checks:
     given_up: threading.Event = field(default_factory=threading.Event)
     is_late: bool = False
 
-    def run(self, settings: Settings) -> None:
+    def run(self, parts: Parts) -> None:
         """Examines everything, with parts of its own."""
-        parts = Parts(settings)
-        with closing(parts.database):
+        with closing(parts.database), closing(parts.stream):
             for finding in examine(parts.installation):
                 self.findings.append(finding)
                 if self.given_up.is_set():
@@ -73,7 +70,7 @@ def routes(office: Office) -> APIRouter:
             processes=system.processes(database, redis, sweep_seconds=settings.sweep_seconds),
             versions=system.Versions(),
             relays=[str(relay) for relay in settings.smtp or ()],
-            settings=config.shown(settings),
+            settings=context.parts.shown_settings,
             wants_bounces=settings.bounce_imap is not None,
             doctor_seconds=int(DOCTOR_SECONDS),
             **{**usual, **values},
@@ -90,7 +87,7 @@ def routes(office: Office) -> APIRouter:
         async with examining:
             checks = _Checks()
             try:
-                await asyncio.wait_for(context.run(checks.run, settings), DOCTOR_SECONDS)
+                await asyncio.wait_for(context.run(checks.run, context.parts.anew()), DOCTOR_SECONDS)
             except TimeoutError:
                 checks.is_late = True
             finally:
