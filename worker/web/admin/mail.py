@@ -127,14 +127,15 @@ def routes(office: Office) -> APIRouter:
             **{**usual, **values},
         )
 
-    async def mail_of(request: Request) -> _Seen:
+    async def message_of(request: Request) -> bytes:
         wish = _wish(request.query_params.multi_items())
         if wish.errors:
             raise Refused("there is no such mail: the address has a value that can't be read")
-        seen = await context.sql(_seen, context.database, context.parts.anew(), wish)
-        if seen.mail is None:
-            raise Refused(f"the mail can't be made: {seen.trouble}")
-        return seen
+        try:
+            mail, _ = await context.sql(_written, context.parts.anew(), context.database, wish, NOBODY)
+        except (BadSetting, TemplateBroken) as error:
+            raise Refused(f"the mail can't be made: {error}") from None
+        return trying.message(mail)
 
     @router.get("/mail")
     async def show(request: Request, visitor: Annotated[Visitor, viewer]) -> HTMLResponse:
@@ -143,18 +144,18 @@ def routes(office: Office) -> APIRouter:
     @router.get("/mail/frame")
     async def framed(request: Request, visitor: Annotated[Visitor, viewer]) -> HTMLResponse:
         """The HTML alone. It may be framed by us only, runs no script, and loads pictures only if they are wanted."""
-        seen = await mail_of(request)
+        html = mail_checks.opened(await message_of(request)).html
         images = "'none'" if request.query_params.get("images") == "off" else "https: data:"
         policy = f"sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src {images}; frame-ancestors 'self'"
         headers = {**HEADERS, "Content-Security-Policy": policy, "Referrer-Policy": "no-referrer"}
         scheme = _one_of(SCHEMES, request.query_params.get("scheme", ""))
-        return HTMLResponse(mail_checks.in_scheme(seen.opened.html, scheme), headers=headers)
+        return HTMLResponse(mail_checks.in_scheme(html, scheme), headers=headers)
 
     @router.get("/mail/source")
     async def source(request: Request, visitor: Annotated[Visitor, viewer]) -> Response:
-        seen = await mail_of(request)
+        message = await message_of(request)
         headers = {**HEADERS, "Content-Disposition": 'attachment; filename="preview.eml"'}
-        return Response(seen.message, media_type="message/rfc822", headers=headers)
+        return Response(message, media_type="message/rfc822", headers=headers)
 
     @router.post("/mail/send")
     async def send(request: Request, visitor: Annotated[Visitor, admin]) -> HTMLResponse:
