@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 from io import StringIO
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, NamedTuple
 
 from dotenv.parser import parse_stream
 from pydantic import (
@@ -303,6 +303,55 @@ def load(env_file: Path = ENV_FILE) -> Settings:
         return Settings(_env_file=env_file)
     except ValidationError as error:
         raise BadSetting(_error_line(error.errors()[0])) from None
+
+
+class Shown(NamedTuple):
+    """A setting for people to read."""
+
+    name: str
+    """the environment variable"""
+    value: str
+    """without user and password"""
+    is_default: bool
+
+
+def shown(settings: Settings) -> list[Shown]:
+    """Returns all settings in the order of their definition. Of secrets only whether they are set is told."""
+    return [
+        Shown(
+            variable(field),
+            _shown(getattr(settings, field)) if about.repr else _without_secrets(str(getattr(settings, field))),
+            field not in settings.model_fields_set,
+        )
+        for field, about in Settings.model_fields.items()
+    ]
+
+
+def _shown(value: object) -> str:
+    match value:
+        case None:
+            return ""
+        case SecretStr():
+            return "***"
+        case tuple():
+            return ", ".join(map(_shown, value))
+        case Mailbox(name, address):
+            return f"{name} <{address}>" if name else address
+        case ReturnPath():
+            return value.with_token("{token}")
+        case _:  # relays and mailboxes leave out user and password themselves
+            return str(value)
+
+
+def _without_secrets(url: str) -> str:
+    """Returns a URL without user, password and options, any of which may be a secret; of other texts nothing."""
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        return "***"
+    place, options, _ = rest.partition("?")
+    authority, slash, path = place.partition("/")
+    _, at, host = authority.rpartition("@")
+    return f"{scheme}://{'***@' if at else ''}{host}{slash}{path}{'?***' if options else ''}"
 
 
 def _names_in(env_file: Path) -> Iterator[str]:

@@ -141,7 +141,8 @@ def _report_line(report: dict[str, object]) -> str:
 
 def export(address: Address) -> None:
     """Print everything that is held about a customer, as one JSON document (GDPR articles 15 and 20)."""
-    say_json(_contacts().export(_normalised(address)), pretty=True)
+    normalised = _normalised(address)
+    say_json(_contacts().export(normalised), pretty=True)
 
 
 def erase(addresses: Addresses, as_json: Json = False) -> None:
@@ -161,7 +162,8 @@ def _given(addresses: Sequence[str]) -> "list[Given]":
 
 
 def _known(address: str) -> "Known":
-    return _contacts().known(_normalised(address))
+    normalised = _normalised(address)
+    return _contacts().known(normalised)
 
 
 def _normalised(address: str) -> str:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from worker.cli.lookups import Lookup
     from worker.processes.bootstrap import Parts
-    from worker.services.doctor import Finding, Installation
+    from worker.services.doctor import Finding
     from worker.services.overview import Overview
     from worker.services.status import Status
     from worker.store.breaker import Breaker
@@ -315,30 +315,9 @@ def _findings(lookup: "Lookup | None") -> "Iterator[Finding]":
         yield Finding("settings", is_well=False, text=str(bad))
         return
     yield Finding("settings", is_well=True, text="valid")
-    yield from examine(_patient(parts))
+    yield from examine(parts.installation)
     if lookup:
         yield from lookup.findings(parts)
-
-
-def _patient(parts: "Parts") -> "Installation":
-    from worker.services.doctor import IMAP_SECONDS, Installation
-    from worker.services.sender_warnings import warnings_about
-
-    return Installation(
-        parts.database,
-        parts.stream,
-        parts.bell,
-        parts.check_events,
-        parts.check_broker,
-        parts.settings.events_url == parts.settings.redis_url,
-        lambda: parts.renderer,
-        lambda: parts.mailer,
-        (lambda: parts.reply_rules) if parts.settings.reply_rules else None,
-        (lambda: parts.imap_mailbox(answer_seconds=IMAP_SECONDS)) if parts.settings.bounce_imap else None,
-        sender_warnings=warnings_about(
-            parts.settings.mail_from, parts.settings.reply_to, parts.settings.public_url, parts.ways_out
-        ),
-    )
 
 
 def _say_finding(finding: "Finding") -> None:

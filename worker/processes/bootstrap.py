@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from config.settings import SHIPPED_TEMPLATES, Settings
+from config.settings import SHIPPED_TEMPLATES, Settings, Shown, shown
 from worker.domain.errors import BadRules, BadSetting
 from worker.domain.relays import Mailbox, Relay
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from worker.mail.render import Renderer
     from worker.mail.ways_out import WaysOut
     from worker.queue.bell import Bell
+    from worker.services.doctor import Installation
     from worker.services.returning import Intake
     from worker.smtp.mailer import Mailer
     from worker.store.database import Database
@@ -51,6 +52,15 @@ class Parts:
     """The parts of the program, each made when it is first asked for."""
 
     settings: Settings
+
+    def anew(self) -> "Parts":
+        """The same parts, not made yet: for what reads files as they are now, and shares no connection."""
+        return Parts(self.settings)
+
+    @property
+    def shown_settings(self) -> Sequence[Shown]:
+        """All settings for people to read, without their secrets."""
+        return shown(self.settings)
 
     @cached_property
     def database(self) -> "Database":
@@ -212,6 +222,27 @@ class Parts:
             public_url=settings.public_url,
             ways=self.ways_out,
             reply_to=settings.reply_to,
+        )
+
+    @property
+    def installation(self) -> "Installation":
+        """All that `services.doctor` examines."""
+        from worker.services.doctor import IMAP_SECONDS, Installation
+        from worker.services.sender_warnings import warnings_about
+
+        settings = self.settings
+        return Installation(
+            self.database,
+            self.stream,
+            self.bell,
+            self.check_events,
+            self.check_broker,
+            settings.events_url == settings.redis_url,
+            lambda: self.renderer,
+            lambda: self.mailer,
+            (lambda: self.reply_rules) if settings.reply_rules else None,
+            (lambda: self.imap_mailbox(answer_seconds=IMAP_SECONDS)) if settings.bounce_imap else None,
+            sender_warnings=warnings_about(settings.mail_from, settings.reply_to, settings.public_url, self.ways_out),
         )
 
     def line(self) -> "Line":

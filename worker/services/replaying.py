@@ -107,6 +107,22 @@ def survey(stream: Stream) -> Survey:
     return Survey(letters, surveyed, max(newest.values(), key=entry_order, default=None), groups)
 
 
+@dataclass(slots=True)
+class Surveys:
+    """Keeps the last survey while there are the same letters: to read thousands of them takes a while."""
+
+    _mark: tuple[int, str | None] = (-1, None)
+    _last: Survey | None = None
+
+    def of(self, stream: Stream) -> Survey:
+        """Counts the dead letters by reason, unless nothing has changed. Raises RedisAway."""
+        first = next(stream.dead_letters.newest_first(), None)
+        mark = stream.dead_letters.count(), first.id if first else None
+        if self._last is None or mark != self._mark:
+            self._last, self._mark = survey(stream), mark
+        return self._last
+
+
 def newest(
     stream: Stream, reason: str | None = None, before: str | None = None, most: int = MOST_SHOWN
 ) -> list[Letter]:

@@ -1,5 +1,7 @@
 """Owners of claims. Each worker process is one owner, with one heartbeat row."""
 
+from collections.abc import Sequence
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection
@@ -20,6 +22,17 @@ _SIGN_OFF = Sql(
 _FORGET = Sql(
     """DELETE FROM owner WHERE seen_at < stockbell_now(-:forget)
     AND NOT EXISTS (SELECT 1 FROM request AS r WHERE r.status = 'PROCESSING' AND r.owner = owner.id)"""
+)
+_EACH = Sql(
+    """SELECT o.id, o.host, o.started_at, o.seen_at,
+        CASE WHEN o.seen_at > stockbell_now(-:lease) THEN 1 ELSE 0 END AS is_alive, coalesce(held.n, 0) AS claims
+    FROM owner AS o LEFT JOIN (SELECT owner, count(*) AS n FROM request WHERE status = 'PROCESSING' GROUP BY owner)
+        AS held ON held.owner = o.id
+    ORDER BY is_alive DESC, o.host, o.started_at, o.id LIMIT :most""",
+    id="uuid",
+    started_at="time",
+    seen_at="time",
+    is_alive="bool",
 )
 
 
@@ -42,3 +55,11 @@ def sign_off(c: Connection, owner: UUID) -> None:
 def forget(c: Connection, older_than: float) -> int:
     """Removes owners that were last seen more than `older_than` seconds ago and hold no claims. Returns how many."""
     return _FORGET.count(c, forget=older_than)
+
+
+def each(c: Connection, lease: float, most: int) -> Sequence[Any]:
+    """Returns the owners, those that are alive first, with the number of their `claims`.
+
+    One is alive if its heartbeat is younger than `lease` (seconds).
+    """
+    return _EACH(c, lease=lease, most=most)

@@ -8,6 +8,8 @@ from worker.models import SCHEMA
 from worker.store.sql import Sql
 
 _REVISION = Sql("SELECT version_num FROM alembic_version")
+_SQLITE = Sql("SELECT sqlite_version() AS version")
+_POSTGRESQL = Sql("SELECT current_setting('server_version') AS version")
 
 
 class SchemaState(StrEnum):
@@ -35,3 +37,10 @@ def state(c: Connection) -> SchemaState:
     if found == SCHEMA:
         return SchemaState.CURRENT
     return SchemaState.OLDER if found < SCHEMA else SchemaState.NEWER
+
+
+def server(c: Connection) -> str:
+    """Returns what the database is, with its version: `PostgreSQL 15.9`."""
+    if c.dialect.name == "sqlite":
+        return f"SQLite {_SQLITE(c)[0].version}"
+    return f"PostgreSQL {str(_POSTGRESQL(c)[0].version).partition(' ')[0]}"

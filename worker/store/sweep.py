@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import Connection
@@ -32,10 +33,10 @@ _STAMP = Sql(
         swept_at = stockbell_now(0) WHERE id = 1
     RETURNING CASE WHEN rescue_from <= stockbell_now(0) THEN 1 ELSE 0 END AS may_rescue"""
 )
-_AGE = Sql("SELECT swept_at, stockbell_now(0) AS now FROM sweep WHERE id = 1", swept_at="time", now="time")
 # The rows are found without a lock, and then locked only if they still have the same claim. In one step PostgreSQL
 # would check a row again that was claimed in the meantime, but join it with the old owner, and rescue a live claim.
 # Then each must be found by the primary key (`|| ''`): by the index on the status, all would be compared with all.
+_LAST = Sql("SELECT swept_at, stockbell_now(0) AS now FROM sweep WHERE id = 1", swept_at="time", now="time")
 _STILL_CLAIMED = "r.status || '' = 'PROCESSING'"
 _RESCUE = Sql(
     f"""WITH seen AS MATERIALIZED (
@@ -92,12 +93,16 @@ def stamp(c: Connection, lease: float, fresh: float) -> bool:
     return bool(rows and rows[0].may_rescue)
 
 
+def last(c: Connection) -> tuple[datetime | None, datetime]:
+    """Returns when the last sweep ran, and the time of the database's clock."""
+    row = _LAST(c)[0]
+    return row.swept_at, row.now
+
+
 def age(c: Connection) -> float | None:
     """Returns the age of the last sweep in seconds, or None if there was none."""
-    for row in _AGE(c):
-        if row.swept_at:
-            return max(0.0, float((row.now - row.swept_at).total_seconds()))
-    return None
+    swept_at, now = last(c)
+    return None if swept_at is None else max(0.0, (now - swept_at).total_seconds())
 
 
 def rescue(c: Connection, lease: float) -> Rescued:

@@ -14,7 +14,7 @@ from worker.redis_servers import about
 from worker.stream import figures, recent
 from worker.stream.dead_letters import DeadLetters
 from worker.stream.entries import GROUP, PAGE, URL, Entry, entries, groups, translated_events
-from worker.stream.figures import Figures
+from worker.stream.figures import Figures, Reader
 from worker.stream.redis_client import connect
 
 TIMEOUT_SECONDS = 10
@@ -202,6 +202,11 @@ class Stream:
         """Returns the numbers of all, unread, pending and dead entries. They are 0 before the first event."""
         with translated_events(self._client):
             return figures.read(self._client, self.name, self.dead_letters.name)
+
+    def readers(self) -> list[Reader]:
+        """Returns who has read the stream in the last hour, those who were heard of last first."""
+        with translated_events(self._client):
+            return figures.readers(self._client, self.name)
 
     def ping(self) -> Server:
         """Makes a round trip to the server and returns what it is."""

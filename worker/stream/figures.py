@@ -37,6 +37,27 @@ class Figures:
     recent: Recent = field(default=Recent(), compare=False)
 
 
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """A reader of the event stream: a listener."""
+
+    name: str
+    pending: int
+    quiet_seconds: float
+    """how long it was not heard of; up to Redis 7.0 a read that found nothing does not count"""
+
+
+def readers(client: redis.Redis, events: str) -> list[Reader]:
+    """Returns the readers of our group, those who were heard of last first; errors are redis-py's."""
+    if not any(group["name"] == GROUP.encode() for group in groups(client, events)):
+        return []
+    found = [
+        Reader(each["name"].decode(errors="replace"), each["pending"], each["idle"] / 1000)
+        for each in client.xinfo_consumers(events, GROUP)
+    ]
+    return sorted(found, key=lambda each: each.quiet_seconds)
+
+
 def read(client: redis.Redis, events: str, dead_letters: str) -> Figures:
     """Returns the numbers of all, unread, pending and dead entries of these two streams; errors are redis-py's."""
     group = next((group for group in groups(client, events) if group["name"] == GROUP.encode()), None)

@@ -385,6 +385,11 @@ def test_a_customers_own_page_goes_by_indexes(big_shop: Shop) -> None:
     assert_uses(plans_of(big_shop, suppression.leave_item, row.contact_id, row.waiting_list_id), "request_unresolved")
 
 
+def test_all_requests_of_a_customer_are_found_by_two_indexes(big_shop: Shop) -> None:
+    row = big_shop.rows()[0]
+    assert_uses(plans_of(big_shop, requests.of_contact, row.contact_id), "request_unresolved", "request_ended")
+
+
 def test_new_requests_do_not_make_the_database_read_all_contacts(big_shop: Shop) -> None:
     new = [NewRequest(f"newcomer{number}@example.com", _item(1)) for number in range(1000)]
     assert_uses(plans_of(big_shop, requests.create, new))

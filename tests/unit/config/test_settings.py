@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from config.settings import SHIPPED_TEMPLATES, Settings, load, variable
+from config.settings import SHIPPED_TEMPLATES, Settings, load, shown, variable
 from worker.domain.errors import BadSetting
 from worker.domain.relays import Mailbox, Relay, parse_relays
 
@@ -320,3 +320,25 @@ def test_reading_settings_loads_no_library_of_the_doors() -> None:
     code = f"import sys, config.settings; print(sorted({heavy!r} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_settings_are_shown_without_their_secrets() -> None:
+    settings = Settings(
+        database_url=f"postgresql://user:{SECRET}@db1,db2:5433/shop?sslpassword={SECRET}",
+        redis_url=f"rediss://:{SECRET}@redis.example:6380/1?ssl_password={SECRET}",
+        smtp=f"smtps://{SECRET}:{SECRET}@relay.example,smtp://localhost",
+        bounce_imap=f"imaps://{SECRET}:{SECRET}@mail.example/Bounces",
+        secret_key=f"{SECRET * 5},{SECRET * 6}",
+        bounce_address="bounces+{token}@shop.example",
+        mail_from="Shop <hello@shop.example>",
+    )
+    found = {each.name: each for each in shown(settings)}
+    assert found.keys() == set(NAMES)
+    assert all(SECRET not in each.value for each in found.values())
+    assert found["DATABASE_URL"].value == "postgresql://***@db1,db2:5433/shop?***"
+    assert found["REDIS_URL"].value == "rediss://***@redis.example:6380/1?***"
+    assert found["SMTP_URL"].value == "smtps://relay.example:465, smtp://localhost:25"
+    assert found["STOCKBELL_SECRET_KEY"].value == "***, ***"
+    assert found["STOCKBELL_BOUNCE_ADDRESS"].value == "bounces+{token}@shop.example"
+    assert found["MAIL_FROM"].value == "Shop <hello@shop.example>"
+    assert [found[name].is_default for name in ("REDIS_URL", "STOCKBELL_EVENTS_URL", "PORT")] == [False, True, True]

@@ -36,6 +36,7 @@ def routes(office: Office) -> APIRouter:
     router = APIRouter()
     viewer, admin = Depends(office.gate.viewer), Depends(office.gate.admin)
     frame, context = office.frame, office.context
+    surveys = replaying.Surveys()
 
     async def asked(work: Callable[[Stream], T]) -> T:
         def ask() -> T:
@@ -77,7 +78,7 @@ def routes(office: Office) -> APIRouter:
             return shown(request, visitor, 400, error=error, reason=reason)
         most = replaying.MOST_SHOWN
         try:
-            survey = await asked(replaying.survey)
+            survey = await asked(surveys.of)
             letters = await asked(lambda stream: replaying.newest(stream, reason or None, before or None, most + 1))
         except _Away as away:
             return shown(request, visitor, 503, away=str(away), reason=reason)

@@ -10,7 +10,6 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import HTMLResponse, Response
 
-from config.settings import Settings
 from worker.domain.admins import Visitor
 from worker.domain.catalog import (
     WIX_STORES,
@@ -104,10 +103,9 @@ def routes(office: Office) -> APIRouter:
     router = APIRouter()
     viewer, admin = Depends(office.gate.viewer), Depends(office.gate.admin)
     context, frame = office.context, office.frame
-    settings = context.parts.settings
 
     async def shown(request: Request, visitor: Visitor, wish: _Wish, status: int = 200, **values: Any) -> HTMLResponse:
-        seen = _Seen() if wish.errors else await context.sql(_seen, context.database, settings, wish)
+        seen = _Seen() if wish.errors else await context.sql(_seen, context.database, context.parts.anew(), wish)
         usual: dict[str, Any] = {"address": "", "address_error": "", "sent": None}
         item = shlex.quote(wish.item) if wish.item else ""
         preview = [f"stockbell preview {item}{wish.arguments}"] if item else []
@@ -129,14 +127,15 @@ def routes(office: Office) -> APIRouter:
             **{**usual, **values},
         )
 
-    async def mail_of(request: Request) -> _Seen:
+    async def message_of(request: Request) -> bytes:
         wish = _wish(request.query_params.multi_items())
         if wish.errors:
             raise Refused("there is no such mail: the address has a value that can't be read")
-        seen = await context.sql(_seen, context.database, settings, wish)
-        if seen.mail is None:
-            raise Refused(f"the mail can't be made: {seen.trouble}")
-        return seen
+        try:
+            mail, _ = await context.sql(_written, context.parts.anew(), context.database, wish, NOBODY)
+        except (BadSetting, TemplateBroken) as error:
+            raise Refused(f"the mail can't be made: {error}") from None
+        return trying.message(mail)
 
     @router.get("/mail")
     async def show(request: Request, visitor: Annotated[Visitor, viewer]) -> HTMLResponse:
@@ -145,17 +144,18 @@ def routes(office: Office) -> APIRouter:
     @router.get("/mail/frame")
     async def framed(request: Request, visitor: Annotated[Visitor, viewer]) -> HTMLResponse:
         """The HTML alone. It may be framed by us only, runs no script, and loads pictures only if they are wanted."""
-        seen = await mail_of(request)
+        html = mail_checks.opened(await message_of(request)).html
         images = "'none'" if request.query_params.get("images") == "off" else "https: data:"
         policy = f"sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src {images}; frame-ancestors 'self'"
         headers = {**HEADERS, "Content-Security-Policy": policy, "Referrer-Policy": "no-referrer"}
-        return HTMLResponse(seen.opened.html, headers=headers)
+        scheme = _one_of(SCHEMES, request.query_params.get("scheme", ""))
+        return HTMLResponse(mail_checks.in_scheme(html, scheme), headers=headers)
 
     @router.get("/mail/source")
     async def source(request: Request, visitor: Annotated[Visitor, viewer]) -> Response:
-        seen = await mail_of(request)
+        message = await message_of(request)
         headers = {**HEADERS, "Content-Disposition": 'attachment; filename="preview.eml"'}
-        return Response(seen.message, media_type="message/rfc822", headers=headers)
+        return Response(message, media_type="message/rfc822", headers=headers)
 
     @router.post("/mail/send")
     async def send(request: Request, visitor: Annotated[Visitor, admin]) -> HTMLResponse:
@@ -172,7 +172,7 @@ def routes(office: Office) -> APIRouter:
         if row is None:
             words = f"{PER_MINUTE} test mails were sent in the last minute. Try again in a minute."
             return await shown(request, visitor, wish, 429, address=given, address_error=words)
-        said = await context.run(_sent, context.database, settings, wish, address)
+        said = await context.run(_sent, context.database, context.parts.anew(), wish, address)
         masked = {**said, "reply": mask_addresses(str(said["reply"]))}
         is_sent = said["sent"] is True
         await context.write(actions.conclude, row, masked, changed=int(is_sent), refused=int(not is_sent))
@@ -233,9 +233,9 @@ def _reference(wish: _Wish) -> CatalogReference | None:
     return replace(reference, given=given_reference(reference, wish.item, wish.app or None, given))
 
 
-def _seen(database: Database, settings: Settings, wish: _Wish) -> _Seen:
+def _seen(database: Database, parts: Parts, wish: _Wish) -> _Seen:
     """Makes the mail from the templates as their files are now, which a process that runs has read earlier."""
-    parts = Parts(settings)
+    settings = parts.settings
     held = database.read(figures.held)
     try:
         languages, others = parts.renderer.languages, _template_trouble(parts)
@@ -279,14 +279,12 @@ def _begin(c: Any, who: str, wish: _Wish) -> UUID | None:
     return actions.note(c, who, VERB, {**about, "locale": wish.locale or None})
 
 
-def _sent(database: Database, settings: Settings, wish: _Wish, address: str) -> dict[str, object]:
+def _sent(database: Database, parts: Parts, wish: _Wish, address: str) -> dict[str, object]:
     """Sends the mail by the first relay that works, over a connection of its own. Returns what came of it."""
-    parts = Parts(settings)
     try:
         mail, _ = _written(parts, database, wish, address)
         mailer = parts.mailer_with(1)
-        if settings.mail_from is None:
-            raise BadSetting("MAIL_FROM is not set: without a sender nothing can be sent")
+        _ = parts.sender  # the mail of a preview is from anybody
         outcome = trying.send(mailer, mail)
     except (Refused, BadSetting) as error:
         return {"sent": False, "reply": str(error)}

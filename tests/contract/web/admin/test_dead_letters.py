@@ -66,10 +66,13 @@ def test_pages_go_back_by_the_letters_id(site: Site, stream: Stream) -> None:
     site.log_in()
     first = site.client.get("/admin/dead-letters").text
     assert first.count("<article") == 50
+    assert "60 dead letters" in site.client.get("/admin/dead-letters").text  # counted once, and kept
     assert f"before={ids[49]}" in first
     second = site.client.get("/admin/dead-letters", params={"before": ids[49]}).text
     assert second.count("<article") == 10
     assert f'id="letter-{ids[50]}"' in second
+    stream.dead_letters.drop(ids[-1:])
+    assert "59 dead letters" in site.client.get("/admin/dead-letters").text
 
 
 def test_one_letter_is_replayed_and_the_trail_says_so(site: Site, shop: Shop, stream: Stream) -> None:

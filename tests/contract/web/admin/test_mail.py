@@ -55,6 +55,11 @@ def test_the_mail_is_shown_in_a_frame_that_can_do_nothing(site: Site, shop: Shop
     assert policy.startswith("sandbox; default-src 'none'")
     assert "frame-ancestors 'self'" in policy
     assert "img-src https:" in policy
+    assert "@media (max-width:0)" in framed.text  # light, whatever the browser prefers
+    dark = site.client.get(f"{PAGE}/frame?scheme=dark").text
+    assert "@media (min-width:0)" in dark
+    assert ":root{color-scheme:dark}" in dark
+    assert 'name="color-scheme" content="dark"' in dark
     assert "img-src 'none'" in site.client.get(f"{PAGE}/frame?images=off").headers["Content-Security-Policy"]
     assert "frame-ancestors 'none'" in page.headers["Content-Security-Policy"]
 
