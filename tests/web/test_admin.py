@@ -73,4 +73,11 @@ def test_each_page_is_accessible_fits_and_runs_nothing_however_it_is_looked_at(r
         assert watched == {"errors": [], "violations": [], "foreign": [], "dialogs": []}, look
     assert len(looks) == len(pages) * len(LOOKS)
     for name, each in looks.items():
-        assert each == {"status": 200, "isThere": True, "isTooWide": False, "headings": 1, "attacked": None, "axe": []}, name
+        assert each == {
+            "status": 200,
+            "isThere": True,
+            "isTooWide": False,
+            "headings": 1,
+            "attacked": None,
+            "axe": [],
+        }, name

@@ -1,12 +1,12 @@
 """The values and rules of the program: pure functions with the clock passed in.
 
-Contains events and their fields, catalog references, stock rules, replies of relays, what they mean and have in
-common, outcomes of one attempt, verdicts on requests, what comes back for mails, how it is judged, the tokens and headers that name mails and
-what they prove, what others are told of requests, keys of the HTTP API, who may do what on the pages for admins, and
-whether a page of ours sent a form, how it goes as one sentence, kinds of hooks, languages, URLs of relays and of
-sentinels, the token bucket, the moving window, proofs of work, how options differ, measured costs and what follows from
-them, quantiles of what is known by bucket, amounts as people write them, what records of the DNS say, queries of the
-HTTP API, and the shared errors.
+Contains events and their fields, catalog references, stock rules, replies of relays, what they mean and have in common,
+outcomes of one attempt, verdicts on requests, what comes back for mails, how it is judged, the tokens and headers that
+name mails and what they prove, what others are told of requests, keys of the HTTP API, who may do what on the pages for
+admins, and whether a page of ours sent a form, how it goes as one sentence, kinds of hooks, languages, URLs of relays
+and of sentinels, the token bucket, the moving window, proofs of work, how options differ, measured costs and what
+follows from them, quantiles of what is known by bucket, amounts as people write them, what records of the DNS say,
+queries of the HTTP API, and the shared errors.
 Imports no other room of this program.
 """
 

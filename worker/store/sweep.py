@@ -33,10 +33,10 @@ _STAMP = Sql(
         swept_at = stockbell_now(0) WHERE id = 1
     RETURNING CASE WHEN rescue_from <= stockbell_now(0) THEN 1 ELSE 0 END AS may_rescue"""
 )
+_LAST = Sql("SELECT swept_at, stockbell_now(0) AS now FROM sweep WHERE id = 1", swept_at="time", now="time")
 # The rows are found without a lock, and then locked only if they still have the same claim. In one step PostgreSQL
 # would check a row again that was claimed in the meantime, but join it with the old owner, and rescue a live claim.
 # Then each must be found by the primary key (`|| ''`): by the index on the status, all would be compared with all.
-_LAST = Sql("SELECT swept_at, stockbell_now(0) AS now FROM sweep WHERE id = 1", swept_at="time", now="time")
 _STILL_CLAIMED = "r.status || '' = 'PROCESSING'"
 _RESCUE = Sql(
     f"""WITH seen AS MATERIALIZED (

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Row
 from sqlalchemy.exc import IntegrityError
 
 from worker.models import Status
+from worker.store import tally
 from worker.store.outbox import NEWS
 from worker.store.sql import Sql
 
