@@ -95,7 +95,13 @@ def undo(c: Connection, verb: str, before: Mapping[UUID, str]) -> dict[UUID, UUI
 
 def _undo(c: Connection, verb: str, rows: Sequence[Mapping[str, object]]) -> dict[UUID, UUID]:
     with c.begin_nested():
-        return {row.id: row.list_id for row in _STATEMENTS[verb](c, rows=rows)}
+        undone = {row.id: row.list_id for row in _STATEMENTS[verb](c, rows=rows)}
+    was = {row["request_id"]: row["status"] for row in rows}
+    if verb == "retry":
+        tally.add(c, {"undone:retried": len(undone)})
+    elif verb == "mark-sent":
+        tally.add(c, Counter(f"undone:marked:{was[id_]}" for id_ in undone))
+    return undone
 
 
 def _text(value: object) -> object:
