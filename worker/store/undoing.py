@@ -1,6 +1,7 @@
 """Takes back what an admin's action did to requests, as far as nothing has happened to them since."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
