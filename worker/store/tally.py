@@ -74,7 +74,7 @@ def _by_step(number: str) -> Sql:
 
 
 _BY_STEP = {
-    "postgresql": _by_step("CAST(floor(extract(epoch FROM minute) / CAST(:seconds AS int)) AS bigint)"),
+    "postgresql": _by_step("CAST(extract(epoch FROM minute) AS bigint) / CAST(:seconds AS int)"),
     "sqlite": _by_step("CAST(strftime('%s', minute) AS integer) / :seconds"),
 }
 

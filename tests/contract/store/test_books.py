@@ -3,9 +3,11 @@
 `test_model` checks that they balance after each step of a random walk. Here is what is counted, and what is not.
 """
 
+import re
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Final
 from uuid import uuid4
 
@@ -13,6 +15,7 @@ import pytest
 
 from tests.contract.reporting import report, return_token, take
 from tests.contract.shop import CUP, MUG, Shop
+from worker import store
 from worker.domain.returned import Cause, Kind
 from worker.domain.tokens import Tokens
 from worker.domain.verdicts import Tries
@@ -354,3 +357,12 @@ def test_a_restock_that_told_nobody_begins_with_the_next_claim(shop: Shop) -> No
     assert again[0].restock.left == 4
     shop.write(recording.record, Ends(released=list(again), untold=[restock]))  # of before: changes nothing
     assert [claim.restock for claim in shop.claim(owner).claims] == [None] * 4
+
+
+def test_every_module_that_changes_states_counts() -> None:
+    sets = r"UPDATE request\b(?:(?!WHERE|FROM)[^;])*?(?<!\.)\bstatus = |suppression\.back\("
+    changes = re.compile(rf"{sets}|DELETE FROM request\b|delete\(Request\)|INSERT INTO request\b")
+    sources = {path.name: path.read_text() for path in Path(store.__file__).parent.glob("*.py")}
+    changing = {name for name, source in sources.items() if any(map(changes.search, source.split("Sql(")))}
+    assert {"recording.py", "admin.py", "requests.py", "sweep.py", "unconfirmed.py"} <= changing
+    assert {name for name in changing if "tally." not in sources[name]} == set()
