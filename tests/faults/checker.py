@@ -82,6 +82,8 @@ class History:
     in_flight: int = 0
     """How many mails may be on their way when something breaks, and be taken after it."""
     max_attempts: int = 10
+    counted: Mapping[str, int] | None = None
+    """`stockbell_mails_total` by outcome, as `stockbell metrics` tells it after the run. None: it was not asked."""
     is_every_refusal_logged: bool = False
     """Whether no process was killed that may have lost outcomes with it."""
 
@@ -111,7 +113,7 @@ def check(history: History) -> Findings:
     breaches += [f"told, but no event woke them: {address}" for address in copies if address not in history.due]
     if twice > allowed:
         breaches.append(f"sent twice: {twice} mails, and at most {allowed} may be")
-    for judge in (_repeats, _message_ids, _rows, _failures, _attempts, _refusals):
+    for judge in (_repeats, _message_ids, _rows, _failures, _attempts, _refusals, _counts):
         breaches += judge(history)
     return Findings(len(history.due), len(lost), twice, allowed, len(stuck), breaches)
 
@@ -208,6 +210,16 @@ def _attempts(history: History) -> Iterator[str]:
             yield f"{request.attempts} attempts, but {spent[request.address]} in the log: {request.address}"
         if request.rescues != rescued[request.address]:
             yield f"{request.rescues} rescues, but {rescued[request.address]} in the log: {request.address}"
+
+
+def _counts(history: History) -> Iterator[str]:
+    """Yields differences between the counters and the rows, which the relay's own log was compared with."""
+    if history.counted is None:
+        return
+    rows = Counter(request.status for request in history.requests)
+    for outcome, status in (("told", "NOTIFICATION_SENT"), ("failed", "FAILED")):
+        if history.counted.get(outcome, 0) != rows[status]:
+            yield f"{history.counted.get(outcome, 0)} counted as {outcome}, but {rows[status]} are {status}"
 
 
 def _refusals(history: History) -> Iterator[str]:

@@ -5,6 +5,7 @@ import random
 import re
 import shutil
 import signal
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -12,6 +13,7 @@ from subprocess import TimeoutExpired
 from typing import Any, Literal
 
 import redis
+from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import text
 
 from tests.acceptance.prompt import prompt
@@ -191,6 +193,15 @@ class System(Stockbell):
 
     def tries(self) -> list[Try]:
         return [Try(row.email, row.event, row.smtp_code) for row in self._database.read(_all, _TRIES)]
+
+    def counted(self) -> Mapping[str, int]:
+        """Returns how many mails were counted by each outcome, as `stockbell metrics` tells it."""
+        counts = Counter[str]()
+        for family in text_string_to_metric_families(self.run("metrics").stdout):
+            for sample in family.samples:
+                if sample.name == "stockbell_mails_total":
+                    counts[sample.labels["outcome"]] += int(sample.value)
+        return counts
 
     def stories(self, words: str) -> list[str]:
         """Returns the attempt log of everybody named in these words, a line for each try."""

@@ -23,7 +23,7 @@ KILL = Break("kill", began=1, ended=1, may_repeat=1)
     [
         GOOD,
         replace(GOOD, due=set(), requests=[Request("ann", "RECEIVED")], mails=[]),
-        replace(GOOD, mails=[MAIL, MAIL], breaks=[KILL]),
+        replace(GOOD, mails=[MAIL, MAIL], breaks=[KILL], counted={"told": 1, "released": 3}),
         replace(GOOD, mails=[MAIL, MAIL], breaks=[replace(KILL, ended=5)]),
         replace(GOOD, mails=[MAIL, MAIL], refusals=[Refusal("ann", "dot", took_it=True)]),
         replace(GOOD, requests=[FAILED], mails=[], refusals=[REFUSED], tries=[REJECTED], is_every_refusal_logged=True),
@@ -56,6 +56,9 @@ def test_what_can_be_explained_is_no_breach(history: History) -> None:
         (replace(GOOD, requests=[replace(TOLD, rescues=1)]), "1 rescues, but 0 in the log"),
         (replace(GOOD, tries=[REJECTED]), "1 times 550 in the attempt log"),
         (replace(GOOD, refusals=[REFUSED], is_every_refusal_logged=True), "1 times 550 by the relay"),
+        (replace(GOOD, counted={}), "0 counted as told, but 1 are NOTIFICATION_SENT"),
+        (replace(GOOD, counted={"told": 2}), "2 counted as told, but 1 are NOTIFICATION_SENT"),
+        (replace(GOOD, counted={"told": 1, "failed": 1}), "1 counted as failed, but 0 are FAILED"),
     ],
 )
 def test_what_cannot_be_explained_is_one(history: History, words: str) -> None:

@@ -363,6 +363,7 @@ class Trial:
             refusals=list(self.relay.refusals),
             breaks=self._breaks,
             in_flight=4 * self.system.connections * self.system.children,
+            counted=self.system.counted(),
             is_every_refusal_logged=self.is_every_refusal_logged,
         )
 

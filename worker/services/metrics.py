@@ -36,6 +36,7 @@ from worker.stream.event_stream import Stream
 from worker.stream.figures import Figures
 
 _TRIES: Final = ("told", "deferred", "released", "unknown", "bounced")
+_CODES: Final = tuple(code for code in FailureCode if code is not FailureCode.BOUNCED)
 _RESULTS: Final = ("created", "duplicate", "suppressed", "limited")
 _WAYS: Final = (*(cause.value for cause in Cause), "item")
 
@@ -176,7 +177,7 @@ def _counters(counts: Mapping[str, int]) -> Iterator[Metric]:
     )
     for outcome in _TRIES:
         mails.add_metric([outcome, ""], counts.get(outcome, 0))
-    for code in _details(counts, "failed", FailureCode):
+    for code in _details(counts, "failed", _CODES):
         mails.add_metric(["failed", code], counts.get(f"failed:{code}", 0))
     yield mails
     yield _counted("stockbell_signups", "Sign-ups and imported requests.", "result", counts, "signup", _RESULTS)

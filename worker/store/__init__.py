@@ -8,6 +8,7 @@ makes and releases claims, and `recording` writes their outcomes. `sweep` rescue
 sending. `admin` has the commands for admins. `reports` applies what came back for mails, `report_log` reads it, and
 `suppression` keeps who gets no mail. `signups` limits what publishable keys may add, and `leaving` is what a customer's
 own page does. `places` keeps how far mailboxes were read. `keys` and `hooks` are of the HTTP process. `outbox`,
-`endpoints` and `deliveries` tell others of changes. `unconfirmed` and `confirmations` are double opt-in. `figures`
-counts, and `schema` compares versions.
+`endpoints` and `deliveries` tell others of changes. `unconfirmed` and `confirmations` are double opt-in. `figures` and
+`states` count rows, `tally` counts what happens to them, `tally_merge` adds that up, and `books` compares the two.
+`restocks` knows the first claim of each. `schema` compares versions.
 """

@@ -15,6 +15,8 @@ from worker.models import Status
 from worker.store import states
 from worker.store.sql import Sql
 
+MANY: Final = 500_000
+"""In a table of more requests those that were told are not counted: a page shows this."""
 UNRESOLVED: Final = "UNRESOLVED"
 """RECEIVED and PROCESSING, which are one state here: that a request is being sent is not counted."""
 _TOLD, _FAILED = Status.NOTIFICATION_SENT.value, Status.FAILED.value
@@ -59,7 +61,7 @@ class Books:
 
 def books(c: Connection) -> Books:
     """Compares what was counted with the rows."""
-    is_told_counted = states.estimate(c) <= states.MANY
+    is_told_counted = states.estimate(c) <= MANY
     counted, rows = Counter[str](), Counter[str]()
     for row in (_WITH_TOLD if is_told_counted else _WITHOUT_TOLD)(c):
         (counted if row.side == "counted" else rows)[row.kind] += int(row.n)

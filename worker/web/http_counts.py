@@ -77,7 +77,9 @@ class Counted:
 
 
 def _route(scope: Scope, mounted_at: str) -> str:
-    """Returns the pattern of the route that was taken."""
+    """Returns the pattern of the route that was taken. Starlette's own routes do not say that it was them."""
     mount = scope.get("root_path", "").removeprefix(mounted_at)
-    path = getattr(scope.get("route"), "path", None)
-    return f"{mount}{path}" if path else mount or UNKNOWN
+    route = scope.get("route")
+    if route is None and (endpoint := scope.get("endpoint")):
+        route = next((each for each in scope["app"].routes if getattr(each, "endpoint", None) is endpoint), None)
+    return f"{mount}{route.path_format}" if route else mount or UNKNOWN

@@ -31,7 +31,7 @@ from worker.delivery.deliver import deliver, probe
 from worker.delivery.slice_clock import SLICE_SECONDS
 from worker.mail.letter import LetterWriter
 from worker.models import Status
-from worker.store import admin, breaker, claims, lists, owners, pauses, recording, requests
+from worker.store import admin, breaker, claims, lists, owners, pauses, recording, requests, tally
 from worker.store.requests import NewRequest
 
 SENT, FAILED, RECEIVED = Status.NOTIFICATION_SENT, Status.FAILED, Status.RECEIVED
@@ -87,6 +87,18 @@ def test_everybody_on_the_list_is_told_once(shop: Shop, server: ScriptedRelay) -
     assert bell.rings == []
     serve(shop, server)
     assert len(server.accepted) == 20
+
+
+def test_each_told_mail_is_counted_with_its_latency_and_one_as_the_first(shop: Shop, server: ScriptedRelay) -> None:
+    shop.waiting(20)
+    shop.change("UPDATE waiting_list SET woken_at = stockbell_now(-40)")
+    serve(shop, server, claim_size=100)
+    counts = shop.database.read(tally.totals)
+    assert counts["told"] == sum(n for kind, n in counts.items() if kind.startswith("le:")) == 20
+    assert counts["first"] == sum(n for kind, n in counts.items() if kind.startswith("first_le:")) == 1
+    assert counts["seconds"] >= 20 * 40_000
+    assert counts["first_seconds"] >= 40_000
+    assert shop.database.read(tally.books).is_balanced
 
 
 @pytest.mark.parametrize("pipelining", [True, False])

@@ -26,11 +26,11 @@ from worker.store import (
     leaving,
     recording,
     requests,
-    states,
     suppression,
     tally,
     unconfirmed,
 )
+from worker.store import books as books_module
 from worker.store.claims import Claim
 from worker.store.recording import Ended, Ends, Try
 from worker.store.requests import NewRequest
@@ -263,7 +263,7 @@ def test_a_row_that_nobody_counted_shows(shop: Shop) -> None:
 def test_in_a_large_table_those_that_were_told_are_not_counted(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     _, held = shop.claimed(3)
     shop.write(recording.record, Ends(told=held))
-    monkeypatch.setattr(states, "MANY", -1)
+    monkeypatch.setattr(books_module, "MANY", -1)
     books = balance(shop)
     assert (books.is_told_counted, books.told, books.signed_up) == (False, 3, 3)
 

@@ -32,7 +32,7 @@ from worker.domain.stock import Level
 from worker.migrations import migrate
 from worker.models import SCHEMA, Status, WaitingList, uuid7
 from worker.services.schema_check import check_schema
-from worker.store import figures, lists, pauses, schema
+from worker.store import figures, lists, pauses, schema, tally
 from worker.store.schema import SchemaState
 
 
@@ -260,6 +260,16 @@ class OlderShop:
         self.shop.change(
             f"INSERT INTO {table} ({names}) VALUES ({', '.join(f':{name}' for name in columns)})", **columns
         )
+
+
+def test_what_is_there_before_0008_is_in_the_books(older: OlderShop) -> None:
+    waiting = older.list(older.item())
+    for number, status in enumerate(("RECEIVED", "FAILED", "FAILED", "NOTIFICATION_SENT")):
+        older.request(waiting, f"customer{number}@example.com", status=status)
+    shop = older.migrate()
+    assert shop.database.read(tally.totals) == {"before:RECEIVED": 1, "before:FAILED": 2, "before:NOTIFICATION_SENT": 1}
+    books = shop.database.read(tally.books)
+    assert (books.is_balanced, books.signed_up) == (True, 4)
 
 
 LARGE, LARGE_TOO = '{"Size":"L"}', '{"size":"L "}'
