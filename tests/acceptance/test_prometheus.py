@@ -117,7 +117,8 @@ def test_a_real_prometheus_reads_the_figures_and_fires_an_alert(stockbell: Stock
         stockbell.publish(catalogItemId="mug-1", inStock="true")
         stockbell.until(NOTIFICATION_SENT=len(addresses))
         stockbell.publish(nonsense="1")
-        alert = eventually(lambda: server.firing().get("StockbellDeadLetters"), until="the dead letter is noticed")
+        eventually(lambda: "StockbellDeadLetters" in server.firing(), until="the dead letter is noticed")
+        alert = server.firing()["StockbellDeadLetters"]
         assert alert["labels"] == {"alertname": "StockbellDeadLetters", "job": "stockbell", "severity": "warning"}
         assert alert["annotations"]["description"].startswith(
             "Events that became dead letters in the last 15 minutes: 1."
