@@ -2,12 +2,12 @@
 
 `database` opens transactions, `sql` holds statements for both dialects, and `errors` translates database errors.
 `lists` selects the requests that may be sent and rings bells. `stock` applies events. `requests` creates and reads
-requests, and `waiters` counts those of one item. `request_list` pages through them, `request_query` answers queries of Wix's API, `reach` whom an event
-would reach, `collections` what is collected. `owners` keeps the heartbeats of the processes that hold claims. `claims`
-makes and releases claims, and `recording` writes their outcomes. `sweep` rescues claims. `breaker` and `pauses` stop
-sending. `admin` has the commands for admins. `reports` applies what came back for mails, `report_log` reads it, and
-`suppression` keeps who gets no mail. `signups` limits what publishable keys may add, and `leaving` is what a customer's
-own page does. `places` keeps how far mailboxes were read. `keys` and `hooks` are of the HTTP process. `outbox`,
-`endpoints` and `deliveries` tell others of changes. `unconfirmed` and `confirmations` are double opt-in. `demand`
-and `items` tell who waits for what. `figures` counts, and `schema` compares versions.
+requests, and `waiters` counts those of one item. `request_list` pages through them, `request_query` answers queries of
+Wix's API, `reach` whom an event would reach, `collections` what is collected. `owners` keeps the heartbeats of the
+processes that hold claims. `claims` makes and releases claims, and `recording` writes their outcomes. `sweep` rescues
+claims. `breaker` and `pauses` stop sending. `admin` has the commands for admins. `reports` applies what came back for
+mails, `report_log` reads it, and `suppression` keeps who gets no mail. `signups` limits what publishable keys may add,
+and `leaving` is what a customer's own page does. `places` keeps how far mailboxes were read. `keys` and `hooks` are of
+the HTTP process. `outbox`, `endpoints` and `deliveries` tell others of changes. `unconfirmed` and `confirmations` are
+double opt-in. `demand` and `items` tell who waits for what. `figures` counts, and `schema` compares versions.
 """
