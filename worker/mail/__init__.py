@@ -10,6 +10,7 @@ __all__ = [
     "confirmation",
     "letter",
     "message",
+    "prices",
     "render",
     "ways_out",
 ]

@@ -15,9 +15,19 @@ from worker.domain.catalog import CatalogReference
 from worker.domain.errors import Refused
 from worker.models import Status
 from worker.services import demand
-from worker.store import pauses
-from worker.store.demand import By, Sort, Which
+from worker.store import pauses, requests
+from worker.store.demand import By, Place, Sort, Which
+from worker.store.requests import NewRequest
 
+STATES = (
+    "status = 'RECEIVED'",
+    "status = 'RECEIVED', ordered_at = stockbell_now(0)",
+    "not_before = stockbell_now(60)",
+    "not_before = stockbell_now(249000000000), failure_code = 'UNCONFIRMED'",
+    "status = 'PROCESSING'",
+    "status = 'FAILED', failed_at = stockbell_now(0)",
+    "status = 'NOTIFICATION_SENT', notified_date = stockbell_now(0)",
+)
 PRICES = ("12.50", "3", "1,234", "", "0.1", "<b>1</b>", "1.2.3", "99999999999")
 
 
@@ -33,20 +43,17 @@ def _any_shop(shop: Shop, seed: int) -> list[CatalogReference]:
         shop.tell(
             ref(f"item-{n}"), in_stock=False, name=f"Name {n % 3}", price=PRICES[n], currency=("EUR", "USD")[n % 2]
         )
-    for reference in references:
-        for request_id in shop.sign_up_many(chance.randrange(6), reference):
-            state = chance.choice(
-                (
-                    "status = 'RECEIVED'",
-                    "status = 'RECEIVED', ordered_at = stockbell_now(0)",
-                    "not_before = stockbell_now(60)",
-                    "not_before = stockbell_now(249000000000), failure_code = 'UNCONFIRMED'",
-                    "status = 'PROCESSING'",
-                    "status = 'FAILED', failed_at = stockbell_now(0)",
-                    "status = 'NOTIFICATION_SENT', notified_date = stockbell_now(0)",
-                )
-            )
-            shop.change(f"UPDATE request SET {state} WHERE id = :id", id=request_id)
+    new = [
+        NewRequest(f"person{number}@example.com", reference)
+        for reference in references
+        for number in range(chance.randrange(6))
+    ]
+    shop.write(requests.create, new)
+    changed: dict[str, list[dict[str, UUID]]] = {}
+    for row in shop.rows():
+        changed.setdefault(chance.choice(STATES), []).append({"id": row.id})
+    for state, rows in changed.items():
+        shop.change(f"UPDATE request SET {state} WHERE id IN ROWS(id uuid)", rows=rows)
     return references
 
 
@@ -59,11 +66,11 @@ def _key(row: Any, reference: CatalogReference, by: By) -> bool:
 @pytest.mark.parametrize("seed", range(3))
 def test_the_numbers_are_those_of_the_rows(shop: Shop, by: By, seed: int) -> None:
     references = _any_shop(shop, seed)
-    requests = shop.rows()
+    present = shop.rows()
     of_list = {shop.list_id(reference): reference for reference in references}
     shown = _rows(shop, Which(by))
     for row in shown:
-        own = [each for each in requests if _key(row, of_list[each.waiting_list_id], by)]
+        own = [each for each in present if _key(row, of_list[each.waiting_list_id], by)]
         waits = [each for each in own if each.status is Status.RECEIVED and each.failure_code != "UNCONFIRMED"]
         states = Counter(each.status for each in own)
         assert row.waiting == len(waits)
@@ -74,7 +81,7 @@ def test_the_numbers_are_those_of_the_rows(shop: Shop, by: By, seed: int) -> Non
         assert row.oldest == min((each.created_date for each in waits), default=None)
         price = PRICES[int(row.catalog_item_id[-1])]
         assert row.amount == (Decimal(price) * len(waits) if price in ("12.50", "3", "0.1") else None)
-    unended = {each.waiting_list_id for each in requests if each.status in (Status.RECEIVED, Status.PROCESSING)}
+    unended = {each.waiting_list_id for each in present if each.status in (Status.RECEIVED, Status.PROCESSING)}
     expected = {of_list[list_id] if by is By.VARIANT else of_list[list_id].item for list_id in unended}
     assert len(shown) == len(expected)
 
@@ -89,7 +96,7 @@ def test_pages_lose_nobody_and_go_back(shop: Shop, by: By, sort: Sort) -> None:
     assert len(every) == 7
     seen, place, pages = [], None, []
     while True:
-        page = shop.database.read(demand.page, Which(by, sort), place and demand.place_of(place, sort), 3)
+        page = shop.database.read(demand.page, Which(by, sort), demand.place_of(place, sort) if place else None, 3)
         pages.append([row.id for row in page.rows])
         seen += pages[-1]
         if page.after is None:
@@ -138,7 +145,7 @@ def test_stock_is_what_events_said(shop: Shop) -> None:
     assert by_item == {"shirt": "1 of 2 in", "cup-1": "unknown"}
 
 
-@pytest.mark.parametrize("text", ["", "x", "W10", demand.place_text(demand.Place("x", "", UUID(int=1)))])
+@pytest.mark.parametrize("text", ["", "x", "W10", demand.place_text(Place("x", "", UUID(int=1)))])
 def test_a_place_of_another_order_is_refused(text: str) -> None:
     with pytest.raises(Refused):
         demand.place_of(text, Sort.WAITING)

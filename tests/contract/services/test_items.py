@@ -50,6 +50,7 @@ def test_ids_may_have_slashes(shop: Shop) -> None:
     item = Item("my/app", "a/b//c")
     shop.sign_up(CatalogReference(item))
     found = shop.database.read(find, list(candidates("my/app/a/b//c")))
+    assert found is not None
     assert (found.app_id, found.catalog_item_id) == ("my/app", "a/b//c")
 
 

@@ -1,6 +1,7 @@
 """Requests as pages list them: what a brute-force filter would find, newest first, and nobody twice or never."""
 
 import random
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -40,12 +41,14 @@ def mixed(shop: Shop) -> Shop:
     chance = random.Random(7)
     wanted = [ref("mug-1"), ref("mug-1", size="L"), ref("cup-1"), ref("cup-2"), ref("cup-3")]
     people = [f"person{n}@{domain}.example" for n in range(6) for domain in ("a", "b")]
-    for number, reference in enumerate(wanted):
-        for person in people:
-            new = NewRequest(person, reference, locale=chance.choice(("de", "de-AT", "en", None)))
-            if number % 2:
-                new = NewRequest(person, reference, None, new.locale, shop_time(chance))
-            shop.write(requests.create, [new])
+    new = [
+        NewRequest(
+            person, reference, None, chance.choice(("de", "de-AT", "en", None)), _date(chance) if number % 2 else None
+        )
+        for number, reference in enumerate(wanted)
+        for person in people
+    ]
+    shop.write(requests.create, new)
     shop.tell(ref("mug-1"))
     shop.tell(ref("cup-1"), in_stock=True)
     shop.tell(ref("cup-1"), in_stock=False)
@@ -61,15 +64,16 @@ def mixed(shop: Shop) -> Shop:
         "ordered_at = stockbell_now(0)",
         "failure_code = 'TEMPLATE_ERROR', failure_reason = 'no such name'",
     )
+    changed: dict[str, list[dict[str, UUID]]] = {}
     for row in shop.rows():
-        if chance.random() < 0.6:
-            shop.change(f"UPDATE request SET {chance.choice(states)} WHERE id = :id", id=row.id)
+        if chance.random() < 0.7:
+            changed.setdefault(chance.choice(states), []).append({"id": row.id})
+    for state, rows in changed.items():
+        shop.change(f"UPDATE request SET {state} WHERE id IN ROWS(id uuid)", rows=rows)
     return shop
 
 
-def shop_time(chance: random.Random) -> Any:
-    from datetime import UTC, datetime, timedelta
-
+def _date(chance: random.Random) -> datetime:
     return datetime(2020, 1, 1, tzinfo=UTC) + timedelta(days=chance.randrange(365))
 
 
