@@ -1,5 +1,7 @@
 """Users, their sessions, and guesses: what ends a session, and how many log-ins may fail."""
 
+from collections.abc import Callable
+
 from tests.contract.shop import Shop
 from worker.domain.admins import GUESS_SECONDS, IDLE_SECONDS, MOST_GUESSES, SESSION_SECONDS, Role, Visitor, digest
 from worker.models import AdminGuess, AdminSession
@@ -57,11 +59,12 @@ def test_its_use_is_recorded_to_a_minute(shop: Shop) -> None:
 def test_a_new_password_or_role_and_removal_end_all_sessions_of_this_user(shop: Shop) -> None:
     ada, bob = user(shop), user(shop, "bob")
     others = logged_in(shop, bob)
-    for change in (
+    changes: list[Callable[[], bool]] = [
         lambda: shop.write(admins.set_password, "ada", "hash"),
         lambda: shop.write(admins.set_role, "ada", Role.VIEWER),
         lambda: shop.write(admins.remove, "ada"),
-    ):
+    ]
+    for change in changes:
         secret = logged_in(shop, ada)
         assert change()
         assert visitor(shop, secret) is None
