@@ -93,7 +93,7 @@ def _show(rows: "list[Row]") -> None:
         say("nobody waits for anything like that")
         return
     now = datetime.now(UTC)
-    table = [("WAITING", "MONEY", "OLDEST", "SENDING", "TOLD", "FAILED", "STOCK", "ITEM")]
+    table: list[tuple[str, ...]] = [("WAITING", "MONEY", "OLDEST", "SENDING", "TOLD", "FAILED", "STOCK", "ITEM")]
     table += [_cells(row, now) for row in rows]
     widths = [max(len(line[place]) for line in table) for place in range(len(table[0]) - 1)]
     for line in table:
