@@ -1,5 +1,6 @@
 """The pages Failed and Actions: what is selected there is what is previewed, confirmed, done and undone."""
 
+import asyncio
 import re
 from uuid import UUID, uuid4
 
@@ -12,22 +13,21 @@ from tests.polling import eventually
 from worker.domain.admins import Role
 from worker.models import Action, Status
 from worker.services import acting
-from worker.services.acting import Runner, Step
 from worker.store import actions
+from worker.web.acting import Actor
 
 HOSTILE = '550 5.1.1 <script>alert("x")</script> \u202e & <img src=x onerror=y> {{ 7*7 }}'
-
-
-class _Idle(Runner):
-    def step(self) -> Step:
-        return Step(False)
 
 
 @pytest.fixture
 def still(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing runs in the background: the test says when."""
 
-    monkeypatch.setattr("worker.web.acting.Runner", _Idle)
+    async def nothing(self: Actor) -> float:
+        await asyncio.sleep(0.01)
+        return 0.01
+
+    monkeypatch.setattr(Actor, "_work", nothing)
 
 
 def post(site: Site, path: str, **fields: object) -> str:
