@@ -1,12 +1,12 @@
 """What has failed and why, in groups that an admin can act on."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from worker.domain.reply_groups import ANYTHING, group_of
+from worker.domain.reply_groups import group_of
 from worker.models import Status
 from worker.services.selection import Selection
 from worker.store import failures
@@ -27,12 +27,6 @@ class Group:
     n: int = 0
     first: datetime | None = None
     last: datetime | None = None
-
-    def add(self, row: Any) -> None:
-        """Adds rows that are equal."""
-        self.n += row.n
-        times = [at for at in (self.first, self.last, row.first, row.last) if at]
-        self.first, self.last = min(times, default=None), max(times, default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +49,13 @@ def look(c: Connection, selection: Selection, before: tuple[datetime, UUID] | No
     """Returns what has failed: of the requests those after the one that is named by time and id, newest first."""
     which = replace(selection, status=Status.FAILED).filter(c)
     rows = failures.newest(c, which, PAGE + 1, before)
-    parts = failures.grouped(c, which)
-    grouped = sum(row.n for row in parts)
+    parts = failures.newest_words(c, which)
+    grouped = len(parts)
     matching = grouped if grouped < failures.MOST_GROUPED else failures.count(c, which, MOST_COUNTED)
     return Failed(
         failures.ages(c),
-        _largest(_by_words(parts)),
-        _largest(_by_domain(parts)),
+        _groups(((group_of(row.failure_reason or ""), row.failed_at) for row in parts), _whole),
+        _groups(((row.domain.lower(), row.failed_at) for row in parts), str),
         grouped,
         matching,
         rows[:PAGE],
@@ -69,21 +63,17 @@ def look(c: Connection, selection: Selection, before: tuple[datetime, UUID] | No
     )
 
 
-def _by_words(rows: Sequence[Any]) -> Iterable[Group]:
+def _groups(keys: Iterable[tuple[str, datetime | None]], words_of: Callable[[str], str]) -> Sequence[Group]:
+    """Returns the largest groups of what is given newest first."""
     groups: dict[str, Group] = {}
-    for row in rows:
-        name = group_of(row.reason or "")
-        groups.setdefault(name, Group(name, f'"{name}"' if name else "")).add(row)
-    return groups.values()
+    for name, at in keys:
+        group = groups.get(name)
+        if group is None:
+            group = groups[name] = Group(name, words_of(name), last=at)
+        group.n += 1
+        group.first = at
+    return sorted(groups.values(), key=lambda group: (-group.n, group.name))[:MOST_GROUPS]
 
 
-def _by_domain(rows: Sequence[Any]) -> Iterable[Group]:
-    groups: dict[str, Group] = {}
-    for row in rows:
-        name = row.domain.lower() or ANYTHING
-        groups.setdefault(name, Group(name, row.domain.lower())).add(row)
-    return groups.values()
-
-
-def _largest(groups: Iterable[Group]) -> Sequence[Group]:
-    return sorted(groups, key=lambda group: (-group.n, group.name))[:MOST_GROUPS]
+def _whole(words: str) -> str:
+    return f'"{words}"' if words else ""

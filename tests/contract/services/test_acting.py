@@ -287,7 +287,7 @@ def test_a_process_that_ends_gives_back_what_it_was_at(shop: Shop, few: None) ->
 def test_a_fault_of_ours_ends_one_action_and_not_all(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     fail(shop, 2)
     bad, good = confirmed(shop), confirmed(shop)
-    shop.change('UPDATE action SET about = \'{"status": ["FAILED"], "ids": 1}\' WHERE id = :id', id=bad)
+    shop.change('UPDATE action SET about = \'{"status": ["FAILED"], "id": 1}\' WHERE id = :id', id=bad)
     run(shop)
     assert (get(shop, bad).state, get(shop, good).state) == ("failed", "done")
 
