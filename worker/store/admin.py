@@ -39,11 +39,11 @@ _LOAD = Sql(
     handed_at="time",
     auto_notified="bool",
 )
+# By the contacts alone: joined with the pairs, PostgreSQL compares them all with all that wait, as soon as these are
+# more than its statistics say. A retry of many makes them so.
 _UNRESOLVED = Sql(
     """SELECT r.id, r.contact_id, r.waiting_list_id FROM request AS r
-    JOIN ROWS(contact_id uuid, waiting_list_id uuid)
-      ON r.contact_id = rows.contact_id AND r.waiting_list_id = rows.waiting_list_id
-    WHERE r.status IN ('RECEIVED', 'PROCESSING')""",
+    WHERE r.contact_id IN ROWS(contact_id uuid) AND r.status IN ('RECEIVED', 'PROCESSING')""",
     id="uuid",
     contact_id="uuid",
     waiting_list_id="uuid",
@@ -253,6 +253,5 @@ def _load(c: Connection, ids: Sequence[UUID]) -> dict[UUID, Row[Any]]:
 
 
 def _unresolved(c: Connection, rows: Iterable[Row[Any]]) -> dict[Key, UUID]:
-    keys = {(row.contact_id, row.waiting_list_id) for row in rows}
-    wanted = [{"contact_id": contact, "waiting_list_id": waiting} for contact, waiting in keys]
+    wanted = [{"contact_id": contact} for contact in {row.contact_id for row in rows}]
     return {(row.contact_id, row.waiting_list_id): row.id for row in _UNRESOLVED(c, rows=wanted)}

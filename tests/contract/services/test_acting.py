@@ -296,7 +296,8 @@ def test_a_small_action_does_not_wait_for_a_large_one(shop: Shop, few: None) -> 
     failed = fail(shop, 9)
     large = confirmed(shop)
     runner = run(shop, steps=1)
-    small = confirmed(shop, selection=Selection(ids=(failed[-1],)))
+    left = next(id_ for id_ in failed if shop.status(id_) is Status.FAILED)
+    small = confirmed(shop, selection=Selection(ids=(left,)))
     run(shop, runner, steps=2)
     assert (get(shop, large).state, get(shop, small).state) == ("running", "done")
 
