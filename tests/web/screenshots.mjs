@@ -30,6 +30,6 @@ await light.waitForFunction(() => document.querySelector('main a[href*="/admin/r
 const request = await light.locator('main a[href*="/admin/requests/"]').first().getAttribute("href");
 await take("failed", "/admin/failed");
 await take("why", request);
-await take("mail-preview", "/admin/mail?item=mug-blue");
+await take("mail", "/admin/mail?item=mug-blue");
 await close();
 tell(taken);
