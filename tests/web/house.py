@@ -38,6 +38,8 @@ class House:
     waiting: UUID
     told: UUID
     items: Sequence[str]
+    email: str
+    """of somebody who waits"""
 
 
 def furnish(shop: Shop) -> House:
@@ -49,11 +51,11 @@ def furnish(shop: Shop) -> House:
         **{f"attack-{place}": attack for place, attack in enumerate(ATTACKS)},
         "<b>/../?#%": "An id with odd characters",
     }
-    waiting = failed = told = None
+    failed = told = None
     for number, (item, name) in enumerate(names.items()):
         options = {ATTACKS[number % len(ATTACKS)]: RIGHT_TO_LEFT} if number % 2 else {}
         reference = ref(item, **options)
-        waiting = shop.sign_up_many(6, reference)[0]
+        shop.sign_up_many(6, reference)
         shop.tell(reference, name=name, price="12.50", currency="EUR", url="https://shop.example/p/1")
         claims = list(shop.claim(shop.owner(), reference, most=4).claims)
         reply = REPLIES[number % len(REPLIES)]
@@ -64,7 +66,7 @@ def furnish(shop: Shop) -> House:
         shop.write(recording.record, ends)
         shop.tell(reference, in_stock=False)
         told, failed = claims[0].id, claims[3].id
-    assert waiting
     assert failed
     assert told
-    return House(failed, shop.rows()[-1].id, told, list(names))
+    last = shop.rows()[-1]
+    return House(failed, last.id, told, list(names), last.email)

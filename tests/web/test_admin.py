@@ -81,3 +81,21 @@ def test_each_page_is_accessible_fits_and_runs_nothing_however_it_is_looked_at(r
             "attacked": None,
             "axe": [],
         }, name
+
+
+def test_admins_work_without_javascript_and_by_the_keyboard_alone(rooms: Rooms) -> None:
+    found = rooms.run("admin_works.mjs", email=rooms.house.email, app=WIX_STORES)
+    done = found["done"]
+    assert done["skip"] == "Skip to the page"
+    assert done["preview"][0] == done["confirmed"] == done["undo"] == 200
+    assert done["preview"][2] == "Nothing has been changed yet. This would retry 6 requests."
+    assert done["retried"].startswith("Done: 6 retried")
+    assert done["undone"] == "Undone: 6 are as they were."
+    assert done["ticked"] == [200, "Nothing has been changed yet. This would mark as sent 1 request."]
+    assert done["nonsense"][0] == "yesterday-ish"
+    assert "ISO 8601" in done["nonsense"][1]
+    assert "paused" in done["paused"][1]
+    assert "goes on" in done["resumed"][1]
+    assert done["found"][:2] == [200, False]
+    assert done["whatIf"][0] == 200
+    assert found["seen"] == {"errors": [], "violations": [], "foreign": []}

@@ -45,6 +45,8 @@ SAID: Final[Mapping[str, tuple[str, str]]] = {
     "undo-NOBODY": ("This can't be undone.", "warn"),
 }
 RUNNING_SECONDS: Final = 2
+BRIEF_SECONDS: Final = 15
+"""A page is loaded again by itself only while so little time is left to undo."""
 KINDS: Final = (("refused", "Refused"), ("changed", "Changed"), ("all", "All"))
 
 
@@ -113,7 +115,7 @@ def routes(office: Office) -> APIRouter:
         found = await context.read(_look, action_id, kind, _id(query.get("after", "")))
         action = found.action
         words, tone = SAID.get(query.get("said", ""), ("", ""))
-        is_brief = action.is_open or found.undo_seconds > 0
+        is_brief = action.is_open or 0 < found.undo_seconds <= BRIEF_SECONDS
         verb, did = WORDS.get(action.verb, (action.verb, "done"))
         return frame.show(
             request,
