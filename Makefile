@@ -4,6 +4,9 @@
 .DELETE_ON_ERROR:
 .PHONY: help setup demo test test-fast test-web screenshots check bench faults mutations audit run lock
 
+# Tests start the program hundreds of times: without byte code each process would compile it again.
+unexport PYTHONDONTWRITEBYTECODE
+
 BIN := .venv/bin
 ARGS ?=
 # The number of tests at a time, for two cores. They wait for most of their time, and none measures speed.

@@ -25,7 +25,7 @@ _FORGET = Sql(
 )
 _EACH = Sql(
     """SELECT o.id, o.host, o.started_at, o.seen_at,
-        CASE WHEN o.seen_at > stockbell_now(-:lease) THEN 1 ELSE 0 END AS is_alive, coalesce(held.n, 0) AS claims
+        CASE WHEN stockbell_now(-:lease) < o.seen_at THEN 1 ELSE 0 END AS is_alive, coalesce(held.n, 0) AS claims
     FROM owner AS o LEFT JOIN (SELECT owner, count(*) AS n FROM request WHERE status = 'PROCESSING' GROUP BY owner)
         AS held ON held.owner = o.id
     ORDER BY is_alive DESC, o.host, o.started_at, o.id LIMIT :most""",

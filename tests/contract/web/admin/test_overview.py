@@ -78,7 +78,7 @@ def test_sending_is_paused_and_goes_on_and_the_trail_says_who_did_it(site: Site)
         ("ada", "pause", 1, "stockbell pause"),
         ("ada", "resume", 1, "stockbell resume"),
     ]
-    assert json.loads(rows[0].about) == {"item": None, "app": None, "options": {}}
+    assert json.loads(rows[0].about) == {}
 
 
 def test_a_viewer_changes_nothing_and_sees_no_button_for_it(site: Site) -> None:
