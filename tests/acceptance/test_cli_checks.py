@@ -38,7 +38,7 @@ def test_a_trouble_says_what_to_do(alone: Stockbell, tmp_path: Path) -> None:
     alone.environment["DATABASE_URL"] = f"sqlite:///{tmp_path}/new.db"
     assert "run `stockbell migrate`" in refused(alone.run("work"))
     assert done(alone.run("migrate")).startswith("schema 0008: migrated")
-    assert done(alone.run("migrate")) == "schema 0007: nothing to do\n"
+    assert done(alone.run("migrate")) == "schema 0008: nothing to do\n"
     alone.environment["DATABASE_URL"] = f"sqlite:///{tmp_path}/no/where.db"
     assert "no/where.db: there is no such folder" in refused(alone.run("status"))
     away = refused(alone.run("publish", "mug-1", "--in-stock"))
