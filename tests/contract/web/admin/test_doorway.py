@@ -23,8 +23,8 @@ from worker.web.admin.gate import SECURE_COOKIE
 ID: Final = "01890000-0000-7000-8000-000000000000"
 DOORS: Final = {"/login", "/logout", "/first/{secret}"}
 """Verbs of those who are not in."""
-OWN: Final = {"/me/end", "/me/end-others", "/me/password", "/why"}
-"""Verbs of everybody: about themselves, and a search by an address, which must be in no URL."""
+OWN: Final = {"/me/end", "/me/end-others", "/me/password", "/why", "/contacts"}
+"""Verbs of everybody: about themselves, and searches by an address, which must be in no URL."""
 HOST: Final = "https://notify.shop.example"
 OTHERS: Final[Sequence[dict[str, str]]] = (
     {"Sec-Fetch-Site": "cross-site", "Origin": "https://evil.example"},
