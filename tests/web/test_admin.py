@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import quote
 
 import pytest
 
@@ -16,7 +15,7 @@ from tests.web.house import House, furnish
 from worker.domain.admins import Role
 from worker.domain.catalog import WIX_STORES
 from worker.store import admins
-from worker.web.admin.frame import MENU
+from worker.web.admin.frame import MENU, item_path
 from worker.web.admin.gate import COOKIE
 
 LOOKS: Final = ("light", "dark", "narrow", "narrowDark")
@@ -38,10 +37,7 @@ class Rooms:
         """Returns the paths of all pages, by names."""
         house = self.house
         menu = {entry.name: f"/admin{entry.path}" for entries in MENU.values() for entry in entries}
-        items = {
-            f"item-{place}": f"/admin/items/{WIX_STORES}/{quote(item, safe='')}"
-            for place, item in enumerate(house.items)
-        }
+        items = {f"item-{place}": f"/admin{item_path(WIX_STORES, item)}" for place, item in enumerate(house.items)}
         return {
             **menu,
             **items,
@@ -72,15 +68,8 @@ def test_each_page_is_accessible_fits_and_runs_nothing_however_it_is_looked_at(r
         watched = looks.pop(look)
         assert watched == {"errors": [], "violations": [], "foreign": [], "dialogs": []}, look
     assert len(looks) == len(pages) * len(LOOKS)
-    for name, each in looks.items():
-        assert each == {
-            "status": 200,
-            "isThere": True,
-            "isTooWide": False,
-            "headings": 1,
-            "attacked": None,
-            "axe": [],
-        }, name
+    well = {"status": 200, "isThere": True, "isTooWide": False, "headings": 1, "attacked": None, "axe": []}
+    assert {name: each for name, each in looks.items() if each != well} == {}
 
 
 def test_admins_work_without_javascript_and_by_the_keyboard_alone(rooms: Rooms) -> None:
