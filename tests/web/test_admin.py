@@ -82,7 +82,7 @@ def test_admins_work_without_javascript_and_by_the_keyboard_alone(rooms: Rooms) 
     assert done["undone"] == "Undone: 6 are as they were."
     assert done["ticked"] == [200, "Nothing has been changed yet. This would mark as sent 1 request."]
     assert done["nonsense"][0] == "yesterday-ish"
-    assert "ISO 8601" in done["nonsense"][1]
+    assert "must look like 2026-11-23" in done["nonsense"][1]
     assert "paused" in done["paused"][1]
     assert "goes on" in done["resumed"][1]
     assert done["found"][:2] == [200, False]
