@@ -5,7 +5,6 @@ and numbers, so they are taken when the pages have changed, and not by the tests
 """
 
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -13,11 +12,9 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
-from tests.polling import eventually
 from tests.web import nodes, tools
 
 PICTURES: Final = Path(__file__).parents[2] / "docs" / "pictures"
-_LINK: Final = re.compile(r"(http://127\.0\.0\.1:\d+)(/admin/first/\S+)")
 
 
 def main() -> int:
@@ -37,12 +34,10 @@ def main() -> int:
                 env=os.environ | {"COLUMNS": "400"},  # a link in one line
             )
         try:
-            eventually(lambda: demo.poll() is not None or _LINK.search(said.read_text()))
-            found = _LINK.search(said.read_text())
-            if found is None:
-                sys.stdout.write(f"The demo did not start:\n{said.read_text()}")
-                return 1
-            taken = nodes.run("screenshots.mjs", base=found[1], link=found[2], folder=str(PICTURES))
+            taken = nodes.run("screenshots.mjs", said=str(said), folder=str(PICTURES))
+        except AssertionError as error:
+            sys.stdout.write(f"{error}\nThe demo said:\n{said.read_text()}\n")
+            return 1
         finally:
             demo.send_signal(signal.SIGINT)
             demo.wait()

@@ -87,4 +87,5 @@ def test_admins_work_without_javascript_and_by_the_keyboard_alone(rooms: Rooms) 
     assert "goes on" in done["resumed"][1]
     assert done["found"][:2] == [200, False]
     assert done["whatIf"][0] == 200
-    assert found["seen"] == {"errors": [], "violations": [], "foreign": []}
+    refused = [each for each in found["seen"]["errors"] if "400" not in each]  # that of the nonsense is meant
+    assert (refused, found["seen"]["violations"], found["seen"]["foreign"]) == ([], [], [])

@@ -99,6 +99,8 @@ class Play:
         try:
             self._prepare()
             self._start_processes()
+            if stays:
+                self._open_admin_pages()
             with self._screen:
                 self._deliver()
                 self._retry()
@@ -202,21 +204,20 @@ class Play:
     def _stay(self) -> None:
         """Lets people use the shop's page, until Ctrl-C."""
         screen, processes = self._screen, self._processes
-        link = self._open_admin_pages()
         screen.title(f"Sign up on the shop's page: {self._shop.origin}/")
         screen.say("Some seconds later the bag is back, and the mail is in the inbox. Press Ctrl-C to end the demo.")
-        screen.say(f"The pages for admins, once and within 10 minutes: {link}")
         self._shelf.sell_out()
         while not processes.stop.wait(LOOK_SECONDS):
             processes.check()
             self._shelf.look(books.read(self._database), time.monotonic())
 
-    def _open_admin_pages(self) -> str:
-        """Starts them on a port of their own, and returns the one-time link. It is good from now on."""
+    def _open_admin_pages(self) -> None:
+        """Starts them on a port of their own, and shows the one-time link: the mails can be watched there, too."""
         command = ["stockbell", "web", "--serve", "admin", "--port", str(free_port())]
         self._screen.command(" ".join(command))
         process = self._processes.start("admin", command)
-        return self._processes.wait(lambda: process.found(_FIRST_LINK), START_SECONDS, "the pages for admins to start")
+        link = self._processes.wait(lambda: process.found(_FIRST_LINK), START_SECONDS, "the pages for admins to start")
+        self._screen.say(f"The pages for admins, once and within 10 minutes: {link}")
 
     def _collect_facts(self) -> None:
         facts = self._facts

@@ -67,7 +67,11 @@ def test_the_failed_are_grouped_and_a_group_is_what_its_link_selects(site: Site)
 def test_a_preview_is_shown_whatever_was_picked(site: Site, verb: str, about: str) -> None:
     [failed] = fail(site.shop)
     waiting = site.shop.sign_up()
-    picked = {"id": [str(failed), str(waiting)]} if about == "ids" else {"status": "FAILED" if verb == "retry" else "RECEIVED", "item": "mug-1"}
+    picked = (
+        {"id": [str(failed), str(waiting)]}
+        if about == "ids"
+        else {"status": "FAILED" if verb == "retry" else "RECEIVED", "item": "mug-1"}
+    )
     site.log_in()
     answer = site.client.post("/admin/actions", data={"verb": verb, **picked})
     assert answer.status_code == 200
