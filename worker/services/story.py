@@ -98,6 +98,9 @@ def tell(known: Known, rules: ReplyRules) -> Story:
     )
 
 
+_TOGETHER: Final = timedelta(seconds=1)
+
+
 @dataclass(frozen=True, slots=True)
 class _Woke:
     """What made the request due: an event, or what its list still tells of one. `at` is when it was applied."""
@@ -486,7 +489,10 @@ class _Facts:
         elif row.notified_date:
             yield Moment(row.notified_date, "Marked as told by other means.", "good")
         if self._status is Status.FAILED and row.failed_at:
-            yield Moment(row.failed_at, f"The request failed: {row.failure_code}.", "bad", row.failure_reason)
+            # The try and its outcome are written together, the outcome first.
+            with_it = [each.at for each in self._known.attempts if each.at - row.failed_at < _TOGETHER]
+            at = max([row.failed_at, *with_it])
+            yield Moment(at, f"The request failed: {row.failure_code}.", "bad", row.failure_reason)
 
     def _who(self, *verbs: str) -> str:
         done = (each for each in self._known.actions if each.verb in verbs and not each.refusal)

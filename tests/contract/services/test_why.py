@@ -328,3 +328,12 @@ def test_the_terminal_is_not_controlled_by_names(shop_of_commands: Shop) -> None
     shop_of_commands.change("UPDATE item SET name = :name", name="Mug \x1b[31m\u202e")
     assert "\x1b" not in run(f"why {request_id}")[1]
     assert "\u202e" not in run(f"why {request_id}")[1]
+
+
+def test_the_outcome_of_a_try_is_told_after_it(shop: Shop) -> None:
+    [claim] = shop.claimed()[1]
+    ends = Ends(failed=[Ended(claim, Tries(1), "RECIPIENT_REJECTED", "550 5.1.1 no")])
+    ends.log = [Try(claim, "rejected", 550, "5.1.1", "550 5.1.1 no")]
+    shop.write(recording.record, ends)
+    words = [moment.words for moment in why.story(shop.database, claim.id).moments]
+    assert words[-2:] == ["The relay refused the mail.", "The request failed: RECIPIENT_REJECTED."]
