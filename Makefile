@@ -42,7 +42,7 @@ test-fast: setup ## run the tests that need no server, in under half a minute
 	@$(BIN)/python -m pytest --quiet -p no:xdist tests/unit -m "not hypothesis" -k "not ($(SLOW))" \
 	  --ignore tests/unit/test_fuzzing.py $(ARGS)
 
-test-web: setup ## run the tests with npm's packages and Chromium, in a minute (needs Node 20)
+test-web: setup ## run the tests with npm's packages and Chromium, in two minutes (needs Node 20)
 	@$(BIN)/python -m tests.web $(ARGS)
 
 screenshots: setup ## take the pictures in docs/pictures from a demo (needs Node 20 and Chromium)
