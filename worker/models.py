@@ -306,7 +306,7 @@ class Request(SQLModel, table=True):
                 ("backoff", ("not_before",), "status = 'RECEIVED' AND not_before IS NOT NULL"),
                 ("processing", ("owner",), "status = 'PROCESSING'"),
                 ("failed", ("waiting_list_id",), "status = 'FAILED'"),
-                ("failed_at", ("failed_at", "id"), "status = 'FAILED'"),
+                ("failed_at", ("failed_at", "id", "failure_code"), "status = 'FAILED'"),
                 # By them the pages find what has ended: of an item, and of a customer.
                 ("told", ("waiting_list_id", "notified_date"), "status = 'NOTIFICATION_SENT'"),
                 ("ended", ("contact_id",), ENDED),

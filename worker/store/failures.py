@@ -3,12 +3,14 @@
 All of it reads only failed requests, by their own indexes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
-from typing import Any, Final
+from operator import gt, lt
+from typing import Any, Final, NamedTuple, Self, TypeAlias
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, Select, func, literal, literal_column, select, tuple_
+from sqlalchemy import Connection, Row, Select, func, literal, select, tuple_
 from sqlalchemy.sql.elements import ColumnElement
 from sqlmodel import col
 
@@ -16,13 +18,35 @@ from worker.store.requests import Filter, I, R, W, conditions
 from worker.store.sql import Sql
 
 MOST_GROUPED: Final = 5_000
-"""So many of the newest are grouped by words and domain."""
+"""So many of the newest are grouped by words and domain, and counted."""
+MOST_LOOKED_AT: Final = 10_000
+"""So many of the newest are looked at for words, a domain or a language, which no index has."""
 
+Key: TypeAlias = tuple[datetime, UUID]
+"""Names a failed request, in the order of `request_failed_at`."""
+
+
+class Part(NamedTuple):
+    """Failures that have both their reason and their recipients' domain in common."""
+
+    failure_reason: str | None
+    domain: str
+    n: int
+    first: datetime | None
+    last: datetime | None
+
+    @classmethod
+    def of(cls, row: Any) -> Self:
+        """Makes a part of one row of `newest`."""
+        return cls(row.failure_reason, row.email.partition("@")[2], 1, row.failed_at, row.failed_at)
+
+
+# All of it is in the index `request_failed_at`. In subselects the times are computed once, and not for every row.
 _AGES = Sql(
-    """SELECT coalesce(failure_code, '') AS code, count(*) AS total,
-        count(CASE WHEN failed_at >= stockbell_now(-3600) THEN 1 END) AS hour,
-        count(CASE WHEN failed_at >= stockbell_now(-86400) THEN 1 END) AS day,
-        count(CASE WHEN failed_at >= stockbell_now(-604800) THEN 1 END) AS week, min(failed_at) AS first,
+    """SELECT coalesce(failure_code, '') AS code, count(*) AS total, count(failed_at) AS dated,
+        count(CASE WHEN failed_at >= (SELECT stockbell_now(-3600)) THEN 1 END) AS hour,
+        count(CASE WHEN failed_at >= (SELECT stockbell_now(-86400)) THEN 1 END) AS day,
+        count(CASE WHEN failed_at >= (SELECT stockbell_now(-604800)) THEN 1 END) AS week, min(failed_at) AS first,
         max(failed_at) AS last
     FROM request WHERE status = 'FAILED' GROUP BY failure_code ORDER BY total DESC, code""",
     first="time",
@@ -31,39 +55,57 @@ _AGES = Sql(
 
 
 def ages(c: Connection) -> Sequence[Any]:
-    """Returns for each code how many failed with it: in the last `hour`, `day`, `week`, and in `total`."""
+    """Returns for each code how many failed with it: in the last `hour`, `day`, `week`, and in `total`.
+
+    So many of them are `dated`: others were ended by a program from before 0008.
+    """
     return _AGES(c)
 
 
-def newest_words(c: Connection, which: Filter) -> Sequence[Row[Any]]:
-    """Returns reason, domain and time of the newest that match, newest first."""
+def in_order(c: Connection) -> None:
+    """Lets the rest of the transaction walk the index of times, for filters that have no index of their own.
+
+    PostgreSQL does not know how many rows match such a filter. It would read and sort all that failed.
+    """
+    if c.dialect.name == "postgresql":
+        c.exec_driver_sql("SET LOCAL enable_sort = off")
+        c.exec_driver_sql("SET LOCAL jit = off")
+
+
+def horizon(c: Connection, which: Filter) -> Key | None:
+    """Returns the newest that `newest` and `newest_words` should not look at any more, if there are so many."""
+    by_index = replace(which, words=None, domain=None, locale=None)
+    query = select(col(R.failed_at), col(R.id)).where(*conditions(by_index, c.dialect.name))
+    row = c.execute(query.order_by(*_newest_first()).offset(MOST_LOOKED_AT).limit(1)).one_or_none()
+    return (row[0], row[1]) if row and row[0] else None
+
+
+def newest_words(c: Connection, which: Filter, after: Key | None = None) -> Sequence[Part]:
+    """Returns the newest that match, as far as they are grouped. With `after` only what failed after that one."""
     domain: ColumnElement[Any] = (
         func.split_part(col(R.email), "@", 2)
         if c.dialect.name == "postgresql"
         else func.substr(col(R.email), func.instr(col(R.email), "@") + 1)
     )
-    query: Select[Any] = (
+    some = (
         select(col(R.failure_reason), domain.label("domain"), col(R.failed_at))
-        .where(*conditions(which, c.dialect.name))
+        .where(*conditions(which, c.dialect.name), *_between(after, None))
         .order_by(*_newest_first())
         .limit(MOST_GROUPED)
+        .subquery("some")
     )
-    return c.execute(query).all()
+    same, at = (some.c.failure_reason, some.c.domain), some.c.failed_at
+    query: Select[Any] = select(
+        *same, func.count().label("n"), func.min(at).label("first"), func.max(at).label("last")
+    ).group_by(*same)
+    return [Part(*row) for row in c.execute(query)]
 
 
-def count(c: Connection, which: Filter, most: int) -> int:
-    """Returns how many match, and counts no further than to `most`."""
-    some = select(literal_column("1")).select_from(R).where(*conditions(which, c.dialect.name)).limit(most).subquery()
-    return int(c.execute(select(func.count()).select_from(some)).scalar_one())
-
-
-def newest(c: Connection, which: Filter, most: int, before: tuple[datetime, UUID] | None = None) -> Sequence[Row[Any]]:
-    """Returns the newest that match, with their items: those that failed before one, which is named by time and id."""
-    picked: Select[Any] = select(R).where(*conditions(which, c.dialect.name))
-    if before is not None:
-        key: list[Any] = [col(R.failed_at), col(R.id)]
-        last = [literal(value, part.type) for value, part in zip(before, key, strict=True)]
-        picked = picked.where(tuple_(*key) < tuple_(*last))
+def newest(
+    c: Connection, which: Filter, most: int, before: Key | None = None, after: Key | None = None
+) -> Sequence[Row[Any]]:
+    """Returns the newest that match, with their items: those that failed before one, and after another."""
+    picked: Select[Any] = select(R).where(*conditions(which, c.dialect.name), *_between(after, before))
     return c.execute(_with_items(picked.order_by(*_newest_first()).limit(most))).all()
 
 
@@ -71,6 +113,14 @@ def of_ids(c: Connection, ids: Sequence[UUID]) -> dict[UUID, Row[Any]]:
     """Returns requests with their items, in whatever state; some may be gone."""
     picked = select(R).where(*conditions(Filter(ids=list(ids)), c.dialect.name))
     return {row.id: row for row in c.execute(_with_items(picked))}
+
+
+def _between(after: Key | None, before: Key | None) -> Iterator[ColumnElement[bool]]:
+    key: list[Any] = [col(R.failed_at), col(R.id)]
+    for given, compare in ((after, gt), (before, lt)):
+        if given is not None:
+            end = [literal(value, part.type) for value, part in zip(given, key, strict=True)]
+            yield compare(tuple_(*key), tuple_(*end))
 
 
 def _newest_first() -> Sequence[ColumnElement[Any]]:

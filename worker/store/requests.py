@@ -9,7 +9,7 @@ from enum import Enum, auto
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Boolean, Connection, Row, Select, and_, func, literal_column, or_, select
+from sqlalchemy import Boolean, Connection, Row, Select, and_, false, func, literal_column, or_, select
 from sqlalchemy.orm import aliased
 from sqlalchemy.sql.elements import ColumnElement
 from sqlmodel import col
@@ -131,6 +131,8 @@ class Filter:
     failed_since: datetime | None = None
     """when they ended as FAILED"""
     failed_before: datetime | None = None
+    is_dated: bool = False
+    """all that failed are known to be dated: an index serves the two times"""
     created_since: datetime | None = None
     created_before: datetime | None = None
     waiting: str | None = None
@@ -416,7 +418,7 @@ def conditions(which: Filter, dialect: str) -> Iterator[ColumnElement[bool]]:
 
 def _in_time(which: Filter) -> Iterator[ColumnElement[bool]]:
     # Programs from before 0008 do not say when a request failed.
-    is_unknown = col(R.failed_at).is_(None)
+    is_unknown = false() if which.is_dated else col(R.failed_at).is_(None)
     if which.failed_since:
         unknown = and_(is_unknown, col(R.created_date) >= which.failed_since)
         yield or_(col(R.failed_at) >= which.failed_since, unknown)

@@ -31,7 +31,7 @@ def upgrade() -> None:
             (SELECT max(a.at) FROM attempt AS a WHERE a.request_id = request.id), created_date)
         WHERE status = 'FAILED'"""
     )
-    _partial_index("request_failed_at", "request", "status = 'FAILED'", "failed_at", "id")
+    _partial_index("request_failed_at", "request", "status = 'FAILED'", "failed_at", "id", "failure_code")
     _partial_index("request_told", "request", "status = 'NOTIFICATION_SENT'", "waiting_list_id", "notified_date")
     _partial_index("request_ended", "request", ENDED, "contact_id")
     op.create_table(

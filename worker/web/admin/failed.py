@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Annotated, Final
 from urllib.parse import urlencode
@@ -16,7 +16,7 @@ from worker.domain.catalog import options_from_text
 from worker.models import Status
 from worker.services import failing
 from worker.services.selection import CODES, Selection
-from worker.store.failures import MOST_GROUPED
+from worker.store.failures import MOST_GROUPED, MOST_LOOKED_AT
 from worker.web.admin.office import Office
 
 FIELDS: Final = ("code", "words", "domain", "item", "app", "option", "since", "until", "locale", "email", "contact")
@@ -53,8 +53,11 @@ def routes(office: Office) -> APIRouter:
             options_of=options_from_text,
             after=f"{after.failed_at.isoformat()}_{after.id}" if after and after.failed_at else "",
             codes=[("", "Any"), *((code, code) for code in CODES)],
+            further=(found.looked_until + timedelta(microseconds=1)).isoformat()
+            if found and found.looked_until
+            else "",
             most_grouped=MOST_GROUPED,
-            most_counted=failing.MOST_COUNTED,
+            most_looked_at=MOST_LOOKED_AT,
             ages=_since(datetime.now(UTC)),
         )
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from datetime import timedelta
 from uuid import UUID, uuid4
 
 import pytest
@@ -12,8 +13,9 @@ from tests.contract.web.site import Site
 from tests.polling import eventually
 from worker.domain.admins import Role
 from worker.models import Action, Status
-from worker.services import acting
-from worker.store import actions
+from worker.services import acting, failing
+from worker.services.selection import Selection
+from worker.store import actions, failures
 from worker.web.acting import Actor
 
 HOSTILE = '550 5.1.1 <script>alert("x")</script> \u202e & <img src=x onerror=y> {{ 7*7 }}'
@@ -121,6 +123,69 @@ def test_pages_of_failed_ones_follow_each_other(site: Site) -> None:
     assert link
     both = page + site.client.get(link[1].replace("&amp;", "&")).text
     assert set(re.findall(r"/admin/requests/([0-9a-f-]{36})", both)) == set(map(str, failed))
+
+
+def test_words_are_looked_for_in_the_newest_and_further_back_by_a_link(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(failures, "MOST_LOOKED_AT", 2)
+    old, older, *_ = [fail(site.shop, ago=ago)[0] for ago in (300, 400, 200, 100)]
+    for id_ in (old, older):
+        site.shop.change("UPDATE request SET failure_reason = 'an old story' WHERE id = :id", id=id_)
+    site.log_in()
+    page = site.client.get("/admin/failed?words=story").text
+    assert "Nothing that failed matches" in page
+    link = re.search(r'href="([^"]*)">Look further back', page)
+    assert link
+    page = site.client.get(link[1].replace("&amp;", "&")).text
+    assert set(re.findall(r"/admin/requests/([0-9a-f-]{36})", page)) == {str(old), str(older)}
+    assert "Retry all 2 that match" in page
+    assert "Look further back" not in page
+    assert "Look further back" not in site.client.get("/admin/failed?code=RETRIES_EXHAUSTED").text
+
+
+@pytest.mark.parametrize(
+    ("query", "many"), [("", "5"), ("code=RETRIES_EXHAUSTED", "4"), ("since=2020-01-01", "3+"), ("words=zzz", "")]
+)
+def test_so_many_match_as_the_index_says_or_else_at_least_as_are_grouped(
+    site: Site, monkeypatch: pytest.MonkeyPatch, query: str, many: str
+) -> None:
+    monkeypatch.setattr(failures, "MOST_GROUPED", 3)
+    monkeypatch.setattr(failing, "PAGE", 2)
+    fail(site.shop, 4)
+    fail(site.shop, code="OUTCOME_UNKNOWN")
+    site.log_in()
+    assert re.findall(r"Retry all (\S+?)(?: that match)?…", site.client.get(f"/admin/failed?{query}").text) == (
+        [many] if many else []
+    )
+
+
+@pytest.mark.parametrize("page", [1, 50])
+def test_groups_are_the_same_whether_all_are_shown_or_not(
+    site: Site, monkeypatch: pytest.MonkeyPatch, page: int
+) -> None:
+    monkeypatch.setattr(failing, "PAGE", page)
+    for ago in (50, 7200, 200_000):
+        fail(site.shop, ago=ago)
+    found = site.shop.database.read(failing.look, Selection())
+    [words], [domain] = found.words, found.domains
+    assert (words.n, domain.n, found.matching, found.is_exact) == (3, 3, 3, True)
+    for group in (words, domain):
+        assert group.first
+        assert group.last
+        assert round((group.last - group.first).total_seconds(), -2) == 200_000 - 100
+    [code] = found.codes
+    assert (code.hour, code.day, code.week, code.total) == (1, 2, 3, 3)
+
+
+def test_failures_that_an_older_program_did_not_date_are_shown_by_their_sign_up(site: Site) -> None:
+    old, new = fail(site.shop, 2)
+    site.shop.change("UPDATE request SET failed_at = NULL")
+    site.shop.change("UPDATE request SET created_date = stockbell_now(-864000) WHERE id = :id", id=old)
+    site.log_in()
+    since = (site.shop.now() - timedelta(days=1)).strftime("%Y-%m-%d")
+    page = site.client.get(f"/admin/failed?since={since}").text
+    assert set(re.findall(r"/admin/requests/([0-9a-f-]{36})", page)) == {str(new)}
 
 
 def test_a_group_is_previewed_confirmed_and_done(site: Site) -> None:
