@@ -149,20 +149,21 @@ def every(database: Database, which: Which, limit: int = 0) -> Iterator[Row]:
 
 def _rows(c: Connection, by: By, found: Sequence[Any]) -> list[Row]:
     ids = [row.id for row in found]
-    ended, stock = demand.ended(c, by, ids), demand.stock(c, by, ids)
-    return [_row(row, ended.get(row.id, Ended()), stock.get(row.id)) for row in found]
+    named, ended, stock = demand.named(c, by, ids), demand.ended(c, by, ids), demand.stock(c, by, ids)
+    present = (row for row in found if row.id in named)
+    return [_row(row, named[row.id], ended.get(row.id, Ended()), stock.get(row.id)) for row in present]
 
 
-def _row(row: Any, ended: Ended, stock: Known | None) -> Row:
+def _row(row: Any, named: Any, ended: Ended, stock: Known | None) -> Row:
     return Row(
         row.id,
-        row.item_id,
-        row.app_id,
-        row.catalog_item_id,
-        row.name,
-        row.price,
-        row.currency,
-        None if row.options is None else options_from_text(row.options),
+        named.item_id,
+        named.app_id,
+        named.catalog_item_id,
+        named.name,
+        named.price,
+        named.currency,
+        None if named.options is None else options_from_text(named.options),
         row.waiting,
         row.sending,
         row.unconfirmed,

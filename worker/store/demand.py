@@ -110,17 +110,15 @@ _FROM: Final[Mapping[By, str]] = {
     By.VARIANT: "FROM waiting_list AS w JOIN item AS i ON i.id = w.item_id {join} demand AS d ON d.id = w.id",
 }
 _ID: Final[Mapping[By, str]] = {By.ITEM: "i.id", By.VARIANT: "w.id"}
-_OPTIONS: Final[Mapping[By, str]] = {By.ITEM: "NULL", By.VARIANT: "w.options"}
 # A price that is a plain number, as `services.demand.plain_price` reads it. Any other one counts no money.
-_AMOUNT: Final[Mapping[str, str]] = {
+_NUMBER_OF_PRICE: Final[Mapping[str, str]] = {
     # A pattern would take five times as long.
     "postgresql": """CASE WHEN translate(i.price, '0123456789', '') IN ('', '.')
         AND left(i.price, 1) BETWEEN '0' AND '9'
-        AND length(i.price) <= 20 THEN CAST(i.price AS numeric) * coalesce(d.waiting, 0) END""",
+        AND length(i.price) <= 20 THEN CAST(i.price AS numeric) END""",
     "sqlite": """CASE WHEN i.price GLOB '[0-9]*' AND i.price NOT GLOB '*[^0-9.]*' AND i.price NOT GLOB '*.*.*'
-        AND length(i.price) <= 20 THEN CAST(i.price AS REAL) * coalesce(d.waiting, 0) END""",
+        AND length(i.price) <= 20 THEN CAST(i.price AS REAL) END""",
 }
-_CURRENCY: Final = "coalesce(i.currency, '')"
 _LATEST: Final = "'9999-12-31'"
 _TIME: Final[Mapping[str, str]] = {"postgresql": "timestamptz", "sqlite": "text"}
 _NUMBER: Final[Mapping[str, str]] = {"postgresql": "numeric", "sqlite": "REAL"}
@@ -132,7 +130,7 @@ def _sorted_by(sort: Sort, dialect: str) -> tuple[str, str, bool]:
         case Sort.WAITING:
             return "coalesce(d.waiting, 0)", "bigint", True
         case Sort.MONEY:
-            return f"coalesce({_AMOUNT[dialect]}, -1)", _NUMBER[dialect], True
+            return f"coalesce({_NUMBER_OF_PRICE[dialect]} * coalesce(d.waiting, 0), -1)", _NUMBER[dialect], True
         case Sort.OLDEST:
             return f"coalesce(d.oldest, CAST({_LATEST} AS {_TIME[dialect]}))", _TIME[dialect], False
         case Sort.NAME:
@@ -151,15 +149,17 @@ def _filter(which: Which) -> str:
     return f"WHERE {' AND '.join(conditions)}" if conditions else ""
 
 
-_COLUMNS: Final = """id, item_id, app_id, catalog_item_id, name, price, currency, options, waiting, sending,
-            unconfirmed, oldest"""
-# Of each currency, in the columns of a row.
-_SUMMED: Final = """SELECT 0 AS rank, NULL AS id, NULL AS item_id, NULL AS app_id, NULL AS catalog_item_id,
-            NULL AS name, CAST(sum(amount) AS text) AS price, currency, NULL AS options,
-            CAST(sum(waiting) AS bigint) AS waiting,
-            CAST(sum(sending) AS bigint) AS sending, CAST(sum(unconfirmed) AS bigint) AS unconfirmed,
-            min(oldest) AS oldest, CAST(count(*) AS text) AS value, NULL AS sorted_currency
-        FROM ranked GROUP BY currency"""
+# The rows of all items have only what sorts and sums need: with names they would not fit into the memory of a sort.
+_RANKED: Final = """SELECT {id} AS id, i.price, coalesce(i.currency, '') AS currency, coalesce(d.waiting, 0) AS waiting,
+                coalesce(d.sending, 0) AS sending, coalesce(d.unconfirmed, 0) AS unconfirmed, d.oldest,
+                {value} AS value"""
+# Of each currency, in the columns of a row. Many items have the same price, so each price is read once.
+_SUMMED: Final = """SELECT 0 AS rank, NULL AS id, currency, CAST(sum(waiting) AS bigint) AS waiting,
+            CAST(sum(sending) AS bigint) AS sending, CAST(sum(unconfirmed) AS bigint) AS unconfirmed, NULL AS oldest,
+            CAST(sum(rows) AS text) AS value, CAST(sum({price} * waiting) AS text) AS amount
+        FROM (SELECT currency, price, count(*) AS rows, CAST(sum(waiting) AS bigint) AS waiting,
+                sum(sending) AS sending, sum(unconfirmed) AS unconfirmed
+            FROM ranked GROUP BY currency, price) AS i GROUP BY currency"""
 
 
 @lru_cache(maxsize=64)
@@ -173,26 +173,22 @@ def _ranking(dialect: str, shape: Which, direction: str) -> Sql:
     by_currency = shape.sort is Sort.MONEY
     is_page = direction not in ("", "first")
     beyond = _beyond(kind, is_descending != is_backward, is_backward, by_currency) if is_page else ""
-    order = f"{f'sorted_currency {up}, ' if by_currency else ''}ranked.value {down}, id {up}"
+    order = f"{f'currency {up}, ' if by_currency else ''}ranked.value {down}, id {up}"
     source = _FROM[shape.by].format(join="LEFT JOIN" if shape.search else "JOIN")
     ranked = f"""WITH {_COUNTED}, {_DEMAND[shape.by]}, ranked AS MATERIALIZED (
-            SELECT {_ID[shape.by]} AS id, i.id AS item_id, i.app_id, i.catalog_item_id, i.name, i.price, i.currency,
-                {_OPTIONS[shape.by]} AS options, coalesce(d.waiting, 0) AS waiting, coalesce(d.sending, 0) AS sending,
-                coalesce(d.unconfirmed, 0) AS unconfirmed, d.oldest, {value} AS value,
-                {_CURRENCY} AS sorted_currency, {_AMOUNT[dialect]} AS amount
-            {source} {_filter(shape)})"""
+            {_RANKED.format(id=_ID[shape.by], value=value)} {source} {_filter(shape)})"""
     rows = f"SELECT * FROM ranked {beyond} ORDER BY {order}"
-    shown = f"{_COLUMNS}, CAST(page.value AS text) AS value, sorted_currency"
-    both = f"""{ranked} SELECT row_number() OVER () AS rank, {shown} FROM ({rows} LIMIT :limit) AS page
-        UNION ALL {_SUMMED}"""
-    return Sql(both if direction else f"{ranked} {rows}", id="uuid", item_id="uuid", oldest="time")
+    both = f"""{ranked} SELECT row_number() OVER () AS rank, id, currency, waiting, sending, unconfirmed, oldest,
+            CAST(page.value AS text) AS value, NULL AS amount FROM ({rows} LIMIT :limit) AS page
+        UNION ALL {_SUMMED.format(price=_NUMBER_OF_PRICE[dialect])}"""
+    return Sql(both if direction else f"{ranked} {rows}", id="uuid", oldest="time")
 
 
 def _beyond(kind: str, is_less: bool, is_backward: bool, by_currency: bool) -> str:
     id_sign, bound = "<" if is_backward else ">", f"CAST(:value AS {kind})"
     beyond = f"(value {'<' if is_less else '>'} {bound} OR value = {bound} AND id {id_sign} :id)"
     if by_currency:
-        beyond = f"(sorted_currency {id_sign} :currency OR sorted_currency = :currency AND {beyond})"
+        beyond = f"(currency {id_sign} :currency OR currency = :currency AND {beyond})"
     return f"WHERE {beyond}"
 
 
@@ -241,16 +237,30 @@ def every(c: Connection, which: Which) -> Sequence[Any]:
 
 def place_of(row: Any, *, is_backward: bool = False) -> Place:
     """Returns the place of a row in the order in which it was found."""
-    return Place(row.value, row.sorted_currency, row.id, is_backward)
+    return Place(row.value, row.currency, row.id, is_backward)
 
 
 def _total(row: Any) -> Total:
-    amount = None if row.price is None else Decimal(row.price)
-    return Total(row.currency, int(row.value), row.waiting, row.sending, row.unconfirmed, amount)
+    amount = None if row.amount is None else Decimal(row.amount)
+    return Total(row.currency or None, int(row.value), row.waiting, row.sending, row.unconfirmed, amount)
 
 
 # --- what is shown beside ---
 
+
+def _named(by: By) -> Sql:
+    options = {By.ITEM: "NULL", By.VARIANT: "w.options"}[by]
+    source = {By.ITEM: "item AS i", By.VARIANT: "waiting_list AS w JOIN item AS i ON i.id = w.item_id"}[by]
+    return Sql(
+        f"""SELECT {_ID[by]} AS id, i.id AS item_id, i.app_id, i.catalog_item_id, i.name, i.price, i.currency,
+            {options} AS options
+        FROM {source} WHERE {_ID[by]} IN ROWS(id uuid)""",
+        id="uuid",
+        item_id="uuid",
+    )
+
+
+_NAMED: Final = {by: _named(by) for by in By}
 _TOLD = f"""(SELECT count(*) FROM (SELECT 1 FROM request AS r
         WHERE r.waiting_list_id = w.id AND r.status = 'NOTIFICATION_SENT' LIMIT {MOST_TOLD + 1}) AS capped)"""
 _FAILED = "(SELECT count(*) FROM request AS r WHERE r.waiting_list_id = w.id AND r.status = 'FAILED')"
@@ -289,6 +299,11 @@ _STOCK_OF_LISTS = Sql(
     since="time",
     at="time",
 )
+
+
+def named(c: Connection, by: By, ids: Sequence[UUID]) -> dict[UUID, Any]:
+    """Returns what the catalog says of these items (or lists)."""
+    return {row.id: row for row in _NAMED[by](c, rows=[{"id": id_} for id_ in ids])}
 
 
 def ended(c: Connection, by: By, ids: Sequence[UUID]) -> dict[UUID, Ended]:

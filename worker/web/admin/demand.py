@@ -16,12 +16,17 @@ from worker.domain.catalog import item_of
 from worker.domain.errors import BadReference, Refused
 from worker.services import demand
 from worker.store import actions
-from worker.store.demand import By, Sort, Which
+from worker.store.demand import By, Place, Sort, Which
 from worker.web.admin.frame import HEADERS
+from worker.web.admin.kept import Costly
 from worker.web.admin.office import Office
 from worker.web.context import Context
 
 Choice = TypeVar("Choice", bound=StrEnum)
+
+KEPT_SECONDS: Final = 10.0
+SLOW_SECONDS: Final = 0.1
+"""A first page that took longer is kept for `KEPT_SECONDS`: all who wait have to be counted for it."""
 
 SORTS: Final[Mapping[Sort, str]] = {
     Sort.WAITING: "Most waiting",
@@ -35,19 +40,25 @@ def routes(office: Office) -> APIRouter:
     """Returns the routes."""
     router = APIRouter()
     context, frame = office.context, office.frame
+    first_pages = Costly[Which, demand.Page](KEPT_SECONDS, SLOW_SECONDS)
+
+    async def look(which: Which, place: Place | None) -> tuple[demand.Page, float]:
+        if place or which.search or which.app_id is not None:
+            return await context.read(demand.page, which, place), 0.0
+        return await first_pages.get(which, lambda: context.read(demand.page, which))
 
     @router.get("/items")
     async def show(request: Request, visitor: Annotated[Visitor, Depends(office.gate.viewer)]) -> Response:
         given = request.query_params
         which, errors = read(given)
-        page = demand.Page([], None, None, [])
+        page, age = demand.Page([], None, None, []), 0.0
         if not errors:
             try:
                 place = demand.place_of(given["at"], which.sort) if given.get("at") else None
             except Refused as refused:
                 errors["at"] = str(refused)
             else:
-                page = await context.read(demand.page, which, place)
+                page, age = await look(which, place)
         return frame.show(
             request,
             visitor,
@@ -57,6 +68,7 @@ def routes(office: Office) -> APIRouter:
             command=command(which),
             status=400 if errors else 200,
             page=page,
+            age=age,
             which=which,
             query={name: given.get(name, "") for name in ("q", "app", "sort", "by")},
             errors=errors,

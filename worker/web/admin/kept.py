@@ -1,8 +1,8 @@
-"""A value that is read in the background, and kept: whoever asks for it does not wait."""
+"""Values that are kept: read in the background so that nobody waits for them, or because they were slow to read."""
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Hashable
 from typing import Final, Generic, TypeVar
 
 import structlog
@@ -10,6 +10,7 @@ import structlog
 from worker.domain.errors import StockbellError
 
 T = TypeVar("T")
+K = TypeVar("K", bound=Hashable)
 
 log: Final = structlog.get_logger()
 
@@ -51,3 +52,29 @@ class Kept(Generic[T]):
         except Exception:
             self.value = None
             log.exception("admin.live_failed")
+
+
+class Costly(Generic[K, T]):
+    """Values that took at least `slow` seconds to read, each kept for `seconds`. Others are read anew each time.
+
+    There must be few keys: they are never removed.
+    """
+
+    def __init__(self, seconds: float, slow: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._seconds = seconds
+        self._slow = slow
+        self._clock = clock
+        self._known: dict[K, tuple[float, T]] = {}
+
+    async def get(self, key: K, read: Callable[[], Awaitable[T]]) -> tuple[T, float]:
+        """Returns the value, and how many seconds ago it was read (0: now). Raises what `read` raises."""
+        begun = self._clock()
+        if key in self._known:
+            at, value = self._known[key]
+            if begun - at < self._seconds:
+                return value, begun - at
+            del self._known[key]
+        value = await read()
+        if self._clock() - begun >= self._slow:
+            self._known[key] = self._clock(), value
+        return value, 0.0

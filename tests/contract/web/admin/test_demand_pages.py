@@ -2,6 +2,7 @@
 
 import csv
 import io
+from collections.abc import Awaitable, Callable
 from urllib.parse import quote
 
 import pytest
@@ -11,6 +12,9 @@ from tests.contract.shop import MUG, ref
 from tests.contract.web.site import Site
 from worker.domain.admins import Role
 from worker.domain.catalog import WIX_STORES, CatalogReference, Item
+from worker.services import demand
+from worker.store.demand import Which
+from worker.web.admin.kept import Costly
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>"
 ITEM = f"/admin/items/{WIX_STORES}/mug-1"
@@ -143,3 +147,12 @@ def test_what_matches_nothing_says_what_to_try(admin: Site, query: str) -> None:
     answer = admin.client.get(f"/admin/requests?{quote(query, safe='=&@')}")
     assert answer.status_code == 200
     assert 'class="empty"' in answer.text
+
+
+def test_a_slow_first_page_is_kept_and_says_since_when(admin: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def get(_self: Costly[Which, demand.Page], _key: Which, read: Callable[[], Awaitable[demand.Page]]) -> object:
+        return await read(), 4.4
+
+    monkeypatch.setattr(Costly, "get", get)
+    assert "Counted 4 s ago." in admin.client.get("/admin/items").text
+    assert "s ago.</caption>" not in admin.client.get("/admin/items?q=mug").text
