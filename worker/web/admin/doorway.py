@@ -18,6 +18,8 @@ from worker.web.admin.frame import HEADERS
 from worker.web.admin.office import Office
 
 STATIC: Final = "/static/admin/"
+EXPORT: Final = ".csv"
+"""The end of the paths of exports: each is noted in the audit trail, and has what is personal."""
 _OF_PAGES: Final = {**HEADERS, "X-Content-Type-Options": "nosniff"}
 _OF_FILES: Final = {**_OF_PAGES, "Cache-Control": "no-cache"}  # they are asked for again, and answered with 304
 
@@ -57,9 +59,14 @@ class Doorway:
     def _refusal(self, request: Request) -> Response | None:
         if request.method == "OPTIONS":  # no page of another origin is let in
             return Response(status_code=405, headers={"Allow": "GET, POST"})
-        if request.method in SAFE_METHODS:
-            return None
         headers = request.headers
+        if request.method in SAFE_METHODS:
+            is_led_here = not {"cross-site", "same-site"}.isdisjoint(headers.getlist("sec-fetch-site"))
+            if is_led_here and request.url.path.endswith(EXPORT):
+                return self._refused(
+                    request, 403, "Another site has led here. A file is fetched on a page of ours only."
+                )
+            return None
         if not is_from_us(headers.getlist("sec-fetch-site"), headers.getlist("origin"), self._own(request)):
             return self._refused(request, 403, "This form was not sent by a page of this program, so nothing was done.")
         if not _is_utf_8(headers.get("content-type", "")):
