@@ -24,6 +24,10 @@ PAGE: Final = 50
 CHUNK: Final = 1000
 """rows of an export for which the rest is read at once"""
 MOST_SEARCHED: Final = 200
+MOST_WAITING: Final = 2**62
+MOST_DIGITS: Final = 100
+"""A place in a URL may have no larger numbers: the databases could not compare with them."""
+_TIME: Final = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d{1,6})?([+-](0\d|1[0-4])(:?\d\d)?|Z)?", re.ASCII)
 _PLAIN: Final = re.compile(r"[0-9][0-9.]{0,19}", re.ASCII)
 # What a spreadsheet would take for a formula (OWASP, "CSV Injection").
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
@@ -187,24 +191,32 @@ def place_of(text: str, sort: Sort) -> Place:
     """Returns the place that `place_text` gave for this order. Raises Refused for any other text."""
     try:
         value, currency, id_, is_backward = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
-        place = Place(_checked(value, sort), str(currency), UUID(id_), bool(is_backward))
-    except (ValueError, TypeError, AttributeError, ArithmeticError):
+        place = Place(_checked(value, sort), _plain(str(currency)), UUID(id_), bool(is_backward))
+    except (ValueError, TypeError, AttributeError, ArithmeticError, RecursionError):
         raise Refused("this page can't be found any more: begin at the first one") from None
     return place
 
 
 def _checked(value: object, sort: Sort) -> str:
-    text = str(value)
+    text = _plain(str(value))
     match sort:
         case Sort.WAITING:
-            return str(int(text))
+            return str(min(int(text), MOST_WAITING))
         case Sort.MONEY:
-            if not Decimal(text).is_finite():
+            if not Decimal(text).is_finite() or abs(Decimal(text).adjusted()) > MOST_DIGITS:
                 raise ValueError(text)
         case Sort.OLDEST:
+            if not _TIME.fullmatch(text):
+                raise ValueError(text)
             datetime.fromisoformat(text)
+    return text
+
+
+def _plain(text: str) -> str:
+    """Raises ValueError for what no database takes as text: NUL, and half of a pair of surrogates."""
     if "\0" in text:
         raise ValueError(text)
+    text.encode()
     return text
 
 

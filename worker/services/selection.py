@@ -6,7 +6,7 @@ shown as the command line that means the same (`command`).
 
 import json
 import shlex
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -15,6 +15,7 @@ from uuid import UUID
 from worker.domain.catalog import CatalogReference, catalog_reference, has_control, item_of
 from worker.domain.errors import BadAddress, BadReference
 from worker.domain.outcomes import TEMPLATE_ERROR, UNCONFIRMED, FailureCode
+from worker.domain.replies import mask_addresses
 from worker.models import Status
 from worker.services.addresses import checked_address
 from worker.store import contacts, requests
@@ -134,12 +135,31 @@ class Selection:
         return dict(self.as_query())
 
     @classmethod
+    def read_strictly(cls, pairs: Iterable[tuple[str, object]], others: Collection[str]) -> "tuple[Selection, Errors]":
+        """Does what `read` does, for what acts. A field that is empty, or misspelled, must not select more.
+
+        `others` are the names of the form's other fields.
+        """
+        given = list(pairs)
+        selection, errors = cls.read(given)
+        odd = {name: "there is no such field" for name, _ in given if name not in _FIELDS and name not in others}
+        empty = {
+            name: "it is empty"
+            for name, value in given
+            if name in _FIELDS and not (isinstance(value, str) and value.strip())
+        }
+        return selection, {**errors, **odd, **empty}
+
+    @classmethod
     def from_json(cls, kept: str | Mapping[str, Any]) -> "Selection":
-        """Returns what `as_json` was kept of."""
+        """Returns what `as_json` was kept of. Raises ValueError: what can't be read must not select more."""
         values = json.loads(kept) if isinstance(kept, str) else kept
         given = [(name, value) for name, value in values.items() if name in _FIELDS]
         pairs = [(name, each) for name, value in given for each in ([value] if isinstance(value, str) else value)]
-        return cls.read(pairs)[0]
+        selection, errors = cls.read(pairs)
+        if errors:
+            raise ValueError(f"can't be read: {', '.join(errors)}")
+        return selection
 
     def filter(self, c: Connection, *, before: datetime | None = None) -> Filter:
         """Returns the condition in SQL: with `before` only what failed (or else was created) before that time.
@@ -263,6 +283,12 @@ def _domain(text: str) -> str:
     return name
 
 
+def _words(text: str) -> str:
+    """Masks addresses, as in all that relays have said: so none gets into the audit trail or a shown command."""
+    words = _line(text).split(" ")
+    return " ".join(mask_addresses(word) if "@" in word and "***@***" not in word else word for word in words)
+
+
 def _item(text: str) -> str:
     item_of(text)
     return text
@@ -291,7 +317,7 @@ _FIELDS: Final[Mapping[str, tuple[str, Callable[[Sequence[str]], Any]]]] = {
     "code": ("code", _one(_one_of(CODES))),
     "waiting": ("waiting", _one(_one_of(WAITING))),
     "domain": ("domain", _one(_domain)),
-    "words": ("words", _one(_line)),
+    "words": ("words", _one(_words)),
     "since": ("since", _one(read_time)),
     "until": ("until", _one(read_time)),
     "locale": ("locale", _one(_locale)),

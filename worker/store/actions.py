@@ -364,8 +364,8 @@ def add_requests(c: Connection, action_id: UUID, rows: Iterable[Mapping[str, Any
         _ADD_REQUESTS(c, action=action_id, rows=kept)
 
 
-def to_undo(c: Connection, action_id: UUID, after: UUID, most: int) -> dict[UUID, str]:
-    """Returns what was kept of the next requests that are still to be undone."""
+def to_undo(c: Connection, action_id: UUID, after: UUID, most: int) -> dict[UUID, str | None]:
+    """Returns what was kept of the next requests that are still to be undone. None: their customer was erased."""
     return {row.request_id: row.before for row in _TO_UNDO(c, action=action_id, after=after, most=most)}
 
 

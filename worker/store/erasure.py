@@ -40,6 +40,10 @@ _CONFIRMATION = Sql(
         sent_at = CASE WHEN due_at IS NOT NULL AND tries > 0 THEN stockbell_now(0) ELSE sent_at END
     WHERE contact_id IN ROWS(contact_id uuid)"""
 )
+# What relays said of them before an admin changed them: then that can't be undone any more.
+_BEFORE = Sql(
+    "UPDATE action_request SET before = NULL WHERE request_id IN ROWS(request_id uuid) AND before IS NOT NULL"
+)
 _ATTEMPTS = Sql("UPDATE attempt SET reply = NULL WHERE request_id IN ROWS(request_id uuid)")
 _REPORTS = (
     Sql("UPDATE report SET words = NULL WHERE contact_id IN ROWS(contact_id uuid)"),
@@ -70,6 +74,7 @@ def erase(c: Connection, contact_id: UUID, tokens: Tokens | None) -> Erased | No
     contact = found[0]
     address = f"{contacts.ERASED}{contact_id}"
     requests = [{"request_id": row.id} for row in _REQUESTS(c, rows=this, address=address)]
+    _BEFORE(c, rows=requests)
     _ATTEMPTS(c, rows=requests)
     _CONFIRMATION(c, rows=this, keep=contacts.SUPPRESSED_QUIET_SECONDS)
     for statement, rows in zip(_REPORTS, (this, requests), strict=True):

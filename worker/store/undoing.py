@@ -76,12 +76,12 @@ def kept(row: Row[Any]) -> str:
     return json.dumps({name: _text(value) for name, value in values.items() if value not in (None, 0)})
 
 
-def undo(c: Connection, verb: str, before: Mapping[UUID, str]) -> dict[UUID, UUID]:
-    """Gives requests back what was kept of them, unless they were claimed or changed meanwhile.
+def undo(c: Connection, verb: str, before: Mapping[UUID, str | None]) -> dict[UUID, UUID]:
+    """Gives requests back what was kept of them, unless they were claimed, changed or erased meanwhile.
 
     Returns the ids of those that are as they were, each with its waiting list.
     """
-    rows = [{"request_id": id_, **_values(text)} for id_, text in before.items()]
+    rows = [{"request_id": id_, **_values(text)} for id_, text in before.items() if text is not None]
     if not rows:
         return {}
     try:

@@ -15,7 +15,7 @@ from worker.models import Action, ActionRequest, Status
 from worker.services import acting
 from worker.services.acting import Answer, Impossible, Runner
 from worker.services.selection import Selection
-from worker.store import actions, foreseeing, suppression
+from worker.store import actions, erasure, foreseeing, suppression
 from worker.store.suppression import LEFT_ITEM
 
 FAILED = Selection(status=Status.FAILED)
@@ -348,6 +348,46 @@ def test_who_waits_again_after_an_undo_waits_once_and_wants_mail(shop: Shop) -> 
         Status.NOTIFICATION_SENT,
     ]
     assert get(shop, action.id).result["late"] == 2
+
+
+def test_an_undo_brings_nothing_back_of_who_was_erased(shop: Shop) -> None:
+    (failed,) = fail(shop)
+    shop.change("UPDATE request SET failure_reason = '550 Secret is away', receipt = 'ok Secret'")
+    action = done(shop, "mark-sent")
+    kept = "SELECT before FROM action_request"
+    assert "Secret" in shop.ask(kept)[0].before
+    shop.write(erasure.erase, shop.row(failed).contact_id, None)
+    assert shop.ask(kept)[0].before is None, "it would stay for 90 days"
+    assert shop.write(acting.undo, action.id, "ada") is Answer.DONE
+    run(shop)
+    found = get(shop, action.id)
+    assert (found.state, found.result["undone"], found.result["late"]) == ("undone", 0, 1)
+    assert (shop.row(failed).status, shop.row(failed).failure_reason) == (Status.NOTIFICATION_SENT, None)
+
+
+@pytest.mark.parametrize("meanwhile", ["suppressed", "erased"])
+@pytest.mark.parametrize("verb", ["retry", "report", "mark-sent"])
+def test_after_an_undo_nobody_waits_who_wants_no_mail(shop: Shop, verb: str, meanwhile: str) -> None:
+    (id_,) = shop.sign_up_many(1) if verb != "retry" else fail(shop)
+    action = done(shop, verb, FAILED if verb == "retry" else Selection(status=Status.RECEIVED))
+    contact = shop.row(id_).contact_id
+    if meanwhile == "erased":
+        shop.write(erasure.erase, contact, None)
+    else:
+        shop.write(suppression.suppress, [contact], Cause.MANUAL, "test")
+    assert shop.write(acting.undo, action.id, "ada") is Answer.DONE
+    run(shop)
+    assert get(shop, action.id).state == "undone"
+    assert shop.status(id_) is not Status.RECEIVED
+
+
+def test_what_can_not_be_read_any_more_is_not_done(shop: Shop) -> None:
+    """A code that a later version does not know must not make it all that failed."""
+    fail(shop, 2)
+    action = confirmed(shop, selection=Selection(status=Status.FAILED, code="RETRIES_EXHAUSTED"))
+    shop.change('UPDATE action SET about = \'{"status": "FAILED", "code": "OLD_CODE"}\'')
+    run(shop)
+    assert (get(shop, action).state, get(shop, action).changed) == ("failed", 0)
 
 
 def test_an_undo_leaves_what_was_claimed_meanwhile(shop: Shop) -> None:

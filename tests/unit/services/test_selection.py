@@ -68,6 +68,33 @@ def test_fields_that_do_not_go_together_are_told(pairs: list[tuple[str, str]], f
     assert set(Selection.read(pairs)[1]) == {field}
 
 
+def test_a_field_that_is_empty_or_unknown_is_an_error_for_what_acts() -> None:
+    pairs = [("status", "FAILED"), ("itme", "mug-1"), ("code", " "), ("verb", "retry")]
+    assert set(Selection.read_strictly(pairs, {"verb"})[1]) == {"itme", "code"}
+    assert Selection.read_strictly([("status", "FAILED"), ("verb", "retry")], {"verb"}) == (
+        Selection(status=Status.FAILED),
+        {},
+    )
+
+
+def test_what_was_kept_and_can_not_be_read_any_more_is_not_left_out() -> None:
+    with pytest.raises(ValueError, match="code"):
+        Selection.from_json({"status": "FAILED", "code": "OLD_CODE"})
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("no jane@example.com here", "no ***@*** here"),
+        ('"no <jane@example.com>\u2026"', '"no <***@***>\u2026"'),
+        ('"no ***@***\u2026 <a>"', '"no ***@***\u2026 <a>"'),
+        ("<script>", "<script>"),
+    ],
+)
+def test_words_have_no_address_as_what_relays_said_has_none(text: str, words: str) -> None:
+    assert Selection.read([("words", text)])[0].words == words
+
+
 def test_empty_and_unknown_fields_are_left_out() -> None:
     assert Selection.read([("code", " "), ("verb", "retry"), ("item", "")]) == (Selection(), {})
     assert Selection.read([("code", "bounced"), ("domain", "Jane@Example.COM.")])[0] == Selection(

@@ -47,6 +47,8 @@ SAID: Final[Mapping[str, tuple[str, str]]] = {
 RUNNING_SECONDS: Final = 2
 BRIEF_SECONDS: Final = 15
 """A page is loaded again by itself only while so little time is left to undo."""
+OPTIONS: Final = frozenset({"verb", "force", "ordered"})
+"""What a form has besides the fields that select requests."""
 KINDS: Final = (("refused", "Refused"), ("changed", "Changed"), ("all", "All"))
 
 
@@ -85,8 +87,8 @@ def routes(office: Office) -> APIRouter:
 
     @router.post("/actions")
     async def preview(request: Request, visitor: Annotated[Visitor, Depends(gate.admin)]) -> Response:
-        form = [(name, text) for name, text in (await request.form()).multi_items() if isinstance(text, str)]
-        selection, errors = Selection.read(form)
+        form = (await request.form(max_files=0)).multi_items()
+        selection, errors = Selection.read_strictly(form, OPTIONS)
         wrong = [f"{name}: {why}." for name, why in errors.items()]
         names = dict(form)
         if not wrong:
@@ -94,7 +96,7 @@ def routes(office: Office) -> APIRouter:
                 made = await context.write(
                     acting.preview,
                     visitor.name,
-                    names.get("verb", ""),
+                    str(names.get("verb", "")),
                     selection,
                     force=bool(names.get("force")),
                     ordered=bool(names.get("ordered")),
@@ -133,7 +135,7 @@ def routes(office: Office) -> APIRouter:
             tone=tone,
             kinds=KINDS,
             about=auditing.about(action),
-            pairs=Selection.from_json(action.about).as_pairs() if action.verb in WORDS and action.as_of else [],
+            pairs=_pairs(action),
             is_typed=action.foreseen.get("would", 0) > acting.TYPED_FROM,
             options_of=options_from_text,
             uuid=UUID,
@@ -218,6 +220,14 @@ def _commands(action: Action) -> list[str]:
         return [f"{action.command} --dry-run", action.command]
     show = f"stockbell actions show {action.id}"
     return [action.command, show] if action.command else [show]
+
+
+def _pairs(action: Action) -> list[tuple[str, str]]:
+    """Returns the query of the requests that an action is about; none if that can't be read any more."""
+    try:
+        return auditing.selection_of(action).as_pairs() if action.verb in WORDS and action.as_of else []
+    except ValueError:
+        return []
 
 
 def _given(values: Mapping[str, str]) -> dict[str, str]:

@@ -156,7 +156,7 @@ def routes(office: Office) -> APIRouter:
 
     async def replay_many(request: Request, visitor: Visitor, form: Posted) -> Response:
         reason, upto = form.text("reason") or None, form.text("upto")
-        if not replaying.is_letter_id(upto):
+        if not (replaying.is_letter_id(upto) and form.texts("reason")):
             return shown(request, visitor, 400, error="The form does not say which letters were counted: begin again.")
         done = await asked(lambda stream: replaying.replay(stream, None, reason=reason, upto=upto))
         if done.changed:

@@ -8,6 +8,7 @@ from typing import Final
 
 from fastapi import Request
 from fastapi.responses import Response
+from python_multipart.multipart import parse_options_header
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from worker.domain.admins import PAGES
@@ -17,6 +18,8 @@ from worker.web.admin.frame import HEADERS
 from worker.web.admin.office import Office
 
 STATIC: Final = "/static/admin/"
+EXPORT: Final = ".csv"
+"""The end of the paths of exports: each is noted in the audit trail, and has what is personal."""
 _OF_PAGES: Final = {**HEADERS, "X-Content-Type-Options": "nosniff"}
 _OF_FILES: Final = {**_OF_PAGES, "Cache-Control": "no-cache"}  # they are asked for again, and answered with 304
 
@@ -56,14 +59,23 @@ class Doorway:
     def _refusal(self, request: Request) -> Response | None:
         if request.method == "OPTIONS":  # no page of another origin is let in
             return Response(status_code=405, headers={"Allow": "GET, POST"})
-        if request.method in SAFE_METHODS:
-            return None
         headers = request.headers
-        if is_from_us(headers.getlist("sec-fetch-site"), headers.getlist("origin"), self._own(request)):
+        if request.method in SAFE_METHODS:
+            is_led_here = not {"cross-site", "same-site"}.isdisjoint(headers.getlist("sec-fetch-site"))
+            if is_led_here and request.url.path.endswith(EXPORT):
+                return self._refused(
+                    request, 403, "Another site has led here. A file is fetched on a page of ours only."
+                )
             return None
-        words = "This form was not sent by a page of this program, so nothing was done."
+        if not is_from_us(headers.getlist("sec-fetch-site"), headers.getlist("origin"), self._own(request)):
+            return self._refused(request, 403, "This form was not sent by a page of this program, so nothing was done.")
+        if not _is_utf_8(headers.get("content-type", "")):
+            return self._refused(request, 400, "This form is not in UTF-8, so nothing was done.")
+        return None
+
+    def _refused(self, request: Request, status: int, words: str) -> Response:
         return self._office.frame.show(
-            request, None, "problem.html", title="Refused", status=403, words=words, is_form=True
+            request, None, "problem.html", title="Refused", status=status, words=words, is_form=True
         )
 
     def _own(self, request: Request) -> list[str]:
@@ -80,6 +92,12 @@ class Doorway:
 
 def _is_below(path: str, place: str) -> bool:
     return path == place or path.startswith(f"{place}/")
+
+
+def _is_utf_8(content_type: str) -> bool:
+    """Whether a form is in the charset of our pages. Others would be decoded, and some decode to what is no text."""
+    charset = parse_options_header(content_type)[1].get(b"charset", b"utf-8")
+    return charset.lower() in (b"utf-8", b"utf8")
 
 
 def _dressed(send: Send, headers: Mapping[str, str]) -> Send:

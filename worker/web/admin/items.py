@@ -87,9 +87,11 @@ def routes(office: Office) -> APIRouter:
 
     async def act(request: Request, visitor: Visitor, which: list[Item]) -> Response:
         form = await request.form()
-        verb, text = form.get("verb"), str(form.get("option") or "{}")
+        verb, text = form.get("verb"), form.get("option")
         if verb not in VERBS:
             raise Refused("there is no such button")
+        if not (isinstance(text, str) and text.strip()):
+            raise Refused("the form does not say which variant: {} is the whole item")
         shown = await context.read(items.show, which)
         try:
             reference = _reference(shown.item, text)

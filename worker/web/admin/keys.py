@@ -96,7 +96,7 @@ def routes(office: Office) -> APIRouter:
 
     @router.post("/keys/revoke")
     async def revoke(visitor: Admin, id: Text = "") -> Response:
-        if not await context.write(services.revoke, visitor.name, id):
+        if "\0" in id or not await context.write(services.revoke, visitor.name, id):
             raise Refused("there is no such key, or it was revoked before")
         return RedirectResponse(f"{frame.here}/keys?done=revoked", 303)
 

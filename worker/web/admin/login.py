@@ -1,7 +1,7 @@
 """Log in and out, and the one-time link before there is a user."""
 
 import math
-from typing import Annotated, assert_never
+from typing import Annotated, Final, assert_never
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Form, Request
@@ -18,6 +18,8 @@ from worker.web.admin.frame import seconds
 from worker.web.admin.office import Office
 
 Text = Annotated[str, Form()]
+_BY_PROXY: Final = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via")
+"""What proxies add. One on this machine that was not named as trusted would make everybody look like a neighbour."""
 
 
 def routes(office: Office) -> APIRouter:
@@ -146,10 +148,12 @@ def _user(name: str) -> str:
     try:
         return checked_user(name)
     except ValueError:
-        return name[:100]
+        return name.replace("\0", "")[:100]  # which PostgreSQL does not take in a text
 
 
 def _is_here(request: Request) -> bool:
-    """Whether the browser is on this machine."""
+    """Whether the browser is on this machine, and no proxy of it speaks for others."""
+    if any(name in request.headers for name in _BY_PROXY):
+        return False
     client = request.client.host if request.client else None
     return peers.is_loopback(client) and peers.is_loopback(peers.peer_of(request.scope))

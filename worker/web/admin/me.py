@@ -57,7 +57,7 @@ def routes(office: Office) -> APIRouter:
 
     @router.post("/me/end")
     async def end(request: Request, visitor: Own, id: Text = "") -> Response:
-        if not await context.write(_end_one, visitor, id):
+        if "\0" in id or not await context.write(_end_one, visitor, id):
             raise Refused("this session has ended already")
         return RedirectResponse(f"{frame.here}/me?done=ended", 303)
 

@@ -43,6 +43,21 @@ def preview(site: Site, **fields: object) -> str:
     return post(site, "/admin/actions", **{"verb": "retry", "status": "FAILED", **fields})
 
 
+ODD = [("itme", "mug-1"), ("item", " "), ("code", ""), ("since", ""), ("id", ""), ("ID", "x"), ("Status", "RECEIVED")]
+
+
+@pytest.mark.parametrize(("name", "text"), ODD)
+def test_a_field_that_is_empty_or_misspelled_does_not_select_more(light: Site, name: str, text: str) -> None:
+    fail(light.shop, 2)
+    light.log_in()
+    form = {"verb": "delete", "status": "FAILED", name: text}
+    answer = light.client.post("/admin/actions", data=form)
+    assert (answer.status_code, light.shop.count(Action)) == (400, 0)
+    assert name in answer.text
+    files = light.client.post("/admin/actions", data={"verb": "delete", "status": "FAILED"}, files={"item": b"mug-1"})
+    assert (files.status_code, light.shop.count(Action)) == (400, 0)
+
+
 def id_of(path: str) -> UUID:
     return UUID(path.split("/")[3].partition("?")[0])
 

@@ -124,8 +124,9 @@ def test_more_than_one_is_replayed_after_a_page_with_the_number(site: Site, shop
 def test_nonsense_is_answered(site: Site, path: str, status: int) -> None:
     site.log_in()
     assert site.client.get(path).status_code == status
-    post = site.client.post("/admin/dead-letters/replay", data={"sure": "yes", "upto": "nonsense"})
-    assert post.status_code == 400
+    for form in ({"upto": "nonsense", "reason": ""}, {"upto": "9-9"}, {"upto": "9-9", "raeson": OLD}):
+        post = site.client.post("/admin/dead-letters/replay", data={"sure": "yes", **form})
+        assert post.status_code == 400, "a reason that is missing is not every reason"
 
 
 def test_viewers_replay_nothing(site: Site, stream: Stream) -> None:

@@ -90,24 +90,26 @@ def test_viewers_change_nothing_and_take_nothing_away(admin: Site) -> None:
     admin.log_in(Role.VIEWER, "grace")
     assert '<form method="post" action="/admin/items' not in admin.client.get(ITEM).text
     assert "checkbox" not in admin.client.get("/admin/requests").text
-    assert admin.client.post(ITEM, data={"verb": "pause"}).status_code == 403
+    assert admin.client.post(ITEM, data={"verb": "pause", "option": "{}"}).status_code == 403
     for path in ("/admin/items.csv", "/admin/requests.csv"):
         assert admin.client.get(path).status_code == 403
     assert _actions(admin) == []
 
 
 def test_pause_and_resume_are_noted_once(admin: Site) -> None:
-    answer = admin.client.post(ITEM, data={"verb": "pause"}, follow_redirects=False)
+    answer = admin.client.post(ITEM, data={"verb": "pause", "option": "{}"}, follow_redirects=False)
     assert answer.status_code == 303
     assert "Paused." in admin.client.get(answer.headers["location"]).text
-    admin.client.post(ITEM, data={"verb": "pause"})
+    admin.client.post(ITEM, data={"verb": "pause", "option": "{}"})
     assert "is paused since" in admin.client.get(ITEM).text
-    admin.client.post(ITEM, data={"verb": "resume"})
+    admin.client.post(ITEM, data={"verb": "resume", "option": "{}"})
     assert "is paused since" not in admin.client.get(ITEM).text
     assert [verb for verb, _ in _actions(admin)] == ["pause", "resume"]
 
 
-@pytest.mark.parametrize("data", [{}, {"verb": "x"}, {"verb": "pause", "option": "["}])
+@pytest.mark.parametrize(
+    "data", [{}, {"verb": "x"}, {"verb": "pause", "option": "["}, {"verb": "pause"}, {"verb": "pause", "option": " "}]
+)
 def test_a_form_with_nonsense_changes_nothing(admin: Site, data: dict[str, str]) -> None:
     assert admin.client.post(ITEM, data=data).status_code == 404
     assert _actions(admin) == []

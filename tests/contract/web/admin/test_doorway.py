@@ -14,7 +14,7 @@ from tests.contract.web.admin.people import browser
 from tests.contract.web.site import Site, site_over
 from worker.domain.admins import Role, digest
 from worker.domain.catalog import WIX_STORES
-from worker.models import AdminSession
+from worker.models import Action, AdminSession
 from worker.store import admins
 from worker.web.admin import app as admin
 from worker.web.admin.frame import HEADERS
@@ -82,6 +82,18 @@ def test_no_form_of_another_site_is_taken(site: Site) -> None:
             assert answer.status_code == 403, (path, headers)
             assert "access-control-allow-origin" not in answer.headers
     assert everything(site.shop) == before
+
+
+@pytest.mark.parametrize("path", ["/admin/requests.csv", "/admin/items.csv", "/admin/insights.csv?table=failures"])
+def test_no_export_is_made_because_another_site_says_so(light: Site, path: str) -> None:
+    client = bare(light)
+    client.cookies.set(SECURE_COOKIE, light.shop.write(admins.open_session, "ada", Role.ADMIN))
+    for site in ("cross-site", "same-site"):
+        assert client.get(path, headers={"Sec-Fetch-Site": site}).status_code == 403
+    assert light.shop.count(Action) == 0
+    for site in ("same-origin", "none"):
+        assert client.get(path, headers={"Sec-Fetch-Site": site}).status_code == 200
+    assert light.shop.count(Action) == 2
 
 
 def test_the_same_forms_of_ours_are_taken(light: Site) -> None:

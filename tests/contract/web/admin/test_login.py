@@ -270,6 +270,14 @@ def test_who_comes_by_a_proxy_is_not_on_this_machine(shop: Shop) -> None:
         assert client.post(path).status_code == 303
 
 
+@pytest.mark.parametrize("name", ["X-Forwarded-For", "Forwarded", "X-Real-IP", "Via"])
+def test_a_proxy_on_this_machine_that_was_not_named_lets_nobody_use_the_link(light: Site, name: str) -> None:
+    path = f"/admin/first/{light.context.first_link.issue()}"
+    for value in ("198.51.100.1", "127.0.0.1"):
+        assert browser(light, "127.0.0.1").post(path, headers={name: value}).status_code == 404
+    assert browser(light, "127.0.0.1").post(path).status_code == 303
+
+
 def test_without_a_user_the_page_says_how_to_add_one(light: Site) -> None:
     assert "stockbell admin add NAME --role admin" in browser(light).get("/admin/login").text
 
