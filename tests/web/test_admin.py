@@ -68,7 +68,14 @@ def test_each_page_is_accessible_fits_and_runs_nothing_however_it_is_looked_at(r
         watched = looks.pop(look)
         assert watched == {"errors": [], "violations": [], "foreign": [], "dialogs": []}, look
     assert len(looks) == len(pages) * len(LOOKS)
-    well = {"status": 200, "isThere": True, "isTooWide": False, "headings": 1, "attacked": None, "axe": []}
+    well: dict[str, object] = {
+        "status": 200,
+        "isThere": True,
+        "isTooWide": False,
+        "headings": 1,
+        "attacked": None,
+        "axe": [],
+    }
     assert {name: each for name, each in looks.items() if each != well} == {}
 
 
