@@ -76,13 +76,6 @@ def test_each_page_is_accessible_fits_and_runs_nothing_however_it_is_looked_at(r
         "attacked": None,
         "axe": [],
     }
-        "status": 200,
-        "isThere": True,
-        "isTooWide": False,
-        "headings": 1,
-        "attacked": None,
-        "axe": [],
-    }
     assert {name: each for name, each in looks.items() if each != well} == {}
 
 
