@@ -28,7 +28,6 @@ from worker.store import (
     admin,
     claims,
     endpoints,
-    failures,
     figures,
     leaving,
     lists,
@@ -290,16 +289,6 @@ def test_records_go_by_the_primary_key(big_shop: Shop) -> None:
 
     shop_list = shop.list_id(_item(0))
     assert_uses(plans_of(shop, claim_and_end))
-
-
-@pytest.mark.parametrize("shop_url", ["postgresql"], indirect=True)
-def test_what_failed_is_counted_by_code_and_age_from_an_index_alone(postgres_shop: Shop) -> None:
-    def plan(c: Connection) -> str:
-        _switch_off(c, ["seqscan", "bitmapscan", "indexscan"])
-        [(words, params)] = [each for each in statements_of(c, failures.ages) if "request" in each[0]]
-        return "\n".join(str(line[0]) for line in c.exec_driver_sql(f"EXPLAIN {words}", params))
-
-    assert "Index Only Scan using request_failed_at" in postgres_shop.write(plan)
 
 
 def test_a_rescue_goes_by_its_index(big_shop: Shop) -> None:
