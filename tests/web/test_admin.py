@@ -46,7 +46,6 @@ class Rooms:
             "told-request": f"/admin/requests/{house.told}",
             "what-if": f"/admin/items/{WIX_STORES}/mug-1?n=5",
             "me": "/admin/me",
-            "login": "/admin/login",
         }
 
 
