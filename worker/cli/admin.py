@@ -19,9 +19,6 @@ from worker.cli.arguments import (
     Locale,
     Option,
     Reason,
-    Since,
-    Until,
-    Waiting,
     Words,
 )
 from worker.cli.commands import add_commands
@@ -124,20 +121,10 @@ def _dry_run(parts: "Parts", which: Any, malformed: list[str], *, force: bool, a
     say_summary(done, "would be retried", malformed, as_json=as_json, more=more)
 
 
+@arguments.selects()
 def report(
+    chosen: "Selection",
     ids: IdArguments = None,
-    item: ItemOption = None,
-    app_id: AppId = None,
-    option: Option = None,
-    email: Email = None,
-    contact: ContactOption = None,
-    reason: Reason = None,
-    waiting: Waiting = None,
-    domain: Domain = None,
-    words: Words = None,
-    since: Since = None,
-    until: Until = None,
-    locale: Locale = None,
     everything: All = False,
     as_json: Json = False,
 ) -> None:
@@ -150,21 +137,6 @@ def report(
     """
     from dataclasses import replace
 
-    arguments.optional_reference(item, app_id, option)
-    chosen = arguments.selection(
-        option,
-        item=item,
-        app=app_id,
-        email=email,
-        contact=contact,
-        code=arguments.reason_of(reason),
-        waiting=waiting,
-        domain=domain,
-        words=words,
-        since=since,
-        until=until,
-        locale=locale,
-    )
     arguments.check_choice(ids, filtered=everything or not chosen.is_everything, hint="--item, --domain, --all")
     known, malformed = ids_of(ids)
     parts = session.ready_parts()
@@ -175,23 +147,13 @@ def report(
     say_summary(done, "will be sent now", malformed, as_json=as_json)
 
 
+@arguments.selects()
 def mark_sent(
+    chosen: "Selection",
     ids: IdArguments = None,
     status: Annotated[
         WaitsOrFailed | None, typer.Option(case_sensitive=False, help="All of this status that match.")
     ] = None,
-    item: ItemOption = None,
-    app_id: AppId = None,
-    option: Option = None,
-    email: Email = None,
-    contact: ContactOption = None,
-    reason: Reason = None,
-    waiting: Waiting = None,
-    domain: Domain = None,
-    words: Words = None,
-    since: Since = None,
-    until: Until = None,
-    locale: Locale = None,
     as_json: Json = False,
 ) -> None:
     """Mark requests as sent, because the customer was told by other means (Wix: Mark As Notification Sent).
@@ -200,22 +162,6 @@ def mark_sent(
 
     [bold]Example:[/bold]  stockbell mark-sent --status FAILED --domain example.com --since 2026-11-23
     """
-    arguments.optional_reference(item, app_id, option)
-    chosen = arguments.selection(
-        option,
-        status=status,
-        item=item,
-        app=app_id,
-        email=email,
-        contact=contact,
-        code=arguments.reason_of(reason),
-        waiting=waiting,
-        domain=domain,
-        words=words,
-        since=since,
-        until=until,
-        locale=locale,
-    )
     arguments.check_choice(ids, filtered=status is not None, hint="--status, and what else they have in common")
     known, malformed = ids_of(ids)
     parts = session.ready_parts()

@@ -1,9 +1,10 @@
 """Arguments and options that several commands share, and the parsing of their values."""
 
-from collections.abc import Sequence
+import inspect
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Final
 from uuid import UUID
 
 import typer
@@ -95,6 +96,57 @@ def selection(options: Sequence[str] | None, **given: str | None) -> "Selection"
 
 
 _FLAGS = {"app": "app-id", "code": "reason"}
+_SELECTING: Final = {
+    "item": ItemOption,
+    "app_id": AppId,
+    "option": Option,
+    "email": Email,
+    "contact": ContactOption,
+    "reason": Reason,
+    "waiting": Waiting,
+    "domain": Domain,
+    "words": Words,
+    "since": Since,
+    "until": Until,
+    "locale": Locale,
+}
+
+
+def selects(address: Callable[[str], str] = str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Gives a command the options that select requests. It gets what they select, a `Selection`, as first argument.
+
+    Its own `status` selects, too, if it has one. `address` is applied to --email first, and may raise.
+    """
+
+    def with_options(command: Callable[..., None]) -> Callable[..., None]:
+        def run(**given: Any) -> None:
+            asked = {name: given.pop(name) for name in _SELECTING}
+            item, app_id, option = (asked.pop(name) for name in ("item", "app_id", "option"))
+            email, reason = asked.pop("email"), asked.pop("reason")
+            optional_reference(item, app_id, option)
+            chosen = selection(
+                option,
+                status=given.get("status"),
+                item=item,
+                app=app_id,
+                email=address(email) if email else email,
+                code=reason_of(reason),
+                **asked,
+            )
+            command(chosen, **given)
+
+        # Typer reads the options from the signature and the annotations.
+        kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+        options = [inspect.Parameter(name, kind, default=None, annotation=each) for name, each in _SELECTING.items()]
+        own = list(inspect.signature(command).parameters.values())[1:]
+        place = next((number for number, each in enumerate(own, start=1) if each.name == "status"), 0)
+        parameters = [*own[:place], *options, *own[place:]]
+        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        run.__annotations__ = {each.name: each.annotation for each in parameters}
+        run.__name__, run.__doc__ = command.__name__, command.__doc__
+        return run
+
+    return with_options
 
 
 def request_id(text: str) -> UUID | None:

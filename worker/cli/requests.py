@@ -1,6 +1,6 @@
 """Commands on requests: `requests ...`."""
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 from uuid import UUID
 
 import typer
@@ -9,21 +9,11 @@ from worker.cli import arguments, session
 from worker.cli.admin import draft_of, ids_of
 from worker.cli.arguments import (
     AppId,
-    ContactOption,
-    Domain,
-    Email,
     IdArgument,
     IdArguments,
     ItemArgument,
-    ItemOption,
     Json,
-    Locale,
     Option,
-    Reason,
-    Since,
-    Until,
-    Waiting,
-    Words,
 )
 from worker.cli.commands import add_commands, add_group
 from worker.cli.output import (
@@ -39,6 +29,9 @@ from worker.cli.output import (
     say_summary,
 )
 from worker.domain.errors import Refused
+
+if TYPE_CHECKING:
+    from worker.services.selection import Selection
 
 StatusName = Literal["RECEIVED", "PROCESSING", "NOTIFICATION_SENT", "FAILED"]
 
@@ -99,24 +92,14 @@ def create(
     raise typer.Exit(1)
 
 
+@arguments.selects()
 def delete(
+    chosen: "Selection",
     ids: IdArguments = None,
     status: Annotated[
         Literal["RECEIVED", "FAILED", "NOTIFICATION_SENT"] | None,
         typer.Option(case_sensitive=False, help="All of this status that match."),
     ] = None,
-    item: ItemOption = None,
-    app_id: AppId = None,
-    option: Option = None,
-    email: Email = None,
-    contact: ContactOption = None,
-    reason: Reason = None,
-    waiting: Waiting = None,
-    domain: Domain = None,
-    words: Words = None,
-    since: Since = None,
-    until: Until = None,
-    locale: Locale = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask, if they are selected by --status.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -127,22 +110,6 @@ def delete(
 
     [bold]Example:[/bold]  stockbell requests delete --status NOTIFICATION_SENT --until 2025-11-01 --yes
     """
-    arguments.optional_reference(item, app_id, option)
-    chosen = arguments.selection(
-        option,
-        status=status,
-        item=item,
-        app=app_id,
-        email=email,
-        contact=contact,
-        code=arguments.reason_of(reason),
-        waiting=waiting,
-        domain=domain,
-        words=words,
-        since=since,
-        until=until,
-        locale=locale,
-    )
     arguments.check_choice(ids, filtered=status is not None, hint="--status, and what else they have in common")
     if ids and len(ids) == 1:
         _delete_one(ids[0], as_json=as_json)
@@ -198,20 +165,16 @@ def show(request: IdArgument, as_json: Json = False) -> None:
     say_story_of(story)
 
 
+def _address(text: str) -> str:
+    from worker.services.addresses import checked_address
+
+    return checked_address(text)
+
+
+@arguments.selects(address=_address)
 def list_(
+    chosen: "Selection",
     status: Annotated[StatusName | None, typer.Option(case_sensitive=False, help="Only with this status.")] = None,
-    item: ItemOption = None,
-    app_id: AppId = None,
-    option: Option = None,
-    email: Email = None,
-    contact: ContactOption = None,
-    reason: Reason = None,
-    waiting: Waiting = None,
-    domain: Domain = None,
-    words: Words = None,
-    since: Since = None,
-    until: Until = None,
-    locale: Locale = None,
     newest: Annotated[bool, typer.Option("--newest", help="Newest first, as the page for admins.")] = False,
     limit: Annotated[int, typer.Option(min=0, help="Show at most this many. 0: all.")] = 100,
     as_json: Json = False,
@@ -225,25 +188,8 @@ def list_(
     [bold]Example:[/bold]  stockbell requests list --status FAILED --reason RECIPIENT_REJECTED --limit 0
     """
     from worker.services import requests
-    from worker.services.addresses import checked_address
     from worker.services.wire import request_json
 
-    arguments.optional_reference(item, app_id, option)
-    chosen = arguments.selection(
-        option,
-        status=status,
-        item=item,
-        app=app_id,
-        email=checked_address(email) if email else None,
-        contact=contact,
-        code=arguments.reason_of(reason),
-        waiting=waiting,
-        domain=domain,
-        words=words,
-        since=since,
-        until=until,
-        locale=locale,
-    )
     database = session.ready_parts().database
     which = database.read(chosen.filter)
     each = requests.each_from_newest if newest else requests.each
