@@ -84,6 +84,22 @@ class Worded:
         await self._app(scope, receive, worded)
 
 
+async def tried(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> tuple[Exception | None, bool]:
+    """Passes a request on. Returns what it raised, if anything, and whether the reply had begun."""
+    has_begun = False
+
+    async def watched(message: Message) -> None:
+        nonlocal has_begun
+        has_begun = True
+        await send(message)
+
+    try:
+        await app(scope, receive, watched)
+    except Exception as error:
+        return error, has_begun
+    return None, has_begun
+
+
 class Unbroken:
     """Answers for a fault of ours. Starlette would do so outside of CORS and `Named`, and uvicorn log it once more."""
 
@@ -92,22 +108,15 @@ class Unbroken:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes the request on. A reply that has begun is cut off."""
-        has_begun = False
-
-        async def watched(message: Message) -> None:
-            nonlocal has_begun
-            has_begun = True
-            await send(message)
-
-        try:
-            await self._app(scope, receive, watched)
-        except Exception as error:
-            if scope["type"] != "http":
-                raise
-            answer = fault(scope, error)
-            if has_begun:
-                raise
-            await answer(scope, receive, send)
+        error, has_begun = await tried(self._app, scope, receive, send)
+        if error is None:
+            return
+        if scope["type"] != "http":
+            raise error
+        answer = fault(scope, error)
+        if has_begun:
+            raise error
+        await answer(scope, receive, send)
 
 
 def add_to(app: FastAPI) -> None:

@@ -4,7 +4,9 @@ from collections.abc import Awaitable, Callable
 
 from fastapi import Request
 from fastapi.responses import Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from worker.web.middleware import tried
 
 
 class Whole:
@@ -16,17 +18,10 @@ class Whole:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes the request on."""
-        has_begun = False
-
-        async def watched(message: Message) -> None:
-            nonlocal has_begun
-            has_begun = True
-            await send(message)
-
-        try:
-            await self._app(scope, receive, watched)
-        except Exception as error:
-            if scope["type"] != "http" or has_begun:
-                raise
-            answer = await self._answer(Request(scope, receive), error)
-            await answer(scope, receive, send)
+        error, has_begun = await tried(self._app, scope, receive, send)
+        if error is None:
+            return
+        if scope["type"] != "http" or has_begun:
+            raise error
+        answer = await self._answer(Request(scope, receive), error)
+        await answer(scope, receive, send)
