@@ -1,8 +1,6 @@
 """Demand: for which items and variants people wait, since when, and how much money that is. As rows, JSON and CSV."""
 
 import base64
-import csv
-import io
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -15,6 +13,7 @@ from uuid import UUID
 from worker.domain.catalog import Options, options_from_text
 from worker.domain.errors import Refused
 from worker.mail.prices import shown_price
+from worker.services.csv_lines import csv_line
 from worker.services.wire import timestamp
 from worker.store import demand
 from worker.store.database import Connection, Database
@@ -29,8 +28,6 @@ MOST_DIGITS: Final = 100
 """A place in a URL may have no larger numbers: the databases could not compare with them."""
 _TIME: Final = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d{1,6})?([+-](0\d|1[0-4])(:?\d\d)?|Z)?", re.ASCII)
 _PLAIN: Final = re.compile(r"[0-9][0-9.]{0,19}", re.ASCII)
-# What a spreadsheet would take for a formula (OWASP, "CSV Injection").
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,18 +244,6 @@ def csv_lines(rows: Iterable[Row]) -> Iterator[str]:
     yield csv_line(COLUMNS)
     for row in rows:
         yield csv_line(value(row) for value in COLUMNS.values())
-
-
-def csv_line(cells: Iterable[object]) -> str:
-    """Returns a line of CSV, in which no cell is a formula for a spreadsheet."""
-    line = io.StringIO()
-    csv.writer(line).writerow([_cell(cell) for cell in cells])
-    return line.getvalue()
-
-
-def _cell(value: object) -> str:
-    text = "" if value is None else str(value)
-    return f"'{text}" if text.startswith(_FORMULA) and not isinstance(value, int) else text
 
 
 def file_name(now: datetime) -> str:

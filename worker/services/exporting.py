@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from worker.domain.catalog import options_from_text
 from worker.models import Status
-from worker.services.demand import csv_line
+from worker.services.csv_lines import csv_line
 from worker.services.selection import Selection
 from worker.services.wire import timestamp
 from worker.store import request_list

@@ -4,8 +4,6 @@ So it costs the same however many requests there are, and what it says of the pa
 deleted.
 """
 
-import csv
-import io
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,11 +11,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from worker.domain.outcomes import FailureCode
+from worker.services.csv_lines import csv_line
 from worker.services.wire import timestamp
 from worker.store import tally
 from worker.store.database import Connection
 
-MOST_DAYS: Final = 366
 MOST_CODES: Final = 5
 """So many codes have a column of their own in a chart. The others are added up."""
 OTHERS: Final = "others"
@@ -77,9 +75,7 @@ class Table:
     def as_csv(self) -> Iterator[str]:
         """Yields the lines of a CSV file."""
         for row in (self.columns, *self.rows):
-            line = io.StringIO()
-            csv.writer(line).writerow([timestamp(cell) if isinstance(cell, datetime) else cell for cell in row])
-            yield line.getvalue()
+            yield csv_line(timestamp(cell) if isinstance(cell, datetime) else cell for cell in row)
 
 
 @dataclass(frozen=True, slots=True)
