@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from worker.domain.catalog import WIX_STORES, Options, options_from_text
+from worker.domain.catalog import WIX_STORES, Item, Options, options_from_text
 from worker.domain.replies import Reply, Stage, parse_reply
 from worker.domain.reply_rules import Blame, ReplyRules
 from worker.domain.returned import Kind
@@ -148,7 +148,11 @@ def resume_command(pause: Pause, row: Any) -> str:
 
 def item_arguments(row: Any, *, with_options: bool = True) -> str:
     """An item as arguments of a command, quoted for a shell."""
-    app = [] if row.app_id == WIX_STORES else ["--app-id", row.app_id]
     options = options_from_text(row.options) if with_options else ()
-    named = [part for name, value in options for part in ("--option", f"{name}={value}")]
-    return shlex.join([row.catalog_item_id, *app, *named])
+    return shlex.join(reference_arguments(Item(row.app_id, row.catalog_item_id), options))
+
+
+def reference_arguments(item: Item, options: Options) -> list[str]:
+    """An item and options as arguments of a command, each as it is."""
+    app = [] if item.app_id == WIX_STORES else ["--app-id", item.app_id]
+    return [item.catalog_item_id, *app, *(part for name, value in options for part in ("--option", f"{name}={value}"))]

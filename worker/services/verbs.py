@@ -12,10 +12,11 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
-from worker.domain.catalog import WIX_STORES, CatalogReference
+from worker.domain.catalog import CatalogReference
 from worker.domain.errors import Refused
 from worker.services import acting
 from worker.services.ringing import try_to_ring
+from worker.services.story_words import reference_arguments
 from worker.store import actions, admin, pauses, requests
 from worker.store.actions import UNDO_SECONDS, Draft
 from worker.store.admin import Changed, Key
@@ -194,12 +195,8 @@ def about_item(reference: CatalogReference | None) -> dict[str, Any]:
 
 
 def _command(verb: str, reference: CatalogReference | None) -> str:
-    words = ["stockbell", verb]
-    if reference:
-        words += ["--item", reference.item.catalog_item_id]
-        words += ["--app-id", reference.item.app_id] if reference.item.app_id != WIX_STORES else []
-        words += [word for key, value in reference.options for word in ("--option", f"{key}={value}")]
-    return shlex.join(words)
+    item = ["--item", *reference_arguments(reference.item, reference.options)] if reference else []
+    return shlex.join(["stockbell", verb, *item])
 
 
 def waiting_lists(database: Database, reference: CatalogReference | None) -> Sequence[UUID] | None:
