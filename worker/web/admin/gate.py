@@ -60,13 +60,6 @@ class Gate:
         found: Visitor | None = request.state.visitor
         return found
 
-    async def is_still_in(self, visitor: Visitor) -> bool:
-        """Whether a visitor's session goes on. For what is live: it ends with the session, and is no use of it."""
-        if visitor.session is None:
-            return True
-        now = await self._context.read(admins.session_by_digest, visitor.session)
-        return now is not None and now.role is visitor.role
-
     async def _by_session(self, request: Request) -> Visitor | None:
         secret = secret_of(request)
         visitor = await self._context.read(admins.session_of, secret) if secret else None

@@ -225,17 +225,9 @@ def test_with_a_path_in_the_public_url_the_pages_are_there_with_and_without_it(s
         assert asked == "/bell/admin/login?next=%2Fadmin%2Fkeys%3Fa%3Db"
 
 
-async def still_in(site: Site, secret: str) -> bool:
-    gate = admin.office_of(site.context).gate
-    visitor = await site.context.read(admins.session_of, secret)
-    assert visitor
-    site.shop.write(admins.close_session, digest(secret))
-    return await gate.is_still_in(visitor)
-
-
 def test_what_is_live_ends_with_the_session(light: Site) -> None:
-    import asyncio
-
-    secret = light.shop.write(admins.open_session, "ada", Role.ADMIN)
-    assert asyncio.run(still_in(light, secret)) is False
+    session = digest(light.shop.write(admins.open_session, "ada", Role.ADMIN))
+    assert light.shop.database.read(admins.still_open, [session]) == {session}
+    light.shop.write(admins.close_session, session)
+    assert (session in light.shop.database.read(admins.still_open, [session])) is False
     assert light.shop.count(AdminSession) == 0
