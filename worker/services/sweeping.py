@@ -31,15 +31,13 @@ from worker.store.lists import BELL_SECONDS
 
 FORGET_LEASES = 60
 """An owner that was not seen for this many leases is removed if it holds no claims."""
-ADD_UP_SECONDS = 600.0
-"""How often old counts are added up to hours and days."""
-
 TRIMS = 5
 """A sweep shortens the history of events in at most so many transactions. The next sweep goes on."""
 
 MOST_ROUNDS = 20
 """So often one sweep puts `sweep.MOST_ROWS` in line."""
 TIDY_SECONDS = 600.0
+"""How often old counts are added up to hours and days, and old actions are forgotten."""
 
 log = structlog.get_logger()
 
@@ -54,8 +52,7 @@ class Sweeper:
         # A recent sweep shows that the database was reachable, so that missing heartbeats mean dead owners.
         self._fresh = max(lease / 2, 2 * interval)
         self._redis_is_away = False
-        self._add_up_old_at = float("-inf")
-        self._tidied: float | None = None
+        self._tidy_at = float("-inf")
 
     def sweep(self) -> None:
         """Runs one full sweep. Raises DatabaseAway."""
@@ -75,7 +72,7 @@ class Sweeper:
         self._database.write(owners.forget, FORGET_LEASES * self._lease)
         log_failed(self._database.write(reports.retry_early), FailureCode.BOUNCED)
         self._database.write(reports.forget)
-        self._add_up()
+        self._database.write(tally_merge.merge)
         self._trim_history()
         self._database.write(admins.forget)
         self._database.write(guesses.forget)
@@ -107,9 +104,12 @@ class Sweeper:
         return due
 
     def _tidy(self) -> None:
-        if self._tidied is None or time.monotonic() - self._tidied >= TIDY_SECONDS:
-            self._tidied = time.monotonic()
-            self._database.write(actions.tidy)
+        if time.monotonic() < self._tidy_at:
+            return
+        self._tidy_at = time.monotonic() + TIDY_SECONDS
+        while self._database.write(tally_merge.merge_old):
+            pass
+        self._database.write(actions.tidy)
 
     def _rescue(self) -> None:
         if not self._database.write(sweep.stamp, self._lease, self._fresh):
@@ -120,13 +120,6 @@ class Sweeper:
         _tell_suppressed(rescued.suppressed)
         for request_id in rescued.failed:
             log.warning("mail.failed", request_id=str(request_id), code="OUTCOME_UNKNOWN")
-
-    def _add_up(self) -> None:
-        self._database.write(tally_merge.merge)
-        if time.monotonic() >= self._add_up_old_at:
-            self._add_up_old_at = time.monotonic() + ADD_UP_SECONDS
-            while self._database.write(tally_merge.merge_old):
-                pass
 
     def _ring(self) -> None:
         # If the queue is empty, all recent bells were answered or lost, so ring again for what is left.
