@@ -1,5 +1,6 @@
 """Fixtures for all tests: databases, servers, and how hypothesis looks for examples."""
 
+import gc
 import os
 import shutil
 import signal
@@ -46,6 +47,11 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
         postgres_server.wait_until_stopped(config.stash[RUN])
         shutil.rmtree(config.stash[RUN])
+
+
+def pytest_collection_finish() -> None:
+    """Spares the garbage collector the tests and all that they import: it would look at all that again each time."""
+    gc.freeze()
 
 
 SLOW = ("tests/faults/test_scenarios.py", "tests/acceptance/")

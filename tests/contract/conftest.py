@@ -15,6 +15,13 @@ def kept_postgres_url(postgres: Databases, migrated_postgres: str) -> Iterator[s
         yield url
 
 
+@pytest.fixture(scope="session")
+def kept_postgres(kept_postgres_url: str) -> Iterator[Shop]:
+    """A connection to that database that stays open: to open one takes as long as to delete all rows."""
+    with shop_at(kept_postgres_url) as opened:
+        yield opened
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def shop_url(request: pytest.FixtureRequest) -> str:
     """The URL of a database with our tables and no rows.
@@ -25,9 +32,9 @@ def shop_url(request: pytest.FixtureRequest) -> str:
     if request.param == "sqlite":
         url = request.getfixturevalue("sqlite_url")
     else:
-        url = request.getfixturevalue("kept_postgres_url")
-        with shop_at(url) as shop:
-            shop.empty()
+        kept: Shop = request.getfixturevalue("kept_postgres")
+        kept.empty()
+        url = kept.url
     return url
 
 

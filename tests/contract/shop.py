@@ -10,7 +10,7 @@ from itertools import count
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 from uuid import UUID, uuid4
 
-from sqlalchemy import Connection, Row, delete, select
+from sqlalchemy import Connection, Row, delete, func, select, text
 from sqlmodel import SQLModel, col
 
 from worker.domain.catalog import CatalogReference, catalog_reference, item_of
@@ -251,6 +251,10 @@ class Shop:
         return self.database.read(run)
 
 
+MANY_LISTS: Final = 1000
+"""For each one that is deleted, PostgreSQL reads all requests: no index has every one of a list."""
+
+
 @contextmanager
 def shop_at(url: str) -> Iterator[Shop]:
     with closing(Database(url)) as database:
@@ -258,6 +262,9 @@ def shop_at(url: str) -> Iterator[Shop]:
 
 
 def _delete_rows(c: Connection) -> None:
+    lists = c.scalars(select(func.count()).select_from(WaitingList)).one()
+    if c.dialect.name == "postgresql" and lists > MANY_LISTS:
+        c.execute(text("TRUNCATE waiting_list CASCADE"))
     for table in (
         ActionRequest,
         Action,

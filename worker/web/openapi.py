@@ -4,6 +4,7 @@ Routes declare what they answer: `responses=errors(400, 404)`. What every route 
 """
 
 from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Any, Final
 
 from fastapi import FastAPI
@@ -110,8 +111,9 @@ def json_body(model: type[BaseModel], *, required: bool = True) -> dict[str, Any
     return {"requestBody": {"required": required, "content": {"application/json": {"schema": schema_of(model)}}}}
 
 
+@cache
 def schema_of(model: type[BaseModel]) -> dict[str, Any]:
-    """Returns the JSON Schema of a model without references, so that it can stand anywhere."""
+    """Returns the JSON Schema of a model without references, so that it can stand anywhere. Callers don't change it."""
     schema = model.model_json_schema(by_alias=True)
     definitions = schema.pop("$defs", {})
     found: dict[str, Any] = _inlined(schema, definitions)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract.shop import shop_at
+from tests.contract.shop import Shop
 from tests.pgbouncer import PgBouncer, needs_pgbouncer
 
 DATABASES = ["sqlite", "postgresql", pytest.param("pgbouncer", marks=needs_pgbouncer)]
@@ -23,10 +23,9 @@ def shop_url(request: pytest.FixtureRequest) -> str:
     """The URL of a database with our tables and no rows."""
     if request.param == "sqlite":
         return str(request.getfixturevalue("sqlite_url"))
-    url = str(request.getfixturevalue("kept_postgres_url"))
-    with shop_at(url) as shop:
-        shop.empty()
-    return _through(request, url)
+    kept: Shop = request.getfixturevalue("kept_postgres")
+    kept.empty()
+    return _through(request, kept.url)
 
 
 @pytest.fixture(params=DATABASES)

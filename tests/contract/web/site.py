@@ -1,7 +1,8 @@
 """The web process over a shop's database, called as by HTTP but without a socket."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Final
 
 from starlette.testclient import TestClient
@@ -13,7 +14,7 @@ from worker.domain.api_keys import Scope
 from worker.processes.bootstrap import Parts
 from worker.store import admins, keys
 from worker.web.admin.gate import SECURE_COOKIE
-from worker.web.app import Part, create_app
+from worker.web.app import USUAL, Part, create_app
 from worker.web.context import Context
 
 SECRET: Final = "0123456789abcdef0123456789abcdef"
@@ -56,13 +57,22 @@ def context_of(shop: Shop, *, redis_url: str = "redis://127.0.0.1:1/0", **settin
 
 
 @contextmanager
-def site_over(shop: Shop, *, redis_url: str = "redis://127.0.0.1:1/0", **settings: Any) -> Iterator[Site]:
-    """Opens a web process. Without a `redis_url`, Redis is away. `settings` are fields of `Settings`."""
+def site_over(
+    shop: Shop, *, serve: Collection[Part] = USUAL, redis_url: str = "redis://127.0.0.1:1/0", **settings: Any
+) -> Iterator[Site]:
+    """Opens a web process. Without a `redis_url`, Redis is away. `settings` are fields of `Settings`.
+
+    To make all parts takes a tenth of a second, so tests serve what they call.
+    """
     with (
         context_of(shop, redis_url=redis_url, **settings) as context,
         # The client's own errors are answers: a fault of ours is a 500, as for everybody else.
         TestClient(
-            create_app(context, frozenset(Part)), base_url="https://notify.shop.example", raise_server_exceptions=False
+            create_app(context, serve), base_url="https://notify.shop.example", raise_server_exceptions=False
         ) as client,
     ):
         yield Site(shop, context, client)
+
+
+pages_over: Final = partial(site_over, serve=frozenset({Part.ADMIN}))
+"""Opens a web process as `site_over` does, which serves the pages for admins and nothing else."""

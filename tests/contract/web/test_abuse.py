@@ -171,7 +171,8 @@ def test_several_processes_at_once_add_one_request(shop: Shop, alone: Site) -> N
 
 @pytest.mark.parametrize("has_redis", [True, False])
 def test_one_client_gets_ten_an_hour(light: Site, redis_server: RedisServer, has_redis: bool) -> None:
-    with site_over(light.shop, **({"redis_url": redis_server.url} if has_redis else {})) as site:
+    given: dict[str, Any] = {"redis_url": redis_server.url} if has_redis else {}
+    with site_over(light.shop, **given) as site:
         page = Page(site)
         statuses = [page.sign_up(f"customer{number}@shop.example").status_code for number in range(PER_HOUR + 2)]
         assert statuses == [200] * PER_HOUR + [429] * 2

@@ -4,16 +4,24 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.contract.shop import shop_at
+from tests.contract.shop import Shop, shop_at
 from tests.contract.web.admin.people import FAST
-from tests.contract.web.site import Site, site_over
+from tests.contract.web.site import Site, pages_over
+from tests.redis_server import RedisServer
 from worker.web import passwords
+
+
+@pytest.fixture
+def site(shop: Shop, redis_server: RedisServer) -> Iterator[Site]:
+    """The pages for admins over the shop's database, with a Redis. The test runs on SQLite and on PostgreSQL."""
+    with pages_over(shop, redis_url=redis_server.url) as opened:
+        yield opened
 
 
 @pytest.fixture
 def light(sqlite_url: str) -> Iterator[Site]:
     """A web process over SQLite, without Redis, for rules that no database decides."""
-    with shop_at(sqlite_url) as shop, site_over(shop) as site:
+    with shop_at(sqlite_url) as shop, pages_over(shop) as site:
         yield site
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from tests.contract.shop import Shop
 from tests.contract.web.admin.trail import trail
-from tests.contract.web.site import Site, site_over
+from tests.contract.web.site import Site, pages_over
 from tests.redis_server import RedisServer
 from worker.domain.admins import Role
 from worker.stream.entries import Entry
@@ -137,7 +137,7 @@ def test_viewers_replay_nothing(site: Site, stream: Stream) -> None:
 
 
 def test_the_page_says_that_redis_is_away(shop: Shop) -> None:
-    with site_over(shop) as site:
+    with pages_over(shop) as site:
         site.log_in()
         page = site.client.get("/admin/dead-letters")
         assert page.status_code == 503

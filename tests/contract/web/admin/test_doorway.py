@@ -11,7 +11,7 @@ from starlette.testclient import TestClient
 
 from tests.contract.shop import Shop
 from tests.contract.web.admin.people import browser
-from tests.contract.web.site import Site, site_over
+from tests.contract.web.site import Site, pages_over
 from worker.domain.admins import Role, digest
 from worker.domain.catalog import WIX_STORES
 from worker.models import Action, AdminSession
@@ -139,7 +139,7 @@ def test_without_a_session_nothing_is_changed(site: Site, ended: str) -> None:
 
 
 def test_behind_a_trusted_proxy_our_origin_is_as_the_browser_knows_it(shop: Shop) -> None:
-    with site_over(shop, trusted_proxies="10.0.0.0/8") as site:
+    with pages_over(shop, trusted_proxies="10.0.0.0/8") as site:
         secret = shop.write(admins.open_session, "ada", Role.ADMIN)
 
         def post(host: str, origin: str, **forwarded: str) -> int:
@@ -211,7 +211,7 @@ def test_a_page_that_is_not_there_has_the_menu_for_those_who_are_in(light: Site)
 def test_with_a_path_in_the_public_url_the_pages_are_there_with_and_without_it(sqlite_url: str) -> None:
     from tests.contract.shop import shop_at
 
-    with shop_at(sqlite_url) as shop, site_over(shop, public_url="https://shop.example/bell") as site:
+    with shop_at(sqlite_url) as shop, pages_over(shop, public_url="https://shop.example/bell") as site:
         client = browser(site)
         client.cookies.set(SECURE_COOKIE, shop.write(admins.open_session, "ada", Role.ADMIN))
         for path in ("/admin/keys", "/bell/admin/keys", "/bell/static/admin/admin.css"):

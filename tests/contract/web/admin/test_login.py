@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 
 from tests.contract.shop import Shop
 from tests.contract.web.admin.people import FAST, PASSWORD, SAME, add_user, browser, log_in, secret_of
-from tests.contract.web.site import Site, site_over
+from tests.contract.web.site import Site, pages_over
 from worker.domain.admins import GUESS_SECONDS, MOST_GUESSES, Role, digest
 from worker.models import Action, AdminGuess, AdminSession
 from worker.store import admins
@@ -187,7 +187,7 @@ def test_the_limit_holds_for_all_processes(site: Site) -> None:
     """And Redis is away for the second."""
     add_user(site)
     fail(site, MOST_GUESSES)
-    with site_over(site.shop) as other:
+    with pages_over(site.shop) as other:
         assert log_in(browser(other)).status_code == 429
 
 
@@ -263,7 +263,7 @@ def test_the_link_is_useless_once_there_is_a_user(light: Site) -> None:
 
 
 def test_who_comes_by_a_proxy_is_not_on_this_machine(shop: Shop) -> None:
-    with site_over(shop, trusted_proxies="127.0.0.1") as site:
+    with pages_over(shop, trusted_proxies="127.0.0.1") as site:
         path = f"/admin/first/{site.context.first_link.issue()}"
         client = browser(site, "127.0.0.1")
         assert client.post(path, headers={"X-Forwarded-For": "198.51.100.1"}).status_code == 404
@@ -359,7 +359,7 @@ def test_the_old_password_can_not_be_guessed_either(light: Site) -> None:
 @pytest.fixture
 def sso(shop: Shop) -> Any:
     """The pages behind a proxy at 10.0.0.1 that says who somebody is."""
-    with site_over(shop, trusted_proxies="10.0.0.0/8", admin_proxy_header="X-Remote-User") as site:
+    with pages_over(shop, trusted_proxies="10.0.0.0/8", admin_proxy_header="X-Remote-User") as site:
         yield site
 
 
@@ -397,6 +397,6 @@ def test_nobody_else_is_believed_about_a_name(sso: Site) -> None:
 
 
 def test_without_the_setting_the_header_says_nothing(shop: Shop) -> None:
-    with site_over(shop, trusted_proxies="10.0.0.0/8") as site:
+    with pages_over(shop, trusted_proxies="10.0.0.0/8") as site:
         add_user(site, "jane")
         assert named(browser(site, "10.0.0.1"), "jane").status_code == 303

@@ -10,7 +10,7 @@ from config.settings import SHIPPED_TEMPLATES
 from tests.contract.mailing import SENDER
 from tests.contract.shop import MUG, Shop
 from tests.contract.web.admin.trail import trail
-from tests.contract.web.site import Site, site_over
+from tests.contract.web.site import Site, pages_over
 from tests.relay import ScriptedRelay
 from worker.domain.admins import Role
 from worker.web.admin.mail import PER_MINUTE
@@ -27,7 +27,7 @@ def relay() -> Iterator[ScriptedRelay]:
 
 @pytest.fixture
 def sending(shop: Shop, relay: ScriptedRelay) -> Iterator[Site]:
-    with site_over(shop, smtp=f"smtp://127.0.0.1:{relay.port}", mail_from=f"Shop <{SENDER}>") as site:
+    with pages_over(shop, smtp=f"smtp://127.0.0.1:{relay.port}", mail_from=f"Shop <{SENDER}>") as site:
         site.log_in()
         yield site
 
@@ -111,7 +111,7 @@ def test_a_template_that_is_broken_is_shown_with_its_line_and_read_anew_when_it_
     body = templates / "back_in_stock" / "body.txt"
     good = body.read_text()
     body.write_text(f"one\n{HOSTILE} {{{{ no_such }}}}\nthree\n")
-    with site_over(shop, template_dir=templates) as site:
+    with pages_over(shop, template_dir=templates) as site:
         site.log_in()
         page = site.client.get(PAGE).text
         assert "body.txt: line 2:" in page

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from tests.contract.shop import MUG, Shop, ref
-from tests.contract.web.site import Site, site_over
+from tests.contract.web.site import Site, pages_over
 from worker.domain.admins import Role
 from worker.domain.errors import DatabaseAway
 from worker.models import Action, Pause
@@ -90,7 +90,7 @@ def test_a_viewer_changes_nothing_and_sees_no_button_for_it(site: Site) -> None:
 
 
 def test_what_comes_from_redis_is_not_known_while_it_is_away_and_the_rest_is(shop: Shop) -> None:
-    with site_over(shop) as site:
+    with pages_over(shop) as site:
         shop.sign_up_many(7)
         site.log_in()
         text = page(site)

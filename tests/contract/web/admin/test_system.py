@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator
 from contextlib import closing
+from typing import Any
 
 import pytest
 
 from tests.contract.shop import Shop
-from tests.contract.web.site import Site, site_over
+from tests.contract.web.site import Site, pages_over
 from tests.redis_server import RedisServer
 from worker.domain.admins import Role
 from worker.models import SCHEMA
@@ -50,14 +51,14 @@ def test_what_runs_is_seen_and_what_does_not_is_named(site: Site, shop: Shop, re
 
 
 def test_settings_are_shown_without_secrets(shop: Shop) -> None:
-    secrets = {
+    secrets: dict[str, Any] = {
         "smtp": "smtps://user:hunter2@relay.example",
         "redis_url": "rediss://user:hunter2@127.0.0.1:1/0?ssl_password=hunter2",
         "bounce_imap": "imaps://user:hunter2@mail.example",
         "secret_key": "hunter2" * 8,
         "store_name": HOSTILE,
     }
-    with site_over(shop, **secrets) as site:
+    with pages_over(shop, **secrets) as site:
         site.log_in()
         page = site.client.get(PAGE).text
     assert "hunter2" not in page
