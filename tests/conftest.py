@@ -16,8 +16,8 @@ import pytest
 from tests import postgres_server
 from tests.postgres_server import Databases, database_name
 
-# The machine may be busy, so no example has a time limit. In CI every run uses the same examples.
-hypothesis.settings.register_profile("ci", derandomize=True, deadline=None, database=None)
+# The machine may be busy, so no example has a time limit. In CI every run uses the same examples, so few are enough.
+hypothesis.settings.register_profile("ci", derandomize=True, deadline=None, database=None, max_examples=50)
 hypothesis.settings.register_profile("dev", deadline=None)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "dev")
 

@@ -17,7 +17,7 @@ def kept_postgres_url(postgres: Databases, migrated_postgres: str) -> Iterator[s
 
 @pytest.fixture(scope="session")
 def kept_postgres(kept_postgres_url: str) -> Iterator[Shop]:
-    """A connection to that database that stays open: to open one takes as long as to delete all rows."""
+    """That database with connections that stay open: to open them takes longer than most tests."""
     with shop_at(kept_postgres_url) as opened:
         yield opened
 

@@ -39,8 +39,11 @@ def freeze_a_sender(trial: Trial) -> bool:
 
     Returns False if there is no such child.
     """
-    victim, held = max(trial.system.holders().items(), key=lambda holder: len(holder[1]), default=(0, []))
-    if len(held) <= ENOUGH or victim not in trial.system.pool_children():
+    children = trial.system.pool_children()
+    # A child that was killed before holds what it held until that is rescued.
+    living = [(pid, held) for pid, held in trial.system.holders().items() if pid in children]
+    victim, held = max(living, key=lambda holder: len(holder[1]), default=(0, []))
+    if len(held) <= ENOUGH:
         return False
     freeze(victim)
     held = trial.system.holders().get(victim, [])

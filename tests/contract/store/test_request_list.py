@@ -90,8 +90,10 @@ def _all(shop: Shop, which: Any, limit: int, *, is_backward: bool = False) -> li
             return found
 
 
-@pytest.mark.parametrize("relay", ["closed", "open"])
-@pytest.mark.parametrize("look", [20_000, 0, 7], ids=["looked-through", "by-index", "both"])
+@pytest.mark.parametrize("shop_url", ["sqlite", "postgresql"], indirect=True)
+@pytest.mark.parametrize(
+    ("look", "relay"), [(20_000, "open"), (0, "closed"), (7, "open")], ids=["looked-through", "by-index", "both"]
+)
 def test_every_filter_finds_what_a_scan_finds(
     mixed: Shop, monkeypatch: pytest.MonkeyPatch, look: int, relay: str
 ) -> None:

@@ -125,13 +125,14 @@ def test_any_number_of_clients_get_one_address_one_mail_and_one_request(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(signups, "EVERY_SECONDS", 3600.0)  # a slow machine takes more than half a minute
+    clients = 1000 if shop.database.dialect == "postgresql" else 100
     with site_over(shop, double_opt_in="on") as site:
         page = Page(site)
         replies = {
             page.sign_up(item=f"item-{number}", client=f"10.0.{number % 250}.{number // 250}").content
-            for number in range(1000)
+            for number in range(clients)
         }
-        assert len(replies) == 1000  # each names its item
+        assert len(replies) == clients  # each names its item
         assert [row.status for row in requests_of(shop)] == [Status.RECEIVED]
         assert shop.count(Confirmation) == 1
         assert shop.write(confirmations.claim)

@@ -55,7 +55,7 @@ LEFT = ("FAILED", "SUPPRESSED")
 def test_looking_changes_nothing_however_often(site: Site) -> None:
     link = link_of(site.shop, site.shop.sign_up(MUG, ANNE))
     before = everything(site.shop)
-    for _ in range(333):
+    for _ in range(333 if site.shop.database.dialect == "postgresql" else 33):
         assert site.client.get(link).status_code == 200
         assert site.client.head(link).status_code == 200
         assert site.client.get(link, headers={"Sec-Purpose": "prefetch", "Purpose": "prefetch"}).status_code == 200

@@ -1,6 +1,7 @@
 """Fixtures of the tests of the pages for admins."""
 
 from collections.abc import Iterator
+from typing import Final
 
 import pytest
 
@@ -9,6 +10,17 @@ from tests.contract.web.admin.people import FAST
 from tests.contract.web.site import Site, pages_over
 from tests.redis_server import RedisServer
 from worker.web import passwords
+
+ON_BOTH: Final = frozenset({"test_actions", "test_again", "test_live", "test_login", "test_nonsense", "test_pages"})
+"""These use all pages and verbs. What a page shows of what the store tells it depends on no database."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Lets other modules run on PostgreSQL only."""
+    if "shop_url" in metafunc.fixturenames and metafunc.module.__name__.rpartition(".")[2] not in ON_BOTH:
+        # As a mark, it takes precedence over the fixture's own parameters.
+        metafunc.definition.add_marker(pytest.mark.parametrize("shop_url", ["postgresql"], indirect=True))
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The page "Contacts". On SQLite and PostgreSQL."""
+"""The page "Contacts". On PostgreSQL."""
 
 import json
 from uuid import UUID, uuid4

@@ -1,4 +1,4 @@
-"""The page "Dead letters". On SQLite and PostgreSQL, with a real Redis."""
+"""The page "Dead letters". On PostgreSQL, with a real Redis."""
 
 import json
 from collections.abc import Iterator

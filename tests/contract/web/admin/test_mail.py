@@ -1,4 +1,4 @@
-"""The page "Mail". On SQLite and PostgreSQL."""
+"""The page "Mail". On PostgreSQL."""
 
 import shutil
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The page "Overview". On SQLite and PostgreSQL."""
+"""The page "Overview". On PostgreSQL."""
 
 import json
 import re

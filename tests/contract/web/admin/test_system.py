@@ -1,4 +1,4 @@
-"""The page "System". On SQLite and PostgreSQL."""
+"""The page "System". On PostgreSQL."""
 
 from collections.abc import Iterator
 from contextlib import closing

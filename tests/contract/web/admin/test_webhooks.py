@@ -1,4 +1,4 @@
-"""The page "Webhooks". On SQLite and PostgreSQL."""
+"""The page "Webhooks". On PostgreSQL."""
 
 from uuid import UUID, uuid4
 

@@ -1,4 +1,4 @@
-"""The page "Why?", and the page of one request. On SQLite and PostgreSQL."""
+"""The page "Why?", and the page of one request. On PostgreSQL."""
 
 import pytest
 
