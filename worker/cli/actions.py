@@ -31,7 +31,9 @@ def list_(
     who: Annotated[str | None, typer.Option(help="Only what this one did: a user's name, or cli:ACCOUNT.")] = None,
     verb: Annotated[str | None, typer.Option(help="Only this, like retry or login.")] = None,
     state: Annotated[str | None, typer.Option(help="Only in this state, like running or undone.")] = None,
-    since: Annotated[str | None, typer.Option(metavar="TIME", help="Only since this time (ISO 8601).")] = None,
+    since: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Only since this time (ISO 8601, UTC without an offset).")
+    ] = None,
     until: Annotated[str | None, typer.Option(metavar="TIME", help="Only before this time.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="Show at most this many.")] = 100,
     as_json: Json = False,
@@ -76,7 +78,8 @@ def show(
     if as_json:
         say_json({**_json(found), **({"requests": each} if requests else {})}, pretty=True)
         return
-    say_pairs({name: printable(_text(value)) for name, value in _json(found).items() if value not in ({}, None)})
+    pairs = {name: _text(value) for name, value in _json(found).items()}
+    say_pairs({name: printable(text) for name, text in pairs.items() if text})
     for one in each:
         say(printable(f"  {one['id']}  {one.get('refused') or ('undone' if 'undone' in one else 'changed')}"))
 
@@ -94,7 +97,7 @@ def undo(action: ActionId, as_json: Json = False) -> None:
     id_ = _found(database, action).id
     match database.write(acting.undo, id_, session.who()):
         case Answer.EXPIRED:
-            raise Refused("it is too late to undo this")
+            raise Refused("it is too late to undo this: that goes for 10 s, and for mark-sent for 10 min")
         case Answer.ALREADY:
             raise Refused("it was undone before")
         case Answer.NOBODY:
@@ -178,5 +181,7 @@ def _json(action: "Action") -> dict[str, Any]:
 
 def _text(value: object) -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{name}: {_text(each)}" for name, each in value.items())
+        texts = {name: _text(each) for name, each in value.items()}
+        inner = {name: f"({text})" if isinstance(value[name], dict) else text for name, text in texts.items() if text}
+        return ", ".join(f"{name}: {text}" for name, text in inner.items())
     return ", ".join(map(_text, value)) if isinstance(value, list) else str(value)

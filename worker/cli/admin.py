@@ -53,13 +53,20 @@ def retry(
     reason: Reason = None,
     domain: Domain = None,
     words: Words = None,
-    since: Annotated[str | None, typer.Option(metavar="TIME", help="Only failed since this time (ISO 8601).")] = None,
+    since: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Only failed since this time (ISO 8601, UTC without an offset).")
+    ] = None,
     until: Annotated[str | None, typer.Option(metavar="TIME", help="Only failed before this time.")] = None,
     locale: Locale = None,
     everything: Annotated[bool, typer.Option("--all", help="All FAILED requests.")] = False,
     even_if_sold_out: Annotated[
-        bool, typer.Option("--even-if-sold-out", help="Send even if the item is sold out, as for ids.")
-    ] = False,
+        bool | None,
+        typer.Option(
+            "--even-if-sold-out/--when-in-stock",
+            help="Send even if the item is sold out, or only when it is in stock.",
+            show_default="by ID: even if sold out; else: when in stock",
+        ),
+    ] = None,
     force: Annotated[
         bool,
         typer.Option("--force", help="Also OUTCOME_UNKNOWN (the mail may have arrived) and SUPPRESSED (if lifted)."),
@@ -69,8 +76,8 @@ def retry(
 ) -> None:
     """Retry FAILED requests.
 
-    Requests named by ID are sent even if the item is sold out. Requests selected by --item, --reason, --since or --all
-    wait again until the item is in stock. --since compares with the time when they failed.
+    Requests named by ID are sent even if the item is sold out. Requests selected by options wait again until the item
+    is in stock. --since and --until compare with the time when they failed; a time without an offset is UTC.
 
     [bold]Example:[/bold]  stockbell retry --reason RETRIES_EXHAUSTED --since 2026-11-23 --dry-run
     """
@@ -91,7 +98,7 @@ def retry(
         locale=locale,
     )
     arguments.check_choice(
-        ids, filtered=everything or not chosen.is_everything, hint="--item, --reason, --since, --all"
+        ids, filtered=everything or not chosen.is_everything, hint="--item, --reason, --since, --all and others"
     )
     known, malformed = ids_of(ids)
     parts = session.ready_parts()
@@ -99,7 +106,7 @@ def retry(
     if dry_run:
         _dry_run(parts, which, malformed, force=force, as_json=as_json)
         return
-    ordered = bool(ids) or even_if_sold_out
+    ordered = bool(ids) if even_if_sold_out is None else even_if_sold_out
     draft = draft_of(parts, "retry", chosen, known, force=force, ordered=ordered)
     done = _verbs(parts).retry(which, ordered=ordered, force=force, draft=draft)
     say_summary(done, "will be retried", malformed, as_json=as_json)

@@ -27,7 +27,11 @@ Reason = Annotated[str | None, typer.Option("--reason", metavar="CODE", help="On
 All = Annotated[bool, typer.Option("--all", help="All that it can be done to.")]
 Since = Annotated[
     str | None,
-    typer.Option("--since", metavar="TIME", help="Only since this time (ISO 8601): when they failed, or were created."),
+    typer.Option(
+        "--since",
+        metavar="TIME",
+        help="Only since this time (ISO 8601, UTC without an offset): when they failed, or were created.",
+    ),
 ]
 Until = Annotated[
     str | None, typer.Option("--until", metavar="TIME", help="Only before this time, which is compared as for --since.")

@@ -88,7 +88,9 @@ def unsuppress(addresses: Addresses, as_json: Json = False) -> None:
 
 def list_(
     cause: Annotated[CauseName | None, typer.Option(case_sensitive=False, help="Only with this cause.")] = None,
-    since: Annotated[str | None, typer.Option(metavar="TIME", help="Only since this time (ISO 8601).")] = None,
+    since: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Only since this time (ISO 8601, UTC without an offset).")
+    ] = None,
     limit: Annotated[int, typer.Option(min=0, help="Show at most this many. 0: all.")] = 100,
     as_json: Json = False,
 ) -> None:

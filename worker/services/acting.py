@@ -99,8 +99,7 @@ def preview(
     foreseen = foreseeing.foresee(c, found, verb, force=force)
     missing = len(which.ids) - foreseen.matching if which.ids else 0
     first = [str(row.id) for row in foreseeing.walk(c, found, None, SHOWN)]
-    # As on the command line: what is named one by one is wanted whatever the stock is.
-    options = {"force": force, "ordered": ordered or bool(which.ids)}
+    options = {"force": force, "ordered": ordered}
     draft = Draft(who, verb, which.as_json(), options, which.command(verb, **options), which.contact)
     return actions.add_preview(c, draft, as_of, _as_json(foreseen, first, missing))
 

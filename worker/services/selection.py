@@ -192,7 +192,8 @@ class Selection:
         words += [str(id_) for id_ in self.ids] or self._options_of(verb)
         words += ["--yes"] if verb == "delete" and not self.ids else []
         words += ["--force"] if force else []
-        words += ["--even-if-sold-out"] if ordered and verb == "retry" and not self.ids else []
+        if verb == "retry" and ordered != bool(self.ids):  # else it is what the command does by itself
+            words.append("--even-if-sold-out" if ordered else "--when-in-stock")
         return shlex.join(words)
 
     def _options_of(self, verb: str) -> list[str]:

@@ -36,6 +36,8 @@ from worker.services.story_words import (
 from worker.services.wire import timestamp
 from worker.store.stories import MOST_COUNTED, Known
 
+_FOR_GOOD: Final = frozenset({FailureCode.RECIPIENT_REJECTED, FailureCode.INVALID_ADDRESS, FailureCode.BOUNCED})
+"""What another mail to the same address would hardly change."""
 RESOLUTION: Final = timedelta(seconds=2)
 """Two times are told apart only if they differ by more."""
 
@@ -359,6 +361,8 @@ class _Facts:
             yield "They get no mail until the suppression ends: `stockbell contacts unsuppress ADDRESS`."
             return
         needs_force = row.failure_code in (FailureCode.SUPPRESSED, FailureCode.OUTCOME_UNKNOWN)
+        if row.failure_code in _FOR_GOOD:
+            yield "The same address is likely to fail again: the customer has to give another one."
         yield f"An admin can send it again: `stockbell retry {row.id}{' --force' if needs_force else ''}`."
 
     # what happened
@@ -505,15 +509,18 @@ class _Facts:
         row, known = self._row, self._known
         tries = {attempt.event for attempt in known.attempts}
         is_told = bool(row.notified_date and row.auto_notified)
+        is_retried = bool(self._who("retry")) or ("rejected" in tries and self._status is not Status.FAILED)
+        has_failed = self._status is Status.FAILED and bool(row.auto_notified) and not is_told
+        ends = 1 if is_retried and tries else 0  # a claim that ended with a failure before
         arrows = {
             "claim": row.claim_no > 0,
-            "back": row.claim_no > 1 or (row.claim_no > 0 and self._status is Status.RECEIVED),
+            "back": row.claim_no - ends > (0 if self._status is Status.RECEIVED else 1),
             "tell": is_told,
             "mark": self._status is Status.NOTIFICATION_SENT and row.auto_notified is False,
             "bounce": row.failure_code == FailureCode.BOUNCED,
-            "fail": self._status is Status.FAILED and bool(row.auto_notified) and not is_told,
+            "fail": has_failed or bool(ends),
             "end": self._status is Status.FAILED and row.auto_notified is None,
-            "retry": bool(self._who("retry")) or ("rejected" in tries and self._status is not Status.FAILED),
+            "retry": is_retried,
         }
         return frozenset(name for name, is_taken in arrows.items() if is_taken)
 

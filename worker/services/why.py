@@ -153,6 +153,14 @@ def _other_request(nearest: Sequence[Any], reference: CatalogReference) -> str:
     if same:
         asked = " and ".join(dict.fromkeys(options_words(options_from_text(row.options)) or "any" for row in same[:3]))
         return f"The customer asked for {asked}, not for {options_words(reference.spelled)}."
-    names = ", ".join(dict.fromkeys(item_words(row) for row in nearest[:3]))
+    names = ", ".join(dict.fromkeys(_item_and_id(row) for row in nearest[:3]))
     more = f" and {count_words(len(nearest) - 3, 'other request')}" if len(nearest) > 3 else ""
-    return f"The customer never asked for {item.catalog_item_id}, or it was deleted. They asked for {names}{more}."
+    return (
+        f"The customer never asked for an item with the id {item.catalog_item_id}, or it was deleted. "
+        f"They asked for {names}{more}."
+    )
+
+
+def _item_and_id(row: Any) -> str:
+    """An item as people know it, and as commands do."""
+    return f"{item_words(row)}, {row.catalog_item_id}" if row.name else item_words(row)

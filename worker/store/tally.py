@@ -38,7 +38,7 @@ __all__ = ["Books", "books"]  # beside what is defined here
 
 BUCKETS: Final = (0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 900, 1800, 3600, 7200, 21600)
 """The upper bounds of the latencies' buckets, in seconds."""
-_NAMES: Final = (*map(str, BUCKETS), "+Inf")
+BUCKET_NAMES: Final = (*map(str, BUCKETS), "+Inf")
 SUPPRESSED: Final = f"failed:{FailureCode.SUPPRESSED.value}"
 DAY: Final = 86_400
 HOURS_AFTER: Final = DAY
@@ -118,9 +118,9 @@ def back(status: str, kind: str = "released") -> str:
     return SUPPRESSED if status == Status.FAILED else kind
 
 
-def bucket(seconds: float) -> str:
-    """Returns the name of the bucket of this latency."""
-    return _NAMES[bisect_left(BUCKETS, seconds)]
+def bucket(seconds: float | None) -> int:
+    """Returns the place of this latency's bucket in `BUCKET_NAMES`. Without a latency it is a place behind them."""
+    return len(BUCKET_NAMES) if seconds is None else bisect_left(BUCKETS, seconds)
 
 
 def writer() -> UUID:

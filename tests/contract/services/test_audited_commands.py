@@ -51,6 +51,18 @@ def bury(stream: Stream, number: int, reason: str, **fields: str) -> None:
         stream.dead_letters.bury([(Entry(entry, event), reason)])
 
 
+@pytest.mark.parametrize(("option", "is_ordered"), [(None, True), ("--when-in-stock", False)])
+def test_who_is_retried_by_id_may_have_to_wait_for_stock(
+    run: Run, shop: Shop, option: str | None, is_ordered: bool
+) -> None:
+    id_ = shop.sign_up(MUG, "anne@example.com")
+    shop.change("UPDATE request SET status = 'FAILED', failure_code = 'BOUNCED', failed_at = stockbell_now(0)")
+    run("retry", str(id_), *([option] if option else []))
+    assert (shop.row(id_).ordered_at is not None) == is_ordered
+    action = str(shop.ask("SELECT id FROM action", id="uuid")[0].id)
+    assert ": ," not in run("actions", "show", action).stdout
+
+
 def test_what_is_done_to_contacts_names_them_by_id(run: Run, shop: Shop) -> None:
     shop.sign_up(MUG, "anne@example.com")
     anne = shop.database.read(contacts.find, ["anne@example.com"])["anne@example.com"].id

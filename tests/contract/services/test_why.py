@@ -232,7 +232,11 @@ def test_one_that_waits_is_told_before_a_newer_one_that_ended(shop: Shop) -> Non
     ("asked", "says"),
     [
         (SMALL, "The customer asked for Size: L, not for Size: S."),
-        (CUP, "The customer never asked for cup-1, or it was deleted. They asked for mug-1 (Size: L)."),
+        (
+            CUP,
+            "The customer never asked for an item with the id cup-1, or it was deleted. "
+            "They asked for mug-1 (Size: L).",
+        ),
     ],
 )
 def test_who_asked_for_something_else_is_told_so(shop: Shop, asked: CatalogReference, says: str) -> None:

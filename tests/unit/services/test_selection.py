@@ -124,6 +124,9 @@ def test_the_command_line_survives_a_shell() -> None:
     assert words[words.index("--since") + 1] == "2026-11-23T09:00:00.123456Z"
     assert [words[place + 1] for place, word in enumerate(words) if word == "--option"] == list(WHOLE.options)
     assert words[-2:] == ["--force", "--even-if-sold-out"]
+    one = Selection(ids=(UUID(int=1),))
+    assert one.command("retry", ordered=True).split()[2:] == [str(UUID(int=1))]
+    assert one.command("retry").split()[2:] == [str(UUID(int=1)), "--when-in-stock"]
     assert Selection(words="-x").command("retry") == "stockbell retry --words=-x"
     assert Selection().command("retry") == "stockbell retry --all"
     assert Selection().command("list") == "stockbell requests list"

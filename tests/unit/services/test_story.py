@@ -280,7 +280,9 @@ def test_each_failure_has_a_sentence(code: str, says: str) -> None:
     told = story(row)
     assert says in told.sentence
     force = " --force" if code in ("SUPPRESSED", "OUTCOME_UNKNOWN") else ""
-    assert list(told.moves) == [f"An admin can send it again: `stockbell retry {ID}{force}`."]
+    assert told.moves[-1] == f"An admin can send it again: `stockbell retry {ID}{force}`."
+    is_for_good = code in ("RECIPIENT_REJECTED", "INVALID_ADDRESS", "BOUNCED")
+    assert ["the customer has to give another one" in move for move in told.moves[:-1]] == [True] * is_for_good
 
 
 def test_every_failure_code_is_tried_above() -> None:

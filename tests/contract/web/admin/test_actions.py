@@ -95,6 +95,18 @@ def test_a_preview_is_shown_whatever_was_picked(site: Site, verb: str, about: st
     assert "Nothing has been changed yet." in answer.text
 
 
+@pytest.mark.parametrize("ordered", [{}, {"ordered": "1"}], ids=["when in stock", "now"])
+def test_who_is_sent_again_by_id_waits_for_stock_unless_it_is_said_otherwise(
+    site: Site, ordered: dict[str, str]
+) -> None:
+    [failed] = fail(site.shop)
+    site.log_in()
+    page = site.client.post("/admin/actions", data={"verb": "retry", "id": str(failed), **ordered}).text
+    assert ("Mails are sent even if the item is sold out." in page) == bool(ordered)
+    assert ("Mails are sent when the item is in stock." in page) != bool(ordered)
+    assert re.search(r'name="ordered" value="1"( checked)?', page)[1] == (" checked" if ordered else None)  # type: ignore[index]
+
+
 @pytest.mark.parametrize(
     "query",
     [
