@@ -22,20 +22,21 @@ def kept_postgres(kept_postgres_url: str) -> Iterator[Shop]:
         yield opened
 
 
+@pytest.fixture
+def emptied_postgres_url(kept_postgres: Shop) -> str:
+    """The URL of that database, without rows."""
+    kept_postgres.empty()
+    return kept_postgres.url
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def shop_url(request: pytest.FixtureRequest) -> str:
     """The URL of a database with our tables and no rows.
 
     Unlike `any_database_url` it is not created anew, because that takes time.
     """
-    url: str
-    if request.param == "sqlite":
-        url = request.getfixturevalue("sqlite_url")
-    else:
-        kept: Shop = request.getfixturevalue("kept_postgres")
-        kept.empty()
-        url = kept.url
-    return url
+    fixture = "sqlite_url" if request.param == "sqlite" else "emptied_postgres_url"
+    return str(request.getfixturevalue(fixture))
 
 
 @pytest.fixture

@@ -181,7 +181,9 @@ def _json(action: "Action") -> dict[str, Any]:
 
 def _text(value: object) -> str:
     if isinstance(value, dict):
-        texts = {name: _text(each) for name, each in value.items()}
-        inner = {name: f"({text})" if isinstance(value[name], dict) else text for name, text in texts.items() if text}
-        return ", ".join(f"{name}: {text}" for name, text in inner.items())
+        texts = (
+            (name, f"({_text(each)})" if each and isinstance(each, dict) else _text(each))
+            for name, each in value.items()
+        )
+        return ", ".join(f"{name}: {text}" for name, text in texts if text)
     return ", ".join(map(_text, value)) if isinstance(value, list) else str(value)

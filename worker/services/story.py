@@ -34,6 +34,7 @@ from worker.services.story_words import (
     span_words,
 )
 from worker.services.wire import timestamp
+from worker.store.admin import NEED_FORCE
 from worker.store.stories import MOST_COUNTED, Known
 
 _FOR_GOOD: Final = frozenset({FailureCode.RECIPIENT_REJECTED, FailureCode.INVALID_ADDRESS, FailureCode.BOUNCED})
@@ -360,7 +361,7 @@ class _Facts:
         if row.suppressed_at:
             yield "They get no mail until the suppression ends: `stockbell contacts unsuppress ADDRESS`."
             return
-        needs_force = row.failure_code in (FailureCode.SUPPRESSED, FailureCode.OUTCOME_UNKNOWN)
+        needs_force = row.failure_code in NEED_FORCE
         if row.failure_code in _FOR_GOOD:
             yield "The same address is likely to fail again: the customer has to give another one."
         yield f"An admin can send it again: `stockbell retry {row.id}{' --force' if needs_force else ''}`."
@@ -510,7 +511,6 @@ class _Facts:
         tries = {attempt.event for attempt in known.attempts}
         is_told = bool(row.notified_date and row.auto_notified)
         is_retried = bool(self._who("retry")) or ("rejected" in tries and self._status is not Status.FAILED)
-        has_failed = self._status is Status.FAILED and bool(row.auto_notified) and not is_told
         ends = 1 if is_retried and tries else 0  # a claim that ended with a failure before
         arrows = {
             "claim": row.claim_no > 0,
@@ -518,7 +518,7 @@ class _Facts:
             "tell": is_told,
             "mark": self._status is Status.NOTIFICATION_SENT and row.auto_notified is False,
             "bounce": row.failure_code == FailureCode.BOUNCED,
-            "fail": has_failed or bool(ends),
+            "fail": bool(ends) or (self._status is Status.FAILED and bool(row.auto_notified) and not is_told),
             "end": self._status is Status.FAILED and row.auto_notified is None,
             "retry": is_retried,
         }

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract.shop import Shop
 from tests.pgbouncer import PgBouncer, needs_pgbouncer
 
 DATABASES = ["sqlite", "postgresql", pytest.param("pgbouncer", marks=needs_pgbouncer)]
@@ -21,11 +20,8 @@ def pgbouncer(kept_postgres_url: str) -> Iterator[PgBouncer]:
 @pytest.fixture(params=DATABASES)
 def shop_url(request: pytest.FixtureRequest) -> str:
     """The URL of a database with our tables and no rows."""
-    if request.param == "sqlite":
-        return str(request.getfixturevalue("sqlite_url"))
-    kept: Shop = request.getfixturevalue("kept_postgres")
-    kept.empty()
-    return _through(request, kept.url)
+    fixture = "sqlite_url" if request.param == "sqlite" else "emptied_postgres_url"
+    return _through(request, str(request.getfixturevalue(fixture)))
 
 
 @pytest.fixture(params=DATABASES)

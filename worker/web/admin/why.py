@@ -16,11 +16,11 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from worker.domain.admins import Visitor
 from worker.domain.catalog import WIX_STORES, CatalogReference, catalog_reference, item_of, options_from_text
 from worker.domain.errors import BadAddress, BadReference, Refused
-from worker.domain.outcomes import FailureCode
 from worker.models import Status
 from worker.services import why
 from worker.services.story import Story
 from worker.services.story_words import item_words
+from worker.store.admin import NEED_FORCE
 from worker.web.admin.office import Office
 
 _FIELDS: Final = ("q", "item", "option", "app")
@@ -217,7 +217,7 @@ def _verbs(story: Story) -> list[Verb]:
         case Status.RECEIVED:
             return [Verb("report", "Tell now, whatever the stock…"), Verb("mark-sent", "Mark as told…"), delete]
         case Status.FAILED:
-            force = row.failure_code in (FailureCode.SUPPRESSED, FailureCode.OUTCOME_UNKNOWN)
+            force = row.failure_code in NEED_FORCE
             return [
                 Verb("retry", "Send again when in stock…", needs_force=force),
                 Verb("retry", "Send again now…", is_ordered=True, needs_force=force),

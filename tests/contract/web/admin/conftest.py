@@ -25,7 +25,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture
 def site(shop: Shop, redis_server: RedisServer) -> Iterator[Site]:
-    """The pages for admins over the shop's database, with a Redis. The test runs on SQLite and on PostgreSQL."""
+    """The pages for admins over the shop's database, with a Redis. The test runs on PostgreSQL, or on both."""
     with pages_over(shop, redis_url=redis_server.url) as opened:
         yield opened
 
