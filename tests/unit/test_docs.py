@@ -59,7 +59,7 @@ def test_each_command_that_is_named_is_one(page: Path) -> None:
             name
             for command in (known[words[0]], *(inner or {}).values())
             for each in command.params
-            for name in each.opts
+            for name in (*each.opts, *each.secondary_opts)
         }
         assert {word for word in words if re.fullmatch(r"--[a-z-]+", word)} <= options | {"--help"}, words
 
