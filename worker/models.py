@@ -16,10 +16,13 @@ from uuid import UUID
 from sqlalchemy import (
     BigInteger,
     CheckConstraint,
+    Column,
     DateTime,
     Dialect,
     Index,
     String,
+    Table,
+    Text,
     TypeDecorator,
     UniqueConstraint,
     text,
@@ -34,12 +37,6 @@ _EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=
 
 PASSING_REPORT = "contact_id IS NULL OR kind IN ('delayed', 'delivered', 'feedback', 'auto_reply', 'other')"
 """The SQL condition for reports that count only for a time: nobody was found for them, or nothing follows from them."""
-
-BY_A_WRITER = {
-    "postgresql": "owner <> '00000000-0000-0000-0000-000000000000'",
-    "sqlite": "owner <> '00000000000000000000000000000000'",
-}
-"""The SQL condition for counts that were not added up yet."""
 
 UNRESOLVED = "status IN ('RECEIVED', 'PROCESSING')"
 """The SQL condition for unresolved requests. It has literals, because partial indexes are not used with parameters."""
@@ -579,27 +576,26 @@ class WebhookKey(SQLModel, table=True):
 
 
 class Tally(SQLModel, table=True):
-    """How often something has happened: written in the transaction that makes it happen, so that the two agree.
+    """How often something has happened, but for what `tally_entry` still has. See `store.tally`."""
 
-    Each owner has rows of its own, so that nobody waits for another one's. The sweep adds up what is old. See
-    `store.tally`.
-    """
-
-    __table_args__ = (
-        Index(
-            "tally_own",
-            "minute",
-            postgresql_where=text(BY_A_WRITER["postgresql"]),
-            sqlite_where=text(BY_A_WRITER["sqlite"]),
-        ),
-    )
     minute: datetime = Field(sa_type=UtcDateTime, primary_key=True)
-    """The minute in which it happened; of what was added up the hour or the day."""
-    owner: UUID = Field(primary_key=True)
-    """Who wrote it: an owner of claims, or a thread of another process. All zero for what was added up."""
+    """The minute in which it happened; of what is old the hour or the day."""
     kind: str = Field(primary_key=True)
     """`told`, `failed:CODE`, `le:SECONDS`, `signup:RESULT` and so on."""
     n: int = Field(sa_type=BigInteger)
+
+
+TALLY_ENTRY = Table(
+    "tally_entry",
+    SQLModel.metadata,
+    Column("minute", UtcDateTime(timezone=True), nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("n", BigInteger, nullable=False),
+)
+"""What was counted since the last sweep: written in the transaction that makes it happen, so that the two agree.
+
+Without a key, as a row is only added, and only the sweep takes it away: no writer waits for another one.
+"""
 
 
 class StockEvent(SQLModel, table=True):

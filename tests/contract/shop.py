@@ -16,6 +16,7 @@ from sqlmodel import SQLModel, col
 from worker.domain.catalog import CatalogReference, catalog_reference, item_of
 from worker.domain.events import Event
 from worker.models import (
+    TALLY_ENTRY,
     Action,
     ActionRequest,
     AdminGuess,
@@ -273,6 +274,7 @@ def _delete_rows(c: Connection) -> None:
         AdminUser,
         StockEvent,
         Tally,
+        TALLY_ENTRY,
         WebhookDelivery,
         WebhookEndpoint,
         WebhookKey,

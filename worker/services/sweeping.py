@@ -4,8 +4,10 @@ Rescue needs neither Redis nor a worker.
 """
 
 import time
+from collections.abc import Callable
 
 import structlog
+from sqlalchemy import Connection
 
 from worker.delivery.slice_clock import SLICE_SECONDS
 from worker.domain.errors import RedisAway
@@ -35,7 +37,7 @@ TRIMS = 5
 """A sweep shortens the history of events in at most so many transactions. The next sweep goes on."""
 
 MOST_ROUNDS = 20
-"""So often one sweep puts `sweep.MOST_ROWS` in line."""
+"""So often one sweep puts `sweep.MOST_ROWS` in line, and adds up `tally_merge.MOST_ROWS`."""
 TIDY_SECONDS = 600.0
 """How often old counts are added up to hours and days, and old actions are forgotten."""
 
@@ -63,7 +65,7 @@ class Sweeper:
         """Runs the part of a sweep that needs only the database: all but the bells."""
         self._rescue()
         _tell_suppressed(self._database.write(suppression.repeat))
-        due = self._put_all_in_line()
+        due = self._all(sweep.put_in_line, sweep.MOST_ROWS)  # an admin may have retried many at once
         if due:
             log.info("requests.due", requests=due)
         unconfirmed = self._database.write(confirmations.expire)
@@ -72,7 +74,7 @@ class Sweeper:
         self._database.write(owners.forget, FORGET_LEASES * self._lease)
         log_failed(self._database.write(reports.retry_early), FailureCode.BOUNCED)
         self._database.write(reports.forget)
-        self._database.write(tally_merge.merge)
+        self._all(tally_merge.merge, tally_merge.MOST_ROWS)
         self._trim_history()
         self._database.write(admins.forget)
         self._database.write(guesses.forget)
@@ -93,15 +95,15 @@ class Sweeper:
             if not self._database.write(history.trim):
                 return
 
-    def _put_all_in_line(self) -> int:
-        """An admin may have retried many at once: then they are due at once, too."""
-        due = 0
+    def _all(self, move: Callable[[Connection], int], most: int) -> int:
+        """Calls this until it moved fewer rows than it may, and returns how many it moved."""
+        moved = 0
         for _ in range(MOST_ROUNDS):
-            moved = self._database.write(sweep.put_in_line)
-            due += moved
-            if moved < sweep.MOST_ROWS:
+            latest = self._database.write(move)
+            moved += latest
+            if latest < most:
                 break
-        return due
+        return moved
 
     def _tidy(self) -> None:
         if time.monotonic() < self._tidy_at:

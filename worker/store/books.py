@@ -14,6 +14,7 @@ from sqlalchemy import Connection
 from worker.models import Status
 from worker.store import states
 from worker.store.sql import Sql
+from worker.store.tally import COUNTED
 
 MANY: Final = 500_000
 """In a table of more requests those that were told are not counted: a page shows this."""
@@ -23,7 +24,8 @@ _TOLD, _FAILED = Status.NOTIFICATION_SENT.value, Status.FAILED.value
 _STATES: Final = {Status.RECEIVED.value: UNRESOLVED, Status.PROCESSING.value: UNRESOLVED}
 
 # In one statement, so that both sides are as of the same moment.
-_SIDES: Final = """SELECT 'counted' AS side, kind, CAST(sum(n) AS bigint) AS n FROM tally GROUP BY kind UNION ALL """
+_SIDES: Final = f"""SELECT 'counted' AS side, kind, CAST(sum(n) AS bigint) AS n
+    FROM {COUNTED} GROUP BY kind UNION ALL """
 _ROWS: Final = " UNION ALL ".join(
     f"SELECT 'rows', '{status.value}', count(*) FROM request WHERE {where}" for where, status in states.UNENDED.items()
 )

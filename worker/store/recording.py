@@ -24,15 +24,15 @@ _TOLD_ROWS = f"""UPDATE request AS r SET status = 'NOTIFICATION_SENT', auto_noti
     WHERE {BY_KEY} AND (r.status || '' = 'RECEIVED' OR {OWNED}) RETURNING id"""
 # A group has few slots (see `_slot`), so what is counted of each mail is added up before it is spread over the kinds.
 _BUCKETS = ", ".join(f"'{name}'" for name in tally.BUCKET_NAMES)
-_TOLD_COUNTS = f"""SELECT owner, kind, sum(k.n) FROM (
-        SELECT owner, (ARRAY[{_BUCKETS}])[slot / 2 + 1] AS bucket, slot % 2 = 1 AS first, n, took
-        FROM (SELECT owner, slot, count(*) AS n, sum(took) AS took FROM done GROUP BY owner, slot) AS slots) AS sums
+_TOLD_COUNTS = f"""SELECT kind, sum(k.n) FROM (
+        SELECT (ARRAY[{_BUCKETS}])[slot / 2 + 1] AS bucket, slot % 2 = 1 AS first, n, took
+        FROM (SELECT slot, count(*) AS n, sum(took) AS took FROM done GROUP BY slot) AS slots) AS sums
     CROSS JOIN LATERAL (VALUES ('told', n), ('le:' || bucket, n), ('seconds', took),
         ('first', CASE WHEN first THEN n END), ('first_le:' || bucket, CASE WHEN first THEN n END),
         ('first_seconds', CASE WHEN first THEN took END)) AS k(kind, n)
-    WHERE kind IS NOT NULL AND k.n IS NOT NULL GROUP BY owner, kind"""
+    WHERE kind IS NOT NULL AND k.n IS NOT NULL GROUP BY kind"""
 _TOLD = {
-    "postgresql": Sql(tally.counting(f"{_TOLD_ROWS}, rows.owner, slot, took", _TOLD_COUNTS)),
+    "postgresql": Sql(tally.counting(f"{_TOLD_ROWS}, slot, took", _TOLD_COUNTS)),
     "sqlite": Sql(_TOLD_ROWS, id="uuid"),
 }
 _TRIES = "attempts = rows.attempts, unknowns = rows.unknowns, policy_refusals = rows.policy_refusals"
@@ -54,10 +54,10 @@ _DEFER = Sql(
 )
 _RELEASE_ROWS = f"""UPDATE request AS r SET {suppression.back("r.failure_code", "r.failure_reason")}, {LET_GO}
     FROM {CLAIMS} CROSS JOIN {suppression.CONTACT} WHERE {MINE} AND {suppression.ITS_CONTACT} RETURNING id, status"""
-_RELEASE_COUNTS = """SELECT owner, CASE WHEN status = 'FAILED' THEN 'failed:' || 'SUPPRESSED' ELSE 'released' END,
-    count(*) FROM done GROUP BY 1, 2"""
+_RELEASE_COUNTS = """SELECT CASE WHEN status = 'FAILED' THEN 'failed:' || 'SUPPRESSED' ELSE 'released' END, count(*)
+    FROM done GROUP BY 1"""
 _RELEASE = {
-    "postgresql": Sql(tally.counting(f"{_RELEASE_ROWS}, rows.owner", _RELEASE_COUNTS)),
+    "postgresql": Sql(tally.counting(_RELEASE_ROWS, _RELEASE_COUNTS)),
     "sqlite": Sql(_RELEASE_ROWS, id="uuid"),
 }
 _LOG = Sql(
@@ -163,7 +163,7 @@ def _told(c: Connection, ends: Ends) -> set[UUID]:
     ]
     written = {row.id for row in _TOLD[c.dialect.name](c, rows=rows)}
     if c.dialect.name == "sqlite":
-        tally.add_of(c, _told_counts(row for row in rows if row["request_id"] in written))
+        tally.add(c, _told_counts(row for row in rows if row["request_id"] in written))
     return written
 
 
@@ -172,9 +172,9 @@ def _slot(seconds: float | None, is_first: bool) -> int:
     return 2 * tally.bucket(seconds) + is_first
 
 
-def _told_counts(rows: Iterable[Mapping[str, Any]]) -> Counter[tuple[UUID, str]]:
+def _told_counts(rows: Iterable[Mapping[str, Any]]) -> Counter[str]:
     """Counts what `_TOLD_COUNTS` does."""
-    counts = Counter[tuple[UUID, str]]()
+    counts = Counter[str]()
     for row in rows:
         kinds = {"told": 1}
         place, is_first = divmod(row["slot"], 2)
@@ -182,7 +182,7 @@ def _told_counts(rows: Iterable[Mapping[str, Any]]) -> Counter[tuple[UUID, str]]
             kinds |= {f"le:{tally.BUCKET_NAMES[place]}": 1, "seconds": row["took"]}
         if is_first:
             kinds |= {"first": 1} | {f"first_{kind}": n for kind, n in kinds.items() if kind != "told"}
-        counts.update({(row["owner"], kind): n for kind, n in kinds.items()})
+        counts.update(kinds)
     return counts
 
 
@@ -192,8 +192,7 @@ def _released(c: Connection, released: Sequence[Claim]) -> set[UUID]:
     rows = [{"request_id": claim.id, "no": claim.claim_no, "owner": claim.owner} for claim in released]
     changed = _RELEASE[c.dialect.name](c, rows=rows)
     if c.dialect.name == "sqlite":
-        owners = {claim.id: claim.owner for claim in released}
-        tally.add_of(c, Counter((owners[row.id], tally.back(row.status)) for row in changed))
+        tally.add(c, Counter(tally.back(row.status) for row in changed))
     return {row.id for row in changed}
 
 
@@ -204,7 +203,7 @@ def _tried(c: Connection, ends: Ends) -> set[UUID]:
     lost = {entry.claim.id for entry in ends.log if entry.event == UNKNOWN}
     kinds = {row.id: f"failed:{ended[row.id].code}" for row in failed}
     kinds |= {row.id: tally.back(row.status, UNKNOWN if row.id in lost else "deferred") for row in deferred}
-    tally.add_of(c, Counter((ended[id_].claim.owner, kind) for id_, kind in kinds.items()))
+    tally.add(c, Counter(kinds.values()))
     return set(kinds)
 
 

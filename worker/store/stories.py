@@ -17,6 +17,7 @@ from worker.models import ENDED, UNRESOLVED, ids_of
 from worker.store import history, lists
 from worker.store.requests import WAITING
 from worker.store.sql import Sql
+from worker.store.tally import COUNTED
 
 MOST_ROWS: Final = 100
 """So many attempts, reports and actions of one request are read, the newest ones."""
@@ -118,8 +119,8 @@ _RELAY = Sql(
 )
 # Of the last hour: its minutes are few rows, whatever else was counted.
 _RATE = Sql(
-    """WITH minutes AS (
-        SELECT sum(n) AS n FROM tally WHERE minute > stockbell_now(-3600) AND kind = 'told' GROUP BY minute)
+    f"""WITH minutes AS (
+        SELECT sum(n) AS n FROM {COUNTED} WHERE minute > stockbell_now(-3600) AND kind = 'told' GROUP BY minute)
     SELECT max(n) / 60.0 AS rate FROM minutes"""
 )
 _WORKERS = Sql("SELECT count(*) AS n FROM owner WHERE seen_at > stockbell_now(-:lease)")

@@ -15,26 +15,21 @@ Whoever changes a request counts it in the same transaction, so that counts and 
   `undone:KIND` if an admin takes that back.
 - `before:STATUS`: what was in the table when counting began.
 
-Each process has rows of its own, and each thread that is not a worker's, so that nobody waits for another one's commit.
+What is counted is only added, as entries (`tally_entry`), so that nobody waits for another one's commit and no index is
+changed. The sweep adds entries up into `tally`. `COUNTED` are both.
 """
 
-import os
-import threading
 from bisect import bisect_left
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
-from uuid import UUID, uuid4
 
 from sqlalchemy import Connection
 
 from worker.domain import histogram
 from worker.domain.outcomes import FailureCode
 from worker.models import Status
-from worker.store.books import Books, books
 from worker.store.sql import Sql
-
-__all__ = ["Books", "books"]  # beside what is defined here
 
 BUCKETS: Final = (0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 900, 1800, 3600, 7200, 21600)
 """The upper bounds of the latencies' buckets, in seconds."""
@@ -50,27 +45,23 @@ _MINUTE: Final = {
     "postgresql": "date_trunc('minute', stockbell_now(0), 'UTC')",
     "sqlite": "substr(stockbell_now(0), 1, 17) || '00.000000'",
 }
-ONTO: Final = "ON CONFLICT (minute, owner, kind) DO UPDATE SET n = tally.n + excluded.n"
-"""The end of an INSERT that adds to what was counted already."""
+COUNTED: Final = """(SELECT minute, kind, n FROM tally UNION ALL SELECT minute, kind, n FROM tally_entry) AS counted"""
+"""What was counted, in SQL: what is added up by now, and what is not."""
 _ADD = {
-    dialect: Sql(
-        f"""INSERT INTO tally (minute, owner, kind, n) SELECT {minute}, owner, kind, n
-        FROM ROWS(owner uuid, kind text, n bigint) WHERE true {ONTO}"""
-    )
+    dialect: Sql(f"INSERT INTO tally_entry (minute, kind, n) SELECT {minute}, kind, n FROM ROWS(kind text, n bigint)")
     for dialect, minute in _MINUTE.items()
 }
-_own = threading.local()
 
-_TOTALS = Sql("SELECT kind, CAST(sum(n) AS bigint) AS n FROM tally GROUP BY kind")
-_TOTALS_SINCE = Sql("SELECT kind, CAST(sum(n) AS bigint) AS n FROM tally WHERE minute >= :since GROUP BY kind")
+_TOTALS = Sql(f"SELECT kind, CAST(sum(n) AS bigint) AS n FROM {COUNTED} GROUP BY kind")
+_TOTALS_SINCE = Sql(f"SELECT kind, CAST(sum(n) AS bigint) AS n FROM {COUNTED} WHERE minute >= :since GROUP BY kind")
 _NOW = Sql("SELECT stockbell_now(0) AS now", now="time")
 
 
 def _by_step(number: str) -> Sql:
     return Sql(
-        # The writers are added up first: fewer rows need a step, which costs more than to add.
+        # A minute's rows are added up first: fewer rows need a step, which costs more than to add.
         f"""SELECT {number} AS step, kind, CAST(sum(n) AS bigint) AS n
-        FROM (SELECT minute, kind, sum(n) AS n FROM tally WHERE minute >= :since GROUP BY minute, kind) AS minutes
+        FROM (SELECT minute, kind, sum(n) AS n FROM {COUNTED} WHERE minute >= :since GROUP BY minute, kind) AS minutes
         GROUP BY 1, kind ORDER BY 1, kind"""
     )
 
@@ -90,14 +81,9 @@ class Count(NamedTuple):
     n: int
 
 
-def add(c: Connection, counts: Mapping[str, int], owner: UUID | None = None) -> None:
-    """Counts that these kinds of things have happened, in this transaction. `owner` is that of a worker's claims."""
-    add_of(c, {(owner or writer(), kind): n for kind, n in counts.items()})
-
-
-def add_of(c: Connection, counts: Mapping[tuple[UUID, str], int]) -> None:
-    """Counts for several owners."""
-    rows = [{"owner": owner, "kind": kind, "n": n} for (owner, kind), n in sorted(counts.items()) if n]
+def add(c: Connection, counts: Mapping[str, int]) -> None:
+    """Counts that these kinds of things have happened, in this transaction."""
+    rows = [{"kind": kind, "n": n} for kind, n in counts.items() if n]
     if rows:
         _ADD[c.dialect.name](c, rows=rows)
 
@@ -105,11 +91,11 @@ def add_of(c: Connection, counts: Mapping[tuple[UUID, str], int]) -> None:
 def counting(update: str, counts: str) -> str:
     """SQL for PostgreSQL: one statement that runs an UPDATE with RETURNING, counts its rows, and returns their ids.
 
-    `counts` is a query for owner, kind and n of what the UPDATE returns, which is called `done`.
+    `counts` is a query for kind and n of what the UPDATE returns, which is called `done`.
     """
     return f"""WITH done AS ({update}),
-    counted AS (INSERT INTO tally (minute, owner, kind, n) SELECT {_MINUTE["postgresql"]}, k.owner, k.kind, k.n
-        FROM ({counts}) AS k(owner, kind, n) {ONTO})
+    counted AS (INSERT INTO tally_entry (minute, kind, n) SELECT {_MINUTE["postgresql"]}, k.kind, k.n
+        FROM ({counts}) AS k(kind, n))
     SELECT id FROM done"""
 
 
@@ -121,14 +107,6 @@ def back(status: str, kind: str = "released") -> str:
 def bucket(seconds: float | None) -> int:
     """Returns the place of this latency's bucket in `BUCKET_NAMES`. Without a latency it is a place behind them."""
     return len(BUCKET_NAMES) if seconds is None else bisect_left(BUCKETS, seconds)
-
-
-def writer() -> UUID:
-    """Returns the id of this thread as a writer. After a fork it is another one."""
-    if getattr(_own, "pid", None) != os.getpid():
-        _own.pid, _own.id = os.getpid(), uuid4()
-    own: UUID = _own.id
-    return own
 
 
 def totals(c: Connection, since: datetime | None = None) -> dict[str, int]:

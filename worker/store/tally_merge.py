@@ -1,27 +1,21 @@
-"""Adds up old counts, so that a year of them is soon read: the writers' rows of a minute, then hours, then days.
+"""Adds up what was counted, so that a year of it is soon read: entries by the minute, then hours, then days.
 
-Rows are deleted and added to another row in one transaction. So at each moment a reader sees each count once. A writer
-of the same minute that comes late waits, and then adds a row anew. Several may do this at the same time.
+Rows are deleted and added to another row in one transaction. So at each moment a reader sees each count once. Several
+may do this at the same time.
 """
 
 from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
-from uuid import UUID
 
 from sqlalchemy import Connection
 
-from worker.models import BY_A_WRITER
 from worker.store.sql import Sql
-from worker.store.tally import DAYS_AFTER, HOURS_AFTER, ONTO
+from worker.store.tally import DAYS_AFTER, HOURS_AFTER
 
-SETTLED_SECONDS: Final = 600.0
-"""A minute of this age is added up. Its writers have moved on to others."""
-MOST_ROWS: Final = 5000
+MOST_ROWS: Final = 10_000
 """So many rows are added up at once."""
-ALL: Final = UUID(int=0)
-"""The owner of what was added up."""
 
 _NOT_ON_THE_HOUR: Final = {
     "postgresql": "date_trunc('hour', minute, 'UTC') <> minute",
@@ -31,34 +25,50 @@ _NOT_ON_THE_DAY: Final = {
     "postgresql": "date_trunc('day', minute, 'UTC') <> minute",
     "sqlite": "substr(minute, 12, 2) || substr(minute, 15, 2) <> '0000'",
 }
+# An entry has no key, only a place. The server adds the entries up, as they are many.
+_TAKE_ENTRIES: Final = {
+    "postgresql": Sql(
+        """WITH taken AS (
+            DELETE FROM tally_entry
+            WHERE ctid = ANY(ARRAY(SELECT ctid FROM tally_entry LIMIT :most FOR UPDATE SKIP LOCKED))
+            RETURNING minute, kind, n)
+        SELECT minute, kind, CAST(sum(n) AS bigint) AS n, count(*) AS rows, stockbell_now(0) AS now
+        FROM taken GROUP BY minute, kind"""
+    ),
+    "sqlite": Sql(
+        """DELETE FROM tally_entry WHERE rowid IN (SELECT rowid FROM tally_entry LIMIT :most)
+        RETURNING minute, kind, n, 1 AS rows, stockbell_now(0) AS now""",
+        minute="time",
+        now="time",
+    ),
+}
 
 
 def _take(condition: str) -> Sql:
-    # In the order of the key, as `_put` writes, so that two who do this wait for each other and not in a circle.
+    # In the order of the key, as `_PUT` writes, so that two who do this wait for each other and not in a circle.
     return Sql(
         f"""WITH old AS MATERIALIZED (
-            SELECT minute AS at, owner AS by, kind AS what FROM tally
-            WHERE minute < stockbell_now(-:age) AND {condition}
-            ORDER BY minute, owner, kind LIMIT :most FOR UPDATE SKIP LOCKED)
-        DELETE FROM tally WHERE (minute, owner, kind) IN (SELECT at, by, what FROM old)
-        RETURNING minute, kind, n, stockbell_now(0) AS now""",
+            SELECT minute AS at, kind AS what FROM tally WHERE minute < stockbell_now(-:age) AND {condition}
+            ORDER BY minute, kind LIMIT :most FOR UPDATE SKIP LOCKED)
+        DELETE FROM tally WHERE (minute, kind) IN (SELECT at, what FROM old)
+        RETURNING minute, kind, n, 1 AS rows, stockbell_now(0) AS now""",
         minute="time",
         now="time",
     )
 
 
-_TAKE_OWN = {dialect: _take(condition) for dialect, condition in BY_A_WRITER.items()}
-_TAKE_MINUTES = {dialect: _take(condition) for dialect, condition in _NOT_ON_THE_HOUR.items()}
-_TAKE_HOURS = {dialect: _take(condition) for dialect, condition in _NOT_ON_THE_DAY.items()}
-_PUT = Sql(
-    f"""INSERT INTO tally (minute, owner, kind, n) SELECT at, :all, kind, n
-    FROM ROWS(at timestamptz, kind text, n bigint) WHERE true ORDER BY at, kind {ONTO}"""
+_TAKE_MINUTES: Final = {dialect: _take(condition) for dialect, condition in _NOT_ON_THE_HOUR.items()}
+_TAKE_HOURS: Final = {dialect: _take(condition) for dialect, condition in _NOT_ON_THE_DAY.items()}
+_PUT: Final = Sql(
+    """INSERT INTO tally (minute, kind, n) SELECT at, kind, n
+    FROM ROWS(at timestamptz, kind text, n bigint) WHERE true ORDER BY at, kind
+    ON CONFLICT (minute, kind) DO UPDATE SET n = tally.n + excluded.n"""
 )
 
 
 def merge(c: Connection) -> int:
-    """Adds up the writers' rows of past minutes. Returns how many rows these were."""
-    return _add_up(c, _TAKE_OWN[c.dialect.name](c, age=SETTLED_SECONDS, most=MOST_ROWS))
+    """Adds up entries, `MOST_ROWS` at most. Returns how many these were."""
+    return _add_up(c, _TAKE_ENTRIES[c.dialect.name](c, most=MOST_ROWS))
 
 
 def merge_old(c: Connection) -> int:
@@ -73,8 +83,8 @@ def _add_up(c: Connection, taken: Sequence[Any]) -> int:
     for row in taken:
         counts[_place(row.minute, row.now), row.kind] += row.n
     if counts:
-        _PUT(c, rows=[{"at": at, "kind": kind, "n": n} for (at, kind), n in sorted(counts.items())], all=ALL)
-    return len(taken)
+        _PUT(c, rows=[{"at": at, "kind": kind, "n": n} for (at, kind), n in sorted(counts.items())])
+    return sum(row.rows for row in taken)
 
 
 def _place(minute: datetime, now: datetime) -> datetime:

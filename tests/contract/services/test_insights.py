@@ -11,6 +11,7 @@ from tests.contract.store.test_tally import put
 from worker.services import insights
 from worker.services.insights import Insights, Period, lasting
 from worker.store import confirmations, tally
+from worker.store.books import books
 
 NOW: Final = datetime.now(UTC)
 
@@ -44,7 +45,7 @@ def test_who_confirms_is_counted_once(shop: Shop) -> None:
     shop.write(confirmations.hold, other, None, is_new=True, always=True)
     shop.write(confirmations.vouch, other)
     assert shop.database.read(tally.totals)["confirmed"] == 2
-    assert shop.database.read(tally.books).is_balanced
+    assert shop.database.read(books).is_balanced
 
 
 def test_each_step_has_a_row_and_what_was_before_is_left_out(shop: Shop) -> None:

@@ -82,8 +82,8 @@ def test_how_long_it_takes_is_known_from_the_best_minute(shop: Shop) -> None:
     assert items.what_if(shop.database, MUG, 1, 1).seconds is None
     at = shop.database.read(now).replace(second=0, microsecond=0)
     for ago, kind, n in ((1, "told", 60), (2, "told", 120), (2, "first", 2), (2, "first_seconds", 500)):
-        values = {"minute": at - timedelta(minutes=ago), "owner": uuid7(), "kind": kind, "n": n}
-        shop.change("INSERT INTO tally (minute, owner, kind, n) VALUES (:minute, :owner, :kind, :n)", **values)
+        values = {"minute": at - timedelta(minutes=ago), "kind": kind, "n": n}
+        shop.change("INSERT INTO tally (minute, kind, n) VALUES (:minute, :kind, :n)", **values)
     assert shop.database.read(tally.totals)["told"] == 180
     guess = items.what_if(shop.database, MUG, 1, 1)
     assert (guess.rate, guess.seconds, guess.first_seconds) == (2.0, 3.0, 0.25)

@@ -34,6 +34,7 @@ from worker.store import (
     unconfirmed,
 )
 from worker.store import books as books_module
+from worker.store.books import Books, books
 from worker.store.claims import Claim
 from worker.store.recording import Ended, Ends, Try
 from worker.store.requests import NewRequest
@@ -47,11 +48,11 @@ def counts(shop: Shop) -> dict[str, int]:
     return {kind: n for kind, n in kinds.items() if not kind.startswith(("signup", "le:", "seconds", "first"))}
 
 
-def balance(shop: Shop) -> tally.Books:
-    books = shop.database.read(tally.books)
-    assert books.off == {"UNRESOLVED": 0, "NOTIFICATION_SENT": 0, "FAILED": 0}
-    assert books.signed_up == books.waits + books.being_sent + books.told + books.failed + books.deleted
-    return books
+def balance(shop: Shop) -> Books:
+    kept = shop.database.read(books)
+    assert kept.off == {"UNRESOLVED": 0, "NOTIFICATION_SENT": 0, "FAILED": 0}
+    assert kept.signed_up == kept.waits + kept.being_sent + kept.told + kept.failed + kept.deleted
+    return kept
 
 
 def ended(claim: Claim, code: str | None = None) -> Ended:
@@ -89,8 +90,8 @@ def test_each_claim_is_counted_once_by_how_it_ended(shop: Shop) -> None:
     )
     shop.write(recording.record, ends)
     assert counts(shop) == {"told": 2, "failed:RECIPIENT_REJECTED": 1, "deferred": 1, "unknown": 1, "released": 1}
-    books = balance(shop)
-    assert (books.signed_up, books.waits, books.being_sent, books.told, books.failed) == (8, 3, 2, 2, 1)
+    kept = balance(shop)
+    assert (kept.signed_up, kept.waits, kept.being_sent, kept.told, kept.failed) == (8, 3, 2, 2, 1)
 
 
 ENDS: Final[dict[str, Callable[[Claim], Ends]]] = {
@@ -188,8 +189,8 @@ def test_the_verbs_are_counted_with_the_state_before(shop: Shop) -> None:
         "deleted:NOTIFICATION_SENT": 1,
         "deleted:RECEIVED": 1,
     }
-    books = balance(shop)
-    assert (books.signed_up, books.told, books.deleted) == (3, 1, 2)
+    kept = balance(shop)
+    assert (kept.signed_up, kept.told, kept.deleted) == (3, 1, 2)
 
 
 def test_what_an_admin_undoes_is_counted_back(shop: Shop) -> None:
@@ -197,7 +198,7 @@ def test_what_an_admin_undoes_is_counted_back(shop: Shop) -> None:
     shop.write(recording.record, Ends(failed=[ended(claim, "MESSAGE_REJECTED")]))
     shop.write(admin.mark_sent, [claim.id])
     shop.change("UPDATE request SET status = 'FAILED'")
-    assert shop.database.read(tally.books).off == {"UNRESOLVED": 0, "NOTIFICATION_SENT": -1, "FAILED": 1}
+    assert shop.database.read(books).off == {"UNRESOLVED": 0, "NOTIFICATION_SENT": -1, "FAILED": 1}
     shop.write(tally.add, {"undone:marked:FAILED": 1})
     balance(shop)
 
@@ -255,20 +256,20 @@ def test_a_row_that_nobody_counted_shows(shop: Shop) -> None:
     shop.sign_up_many(3)
     _, (claim, *_) = shop.claimed(2)
     shop.change("UPDATE request SET status = 'NOTIFICATION_SENT' WHERE id = :id", id=claim.id)
-    books = shop.database.read(tally.books)
-    assert (books.is_balanced, books.difference) == (False, 0)
-    assert books.off == {"UNRESOLVED": -1, "NOTIFICATION_SENT": 1, "FAILED": 0}
+    kept = shop.database.read(books)
+    assert (kept.is_balanced, kept.difference) == (False, 0)
+    assert kept.off == {"UNRESOLVED": -1, "NOTIFICATION_SENT": 1, "FAILED": 0}
     shop.change("DELETE FROM request WHERE id = :id", id=claim.id)
-    books = shop.database.read(tally.books)
-    assert (books.difference, books.off["UNRESOLVED"]) == (1, -1)
+    kept = shop.database.read(books)
+    assert (kept.difference, kept.off["UNRESOLVED"]) == (1, -1)
 
 
 def test_in_a_large_table_those_that_were_told_are_not_counted(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     _, held = shop.claimed(3)
     shop.write(recording.record, Ends(told=held))
     monkeypatch.setattr(books_module, "MANY", -1)
-    books = balance(shop)
-    assert (books.is_told_counted, books.told, books.signed_up) == (False, 3, 3)
+    kept = balance(shop)
+    assert (kept.is_told_counted, kept.told, kept.signed_up) == (False, 3, 3)
 
 
 # Latencies

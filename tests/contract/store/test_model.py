@@ -55,8 +55,8 @@ from worker.store import (
     stock,
     suppression,
     sweep,
-    tally,
 )
+from worker.store.books import books
 from worker.store.claims import Claim, Claimed
 from worker.store.recording import Ended, Ends, Try
 from worker.store.requests import NewRequest
@@ -583,7 +583,7 @@ class StoreMachine(RuleBasedStateMachine):
             assert row.waiting in reasons if reasons else row.waiting is None
         self._check_keys(rows)
         self._check_contacts(c)
-        assert tally.books(c).off == {"UNRESOLVED": 0, "NOTIFICATION_SENT": 0, "FAILED": 0}
+        assert books(c).off == {"UNRESOLVED": 0, "NOTIFICATION_SENT": 0, "FAILED": 0}
         self._check_details(c)
         self._check_figures(c)
         self._check_claimable(c, rows)

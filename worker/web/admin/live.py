@@ -22,8 +22,8 @@ from worker.domain.errors import DatabaseAway, SchemaOutdated
 from worker.services.charts import Charts, read_charts
 from worker.services.overview import Overview, Watcher, overview_of
 from worker.services.status import Queues, read_redis
-from worker.store import admins, tally
-from worker.store.tally import Books
+from worker.store import admins
+from worker.store.books import Books, books
 from worker.web.admin.kept import Kept
 from worker.web.context import Context
 from worker.web.protocol import HANG_UP
@@ -97,7 +97,7 @@ class Live:
         """It runs while somebody watches."""
         self._redis = Kept(partial(context.run, self._read_redis), 0.0)
         self._charts = Kept(partial(context.read, read_charts), CHARTS_SECONDS)
-        self._books = Kept(partial(context.read, tally.books), BOOKS_SECONDS)
+        self._books = Kept(partial(context.read, books), BOOKS_SECONDS)
         self._look = Look()
         self._sessions_at = float("-inf")
         self._texts: dict[tuple[bool, bool], bytes] = {}
