@@ -29,6 +29,7 @@ from worker.mail.letter import LetterWriter
 from worker.mail.render import Renderer
 from worker.queue.bell import Bell
 from worker.smtp.mailer import Mailer, Timeouts
+from worker.store import recording
 from worker.store.database import Database
 
 P = ParamSpec("P")
@@ -90,14 +91,15 @@ class FlakyDatabase(Database):
         return self._gates.setdefault(work, threading.Event())
 
     def write(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        if work in self._gates:
-            self._gates[work].wait(60)
-        coming = self._troubles.get(work)
+        name: Work = recording.record if work is recording.record_told else work
+        if name in self._gates:
+            self._gates[name].wait(60)
+        coming = self._troubles.get(name)
         trouble = coming.pop(0) if coming else None
         if trouble == "before":
             raise DatabaseAway("connection refused")
         result = super().write(work, *args, **kwargs)
-        self._sequels.pop(work, lambda: None)()
+        self._sequels.pop(name, lambda: None)()
         if trouble == "after":
             raise DatabaseAway("server closed the connection unexpectedly")
         return result

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Concatenate, ParamSpec, TypeVar
 from uuid import UUID
 
@@ -123,9 +124,9 @@ class Line:
             self._noted_at = time.monotonic()
         elif ends.refusals:
             self._noted_at = float("-inf")  # so that the next mail that is taken is noted at once
-        write = self.database.write if is_due or not ends.is_one_statement else self.database.write_at_once
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._records, lambda: write(recording.record, ends, is_sign_of_life=is_due))
+        write = partial(recording.write, self.database, ends, is_sign_of_life=is_due)
+        return await loop.run_in_executor(self._records, write)
 
     async def ensure_registered(self) -> None:
         """Registers this process's owner in the database, if it is not there; raises DatabaseAway."""

@@ -1,40 +1,34 @@
 """Records the outcomes of claims in batches: sent, failed, deferred or released. Also writes the attempt log."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import repeat
 from typing import Any, Final
 from uuid import UUID
 
+from psycopg.errors import DivisionByZero
 from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
 
 from worker.domain.verdicts import Tries
 from worker.models import uuid7
 from worker.store import breaker, suppression, tally
 from worker.store.claims import BY_KEY, CLAIMS, LET_GO, MINE, OWNED, Claim
+from worker.store.database import Database
 from worker.store.outbox import NEWS
 from worker.store.restocks import Restock, give_back
 from worker.store.sql import Sql
 
 # A late reply may find that its row was rescued but not claimed again. Recording it then avoids a second mail.
-_TOLD_ROWS = f"""UPDATE request AS r SET status = 'NOTIFICATION_SENT', auto_notified = true,
+_TELL = f"""UPDATE request AS r SET status = 'NOTIFICATION_SENT', auto_notified = true,
         notified_date = stockbell_now(0), not_before = NULL, failure_code = NULL, failure_reason = NULL,
         failed_at = NULL, receipt = rows.receipt, extras = NULL, {LET_GO}, {NEWS}
-    FROM ROWS(request_id uuid, no int, owner uuid, receipt text, slot int, took int)
+    FROM ROWS(request_id uuid, no int, owner uuid, receipt text)
     WHERE {BY_KEY} AND (r.status || '' = 'RECEIVED' OR {OWNED}) RETURNING id"""
-# A group has few slots (see `_slot`), so what is counted of each mail is added up before it is spread over the kinds.
-_BUCKETS = ", ".join(f"'{name}'" for name in tally.BUCKET_NAMES)
-_TOLD_COUNTS = f"""SELECT kind, sum(k.n) FROM (
-        SELECT (ARRAY[{_BUCKETS}])[slot / 2 + 1] AS bucket, slot % 2 = 1 AS first, n, took
-        FROM (SELECT slot, count(*) AS n, sum(took) AS took FROM done GROUP BY slot) AS slots) AS sums
-    CROSS JOIN LATERAL (VALUES ('told', n), ('le:' || bucket, n), ('seconds', took),
-        ('first', CASE WHEN first THEN n END), ('first_le:' || bucket, CASE WHEN first THEN n END),
-        ('first_seconds', CASE WHEN first THEN took END)) AS k(kind, n)
-    WHERE kind IS NOT NULL AND k.n IS NOT NULL GROUP BY kind"""
-_TOLD = {
-    "postgresql": Sql(tally.counting(f"{_TOLD_ROWS}, slot, took", _TOLD_COUNTS)),
-    "sqlite": Sql(_TOLD_ROWS, id="uuid"),
-}
+_TOLD = Sql(_TELL, id="uuid")
+_ALL_TOLD = Sql(tally.counting_all(_TELL))
 _TRIES = "attempts = rows.attempts, unknowns = rows.unknowns, policy_refusals = rows.policy_refusals"
 _TRIES_ROWS = """ROWS(request_id uuid, no int, owner uuid, attempts int, unknowns int, policy_refusals int,
     code text, reason text, delay float8, doubtful bool)"""
@@ -52,14 +46,11 @@ _DEFER = Sql(
     RETURNING id, status""",
     id="uuid",
 )
-_RELEASE_ROWS = f"""UPDATE request AS r SET {suppression.back("r.failure_code", "r.failure_reason")}, {LET_GO}
-    FROM {CLAIMS} CROSS JOIN {suppression.CONTACT} WHERE {MINE} AND {suppression.ITS_CONTACT} RETURNING id, status"""
-_RELEASE_COUNTS = """SELECT CASE WHEN status = 'FAILED' THEN 'failed:' || 'SUPPRESSED' ELSE 'released' END, count(*)
-    FROM done GROUP BY 1"""
-_RELEASE = {
-    "postgresql": Sql(tally.counting(_RELEASE_ROWS, _RELEASE_COUNTS)),
-    "sqlite": Sql(_RELEASE_ROWS, id="uuid"),
-}
+_RELEASE = Sql(
+    f"""UPDATE request AS r SET {suppression.back("r.failure_code", "r.failure_reason")}, {LET_GO}
+    FROM {CLAIMS} CROSS JOIN {suppression.CONTACT} WHERE {MINE} AND {suppression.ITS_CONTACT} RETURNING id, status""",
+    id="uuid",
+)
 _LOG = Sql(
     """INSERT INTO attempt (id, request_id, at, owner, event, smtp_code, enhanced_code, reply)
     SELECT id, request_id, stockbell_now(0), owner, event, smtp_code, enhanced_code, reply
@@ -112,10 +103,13 @@ class Ends:
     """Restocks whose first claim has told nobody."""
 
     @property
-    def is_one_statement(self) -> bool:
-        """Whether `record` runs only one statement, so that it needs no explicit transaction."""
-        is_more = self.failed or self.deferred or self.log or self.untold
-        return bool(self.told) != bool(self.released) and not is_more
+    def are_all_told(self) -> bool:
+        """Whether there is nothing else, so that `record_told` may record them."""
+        return bool(self.told) and not (self.failed or self.deferred or self.released or self.log or self.untold)
+
+
+class Fenced(Exception):
+    """Some of these claims do not hold any more. Nothing was written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +121,14 @@ class Try:
     smtp_code: int | None
     enhanced_code: str | None
     reply: str
+
+
+def write(database: Database, ends: Ends, *, is_sign_of_life: bool = False) -> set[UUID]:
+    """Does what `record` does in a transaction. At full speed, when the relay just takes mails, it is one statement."""
+    if ends.are_all_told and not is_sign_of_life:
+        with suppress(Fenced):
+            return database.write_at_once(record_told, ends)
+    return database.write(record, ends, is_sign_of_life=is_sign_of_life)
 
 
 def record(c: Connection, ends: Ends, *, is_sign_of_life: bool = False) -> set[UUID]:
@@ -146,43 +148,47 @@ def record(c: Connection, ends: Ends, *, is_sign_of_life: bool = False) -> set[U
     return written
 
 
+def record_told(c: Connection, ends: Ends) -> set[UUID]:
+    """Does what `record` does, in one statement on PostgreSQL, if the relay took all of these mails and says no more.
+
+    Raises Fenced.
+    """
+    if c.dialect.name == "sqlite":
+        return record(c, ends)
+    counts = _told_counts(ends)
+    kinds, numbers = list(counts), list(counts.values())
+    try:
+        _ALL_TOLD(c, rows=_told_rows(ends), many=len(ends.told), kinds=kinds, numbers=numbers)
+    except DBAPIError as error:
+        if isinstance(error.orig, DivisionByZero):
+            raise Fenced from None
+        raise
+    return {claim.id for claim in ends.told}
+
+
 def _told(c: Connection, ends: Ends) -> set[UUID]:
     if not ends.told:
         return set()
-    unknown = (None,) * len(ends.told)
-    rows = [
-        {
-            "request_id": claim.id,
-            "no": claim.claim_no,
-            "owner": claim.owner,
-            "receipt": receipt,
-            "slot": _slot(seconds, claim.id in ends.firsts),
-            "took": None if seconds is None else round(1000 * seconds),
-        }
-        for claim, receipt, seconds in zip(ends.told, ends.receipts or unknown, ends.seconds or unknown, strict=True)
-    ]
-    written = {row.id for row in _TOLD[c.dialect.name](c, rows=rows)}
-    if c.dialect.name == "sqlite":
-        tally.add(c, _told_counts(row for row in rows if row["request_id"] in written))
+    written = {row.id for row in _TOLD(c, rows=_told_rows(ends))}
+    tally.add(c, _told_counts(ends, written))
     return written
 
 
-def _slot(seconds: float | None, is_first: bool) -> int:
-    """A mail's bucket, and whether it is the first of a restock, in one number: each array costs the server time."""
-    return 2 * tally.bucket(seconds) + is_first
+def _told_rows(ends: Ends) -> list[dict[str, object]]:
+    receipts = ends.receipts or repeat(None)
+    return [
+        {"request_id": claim.id, "no": claim.claim_no, "owner": claim.owner, "receipt": receipt}
+        for claim, receipt in zip(ends.told, receipts, strict=False)
+    ]
 
 
-def _told_counts(rows: Iterable[Mapping[str, Any]]) -> Counter[str]:
-    """Counts what `_TOLD_COUNTS` does."""
+def _told_counts(ends: Ends, written: Collection[UUID] | None = None) -> Counter[str]:
+    """Returns what is to be counted of the told mails: of all, or of these."""
     counts = Counter[str]()
-    for row in rows:
-        kinds = {"told": 1}
-        place, is_first = divmod(row["slot"], 2)
-        if row["took"] is not None:
-            kinds |= {f"le:{tally.BUCKET_NAMES[place]}": 1, "seconds": row["took"]}
-        if is_first:
-            kinds |= {"first": 1} | {f"first_{kind}": n for kind, n in kinds.items() if kind != "told"}
-        counts.update(kinds)
+    for claim, seconds in zip(ends.told, ends.seconds or repeat(None), strict=False):
+        if written is None or claim.id in written:
+            counts["told"] += 1
+            tally.add_latency(counts, seconds, is_first=claim.id in ends.firsts)
     return counts
 
 
@@ -190,9 +196,8 @@ def _released(c: Connection, released: Sequence[Claim]) -> set[UUID]:
     if not released:
         return set()
     rows = [{"request_id": claim.id, "no": claim.claim_no, "owner": claim.owner} for claim in released]
-    changed = _RELEASE[c.dialect.name](c, rows=rows)
-    if c.dialect.name == "sqlite":
-        tally.add(c, Counter(tally.back(row.status) for row in changed))
+    changed = _RELEASE(c, rows=rows)
+    tally.add(c, Counter(tally.back(row.status) for row in changed))
     return {row.id for row in changed}
 
 

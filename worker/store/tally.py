@@ -20,6 +20,7 @@ changed. The sweep adds entries up into `tally`. `COUNTED` are both.
 """
 
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
@@ -88,15 +89,14 @@ def add(c: Connection, counts: Mapping[str, int]) -> None:
         _ADD[c.dialect.name](c, rows=rows)
 
 
-def counting(update: str, counts: str) -> str:
-    """SQL for PostgreSQL: one statement that runs an UPDATE with RETURNING, counts its rows, and returns their ids.
+def counting_all(update: str) -> str:
+    """SQL for PostgreSQL: one statement that runs an UPDATE with RETURNING and counts what was known before.
 
-    `counts` is a query for kind and n of what the UPDATE returns, which is called `done`.
+    `kinds` and `numbers` are right only if `many` rows are changed. If not, it fails by a division by zero.
     """
-    return f"""WITH done AS ({update}),
-    counted AS (INSERT INTO tally_entry (minute, kind, n) SELECT {_MINUTE["postgresql"]}, k.kind, k.n
-        FROM ({counts}) AS k(kind, n))
-    SELECT id FROM done"""
+    return f"""WITH done AS ({update}) INSERT INTO tally_entry (minute, kind, n)
+    SELECT {_MINUTE["postgresql"]}, kind, n / (SELECT CAST(count(*) = :many AS int) FROM done)
+    FROM unnest(CAST(:kinds AS text[]), CAST(:numbers AS bigint[])) AS counts(kind, n)"""
 
 
 def back(status: str, kind: str = "released") -> str:
@@ -104,9 +104,15 @@ def back(status: str, kind: str = "released") -> str:
     return SUPPRESSED if status == Status.FAILED else kind
 
 
-def bucket(seconds: float | None) -> int:
-    """Returns the place of this latency's bucket in `BUCKET_NAMES`. Without a latency it is a place behind them."""
-    return len(BUCKET_NAMES) if seconds is None else bisect_left(BUCKETS, seconds)
+def add_latency(counts: Counter[str], seconds: float | None, *, is_first: bool) -> None:
+    """Adds what is counted of a told mail's latency, if that is known, and if it was the first of a restock."""
+    kinds = {}
+    if seconds is not None:
+        kinds = {f"le:{BUCKET_NAMES[bisect_left(BUCKETS, seconds)]}": 1, "seconds": round(1000 * seconds)}
+    counts.update(kinds)
+    if is_first:
+        counts["first"] += 1
+        counts.update({f"first_{kind}": n for kind, n in kinds.items()})
 
 
 def totals(c: Connection, since: datetime | None = None) -> dict[str, int]:

@@ -299,6 +299,43 @@ def test_a_mail_without_a_known_latency_is_only_told(shop: Shop) -> None:
     assert "seconds" not in shop.database.read(tally.totals)
 
 
+def test_one_statement_records_and_counts_what_a_transaction_does(shop: Shop) -> None:
+    _, held = shop.claimed(6)
+    first, second = (
+        Ends(told=part, receipts=["250 Ok", None, "250 Ok"], seconds=[0.02, 0.3, None], firsts={part[0].id})
+        for part in (held[:3], held[3:])
+    )
+    assert recording.write(shop.database, first) == {claim.id for claim in held[:3]}
+    at_once = shop.database.read(tally.totals)
+    assert recording.write(shop.database, second, is_sign_of_life=True) == {claim.id for claim in held[3:]}
+    both = shop.database.read(tally.totals)
+    assert {kind: n for kind, n in both.items() if kind not in at_once} == {}
+    assert {kind: both[kind] - n for kind, n in at_once.items()} == at_once | {"signup:created": 0}
+    rows = {row.id: (row.status, row.receipt, row.owner) for row in shop.rows()}
+    assert [rows[claim.id] for claim in held[:3]] == [rows[claim.id] for claim in held[3:]]
+    balance(shop)
+
+
+def test_what_does_not_hold_any_more_is_neither_recorded_nor_counted_with_the_others(shop: Shop) -> None:
+    _, held = shop.claimed(3)
+    shop.write(recording.record, Ends(released=held[1:2]))
+    shop.claim(shop.owner())  # another one has it now
+    ends = Ends(told=held, seconds=[0.02, 0.3, 99.0])
+    if shop.database.dialect == "postgresql":
+        with pytest.raises(recording.Fenced):
+            shop.database.write_at_once(recording.record_told, ends)
+        assert counts(shop) == {"released": 1}
+    assert recording.write(shop.database, ends) == {held[0].id, held[2].id}
+    totals = shop.database.read(tally.totals)
+    assert {kind: n for kind, n in totals.items() if kind.startswith(("le", "seconds", "told"))} == {
+        "told": 2,
+        "le:0.025": 1,
+        "le:120": 1,
+        "seconds": 99_020,
+    }
+    balance(shop)
+
+
 def test_a_claim_knows_since_when_it_could_be_sent(shop: Shop) -> None:
     early = shop.sign_up()
     shop.tell()
@@ -351,7 +388,7 @@ def test_a_restock_that_told_nobody_begins_with_the_next_claim(shop: Shop) -> No
     restock = held[0].restock
     assert restock
     ends = Ends(released=list(held), untold=[restock])
-    assert not ends.is_one_statement
+    assert not ends.are_all_told
     shop.write(recording.record, ends)
     again = shop.claim(owner).claims
     assert again[0].restock

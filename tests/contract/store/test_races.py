@@ -164,8 +164,7 @@ class Worker:
                 case _:
                     ends.released.append(claim)
         numbers = {claim.id: claim.claim_no for claim in held}
-        write = self._database.write_at_once if ends.is_one_statement else self._database.write
-        written = write(recording.record, ends)
+        written = recording.write(self._database, ends)
         self._seen.written += [(kinds[id_], id_, numbers[id_]) for id_ in written]
 
     def create(self) -> None:
