@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -265,8 +266,12 @@ def _claimed(
 ) -> Claimed:
     found = {row.id: row for row in _ITEMS(c, rows=_lists({row.waiting_list_id for row in rows}))}
     clock = time.monotonic()
+    woken = {id_: about.woken_at and clock - _age(about, about.woken_at) for id_, about in found.items()}
     begun = _begun(c, found, Counter(row.waiting_list_id for row in rows if row.ordered_at is None))
-    claims = [_claim_of(row, owner, found[row.waiting_list_id], clock, begun) for row in rows]
+    claims = [
+        _claim_of(row, owner, found[list_id := row.waiting_list_id], clock, woken[list_id], begun.get(list_id))
+        for row in rows
+    ]
     return Claimed(claims, full, {list_id: About(*row[:8]) for list_id, row in found.items()}, is_suspect=is_suspect)
 
 
@@ -276,18 +281,23 @@ def _begun(c: Connection, found: Mapping[UUID, Any], woken: Mapping[UUID, int]) 
     return restocks.begin(c, new) if new else {}
 
 
-def _claim_of(row: Any, owner: UUID, about: Any, clock: float, begun: Mapping[UUID, Restock]) -> Claim:
+def _claim_of(row: Any, owner: UUID, about: Any, clock: float, since: float | None, restock: Restock | None) -> Claim:
     id_, list_id, claim_no, contact_id, email, url, locale, attempts, unknowns, refusals, at, took, extras, ordered = (
         row
     )
     tries = Tries(attempts, unknowns, refusals) if attempts or unknowns or refusals else _NO_TRIES
-    woken_at = about.woken_at
-    begin = ordered or (woken_at and max(woken_at, at))
-    since = clock - max(0.0, (about.now - begin).total_seconds()) if begin else None
-    restock = begun.get(list_id) if ordered is None else None
+    if ordered:
+        since, restock = clock - _age(about, ordered), None
+    elif about.woken_at and at > about.woken_at:  # the item was there when they asked
+        since = clock - _age(about, at)
     return Claim(
         id_, claim_no, owner, list_id, contact_id, email, url, locale, tries, bool(took), extras, since, restock
     )
+
+
+def _age(about: Any, at: datetime) -> float:
+    """Returns how many seconds ago this was, by the database's clock."""
+    return max(0.0, float((about.now - at).total_seconds()))
 
 
 def _lists(list_ids: Iterable[UUID]) -> list[dict[str, UUID]]:

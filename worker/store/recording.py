@@ -182,14 +182,13 @@ def _told_rows(ends: Ends) -> list[dict[str, object]]:
     ]
 
 
-def _told_counts(ends: Ends, written: Collection[UUID] | None = None) -> Counter[str]:
-    """Returns what is to be counted of the told mails: of all, or of these."""
-    counts = Counter[str]()
-    for claim, seconds in zip(ends.told, ends.seconds or repeat(None), strict=False):
-        if written is None or claim.id in written:
-            counts["told"] += 1
-            tally.add_latency(counts, seconds, is_first=claim.id in ends.firsts)
-    return counts
+def _told_counts(ends: Ends, written: Collection[UUID] | None = None) -> dict[str, int]:
+    """Returns what is to be counted of the told mails: of all, or of those that were written."""
+    told = list(zip(ends.told, ends.seconds or repeat(None), strict=False))
+    if written is not None:
+        told = [(claim, seconds) for claim, seconds in told if claim.id in written]
+    firsts = [seconds for claim, seconds in told if claim.id in ends.firsts] if ends.firsts else []
+    return tally.of_told([seconds for _, seconds in told], firsts)
 
 
 def _released(c: Connection, released: Sequence[Claim]) -> set[UUID]:

@@ -21,7 +21,7 @@ changed. The sweep adds entries up into `tally`. `COUNTED` are both.
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
@@ -104,15 +104,18 @@ def back(status: str, kind: str = "released") -> str:
     return SUPPRESSED if status == Status.FAILED else kind
 
 
-def add_latency(counts: Counter[str], seconds: float | None, *, is_first: bool) -> None:
-    """Adds what is counted of a told mail's latency, if that is known, and if it was the first of a restock."""
-    kinds = {}
-    if seconds is not None:
-        kinds = {f"le:{BUCKET_NAMES[bisect_left(BUCKETS, seconds)]}": 1, "seconds": round(1000 * seconds)}
-    counts.update(kinds)
-    if is_first:
-        counts["first"] += 1
-        counts.update({f"first_{kind}": n for kind, n in kinds.items()})
+def of_told(latencies: Sequence[float | None], firsts: Sequence[float | None]) -> dict[str, int]:
+    """Returns what is to be counted of told mails with these latencies in seconds, of which some were first mails."""
+    counts = {"told": len(latencies), **_of_latencies(latencies)}
+    if firsts:
+        counts |= {"first": len(firsts)} | {f"first_{kind}": n for kind, n in _of_latencies(firsts).items()}
+    return counts
+
+
+def _of_latencies(latencies: Sequence[float | None]) -> dict[str, int]:
+    known = [seconds for seconds in latencies if seconds is not None]
+    places = Counter(bisect_left(BUCKETS, seconds) for seconds in known)
+    return {f"le:{BUCKET_NAMES[place]}": n for place, n in places.items()} | {"seconds": round(1000 * sum(known))}
 
 
 def totals(c: Connection, since: datetime | None = None) -> dict[str, int]:
