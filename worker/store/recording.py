@@ -19,7 +19,7 @@ from worker.store.claims import BY_KEY, CLAIMS, LET_GO, MINE, OWNED, Claim
 from worker.store.database import Database
 from worker.store.outbox import NEWS
 from worker.store.restocks import Restock, give_back
-from worker.store.sql import Sql
+from worker.store.sql import Sql, array
 
 # A late reply may find that its row was rescued but not claimed again. Recording it then avoids a second mail.
 _TELL = f"""UPDATE request AS r SET status = 'NOTIFICATION_SENT', auto_notified = true,
@@ -156,7 +156,7 @@ def record_told(c: Connection, ends: Ends) -> set[UUID]:
     if c.dialect.name == "sqlite":
         return record(c, ends)
     counts = _told_counts(ends)
-    kinds, numbers = list(counts), list(counts.values())
+    kinds, numbers = array(list(counts)), array(list(counts.values()))
     try:
         _ALL_TOLD(c, rows=_told_rows(ends), many=len(ends.told), kinds=kinds, numbers=numbers)
     except DBAPIError as error:

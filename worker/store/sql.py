@@ -41,7 +41,7 @@ class Sql:
         self._sqlite = text(_for_sqlite(words)).columns(**types)
         self._postgresql = _PARAMETER.sub(r"%(\1)s", _for_postgresql(words).replace("%", "%%"))
         columns = [column.split() for found in ROWS.finditer(words) for column in found[1].split(",")]
-        self._columns = {name: _ARRAYS.get(kind, _array) for name, kind in columns}
+        self._columns = {name: _ARRAYS.get(kind, array) for name, kind in columns}
 
     def __call__(self, c: Connection, **params: object) -> Sequence[Any]:
         """Runs the statement and returns its rows, if it has any."""
@@ -137,7 +137,7 @@ _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _FOREIGN_ESCAPE = re.compile(r'\\[^"\\]')
 
 
-def _array(values: Sequence[object]) -> str:
+def array(values: Sequence[object]) -> str:
     """Encodes texts, numbers, booleans and None as an array in PostgreSQL's text format.
 
     The JSON encoder does the work because it is written in C. Both formats quote and escape alike, except for control
