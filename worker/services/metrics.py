@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from itertools import accumulate
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from prometheus_client.core import (
     CounterMetricFamily,
@@ -26,7 +26,6 @@ from worker.domain.errors import DatabaseAway, RedisAway, SchemaOutdated
 from worker.domain.outcomes import FailureCode
 from worker.domain.returned import Cause
 from worker.models import SCHEMA, Status
-from worker.queue.bell import Bell
 from worker.store import breaker, endpoints, figures, pauses, sweep, tally
 from worker.store.breaker import Breaker
 from worker.store.database import Connection, Database
@@ -34,6 +33,9 @@ from worker.store.figures import RequestFigures
 from worker.store.pauses import Paused
 from worker.stream.event_stream import Stream
 from worker.stream.figures import Figures
+
+if TYPE_CHECKING:
+    from worker.queue.bell import Bell  # it brings Celery, 6 MB, which the web process needs when it is first asked
 
 _TRIES: Final = ("told", "deferred", "released", "unknown", "bounced")
 _CODES: Final = tuple(code for code in FailureCode if code is not FailureCode.BOUNCED)
@@ -74,12 +76,14 @@ def read_database(database: Database, lease: float) -> Stored:
     return database.read(_read, lease)
 
 
-def read_redis(stream: Stream, bell: Bell) -> Queued:
+def read_redis(stream: Stream, bell: "Bell") -> Queued:
     """Reads what Redis says. Raises RedisAway."""
     return Queued(stream.figures(), bell.queued())
 
 
-def read_all(database: Database, stream: Stream, bell: Bell, lease: float) -> tuple[Stored | None, Queued | None, str]:
+def read_all(
+    database: Database, stream: Stream, bell: "Bell", lease: float
+) -> tuple[Stored | None, Queued | None, str]:
     """Reads both. What is away is None. The text says why the database is away; "" if it is there."""
     stored, queued, reason = None, None, ""
     try:
