@@ -316,6 +316,12 @@ def options_text(options: Options) -> str:
     return _encode(dict(options)) if options else "{}"
 
 
+def reference_arguments(item: Item, options: Options) -> list[str]:
+    """An item and options as arguments of a command, each as it is."""
+    app = [] if item.app_id == WIX_STORES else ["--app-id", item.app_id]
+    return [item.catalog_item_id, *app, *(part for name, value in options for part in ("--option", f"{name}={value}"))]
+
+
 @lru_cache(maxsize=1024)  # the same items are read again and again
 def options_from_text(text: str) -> Options:
     """The inverse of `options_text`."""

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from worker.domain.catalog import WIX_STORES, Item, Options, options_from_text
+from worker.domain.catalog import Item, Options, options_from_text, reference_arguments
 from worker.domain.replies import Reply, Stage, parse_reply
 from worker.domain.reply_rules import Blame, ReplyRules
 from worker.domain.returned import Kind
@@ -150,9 +150,3 @@ def item_arguments(row: Any, *, with_options: bool = True) -> str:
     """An item as arguments of a command, quoted for a shell."""
     options = options_from_text(row.options) if with_options else ()
     return shlex.join(reference_arguments(Item(row.app_id, row.catalog_item_id), options))
-
-
-def reference_arguments(item: Item, options: Options) -> list[str]:
-    """An item and options as arguments of a command, each as it is."""
-    app = [] if item.app_id == WIX_STORES else ["--app-id", item.app_id]
-    return [item.catalog_item_id, *app, *(part for name, value in options for part in ("--option", f"{name}={value}"))]

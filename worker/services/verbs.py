@@ -12,11 +12,10 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
-from worker.domain.catalog import CatalogReference
+from worker.domain.catalog import CatalogReference, reference_arguments
 from worker.domain.errors import Refused
 from worker.services import acting
 from worker.services.ringing import try_to_ring
-from worker.services.story_words import reference_arguments
 from worker.store import actions, admin, pauses, requests
 from worker.store.actions import UNDO_SECONDS, Draft
 from worker.store.admin import Changed, Key

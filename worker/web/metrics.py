@@ -32,7 +32,7 @@ def routes(context: Context, access: Access, counts: HttpCounts, *, is_open: boo
     parts = context.parts
     lease = parts.settings.lease_seconds
     stored = _Latest(lambda: context.sql(metrics.read_database, context.database, lease))
-    queued = _Latest(lambda: context.run(metrics.read_redis, parts.stream, parts.bell))
+    queued = _Latest(lambda: context.run(lambda: metrics.read_redis(parts.stream, parts.bell)))
     door = _Door(access)
     router = APIRouter()
 
