@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable
 
 import structlog
-from sqlalchemy import Connection
 
 from worker.delivery.slice_clock import SLICE_SECONDS
 from worker.domain.errors import RedisAway
@@ -28,7 +27,7 @@ from worker.store import (
     sweep,
     tally_merge,
 )
-from worker.store.database import Database
+from worker.store.database import Connection, Database
 from worker.store.lists import BELL_SECONDS
 
 FORGET_LEASES = 60
