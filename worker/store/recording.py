@@ -105,7 +105,8 @@ class Ends:
     @property
     def are_all_told(self) -> bool:
         """Whether there is nothing else, so that `record_told` may record them."""
-        return bool(self.told) and not (self.failed or self.deferred or self.released or self.log or self.untold)
+        more = (self.failed, self.deferred, self.released, self.log, self.refusals, self.untold)
+        return bool(self.told) and not any(more)
 
 
 class Fenced(Exception):

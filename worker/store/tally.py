@@ -92,9 +92,11 @@ def add(c: Connection, counts: Mapping[str, int]) -> None:
 def counting_all(update: str) -> str:
     """SQL for PostgreSQL: one statement that runs an UPDATE with RETURNING and counts what was known before.
 
-    `kinds` and `numbers` are right only if `many` rows are changed. If not, it fails by a division by zero.
+    `kinds` and `numbers` are right only if `many` rows are changed. If not, it fails by a division by zero, and the
+    server's log says why.
     """
     return f"""WITH done AS ({update}) INSERT INTO tally_entry (minute, kind, n)
+    /* A division by zero is no fault here. Some claim does not hold any more, so each is recorded in another way. */
     SELECT {_MINUTE["postgresql"]}, kind, n / (SELECT CAST(count(*) = :many AS int) FROM done)
     FROM unnest(CAST(:kinds AS text[]), CAST(:numbers AS bigint[])) AS counts(kind, n)"""
 
