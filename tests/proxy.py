@@ -1,6 +1,7 @@
 """A proxy in front of a server of the tests. It adds TLS, and can fall silent as a broken network does."""
 
 import asyncio
+import socket
 import ssl
 import threading
 from collections.abc import Coroutine
@@ -9,6 +10,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from tests import tasks
+from tests.ports import listen
 
 HOST: Final = "127.0.0.1"
 
@@ -42,6 +44,7 @@ class Proxy:
     def __enter__(self) -> Self:
         self._loop = asyncio.new_event_loop()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._accepted: list[socket.socket] = []
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
         self._thread.start()
         self._run(self._listen())
@@ -59,27 +62,45 @@ class Proxy:
         asyncio.run_coroutine_threadsafe(work, self._loop).result(60)
 
     async def _listen(self) -> None:
-        self._server = await asyncio.start_server(self._accept, HOST, self.port, ssl=self._tls)
-        self.port = self._server.sockets[0].getsockname()[1]
+        self._socket = listen(100)
+        self._socket.setblocking(False)
+        self.port = self._socket.getsockname()[1]
+        self._loop.add_reader(self._socket, self._accept)
 
     async def _end(self) -> None:
-        self._server.close()
+        self._loop.remove_reader(self._socket)
+        self._socket.close()
         await tasks.end(self._tasks)
-        await tasks.end(asyncio.all_tasks() - {asyncio.current_task()})  # asyncio owns those amid a TLS handshake
+        await tasks.close(self._accepted)
 
-    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = self._loop.create_task(self._serve(reader, writer))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    def _accept(self) -> None:
+        # As in the relay: stopped amid a TLS handshake, `asyncio.start_server` forgets a connection.
+        with suppress(BlockingIOError):
+            while True:
+                accepted, _ = self._socket.accept()
+                self._accepted.append(accepted)
+                accepted.setblocking(False)
+                task = self._loop.create_task(self._serve(accepted))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _serve(self, accepted: socket.socket) -> None:
+        with suppress(OSError):  # a client may leave at once, or not like the certificate
+            reader = asyncio.StreamReader()
+            protocol = asyncio.StreamReaderProtocol(reader)
+            transport, _ = await self._loop.connect_accepted_socket(lambda: protocol, accepted, ssl=self._tls)
+            try:
+                await self._serve_client(reader, asyncio.StreamWriter(transport, protocol, reader, self._loop))
+            finally:
+                transport.abort()
+
+    async def _serve_client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         born = self._silences - self._is_silent
         far_reader, far_writer = await asyncio.open_connection(HOST, self._to_port)
         try:
             await asyncio.gather(self._pass_on(reader, far_writer, born), self._pass_on(far_reader, writer, born))
         finally:
-            for end in (writer, far_writer):
-                end.transport.abort()
+            far_writer.transport.abort()
 
     async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, born: int) -> None:
         with suppress(OSError):

@@ -275,10 +275,7 @@ class ScriptedRelay:
         self._loop.remove_reader(self._socket)
         self._socket.close()
         await tasks.end(self._tasks)
-        for _ in range(10):  # asyncio releases a socket some turns of its loop later
-            await asyncio.sleep(0)
-        for accepted in self._accepted:
-            accepted.close()
+        await tasks.close(self._accepted)
 
     async def _serve(self, accepted: socket.socket, client: str) -> None:
         self.connections += 1

@@ -1,7 +1,8 @@
-"""The asyncio tasks that the servers of the tests run in."""
+"""The asyncio tasks that the servers of the tests run in, and what those leave."""
 
 import asyncio
-from collections.abc import Collection
+import socket
+from collections.abc import Collection, Iterable
 
 
 async def end(tasks: Collection[asyncio.Task[None]]) -> None:
@@ -10,3 +11,11 @@ async def end(tasks: Collection[asyncio.Task[None]]) -> None:
     for task in ending:
         task.cancel()
     await asyncio.gather(*ending, return_exceptions=True)
+
+
+async def close(accepted: Iterable[socket.socket]) -> None:
+    """Closes the sockets of connections whose tasks have ended."""
+    for _ in range(10):  # asyncio releases a socket some turns of its loop later
+        await asyncio.sleep(0)
+    for each in accepted:
+        each.close()
