@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from tests import tasks
-from tests.ports import listen
+from tests.ports import accept, listen
 
 HOST: Final = "127.0.0.1"
 
@@ -42,12 +42,15 @@ class Proxy:
         self._to_port = port
 
     def __enter__(self) -> Self:
+        self._socket = listen(100, port=self.port)
+        self._socket.setblocking(False)
+        self.port = self._socket.getsockname()[1]
         self._loop = asyncio.new_event_loop()
+        self._loop.add_reader(self._socket, self._accept)
         self._tasks: set[asyncio.Task[None]] = set()
         self._accepted: list[socket.socket] = []
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
         self._thread.start()
-        self._run(self._listen())
         return self
 
     def __exit__(
@@ -61,12 +64,6 @@ class Proxy:
     def _run(self, work: Coroutine[Any, Any, None]) -> None:
         asyncio.run_coroutine_threadsafe(work, self._loop).result(60)
 
-    async def _listen(self) -> None:
-        self._socket = listen(100)
-        self._socket.setblocking(False)
-        self.port = self._socket.getsockname()[1]
-        self._loop.add_reader(self._socket, self._accept)
-
     async def _end(self) -> None:
         self._loop.remove_reader(self._socket)
         self._socket.close()
@@ -75,14 +72,11 @@ class Proxy:
 
     def _accept(self) -> None:
         # As in the relay: stopped amid a TLS handshake, `asyncio.start_server` forgets a connection.
-        with suppress(BlockingIOError):
-            while True:
-                accepted, _ = self._socket.accept()
-                self._accepted.append(accepted)
-                accepted.setblocking(False)
-                task = self._loop.create_task(self._serve(accepted))
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
+        for accepted, _ in accept(self._socket):
+            self._accepted.append(accepted)
+            task = self._loop.create_task(self._serve(accepted))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
 
     async def _serve(self, accepted: socket.socket) -> None:
         with suppress(OSError):  # a client may leave at once, or not like the certificate

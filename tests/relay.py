@@ -30,7 +30,7 @@ from typing import Final, Literal, Self, TypeAlias
 import trustme
 
 from tests import tasks
-from tests.ports import listen
+from tests.ports import accept, listen
 
 HOST: Final = "127.0.0.1"
 
@@ -259,17 +259,12 @@ class ScriptedRelay:
 
     def _accept_connections(self) -> None:
         # This is neither a task nor `asyncio.start_server`: stopped at the wrong moment, those forget a connection.
-        with suppress(BlockingIOError):
-            while True:
-                accepted, (client, _) = self._socket.accept()
-                self._accepted.append(accepted)
-                accepted.setblocking(False)
-                # asyncio sets this only for sockets of its own. Without it, small packets wait 40 ms for each other.
-                accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                task = self._loop.create_task(self._serve(accepted, client))
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
-                task.add_done_callback(self._conversing.discard)
+        for accepted, client in accept(self._socket):
+            self._accepted.append(accepted)
+            task = self._loop.create_task(self._serve(accepted, client))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+            task.add_done_callback(self._conversing.discard)
 
     async def _end(self) -> None:
         self._loop.remove_reader(self._socket)

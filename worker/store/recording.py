@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import repeat
 from typing import Any, Final
 from uuid import UUID
 
@@ -176,16 +175,16 @@ def _told(c: Connection, ends: Ends) -> set[UUID]:
 
 
 def _told_rows(ends: Ends) -> list[dict[str, object]]:
-    receipts = ends.receipts or repeat(None)
+    receipts = ends.receipts or [None] * len(ends.told)
     return [
         {"request_id": claim.id, "no": claim.claim_no, "owner": claim.owner, "receipt": receipt}
-        for claim, receipt in zip(ends.told, receipts, strict=False)
+        for claim, receipt in zip(ends.told, receipts, strict=True)
     ]
 
 
 def _told_counts(ends: Ends, written: Collection[UUID] | None = None) -> dict[str, int]:
     """Returns what is to be counted of the told mails: of all, or of those that were written."""
-    told = list(zip(ends.told, ends.seconds or repeat(None), strict=False))
+    told = list(zip(ends.told, ends.seconds or [None] * len(ends.told), strict=True))
     if written is not None:
         told = [(claim, seconds) for claim, seconds in told if claim.id in written]
     firsts = [seconds for claim, seconds in told if claim.id in ends.firsts] if ends.firsts else []

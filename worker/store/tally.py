@@ -116,7 +116,9 @@ def of_told(latencies: Sequence[float | None], firsts: Sequence[float | None]) -
 
 def _of_latencies(latencies: Sequence[float | None]) -> dict[str, int]:
     known = [seconds for seconds in latencies if seconds is not None]
-    places = Counter(bisect_left(BUCKETS, seconds) for seconds in known)
+    if not known:
+        return {}
+    places = Counter([bisect_left(BUCKETS, seconds) for seconds in known])
     return {f"le:{BUCKET_NAMES[place]}": n for place, n in places.items()} | {"seconds": round(1000 * sum(known))}
 
 

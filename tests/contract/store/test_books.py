@@ -299,6 +299,13 @@ def test_a_mail_without_a_known_latency_is_only_told(shop: Shop) -> None:
     assert "seconds" not in shop.database.read(tally.totals)
 
 
+def test_a_mail_without_a_known_latency_is_only_told_in_one_statement_too(shop: Shop) -> None:
+    _, held = shop.claimed(2)
+    recording.write(shop.database, Ends(told=held, seconds=[None, None]))
+    assert counts(shop) == {"told": 2}
+    assert "seconds" not in shop.database.read(tally.totals)
+
+
 def test_one_statement_records_and_counts_what_a_transaction_does(shop: Shop) -> None:
     _, held = shop.claimed(6)
     first, second = (
