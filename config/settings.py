@@ -27,6 +27,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from worker.domain.catalog import checked_url, item_of
 from worker.domain.errors import BadReference, BadSetting, BadUrl
 from worker.domain.imap_account import ImapAccount, parse_imap_account
+from worker.domain.policies import LONGEST_SECONDS, MOST_PER_UNIT
 from worker.domain.redis_url import sentinels_of
 from worker.domain.relays import Mailbox, Relay, parse_mailbox, parse_relays
 from worker.domain.return_path import ReturnPath, parse_return_path
@@ -271,6 +272,10 @@ class Settings(BaseSettings):
     retry_seconds: Annotated[Seconds, Field(le=3600)] = 60
     max_send_rate: Annotated[float, Field(ge=0.001, allow_inf_nan=False)] | None = None
     min_quantity: int = Field(default=1, ge=1)
+    notify_per_unit: Annotated[int, Field(ge=1, le=MOST_PER_UNIT)] | None = None
+    wave_seconds: Annotated[float, Field(ge=0, le=LONGEST_SECONDS, allow_inf_nan=False)] = 3600
+    settle_seconds: Annotated[float, Field(ge=0, le=LONGEST_SECONDS, allow_inf_nan=False)] = 0
+    assumed_quantity: Annotated[int, Field(ge=1)] | None = None
     on_unknown: Literal["resend", "fail"] = "resend"
     smtp_pipelining: Literal["auto", "off"] = "auto"
     reply_rules: Annotated[Path, AfterValidator(_file)] | None = None

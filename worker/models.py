@@ -30,7 +30,7 @@ from sqlalchemy import (
 from sqlalchemy import Enum as SqlEnum
 from sqlmodel import Field, SQLModel
 
-SCHEMA = "0008"
+SCHEMA = "0009"
 """The schema revision that this program works with (see `migrations`)."""
 
 _EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
@@ -178,6 +178,12 @@ class Item(SQLModel, table=True):
     """When an in-stock event was applied that woke nobody, though people waited under other options; to a minute."""
     unheard_options: str | None = None
     """The options that this event named."""
+    min_quantity: int | None = Field(default=None, sa_type=BigInteger)
+    """The item's own sending policies (`domain.policies.Own`). Null: the shop's hold."""
+    per_unit: int | None = None
+    """0: everybody is told."""
+    wave_seconds: float | None = None
+    settle_seconds: float | None = None
 
 
 class Stock(SQLModel, table=True):
@@ -195,6 +201,20 @@ class Stock(SQLModel, table=True):
     """The names of the item's details that the event gave, separated by blanks."""
     follows_item: bool | None = None
     """The event said "in stock", and a newer one put the whole item out: the variant is back when the item is."""
+    said: bool | None = None
+    """What the event itself said, if it was more than a quantity. Null: the quantity decides."""
+    seats: int | None = Field(default=None, sa_type=BigInteger)
+    """How many more customers may be told in this wave (see `domain.ledger`). Null: there is no limit."""
+    seat_limit: int | None = Field(default=None, sa_type=BigInteger)
+    """So many seats there may be, as far as the quantity goes: more are not given back."""
+    granted: int | None = Field(default=None, sa_type=BigInteger)
+    """How many seats this wave has had, for people."""
+    wave: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
+    """Raised by every new wave, and when the row goes out of stock."""
+    seat_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    """When a seat of this wave was last taken."""
+    settles_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    """Until then nobody is told who waits for this row alone: it has just come in."""
 
 
 class WaitingList(SQLModel, table=True):
@@ -220,6 +240,10 @@ class WaitingList(SQLModel, table=True):
     """When the first claim was made after a wake-up. Null again if that claim told nobody."""
     bell_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     """When a bell for this list was queued. Null again once a task has taken the bell."""
+    opens_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    """The door: until then there is no seat for anybody on this list. Never later than that is true."""
+    settles_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    """Until then the item has to stay in stock before anybody is told."""
 
 
 class Request(SQLModel, table=True):
@@ -277,6 +301,10 @@ class Request(SQLModel, table=True):
     """How often its state has changed since the sign-up, as others see it (see `store.outbox`)."""
     news: bool = Field(default=False, sa_column_kwargs={"server_default": "false"})
     """Its state as it is now is still to be told to others: the row is its own outbox."""
+    seat: str | None = None
+    """The options of the stock row whose seat it has, or had when it was told."""
+    seat_wave: int | None = None
+    """The wave that the seat is of."""
 
     __table_args__ = (
         Index(

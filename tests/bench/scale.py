@@ -172,7 +172,7 @@ def _take_in(_c: Connection, _size: int) -> Work:
         Event(f"{int(now.timestamp() * 1000)}-{place}", None, reference, now, False, True, 5, {}, ())
         for place, reference in enumerate(references)
     ]
-    return lambda c: stock.apply(c, events, 1)
+    return lambda c: stock.apply(c, events)
 
 
 def _sign_up(_c: Connection, _size: int) -> Work:

@@ -23,6 +23,7 @@ from worker.delivery.slice_clock import Pace
 from worker.delivery.throttle import Throttle
 from worker.domain.catalog import CatalogReference
 from worker.domain.errors import DatabaseAway, RedisAway
+from worker.domain.policies import NO_POLICIES, Policies
 from worker.domain.relays import Mailbox
 from worker.domain.verdicts import RetryPolicy
 from worker.mail.letter import LetterWriter
@@ -132,6 +133,7 @@ async def line_of(
     tls_context: ssl.SSLContext | None = None,
     letters: LetterWriter | None = None,
     clock: Callable[[], float] = time.monotonic,
+    policies: Policies = NO_POLICIES,
 ) -> AsyncIterator[Line]:
     """Yields the line of one worker process.
 
@@ -153,6 +155,7 @@ async def line_of(
         ),
         letters=letters or letters_of(template_dir, item_url_template),
         bell=bell or NotedBell(),
+        policies=policies,
         policy=RetryPolicy(max_attempts, 60.0, on_unknown),
         connections=connections,
         pace=Pace(claim_size or connections, claim_size or 100),

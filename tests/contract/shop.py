@@ -130,7 +130,7 @@ class Shop:
         **details: str | None,
     ) -> stock.Applied:
         """Applies an event. It is newer than the event before it unless `at` says otherwise."""
-        return self.write(stock.apply, [self.event(reference, in_stock=in_stock, at=at, **details)], 1)
+        return self.write(stock.apply, [self.event(reference, in_stock=in_stock, at=at, **details)])
 
     def event(
         self,

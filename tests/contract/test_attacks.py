@@ -85,7 +85,7 @@ def take_in(shop: Shop) -> list[NewRequest]:
 
 def apply(shop: Shop, event: dict[str, Any], entry: str) -> None:
     try:
-        shop.write(stock.apply, [decode(entry, {b"event": json.dumps(event).encode()})], 1)
+        shop.write(stock.apply, [decode(entry, {b"event": json.dumps(event).encode()})])
     except BadEvent as bad:
         refusal = str(bad)
         assert refusal.isprintable()

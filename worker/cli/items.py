@@ -46,7 +46,7 @@ def show(
     shown = parts.database.read(items.show, [reference.item])
     guess = None
     if what_if is not None:
-        guess = items.what_if(parts.database, reference, what_if, parts.settings.min_quantity)
+        guess = items.what_if(parts.database, reference, what_if, parts.policies)
     if as_json:
         say_json(shown.as_json() | ({"whatIf": guess.as_json()} if guess else {}))
         return

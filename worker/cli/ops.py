@@ -290,7 +290,7 @@ def _foretell(event: str, *, as_json: bool) -> None:
 
     parts = session.ready_parts()
     try:
-        outcome = outcome_of(parts.database, event, parts.settings.min_quantity, datetime.now(UTC))
+        outcome = outcome_of(parts.database, event, parts.policies, datetime.now(UTC))
     except BadEvent as bad:
         if as_json:
             say_json({"ok": False, "understood": False, "reason": str(bad)})

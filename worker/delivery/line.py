@@ -18,6 +18,7 @@ from worker.delivery.slice_clock import LOOK_SECONDS, Pace
 from worker.delivery.throttle import Throttle
 from worker.domain.errors import RedisAway
 from worker.domain.outcomes import RelayDown
+from worker.domain.policies import Policies
 from worker.domain.verdicts import RetryPolicy
 from worker.mail.letter import LetterWriter
 from worker.queue.bell import Bell
@@ -47,6 +48,7 @@ class Line:
     letters: LetterWriter
     bell: Bell
     policy: RetryPolicy
+    policies: Policies
     connections: int
     pace: Pace
     throttle: Throttle

@@ -115,9 +115,11 @@ class Prefetch:
         try:
             size = self._claim_size(first=first)
             if self._only:
-                claimed = await line.write(claims.claim_these, self.owner, lease.seconds, self._only)
+                claimed = await line.write(claims.claim_these, self.owner, lease.seconds, self._only, line.policies)
             else:
-                claimed = await line.write(claims.claim, self.owner, lease.seconds, self._lists, size, first=first)
+                claimed = await line.write(
+                    claims.claim, self.owner, lease.seconds, self._lists, size, line.policies, first=first
+                )
         except OwnerLost:
             lease.lost(self.owner)
             await self._claim_as_new_owner(first)

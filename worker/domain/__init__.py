@@ -35,6 +35,7 @@ __all__ = [
     "origins",
     "outcomes",
     "outgoing_urls",
+    "policies",
     "providers",
     "quantities",
     "recognition",

@@ -14,6 +14,7 @@ from operator import itemgetter
 
 from worker.domain.catalog import VARIANT, Item, Options
 from worker.domain.events import Event
+from worker.domain.policies import NO_POLICIES, Policies
 
 EntryOrder = tuple[int, int]
 """The id of a stream entry as a number."""
@@ -155,7 +156,7 @@ class ItemStock:
         self,
         events: Iterable[Event],
         *,
-        minimum: int,
+        policies: Policies = NO_POLICIES,
         now: datetime,
         newest_entry: Callable[[], EntryOrder | None] = _unknown,
     ) -> None:
@@ -168,7 +169,7 @@ class ItemStock:
         known_out = self.out
         set_by = self._set_by()
         for order, event in self._in_order(events, now, newest_entry):
-            in_stock = event.is_in_stock(minimum)
+            in_stock = event.is_in_stock(policies.min_quantity)
             self._learn(event.details, order, set_by)
             if self._is_stale(event, order):
                 self.stale.append(event)

@@ -13,6 +13,7 @@ from uuid import UUID
 
 from config.settings import SHIPPED_TEMPLATES, Settings, Shown, shown
 from worker.domain.errors import BadRules, BadSetting
+from worker.domain.policies import Policies
 from worker.domain.relays import Mailbox, Relay
 
 if TYPE_CHECKING:
@@ -61,6 +62,18 @@ class Parts:
     def shown_settings(self) -> Sequence[Shown]:
         """All settings for people to read, without their secrets."""
         return shown(self.settings)
+
+    @property
+    def policies(self) -> Policies:
+        """The sending policies of the shop."""
+        settings = self.settings
+        return Policies(
+            settings.min_quantity,
+            settings.notify_per_unit,
+            settings.wave_seconds,
+            settings.settle_seconds,
+            settings.assumed_quantity,
+        )
 
     @cached_property
     def database(self) -> "Database":
@@ -264,6 +277,7 @@ class Parts:
             mailer=self.mailer,
             letters=self.letter_writer(self.sender),
             bell=self.bell,
+            policies=self.policies,
             policy=RetryPolicy(settings.max_attempts, settings.retry_seconds, settings.on_unknown),
             connections=settings.smtp_connections,
             pace=Pace(settings.smtp_connections, settings.batch_size),

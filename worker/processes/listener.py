@@ -17,6 +17,7 @@ import structlog
 
 from worker.domain.errors import BadEvent, DatabaseAway, RedisAway
 from worker.domain.events import Event, decode
+from worker.domain.policies import Policies
 from worker.processes.backoff import Backoff
 from worker.processes.bootstrap import Parts, collect_rarely
 from worker.processes.startup import wait_for_database
@@ -55,7 +56,7 @@ def run(parts: Parts) -> None:
         stream,
         parts.database,
         parts.bell,
-        minimum=settings.min_quantity,
+        policies=parts.policies,
         idle_seconds=settings.lease_seconds / 4,
     ).run(stop)
     log.info("listener.stopped")
@@ -92,14 +93,14 @@ class Listener:
         database: Database,
         bell: Bell,
         *,
-        minimum: int,
+        policies: Policies,
         idle_seconds: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._stream = stream
         self._database = database
         self._bell = bell
-        self._minimum = minimum
+        self._policies = policies
         self._idle_seconds = idle_seconds
         self._clock = clock
         self._look_for_dead_at = self._trim_at = clock()
@@ -189,7 +190,7 @@ class Listener:
         backoff = Backoff(stop, away="database.away", back="database.back")
         while True:
             try:
-                taken = take_events(self._database, events, self._minimum, self._stream.newest_id)
+                taken = take_events(self._database, events, self._policies, self._stream.newest_id)
             except DatabaseAway as away:
                 if backoff.wait(str(away)):
                     return None

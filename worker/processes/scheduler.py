@@ -23,7 +23,13 @@ def run(parts: Parts) -> None:
     if not wait_for_database(parts.database, stop):
         return
     log.info("scheduler.started", every_seconds=settings.sweep_seconds)
-    sweeper = Sweeper(parts.database, parts.bell, lease=settings.lease_seconds, interval=settings.sweep_seconds)
+    sweeper = Sweeper(
+        parts.database,
+        parts.bell,
+        lease=settings.lease_seconds,
+        interval=settings.sweep_seconds,
+        policies=parts.policies,
+    )
     repeated = Repeated(stop, settings.sweep_seconds)
     # A Redis that accepts connections and does not answer delays a ring for many seconds. Rescue must not wait for it.
     threading.Thread(target=repeated.run, args=(sweeper.ring,), daemon=True).start()

@@ -12,10 +12,12 @@ from uuid import UUID
 from worker.domain.catalog import WIX_STORES, Item, Options, compared_options, options_from_text, options_text
 from worker.domain.difference import difference, options_words
 from worker.domain.events import Event, decode
+from worker.domain.policies import Policies
 from worker.domain.stock import Level, Levels
 from worker.services.wire import timestamp
 from worker.store import lists, stock, waiters
 from worker.store.database import Connection, Database
+from worker.store.policies import policies_of
 
 MOST_LISTS: Final = 50
 """How many lists get a line and a reason, those with most people first. An item may have thousands."""
@@ -165,28 +167,29 @@ def _item_words(item: Item) -> str:
     return f'"{item.catalog_item_id}"{app}'
 
 
-def outcome_of(database: Database, event: str, minimum: int, now: datetime) -> Outcome:
-    """Returns what an event (JSON text) that came in now would do. From `minimum` pieces on it is in stock.
+def outcome_of(database: Database, event: str, policies: Policies, now: datetime) -> Outcome:
+    """Returns what an event (JSON text) that came in now would do.
 
     Changes nothing. Raises BadEvent, with the reason, if it would be a dead letter; and DatabaseAway.
     """
-    return outcome_of_entry(database, {b"event": event.encode(errors="surrogateescape")}, minimum, now)
+    return outcome_of_entry(database, {b"event": event.encode(errors="surrogateescape")}, policies, now)
 
 
-def outcome_of_entry(database: Database, fields: Mapping[bytes, bytes], minimum: int, now: datetime) -> Outcome:
+def outcome_of_entry(database: Database, fields: Mapping[bytes, bytes], policies: Policies, now: datetime) -> Outcome:
     """Does the same for the fields of a stream entry, such as those of a dead letter that is replayed."""
     decoded = decode(f"{int(now.timestamp() * 1000)}-0", fields)
-    waiting = database.write(_tried, decoded, minimum)
+    policies = database.read(policies_of, decoded.reference.item, policies)
+    waiting = database.write(_tried, decoded, policies)
     is_heard = any(each.told for each in waiting)
     # These read many rows, and the trial locks the item. So they come after it, and only where they may explain.
     others, near = ({}, []) if is_heard else database.read(_beside, decoded.reference.item)
-    return Outcome(decoded, decoded.is_in_stock(minimum), waiting, others, near)
+    return Outcome(decoded, decoded.is_in_stock(policies.min_quantity), waiting, others, near)
 
 
-def _tried(c: Connection, event: Event, minimum: int) -> Sequence[Waiting]:
+def _tried(c: Connection, event: Event, policies: Policies) -> Sequence[Waiting]:
     trial = c.begin_nested()
     try:
-        return _waiting(c, event, minimum)
+        return _waiting(c, event, policies)
     finally:
         trial.rollback()
 
@@ -196,14 +199,14 @@ def _beside(c: Connection, item: Item) -> tuple[dict[str, int], list[Near]]:
     return waiters.ended(c, item), near
 
 
-def _waiting(c: Connection, event: Event, minimum: int) -> Sequence[Waiting]:
+def _waiting(c: Connection, event: Event, policies: Policies) -> Sequence[Waiting]:
     """Applies the event, and returns who waits for its item, and why still."""
     item = event.reference.item
     before = waiters.item(c, item)
     if before is None:
         return []
     known = lists.levels(c, [before.id]).get(before.id, {})
-    applied = stock.apply(c, [event], minimum)
+    applied = stock.apply(c, [event], policies)
     levels = lists.levels(c, [before.id])[before.id]
     is_stale = event.entry_id in applied.stale
     stale = _why_stale(event, known.get(event.reference.options), before.out_at) if is_stale else ""
@@ -213,7 +216,7 @@ def _waiting(c: Connection, event: Event, minimum: int) -> Sequence[Waiting]:
         is_woken, why = list_id in woken, ""
         if len(waiting) < MOST_LISTS and not is_woken:
             why = "the event says out of stock"
-            if event.is_in_stock(minimum):
+            if event.is_in_stock(policies.min_quantity):
                 why = _why_not_woken(options, event, levels, stale)
         waiting.append(Waiting(options, requests, is_woken, _why_not(requests, why)))
     return waiting

@@ -8,9 +8,9 @@ from uuid import UUID
 
 import structlog
 
-from worker.domain.catalog import Item
 from worker.domain.errors import RedisAway
 from worker.domain.events import Event, entry_order
+from worker.domain.policies import NO_POLICIES, Policies
 from worker.domain.stock import EntryOrder
 from worker.queue.bell import Bell
 from worker.store import history, lists, stock
@@ -41,14 +41,17 @@ class Taken:
 
 
 def take_events(
-    database: Database, events: Sequence[Event], minimum: int, newest_id: Callable[[], str | None] = lambda: None
+    database: Database,
+    events: Sequence[Event],
+    policies: Policies = NO_POLICIES,
+    newest_id: Callable[[], str | None] = lambda: None,
 ) -> Taken:
-    """Commits the events. A quantity of at least `minimum` counts as in stock. Raises DatabaseAway.
+    """Commits the events. Raises DatabaseAway.
 
     `newest_id` tells the newest entry id that the stream has given. It is asked for late events only, and its errors
     are raised.
     """
-    return database.write(_apply, events, minimum, newest_id)
+    return database.write(_apply, events, policies, newest_id)
 
 
 def ring_for(bell: Bell, taken: Taken) -> None:
@@ -104,13 +107,13 @@ def _counts(events: Sequence[Event], taken: Taken) -> dict[str, int]:
     }
 
 
-def _apply(c: Connection, events: Sequence[Event], minimum: int, newest_id: Callable[[], str | None]) -> Taken:
+def _apply(c: Connection, events: Sequence[Event], policies: Policies, newest_id: Callable[[], str | None]) -> Taken:
     @cache
     def newest_entry() -> EntryOrder | None:
         newest = newest_id()
         return None if newest is None else entry_order(newest)
 
-    applied = stock.apply(c, events, minimum, newest_entry)
+    applied = stock.apply(c, events, policies, newest_entry)
     concerned = [list_id for list_ids in applied.woken.values() for list_id in list_ids]
     waiting = set(lists.with_work(c, concerned)) if concerned else set[UUID]()
     # Bells are marked in the same transaction. So there is one commit, and no bell is marked without its stock.
@@ -118,19 +121,7 @@ def _apply(c: Connection, events: Sequence[Event], minimum: int, newest_id: Call
     woken = {item: len(waiting.intersection(list_ids)) for item, list_ids in applied.woken.items()}
     if unheard := [found for item, found in applied.passed_over.items() if not woken.get(item)]:
         stock.note_unheard(c, unheard)
-    by_event = _by_event(events, minimum, woken, applied.stale)
+    by_event = {applied.came_in[item]: n for item, n in woken.items() if n}
     if applied.newest and applied.at:
         history.note(c, applied.newest, applied.at, by_event)
     return Taken(by_event, applied.stale, rung)
-
-
-def _by_event(
-    events: Sequence[Event], minimum: int, woken: Mapping[Item, int], stale: Collection[str]
-) -> dict[str, int]:
-    """Returns how many lists each event woke. Of several in-stock events about one item only the newest counts."""
-    newest: dict[Item, Event] = {}
-    for event in events:
-        item = event.reference.item
-        if woken.get(item) and event.entry_id not in stale and event.is_in_stock(minimum):
-            newest[item] = max(newest.get(item, event), event, key=lambda event: event.order)
-    return {event.entry_id: woken[item] for item, event in newest.items()}

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from worker.domain.catalog import CatalogReference, Item, Options, options_from_text
 from worker.domain.errors import Refused
+from worker.domain.policies import Policies
 from worker.services.demand import money, plain_price
 from worker.services.dry_run import Outcome, outcome_of
 from worker.services.wire import timestamp
@@ -221,8 +222,8 @@ def _waiters(row: Any, *, is_relay_down: bool) -> Waiters:
     )
 
 
-def what_if(database: Database, reference: CatalogReference, pieces: int, minimum: int) -> WhatIf:
-    """Returns what an event would do that says that so many pieces are there. From `minimum` on that is in stock.
+def what_if(database: Database, reference: CatalogReference, pieces: int, policies: Policies) -> WhatIf:
+    """Returns what an event would do that says that so many pieces are there.
 
     Changes nothing. Raises DatabaseAway.
     """
@@ -233,7 +234,7 @@ def what_if(database: Database, reference: CatalogReference, pieces: int, minimu
         "quantity": pieces,
     }
     at = database.read(items.now)
-    outcome = outcome_of(database, json.dumps(event), minimum, at)
+    outcome = outcome_of(database, json.dumps(event), policies, at)
     told = {each.options for each in outcome.waiting if each.told}
     first = database.read(_first, reference.item, told)
     return WhatIf(pieces, reference.spelled, outcome, first, *database.read(pace, at))

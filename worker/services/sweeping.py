@@ -11,6 +11,7 @@ import structlog
 from worker.delivery.slice_clock import SLICE_SECONDS
 from worker.domain.errors import RedisAway
 from worker.domain.outcomes import FailureCode
+from worker.domain.policies import NO_POLICIES, Policies
 from worker.queue.bell import Bell
 from worker.services.returning import log_failed
 from worker.services.ringing import ring_waiting
@@ -46,10 +47,13 @@ log = structlog.get_logger()
 class Sweeper:
     """Runs sweeps. Several may run at the same time. `lease` and `interval` are in seconds."""
 
-    def __init__(self, database: Database, bell: Bell, *, lease: float, interval: float) -> None:
+    def __init__(
+        self, database: Database, bell: Bell, *, lease: float, interval: float, policies: Policies = NO_POLICIES
+    ) -> None:
         self._database = database
         self._bell = bell
         self._lease = lease
+        self._policies = policies
         # A recent sweep shows that the database was reachable, so that missing heartbeats mean dead owners.
         self._fresh = max(lease / 2, 2 * interval)
         self._redis_is_away = False

@@ -13,6 +13,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
+from worker.domain.policies import NO_POLICIES, Policies
 from worker.domain.verdicts import Tries
 from worker.store import lists, owners, restocks, suppression, tally
 from worker.store.restocks import WOKEN_AT, Restock
@@ -196,7 +197,16 @@ class Claimed:
     """The claim is one request that may have crashed its workers. The process must hold no other claim beside it."""
 
 
-def claim(c: Connection, owner: UUID, lease: float, list_ids: Sequence[UUID], most: int, *, first: bool) -> Claimed:
+def claim(
+    c: Connection,
+    owner: UUID,
+    lease: float,
+    list_ids: Sequence[UUID],
+    most: int,
+    policies: Policies = NO_POLICIES,
+    *,
+    first: bool,
+) -> Claimed:
     """Claims about `most` requests: an equal share of each list, at least one, the oldest first.
 
     `first` is True for the first claim of a task. It clears the bells of these lists; and if no other request is due,
@@ -236,7 +246,9 @@ def candidates(c: Connection) -> list[Candidate]:
     ]
 
 
-def claim_these(c: Connection, owner: UUID, lease: float, request_ids: Sequence[UUID]) -> Claimed:
+def claim_these(
+    c: Connection, owner: UUID, lease: float, request_ids: Sequence[UUID], policies: Policies = NO_POLICIES
+) -> Claimed:
     """Claims these requests although the breaker is open, in their order. Raises OwnerLost."""
     owners.renew(c, owner, lease)
     rows = _CLAIM_THESE(c, owner=owner, rows=[{"request_id": request_id} for request_id in request_ids])

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from operator import itemgetter
 from typing import Any
 from uuid import UUID
 
@@ -11,18 +12,20 @@ from sqlalchemy import Connection
 from worker.domain import stock
 from worker.domain.catalog import Item, Options, compared_options, options_text
 from worker.domain.events import Event, entry_order
+from worker.domain.policies import NO_POLICIES, Own, Policies
 from worker.domain.stock import EntryOrder, ItemStock, Level, Levels, Order
 from worker.models import uuid7
 from worker.store import lists
 from worker.store.lists import details_text
+from worker.store.policies import COLUMNS, own_of
 from worker.store.sql import Sql
 
 _NOW = Sql("SELECT stockbell_now(0) AS now", now="time")
 # Items are locked in the order of `n`, which is key order, as in `lists.lock_items`. The columns that are read with the
 # lock are as the previous transaction left them.
 _LOCK = Sql(
-    """SELECT rows.n, i.id, i.name, i.price, i.currency, i.image_url, i.url, i.out_at, i.out_entry,
-        i.details_at FROM item AS i
+    f"""SELECT rows.n, i.id, i.name, i.price, i.currency, i.image_url, i.url, i.out_at, i.out_entry,
+        i.details_at, {COLUMNS} FROM item AS i
     JOIN ROWS(n int, app text, item text) ON i.app_id = rows.app AND i.catalog_item_id = rows.item
     ORDER BY rows.n FOR NO KEY UPDATE OF i""",
     id="uuid",
@@ -110,6 +113,8 @@ class Applied:
     """items that have waiting lists which stayed out of stock: the id of the item, and what is in stock instead"""
     newest: Mapping[UUID, Newest] = field(default_factory=dict, compare=False)
     """what was applied about items that have waiting lists, by the item's id, for `store.history`"""
+    came_in: Mapping[Item, str] = field(default_factory=dict, compare=False)
+    """the entry id of the newest in-stock event of each item that has waiting lists in stock"""
     at: datetime | None = field(default=None, compare=False)
     """when all of it was applied, by the database's clock"""
 
@@ -125,27 +130,32 @@ class _Row:
     details_at: Mapping[str, Order]
     texts: dict[Options, str] = field(default_factory=dict)
     """the options of each level as its row has them"""
+    own: Own = field(default_factory=Own)
+    """its own sending policies"""
 
 
 def apply(
-    c: Connection, events: Sequence[Event], minimum: int, newest_entry: Callable[[], EntryOrder | None] = lambda: None
+    c: Connection,
+    events: Sequence[Event],
+    policies: Policies = NO_POLICIES,
+    newest_entry: Callable[[], EntryOrder | None] = lambda: None,
 ) -> Applied:
     """Applies events by their own order, not by the order of arrival. Applying them again changes nothing.
 
-    A quantity of at least `minimum` counts as in stock. For `newest_entry` see `ItemStock.apply`.
+    For `newest_entry` see `ItemStock.apply`.
     """
     groups = stock.by_item(events)
     known = _lock(c, groups)
     new = {item: _Row(uuid7(), ItemStock(), {}, None, {}) for item in groups if item not in known}
     now = _now(c)
-    _apply(groups, new, minimum, now, newest_entry)
+    _apply(groups, new, policies, now, newest_entry)
     # A new item has no waiting lists and no levels, so it is written once, with its state after the events.
     if new and (late := _add(c, new)):
         known |= late
         new = {item: row for item, row in new.items() if item not in late}
         now = _now(c)  # The transactions that added these items may have written later times than the first `now`.
     _load_levels(c, known.values())
-    _apply(groups, known, minimum, now, newest_entry)
+    _apply(groups, known, policies, now, newest_entry)
     _save(c, known.values())
     _save_levels(c, new | known, groups)
     waiting = _waiting(c, [row.id for row in known.values() if row.state.touched])
@@ -156,8 +166,14 @@ def apply(
         stale,
         {item: (row.id, passed_over[row.id]) for item, row in known.items() if row.id in passed_over},
         {row.id: row.state.applied for row in known.values() if row.id in waiting},
+        {item: _newest_entry(row.state.applied) for item, row in known.items() if row.id in woken},
         now,
     )
+
+
+def _newest_entry(applied: Newest) -> str:
+    """Returns the entry id of the newest in-stock event."""
+    return max((found for (_, is_in_stock), found in applied.items() if is_in_stock), key=itemgetter(0))[1].entry_id
 
 
 def learn(c: Connection, items: Iterable[Item], details: Mapping[str, str | None]) -> None:
@@ -198,7 +214,7 @@ def _row(row: Any) -> _Row:
         "url": row.url,
     }
     details_at = _orders(row.details_at) if row.details_at else {}
-    return _Row(row.id, ItemStock({}, out, details.copy(), details_at), details, out, details_at)
+    return _Row(row.id, ItemStock({}, out, details.copy(), details_at), details, out, details_at, own=own_of(row))
 
 
 def _said(row: _Row) -> dict[str, object]:
@@ -217,12 +233,12 @@ def _said(row: _Row) -> dict[str, object]:
 def _apply(
     groups: Mapping[Item, Sequence[Event]],
     rows: Mapping[Item, _Row],
-    minimum: int,
+    policies: Policies,
     now: datetime,
     newest_entry: Callable[[], EntryOrder | None],
 ) -> None:
     for item, row in rows.items():
-        row.state.apply(groups[item], minimum=minimum, now=now, newest_entry=newest_entry)
+        row.state.apply(groups[item], policies=policies.of(row.own), now=now, newest_entry=newest_entry)
 
 
 def _add(c: Connection, new: Mapping[Item, _Row]) -> dict[Item, _Row]:

@@ -10,6 +10,7 @@ from tests.contract.shop import CUP, MUG, Shop, ref
 from worker.domain.catalog import CatalogReference, item_of
 from worker.domain.errors import BadEvent
 from worker.domain.events import decode
+from worker.domain.policies import NO_POLICIES
 from worker.models import Item, Stock
 from worker.services import dry_run
 from worker.services.dry_run import Outcome, outcome_of
@@ -25,7 +26,7 @@ def text(item: str = "mug-1", /, **fields: object) -> str:
 
 
 def foretold(shop: Shop, item: str = "mug-1", /, **fields: object) -> Outcome:
-    return outcome_of(shop.database, text(item, **fields), 1, datetime.now(UTC))
+    return outcome_of(shop.database, text(item, **fields), NO_POLICIES, datetime.now(UTC))
 
 
 def told(outcome: Outcome) -> dict[str, int]:
@@ -63,7 +64,7 @@ def test_it_foretells_what_the_listener_does(
         shop.sign_up(reference)
     found = foretold(shop, options=options, quantity=quantity)
     entry = f"{int(datetime.now(UTC).timestamp() * 1000)}-0"
-    take_events(shop.database, [decode(entry, {b"event": text(options=options, quantity=quantity).encode()})], 1)
+    take_events(shop.database, [decode(entry, {b"event": text(options=options, quantity=quantity).encode()})])
     due = shop.ask(
         """SELECT w.options FROM request AS r JOIN waiting_list AS w ON w.id = r.waiting_list_id
         WHERE w.in_stock AND r.created_date < w.last_in_stock_at"""
@@ -190,7 +191,7 @@ def test_it_says_how_the_event_is_understood(shop: Shop) -> None:
 @pytest.mark.parametrize("bad", ["", "mug-1", "[]", '{"catalogItemId": "mug-1"}', "\udcff", '{"quantity": 5}'])
 def test_it_says_why_an_event_would_be_a_dead_letter(shop: Shop, bad: str) -> None:
     with pytest.raises(BadEvent):
-        outcome_of(shop.database, bad, 1, datetime.now(UTC))
+        outcome_of(shop.database, bad, NO_POLICIES, datetime.now(UTC))
 
 
 def test_as_json_it_has_the_same(shop: Shop) -> None:

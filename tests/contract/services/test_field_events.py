@@ -21,6 +21,7 @@ from tests.contract.shop import MUG, Shop, ref
 from tests.redis_server import RedisServer
 from worker.domain.catalog import CatalogReference, catalog_reference, item_of
 from worker.domain.errors import RedisAway
+from worker.domain.policies import NO_POLICIES
 from worker.processes import listener
 from worker.processes.backoff import Backoff
 from worker.processes.listener import Listener
@@ -75,7 +76,9 @@ class Line:
 
     def listen(self, *, idle_seconds: float = 60.0) -> None:
         self.stream.stop = Stop()
-        Listener(self.stream, self.shop.database, Deaf(), minimum=1, idle_seconds=idle_seconds).run(self.stream.stop)
+        Listener(self.stream, self.shop.database, Deaf(), policies=NO_POLICIES, idle_seconds=idle_seconds).run(
+            self.stream.stop
+        )
 
     def begin_anew(self, *, behind: timedelta) -> "NewRedis":
         """Redis loses everything, and begins again with an earlier clock."""

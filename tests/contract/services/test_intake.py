@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 from tests.contract.shop import CUP, MUG, Shop, ref
 from worker.domain.errors import DatabaseAway, RedisAway
 from worker.domain.events import Event
+from worker.domain.policies import NO_POLICIES, Policies
 from worker.models import Item, Stock
 from worker.processes import listener
 from worker.processes.backoff import Backoff
@@ -97,7 +98,7 @@ def publish_mugs(stream: Stream, count: int, **fields: object) -> None:
 def listen(shop: Shop, stream: Drained, ears: Ears, *, idle_seconds: float = 60.0) -> Logs:
     """Listens until the stream is empty. Returns the log events."""
     with capture_logs() as logs:
-        Listener(stream, shop.database, ears, minimum=1, idle_seconds=idle_seconds).run(stream.stop)
+        Listener(stream, shop.database, ears, policies=NO_POLICIES, idle_seconds=idle_seconds).run(stream.stop)
     return list(logs)
 
 
@@ -177,11 +178,11 @@ def test_while_the_database_is_away_one_batch_is_kept_and_one_read_ahead(
 ) -> None:
     pending: list[int] = []
 
-    def take(database: Database, events: Sequence[Event], minimum: int, *more: Any) -> Taken:
+    def take(database: Database, events: Sequence[Event], policies: Policies, *more: Any) -> Taken:
         pending.append(stream.figures().pending)
         if len(pending) <= 10:
             raise DatabaseAway("no answer")
-        return intake.take_events(database, events, minimum, *more)
+        return intake.take_events(database, events, policies, *more)
 
     monkeypatch.setattr(listener, "take_events", take)
     publish_mugs(stream, 100)
@@ -377,7 +378,7 @@ def test_an_event_that_sells_out_a_variant_is_not_said_to_wake_anybody(shop: Sho
     shop.sign_up(ref(color="red"))
     came = shop.event(ref(color="red"))
     went = shop.event(ref(color="blue"), in_stock=False)
-    taken = intake.take_events(shop.database, [came, went], 1)
+    taken = intake.take_events(shop.database, [came, went])
     assert taken.woken == {came.entry_id: 1}
     assert taken.rung == [shop.list_id(ref(color="red"))]
 
@@ -385,8 +386,8 @@ def test_an_event_that_sells_out_a_variant_is_not_said_to_wake_anybody(shop: Sho
 def test_a_bell_that_was_rung_lately_is_not_rung_again(shop: Shop) -> None:
     shop.sign_up()
     shop.sign_up(CUP)
-    first = intake.take_events(shop.database, [shop.event()], 1)
-    second = intake.take_events(shop.database, [shop.event(), shop.event(CUP)], 1)
+    first = intake.take_events(shop.database, [shop.event()])
+    second = intake.take_events(shop.database, [shop.event(), shop.event(CUP)])
     assert first.rung == [shop.list_id(MUG)]
     assert second.rung == [shop.list_id(CUP)]
     assert len(second.woken) == 2

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, text
 from tests.contract.shop import MUG, Shop, ref
 from worker.domain.catalog import CatalogReference, Item
 from worker.domain.errors import Refused
+from worker.domain.policies import NO_POLICIES
 from worker.models import Status, uuid7
 from worker.services import items
 from worker.services.items import Shown
@@ -64,9 +65,9 @@ def test_a_guess_changes_nothing_and_comes_true(shop: Shop, about: CatalogRefere
     shop.sign_up_many(1, ref(size="S"))
     shop.write(pauses.pause, ref(size="S"))
     before = shop.database.read(_tables)
-    guess = items.what_if(shop.database, about, pieces, 1)
+    guess = items.what_if(shop.database, about, pieces, NO_POLICIES)
     assert shop.database.read(_tables) == before
-    shop.write(stock.apply, [guess.outcome.event], 1)
+    shop.write(stock.apply, [guess.outcome.event])
     lists = [ref(), ref(size="L"), ref(size="M"), ref(size="S")]
     owner = shop.owner()
     claimed = [claim.id for claim in shop.claim(owner, *lists).claims]
@@ -79,13 +80,13 @@ def test_a_guess_changes_nothing_and_comes_true(shop: Shop, about: CatalogRefere
 
 def test_how_long_it_takes_is_known_from_the_best_minute(shop: Shop) -> None:
     shop.sign_up_many(6)
-    assert items.what_if(shop.database, MUG, 1, 1).seconds is None
+    assert items.what_if(shop.database, MUG, 1, NO_POLICIES).seconds is None
     at = shop.database.read(now).replace(second=0, microsecond=0)
     for ago, kind, n in ((1, "told", 60), (2, "told", 120), (2, "first", 2), (2, "first_seconds", 500)):
         values = {"minute": at - timedelta(minutes=ago), "kind": kind, "n": n}
         shop.change("INSERT INTO tally (minute, kind, n) VALUES (:minute, :kind, :n)", **values)
     assert shop.database.read(tally.totals)["told"] == 180
-    guess = items.what_if(shop.database, MUG, 1, 1)
+    guess = items.what_if(shop.database, MUG, 1, NO_POLICIES)
     assert (guess.rate, guess.seconds, guess.first_seconds) == (2.0, 3.0, 0.25)
 
 

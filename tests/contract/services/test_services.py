@@ -759,7 +759,7 @@ def unheard(shop: Shop) -> tuple[int, list[str]]:
 
 
 def come(shop: Shop, *references: CatalogReference) -> None:
-    take_events(shop.database, [shop.event(reference) for reference in references], 1)
+    take_events(shop.database, [shop.event(reference) for reference in references])
 
 
 def test_an_event_that_woke_nobody_though_people_wait_is_told_with_its_cause(shop: Shop) -> None:
@@ -827,8 +827,8 @@ def test_who_was_passed_over_more_than_a_day_ago_is_told_no_more(shop: Shop) -> 
 def test_an_event_that_says_out_of_stock_or_sells_out_again_passes_nobody_over(shop: Shop) -> None:
     shop.sign_up(LARGE)
     gone = shop.event(SMALL, in_stock=False)
-    take_events(shop.database, [gone], 1)
-    take_events(shop.database, [shop.event(SMALL), shop.event(SMALL, in_stock=False)], 1)
+    take_events(shop.database, [gone])
+    take_events(shop.database, [shop.event(SMALL), shop.event(SMALL, in_stock=False)])
     assert unheard(shop) == (0, [])
 
 

@@ -286,7 +286,7 @@ def test_a_sweep_shortens_the_history_of_events_and_goes_on_with_the_next_one(
     monkeypatch.setattr(history, "MOST_ROWS", 10)
     shop.sign_up()
     for _ in range(history.MOST_PER_ITEM + 25):
-        take_events(shop.database, [shop.event()], 1)
+        take_events(shop.database, [shop.event()])
     sweeping = sweeper(shop, bell)
     sweeping.put_in_line()
     ids = sorted(row.id for row in shop.ask("SELECT id FROM stock_event", id="uuid"))

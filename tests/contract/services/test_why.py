@@ -46,7 +46,7 @@ def say(shop: Shop, reference: CatalogReference = MUG, *, quantity: int = 5) -> 
     """An event that happens now."""
     number = int(shop.now().timestamp() * 1000)
     event = replace(shop.event(reference, at=shop.now()), in_stock=None, quantity=quantity, entry_id=f"{number}-0")
-    take_events(shop.database, [replace(event, event_id=f"evt-{quantity}")], 1)
+    take_events(shop.database, [replace(event, event_id=f"evt-{quantity}")])
 
 
 def claim(shop: Shop, reference: CatalogReference = MUG) -> Claim:

@@ -9,6 +9,7 @@ import pytest
 
 from tests.contract.shop import CUP, LONG_AGO, MUG, Shop, ref
 from worker.domain.events import Event
+from worker.domain.policies import Policies
 from worker.models import StockEvent
 from worker.services.intake import take_events
 from worker.store import history, places
@@ -38,7 +39,7 @@ def named(shop: Shop, name: str, reference: Any = MUG, **said: Any) -> Event:
 def fill(shop: Shop, number: int, *, days: float = 0.0) -> None:
     """Takes so many events in, each in a batch of its own, and makes them as old as this."""
     for place in range(number):
-        take_events(shop.database, [named(shop, f"{days:g} days, {place}")], 1)
+        take_events(shop.database, [named(shop, f"{days:g} days, {place}")])
     if days:
         shop.change("UPDATE stock_event SET at = stockbell_now(-:age)", age=days * 86_400)
 
@@ -51,7 +52,7 @@ def trim(shop: Shop) -> None:
 def test_an_event_is_noted_with_what_it_says_and_whom_it_woke(shop: Shop) -> None:
     shop.sign_up(LARGE)
     about_it = named(shop, "evt-1", LARGE, at=LONG_AGO)
-    take_events(shop.database, [about_it, named(shop, "evt-2", SMALL)], 1)
+    take_events(shop.database, [about_it, named(shop, "evt-2", SMALL)])
     first, second = noted(shop)
     assert (first.event_id, first.entry_id, first.options) == ("evt-1", about_it.entry_id, '{"Size":"L"}')
     assert (first.occurred_at, first.in_stock, first.quantity) == (LONG_AGO, True, 5)
@@ -61,15 +62,15 @@ def test_an_event_is_noted_with_what_it_says_and_whom_it_woke(shop: Shop) -> Non
 
 
 def test_nothing_is_noted_of_items_that_nobody_asked_for(shop: Shop) -> None:
-    take_events(shop.database, [named(shop, "evt-1", CUP)], 1)
+    take_events(shop.database, [named(shop, "evt-1", CUP)])
     assert shop.count(StockEvent) == 0
 
 
 def test_what_is_stale_or_repeated_is_not_noted(shop: Shop) -> None:
     shop.sign_up()
     event = named(shop, "evt-1")
-    take_events(shop.database, [event], 1)
-    take_events(shop.database, [event, named(shop, "old", at=LONG_AGO - timedelta(days=1))], 1)
+    take_events(shop.database, [event])
+    take_events(shop.database, [event, named(shop, "old", at=LONG_AGO - timedelta(days=1))])
     assert ids(noted(shop)) == ["evt-1"]
 
 
@@ -87,13 +88,13 @@ def test_of_a_batch_the_newest_event_and_the_newest_in_stock_are_noted(
 ) -> None:
     shop.sign_up()
     events = [named(shop, str(number), in_stock=is_in) for number, is_in in enumerate(said, 1)]
-    take_events(shop.database, events, 1)
+    take_events(shop.database, events)
     assert ids(noted(shop)) == kept
 
 
 def test_a_quantity_below_the_minimum_is_noted_as_out_of_stock(shop: Shop) -> None:
     shop.sign_up()
-    take_events(shop.database, [replace(named(shop, "evt-1"), in_stock=None, quantity=2)], 3)
+    take_events(shop.database, [replace(named(shop, "evt-1"), in_stock=None, quantity=2)], Policies(3))
     assert [(event.in_stock, event.quantity) for event in noted(shop)] == [(False, 2)]
 
 
@@ -101,7 +102,7 @@ def test_a_sweep_keeps_the_newest_of_each_item(shop: Shop) -> None:
     shop.sign_up(MUG)
     shop.sign_up(CUP)
     fill(shop, history.MOST_PER_ITEM + 10)
-    take_events(shop.database, [named(shop, "of another item", CUP)], 1)
+    take_events(shop.database, [named(shop, "of another item", CUP)])
     trim(shop)
     assert len(noted(shop)) == history.MOST_PER_ITEM
     assert ids(noted(shop))[0] == "0 days, 10"
@@ -114,7 +115,7 @@ def test_a_sweep_keeps_the_newest_of_each_item(shop: Shop) -> None:
 def test_a_batch_at_the_limit_is_kept_whole(shop: Shop) -> None:
     shop.sign_up()
     sizes = [ref("mug-1", Size=str(number)) for number in range(history.MOST_PER_ITEM + 10)]
-    take_events(shop.database, [named(shop, f"size {number}", size) for number, size in enumerate(sizes)], 1)
+    take_events(shop.database, [named(shop, f"size {number}", size) for number, size in enumerate(sizes)])
     trim(shop)
     assert len(noted(shop)) == history.MOST_PER_ITEM + 10
 
@@ -142,7 +143,7 @@ def test_what_is_too_old_is_forgotten_and_nothing_else(shop: Shop) -> None:
         else "UPDATE stock_event SET id = :old WHERE id = (SELECT id FROM stock_event ORDER BY id LIMIT 1)",
         old=old,
     )
-    take_events(shop.database, [named(shop, "new")], 1)
+    take_events(shop.database, [named(shop, "new")])
     trim(shop)
     assert len(noted(shop)) == 3
     assert ids(noted(shop))[-1] == "new"

@@ -34,6 +34,7 @@ from worker.domain.catalog import CatalogReference, item_of
 from worker.domain.errors import OwnerLost
 from worker.domain.event_details import Details
 from worker.domain.events import Event
+from worker.domain.policies import Policies
 from worker.domain.returned import Cause, Kind
 from worker.domain.stock import by_item
 from worker.domain.tokens import Tokens
@@ -202,7 +203,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.events += new
         for item, events in by_item([*old, *new]).items():
             self.model.item(item).apply(events, self.model.tick)
-        applied = self.shop.write(stock.apply, [*old, *new], MINIMUM)
+        applied = self.shop.write(stock.apply, [*old, *new], Policies(MINIMUM))
         assert {id_ for woken in applied.woken.values() for id_ in woken} <= {
             list_id
             for reference, list_id in self.list_ids.items()

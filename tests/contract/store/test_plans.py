@@ -224,7 +224,7 @@ def _fill(shop: Shop) -> None:
     _set(shop, parts[8900:8950], "not_before = stockbell_now(-1)")
     _set(shop, parts[8950:9000], "ordered_at = stockbell_now(0)")
     _set(shop, parts[9000:9010], "rescues = 2")
-    shop.write(stock.apply, [shop.event(_item(number)) for number in range(0, LISTS, 2)], 1)
+    shop.write(stock.apply, [shop.event(_item(number)) for number in range(0, LISTS, 2)])
     shop.owner()
     if shop.database.dialect == "postgresql":
         shop.change("ANALYZE")

@@ -176,7 +176,7 @@ class Worker:
 
     def tell(self) -> None:
         events = [self._event() for _ in range(self._random.randint(1, 4))]
-        self._database.write(stock.apply, events, 1)
+        self._database.write(stock.apply, events)
 
     def _event(self) -> Event:
         number = next(self._entries)

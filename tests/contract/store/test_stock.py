@@ -14,6 +14,7 @@ from tests.contract.shop import CUP, LONG_AGO, MUG, Shop, ref, shop_at, somebody
 from tests.polling import eventually
 from worker.domain.catalog import CatalogReference, Options, item_of
 from worker.domain.events import Event
+from worker.domain.policies import Policies
 from worker.domain.stock import Level, Levels
 from worker.models import Item as ItemRow
 from worker.models import Stock
@@ -44,7 +45,7 @@ def _items(shop: Shop) -> Sequence[Row[Any]]:
 
 
 def apply(shop: Shop, *events: Event, minimum: int = 1) -> stock.Applied:
-    return shop.write(stock.apply, events, minimum)
+    return shop.write(stock.apply, events, Policies(minimum))
 
 
 def test_a_batch_is_stored_with_everything_it_says(shop: Shop) -> None:
@@ -242,7 +243,7 @@ def test_listeners_that_touch_the_same_items_at_once_all_succeed(shop_url: str) 
                     Event(f"{number}-{place}", None, reference, minute, False, turn == 4, None, {}, ())
                     for place, reference in enumerate(order)
                 ]
-                shop.write(stock.apply, events, 1)
+                shop.write(stock.apply, events)
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(listen, range(4)))
@@ -258,7 +259,7 @@ def test_whoever_signs_up_while_a_batch_is_committed_misses_nothing(shop_url: st
         applied = threading.Event()
 
         def apply_slowly(c: Connection) -> None:
-            stock.apply(c, [shop.event()], 1)
+            stock.apply(c, [shop.event()])
             applied.set()
             if shop.database.dialect == "postgresql":
                 eventually(lambda: somebody_waits(shop), until="the sign-up waits for the item's lock")
@@ -293,7 +294,7 @@ def test_of_two_batches_with_the_same_new_items_both_are_applied(shop: Shop) -> 
     def run(batch: Sequence[Event]) -> None:
         with shop_at(shop.url) as listener:
             together.wait(60)
-            listener.write(stock.apply, batch, 1)
+            listener.write(stock.apply, batch)
 
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(run, batches))

@@ -18,6 +18,7 @@ from worker.domain.errors import DatabaseAway
 from worker.domain.returned import Cause
 from worker.domain.verdicts import Tries
 from worker.domain.webhooks import Format
+from worker.models import SCHEMA
 from worker.services import metrics as service
 from worker.store import endpoints, keys, pauses, recording, suppression, sweep
 from worker.store.database import Database
@@ -96,7 +97,7 @@ def test_what_is_in_the_rows_is_told(shop: Shop, redis_server: RedisServer) -> N
     assert value(found, "stockbell_webhook_backlog", endpoint=str(endpoint.id)) >= 6
     assert value(found, "stockbell_events_lag") == value(found, "stockbell_bells") == 0
     build = next(dict(labels) for name, labels in found if name == "stockbell_build_info")
-    assert build["schema"] == "0008"
+    assert build["schema"] == SCHEMA
 
 
 def test_no_address_and_no_item_is_told(site: Site) -> None:

@@ -85,7 +85,7 @@ class World:
         self.seconds += 0.1
         before = self.stock
         self.stock = ItemStock(dict(before.levels), before.out, dict(before.details), dict(before.details_at))
-        self.stock.apply(batch, minimum=1, now=self.now, newest_entry=lambda: self.last)
+        self.stock.apply(batch, now=self.now, newest_entry=lambda: self.last)
 
     def settle(self) -> None:
         """All entries are read and applied."""
@@ -234,6 +234,6 @@ def test_the_newest_id_is_not_asked_for_what_is_newer_than_all_that_is_known() -
 
     for in_stock in (True, False):
         event = world.add(ANY, in_stock)
-        world.stock.apply([event], minimum=1, now=world.now, newest_entry=newest_id)
+        world.stock.apply([event], now=world.now, newest_entry=newest_id)
     assert not asked
     assert not world.stock.levels[ANY].in_stock

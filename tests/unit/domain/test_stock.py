@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from tests.bounded import bounded
 from worker.domain.catalog import CatalogReference, Options, canonical_options, item_of
 from worker.domain.events import Event
+from worker.domain.policies import Policies
 from worker.domain.stock import BLOCK, ItemStock, Level, Levels, Order, by_item
 
 MORNING = datetime(2026, 11, 23, 9, tzinfo=UTC)
@@ -64,7 +65,7 @@ def after(*batches: Sequence[Event], now: datetime = NOON) -> ItemStock:
     stock = ItemStock()
     for batch in batches:
         stock = ItemStock(dict(stock.levels), stock.out, dict(stock.details), dict(stock.details_at))
-        stock.apply(batch, minimum=1, now=now)
+        stock.apply(batch, now=now)
     return stock
 
 
@@ -336,7 +337,7 @@ def test_whatever_changed_is_stored(delivery: tuple[list[Event], list[list[Event
     before = ItemStock()
     for batch in delivery[1]:
         stock = ItemStock(dict(before.levels), before.out, dict(before.details), dict(before.details_at))
-        stock.apply(batch, minimum=1, now=NOON)
+        stock.apply(batch, now=NOON)
         changed = {about for about, row in stock.levels.items() if row != before.levels.get(about)}
         assert changed <= stock.touched <= stock.levels.keys()
         if stock.out != before.out:
@@ -350,7 +351,7 @@ def test_repeating_everything_changes_nothing_and_wakes_nobody(
 ) -> None:
     once = after(*delivery[1])
     twice = ItemStock(dict(once.levels), once.out, dict(once.details), dict(once.details_at))
-    twice.apply(delivery[0], minimum=1, now=NOON + timedelta(hours=1))
+    twice.apply(delivery[0], now=NOON + timedelta(hours=1))
     assert twice.levels == once.levels
     assert (twice.out, twice.details, twice.details_at) == (once.out, once.details, once.details_at)
     assert not twice.touched
@@ -409,7 +410,7 @@ def test_many_outs_of_an_item_with_many_variants_are_applied_in_no_time() -> Non
     older, newer = (Level(True, (MORNING + timedelta(days=days), (1, 1))) for days in (-1, 10))
     stock = ItemStock({(("variantId", f"{number}"),): (older, newer)[number % 2] for number in range(200_000)})
     with bounded():
-        stock.apply([went(ANY, minute) for minute in range(10_000)], minimum=1, now=NOON)
+        stock.apply([went(ANY, minute) for minute in range(10_000)], now=NOON)
     assert [row.in_stock for row in islice(stock.levels.values(), 4)] == [False, True, False, True]
     assert len(stock.touched) == 100_001
 
@@ -422,7 +423,7 @@ def test_in_stock_is_what_the_flag_says_else_a_quantity_of_the_minimum(
     quantity: int, flag: bool | None, expected: bool
 ) -> None:
     stock = ItemStock()
-    stock.apply([event(ANY, in_stock=flag, quantity=quantity)], minimum=3, now=NOON)
+    stock.apply([event(ANY, in_stock=flag, quantity=quantity)], policies=Policies(3), now=NOON)
     assert in_stock(stock) == {ANY: expected}
 
 
@@ -468,10 +469,10 @@ def test_what_came_and_went_in_one_batch_is_not_available() -> None:
 
 def test_the_time_in_stock_is_when_it_was_applied_and_survives_selling_out() -> None:
     stock = ItemStock()
-    stock.apply([came(ANY, 1)], minimum=1, now=MORNING)
-    stock.apply([went(ANY, 2)], minimum=1, now=NOON)
+    stock.apply([came(ANY, 1)], now=MORNING)
+    stock.apply([went(ANY, 2)], now=NOON)
     assert stock.levels[ANY].last_in_stock_at == MORNING
-    stock.apply([came(ANY, 3)], minimum=1, now=NOON)
+    stock.apply([came(ANY, 3)], now=NOON)
     assert stock.levels[ANY].last_in_stock_at == NOON
 
 

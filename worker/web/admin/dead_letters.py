@@ -12,6 +12,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from worker.domain.admins import Visitor
 from worker.domain.errors import BadEvent, BadSetting, RedisAway, Refused
 from worker.domain.events import Event
+from worker.domain.policies import Policies
 from worker.services import dry_run, replaying
 from worker.store.database import Database
 from worker.stream.entries import Entry
@@ -104,7 +105,7 @@ def routes(office: Office) -> APIRouter:
             return shown(request, visitor, 503, away=str(away))
         if found is None:
             raise Refused("there is no such dead letter: it was replayed, dropped, or made room for newer ones")
-        lines = await context.sql(_foretold, context.database, found, context.parts.settings.min_quantity)
+        lines = await context.sql(_foretold, context.database, found, context.parts.policies)
         return frame.show(
             request,
             visitor,
@@ -186,10 +187,10 @@ def _done(done: str | None, left: str | None) -> tuple[int, int] | None:
     return (numbers[0], numbers[1]) if done else None
 
 
-def _foretold(database: Database, entry: Entry, minimum: int) -> list[tuple[str, bool | None, str]]:
+def _foretold(database: Database, entry: Entry, policies: Policies) -> list[tuple[str, bool | None, str]]:
     """Returns what would come of a replay: the name of a line, whether it is well, and the text."""
     try:
         fields = replaying.event_of(entry.fields)
-        return list(dry_run.outcome_of_entry(database, fields, minimum, datetime.now(UTC)).lines())
+        return list(dry_run.outcome_of_entry(database, fields, policies, datetime.now(UTC)).lines())
     except BadEvent as bad:
         return [("event", False, f"would be a dead letter again: {bad}")]

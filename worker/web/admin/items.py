@@ -60,8 +60,8 @@ def routes(office: Office) -> APIRouter:
         asked = _asked(request.query_params, shown.item)
         guess = None
         if asked.reference and asked.pieces is not None:
-            minimum = context.parts.settings.min_quantity
-            guess = await context.sql(partial(items.what_if, context.database, asked.reference, asked.pieces, minimum))
+            policies = context.parts.policies
+            guess = await context.sql(partial(items.what_if, context.database, asked.reference, asked.pieces, policies))
         return frame.show(
             request,
             visitor,

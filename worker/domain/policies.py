@@ -1,0 +1,58 @@
+"""The sending policies: how much stock wakes, how many are told of it, and when. Pure.
+
+They are settings of the shop, and an item may have some of its own. `docs/policies.md` explains each with an example.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+ALL: Final = 0
+"""An item's own `per_unit` that means: everybody, whatever the shop says."""
+MOST_PER_UNIT: Final = 1_000_000
+LONGEST_SECONDS: Final = 10 * 366 * 86_400.0
+"""No interval is longer: ten years."""
+
+
+@dataclass(frozen=True, slots=True)
+class Own:
+    """What one item has of its own. None: as the shop has it."""
+
+    min_quantity: int | None = None
+    per_unit: int | None = None
+    """`ALL`, or how many"""
+    wave_seconds: float | None = None
+    settle_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Policies:
+    """The sending policies of the shop, or those that hold for one item (`of`)."""
+
+    min_quantity: int = 1
+    """From so many pieces on an item is in stock."""
+    per_unit: int | None = None
+    """How many customers are told for each piece. None: all of them."""
+    wave_seconds: float = 3600.0
+    """How long after the last seat of a wave was taken the next one begins."""
+    settle_seconds: float = 0.0
+    """For so long an item has to be in stock before anybody is told."""
+    assumed_quantity: int | None = None
+    """How many pieces there are where an event says "in stock" without a number. None: that is not known."""
+
+    def of(self, own: Own) -> "Policies":
+        """Returns what holds for an item with policies of its own."""
+        if own == _NOTHING:
+            return self
+        per_unit = self.per_unit if own.per_unit is None else own.per_unit or None
+        return replace(
+            self,
+            min_quantity=self.min_quantity if own.min_quantity is None else own.min_quantity,
+            per_unit=per_unit,
+            wave_seconds=self.wave_seconds if own.wave_seconds is None else own.wave_seconds,
+            settle_seconds=self.settle_seconds if own.settle_seconds is None else own.settle_seconds,
+        )
+
+
+_NOTHING: Final = Own()
+NO_POLICIES: Final = Policies()
+"""The defaults: everybody is told at once."""
