@@ -31,6 +31,7 @@ __all__ = [
     "hosts",
     "imap_account",
     "languages",
+    "ledger",
     "moving_window",
     "origins",
     "outcomes",

@@ -6,7 +6,7 @@ or if both have the same variantId. It decides for that list, unless it went out
 follows the item.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -14,6 +14,7 @@ from operator import itemgetter
 
 from worker.domain.catalog import VARIANT, Item, Options
 from worker.domain.events import Event
+from worker.domain.ledger import NO_SEATS, Seats, come_in, counted, gone_out
 from worker.domain.policies import NO_POLICIES, Policies
 
 EntryOrder = tuple[int, int]
@@ -44,6 +45,11 @@ class Level:
     """The names of the details that this event gave. So it is known without another write which event set them."""
     follows_item: bool = False
     """The event said "in stock", and a newer one put the whole item out of stock. It is in stock when the item is."""
+    said: bool | None = None
+    """What the event itself said of stock. None: its quantity decides."""
+    seats: Seats = NO_SEATS
+    settles_at: datetime | None = None
+    """Until then nobody is told because of this row: it has just come in."""
 
 
 BLOCK = 1024
@@ -63,6 +69,8 @@ class Levels:
         # Sorted by the time they were last in stock: the highest bit of a set gives the latest time.
         rows = sorted(levels.items(), key=_last_in_stock)
         self._times = [level.last_in_stock_at for _, level in rows]
+        self._options = [about for about, _ in rows]
+        self._settling = [level.settles_at for _, level in rows]
         self._in_stock = self._came_in = self._item = self._following = 0
         for place, (about, level) in enumerate(rows):
             self._in_stock |= level.in_stock << place
@@ -75,6 +83,22 @@ class Levels:
     def available(self, wanted: Options) -> bool:
         """Whether an item with these options is in stock."""
         return bool(self._governing(wanted) & self._in_stock)
+
+    def deciding(self, wanted: Options) -> list[Options]:
+        """Returns the rows in stock because of which an item with these options is in stock."""
+        return [self._options[place] for place in self._deciding(wanted)]
+
+    def _deciding(self, wanted: Options) -> Iterator[int]:
+        rows = self._governing(wanted) & self._in_stock
+        while rows:
+            place = rows.bit_length() - 1
+            yield place
+            rows ^= 1 << place
+
+    def settles_at(self, wanted: Options) -> datetime | None:
+        """Returns until when an item with these options has to stay in stock. None: nobody has to wait for that."""
+        times = [self._settling[place] for place in self._deciding(wanted)]
+        return None if None in times else min((time for time in times if time), default=None)
 
     def last_in_stock_at(self, wanted: Options) -> datetime | None:
         """Returns the time when the last in-stock event for these options was applied."""
@@ -175,7 +199,7 @@ class ItemStock:
                 self.stale.append(event)
                 self._apply_late(event, order, in_stock)
             else:
-                self._apply(event, order, in_stock, now)
+                self._apply(event, order, in_stock, policies, now)
         if self.out is not None and self.out != known_out:
             self._everything_out(self.out)
         self._keep_orders(set_by)
@@ -236,18 +260,47 @@ class ItemStock:
             return True
         return bool(about) and self.out is not None and order <= self.out
 
-    def _apply(self, event: Event, order: Order, in_stock: bool, now: datetime) -> None:
+    def _apply(self, event: Event, order: Order, in_stock: bool, policies: Policies, now: datetime) -> None:
         about = event.reference.options
         known = self.levels.get(about)
-        told_before = known.last_in_stock_at if known else None
-        seen = now if in_stock else told_before
-        self.levels[about] = Level(in_stock, order, event.quantity, seen, frozenset(event.details))
+        moved = self._moved(known, event.quantity, policies, now, in_stock=in_stock, was_in=self._is_in(about, known))
+        seen = now if in_stock else known.last_in_stock_at if known else None
+        self.levels[about] = Level(
+            in_stock, order, event.quantity, seen, frozenset(event.details), False, event.in_stock, *moved
+        )
         self.touched.add(about)
         self.applied[about, in_stock] = order, event
         if in_stock:
             self.came_in.add(about)
         elif about == WHOLE_ITEM:
             self.out = order
+
+    def _is_in(self, about: Options, known: Level | None) -> bool:
+        """Whether a row is in stock. What goes out with the item is only set so when all events are applied."""
+        if known is None or not known.in_stock:
+            return False
+        return about == WHOLE_ITEM or self.out is None or known.order >= self.out
+
+    def _moved(
+        self,
+        known: Level | None,
+        quantity: int | None,
+        policies: Policies,
+        now: datetime,
+        *,
+        in_stock: bool,
+        was_in: bool,
+    ) -> tuple[Seats, datetime | None]:
+        """Returns the seats of a row after an event, and until when it has to stay in stock."""
+        seats = known.seats if known else NO_SEATS
+        if known is not None and known.in_stock and not (in_stock and was_in):
+            seats = gone_out(seats)
+        if not in_stock:
+            return seats, None
+        if known is not None and was_in:
+            return counted(seats, known.quantity, quantity, policies), known.settles_at
+        settles_at = now + timedelta(seconds=policies.settle_seconds) if policies.settle_seconds else None
+        return come_in(seats, quantity, policies), settles_at
 
     def _apply_late(self, event: Event, order: Order, in_stock: bool) -> None:
         # A late event still proves that its variant exists. A late item-level "out" still applies to older variants,
@@ -258,8 +311,11 @@ class ItemStock:
             if not in_stock and (self.out is None or order > self.out):
                 self.out = order
         elif known is None or order > known.order:
-            seen = known.last_in_stock_at if known else None
-            self.levels[about] = Level(False, order, event.quantity, seen, frozenset(event.details), in_stock)
+            out = _put_out(known) if known else None
+            seen, seats = (out.last_in_stock_at, out.seats) if out else (None, NO_SEATS)
+            self.levels[about] = Level(
+                False, order, event.quantity, seen, frozenset(event.details), in_stock, event.in_stock, seats
+            )
             self.touched.add(about)
 
     def _everything_out(self, order: Order) -> None:
@@ -267,8 +323,40 @@ class ItemStock:
         self.touched.add(WHOLE_ITEM)
         for options, level in self.levels.items():
             if level.in_stock and level.order < order:
-                self.levels[options] = replace(level, in_stock=False, follows_item=True)
+                self.levels[options] = replace(_put_out(level), follows_item=True)
                 self.touched.add(options)
+
+    def judge_again(self, policies: Policies, now: datetime) -> None:
+        """Puts rows in or out of stock by another minimum, as if it had been that when their events came in.
+
+        What comes in does so now. A row whose event said "in stock" or "out of stock" itself stays as it is.
+        """
+        for about, level in self.levels.items():
+            if level.said is not None or level.quantity is None:
+                continue
+            in_stock = level.quantity >= policies.min_quantity
+            if about and self.out is not None and level.order < self.out:
+                if level.follows_item != in_stock:
+                    self.levels[about] = replace(level, follows_item=in_stock)
+                    self.touched.add(about)
+            elif level.in_stock != in_stock:
+                moved = self._moved(level, level.quantity, policies, now, in_stock=in_stock, was_in=level.in_stock)
+                seen = now if in_stock else level.last_in_stock_at
+                self.levels[about] = replace(
+                    level, in_stock=in_stock, last_in_stock_at=seen, seats=moved[0], settles_at=moved[1]
+                )
+                self.touched.add(about)
+                if in_stock:
+                    self.came_in.add(about)
+        whole = self.levels.get(WHOLE_ITEM)
+        if WHOLE_ITEM in self.touched and whole is not None and not whole.in_stock:
+            self.out = max(whole.order, self.out or whole.order)
+            self._everything_out(self.out)
+
+
+def _put_out(level: Level) -> Level:
+    """Returns a row as it is when it goes out of stock with the whole item."""
+    return replace(level, in_stock=False, seats=gone_out(level.seats), settles_at=None) if level.in_stock else level
 
 
 @lru_cache(maxsize=1)  # all items of a batch have the same time

@@ -24,6 +24,7 @@ from worker.store import (
     history,
     owners,
     reports,
+    seats,
     suppression,
     sweep,
     tally_merge,
@@ -58,6 +59,7 @@ class Sweeper:
         self._fresh = max(lease / 2, 2 * interval)
         self._redis_is_away = False
         self._tidy_at = float("-inf")
+        self._has_opened = False
 
     def sweep(self) -> None:
         """Runs one full sweep. Raises DatabaseAway."""
@@ -66,6 +68,10 @@ class Sweeper:
 
     def put_in_line(self) -> None:
         """Runs the part of a sweep that needs only the database: all but the bells."""
+        if not self._has_opened:
+            # Doors were closed by the settings of then.
+            self._database.write(seats.open_all)
+            self._has_opened = True
         self._rescue()
         _tell_suppressed(self._database.write(suppression.repeat))
         due = self._all(sweep.put_in_line, sweep.MOST_ROWS)  # an admin may have retried many at once

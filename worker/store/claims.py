@@ -5,7 +5,7 @@ See *claim* and *fence* in `docs/glossary.md`.
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -13,14 +13,14 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
+from worker.domain.catalog import Item
 from worker.domain.policies import NO_POLICIES, Policies
 from worker.domain.verdicts import Tries
-from worker.store import lists, owners, restocks, suppression, tally
+from worker.store import lists, owners, restocks, seat_claims, seats, suppression, tally
+from worker.store.claim_sql import COLUMN_TYPES, COLUMNS, NOT_SUSPECT, SET_CLAIMED, SUSPECT
 from worker.store.restocks import WOKEN_AT, Restock
+from worker.store.seats import Ledger, Seat
 from worker.store.sql import Sql
-
-SUSPECT_AT = 2
-"""After this many rescues a request is claimed alone, because it may be the cause of the worker crashes."""
 
 LISTS_TRIED, REQUESTS_TRIED = 50, 20
 """From so many lists, and so many requests of each, those are chosen with which the relay is tried."""
@@ -28,23 +28,9 @@ AMONG = 500
 """They are picked at random among so many of the oldest and the newest of a list: the relay may refuse its head."""
 
 _NO_TRIES = Tries()
-_COLUMNS = """id, waiting_list_id, claim_no, contact_id, email, item_url, locale, attempts, unknowns, policy_refusals,
-    created_date, judged_from < (SELECT worked_at FROM relay WHERE id = 1) AS took_others, extras,
-    ordered_at"""
-_SET_CLAIMED = """status = 'PROCESSING', owner = :owner, claim_no = r.claim_no + 1, claimed_at = stockbell_now(0),
-    handed_at = NULL"""
-_NOT_SUSPECT = "r.rescues < :suspect_at"
-_SUSPECT = "r.rescues >= :suspect_at"
-_COLUMN_TYPES = {
-    "id": "uuid",
-    "waiting_list_id": "uuid",
-    "contact_id": "uuid",
-    "created_date": "time",
-    "ordered_at": "time",
-}
 
 
-def _postgresql_claim(rescued: str, limit: str) -> Sql:
+def _postgresql_claim(rescued: str, limit: str, *arms: str) -> Sql:
     # Each arm uses one index. The locking select must be materialized: in a nested loop it would run and lock again for
     # every row of the outer table. The picked ids are an array: for a join the planner expects so many rows
     # that it reads the whole table.
@@ -53,35 +39,49 @@ def _postgresql_claim(rescued: str, limit: str) -> Sql:
             SELECT r.id FROM request AS r WHERE r.waiting_list_id = w.id AND {condition} AND {rescued}
             ORDER BY r.created_date LIMIT :each FOR UPDATE SKIP LOCKED) AS r"""
 
+    found = " UNION ALL ".join(f"SELECT picked_id FROM arm_{number}" for number in range(len(arms)))
     return Sql(
         f"""WITH ready AS MATERIALIZED (
-            SELECT w.id, w.in_stock, w.last_in_stock_at FROM waiting_list AS w
+            SELECT w.id, w.in_stock, w.last_in_stock_at, w.opens_at, w.settles_at FROM waiting_list AS w
             WHERE w.id IN ROWS(list_id uuid) AND {lists.SENDING}),
-        ordered AS MATERIALIZED ({arm(lists.ORDERED)}),
-        woken AS MATERIALIZED ({arm(lists.WOKEN)}),
-        picked AS MATERIALIZED (SELECT picked_id FROM ordered UNION ALL SELECT picked_id FROM woken {limit})
-        UPDATE request AS r SET {_SET_CLAIMED} WHERE r.id = ANY(ARRAY(SELECT picked_id FROM picked))
-        RETURNING {_COLUMNS}""",
-        **_COLUMN_TYPES,
+        {", ".join(f"arm_{number} AS MATERIALIZED ({arm(each)})" for number, each in enumerate(arms))},
+        picked AS MATERIALIZED ({found} {limit})
+        UPDATE request AS r SET {SET_CLAIMED} WHERE r.id = ANY(ARRAY(SELECT picked_id FROM picked))
+        RETURNING {COLUMNS}""",
+        **COLUMN_TYPES,
     )
 
 
-def _sqlite_claims(rescued: str) -> tuple[Sql, ...]:
+def _sqlite_claims(rescued: str, *arms: str) -> tuple[Sql, ...]:
     # SQLite has no LATERAL. One statement per list costs little there, since it needs no round trip.
     return tuple(
         Sql(
-            f"""UPDATE request AS r SET {_SET_CLAIMED} WHERE r.id IN (
+            f"""UPDATE request AS r SET {SET_CLAIMED} WHERE r.id IN (
                 SELECT r.id FROM request AS r JOIN waiting_list AS w ON w.id = r.waiting_list_id
                 WHERE w.id = :list_id AND {lists.SENDING} AND {condition} AND {rescued}
-                ORDER BY r.created_date LIMIT :each) RETURNING {_COLUMNS}""",
-            **_COLUMN_TYPES,
+                ORDER BY r.created_date LIMIT :each) RETURNING {COLUMNS}""",
+            **COLUMN_TYPES,
         )
-        for condition in (lists.ORDERED, lists.WOKEN)
+        for condition in arms
     )
 
 
-_CLAIM, _SQLITE_CLAIMS = _postgresql_claim(_NOT_SUSPECT, ""), _sqlite_claims(_NOT_SUSPECT)
-_CLAIM_SUSPECT, _SQLITE_SUSPECTS = _postgresql_claim(_SUSPECT, "LIMIT 1"), _sqlite_claims(_SUSPECT)
+class _Claims(NamedTuple):
+    """How requests of some lists are claimed."""
+
+    postgresql: Sql
+    sqlite: Sequence[Sql]
+
+
+def _claims(rescued: str, limit: str, *arms: str) -> _Claims:
+    return _Claims(_postgresql_claim(rescued, limit, *arms), _sqlite_claims(rescued, *arms))
+
+
+_CLAIM = _claims(NOT_SUSPECT, "", lists.ORDERED, lists.WOKEN)
+_CLAIM_SUSPECT = _claims(SUSPECT, "LIMIT 1", lists.ORDERED, lists.WOKEN)
+# Who is ordered needs no seat.
+_CLAIM_ORDERED = _claims(NOT_SUSPECT, "", lists.ORDERED)
+_CLAIM_ORDERED_SUSPECT = _claims(SUSPECT, "LIMIT 1", lists.ORDERED)
 
 # While the breaker is open nobody else claims, so these statements need no lock and no order.
 _WITH_WORK = Sql(
@@ -96,7 +96,7 @@ _WITH_WORK = Sql(
 def _some(condition: str, direction: str) -> str:
     return f"""SELECT id, email FROM (
         SELECT r.id, r.email FROM request AS r JOIN waiting_list AS w ON w.id = r.waiting_list_id
-        WHERE w.id = :list_id AND {condition} AND {_NOT_SUSPECT}
+        WHERE w.id = :list_id AND {condition} AND {NOT_SUSPECT}
         ORDER BY r.created_date {direction} LIMIT :among) AS {direction.lower()}_"""
 
 
@@ -108,20 +108,30 @@ _CANDIDATES = tuple(
     )
     for condition in (lists.ORDERED, lists.WOKEN)
 )
-_CLAIM_THESE = Sql(
-    f"""UPDATE request AS r SET {_SET_CLAIMED} WHERE r.id IN ROWS(request_id uuid) AND {lists.IN_LINE}
-    RETURNING {_COLUMNS}""",
-    **_COLUMN_TYPES,
+_LISTS_OF = Sql(
+    "SELECT id, waiting_list_id FROM request WHERE id IN ROWS(request_id uuid)", id="uuid", waiting_list_id="uuid"
+)
+_CLAIM_THESE, _CLAIM_THESE_ORDERED = (
+    Sql(
+        f"""UPDATE request AS r SET {SET_CLAIMED} WHERE r.id IN ROWS(request_id uuid) AND {condition}
+        RETURNING {COLUMNS}""",
+        **COLUMN_TYPES,
+    )
+    for condition in (lists.IN_LINE, lists.ORDERED)
 )
 
 _ITEMS = Sql(
     f"""SELECT w.options, i.catalog_item_id, i.app_id, i.name, i.price, i.currency, i.image_url, i.url, w.id,
         {WOKEN_AT} AS woken_at, stockbell_now(0) AS now,
-        CASE WHEN w.begun_at >= {WOKEN_AT} THEN 0 ELSE 1 END AS is_new
+        CASE WHEN w.begun_at >= {WOKEN_AT} THEN 0 ELSE 1 END AS is_new, w.item_id,
+        w.opens_at, w.settles_at
     FROM waiting_list AS w JOIN item AS i ON i.id = w.item_id WHERE w.id IN ROWS(list_id uuid)""",
     id="uuid",
     woken_at="time",
     now="time",
+    item_id="uuid",
+    opens_at="time",
+    settles_at="time",
 )
 # The fence: the conditions for every update of claimed rows, here and in `recording`.
 CLAIMS = "ROWS(request_id uuid, no int, owner uuid)"
@@ -145,8 +155,10 @@ _STILL_WANTED = Sql(
 _RELEASE_ALL = Sql(
     f"""UPDATE request AS r SET {suppression.back("r.failure_code", "r.failure_reason")}, {LET_GO}
     FROM {suppression.CONTACT} WHERE r.status = 'PROCESSING' AND r.owner = :owner AND r.handed_at IS NULL
-      AND NOT r.id IN ROWS(request_id uuid) AND {suppression.ITS_CONTACT} RETURNING status"""
+      AND NOT r.id IN ROWS(request_id uuid) AND {suppression.ITS_CONTACT} RETURNING id, status""",
+    id="uuid",
 )
+_HELD = seats.held("r.status = 'PROCESSING' AND r.owner = :owner")
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +182,8 @@ class Claim:
     """Since when it could be sent, on the monotonic clock of this process. None: that is not known."""
     restock: Restock | None = None
     """The restock that its claim was the first of."""
+    seat: Seat | None = None
+    """The seat that it holds, if its item tells only so many."""
 
 
 class About(NamedTuple):
@@ -213,17 +227,20 @@ def claim(
     it claims one suspect request alone. Raises OwnerLost.
     """
     owners.renew(c, owner, lease)
+    limited = seats.limited(c, list_ids, policies)
+    ledgers = seats.lock(c, dict(limited.values()), list_ids) if limited else {}
     if first:
         lists.take_bells(c, list_ids)
     each = max(1, most // len(list_ids))
-    rows = _claim(c, owner, list_ids, each)
-    counts = Counter([row.waiting_list_id.int for row in rows])
-    full = [list_id for list_id in list_ids if counts[list_id.int] >= each]
-    suspects = _claim_suspect(c, owner, list_ids) if first and not rows else []
+    found = _claim(c, owner, list_ids, each, limited, ledgers)
+    rows, full, short = found.rows, found.full, found.short
+    suspects = _claim_suspect(c, owner, list_ids, limited, ledgers) if first and not rows else []
     if suspects:
-        rows, full = list(suspects), [row.waiting_list_id for row in suspects]
+        rows, full = suspects, [row.waiting_list_id for row in suspects]
     claimed = _claimed(c, owner, rows, full, is_suspect=bool(suspects))
-    lists.drained(c, set(list_ids) - set(full))
+    for ledger in ledgers.values():
+        seats.write(c, ledger)
+    lists.drained(c, set(list_ids) - set(full) - set(short))
     return claimed
 
 
@@ -242,7 +259,7 @@ def candidates(c: Connection) -> list[Candidate]:
         Candidate(request.id, row.id, request.email.rpartition("@")[2].lower())
         for row in _WITH_WORK(c, most=LISTS_TRIED)
         for arm in _CANDIDATES
-        for request in arm(c, list_id=row.id, most=REQUESTS_TRIED, among=AMONG, suspect_at=SUSPECT_AT)
+        for request in arm(c, list_id=row.id, most=REQUESTS_TRIED, among=AMONG)
     ]
 
 
@@ -251,26 +268,95 @@ def claim_these(
 ) -> Claimed:
     """Claims these requests although the breaker is open, in their order. Raises OwnerLost."""
     owners.renew(c, owner, lease)
-    rows = _CLAIM_THESE(c, owner=owner, rows=[{"request_id": request_id} for request_id in request_ids])
+    of_lists = _lists_of(c, request_ids)
+    limited = seats.limited(c, set(of_lists.values()), policies)
+    ledgers = seats.lock(c, dict(limited.values()), set(of_lists.values())) if limited else {}
+    seated = [request_id for request_id in request_ids if of_lists.get(request_id) in limited]
+    free = [{"request_id": request_id} for request_id in request_ids if request_id not in seated]
+    rows = list(_CLAIM_THESE(c, owner=owner, rows=free)) if free else []
+    for item, ledger in ledgers.items():
+        its = [request_id for request_id in seated if limited[of_lists[request_id]][0] == item]
+        ordered = _CLAIM_THESE_ORDERED(c, owner=owner, rows=[{"request_id": request_id} for request_id in its])
+        done = {row.id for row in ordered}
+        left = [(request_id, of_lists[request_id]) for request_id in its if request_id not in done]
+        rows += [*ordered, *seat_claims.claim_these(c, owner, ledger, left, len(left)).rows]
     place = {request_id: number for number, request_id in enumerate(request_ids)}
-    return _claimed(c, owner, sorted(rows, key=lambda row: place[row.id]), ())
+    claimed = _claimed(c, owner, sorted(rows, key=lambda row: place[row.id]), ())
+    for ledger in ledgers.values():
+        seats.write(c, ledger)
+    return claimed
 
 
-def _claim(c: Connection, owner: UUID, list_ids: Sequence[UUID], each: int) -> list[Any]:
-    params = {"owner": owner, "each": each, "suspect_at": SUSPECT_AT}
+class _Found(NamedTuple):
+    """What a claim has found."""
+
+    rows: list[Any]
+    full: list[UUID]
+    """the lists that may have more"""
+    short: Collection[UUID] = ()
+    """the lists that have no seats for those who may be left"""
+
+
+_Limited = Mapping[UUID, tuple[Item, Policies]]
+
+
+def _claim(
+    c: Connection, owner: UUID, list_ids: Sequence[UUID], each: int, limited: _Limited, ledgers: Mapping[Item, Ledger]
+) -> _Found:
+    if not limited:
+        return _claim_free(c, _CLAIM, owner, list_ids, each)
+    free = _claim_free(c, _CLAIM, owner, [list_id for list_id in list_ids if list_id not in limited], each)
+    ordered = _claim_free(c, _CLAIM_ORDERED, owner, list(limited), each)
+    rows, full, short = free.rows + ordered.rows, free.full + ordered.full, set[UUID]()
+    for item, ledger in ledgers.items():
+        its_lists = [list_id for list_id, (whose, _) in limited.items() if whose == item]
+        room = each * len(its_lists) - sum(row.waiting_list_id in its_lists for row in ordered.rows)
+        taken = seat_claims.claim(c, owner, ledger, room)
+        rows += taken.rows
+        if not taken.are_all:
+            full += [list_id for list_id in its_lists if ledger.taking.has_seat(list_id)]
+        short.update(list_id for list_id in its_lists if ledger.taking.is_short(list_id))
+    return _Found(sorted(rows, key=_created), list(dict.fromkeys(full)), short)
+
+
+def _claim_free(c: Connection, how: _Claims, owner: UUID, list_ids: Sequence[UUID], each: int) -> _Found:
+    if not list_ids:
+        return _Found([], [])
     if c.dialect.name == "sqlite":
-        rows = [row for list_id in list_ids for arm in _SQLITE_CLAIMS for row in arm(c, list_id=list_id, **params)]
+        arms = [(list_id, arm) for list_id in list_ids for arm in how.sqlite]
+        rows = [row for list_id, arm in arms for row in arm(c, owner=owner, list_id=list_id, each=each)]
     else:
-        rows = list(_CLAIM(c, rows=_lists(list_ids), **params))
-    return sorted(rows, key=lambda row: row.created_date)
+        rows = list(how.postgresql(c, owner=owner, rows=_lists(list_ids), each=each))
+    counts = Counter([row.waiting_list_id.int for row in rows])
+    return _Found(sorted(rows, key=_created), [list_id for list_id in list_ids if counts[list_id.int] >= each])
 
 
-def _claim_suspect(c: Connection, owner: UUID, list_ids: Sequence[UUID]) -> Sequence[Any]:
-    params = {"owner": owner, "each": 1, "suspect_at": SUSPECT_AT}
+def _claim_suspect(
+    c: Connection, owner: UUID, list_ids: Sequence[UUID], limited: _Limited, ledgers: Mapping[Item, Ledger]
+) -> list[Any]:
+    free = [list_id for list_id in list_ids if list_id not in limited]
+    for how, which in ((_CLAIM_SUSPECT, free), (_CLAIM_ORDERED_SUSPECT, list(limited))):
+        if rows := _one(c, how, owner, which):
+            return rows
+    found = (seat_claims.claim(c, owner, ledger, 1, suspects=True).rows for ledger in ledgers.values())
+    return list(next(filter(None, found), []))
+
+
+def _one(c: Connection, how: _Claims, owner: UUID, list_ids: Sequence[UUID]) -> list[Any]:
     if c.dialect.name == "sqlite":
-        tries = (arm(c, list_id=list_id, **params) for list_id in list_ids for arm in _SQLITE_SUSPECTS)
-        return next(filter(None, tries), [])
-    return _CLAIM_SUSPECT(c, rows=_lists(list_ids), **params)
+        tries = (arm(c, owner=owner, list_id=list_id, each=1) for list_id in list_ids for arm in how.sqlite)
+        return list(next(filter(None, tries), []))
+    return list(how.postgresql(c, owner=owner, rows=_lists(list_ids), each=1)) if list_ids else []
+
+
+def _created(row: Any) -> datetime:
+    created: datetime = row.created_date
+    return created
+
+
+def _lists_of(c: Connection, request_ids: Sequence[UUID]) -> dict[UUID, UUID]:
+    rows = _LISTS_OF(c, rows=[{"request_id": request_id} for request_id in request_ids])
+    return {row.id: row.waiting_list_id for row in rows}
 
 
 def _claimed(
@@ -301,6 +387,7 @@ class _Start:
     """`woken_at` on the monotonic clock"""
     restock: Restock | None
     """if this is its first claim"""
+    item_id: UUID
 
     def at(self, time_: datetime) -> float:
         """Returns this time on the monotonic clock; a later one is now."""
@@ -308,12 +395,16 @@ class _Start:
 
 
 def _start_of(about: Any, clock: float, restock: Restock | None) -> _Start:
-    start = _Start(about.id, about.now, clock, about.woken_at, None, restock)
-    return replace(start, since=start.at(about.woken_at)) if about.woken_at else start
+    start = _Start(about.id, about.now, clock, about.woken_at, None, restock, about.item_id)
+    if not about.woken_at:
+        return start
+    # Nobody could be told before the door opened.
+    return replace(start, since=max(start.at(at) for at in (about.woken_at, about.opens_at, about.settles_at) if at))
 
 
 def _claim_of(row: Any, owner: UUID, start: _Start) -> Claim:
-    id_, _, claim_no, contact_id, email, url, locale, attempts, unknowns, refusals, created, took, extras, ordered = row
+    id_, _, claim_no, contact_id, email, url, locale, attempts, unknowns, refusals, created, took, extras, *rest = row
+    ordered, seat, wave = rest
     tries = Tries(attempts, unknowns, refusals) if attempts or unknowns or refusals else _NO_TRIES
     since, restock = start.since, start.restock
     if ordered:
@@ -321,7 +412,20 @@ def _claim_of(row: Any, owner: UUID, start: _Start) -> Claim:
     elif start.woken_at and created > start.woken_at:  # the item was there when they asked
         since = start.at(created)
     return Claim(
-        id_, claim_no, owner, start.list_id, contact_id, email, url, locale, tries, bool(took), extras, since, restock
+        id_,
+        claim_no,
+        owner,
+        start.list_id,
+        contact_id,
+        email,
+        url,
+        locale,
+        tries,
+        bool(took),
+        extras,
+        since,
+        restock,
+        None if seat is None else Seat(start.item_id, seat, wave),
     )
 
 
@@ -341,7 +445,10 @@ def still_wanted(c: Connection, claims: Sequence[Claim]) -> set[UUID]:
 
 def release_all(c: Connection, owner: UUID, but: Sequence[UUID] = ()) -> int:
     """Releases all requests that this owner still holds, except those in `but`. Returns how many."""
+    held = seats.by_request(_HELD(c, owner=owner))
+    seats.lock_for(c, held.values())
     rows = _RELEASE_ALL(c, owner=owner, rows=[{"request_id": request_id} for request_id in but])
+    seats.give_back(c, [held[row.id] for row in rows if row.id in held])
     tally.add(c, Counter(tally.back(row.status) for row in rows))
     return len(rows)
 

@@ -12,11 +12,18 @@ from worker.store.sql import Sql
 from worker.store.sweep import CLAIM_SECONDS, GONE
 from worker.store.unconfirmed import NEVER
 
+
+def _later(one: str, other: str) -> str:
+    """SQL for the later of two times, of which the second may be null."""
+    return f"CASE WHEN {other} > {one} THEN {other} ELSE {one} END"
+
+
+_SINCE = _later(_later("coalesce(w.woken_at, w.last_in_stock_at)", "w.opens_at"), "w.settles_at")
 # How many are due, and since when the oldest one: when an admin ordered it, or else the later one of the wake-up of its
 # list and the sign-up. Index entries are enough for both, and only those of lists with somebody due are counted.
 _DUE = Sql(
     f"""WITH lists AS MATERIALIZED (
-        SELECT w.id, w.in_stock, w.last_in_stock_at, coalesce(w.woken_at, w.last_in_stock_at) AS woken,
+        SELECT w.id, w.in_stock, w.last_in_stock_at, w.opens_at, w.settles_at, {_SINCE} AS woken,
             (SELECT min(r.created_date) FROM request AS r WHERE r.waiting_list_id = w.id AND {lists.WOKEN}) AS oldest
         FROM waiting_list AS w WHERE w.in_stock AND NOT {lists.PAUSED}),
     due AS (

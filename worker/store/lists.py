@@ -14,13 +14,18 @@ from sqlalchemy import Connection
 
 from worker.domain.catalog import CatalogReference, Item, Options, compared_options, options_text
 from worker.domain.events import entry_order
+from worker.domain.ledger import NO_SEATS, Seats
 from worker.domain.stock import Level, Levels
 from worker.models import uuid7
 from worker.store.sql import Sql
 
 IN_LINE = "r.status = 'RECEIVED' AND r.not_before IS NULL"
 IS_WOKEN = "r.ordered_at IS NULL AND w.in_stock AND r.created_date < w.last_in_stock_at"
-WOKEN = f"{IN_LINE} AND {IS_WOKEN}"
+HAS_SETTLED = "(w.settles_at IS NULL OR w.settles_at <= stockbell_now(0))"
+HAS_SEAT = "(w.opens_at IS NULL OR w.opens_at <= stockbell_now(0))"
+"""The door of a list, by the sending policies of its item: see `domain.ledger`."""
+IS_OPEN = f"{HAS_SETTLED} AND {HAS_SEAT}"
+WOKEN = f"{IN_LINE} AND {IS_WOKEN} AND {IS_OPEN}"
 IS_ORDERED = "r.ordered_at IS NOT NULL"
 ORDERED = f"{IN_LINE} AND {IS_ORDERED}"
 PAUSED = """EXISTS (SELECT 1 FROM pause AS p WHERE p.item_id IS NULL
@@ -92,18 +97,22 @@ _LOCK_ITEMS = Sql(
 _LEVELS = Sql(
     """SELECT item_id, options, in_stock, quantity, occurred_at, entry_id, last_in_stock_at, details,
         CASE WHEN follows_item AND NOT in_stock
-            THEN occurred_at <= (SELECT out_at FROM item WHERE item.id = stock.item_id) END AS follows_item
+            THEN occurred_at <= (SELECT out_at FROM item WHERE item.id = stock.item_id) END AS follows_item,
+        said, seats, seat_limit, granted, wave, seat_at, settles_at
     FROM stock WHERE item_id IN ROWS(item_id uuid)""",
     item_id="uuid",
     in_stock="bool",
     occurred_at="time",
     last_in_stock_at="time",
     follows_item="bool",
+    said="bool",
+    seat_at="time",
+    settles_at="time",
 )
 _ADD = Sql(
-    """INSERT INTO waiting_list (id, item_id, options, options_key, in_stock, last_in_stock_at, woken_at)
-    SELECT id, item_id, options, key, in_stock, seen, CASE WHEN in_stock THEN seen END
-    FROM ROWS(id uuid, item_id uuid, options text, key text, in_stock bool, seen timestamptz)
+    """INSERT INTO waiting_list (id, item_id, options, options_key, in_stock, last_in_stock_at, woken_at, settles_at)
+    SELECT id, item_id, options, key, in_stock, seen, CASE WHEN in_stock THEN seen END, settles
+    FROM ROWS(id uuid, item_id uuid, options text, key text, in_stock bool, seen timestamptz, settles timestamptz)
     WHERE true ON CONFLICT DO NOTHING"""
 )
 _UNKNOWN = Levels({})
@@ -189,6 +198,9 @@ def _level(row: Any) -> Level:
         row.last_in_stock_at,
         details_from_text(row.details),
         bool(row.follows_item),
+        row.said,
+        NO_SEATS if row.wave == 0 else Seats(row.seats, row.seat_limit, row.granted, row.wave, row.seat_at),
+        row.settles_at,
     )
 
 
@@ -229,6 +241,7 @@ def _add(c: Connection, missing: Sequence[CatalogReference]) -> None:
                 "key": options_text(reference.options),
                 "in_stock": about.available(reference.options),
                 "seen": about.last_in_stock_at(reference.options),
+                "settles": about.settles_at(reference.options),
             }
         )
     _ADD(c, rows=rows)

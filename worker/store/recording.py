@@ -13,11 +13,12 @@ from sqlalchemy.exc import DBAPIError
 
 from worker.domain.verdicts import Tries
 from worker.models import uuid7
-from worker.store import breaker, suppression, tally
+from worker.store import breaker, seats, suppression, tally
 from worker.store.claims import BY_KEY, CLAIMS, LET_GO, MINE, OWNED, Claim
 from worker.store.database import Database
 from worker.store.outbox import NEWS
 from worker.store.restocks import Restock, give_back
+from worker.store.seats import Seat
 from worker.store.sql import Sql, array
 
 # A late reply may find that its row was rescued but not claimed again. Recording it then avoids a second mail.
@@ -33,7 +34,8 @@ _TRIES_ROWS = """ROWS(request_id uuid, no int, owner uuid, attempts int, unknown
     code text, reason text, delay float8, doubtful bool)"""
 _FAILED = Sql(
     f"""UPDATE request AS r SET status = 'FAILED', auto_notified = true, not_before = NULL,
-        failed_at = stockbell_now(0), failure_code = rows.code, failure_reason = rows.reason, {_TRIES}, {LET_GO}, {NEWS}
+        failed_at = stockbell_now(0), failure_code = rows.code, failure_reason = rows.reason, {_TRIES},
+        seat = NULL, seat_wave = NULL, {LET_GO}, {NEWS}
     FROM {_TRIES_ROWS} WHERE {MINE} RETURNING id""",
     id="uuid",
 )
@@ -137,7 +139,10 @@ def record(c: Connection, ends: Ends, *, is_sign_of_life: bool = False) -> set[U
     An id that is missing in the result was fenced off: its row was rescued, was deleted, or has another owner now.
     With `is_sign_of_life` it also records that the relay took mail.
     """
+    seated = _seats_to_give_back(ends)
+    seats.lock_for(c, seated.values(), [restock.list_id for restock in ends.untold])
     written = _told(c, ends) | _tried(c, ends) | _released(c, ends.released)
+    seats.give_back(c, [seat for request_id, seat in seated.items() if request_id in written])
     if ends.untold:
         give_back(c, ends.untold)
     _log(c, [entry for entry in ends.log if entry.claim.id in written])
@@ -189,6 +194,13 @@ def _told_counts(ends: Ends, written: Collection[UUID] | None = None) -> dict[st
         told = [(claim, seconds) for claim, seconds in told if claim.id in written]
     firsts = [seconds for claim, seconds in told if claim.id in ends.firsts] if ends.firsts else []
     return tally.of_told([seconds for _, seconds in told], firsts)
+
+
+def _seats_to_give_back(ends: Ends) -> dict[UUID, Seat]:
+    """Returns the seats of those who were surely not told. Who may have been told keeps it."""
+    lost = {entry.claim.id for entry in ends.log if entry.event == UNKNOWN}
+    claims = [*(end.claim for end in (*ends.failed, *ends.deferred) if end.claim.id not in lost), *ends.released]
+    return {claim.id: claim.seat for claim in claims if claim.seat}
 
 
 def _released(c: Connection, released: Sequence[Claim]) -> set[UUID]:

@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 
 from worker.domain.returned import Cause, Kind
 from worker.models import PASSING_REPORT, Status
-from worker.store import tally
+from worker.store import seats, tally
 from worker.store.claims import BY_KEY
 from worker.store.outbox import NEWS
 from worker.store.sql import Sql
@@ -48,12 +48,14 @@ _LOCK_CONTACTS = Sql("SELECT id FROM contact WHERE id IN ROWS(id uuid) ORDER BY 
 # A mail that went by other means has autoNotified false.
 _BOUNCE = Sql(
     f"""UPDATE request AS r SET status = 'FAILED', failure_code = 'BOUNCED', failure_reason = rows.reason,
+        seat = NULL, seat_wave = NULL,
         failed_at = stockbell_now(0), {NEWS}
     FROM ROWS(request_id uuid, no int, reason text)
     WHERE {BY_KEY} AND r.status || '' = 'NOTIFICATION_SENT' AND r.auto_notified RETURNING id""",
     id="uuid",
 )
 # Those for whose mail the outcome is known by now, whatever it is, or whose time is over.
+_HELD = seats.held("r.id IN ROWS(request_id uuid) AND r.status || '' = 'NOTIFICATION_SENT'")
 _RIPE = Sql(
     """SELECT p.key, p.kind, p.words, p.status, p.request_id, p.claim_no
     FROM report AS p LEFT JOIN request AS r ON r.id = p.request_id
@@ -227,7 +229,10 @@ def _bounce(c: Connection, entries: Sequence[Entry]) -> set[UUID]:
     if not rows:
         return set()
     in_order = sorted(rows.values(), key=lambda row: str(row["request_id"]))
+    held = seats.by_request([row for some in _chunks(in_order) for row in _HELD(c, rows=some)])
+    seats.lock_for(c, held.values())
     bounced = {row.id for some in _chunks(in_order) for row in _BOUNCE(c, rows=some)}
+    seats.give_back(c, [seat for request_id, seat in held.items() if request_id in bounced])
     tally.add(c, {"bounced": len(bounced)})
     return bounced
 

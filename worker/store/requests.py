@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum, auto
@@ -36,6 +36,8 @@ WAITING: ColumnElement[str] = literal_column(
         WHEN r.not_before IS NOT NULL THEN 'backoff'
         WHEN r.ordered_at IS NULL AND coalesce(w.last_in_stock_at <= r.created_date, true) THEN 'noStock'
         WHEN r.ordered_at IS NULL AND NOT w.in_stock THEN 'soldOut'
+        WHEN r.ordered_at IS NULL AND NOT {lists.HAS_SETTLED} THEN 'settling'
+        WHEN r.ordered_at IS NULL AND NOT {lists.HAS_SEAT} THEN 'wave'
         WHEN NOT ({lists.RELAY_UP}) THEN 'relayDown'
         ELSE 'queued' END"""
 )
@@ -202,9 +204,9 @@ def create_each(c: Connection, new: Sequence[NewRequest], tokens: Tokens | None 
     return ids
 
 
-def _count(c: Connection, asked: int, rows: Sequence[Mapping[str, Any]], added: Set[UUID]) -> None:
+def _count(c: Connection, asked: int, rows: Sequence[Mapping[str, Any]], added: set[UUID]) -> None:
     """Counts what became of sign-ups, of which `rows` were within the limits: by one statement, whatever it is."""
-    suppressed = sum(row["why"] is not None and row["id"] in added for row in rows)
+    suppressed = len(added.intersection(row["id"] for row in rows if row["why"] is not None))  # equal ones have one id
     results = {
         "created": len(added) - suppressed,
         "suppressed": suppressed,

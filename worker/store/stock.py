@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import Connection
@@ -12,10 +12,11 @@ from sqlalchemy import Connection
 from worker.domain import stock
 from worker.domain.catalog import Item, Options, compared_options, options_text
 from worker.domain.events import Event, entry_order
+from worker.domain.ledger import Seats, opens_at
 from worker.domain.policies import NO_POLICIES, Own, Policies
 from worker.domain.stock import EntryOrder, ItemStock, Level, Levels, Order
 from worker.models import uuid7
-from worker.store import lists
+from worker.store import lists, seats
 from worker.store.lists import details_text
 from worker.store.policies import COLUMNS, own_of
 from worker.store.sql import Sql
@@ -41,11 +42,13 @@ _ADD_ITEMS = Sql(
     WHERE true ON CONFLICT DO NOTHING"""
 )
 _WAITING = Sql(
-    """SELECT id, item_id, options, in_stock FROM waiting_list
+    """SELECT id, item_id, options, in_stock, opens_at, settles_at FROM waiting_list
     WHERE item_id IN ROWS(item_id uuid)""",
     id="uuid",
     item_id="uuid",
     in_stock="bool",
+    opens_at="time",
+    settles_at="time",
 )
 _SAVE_ITEMS = Sql(
     """UPDATE item SET name = rows.new_name, price = rows.new_price, currency = rows.new_currency,
@@ -57,21 +60,22 @@ _SAVE_ITEMS = Sql(
 )
 _SAVE_LEVELS = Sql(
     """INSERT INTO stock (item_id, options, in_stock, quantity, occurred_at, entry_id, last_in_stock_at, details,
-        follows_item)
-    SELECT item_id, options, in_stock, quantity, occurred_at, entry_id, seen, given, follows FROM ROWS(item_id uuid,
-        options text, in_stock bool, quantity bigint, occurred_at timestamptz, entry_id text, seen timestamptz,
-        given text, follows bool)
+        follows_item, said)
+    SELECT item_id, options, in_stock, quantity, occurred_at, entry_id, seen, given, follows, said FROM ROWS(
+        item_id uuid, options text, in_stock bool, quantity bigint, occurred_at timestamptz, entry_id text,
+        seen timestamptz, given text, follows bool, said bool)
     WHERE true ON CONFLICT (item_id, options) DO UPDATE SET
         in_stock = excluded.in_stock, quantity = excluded.quantity, occurred_at = excluded.occurred_at,
         entry_id = excluded.entry_id, last_in_stock_at = excluded.last_in_stock_at, details = excluded.details,
-        follows_item = excluded.follows_item"""
+        follows_item = excluded.follows_item, said = excluded.said"""
 )
 _SAVE_LISTS = Sql(
     """WITH changed AS MATERIALIZED (
-        SELECT w.id AS list_id, rows.now_in_stock, rows.woken FROM waiting_list AS w
-        JOIN ROWS(list_id uuid, now_in_stock bool, woken bool) ON rows.list_id = w.id
+        SELECT w.id AS list_id, rows.now_in_stock, rows.woken, rows.opens, rows.settles FROM waiting_list AS w
+        JOIN ROWS(list_id uuid, now_in_stock bool, woken bool, opens timestamptz, settles timestamptz)
+            ON rows.list_id = w.id
         ORDER BY w.id FOR NO KEY UPDATE OF w)
-    UPDATE waiting_list SET in_stock = changed.now_in_stock,
+    UPDATE waiting_list SET in_stock = changed.now_in_stock, opens_at = changed.opens, settles_at = changed.settles,
         last_in_stock_at = CASE WHEN changed.woken THEN :now ELSE last_in_stock_at END,
         woken_at = CASE WHEN changed.woken AND woken_at IS NULL THEN :now ELSE woken_at END
     FROM changed WHERE id = changed.list_id"""
@@ -128,6 +132,8 @@ class _Row:
     details: Mapping[str, str | None]
     out: Order | None
     details_at: Mapping[str, Order]
+    levels: dict[Options, Level] = field(default_factory=dict)
+    """the levels from before"""
     texts: dict[Options, str] = field(default_factory=dict)
     """the options of each level as its row has them"""
     own: Own = field(default_factory=Own)
@@ -159,7 +165,7 @@ def apply(
     _save(c, known.values())
     _save_levels(c, new | known, groups)
     waiting = _waiting(c, [row.id for row in known.values() if row.state.touched])
-    woken, passed_over = _save_lists(c, {row.id: row.state for row in known.values()}, waiting, now)
+    woken, passed_over = _save_lists(c, {row.id: row for row in known.values()}, waiting, policies, now)
     stale = {event.entry_id for row in (*new.values(), *known.values()) for event in row.state.stale}
     return Applied(
         {item: woken[row.id] for item, row in known.items() if row.id in woken},
@@ -174,6 +180,18 @@ def apply(
 def _newest_entry(applied: Newest) -> str:
     """Returns the entry id of the newest in-stock event."""
     return max((found for (_, is_in_stock), found in applied.items() if is_in_stock), key=itemgetter(0))[1].entry_id
+
+
+def judge_again(c: Connection, item: Item, shop: Policies) -> None:
+    """Puts the rows of an item in or out of stock by its minimum as it is now, and wakes its lists. See `ItemStock`."""
+    known = _lock(c, [item])
+    now = _now(c)
+    _load_levels(c, known.values())
+    for row in known.values():
+        row.state.judge_again(shop.of(row.own), now)
+    _save(c, known.values())
+    _save_levels(c, known, {})
+    _save_lists(c, {row.id: row for row in known.values()}, _waiting(c, [row.id for row in known.values()]), shop, now)
 
 
 def learn(c: Connection, items: Iterable[Item], details: Mapping[str, str | None]) -> None:
@@ -255,6 +273,7 @@ def _load_levels(c: Connection, rows: Collection[_Row]) -> None:
     for item, options, text, level in lists.stored_levels(c, by_id) if rows else ():
         by_id[item].state.levels[options] = level
         by_id[item].texts[options] = text
+        by_id[item].levels[options] = level
 
 
 def _save(c: Connection, rows: Iterable[_Row]) -> None:
@@ -276,6 +295,22 @@ def _save_levels(c: Connection, rows: Mapping[Item, _Row], groups: Mapping[Item,
         levels += [_level_row(row.id, row.texts[about], row.state.levels[about]) for about in row.state.touched]
     if levels:
         _SAVE_LEVELS(c, rows=levels)
+    seats.save(
+        c,
+        [
+            (row.id, row.texts[about], row.state.levels[about])
+            for row in rows.values()
+            for about in row.state.touched
+            if _ledger(row.state.levels[about]) != _ledger(row.levels.get(about, _UNKNOWN))
+        ],
+    )
+
+
+_UNKNOWN = Level(False, (datetime.min.replace(tzinfo=UTC), (0, 0)))
+
+
+def _ledger(level: Level) -> tuple[Seats, datetime | None]:
+    return level.seats, level.settles_at
 
 
 def _spellings(events: Sequence[Event]) -> dict[Options, str]:
@@ -294,11 +329,12 @@ def _level_row(item: UUID, options: str, level: Level) -> dict[str, object]:
         "seen": level.last_in_stock_at,
         "given": details_text(level.details),
         "follows": level.follows_item,
+        "said": level.said,
     }
 
 
 def _save_lists(
-    c: Connection, changed: Mapping[UUID, ItemStock], by_item: "_Waiting", now: datetime
+    c: Connection, changed: Mapping[UUID, _Row], by_item: "_Waiting", shop: Policies, now: datetime
 ) -> tuple[dict[UUID, list[UUID]], dict[UUID, Options]]:
     """Updates the waiting lists. Returns for each item the lists that are in stock and had an in-stock event.
 
@@ -306,19 +342,41 @@ def _save_lists(
     """
     rows, concerned, passed_over = [], dict[UUID, list[UUID]](), dict[UUID, Options]()
     for item, waiting in by_item.items():
-        levels = Levels(changed[item].levels, changed[item].came_in)
-        about = _newest_in(changed[item])
-        for wanted, list_id, was_in_stock in waiting:
-            in_stock, woken = levels.available(wanted), levels.woken(wanted)
-            if in_stock != was_in_stock or woken:
-                rows.append({"list_id": list_id, "now_in_stock": in_stock, "woken": woken})
+        state, policies = changed[item].state, shop.of(changed[item].own)
+        levels = Levels(state.levels, state.came_in)
+        about = _newest_in(state)
+        for each in waiting:
+            in_stock, woken = levels.available(each.options), levels.woken(each.options)
+            opens_at, settles_at = _door(each, state, levels, policies, now) if in_stock else (None, None)
+            if in_stock != each.in_stock or woken or (opens_at, settles_at) != (each.opens_at, each.settles_at):
+                rows.append(
+                    {
+                        "list_id": each.id,
+                        "now_in_stock": in_stock,
+                        "woken": woken,
+                        "opens": opens_at,
+                        "settles": settles_at,
+                    }
+                )
             if in_stock and woken:
-                concerned.setdefault(item, []).append(list_id)
+                concerned.setdefault(item, []).append(each.id)
             elif not in_stock and about is not None:
                 passed_over[item] = about
     if rows:
         _SAVE_LISTS(c, rows=rows, now=now)
     return concerned, passed_over
+
+
+def _door(
+    each: "_List", state: ItemStock, levels: Levels, policies: Policies, now: datetime
+) -> tuple[datetime | None, datetime | None]:
+    """Returns when there is a seat for a list that is in stock, and until when it has to stay in stock."""
+    settles_at = each.settles_at
+    if not each.in_stock:
+        settles_at = now + timedelta(seconds=policies.settle_seconds) if policies.settle_seconds else None
+    if policies.per_unit is None:
+        return None, settles_at
+    return opens_at([state.levels[about].seats for about in levels.deciding(each.options)], policies), settles_at
 
 
 def _newest_in(state: ItemStock) -> Options | None:
@@ -327,14 +385,25 @@ def _newest_in(state: ItemStock) -> Options | None:
     return max(came_in, key=lambda about: state.levels[about].order, default=None)
 
 
-_Waiting = Mapping[UUID, Sequence[tuple[Options, UUID, bool]]]
+class _List(NamedTuple):
+    """A waiting list as it was before the events."""
+
+    options: Options
+    id: UUID
+    in_stock: bool
+    opens_at: datetime | None
+    settles_at: datetime | None
+
+
+_Waiting = Mapping[UUID, Sequence[_List]]
 
 
 def _waiting(c: Connection, items: Sequence[UUID]) -> _Waiting:
-    """Returns the waiting lists of each item that has some: the options, the id, and whether it is in stock."""
-    waiting: dict[UUID, list[tuple[Options, UUID, bool]]] = {}
+    """Returns the waiting lists of each item that has some."""
+    waiting: dict[UUID, list[_List]] = {}
     for row in _WAITING(c, rows=[{"item_id": item} for item in items]) if items else ():
-        waiting.setdefault(row.item_id, []).append((compared_options(row.options), row.id, row.in_stock))
+        about = compared_options(row.options)
+        waiting.setdefault(row.item_id, []).append(_List(about, row.id, row.in_stock, row.opens_at, row.settles_at))
     return waiting
 
 

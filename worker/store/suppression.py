@@ -60,7 +60,8 @@ def back(code: str, reason: str) -> str:
         auto_notified = CASE WHEN {IS_SUPPRESSED} THEN true END,
         failure_code = CASE WHEN {IS_SUPPRESSED} THEN '{_SUPPRESSED}' ELSE {code} END,
         failure_reason = CASE WHEN {IS_SUPPRESSED} THEN {REASON} ELSE {reason} END,
-        failed_at = CASE WHEN {IS_SUPPRESSED} THEN stockbell_now(0) END, {news_if(IS_SUPPRESSED)}"""
+        failed_at = CASE WHEN {IS_SUPPRESSED} THEN stockbell_now(0) END, seat = NULL, seat_wave = NULL,
+        {news_if(IS_SUPPRESSED)}"""
 
 
 # For a new request whose contact is suppressed, where the column `why` says why.

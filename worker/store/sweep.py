@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 
 from worker.domain.outcomes import FailureCode
 from worker.models import uuid7
-from worker.store import suppression, tally
+from worker.store import seats, suppression, tally
 from worker.store.outbox import news_if
 from worker.store.sql import Sql
 
@@ -55,12 +55,13 @@ _RESCUE = Sql(
         failure_reason = CASE WHEN is_unsent THEN unwanted WHEN handed_at IS NULL THEN 'its workers died too often'
             ELSE 'its worker died when the mail may have been handed over' END,
         failed_at = CASE WHEN NOT is_unsent OR is_unwanted THEN stockbell_now(0) END,
-        rescues = r.rescues + 1, owner = NULL, claimed_at = NULL, handed_at = NULL,
+        seat = NULL, seat_wave = NULL, rescues = r.rescues + 1, owner = NULL, claimed_at = NULL, handed_at = NULL,
         {news_if("NOT is_unsent OR is_unwanted")}
     FROM gone WHERE r.id = gone.request_id AND {_STILL_CLAIMED}
     RETURNING id, failure_code""",
     id="uuid",
 )
+_HELD = seats.held(f"r.status = 'PROCESSING' AND {GONE}", "LEFT JOIN owner AS o ON o.id = r.owner")
 _LOG = Sql(
     """INSERT INTO attempt (id, request_id, at, event, reply)
     SELECT id, request_id, stockbell_now(0), 'rescued', 'its worker was gone' FROM ROWS(id uuid, request_id uuid)"""
@@ -111,7 +112,13 @@ def rescue(c: Connection, lease: float) -> Rescued:
     They end as FAILED, OUTCOME_UNKNOWN, if they were rescued too often, or if the mail may have been handed over; else
     as FAILED, SUPPRESSED, if the contact is suppressed meanwhile.
     """
+    held = seats.by_request(_HELD(c, lease=lease, claim_seconds=CLAIM_SECONDS))
+    seats.lock_for(c, held.values())
     rows = _RESCUE(c, lease=lease, claim_seconds=CLAIM_SECONDS, most=MOST_ROWS, most_rescues=MOST_RESCUES)
+    # Whose outcome is unknown may have been told.
+    seats.give_back(
+        c, [held[row.id] for row in rows if row.id in held and row.failure_code != FailureCode.OUTCOME_UNKNOWN]
+    )
     if rows:
         _LOG(c, rows=[{"id": uuid7(), "request_id": row.id} for row in rows])
     codes = Counter(row.failure_code for row in rows)

@@ -252,6 +252,13 @@ def test_what_was_made_while_suppressed_and_is_confirmed_waits_again(shop: Shop)
     assert balance(shop).waits == 1
 
 
+def test_equal_requests_of_a_suppressed_customer_count_once(shop: Shop) -> None:
+    contact = shop.write(contacts.add, {"jane@example.com"}).contacts["jane@example.com"].id
+    shop.write(suppression.suppress, [contact], Cause.BOUNCED, "a test")
+    assert len(shop.write(requests.create, [NewRequest("jane@example.com", MUG)] * 3)) == 1
+    assert balance(shop).failed == 1
+
+
 def test_a_row_that_nobody_counted_shows(shop: Shop) -> None:
     shop.sign_up_many(3)
     _, (claim, *_) = shop.claimed(2)

@@ -1,0 +1,143 @@
+"""Claims requests of items that tell only so many customers for each piece: each of them takes a seat.
+
+The oldest are taken from all lists of the item that are open, whichever bell was rung, so that nobody of one list
+passes those of another who have waited longer. The item is locked, so only one claim at a time looks at its seats.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple
+from uuid import UUID
+
+from sqlalchemy import Connection
+
+from worker.domain.catalog import Options
+from worker.store import lists
+from worker.store.claim_sql import COLUMN_TYPES, COLUMNS, NOT_SUSPECT, SET_CLAIMED, SUSPECT
+from worker.store.seats import Ledger
+from worker.store.sql import Sql
+
+LEAST: Final = 20
+"""So many of each list are looked at, at least."""
+
+_FOUND: Final = {"id": "uuid", "waiting_list_id": "uuid", "created_date": "time"}
+_IS_NEXT: Final = f"{lists.IN_LINE} AND {lists.IS_WOKEN} AND {lists.HAS_SETTLED} AND {lists.SENDING}"
+
+
+class _Candidates(NamedTuple):
+    """The oldest of some lists who could be told."""
+
+    postgresql: Sql
+    sqlite: Sql
+
+
+def _candidates(rescued: str) -> _Candidates:
+    def those(which: str) -> str:
+        return f"""SELECT r.id, r.waiting_list_id, r.created_date FROM request AS r WHERE {which}
+            AND {_IS_NEXT} AND {rescued} ORDER BY r.created_date LIMIT :each"""
+
+    return _Candidates(
+        Sql(
+            f"""SELECT r.id, r.waiting_list_id, r.created_date FROM waiting_list AS w
+            CROSS JOIN LATERAL ({those("r.waiting_list_id = w.id")}) AS r WHERE w.id IN ROWS(list_id uuid)""",
+            **_FOUND,
+        ),
+        Sql(
+            f"""SELECT r.id, r.waiting_list_id, r.created_date
+            FROM request AS r JOIN waiting_list AS w ON w.id = r.waiting_list_id
+            WHERE w.id = :list_id AND {_IS_NEXT} AND {rescued} ORDER BY r.created_date LIMIT :each""",
+            **_FOUND,
+        ),
+    )
+
+
+_NEXT, _NEXT_SUSPECTS = _candidates(NOT_SUSPECT), _candidates(SUSPECT)
+# `|| ''`: see `claims.OWNED`.
+_CLAIM = Sql(
+    f"""WITH free AS MATERIALIZED (
+        SELECT r.id AS free_id FROM request AS r WHERE r.id IN ROWS(request_id uuid)
+          AND r.status || '' = 'RECEIVED' AND r.not_before IS NULL AND r.ordered_at IS NULL FOR UPDATE SKIP LOCKED)
+    UPDATE request AS r SET {SET_CLAIMED}, seat = rows.its_seat, seat_wave = rows.wave
+    FROM ROWS(request_id uuid, its_seat text, wave int)
+    WHERE r.id = rows.request_id AND r.id IN (SELECT free_id FROM free) RETURNING {COLUMNS}""",
+    **COLUMN_TYPES,
+)
+
+
+class Taken(NamedTuple):
+    """What was claimed of an item."""
+
+    rows: Sequence[Any]
+    are_all: bool
+    """nobody else could be told who has a seat"""
+
+
+def claim(c: Connection, owner: UUID, ledger: Ledger, most: int, *, suspects: bool = False) -> Taken:
+    """Claims at most `most` requests of a locked item, the oldest first, as long as there are seats for them."""
+    rows: list[Any] = []
+    busy: set[UUID] = set()
+    """others hold these rows at the moment"""
+    while len(rows) < most:
+        found = _oldest(c, ledger, most - len(rows), busy, suspects=suspects)
+        if not found:
+            return Taken(rows, True)
+        claimed = claim_these(c, owner, ledger, [(row.id, row.waiting_list_id) for row in found], most - len(rows))
+        rows += claimed.rows
+        busy |= claimed.busy
+        if not claimed.rows and not claimed.busy:
+            return Taken(rows, True)
+    return Taken(rows, False)
+
+
+class Claimed(NamedTuple):
+    """Of some requests those that were claimed, and those that others hold."""
+
+    rows: Sequence[Any]
+    busy: set[UUID]
+
+
+def claim_these(
+    c: Connection, owner: UUID, ledger: Ledger, requests: Sequence[tuple[UUID, UUID]], most: int
+) -> Claimed:
+    """Claims those of these requests (each with its list), in this order, for whom there is a seat; at most `most`."""
+    taking = ledger.taking
+    taken: dict[UUID, Options | None] = {}
+    for request_id, list_id in requests:
+        if len(taken) == most:
+            break
+        if taking.has_seat(list_id):
+            taken[request_id] = taking.take(list_id)
+    rows = _CLAIM(c, owner=owner, rows=[_seat_row(ledger, *each) for each in taken.items()]) if taken else ()
+    busy = taken.keys() - {row.id for row in rows}
+    for request_id in busy:
+        if (about := taken[request_id]) is not None:
+            taking.put_back(about)
+    return Claimed(rows, busy)
+
+
+def _seat_row(ledger: Ledger, request_id: UUID, about: Options | None) -> Mapping[str, object]:
+    text, wave = (None, None) if about is None else (ledger.texts[about], ledger.taking.seats[about].wave)
+    return {"request_id": request_id, "its_seat": text, "wave": wave}
+
+
+def _oldest(c: Connection, ledger: Ledger, most: int, busy: set[UUID], *, suspects: bool) -> Sequence[Any]:
+    """Returns the oldest of the lists with seats, as far as nobody older can be missing among them."""
+    open_lists = [list_id for list_id in ledger.doors if ledger.taking.has_seat(list_id)]
+    if not open_lists:
+        return ()
+    each = max(LEAST, 2 * most // len(open_lists)) + len(busy)
+    statements = _NEXT_SUSPECTS if suspects else _NEXT
+    if c.dialect.name == "sqlite":
+        found = [row for list_id in open_lists for row in statements.sqlite(c, list_id=list_id, each=each)]
+    else:
+        found = list(statements.postgresql(c, rows=[{"list_id": list_id} for list_id in open_lists], each=each))
+    found.sort(key=_age)
+    last: dict[UUID, tuple[int, Any]] = {}
+    for row in found:
+        last[row.waiting_list_id] = last.get(row.waiting_list_id, (0, None))[0] + 1, row
+    # A list of which so many were found may have more, younger than its last one.
+    until = min((_age(row) for n, row in last.values() if n == each), default=None)
+    return [row for row in found if (until is None or _age(row) <= until) and row.id not in busy]
+
+
+def _age(row: Any) -> tuple[Any, UUID]:
+    return row.created_date, row.id
