@@ -23,6 +23,7 @@ from tests.bench import (
     rest,
     scale,
     throughput,
+    waves,
     web,
 )
 from tests.bench.figures import Figure, table
@@ -49,6 +50,7 @@ WHEN_NAMED: dict[str, Callable[[World], list[Figure]]] = {
     "capacity": cost.check,
     "pages": pages.run,
     "scale": scale.run,
+    "waves": waves.run,
 }
 """They run only with --only."""
 ALL = SCENARIOS | WHEN_NAMED

@@ -95,11 +95,11 @@ def _measure(world: World, kind: str, children: int, mails: int, source: list[fl
     return rounds
 
 
-def mail_all(program: Program, item: str, mails: int) -> tuple[int, float]:
+def mail_all(program: Program, item: str, mails: int, *, quantity: int = 5) -> tuple[int, float]:
     """Restocks an item. Returns how many mails were recorded in how many seconds: all, unless that takes too long."""
     last = program.last_of(item)
     began = time.monotonic()
-    program.restock(item)
+    program.restock(item, quantity=quantity)
     if program.wait_for(item, last, MOST_SECONDS):
         return mails, time.monotonic() - began
     told, seconds = int(program.ask(TOLD, item=item)), time.monotonic() - began
