@@ -238,8 +238,7 @@ def claim(
     if suspects:
         rows, full = suspects, [row.waiting_list_id for row in suspects]
     claimed = _claimed(c, owner, rows, full, is_suspect=bool(suspects))
-    for ledger in ledgers.values():
-        seats.write(c, ledger)
+    seats.write(c, ledgers.values())
     lists.drained(c, set(list_ids) - set(full) - set(short))
     return claimed
 
@@ -282,8 +281,7 @@ def claim_these(
         rows += [*ordered, *seat_claims.claim_these(c, owner, ledger, left, len(left)).rows]
     place = {request_id: number for number, request_id in enumerate(request_ids)}
     claimed = _claimed(c, owner, sorted(rows, key=lambda row: place[row.id]), ())
-    for ledger in ledgers.values():
-        seats.write(c, ledger)
+    seats.write(c, ledgers.values())
     return claimed
 
 

@@ -142,25 +142,25 @@ def _ledger(
     return Ledger(item_id, policies, Taking(seats, deciding, now), texts, levels, doors)
 
 
-def write(c: Connection, ledger: Ledger) -> None:
+def write(c: Connection, ledgers: Collection[Ledger]) -> None:
     """Writes the seats and doors that a claim has changed."""
-    taking = ledger.taking
     save(
         c,
         [
             (ledger.item_id, ledger.texts[options], replace(ledger.before[options], seats=seats))
-            for options, seats in taking.seats.items()
+            for ledger in ledgers
+            for options, seats in ledger.taking.seats.items()
             if seats != ledger.before[options].seats
         ],
     )
-    doors = {list_id: taking.opens_at(list_id, ledger.policies) for list_id in ledger.doors}
-    changed = [
+    doors = [
         {"list_id": list_id, "opens": opens_at}
-        for list_id, opens_at in doors.items()
-        if opens_at != ledger.doors[list_id]
+        for ledger in ledgers
+        for list_id, known in ledger.doors.items()
+        if (opens_at := ledger.taking.opens_at(list_id, ledger.policies)) != known
     ]
-    if changed:
-        _SET_DOORS(c, rows=changed)
+    if doors:
+        _SET_DOORS(c, rows=doors)
 
 
 def held(which: str, more: str = "") -> Sql:

@@ -21,6 +21,7 @@ from tests.examples import TIMES
 from tests.plans import statements_of
 from tests.postgres_server import Databases
 from worker.domain.catalog import CatalogReference
+from worker.domain.policies import NO_POLICIES, Policies
 from worker.domain.returned import Cause, Kind
 from worker.domain.verdicts import Tries
 from worker.domain.webhooks import Format
@@ -75,7 +76,13 @@ def postgres_shop(kept_postgres_url: str, shop_url: str) -> Iterator[Shop]:
         yield shop
 
 
-def _claim_until_empty(url: str, seed: int, switches: Sequence[str], together: threading.Barrier) -> list[UUID]:
+SEATED = Policies(per_unit=1, assumed_quantity=10**6)
+"""Everybody needs a seat, and there are enough."""
+
+
+def _claim_until_empty(
+    url: str, seed: int, switches: Sequence[str], together: threading.Barrier, policies: Policies
+) -> list[UUID]:
     """Claims 1 to 100 requests at a time, at the same time as other workers. Returns what this worker got."""
     got: list[UUID] = []
     chance = Random(seed)
@@ -85,7 +92,7 @@ def _claim_until_empty(url: str, seed: int, switches: Sequence[str], together: t
 
         def claim(c: Connection, list_ids: Sequence[UUID], most: int) -> Claimed:
             _switch_off(c, switches)
-            return claims.claim(c, owner, 60.0, list_ids, most, first=False)
+            return claims.claim(c, owner, 60.0, list_ids, most, policies, first=False)
 
         together.wait(60)
         while True:
@@ -98,34 +105,39 @@ def _claim_until_empty(url: str, seed: int, switches: Sequence[str], together: t
             got += [claim.id for claim in claimed]
 
 
-def _race(url: str, switches: Sequence[str]) -> None:
+def _race(url: str, switches: Sequence[str], policies: Policies = NO_POLICIES) -> None:
     """Lets eight workers claim at once. Asserts that each request was claimed exactly once."""
     workers = 8
     with shop_at(url) as shop:
         waiting = shop.waiting(WAITING, MUG) + shop.waiting(WAITING, CUP)
         together = threading.Barrier(workers)
         with ThreadPoolExecutor(workers) as pool:
-            runs = [pool.submit(_claim_until_empty, url, seed, switches, together) for seed in range(workers)]
+            runs = [pool.submit(_claim_until_empty, url, seed, switches, together, policies) for seed in range(workers)]
             counts = Counter(request for run in runs for request in run.result())
         assert counts == Counter(waiting)
         assert {row.claim_no for row in shop.rows()} == {1}
 
 
-def test_workers_that_claim_at_once_get_each_row_once(shop_url: str) -> None:
-    _race(shop_url, [])
+@pytest.mark.parametrize("policies", [NO_POLICIES, SEATED], ids=["all", "seats"])
+def test_workers_that_claim_at_once_get_each_row_once(shop_url: str, policies: Policies) -> None:
+    _race(shop_url, [], policies)
 
 
 @pytest.mark.parametrize("shop_url", ["postgresql"], indirect=True)
 @pytest.mark.parametrize("plan", ["nested loops", "nested loops that keep nothing"])
-def test_workers_that_claim_at_once_get_each_row_once_under_every_plan(shop_url: str, plan: str) -> None:
-    _race(shop_url, PLANS[plan].split())
+@pytest.mark.parametrize("policies", [NO_POLICIES, SEATED], ids=["all", "seats"])
+def test_workers_that_claim_at_once_get_each_row_once_under_every_plan(
+    shop_url: str, plan: str, policies: Policies
+) -> None:
+    _race(shop_url, PLANS[plan].split(), policies)
 
 
 @pytest.mark.parametrize("shop_url", ["postgresql"], indirect=True)
 @pytest.mark.parametrize("switches", SWITCHED_OFF)
 @pytest.mark.parametrize("analyzed", [False, True], ids=["no statistics", "statistics"])
+@pytest.mark.parametrize("policies", [NO_POLICIES, SEATED], ids=["all", "seats"])
 def test_a_claim_gets_what_it_asked_for_under_every_plan(
-    postgres_shop: Shop, switches: list[str], analyzed: bool
+    postgres_shop: Shop, switches: list[str], analyzed: bool, policies: Policies
 ) -> None:
     shop = postgres_shop
     waiting = shop.waiting(60)
@@ -135,13 +147,15 @@ def test_a_claim_gets_what_it_asked_for_under_every_plan(
 
     def claim(c: Connection) -> Claimed:
         _switch_off(c, switches)
-        return claims.claim(c, owner, 60.0, [list_id], 5, first=False)
+        return claims.claim(c, owner, 60.0, [list_id], 5, policies, first=False)
 
     assert [claimed.id for claimed in shop.write(claim).claims] == waiting[:5]
     assert sum(row.status == "PROCESSING" for row in shop.rows()) == 5
     shop.write(admin.report, waiting[40:])
-    assert [claimed.id for claimed in shop.write(claim).claims] == waiting[5:10] + waiting[40:45]
-    assert sum(row.status == "PROCESSING" for row in shop.rows()) == 15
+    # Of those who are ordered as many as of the others; but with seats so many in all, those first.
+    more = waiting[40:45] if policies is SEATED else waiting[5:10] + waiting[40:45]
+    assert [claimed.id for claimed in shop.write(claim).claims] == more
+    assert sum(row.status == "PROCESSING" for row in shop.rows()) == 5 + len(more)
 
 
 @pytest.mark.parametrize("shop_url", ["postgresql"], indirect=True)
@@ -235,13 +249,13 @@ def _set(shop: Shop, rows: Sequence[Any], change: str) -> None:
     shop.change(words, rows=[{"request_id": row.id} for row in rows])
 
 
-def plans_of(shop: Shop, work: Callable[..., object], *args: Any, **kwargs: Any) -> str:
-    """Returns the plans for the statements of `work`. Rolls its changes back."""
+def plans_of(shop: Shop, work: Callable[..., object], *args: Any, about: str = "request", **kwargs: Any) -> str:
+    """Returns the plans for the statements of `work` that are about this table. Rolls its changes back."""
 
     def run(c: Connection) -> str:
         explain = "EXPLAIN QUERY PLAN" if c.dialect.name == "sqlite" else "EXPLAIN"
         ran = statements_of(c, work, *args, **kwargs)
-        statements = [(words, params) for words, params in ran if "request" in words]
+        statements = [(words, params) for words, params in ran if about in words]
         assert statements
         plans = [c.exec_driver_sql(f"{explain} {words}", params).all() for words, params in statements]
         return "\n".join(str(line[-1]) for plan in plans for line in plan)
@@ -267,6 +281,16 @@ def test_a_claim_goes_by_its_indexes(big_shop: Shop, lists_of_a_bell: int) -> No
     owner = shop.owner()
     plan = plans_of(shop, claims.claim, owner, 60.0, list_ids, 50, first=False)
     assert_uses(plan, "request_woken", "request_ordered")
+
+
+@pytest.mark.parametrize("lists_of_a_bell", [1, 100])
+def test_a_claim_of_seats_goes_by_its_indexes(big_shop: Shop, lists_of_a_bell: int) -> None:
+    shop = big_shop
+    list_ids = [shop.list_id(_item(number)) for number in range(lists_of_a_bell)]
+    for about in ("request", "waiting_list"):
+        plan = plans_of(shop, claims.claim, shop.owner(), 60.0, list_ids, 50, SEATED, first=True, about=about)
+        assert_uses(plan)
+        assert not re.search(r"SCAN (w|i)\b(?! USING)", plan), plan
 
 
 def test_a_search_for_suspects_goes_by_indexes(big_shop: Shop) -> None:
