@@ -228,6 +228,7 @@ DatabaseUrl = Annotated[Text, AfterValidator(_database_url), Field(repr=False)]
 MigrateUrl = Annotated[Text, AfterValidator(_migrate_url), Field(repr=False)]
 RedisUrl = Annotated[Text, AfterValidator(_redis_url), Field(repr=False)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Days = Annotated[int, Field(ge=1, le=36_500)]
 
 
 class Settings(BaseSettings):
@@ -276,6 +277,9 @@ class Settings(BaseSettings):
     wave_seconds: Annotated[float, Field(ge=0, le=LONGEST_SECONDS, allow_inf_nan=False)] = 3600
     settle_seconds: Annotated[float, Field(ge=0, le=LONGEST_SECONDS, allow_inf_nan=False)] = 0
     assumed_quantity: Annotated[int, Field(ge=1)] | None = None
+    request_ttl_days: Days | None = None
+    keep_told_days: Days | None = None
+    keep_failed_days: Days | None = None
     on_unknown: Literal["resend", "fail"] = "resend"
     smtp_pipelining: Literal["auto", "off"] = "auto"
     reply_rules: Annotated[Path, AfterValidator(_file)] | None = None

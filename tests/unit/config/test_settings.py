@@ -61,6 +61,9 @@ WRONG = {
     "STOCKBELL_RETRY_SECONDS": [SECRET, "0", "3601"],
     "STOCKBELL_MAX_SEND_RATE": [SECRET, "0", "-1", "inf", "nan"],
     "STOCKBELL_MIN_QUANTITY": [SECRET, "0"],
+    "STOCKBELL_REQUEST_TTL_DAYS": [SECRET, "0", "-1", "1.5", "36501", "1000000000", "nan", "90d", "9" * 5000],
+    "STOCKBELL_KEEP_TOLD_DAYS": [SECRET, "0", "-1", "0.5", "36501", "inf"],
+    "STOCKBELL_KEEP_FAILED_DAYS": [SECRET, "0", "-1", "0.5", "36501", "inf"],
     "STOCKBELL_ON_UNKNOWN": [SECRET, "RESEND"],
     "STOCKBELL_SMTP_PIPELINING": [SECRET, "on"],
     "STOCKBELL_ITEM_URL_TEMPLATE": [
@@ -300,6 +303,7 @@ def test_the_example_explains_every_setting_and_can_be_used(tmp_path: Path, monk
     monkeypatch.chdir(ROOT)  # STOCKBELL_TEMPLATE_DIR is relative
     settings = load(tmp_path / ".env")
     given = {"smtp", "mail_from", "max_send_rate", "item_url_template", "reply_rules", "log_format"}
+    given |= {"request_ttl_days", "keep_told_days", "keep_failed_days"}
     given |= {
         "secret_key",
         "bounce_address",
