@@ -59,6 +59,23 @@ Entry = NewRequest | Rejected | Skipped
 
 
 @dataclass(frozen=True, slots=True)
+class Limit:
+    """What is too old to wait: made more than so many days ago, which is before `oldest`."""
+
+    days: int
+    oldest: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class _Dates:
+    """How createdDates are read."""
+
+    zone: tzinfo | None
+    clock: _Clock
+    limit: Limit | None
+
+
+@dataclass(frozen=True, slots=True)
 class ImportFile:
     """An import file as understood, and what is in it. The entries can be read once."""
 
@@ -113,28 +130,27 @@ def open_import(
     charset: str | None = None,
     zone: tzinfo | None = None,
     clock: _Clock = _now,
+    limit: Limit | None = None,
 ) -> ImportFile:
     """Finds out how a file is written. JSON is recognised by the file's name or first byte.
 
     `names` maps column names of the file to ours (see `import_columns`), or column numbers, for a CSV file without a
     header. `charset` is what the file is said to be written in, and `zone` is that of dates without an offset.
+    A line from before `limit` is rejected: its request would expire at once.
     Raises BadFile if the file is not text, or the header of a CSV file is missing or wrong.
     """
     said = names or {}
     unmet = set(said)
     ours_of = naming(said, unmet)
     text = read_text(file, charset)
+    dates = _Dates(zone, clock, limit)
     if is_json(text, name):
         left_out: dict[str, None] = {}
-        return ImportFile(
-            "JSON", (), _entries(read_objects(text, ours_of, left_out), zone, clock), text, left_out, unmet
-        )
+        return ImportFile("JSON", (), _entries(read_objects(text, ours_of, left_out), dates), text, left_out, unmet)
     table = read_table(text, ours_of, is_headless=bool(said) and all(theirs.isdecimal() for theirs in said))
     check_said(said, table.header)
     form = f"CSV, separated by {'tabs' if table.delimiter == _TAB else table.delimiter}"
-    return ImportFile(
-        form, tuple(zip(table.header, table.columns, strict=True)), _entries(table.rows, zone, clock), text
-    )
+    return ImportFile(form, tuple(zip(table.header, table.columns, strict=True)), _entries(table.rows, dates), text)
 
 
 def checked_locale(raw: object) -> str | None:
@@ -152,19 +168,19 @@ def checked_locale(raw: object) -> str | None:
     raise BadReference("locale must be a language tag like de or de-AT")
 
 
-def _entries(rows: Iterator[Row], zone: tzinfo | None, clock: _Clock) -> Iterator[Entry]:
+def _entries(rows: Iterator[Row], dates: _Dates) -> Iterator[Entry]:
     for number, fields in rows:
         try:
             if isinstance(fields, BadLine):
                 raise fields
-            yield _request(fields, zone, clock)
+            yield _request(fields, dates)
         except (BadLine, BadAddress, BadEvent, BadReference) as bad:
             yield Rejected(number, str(bad))
         except Over:
             yield Skipped(number)
 
 
-def _request(fields: _Fields, zone: tzinfo | None, clock: _Clock) -> NewRequest:
+def _request(fields: _Fields, dates: _Dates) -> NewRequest:
     if STATUS in fields or TOLD in fields:
         check_waits(fields)
     email, url, locale = fields.get("email"), fields.get("itemUrl"), fields.get("locale")
@@ -176,7 +192,7 @@ def _request(fields: _Fields, zone: tzinfo | None, clock: _Clock) -> NewRequest:
         reference_of(fields),
         _item_url(url) if url and not _is_null(url) else None,
         checked_locale(locale) if locale and not _is_null(locale) else None,
-        _created_date(date, zone, clock) if date and not _is_null(date) else None,
+        _created_date(date, dates) if date and not _is_null(date) else None,
     )
 
 
@@ -192,11 +208,13 @@ def _item_url(raw: object) -> str:
         raise BadLine(f"itemUrl {bad}") from None
 
 
-def _created_date(raw: object, zone: tzinfo | None, clock: _Clock) -> datetime:
-    created = _time(raw, zone)
+def _created_date(raw: object, dates: _Dates) -> datetime:
+    created = _time(raw, dates.zone)
     if created < _EPOCH:
         raise BadLine("createdDate is before 1970")
-    if created > clock() + MAX_AHEAD:  # no event would be later than this, so the mail would never be sent
+    if dates.limit and created < dates.limit.oldest:
+        raise BadLine(f"createdDate is over {dates.limit.days} days ago, which is STOCKBELL_REQUEST_TTL_DAYS")
+    if created > dates.clock() + MAX_AHEAD:  # no event would be later than this, so the mail would never be sent
         raise BadLine("createdDate is more than 5 minutes in the future")
     return created
 

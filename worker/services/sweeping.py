@@ -13,6 +13,7 @@ from worker.domain.errors import RedisAway
 from worker.domain.outcomes import FailureCode
 from worker.domain.policies import NO_POLICIES, Policies
 from worker.queue.bell import Bell
+from worker.services.expiring import Expiry
 from worker.services.returning import log_failed
 from worker.services.ringing import ring_waiting
 from worker.store import (
@@ -46,10 +47,20 @@ log = structlog.get_logger()
 
 
 class Sweeper:
-    """Runs sweeps. Several may run at the same time. `lease` and `interval` are in seconds."""
+    """Runs sweeps. Several may run at the same time. `lease` and `interval` are in seconds.
+
+    `ttl_days` says after how many days those who wait expire. None: never.
+    """
 
     def __init__(
-        self, database: Database, bell: Bell, *, lease: float, interval: float, policies: Policies = NO_POLICIES
+        self,
+        database: Database,
+        bell: Bell,
+        *,
+        lease: float,
+        interval: float,
+        policies: Policies = NO_POLICIES,
+        ttl_days: int | None = None,
     ) -> None:
         self._database = database
         self._bell = bell
@@ -60,6 +71,7 @@ class Sweeper:
         self._redis_is_away = False
         self._tidy_at = float("-inf")
         self._has_opened = False
+        self._expiry = Expiry(database, ttl_days) if ttl_days else None
 
     def sweep(self) -> None:
         """Runs one full sweep. Raises DatabaseAway."""
@@ -80,6 +92,7 @@ class Sweeper:
         unconfirmed = self._database.write(confirmations.expire)
         if unconfirmed:
             log.info("requests.unconfirmed", requests=unconfirmed)
+        self._expire()
         self._database.write(owners.forget, FORGET_LEASES * self._lease)
         log_failed(self._database.write(reports.retry_early), FailureCode.BOUNCED)
         self._database.write(reports.forget)
@@ -98,6 +111,11 @@ class Sweeper:
             if not self._redis_is_away:
                 log.warning("sweep.cannot_ring", reason=str(away))
             self._redis_is_away = True
+
+    def _expire(self) -> None:
+        expired = self._expiry.step() if self._expiry else 0
+        if expired:
+            log.info("requests.expired", requests=expired)
 
     def _trim_history(self) -> None:
         for _ in range(TRIMS):

@@ -49,6 +49,8 @@ class Wish:
     is_old: bool = False
     """Whether its claim is older than a claim may be."""
     is_handed: bool = False
+    was_put_back: bool = False
+    """It ended, and was retried. So it does not expire."""
     attempts: int = 0
     rescues: int = 0
     code: str | None = None
@@ -415,6 +417,20 @@ class Model:
         wish = self.wishes[request]
         wish.end(RECEIVED)
         wish.attempts, wish.rescues, wish.backoff, wish.ordered = 0, 0, None, ordered
+        wish.was_put_back = True
+
+    def expire(self, before: float) -> int:
+        """RECEIVED -> FAILED, for those in line that were made before this time and are not to be told now."""
+        old = [
+            wish
+            for wish in self.wishes.values()
+            if (wish.status, wish.backoff, wish.ordered, wish.was_put_back) == (RECEIVED, None, False, False)
+            and wish.created < before
+            and not self.has_stock(wish)
+        ]
+        for wish in old:
+            wish.end(FAILED, code="EXPIRED")
+        return len(old)
 
     def report(self, request: UUID) -> None:
         """RECEIVED, whatever the stock"""

@@ -46,6 +46,7 @@ from worker.store import (
     claims,
     contacts,
     erasure,
+    expiry,
     figures,
     lists,
     owners,
@@ -69,6 +70,8 @@ EMAILS: Final = ("ann@example.com", "Ann@example.com", "bob@example.com", "eve@e
 CODES: Final = ("RECIPIENT_REJECTED", "OUTCOME_UNKNOWN", "SUPPRESSED")
 ENDS: Final = ("told", "failed", "deferred", "released")
 TOKENS: Final = Tokens([b"k" * 32])
+YEARS: Final = 10**5
+"""In the model so many seconds before its beginning, where only dates of imports are."""
 
 DETAILS: Final = ("name", "price")
 
@@ -422,6 +425,15 @@ class StoreMachine(RuleBasedStateMachine):
         for wish in due:
             wish.backoff = None
         assert self.shop.write(sweep.put_in_line) == len(due)
+
+    @rule()
+    def expire(self) -> None:
+        """Only what was imported is older than a day, by years."""
+        place = expiry.Place()
+        looked = self.shop.database.read(expiry.look, 1, place)
+        done = self.shop.write(expiry.expire, 1, looked.lists, place)
+        assert (looked.then, done.rest) == (None, None)
+        assert done.requests == self.model.expire(-YEARS)
 
     @rule()
     def rescue(self) -> None:

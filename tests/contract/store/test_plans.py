@@ -29,6 +29,7 @@ from worker.store import (
     admin,
     claims,
     endpoints,
+    expiry,
     figures,
     leaving,
     lists,
@@ -326,6 +327,19 @@ def test_a_rescue_goes_by_its_index(big_shop: Shop) -> None:
 
 def test_the_end_of_back_off_goes_by_its_index(big_shop: Shop) -> None:
     assert_uses(plans_of(big_shop, sweep.put_in_line), "request_backoff")
+
+
+def test_who_has_waited_for_too_long_is_found_with_one_look_for_each_list(big_shop: Shop) -> None:
+    shop = big_shop
+    plan = plans_of(shop, expiry.look, 1, expiry.Place())
+    assert_uses(plan, "request_woken")
+    assert not re.search(r"Hash|Merge", plan), plan
+    some = sorted(shop.list_id(_item(number)) for number in range(20))
+    plan = plans_of(shop, expiry.expire, -1, some, expiry.Place())  # all are older than tomorrow
+    assert_uses(plan, "request_woken")
+    assert re.search(r"Index Cond: .*created_date|waiting_list_id=\? AND created_date>\? AND created_date<\?", plan), (
+        plan
+    )
 
 
 def test_lists_with_work_are_found_by_indexes(big_shop: Shop) -> None:
