@@ -92,6 +92,21 @@ def test_bad_lines_of_an_import_are_named_and_the_good_ones_kept(program: Stockb
     assert len(program.requests()) == 3
 
 
+def test_lines_that_would_expire_at_once_are_refused_also_by_a_dry_run(program: Stockbell) -> None:
+    program.environment["STOCKBELL_REQUEST_TTL_DAYS"] = "90"
+    old = {"email": "jane@example.com", "catalogItemId": "old-1", "createdDate": "2020-01-01T00:00:00Z"}
+    try:
+        for more in ((), ("--dry-run",)):
+            answer = program.run("import", "-", "--json", *more, text=json.dumps(old))
+            assert (answer.returncode, json.loads(answer.stdout)["rejected"]) == (1, 1)
+            assert answer.stderr.startswith(
+                "line 1: createdDate is over 90 days ago, which is STOCKBELL_REQUEST_TTL_DAYS\n"
+            )
+    finally:
+        del program.environment["STOCKBELL_REQUEST_TTL_DAYS"]
+    assert program.requests("--item", "old-1") == []
+
+
 def test_a_dry_run_shows_how_a_file_is_understood_and_writes_nothing(program: Stockbell, tmp_path: Path) -> None:
     file = tmp_path / "export.csv"
     file.write_bytes("E-Mail;Art;Größe;Telefon\r\njane@example.com;mug-1;L;1\r\nnobody;mug-1;L;2\r\n".encode("cp1252"))

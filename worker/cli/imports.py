@@ -65,14 +65,16 @@ def import_(
 
     [bold]Example:[/bold]  stockbell import requests.csv --map Ref=catalogItemId --dry-run
     """
+    from worker.services.expiring import limit
     from worker.services.import_file import open_import
     from worker.services.importing import import_requests, try_import
 
     names = _names(maps or ())
     zone = _zone(timezone) if timezone else None
     parts = session.ready_parts()
+    oldest = limit(parts.database, parts.settings.request_ttl_days)
     with _opened(file) as lines:
-        found = open_import(lines, file.name, names, charset, zone)
+        found = open_import(lines, file.name, names, charset, zone, limit=oldest)
         if dry_run:
             first: list[NewRequest] = []
             done = try_import(parts.database, _noting(found.entries, first), _refuse, parts.tokens)

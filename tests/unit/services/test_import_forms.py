@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import pytest
 
 from worker.domain.catalog import CatalogReference, catalog_reference, item_of
 from worker.domain.errors import BadFile
-from worker.services.import_file import Entry, ImportFile, Rejected, Skipped, open_import
+from worker.services.import_file import Entry, ImportFile, Limit, Rejected, Skipped, open_import
 from worker.services.import_text import MAX_LINE_BYTES
 from worker.store.requests import NewRequest
 
@@ -610,3 +610,24 @@ def test_an_object_that_is_too_long_or_cut_off_is_refused() -> None:
     assert said[1] == f"is over {MAX_LINE_BYTES} bytes"
     assert said[3].startswith("request is not JSON")
     assert len(said) == 2
+
+
+# Dates
+
+
+def test_a_line_that_would_expire_at_once_is_refused_by_its_number() -> None:
+    limit = Limit(90, NOW - timedelta(days=90))
+    dates = ["2026-08-30T09:00:00Z", "2026-08-30T08:59:59Z", "", "2019-01-01T00:00:00+02:00"]
+    lines = "".join(f"c{place}@example.com,mug-1,{date}\n" for place, date in enumerate(dates))
+    content = f"email,catalogItemId,createdDate\n{lines}"
+    reason = "createdDate is over 90 days ago, which is STOCKBELL_REQUEST_TTL_DAYS"
+    assert refusals(content, limit=limit) == {3: reason, 5: reason}
+    assert refusals(content) == {}
+
+
+def test_a_line_about_somebody_who_was_told_is_skipped_however_old_it_is() -> None:
+    limit = Limit(90, NOW - timedelta(days=90))
+    line = json.dumps(
+        {"email": JANE, "catalogItemId": "mug-1", "status": "sent", "createdDate": "2019-01-01T00:00:00Z"}
+    )
+    assert read(line, "requests.jsonl", limit=limit) == [Skipped(1)]
