@@ -14,6 +14,7 @@ from worker.domain.outcomes import FailureCode
 from worker.domain.policies import NO_POLICIES, Policies
 from worker.queue.bell import Bell
 from worker.services.expiring import Expiry
+from worker.services.retaining import Retention
 from worker.services.returning import log_failed
 from worker.services.ringing import ring_waiting
 from worker.store import (
@@ -49,7 +50,8 @@ log = structlog.get_logger()
 class Sweeper:
     """Runs sweeps. Several may run at the same time. `lease` and `interval` are in seconds.
 
-    `ttl_days` says after how many days those who wait expire. None: never.
+    `ttl_days` says after how many days those who wait expire, and the others how long what has ended is kept. None
+    stands for ever.
     """
 
     def __init__(
@@ -61,6 +63,8 @@ class Sweeper:
         interval: float,
         policies: Policies = NO_POLICIES,
         ttl_days: int | None = None,
+        keep_told_days: int | None = None,
+        keep_failed_days: int | None = None,
     ) -> None:
         self._database = database
         self._bell = bell
@@ -72,6 +76,7 @@ class Sweeper:
         self._tidy_at = float("-inf")
         self._has_opened = False
         self._expiry = Expiry(database, ttl_days) if ttl_days else None
+        self._retention = Retention(database, keep_told_days, keep_failed_days)
 
     def sweep(self) -> None:
         """Runs one full sweep. Raises DatabaseAway."""
@@ -100,6 +105,7 @@ class Sweeper:
         self._trim_history()
         self._database.write(admins.forget)
         self._database.write(guesses.forget)
+        self._forget_ended()
         self._tidy()
 
     def ring(self) -> None:
@@ -116,6 +122,11 @@ class Sweeper:
         expired = self._expiry.step() if self._expiry else 0
         if expired:
             log.info("requests.expired", requests=expired)
+
+    def _forget_ended(self) -> None:
+        forgotten = self._retention.step()
+        if forgotten.requests:
+            log.info("requests.deleted", requests=forgotten.requests, contacts=forgotten.contacts)
 
     def _trim_history(self) -> None:
         for _ in range(TRIMS):

@@ -5,7 +5,7 @@
 requests, and `waiters` counts those of one item. `request_list` pages through them, `request_query` answers queries of
 Wix's API, `reach` whom an event would reach, `collections` what is collected. `owners` keeps the heartbeats of the
 processes that hold claims. `claims` makes and releases claims, and `recording` writes their outcomes. `sweep` rescues
-claims, and `expiry` ends what has waited for too long. `breaker` and `pauses`
+claims, `expiry` ends what has waited for too long, and `retention` deletes what ended long ago. `breaker` and `pauses`
 stop sending. `admin` has the commands for admins. `reports` applies what came back for mails, `report_log` reads it,
 and `suppression` keeps who gets no mail. `signups` limits what publishable keys may add, and `leaving` is what a
 customer's own page does. `places` keeps how far mailboxes were read. `history` keeps the events that were applied, and

@@ -37,6 +37,7 @@ from worker.store import (
     recording,
     reports,
     requests,
+    retention,
     states,
     stock,
     suppression,
@@ -340,6 +341,12 @@ def test_who_has_waited_for_too_long_is_found_with_one_look_for_each_list(big_sh
     assert re.search(r"Index Cond: .*created_date|waiting_list_id=\? AND created_date>\? AND created_date<\?", plan), (
         plan
     )
+
+
+def test_what_ended_long_ago_is_found_and_deleted_by_keys(big_shop: Shop) -> None:
+    # -1: all that have ended did so before tomorrow.
+    plan = plans_of(big_shop, retention.forget, -1, -1)
+    assert_uses(plan, "request_unresolved", "request_ended")
 
 
 def test_lists_with_work_are_found_by_indexes(big_shop: Shop) -> None:
