@@ -24,7 +24,7 @@ PLACE: Final = "retention of requests"
 """How far a pass has come is kept under this name."""
 MOST_LOOKED: Final = 5000
 """One step looks at so many requests."""
-MOST_DELETED: Final = 500
+MOST_DELETED: Final = 400
 """One step deletes so many of them, so that it stays short."""
 _START: Final = UUID(int=0)
 _NEVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
