@@ -243,7 +243,7 @@ def test_an_event_that_comes_at_the_same_time_wins(shop: Shop) -> None:
     old_request(shop)
 
     def apply_meanwhile(c: Connection) -> int:
-        stock.apply(c, [shop.event()], 1)
+        stock.apply(c, [shop.event()])
         return expire(shop)  # it does not wait for the list, and leaves it
 
     assert shop.write(apply_meanwhile) == 0

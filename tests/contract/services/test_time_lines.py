@@ -75,11 +75,16 @@ def address_in(shop: Shop) -> str:
     return "known" if JANE in addresses else "forgotten"
 
 
-def live(shop: Shop, happens: str, days: int, **settings: int) -> None:
+def live(
+    shop: Shop, happens: str, days: int, *, ttl_days: int | None = None, keep_told_days: int | None = None
+) -> None:
     """Lets days pass, and then something happen. In the end the scheduler sweeps, as if it had just been started."""
     pass_days(shop, days)
     HAPPENS[happens](shop)
-    Sweeper(shop.database, NotedBell(), lease=LEASE, interval=5.0, **settings).put_in_line()
+    sweeper = Sweeper(
+        shop.database, NotedBell(), lease=LEASE, interval=5.0, ttl_days=ttl_days, keep_told_days=keep_told_days
+    )
+    sweeper.put_in_line()
 
 
 def test_the_time_line_of_expiry(shop: Shop) -> None:
