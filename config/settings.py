@@ -31,6 +31,7 @@ from worker.domain.policies import LONGEST_SECONDS, MOST_PER_UNIT
 from worker.domain.redis_url import sentinels_of
 from worker.domain.relays import Mailbox, Relay, parse_mailbox, parse_relays
 from worker.domain.return_path import ReturnPath, parse_return_path
+from worker.domain.send_window import SendWindow, parse_send_window
 
 ENV_FILE: Final = Path(".env")
 SHIPPED_TEMPLATES: Final = Path(__file__).resolve().parent.parent / "templates"
@@ -130,6 +131,10 @@ def _mailbox(raw: object) -> object:
 
 def _imap_account(raw: object) -> object:
     return parse_imap_account(raw) if isinstance(raw, str) else raw
+
+
+def _send_window(raw: object) -> object:
+    return parse_send_window(raw) if isinstance(raw, str) else raw
 
 
 def _secret_keys(raw: object) -> object:
@@ -281,6 +286,7 @@ class Settings(BaseSettings):
     keep_told_days: Days | None = None
     keep_failed_days: Days | None = None
     on_unknown: Literal["resend", "fail"] = "resend"
+    send_window: Annotated[SendWindow | None, BeforeValidator(_send_window)] = None
     smtp_pipelining: Literal["auto", "off"] = "auto"
     reply_rules: Annotated[Path, AfterValidator(_file)] | None = None
     item_url_template: Annotated[Text, AfterValidator(_item_url_template)] | None = None

@@ -65,6 +65,16 @@ WRONG = {
     "STOCKBELL_KEEP_TOLD_DAYS": [SECRET, "0", "-1", "0.5", "36501", "inf"],
     "STOCKBELL_KEEP_FAILED_DAYS": [SECRET, "0", "-1", "0.5", "36501", "inf"],
     "STOCKBELL_ON_UNKNOWN": [SECRET, "RESEND"],
+    "STOCKBELL_SEND_WINDOW": [
+        SECRET,
+        f"mon-fri 08:00-20:00 Europe/{SECRET}",
+        f"{SECRET} 08:00-20:00 UTC",
+        f"mon {SECRET}-20:00 UTC",
+        "mon 25:00-26:00 UTC",
+        "mon 08:00-08:00 UTC",
+        "mon-thu 08:00-20:00",
+        "mon 08:00-20:00\x1b UTC",
+    ],
     "STOCKBELL_SMTP_PIPELINING": [SECRET, "on"],
     "STOCKBELL_ITEM_URL_TEMPLATE": [
         f"javascript:{SECRET}{{catalogItemId}}",
@@ -314,6 +324,7 @@ def test_the_example_explains_every_setting_and_can_be_used(tmp_path: Path, monk
         "admin_proxy_header",
         "catalogs",
         "captcha",
+        "send_window",
     }
     assert settings.model_dump(exclude=given) == Settings().model_dump(exclude=given)
     assert all(getattr(settings, field) is not None for field in given)
@@ -335,6 +346,7 @@ def test_settings_are_shown_without_their_secrets() -> None:
         secret_key=f"{SECRET * 5},{SECRET * 6}",
         bounce_address="bounces+{token}@shop.example",
         mail_from="Shop <hello@shop.example>",
+        send_window="Mon–Fri 8-20 europe/vienna",
     )
     found = {each.name: each for each in shown(settings)}
     assert found.keys() == set(NAMES)
@@ -345,4 +357,5 @@ def test_settings_are_shown_without_their_secrets() -> None:
     assert found["STOCKBELL_SECRET_KEY"].value == "***, ***"
     assert found["STOCKBELL_BOUNCE_ADDRESS"].value == "bounces+{token}@shop.example"
     assert found["MAIL_FROM"].value == "Shop <hello@shop.example>"
+    assert found["STOCKBELL_SEND_WINDOW"].value == "mon-fri 08:00-20:00 Europe/Vienna"
     assert [found[name].is_default for name in ("REDIS_URL", "STOCKBELL_EVENTS_URL", "PORT")] == [False, True, True]
