@@ -197,7 +197,7 @@ MUTATIONS = (
         [
             Edit(
                 "worker/services/sweeping.py",
-                "rung = ring_waiting(self._database, self._bell, recent=recent)",
+                "rung = ring_waiting(self._database, self._bell, recent=recent, policies=self._policies)",
                 "rung = int(recent) * 0",
             )
         ],

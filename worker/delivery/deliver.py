@@ -113,7 +113,7 @@ async def _tried(line: Line) -> RelayDown | None:
         return None
     else:
         most = TRIAL_MAILS if found.open_seconds < SOON_SECONDS else FEW_MAILS
-    if candidates := await line.write(claims.candidates):
+    if candidates := await line.write(claims.candidates, line.policies):
         await line.ensure_registered()
         trial = Trial(line, candidates, most * len(line.mailer.relays))
         await _run(line, trial)

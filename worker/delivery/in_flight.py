@@ -52,11 +52,15 @@ class InFlight:
         """How many mails are taken and not reported."""
         return len(self._taken)
 
-    def add(self, mail: Mail, claim: Claim, slice_ends_at: float) -> None:
-        """A connection takes this mail, in a slice that ends at `slice_ends_at` (monotonic clock)."""
+    def add(self, mail: Mail, claim: Claim, slice_ends_at: float, closes_at: float) -> None:
+        """A connection takes this mail, in a slice that ends at `slice_ends_at` (monotonic clock).
+
+        The send window closes at `closes_at`: soon after that no content is written, whatever a check says.
+        """
         evidence = self._line.evidence
         evidence.begun += 1
-        latest, end = slice_ends_at + LATE_SECONDS, time.monotonic() + OLDEST_SECONDS
+        latest = slice_ends_at + LATE_SECONDS
+        end = min(time.monotonic() + OLDEST_SECONDS, closes_at + LATE_SECONDS)
         self._taken[mail] = Taken(claim, evidence.begun, latest, end)
 
     def write(self, mail: Mail) -> bool:

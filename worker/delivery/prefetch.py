@@ -112,6 +112,7 @@ class Prefetch:
 
     async def _claim(self, *, first: bool) -> None:
         line, lease, sent_at = self._line, self._line.lease, boot_time()
+        asked_at = self._clock.clock()
         try:
             size = self._claim_size(first=first)
             if self._only:
@@ -125,6 +126,8 @@ class Prefetch:
             await self._claim_as_new_owner(first)
             return
         lease.renewed(self.owner, sent_at)
+        if claimed.closes_in is not None:
+            self._clock.close_at(asked_at + claimed.closes_in)
         self.claims_made += 1
         self.full = claimed.full
         self._lists = () if claimed.is_suspect else claimed.full

@@ -172,7 +172,7 @@ class Slice:
             letter = Held(f"{type(error).__name__} while the mail was made")
         match letter:
             case Mail():
-                self._in_flight.add(letter, claim, self._clock.ends_at)
+                self._in_flight.add(letter, claim, self._clock.ends_at, self._clock.closes_at)
                 return letter
             case Failed():
                 self._record(claim, letter)
@@ -325,8 +325,8 @@ class Slice:
         await self._ring_unsent()
 
     async def _ring_unsent(self) -> None:
-        """Rings for what this slice could not send, so that another process can go on at once."""
-        if not self._line.stopping.is_set() and not self._trouble:
+        """Rings for what this slice could not send, so that another process can go on at once, if it may."""
+        if not self._line.stopping.is_set() and not self._trouble and not self._clock.is_closed:
             unsent, self._unsent = self._unsent, set()
             await self._ring(list(unsent))
 

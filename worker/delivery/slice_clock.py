@@ -25,6 +25,8 @@ class SliceClock:
     """For how long it may be prolonged."""
     mails: int = 0
     """How many mails were reported in the half second before the last prolongation, and since then."""
+    closes_at: float = float("inf")
+    """When the send window closes. The slice ends then, however long it should take."""
     over: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the slice is over: no more mails are taken."""
     ends_at: float = field(init=False)
@@ -41,12 +43,17 @@ class SliceClock:
         self._began = self.clock()
         self._looked = self._began, 0
         self._latest = self._began + self.longest
-        self.ends_at = self._began + self.length
+        self.ends_at = min(self._began + self.length, self.closes_at)
 
     @property
     def is_over(self) -> bool:
         """Whether no more mails are taken in this slice."""
         return self.over.is_set()
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the send window has closed."""
+        return self.clock() >= self.closes_at
 
     @property
     def seconds(self) -> float:
@@ -69,8 +76,13 @@ class SliceClock:
         self.mails -= past
         now = self.clock()
         self._looked = now, self.mails
-        self.ends_at = now + SLICE_SECONDS
+        self.ends_at = min(now + SLICE_SECONDS, self.closes_at)
         return past
+
+    def close_at(self, time: float) -> None:
+        """The send window closes at this time."""
+        self.closes_at = time
+        self.ends_at = min(self.ends_at, time)
 
 
 @dataclass(slots=True)

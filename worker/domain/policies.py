@@ -4,7 +4,10 @@ They are settings of the shop, and an item may have some of its own. `docs/polic
 """
 
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Final
+
+from worker.domain.send_window import SendWindow
 
 ALL: Final = 0
 """An item's own `per_unit` that means: everybody, whatever the shop says."""
@@ -38,6 +41,12 @@ class Policies:
     """For so long an item has to be in stock before anybody is told."""
     assumed_quantity: int | None = None
     """How many pieces there are where an event says "in stock" without a number. None: that is not known."""
+    window: SendWindow | None = None
+    """When mails go out. None: at any time."""
+
+    def is_open(self, now: datetime) -> bool:
+        """Whether mails go out now: it is not in quiet hours."""
+        return self.window is None or self.window.is_open(now)
 
     def of(self, own: Own) -> "Policies":
         """Returns what holds for an item with policies of its own."""

@@ -23,6 +23,8 @@ _DAY: Final = 24 * 60
 _WEEK: Final = 7 * _DAY
 _STEP: Final = timedelta(days=1)
 """Since 1920, no zone has changed its offset twice within this time."""
+_LONGEST: Final = timedelta(days=16)
+"""No window is open for longer without a break, even if a change of the clock skips its end of one week."""
 _SECOND: Final = timedelta(seconds=1)
 
 _DASHES: Final = re.compile(r"\s*[-\u2010-\u2015\u2212]\s*")
@@ -52,6 +54,18 @@ class SendWindow:
     def closes_at(self, now: datetime) -> datetime | None:
         """Returns the first moment from now on when no mails go out, in UTC. None if there is none."""
         return None if self.spans == ((0, _WEEK),) else self._first(now, is_open=False)
+
+    def opened_at(self, now: datetime) -> datetime | None:
+        """Returns since when mails go out without a break, in UTC. None if they never stop, or don't go out now."""
+        at = now - _LONGEST
+        while (opening := self.next_opening(at)) <= now:
+            closing = self.closes_at(opening)
+            if closing is None:
+                return None
+            if closing > now:
+                return opening
+            at = closing
+        return None
 
     def _first(self, now: datetime, *, is_open: bool) -> datetime:
         """Returns the first moment from now on when the window is open, or closed. There has to be one."""

@@ -73,6 +73,7 @@ class Parts:
             settings.wave_seconds,
             settings.settle_seconds,
             settings.assumed_quantity,
+            settings.send_window,
         )
 
     @cached_property
@@ -80,7 +81,8 @@ class Parts:
         """Where requests are."""
         from worker.store.database import Database
 
-        return Database(self.settings.database_url, pooler=self.settings.database_pooler)
+        settings = self.settings
+        return Database(settings.database_url, pooler=settings.database_pooler, window=settings.send_window)
 
     @cached_property
     def bell(self) -> "Bell":

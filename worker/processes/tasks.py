@@ -60,7 +60,8 @@ def probe_task(*_rest: object) -> None:
 
 def _ring_all(child: Child) -> None:
     """The relay takes mail again: bells ring for all lists that wait."""
-    try_to_ring(child.line.database, child.line.bell)
+    line = child.line
+    try_to_ring(line.database, line.bell, policies=line.policies)
 
 
 def _ids(lists: object) -> list[UUID]:

@@ -117,7 +117,7 @@ def _apply(c: Connection, events: Sequence[Event], policies: Policies, newest_id
     concerned = [list_id for list_ids in applied.woken.values() for list_id in list_ids]
     waiting = set(lists.with_work(c, concerned)) if concerned else set[UUID]()
     # Bells are marked in the same transaction. So there is one commit, and no bell is marked without its stock.
-    rung = lists.ring(c, waiting) if waiting else []
+    rung = lists.ring(c, waiting) if waiting and not lists.is_closed(c, policies) else []
     woken = {item: len(waiting.intersection(list_ids)) for item, list_ids in applied.woken.items()}
     if unheard := [found for item, found in applied.passed_over.items() if not woken.get(item)]:
         stock.note_unheard(c, unheard)

@@ -168,7 +168,7 @@ class Sweeper:
             self._bell.ring_probe()
         # If the queue is long, a bell waits in it for a while. Ringing again would only make the queue longer.
         recent = BELL_SECONDS + SLICE_SECONDS * queued if queued else 0.0
-        rung = ring_waiting(self._database, self._bell, recent=recent)
+        rung = ring_waiting(self._database, self._bell, recent=recent, policies=self._policies)
         if rung:
             log.info("bells.rung", lists=rung)
 

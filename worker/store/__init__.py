@@ -10,7 +10,8 @@ stop sending. `admin` has the commands for admins. `reports` applies what came b
 and `suppression` keeps who gets no mail. `signups` limits what publishable keys may add, and `leaving` is what a
 customer's own page does. `places` keeps how far mailboxes were read. `history` keeps the events that were applied, and
 `stories` reads all that is known of one request. `keys` and `hooks` are of the HTTP process. `outbox`, `endpoints` and
-`deliveries` tell others of changes. `unconfirmed` and `confirmations` are double opt-in. `figures` and `states` count
-rows, `tally` counts what happens to them, `tally_merge` adds that up, and `books` compares the two. `demand` and
-`items` tell who waits for what, and `restocks` knows the first claim of each. `schema` compares versions.
+`deliveries` tell others of changes. `unconfirmed` and `confirmations` are double opt-in. `quiet_hours` tells when mails
+go out again. `figures` and `states` count rows, `tally` counts what happens to them, `tally_merge` adds that up, and
+`books` compares the two. `demand` and `items` tell who waits for what, and `restocks` knows the first claim of each.
+`schema` compares versions.
 """

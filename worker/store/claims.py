@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import Connection
@@ -209,6 +209,11 @@ class Claimed:
     """the options and item details of each list: `About`"""
     is_suspect: bool = False
     """The claim is one request that may have crashed its workers. The process must hold no other claim beside it."""
+    closes_in: float | None = None
+    """In how many seconds the send window closes. None: never, or it is closed."""
+
+
+_NOBODY: Final = Claimed((), (), {})
 
 
 def claim(
@@ -224,9 +229,13 @@ def claim(
     """Claims about `most` requests: an equal share of each list, at least one, the oldest first.
 
     `first` is True for the first claim of a task. It clears the bells of these lists; and if no other request is due,
-    it claims one suspect request alone. Raises OwnerLost.
+    it claims one suspect request alone. While the send window is closed nobody is claimed. Raises OwnerLost.
     """
-    owners.renew(c, owner, lease)
+    now = owners.renew(c, owner, lease)
+    if not policies.is_open(now):  # the lists are not drained: those in line stay woken
+        if first:
+            lists.take_bells(c, list_ids)
+        return _NOBODY
     limited = seats.limited(c, list_ids, policies)
     ledgers = seats.lock(c, dict(limited.values()), list_ids) if limited else {}
     if first:
@@ -240,7 +249,7 @@ def claim(
     claimed = _claimed(c, owner, rows, full, is_suspect=bool(suspects))
     seats.write(c, ledgers.values())
     lists.drained(c, set(list_ids) - set(full) - set(short))
-    return claimed
+    return _until_closing(claimed, policies, now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,8 +261,10 @@ class Candidate:
     domain: str
 
 
-def candidates(c: Connection) -> list[Candidate]:
+def candidates(c: Connection, policies: Policies = NO_POLICIES) -> list[Candidate]:
     """Returns some of the requests that could be claimed if the breaker were closed, picked at random."""
+    if lists.is_closed(c, policies):
+        return []
     return [
         Candidate(request.id, row.id, request.email.rpartition("@")[2].lower())
         for row in _WITH_WORK(c, most=LISTS_TRIED)
@@ -266,7 +277,9 @@ def claim_these(
     c: Connection, owner: UUID, lease: float, request_ids: Sequence[UUID], policies: Policies = NO_POLICIES
 ) -> Claimed:
     """Claims these requests although the breaker is open, in their order. Raises OwnerLost."""
-    owners.renew(c, owner, lease)
+    now = owners.renew(c, owner, lease)
+    if not policies.is_open(now):
+        return _NOBODY
     of_lists = _lists_of(c, request_ids)
     limited = seats.limited(c, set(of_lists.values()), policies)
     ledgers = seats.lock(c, dict(limited.values()), set(of_lists.values())) if limited else {}
@@ -282,7 +295,13 @@ def claim_these(
     place = {request_id: number for number, request_id in enumerate(request_ids)}
     claimed = _claimed(c, owner, sorted(rows, key=lambda row: place[row.id]), ())
     seats.write(c, ledgers.values())
-    return claimed
+    return _until_closing(claimed, policies, now)
+
+
+def _until_closing(claimed: Claimed, policies: Policies, now: datetime) -> Claimed:
+    """Notes when whoever sends has to stop."""
+    closing = policies.window.closes_at(now) if policies.window else None
+    return replace(claimed, closes_in=(closing - now).total_seconds()) if closing else claimed
 
 
 class _Found(NamedTuple):

@@ -12,7 +12,8 @@ from typing import Concatenate, ParamSpec, TypeVar
 from sqlalchemy import Connection, Engine, create_engine, event
 
 from worker.domain.errors import BadSetting, DatabaseAway, SchemaOutdated
-from worker.store import postgres
+from worker.domain.send_window import SendWindow
+from worker.store import postgres, quiet_hours
 from worker.store.errors import Contended, missing_file, translated
 from worker.store.pooler import CONNECT_ARGS, Pooler, Sessions, is_pooled
 from worker.store.sql import sqlite_time
@@ -48,10 +49,12 @@ class Database:
         is_patient: bool = False,
         pooler: Pooler = "auto",
         setting: str = "DATABASE_URL",
+        window: SendWindow | None = None,
     ) -> None:
         """With `is_patient` there is no time limit on statements, locks, idle transactions and PostgreSQL's answers.
 
-        `setting` is where the URL is from. Errors name it. Raises BadSetting if PostgreSQL can't have such a URL.
+        `setting` is where the URL is from. Errors name it. `window` is the shop's: `quiet_hours` explains by it why
+        requests wait. Raises BadSetting if PostgreSQL can't have such a URL.
         """
         self._setting = setting
         self._servers = _servers(url, setting)
@@ -61,6 +64,7 @@ class Database:
         self._engine = (
             _postgresql(self._servers, connections, self._sessions) if self._servers else _sqlite(url, connections)
         )
+        self._engine.update_execution_options(**{quiet_hours.OPTION: window})
         self.dialect = self._engine.dialect.name
         self._own: dict[int, Connection] = {}
         """The connection of each thread that uses `write_at_once`."""

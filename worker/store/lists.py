@@ -15,6 +15,7 @@ from sqlalchemy import Connection
 from worker.domain.catalog import CatalogReference, Item, Options, compared_options, options_text
 from worker.domain.events import entry_order
 from worker.domain.ledger import NO_SEATS, Seats
+from worker.domain.policies import NO_POLICIES, Policies
 from worker.domain.stock import Level, Levels
 from worker.models import uuid7
 from worker.store.sql import Sql
@@ -41,6 +42,7 @@ AHEAD_SECONDS = 1.0
 _WITH_WORK = f"""SELECT w.id FROM waiting_list AS w
     WHERE {SENDING} AND (w.in_stock AND EXISTS (SELECT 1 FROM request AS r WHERE r.waiting_list_id = w.id AND {WOKEN})
         OR w.id IN (SELECT r.waiting_list_id FROM request AS r WHERE {ORDERED}))"""
+_NOW = Sql("SELECT stockbell_now(0) AS now", now="time")
 _ALL_WITH_WORK = Sql(_WITH_WORK, id="uuid")
 _SOME_WITH_WORK = Sql(f"{_WITH_WORK} AND w.id IN ROWS(list_id uuid)", id="uuid")
 
@@ -118,8 +120,15 @@ _ADD = Sql(
 _UNKNOWN = Levels({})
 
 
-def with_work(c: Connection, lists: Iterable[UUID] | None = None) -> list[UUID]:
+def is_closed(c: Connection, policies: Policies) -> bool:
+    """Whether nobody may be told now, because of quiet hours. Without a send window that costs nothing."""
+    return policies.window is not None and not policies.is_open(_NOW(c)[0].now)
+
+
+def with_work(c: Connection, lists: Iterable[UUID] | None = None, policies: Policies = NO_POLICIES) -> list[UUID]:
     """Returns those of these waiting lists (None: of all) that have a request that may be claimed now."""
+    if is_closed(c, policies):
+        return []
     found = _ALL_WITH_WORK(c) if lists is None else _SOME_WITH_WORK(c, rows=_ids(lists))
     return [row.id for row in found]
 

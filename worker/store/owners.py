@@ -1,6 +1,7 @@
 """Owners of claims. Each worker process is one owner, with one heartbeat row."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -9,7 +10,11 @@ from sqlalchemy import Connection
 from worker.domain.errors import OwnerLost
 from worker.store.sql import Sql
 
-_SEEN = Sql("UPDATE owner SET seen_at = stockbell_now(0) WHERE id = :owner AND seen_at > stockbell_now(-:lease)")
+_SEEN = Sql(
+    """UPDATE owner SET seen_at = stockbell_now(0) WHERE id = :owner AND seen_at > stockbell_now(-:lease)
+    RETURNING seen_at""",
+    seen_at="time",
+)
 _REGISTER = Sql(
     """INSERT INTO owner (id, seen_at, started_at, host)
     VALUES (:owner, stockbell_now(0), stockbell_now(0), :host) ON CONFLICT (id) DO NOTHING"""
@@ -41,10 +46,13 @@ def register(c: Connection, owner: UUID, host: str) -> None:
     _REGISTER(c, owner=owner, host=host)
 
 
-def renew(c: Connection, owner: UUID, lease: float) -> None:
-    """Renews the owner's lease (seconds). Raises OwnerLost if the lease has ended already."""
-    if not _SEEN.count(c, owner=owner, lease=lease):
+def renew(c: Connection, owner: UUID, lease: float) -> datetime:
+    """Renews the owner's lease (seconds) and returns the time. Raises OwnerLost if the lease has ended already."""
+    rows = _SEEN(c, owner=owner, lease=lease)
+    if not rows:
         raise OwnerLost("the lease ended")
+    now: datetime = rows[0].seen_at
+    return now
 
 
 def sign_off(c: Connection, owner: UUID) -> None:

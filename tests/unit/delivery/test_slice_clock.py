@@ -42,3 +42,27 @@ def test_it_may_not_go_on_for_ever() -> None:
         clock.now += LOOK_SECONDS
         slice_clock.prolong()
     assert LONGEST_SECONDS - SLICE_SECONDS < clock.now <= LONGEST_SECONDS
+
+
+def test_it_ends_when_the_send_window_closes() -> None:
+    clock = Clock()
+    slice_clock = SliceClock(clock)
+    slice_clock.close_at(SLICE_SECONDS / 4)
+    assert slice_clock.ends_at == SLICE_SECONDS / 4
+    slice_clock.begin()
+    slice_clock.prolong()
+    assert slice_clock.ends_at == SLICE_SECONDS / 4, "nothing makes it longer"
+    assert not slice_clock.is_closed
+    clock.now = SLICE_SECONDS / 4
+    assert slice_clock.left == 0
+    assert slice_clock.is_closed
+
+
+def test_a_window_that_closes_later_changes_nothing() -> None:
+    clock = Clock()
+    slice_clock = SliceClock(clock)
+    slice_clock.close_at(10.0)
+    assert slice_clock.ends_at == SLICE_SECONDS
+    slice_clock.close_at(20.0)
+    clock.now = 12.0
+    assert not slice_clock.is_closed, "the latest claim knows best"
