@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from worker.services.overview import Overview
     from worker.services.status import Status
     from worker.store.breaker import Breaker
+    from worker.store.quiet_hours import Hours
     from worker.store.report_log import CameBack
 
 WATCH_SECONDS: Final = 1.0
@@ -175,6 +176,7 @@ def _lines(found: "Status") -> dict[str, str]:
         "held by a template": "\n".join(f"{count:,}: {reason}" for reason, count in counts.held.items()) or "0",
         "workers": f"{counts.workers:,}",
         "relay": _relay(breaker, counts.put_off),
+        **({"send window": _hours(found.hours)} if found.hours else {}),
         "paused": ", ".join(paused) or "nothing",
         "events": "Redis is away"
         if events is None
@@ -187,6 +189,11 @@ def _lines(found: "Status") -> dict[str, str]:
         "suppressed": _counts(found.came_back.suppressed) or "nobody",
         **({"webhooks": found.webhooks.words} if found.webhooks else {}),
     }
+
+
+def _hours(found: "Hours") -> str:
+    until = f" until {found.until:%Y-%m-%d %H:%M:%S} UTC" if found.until else ""
+    return f"{'open' if found.is_open else 'CLOSED'}{until}: {found.window}"
 
 
 def _came_back(found: "CameBack") -> str:

@@ -44,6 +44,8 @@ class Facts:
     down: bool = False
     down_since: datetime | None = None
     down_why: str = ""
+    quiet_until: datetime | None = None
+    """when mails go out again; None: they do now"""
     paused: bool = False
     """everything is"""
     paused_items: int = 0
@@ -71,7 +73,7 @@ class Sentence:
 
 def sentence_of(facts: Facts) -> Sentence:
     """Returns the sentence: what stops everything comes first, then what needs attention, then what is done."""
-    return _stopped(facts) or _troubled(facts) or _busy(facts) or _well(facts)
+    return _stopped(facts) or _troubled(facts) or _quiet(facts) or _busy(facts) or _well(facts)
 
 
 def seconds_left(left: int, rate: float | None) -> float | None:
@@ -124,6 +126,14 @@ def _troubled(facts: Facts) -> Sentence | None:
     first, *others = troubles
     more = f", and {len(others)} more" if others else ""
     return Sentence(f"This needs attention: {first.words.rstrip('.')}{more}.", Tone.BAD, first.see, "What helps")
+
+
+def _quiet(facts: Facts) -> Sentence | None:
+    left = facts.due + facts.sending
+    if facts.quiet_until is None or not left:
+        return None
+    until = f"{facts.quiet_until:%Y-%m-%d %H:%M} UTC"
+    return Sentence(f"Quiet hours until {until}: {_people(left, 'is', 'are')} due, and told then.", Tone.INFO)
 
 
 def _busy(facts: Facts) -> Sentence | None:

@@ -14,7 +14,7 @@ from worker.domain.policies import Policies
 from worker.services.demand import money, plain_price
 from worker.services.dry_run import Outcome, outcome_of
 from worker.services.wire import timestamp
-from worker.store import items, tally
+from worker.store import items, quiet_hours, tally
 from worker.store.database import Connection, Database
 from worker.store.demand import MOST_TOLD
 from worker.store.items import Restock
@@ -24,6 +24,7 @@ REASONS: Final[Mapping[str, str]] = {
     "soldOut": "sold out",
     "paused": "paused",
     "backoff": "waits for another try",
+    "quietHours": "quiet hours: no mails go out now",
     "relayDown": "the relay can't be used",
     "queued": "in line, and told soon",
     "unconfirmed": "the customer has not confirmed yet",
@@ -191,13 +192,13 @@ def show(c: Connection, candidates: Sequence[Item]) -> Shown:
     if row is None:
         name = candidates[0].catalog_item_id if candidates else ""
         raise Refused(f'no request and no event has named the item "{name}"')
-    is_relay_down = items.is_relay_down(c)
+    due = "quietHours" if quiet_hours.quiet_until(c) else "relayDown" if items.is_relay_down(c) else "queued"
     return Shown(
         row.id,
         Item(row.app_id, row.catalog_item_id),
         row,
         items.stock(c, row.id),
-        [_waiters(each, is_relay_down=is_relay_down) for each in items.waiting(c, row.id)],
+        [_waiters(each, due) for each in items.waiting(c, row.id)],
         [
             (None if each.item_id is None else options_from_text(each.options), each.since)
             for each in items.pauses(c, row.id)
@@ -206,13 +207,13 @@ def show(c: Connection, candidates: Sequence[Item]) -> Shown:
     )
 
 
-def _waiters(row: Any, *, is_relay_down: bool) -> Waiters:
+def _waiters(row: Any, due: str) -> Waiters:
     oldest = min([at for at in (row.oldest, row.oldest_ordered, row.oldest_later) if at], default=None)
     return Waiters(
         row.id,
         options_from_text(row.options),
         row.in_stock,
-        items.reasons(row, is_relay_down=is_relay_down),
+        items.reasons(row, due),
         oldest,
         row.sending,
         min(row.told, MOST_TOLD),

@@ -92,6 +92,7 @@ class Overview:
                 down=status.breaker.is_open,
                 down_since=status.breaker.since,
                 down_why=status.breaker.reason or "",
+                quiet_until=status.hours.quiet_until if status.hours else None,
                 paused=status.paused.everything,
                 paused_items=len(status.paused.items),
                 sweep_seconds=self.seen.sweep_seconds,

@@ -18,12 +18,12 @@ from worker.domain.outcomes import TEMPLATE_ERROR, UNCONFIRMED, FailureCode
 from worker.domain.replies import mask_addresses
 from worker.models import Status
 from worker.services.addresses import checked_address
-from worker.store import contacts, requests
+from worker.store import contacts, quiet_hours, requests
 from worker.store.database import Connection
 from worker.store.requests import Filter
 
-WAITING: Final = ("noStock", "soldOut", "unconfirmed", "paused", "backoff", "relayDown", "queued")
-"""Why a request may wait, see `store.requests.WAITING`."""
+WAITING: Final = ("noStock", "soldOut", "unconfirmed", "paused", "backoff", "quietHours", "relayDown", "queued")
+"""Why a request may wait, see `store.requests.waiting`."""
 CODES: Final = (*(code.value for code in FailureCode), TEMPLATE_ERROR, UNCONFIRMED)
 MOST_IDS: Final = 500
 MOST_CHARACTERS: Final = 500
@@ -177,6 +177,7 @@ class Selection:
             contact=self.contact,
             failure_code=self.code,
             waiting=self.waiting,
+            is_quiet=bool(self.waiting and quiet_hours.quiet_until(c)),
             domain=self.domain,
             words=self.words,
             locale=self.locale,

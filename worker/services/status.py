@@ -11,11 +11,12 @@ from worker.queue.bell import Bell
 from worker.services.webhooks import WebhookFigures
 from worker.services.webhooks import figures as webhook_figures
 from worker.services.wire import timestamp
-from worker.store import breaker, figures, pauses, report_log
+from worker.store import breaker, figures, pauses, quiet_hours, report_log
 from worker.store.breaker import Breaker
 from worker.store.database import Connection, Database
 from worker.store.figures import RequestFigures, Unheard
 from worker.store.pauses import Paused
+from worker.store.quiet_hours import Hours
 from worker.store.report_log import CameBack
 from worker.stream.event_stream import Stream
 from worker.stream.figures import Figures
@@ -54,6 +55,8 @@ class Status:
     came_back: CameBack = field(default_factory=CameBack)
     webhooks: WebhookFigures | None = None
     """None: there are no endpoints"""
+    hours: Hours | None = None
+    """when mails go out; None: at any time"""
 
     @property
     def is_late(self) -> bool:
@@ -162,6 +165,12 @@ class Status:
                 "reply": self.breaker.refusal,
                 "putOff": self.requests.put_off,
             },
+            "sendWindow": self.hours
+            and {
+                "window": str(self.hours.window),
+                "isOpen": self.hours.is_open,
+                "until": self.hours.until and timestamp(self.hours.until),
+            },
             "paused": {"all": self.paused.everything, "items": list(self.paused.items)},
             "cameBack": {
                 **{name: self.came_back.by_kind.get(kind, 0) for kind, name in CAME_BACK.items()},
@@ -217,6 +226,7 @@ class Rows:
     paused: Paused
     came_back: CameBack
     webhooks: WebhookFigures | None
+    hours: Hours | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +241,7 @@ class Queues:
 def read_rows(c: Connection, lease: float, *, told: bool = True) -> Rows:
     """Reads what the database tells. For `told` see `store.figures.read`."""
     requests = figures.read(c, lease, told=told)
-    return Rows(requests, breaker.read(c), pauses.read(c), report_log.count(c), webhook_figures(c))
+    return Rows(requests, breaker.read(c), pauses.read(c), report_log.count(c), webhook_figures(c), quiet_hours.read(c))
 
 
 def read_redis(stream: Stream, bell: Bell) -> Queues:
@@ -255,4 +265,5 @@ def status_of(rows: Rows, queues: Queues) -> Status:
         queues.trouble,
         rows.came_back,
         rows.webhooks,
+        rows.hours,
     )

@@ -245,6 +245,8 @@ class _Facts:
                 return self._no_stock()
             case "soldOut":
                 return self._sold_out()
+            case "quietHours":
+                return f"it is due, and quiet hours hold all mails until {at_words(row.quiet_until)}"
             case "relayDown":
                 relay = self._known.relay
                 since = f" since {at_words(relay.since)}" if relay.since else ""
@@ -334,6 +336,8 @@ class _Facts:
                 yield f"{self._next_event()}{self._how_fast()}."
             case "backoff":
                 yield "Nothing has to be done: it is tried again by itself."
+            case "quietHours":
+                yield f"Nothing has to be done: mails go out again on {at_words(row.quiet_until)}."
             case "relayDown":
                 probe = f", next on {at_words(self._known.relay.probe_at)}" if self._known.relay.probe_at else ""
                 yield f"The relay has to take mail again. It is tried by itself{probe}."

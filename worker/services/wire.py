@@ -1,7 +1,7 @@
 """Requests as JSON with the names of Wix: camelCase, and times in ISO 8601 UTC with milliseconds."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -41,7 +41,14 @@ def request_json(row: Any) -> dict[str, object]:
 def _waiting_json(row: Any) -> dict[str, object]:
     is_backoff = row.not_before and row.failure_code != UNCONFIRMED
     not_before = {"notBefore": timestamp(row.not_before)} if is_backoff else {}
-    return {"waiting": row.waiting, **not_before}
+    until = waiting_until(row)
+    return {"waiting": row.waiting, **({"waitingUntil": timestamp(until)} if until else {}), **not_before}
+
+
+def waiting_until(row: Any) -> datetime | None:
+    """Returns until when a request waits for the reason that it has. None: that is not known."""
+    until: Mapping[str | None, datetime | None] = {"backoff": row.not_before, "quietHours": row.quiet_until}
+    return until.get(row.waiting)
 
 
 def signup_json(row: Any) -> dict[str, object] | None:

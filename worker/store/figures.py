@@ -7,7 +7,8 @@ from sqlalchemy import Connection
 
 from worker.domain.catalog import CatalogReference, Item, Options, options_from_text
 from worker.domain.outcomes import TEMPLATE_ERROR
-from worker.store import lists, states, unconfirmed
+from worker.store import lists, quiet_hours, states, unconfirmed
+from worker.store.quiet_hours import Hours
 from worker.store.sql import Sql
 from worker.store.sweep import CLAIM_SECONDS, GONE
 from worker.store.unconfirmed import NEVER
@@ -97,7 +98,7 @@ class RequestFigures:
     put_off: int = 0
     """requests that wait for another try because the relay refused them with words that may be about us"""
     due: int = 0
-    """requests that could be claimed if the relay took mail"""
+    """requests that could be claimed if the relay took mail and it were not in quiet hours"""
     unconfirmed: int = 0
     """requests whose customers have not confirmed yet; they are RECEIVED"""
     is_estimated: bool = False
@@ -114,7 +115,7 @@ def read(c: Connection, lease: float, *, told: bool = True) -> RequestFigures:
     due = _DUE(c)[0]
     return RequestFigures(
         states.count_large(c, estimate) if is_estimated else states.count(c),
-        None if due.since is None else max(0.0, (due.now - due.since).total_seconds()),
+        _oldest(due.since, due.now, quiet_hours.read(c)),
         _OVERDUE(c, lease=lease, claim_seconds=CLAIM_SECONDS)[0].n,
         _WORKERS(c, lease=lease)[0].n,
         held(c),
@@ -125,6 +126,14 @@ def read(c: Connection, lease: float, *, told: bool = True) -> RequestFigures:
         unconfirmed.count(c),
         is_estimated,
     )
+
+
+def _oldest(since: datetime | None, now: datetime, hours: Hours | None) -> float | None:
+    """Returns how long the oldest one could have been sent: quiet hours don't count. None: nobody can be sent now."""
+    if since is None or (hours and not hours.is_open):
+        return None
+    opened = hours.window.opened_at(now) if hours else None
+    return max(0.0, (now - max(since, opened or since)).total_seconds())
 
 
 def held(c: Connection) -> dict[str, int]:

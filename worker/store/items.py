@@ -236,13 +236,16 @@ def lists_of(c: Connection, item_id: UUID) -> Sequence[Any]:
     return _WAITING_LISTS(c, item_id=item_id)
 
 
-def reasons(row: Any, *, is_relay_down: bool) -> Mapping[str, int]:
-    """Returns why those of a list (a row of `waiting`) wait, as `requests.WAITING` says it of each."""
+def reasons(row: Any, due: str) -> Mapping[str, int]:
+    """Returns why those of a list (a row of `waiting`) wait, as `requests.waiting` says it of each.
+
+    `due` is the reason of those who could be told.
+    """
     woken = row.before_event if row.in_stock else 0
     parts = {
         "noStock": row.plain - row.before_event,
         "soldOut": row.before_event - woken,
-        "relayDown" if is_relay_down else "queued": woken + row.ordered,
+        due: woken + row.ordered,
         "backoff": row.backoff,
     }
     if row.is_paused:

@@ -17,7 +17,7 @@ from sqlmodel import col
 from worker.domain.outcomes import UNCONFIRMED, FailureCode
 from worker.models import ENDED, UNRESOLVED, Status
 from worker.store import lists
-from worker.store.requests import WAITING, Filter, I, R, W, conditions
+from worker.store.requests import Filter, I, R, W, conditions, waiting_columns
 from worker.store.sql import Sql, is_one_of
 from worker.store.unconfirmed import NEVER
 
@@ -41,7 +41,8 @@ _ITS_LIST = "EXISTS (SELECT 1 FROM waiting_list AS w WHERE w.id = r.waiting_list
 _NOT_PAUSED = f"NOT {lists.PAUSED}"
 _WOKEN = f"{_PLAIN} AND {_ITS_LIST.format(f'{lists.IS_WOKEN} AND {_NOT_PAUSED}')}"
 _SENT_WHATEVER = f"{_ORDERED} AND {_ITS_LIST.format(_NOT_PAUSED)}"
-# Each is what `requests.WAITING` says of one request, as conditions that indexes know.
+_NOBODY = ("false",)
+# Each is what `requests.waiting` says of one request, as conditions that indexes know.
 _OF_REASON: Final = {
     "unconfirmed": (f"{_LATER} AND r.not_before > {NEVER}",),
     "paused": (
@@ -58,9 +59,11 @@ _OF_REASON: Final = {
     "soldOut": (
         f"{_PLAIN} AND {_ITS_LIST.format(f'NOT w.in_stock AND r.created_date < w.last_in_stock_at AND {_NOT_PAUSED}')}",
     ),
+    "quietHours": (_WOKEN, _SENT_WHATEVER),
     "queued": (f"{lists.RELAY_UP} AND {_WOKEN}", f"{lists.RELAY_UP} AND {_SENT_WHATEVER}"),
     "relayDown": (f"NOT {lists.RELAY_UP} AND {_WOKEN}", f"NOT {lists.RELAY_UP} AND {_SENT_WHATEVER}"),
 }
+_AFTER_QUIET_HOURS: Final = ("relayDown", "queued")
 
 
 def _lists_where(condition: str) -> Sql:
@@ -74,6 +77,7 @@ _IS_DUE = _lists_where("w.in_stock AND {first} < w.last_in_stock_at")
 _LISTS_OF_REASON: Final = {
     "noStock": _lists_where("{last} >= coalesce(w.last_in_stock_at, {first})"),
     "soldOut": _lists_where("NOT w.in_stock AND {first} < w.last_in_stock_at"),
+    "quietHours": _IS_DUE,
     "queued": _IS_DUE,
     "relayDown": _IS_DUE,
 }
@@ -172,7 +176,7 @@ def _looked_through(
 
 
 def _matching(c: Connection, which: Filter) -> Iterator[ColumnElement[bool]]:
-    arms = _OF_REASON[which.waiting] if which.waiting and _is_by_reason(which) else None
+    arms = _of_reason(which) if _is_by_reason(which) else None
     if arms:
         which = replace(which, waiting=None)
         yield or_(*(literal_column(arm, Boolean()) for arm in arms))
@@ -221,8 +225,8 @@ def _arms(which: Filter) -> Sequence[str] | None:
         return ("true",)
     if which.email or which.contact:
         return (f"r.{UNRESOLVED}", f"r.{ENDED}")
-    if _is_by_reason(which) and which.waiting:
-        return _OF_REASON[which.waiting]
+    if _is_by_reason(which):
+        return _of_reason(which)
     if which.failure_code in _OF_CODE and not which.status:
         return _OF_CODE[which.failure_code]
     if which.lists is not None:
@@ -233,6 +237,14 @@ def _arms(which: Filter) -> Sequence[str] | None:
     if which.created_before:
         return ("true",)  # no index has the dates: reading all is still faster than looking through newer ones
     return None
+
+
+def _of_reason(which: Filter) -> Sequence[str]:
+    """The conditions for a reason to wait. In quiet hours nobody waits for what comes after them."""
+    reason = which.waiting or ""
+    if (which.is_quiet and reason in _AFTER_QUIET_HOURS) or (reason == "quietHours" and not which.is_quiet):
+        return _NOBODY
+    return _OF_REASON[reason]
 
 
 def _is_by_reason(which: Filter) -> bool:
@@ -251,7 +263,7 @@ def _rows(c: Connection, ids: Sequence[UUID]) -> list[Any]:
             col(I.app_id),
             col(I.catalog_item_id),
             col(I.name).label("item_name"),
-            WAITING.label("waiting"),
+            *waiting_columns(c),
         )
         .join(W, col(W.id) == r.c.waiting_list_id)
         .join(I, col(I.id) == col(W.item_id))

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, Final
 from uuid import UUID
 
@@ -30,30 +30,35 @@ from sqlmodel import col
 from worker.domain.wix_filter import All, AnyOf, Clause, Condition, Field, Not, Op, Value
 from worker.domain.wix_query import Place, Query, Sort
 from worker.models import Contact
-from worker.store.requests import WAITING, I, R, W
+from worker.store import quiet_hours
+from worker.store.requests import I, R, W, waiting, waiting_columns, waiting_words
 from worker.store.sql import Sql
 
 MOST_COUNTED: Final = 10_001
 """`total` stops there: counting millions takes seconds, and nobody pages through them."""
 
-_BY_ID = Sql(
-    f"""SELECT r.id, r.contact_id, r.email, r.item_url, r.locale, r.given, r.status, r.auto_notified, r.created_date,
-        r.notified_date, r.not_before, r.attempts, r.failure_code, r.failure_reason,
-        w.options, i.app_id, i.catalog_item_id, {WAITING} AS waiting
-    FROM request AS r JOIN waiting_list AS w ON w.id = r.waiting_list_id JOIN item AS i ON i.id = w.item_id
-    WHERE r.id IN ROWS(id uuid)""",
-    id="uuid",
-    contact_id="uuid",
-    auto_notified="bool",
-    created_date="time",
-    notified_date="time",
-    not_before="time",
-)
+
+@lru_cache(maxsize=4)
+def _by_id(waiting: str) -> Sql:
+    return Sql(
+        f"""SELECT r.id, r.contact_id, r.email, r.item_url, r.locale, r.given, r.status, r.auto_notified,
+            r.created_date, r.notified_date, r.not_before, r.attempts, r.failure_code, r.failure_reason,
+            w.options, i.app_id, i.catalog_item_id, {waiting}
+        FROM request AS r JOIN waiting_list AS w ON w.id = r.waiting_list_id JOIN item AS i ON i.id = w.item_id
+        WHERE r.id IN ROWS(id uuid)""",
+        id="uuid",
+        contact_id="uuid",
+        auto_notified="bool",
+        created_date="time",
+        notified_date="time",
+        not_before="time",
+        quiet_until="time",
+    )
 
 
 def by_ids(c: Connection, ids: Sequence[UUID]) -> dict[UUID, Any]:
     """Returns those requests that there are."""
-    return {row.id: row for row in _BY_ID(c, rows=[{"id": id_} for id_ in ids])}
+    return {row.id: row for row in _by_id(waiting_words(c))(c, rows=[{"id": id_} for id_ in ids])}
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +92,10 @@ def page(c: Connection, query: Query) -> Page:
 def _rows(c: Connection, query: Query, limit: int) -> list[Row[Any]]:
     # The rows are picked first: see `requests._matching`.
     is_backward = query.place is not None and query.place.is_backward
-    inner = _picked(query).order_by(*_order_by(R, query.order, is_backward)).limit(limit).offset(query.offset or 0)
+    inner = _picked(c, query).order_by(*_order_by(R, query.order, is_backward)).limit(limit).offset(query.offset or 0)
     r = inner.subquery("r")
     outer = (
-        select(r, col(W.options), col(I.app_id), col(I.catalog_item_id), WAITING.label("waiting"))
+        select(r, col(W.options), col(I.app_id), col(I.catalog_item_id), *waiting_columns(c))
         .join(W, col(W.id) == r.c.waiting_list_id)
         .join(I, col(I.id) == col(W.item_id))
         .order_by(*_order_by(r.c, query.order, is_backward))
@@ -98,8 +103,8 @@ def _rows(c: Connection, query: Query, limit: int) -> list[Row[Any]]:
     return list(c.execute(outer).all())
 
 
-def _picked(query: Query) -> Select[Any]:
-    conditions = [_condition(query.where)]
+def _picked(c: Connection, query: Query) -> Select[Any]:
+    conditions = [_condition(query.where, is_quiet=quiet_hours.quiet_until(c) is not None)]
     if query.place:
         conditions.append(_beyond(query.place, query.order))
     picked: Select[Any] = select(R)
@@ -109,7 +114,7 @@ def _picked(query: Query) -> Select[Any]:
 
 
 def _total(c: Connection, query: Query) -> int:
-    matching = _picked(query).with_only_columns(col(R.id)).limit(MOST_COUNTED).subquery()
+    matching = _picked(c, query).with_only_columns(col(R.id)).limit(MOST_COUNTED).subquery()
     return c.execute(select(func.count()).select_from(matching)).scalar_one()
 
 
@@ -185,16 +190,17 @@ def _needs_item(clause: Clause) -> bool:
             return any(map(_needs_item, parts))
 
 
-def _condition(clause: Clause) -> ColumnElement[bool]:
+def _condition(clause: Clause, *, is_quiet: bool) -> ColumnElement[bool]:
+    part_of = partial(_condition, is_quiet=is_quiet)
     match clause:
         case Condition():
-            return _compared(clause)
+            return _compared(clause, is_quiet=is_quiet)
         case Not(part):
-            return not_(_condition(part))
+            return not_(part_of(part))
         case All(parts):
-            return and_(true(), *map(_condition, parts))
+            return and_(true(), *map(part_of, parts))
         case AnyOf(parts):
-            return or_(false(), *map(_condition, parts))
+            return or_(false(), *map(part_of, parts))
 
 
 _COLUMNS: Final[Mapping[Field, Any]] = {
@@ -207,7 +213,6 @@ _COLUMNS: Final[Mapping[Field, Any]] = {
     Field.CATALOG_ITEM_ID: col(I.catalog_item_id),
     Field.APP_ID: col(I.app_id),
     Field.FAILURE_CODE: col(R.failure_code),
-    Field.WAITING: cast(WAITING, String()),  # bare SQL would name the parameters of a list after itself
 }
 _MILLISECOND: Final = timedelta(milliseconds=1)
 _LAST: Final = datetime.max.replace(tzinfo=UTC)
@@ -215,11 +220,18 @@ _PATTERN: Final = re.compile("[/%_]")
 _NULLABLE: Final = frozenset({Field.AUTO_NOTIFIED, Field.ITEM_URL, Field.FAILURE_CODE, Field.WAITING})
 
 
-def _compared(condition: Condition) -> ColumnElement[bool]:
+def _column(field: Field, *, is_quiet: bool) -> ColumnElement[Any]:
+    if field is Field.WAITING:
+        return cast(waiting(is_quiet=is_quiet), String())  # bare SQL would name the parameters of a list after itself
+    found: ColumnElement[Any] = _COLUMNS[field]
+    return found
+
+
+def _compared(condition: Condition, *, is_quiet: bool) -> ColumnElement[bool]:
     """A condition that is true or false, never NULL, so that `$not` turns it round."""
     if condition.field is Field.EMAIL:
         return _of_address(condition.values[0])
-    column: ColumnElement[Any] = _COLUMNS[condition.field]
+    column = _column(condition.field, is_quiet=is_quiet)
     positive = partial(_known, column) if condition.field in _NULLABLE else _unchanged
     values = condition.values
     if condition.field is Field.CREATED_DATE and condition.op is not Op.EXISTS and None not in values:

@@ -18,9 +18,20 @@ from worker.domain.catalog import CatalogReference, Item, Options, compared_opti
 from worker.domain.outcomes import UNCONFIRMED
 from worker.domain.reply_groups import ANYTHING
 from worker.domain.tokens import Tokens
-from worker.models import ENDED, UNRESOLVED, Attempt, Contact, Request, Status, WaitingList, uuid7, uuid7_of
+from worker.models import (
+    ENDED,
+    UNRESOLVED,
+    Attempt,
+    Contact,
+    Request,
+    Status,
+    UtcDateTime,
+    WaitingList,
+    uuid7,
+    uuid7_of,
+)
 from worker.models import Item as ItemRow
-from worker.store import contacts, lists, outbox, signups, suppression, tally
+from worker.store import contacts, lists, outbox, quiet_hours, signups, suppression, tally
 from worker.store.contacts import Known
 from worker.store.sql import Sql, is_one_of
 from worker.store.unconfirmed import NEVER
@@ -29,19 +40,25 @@ R = aliased(Request, name="r")
 W = aliased(WaitingList, name="w")
 I = aliased(ItemRow, name="i")  # noqa: E741  # the alias that the fragments of `lists` use
 
-WAITING: ColumnElement[str] = literal_column(
-    f"""CASE WHEN r.status <> 'RECEIVED' THEN NULL
+
+def _reason(quiet: str) -> str:
+    return f"""CASE WHEN r.status <> 'RECEIVED' THEN NULL
         WHEN r.failure_code = '{UNCONFIRMED}' THEN 'unconfirmed'
         WHEN {lists.PAUSED} THEN 'paused'
         WHEN r.not_before IS NOT NULL THEN 'backoff'
         WHEN r.ordered_at IS NULL AND coalesce(w.last_in_stock_at <= r.created_date, true) THEN 'noStock'
         WHEN r.ordered_at IS NULL AND NOT w.in_stock THEN 'soldOut'
+        {quiet}
         WHEN r.ordered_at IS NULL AND NOT {lists.HAS_SETTLED} THEN 'settling'
         WHEN r.ordered_at IS NULL AND NOT {lists.HAS_SEAT} THEN 'wave'
         WHEN NOT ({lists.RELAY_UP}) THEN 'relayDown'
         ELSE 'queued' END"""
-)
-"""SQL for the reason why a RECEIVED request is not being sent now. NULL for other states."""
+
+
+_REASON, _REASON_IN_QUIET_HOURS = _reason(""), _reason("WHEN true THEN 'quietHours'")
+WAITING: ColumnElement[str] = literal_column(_REASON)
+"""SQL for the reason why a RECEIVED request is not being sent now, outside quiet hours. NULL for other states."""
+_WAITING_IN_QUIET_HOURS: ColumnElement[str] = literal_column(_REASON_IN_QUIET_HOURS)
 
 _ADD_REQUESTS = Sql(
     f"""INSERT INTO request (id, waiting_list_id, contact_id, email, item_url, locale, given, signup, status,
@@ -138,7 +155,9 @@ class Filter:
     created_since: datetime | None = None
     created_before: datetime | None = None
     waiting: str | None = None
-    """the reason to wait, see `WAITING`; with status RECEIVED"""
+    """the reason to wait, see `waiting`; with status RECEIVED"""
+    is_quiet: bool = False
+    """whether it is in quiet hours, which `waiting` depends on"""
     domain: str | None = None
     """of the recipient's address"""
     words: str | None = None
@@ -341,8 +360,27 @@ def find(c: Connection, which: Filter, limit: int = 0, *, newest_first: bool = F
     """
     if c.dialect.name == "postgresql":
         c.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
-    query = _matching(which, c.dialect.name, limit, newest_first=newest_first)
+    query = _matching(c, which, limit, newest_first=newest_first)
     yield from c.execute(query, execution_options={"yield_per": 1000})
+
+
+def waiting(*, is_quiet: bool) -> ColumnElement[str]:
+    """Returns SQL for the reason why a RECEIVED request is not being sent now. NULL for other states."""
+    return _WAITING_IN_QUIET_HOURS if is_quiet else WAITING
+
+
+def waiting_columns(c: Connection) -> tuple[ColumnElement[Any], ColumnElement[Any]]:
+    """Returns that as the column `waiting`, and as `quiet_until` when mails go out again (NULL: they do now)."""
+    until = quiet_hours.quiet_until(c)
+    again: ColumnElement[Any] = literal_column(quiet_hours.literal(c, until), UtcDateTime())
+    return waiting(is_quiet=until is not None).label("waiting"), again.label("quiet_until")
+
+
+def waiting_words(c: Connection) -> str:
+    """Returns the same as text, for a statement in SQL."""
+    until = quiet_hours.quiet_until(c)
+    reason = _REASON if until is None else _REASON_IN_QUIET_HOURS
+    return f"{reason} AS waiting, {quiet_hours.literal(c, until)} AS quiet_until"
 
 
 def of_contact(c: Connection, contact_id: UUID, most: int = 1_000_000) -> list[UUID]:
@@ -362,10 +400,10 @@ def lists_of(c: Connection, item: Item, options: Options = ()) -> list[UUID]:
     return [row.id for row in c.execute(query) if set(options) <= set(compared_options(row.options))]
 
 
-def _matching(which: Filter, dialect: str, limit: int, *, newest_first: bool) -> Select[*tuple[Any, ...]]:
+def _matching(c: Connection, which: Filter, limit: int, *, newest_first: bool) -> Select[*tuple[Any, ...]]:
     # The requests are picked first. Else the database would look up the item, and the reason to wait, of all requests
     # before it sorted them and kept a few.
-    picked = select(R).where(*conditions(which, dialect))
+    picked = select(R).where(*conditions(which, c.dialect.name))
     if limit:
         picked = picked.order_by(*_by_date(R, newest_first=newest_first)).limit(limit)
     r = picked.subquery("r")
@@ -376,7 +414,7 @@ def _matching(which: Filter, dialect: str, limit: int, *, newest_first: bool) ->
             col(W.options),
             col(I.app_id),
             col(I.catalog_item_id),
-            WAITING.label("waiting"),
+            *waiting_columns(c),
         )
         .join(W, col(W.id) == r.c.waiting_list_id)
         .join(I, col(I.id) == col(W.item_id))
@@ -404,7 +442,7 @@ def conditions(which: Filter, dialect: str) -> Iterator[ColumnElement[bool]]:
     if which.contact:
         yield col(R.contact_id) == which.contact
     if which.waiting:
-        yield _waits_because(which.waiting)
+        yield _waits_because(which.waiting, is_quiet=which.is_quiet)
     if which.domain:
         yield _is_like(col(R.email), f"%@{_literally(which.domain)}")
     if which.words:
@@ -433,10 +471,10 @@ def _in_time(which: Filter) -> Iterator[ColumnElement[bool]]:
         yield col(R.created_date) < which.created_before
 
 
-def _waits_because(reason: str) -> ColumnElement[bool]:
+def _waits_because(reason: str, *, is_quiet: bool) -> ColumnElement[bool]:
     its_list: Select[*tuple[Any, ...]] = select(literal_column("1")).select_from(W)
     is_of_it = literal_column("w.id = r.waiting_list_id", Boolean())
-    return its_list.where(is_of_it, WAITING.is_not_distinct_from(reason)).exists()
+    return its_list.where(is_of_it, waiting(is_quiet=is_quiet).is_not_distinct_from(reason)).exists()
 
 
 def _is_like(value: Any, pattern: str) -> ColumnElement[bool]:

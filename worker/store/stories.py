@@ -6,6 +6,7 @@ Each statement goes by an index: a story takes milliseconds however many request
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any, Final
 from uuid import UUID
 
@@ -15,7 +16,7 @@ from worker.domain.catalog import Item, Options
 from worker.domain.stock import Level
 from worker.models import ENDED, UNRESOLVED, ids_of
 from worker.store import history, lists
-from worker.store.requests import WAITING
+from worker.store.requests import waiting_words
 from worker.store.sql import Sql
 from worker.store.tally import COUNTED
 
@@ -28,10 +29,10 @@ MOST_COUNTED: Final = 10_000
 _NEAR: Final = timedelta(seconds=2)
 """A pause and its row in the audit trail are of one transaction. Their times, of two clocks, are as near as this."""
 
-_COLUMNS = f"""r.id, r.waiting_list_id, r.contact_id, r.email, r.item_url, r.locale, r.given, r.status, r.auto_notified,
+_COLUMNS = """r.id, r.waiting_list_id, r.contact_id, r.email, r.item_url, r.locale, r.given, r.status, r.auto_notified,
     r.created_date, r.notified_date, r.ordered_at, r.not_before, r.claim_no, r.claimed_at, r.attempts, r.unknowns,
     r.rescues, r.failure_code, r.failure_reason, r.failed_at, r.receipt, r.signup, w.item_id, w.options, w.options_key,
-    w.in_stock, w.last_in_stock_at, w.woken_at, i.app_id, i.catalog_item_id, i.name, {WAITING} AS waiting"""
+    w.in_stock, w.last_in_stock_at, w.woken_at, i.app_id, i.catalog_item_id, i.name"""
 _TABLES = """request AS r JOIN waiting_list AS w ON w.id = r.waiting_list_id JOIN item AS i ON i.id = w.item_id"""
 _TYPES = {
     **dict.fromkeys(("id", "waiting_list_id", "contact_id", "item_id"), "uuid"),
@@ -39,37 +40,41 @@ _TYPES = {
     **dict.fromkeys(
         (
             *("created_date", "notified_date", "ordered_at", "not_before", "claimed_at", "failed_at"),
-            *("last_in_stock_at", "woken_at"),
+            *("last_in_stock_at", "woken_at", "quiet_until"),
         ),
         "time",
     ),
 }
-_REQUEST = Sql(
-    f"""SELECT {_COLUMNS}, s.confirmed_at, s.suppressed_at, s.suppressed_why, s.suppressed_by, s.address,
+
+
+# `waiting` is what `requests.waiting_words` returns.
+@lru_cache(maxsize=4)
+def _request(waiting: str) -> Sql:
+    return Sql(
+        f"""SELECT {_COLUMNS}, {waiting}, s.confirmed_at, s.suppressed_at, s.suppressed_why, s.suppressed_by, s.address,
         stockbell_now(0) AS now
     FROM {_TABLES} JOIN contact AS s ON s.id = r.contact_id WHERE r.id = :id""",
-    **_TYPES,
-    confirmed_at="time",
-    suppressed_at="time",
-    now="time",
-)
+        **_TYPES,
+        confirmed_at="time",
+        suppressed_at="time",
+        now="time",
+    )
 
 
-def _of_contact(condition: str) -> Sql:
+@lru_cache(maxsize=8)
+def _of_contact(waiting: str, condition: str) -> Sql:
     # Each arm uses a partial index by contact. The newest have the greatest ids.
     arms = " UNION ALL ".join(
         f"""SELECT id FROM (SELECT r.id FROM request AS r WHERE r.contact_id = :contact_id AND r.{where} {condition}
             ORDER BY r.id DESC LIMIT :most) AS {name}"""
         for name, where in (("unresolved", UNRESOLVED), ("ended", ENDED))
     )
-    return Sql(f"SELECT {_COLUMNS} FROM {_TABLES} WHERE r.id IN ({arms}) ORDER BY r.id DESC LIMIT :most", **_TYPES)
+    columns = f"{_COLUMNS}, {waiting}"
+    return Sql(f"SELECT {columns} FROM {_TABLES} WHERE r.id IN ({arms}) ORDER BY r.id DESC LIMIT :most", **_TYPES)
 
 
-_OF_CONTACT = _of_contact("")
-_OF_CONTACT_AND_ITEM = _of_contact(
-    """AND r.waiting_list_id IN (SELECT l.id FROM waiting_list AS l JOIN item AS j ON j.id = l.item_id
-        WHERE j.app_id = :app AND j.catalog_item_id = :item)"""
-)
+_FOR_ITEM = """AND r.waiting_list_id IN (SELECT l.id FROM waiting_list AS l JOIN item AS j ON j.id = l.item_id
+    WHERE j.app_id = :app AND j.catalog_item_id = :item)"""
 _ATTEMPTS = Sql(
     """SELECT at, event, smtp_code, enhanced_code, reply FROM attempt WHERE request_id = :id
     ORDER BY at DESC, id DESC LIMIT :most""",
@@ -188,7 +193,7 @@ class Known:
 
 def read(c: Connection, request_id: UUID, lease: float) -> Known | None:
     """Returns what is known of a request, or None if there is no such one. `lease` (seconds): see `store.owners`."""
-    found = _REQUEST(c, id=request_id)
+    found = _request(waiting_words(c))(c, id=request_id)
     if not found:
         return None
     request = found[0]
@@ -213,8 +218,9 @@ def read(c: Connection, request_id: UUID, lease: float) -> Known | None:
 def of_contact(c: Connection, contact_id: UUID, item: Item | None = None, most: int = MOST_REQUESTS) -> Sequence[Any]:
     """Returns the newest requests of a customer, newest first; with an item only those for it."""
     if item is None:
-        return _OF_CONTACT(c, contact_id=contact_id, most=most)
-    return _OF_CONTACT_AND_ITEM(c, contact_id=contact_id, app=item.app_id, item=item.catalog_item_id, most=most)
+        return _of_contact(waiting_words(c), "")(c, contact_id=contact_id, most=most)
+    statement = _of_contact(waiting_words(c), _FOR_ITEM)
+    return statement(c, contact_id=contact_id, app=item.app_id, item=item.catalog_item_id, most=most)
 
 
 def contacts(c: Connection, addresses: Iterable[str]) -> dict[str, Any]:

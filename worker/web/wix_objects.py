@@ -17,7 +17,16 @@ _WIX: Final = (
     "createdDate",
     "itemUrl",
 )
-_OWN: Final = ("locale", "notifiedDate", "attempts", "failureCode", "failureReason", "waiting", "notBefore")
+_OWN: Final = (
+    "locale",
+    "notifiedDate",
+    "attempts",
+    "failureCode",
+    "failureReason",
+    "waiting",
+    "waitingUntil",
+    "notBefore",
+)
 
 
 def request_object(row: Any) -> dict[str, object]:
@@ -88,6 +97,7 @@ class StockbellFacts(Described):
     failure_code: str = Field("", examples=["RECIPIENT_REJECTED"])
     failure_reason: str = ""
     waiting: str = Field("", examples=["noStock"])
+    waiting_until: str = Field("", description="how long it waits for that reason, where it is known")
     not_before: str = ""
 
 

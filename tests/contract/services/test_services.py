@@ -674,6 +674,7 @@ def test_the_status_has_the_names_that_scripts_rely_on(shop: Shop, bell: Recordi
         "workers": 2,
         "breaker": {"state": "closed", "since": None, "reason": None, "nextProbe": None},
         "relay": {"refusals": 0, "refusedSince": None, "reply": None, "putOff": 0},
+        "sendWindow": None,
         "paused": {"all": False, "items": ["cup-1"]},
         "cameBack": {
             "dead": 0,

@@ -1,6 +1,7 @@
 """Requests as pages list them: what a brute-force filter would find, newest first, and nobody twice or never."""
 
 import random
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -9,7 +10,7 @@ import pytest
 
 from tests.contract.shop import Shop, ref
 from worker.models import Status
-from worker.services.selection import Selection
+from worker.services.selection import WAITING, Selection
 from worker.store import pauses, request_list, requests
 from worker.store.request_list import Page, Place
 from worker.store.requests import NewRequest
@@ -17,7 +18,7 @@ from worker.store.requests import NewRequest
 FILTERS: list[list[tuple[str, str]]] = [
     [],
     *([("status", status.value)] for status in Status),
-    *([("waiting", why)] for why in ("noStock", "soldOut", "unconfirmed", "paused", "backoff", "relayDown", "queued")),
+    *([("waiting", why)] for why in WAITING),
     *([("code", code)] for code in ("RECIPIENT_REJECTED", "BOUNCED", "UNCONFIRMED", "TEMPLATE_ERROR")),
     [("item", "mug-1")],
     [("item", "mug-1"), ("option", "size=L")],
@@ -92,10 +93,12 @@ def _all(shop: Shop, which: Any, limit: int, *, is_backward: bool = False) -> li
 
 @pytest.mark.parametrize("shop_url", ["sqlite", "postgresql"], indirect=True)
 @pytest.mark.parametrize(
-    ("look", "relay"), [(20_000, "open"), (0, "closed"), (7, "open")], ids=["looked-through", "by-index", "both"]
+    ("look", "relay", "is_quiet"),
+    [(20_000, "open", False), (0, "closed", False), (7, "open", True), (0, "closed", True)],
+    ids=["looked-through", "by-index", "both-in-quiet-hours", "by-index-in-quiet-hours"],
 )
 def test_every_filter_finds_what_a_scan_finds(
-    mixed: Shop, monkeypatch: pytest.MonkeyPatch, look: int, relay: str
+    mixed: Shop, monkeypatch: pytest.MonkeyPatch, look: int, relay: str, is_quiet: bool
 ) -> None:
     monkeypatch.setattr(request_list, "FIRST_LOOK", look)
     monkeypatch.setattr(request_list, "MOST_LOOKED", max(look, 9))
@@ -103,7 +106,7 @@ def test_every_filter_finds_what_a_scan_finds(
     for pairs in FILTERS:
         selection, errors = Selection.read(pairs)
         assert not errors
-        which = mixed.database.read(selection.filter)
+        which = replace(mixed.database.read(selection.filter), is_quiet=is_quiet)
         expected = sorted(
             (row.id for row in mixed.database.read(lambda c, w: list(requests.find(c, w)), which)), reverse=True
         )
@@ -127,9 +130,10 @@ def test_the_filters_meet_every_state_and_reason(mixed: Shop) -> None:
     """Else the test above would compare nothing with nothing."""
     empty: list[list[tuple[str, str]]] = []
     for pairs in FILTERS:
-        if pairs in ([("waiting", "relayDown")],):
+        if pairs == [("waiting", "relayDown")]:
             continue
-        which = mixed.database.read(Selection.read(pairs)[0].filter)
+        is_quiet = pairs == [("waiting", "quietHours")]
+        which = replace(mixed.database.read(Selection.read(pairs)[0].filter), is_quiet=is_quiet)
         if not mixed.database.read(lambda c, w: list(requests.find(c, w)), which):
             empty.append(pairs)
     assert empty == []

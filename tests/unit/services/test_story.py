@@ -85,6 +85,12 @@ def attempt(kind: str, reply: str, minutes: float = 5) -> Any:
 # Why it waits
 
 
+def test_who_waits_for_the_end_of_quiet_hours_is_told_until_when() -> None:
+    told = story(request(waiting="quietHours", quiet_until=at(60)), events=(event(5),))
+    assert told.sentence.endswith("it is due, and quiet hours hold all mails until 3 May 2026 13:00:00 UTC.")
+    assert told.moves[0] == "Nothing has to be done: mails go out again on 3 May 2026 13:00:00 UTC."
+
+
 def test_who_waits_since_nothing_came_back_is_told_so() -> None:
     told = story(request())
     assert told.sentence == (

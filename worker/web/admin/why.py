@@ -20,6 +20,7 @@ from worker.models import Status
 from worker.services import why
 from worker.services.story import Story
 from worker.services.story_words import item_words
+from worker.services.wire import waiting_until
 from worker.store.admin import NEED_FORCE
 from worker.web.admin.office import Office
 
@@ -139,6 +140,7 @@ def routes(office: Office) -> APIRouter:
             nav="requests",
             command=[f"stockbell requests show {id_}", f"stockbell why {id_} --json"],
             row=story.request,
+            until=waiting_until(story.request) if story.request.waiting else None,
             story=story,
             state=_STATES[Status(story.request.status)],
             tone=_TONES.get(Status(story.request.status), "info"),
