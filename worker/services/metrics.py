@@ -150,7 +150,8 @@ def _of_requests(stored: Stored) -> Iterator[Metric]:
     found = stored.requests
     states = {status.value: found.by_status.get(status.value, 0) for status in Status}
     yield _gauges("stockbell_requests", "Requests in each state.", "status", states)
-    yield _gauge("stockbell_requests_due", "Requests that could be sent now.", found.due)
+    could_be_sent = 0 if found.oldest_due_seconds is None else found.due  # in quiet hours nobody could
+    yield _gauge("stockbell_requests_due", "Requests that could be sent now.", could_be_sent)
     yield _gauge("stockbell_requests_held", "Requests whose mail can't be made: a template is broken.", _held(found))
     yield _gauge("stockbell_requests_unconfirmed", "Requests whose customers have not confirmed.", found.unconfirmed)
     yield _gauge(

@@ -7,7 +7,8 @@ import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
@@ -15,6 +16,7 @@ from sqlalchemy import Connection
 
 from worker.domain.catalog import Item
 from worker.domain.policies import NO_POLICIES, Policies
+from worker.domain.send_window import SendWindow
 from worker.domain.verdicts import Tries
 from worker.store import lists, owners, restocks, seat_claims, seats, suppression, tally
 from worker.store.claim_sql import COLUMN_TYPES, COLUMNS, NOT_SUSPECT, SET_CLAIMED, SUSPECT
@@ -249,7 +251,7 @@ def claim(
     claimed = _claimed(c, owner, rows, full, is_suspect=bool(suspects))
     seats.write(c, ledgers.values())
     lists.drained(c, set(list_ids) - set(full) - set(short))
-    return _until_closing(claimed, policies, now)
+    return _in_window(claimed, policies.window, now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,13 +297,26 @@ def claim_these(
     place = {request_id: number for number, request_id in enumerate(request_ids)}
     claimed = _claimed(c, owner, sorted(rows, key=lambda row: place[row.id]), ())
     seats.write(c, ledgers.values())
-    return _until_closing(claimed, policies, now)
+    return _in_window(claimed, policies.window, now)
 
 
-def _until_closing(claimed: Claimed, policies: Policies, now: datetime) -> Claimed:
-    """Notes when whoever sends has to stop."""
-    closing = policies.window.closes_at(now) if policies.window else None
-    return replace(claimed, closes_in=(closing - now).total_seconds()) if closing else claimed
+def _in_window(claimed: Claimed, window: SendWindow | None, now: datetime) -> Claimed:
+    """Notes when whoever sends has to stop. Quiet hours do not count for how long it took to tell somebody."""
+    closing = window.closes_at(now) if window and claimed.claims else None
+    if window is None or closing is None:
+        return claimed
+    opened = _opening_before(window, closing)
+    could_since = time.monotonic() - (now - opened).total_seconds() if opened else float("-inf")
+    claims = [
+        replace(each, since=could_since) if each.since is not None and each.since < could_since else each
+        for each in claimed.claims
+    ]
+    return replace(claimed, claims=claims, closes_in=(closing - now).total_seconds())
+
+
+@lru_cache(maxsize=4)
+def _opening_before(window: SendWindow, closing: datetime) -> datetime | None:
+    return window.opened_at(closing - timedelta(microseconds=1))
 
 
 class _Found(NamedTuple):

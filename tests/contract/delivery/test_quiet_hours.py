@@ -96,6 +96,18 @@ def test_a_claim_says_when_the_window_closes(shop: Shop, clock: DatabaseClock) -
     assert shop.write(claims.claim, shop.owner(), LEASE, [shop.list_id()], 1, always, first=True).closes_in is None
 
 
+def test_the_time_until_somebody_is_told_counts_from_the_opening(shop: Shop, clock: DatabaseClock) -> None:
+    clock.set("2026-01-04T12:00:00")
+    shop.waiting(1)
+    clock.set("2026-01-05T07:10:00")
+    shop.sign_up_many(1)
+    shop.change("UPDATE request SET ordered_at = stockbell_now(-60) WHERE id = :id", id=shop.rows()[1].id)
+    before = time.monotonic()
+    found = shop.write(claims.claim, shop.owner(), LEASE, [shop.list_id()], 10, VIENNA, first=True).claims
+    seconds = [before - each.since for each in found if each.since is not None]
+    assert seconds == [pytest.approx(600, abs=LEASE), pytest.approx(60, abs=LEASE / 2)]
+
+
 @pytest.mark.parametrize(
     ("window", "moments"),
     [
@@ -213,6 +225,9 @@ class Soon(SendWindow):
 
     def is_open(self, now: datetime) -> bool:
         return True
+
+    def opened_at(self, now: datetime) -> datetime | None:
+        return None
 
     def closes_at(self, now: datetime) -> datetime:
         self.closings.append(time.monotonic() + self.seconds)

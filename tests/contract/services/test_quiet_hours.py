@@ -14,7 +14,7 @@ from worker.domain.catalog import item_of
 from worker.domain.reply_rules import shipped
 from worker.domain.send_window import parse_send_window
 from worker.domain.wix_query import read_query
-from worker.services import items, requests, why
+from worker.services import items, metrics, requests, why
 from worker.services.overview import Overview, Watcher, overview_of
 from worker.services.selection import WAITING, Selection
 from worker.services.status import DUE_SECONDS, Queues
@@ -46,6 +46,12 @@ def shown(shop: Shop, request: UUID) -> dict[str, object]:
 
 def look(shop: Shop) -> Overview:
     return overview_of(shop.database.read(Watcher(LEASE).look), Queues())
+
+
+def could_be_sent(shop: Shop) -> float:
+    """Returns what `/metrics` says of it."""
+    found = metrics.families(metrics.read_database(shop.database, LEASE), None)
+    return next(each.samples[0].value for each in found if each.name == "stockbell_requests_due")
 
 
 def ask(shop: Shop, reason: str) -> set[UUID]:
@@ -116,6 +122,7 @@ def test_nobody_is_late_in_quiet_hours_and_from_the_opening_on_the_time_counts(
     status = look(shop).status
     assert status.requests.oldest_due_seconds is None
     assert status.requests.due == 2
+    assert could_be_sent(shop) == 0
     assert status.troubles == []
     assert status.as_json()["sendWindow"] == {"window": str(WINDOW), "isOpen": False, "until": OPENING}
     clock.set("2026-01-05T07:00:01")
@@ -123,6 +130,7 @@ def test_nobody_is_late_in_quiet_hours_and_from_the_opening_on_the_time_counts(
     assert status.requests.oldest_due_seconds is not None
     assert 1 <= status.requests.oldest_due_seconds < LEASE, "since the opening"
     assert not status.is_late
+    assert could_be_sent(shop) == 2
     assert status.as_json()["sendWindow"]["until"] == "2026-01-05T19:00:00.000Z"
     clock.set("2026-01-05T07:02:00")
     assert look(shop).status.is_late
