@@ -53,6 +53,8 @@ def _by_id(waiting: str) -> Sql:
         notified_date="time",
         not_before="time",
         quiet_until="time",
+        settles_at="time",
+        opens_at="time",
     )
 
 

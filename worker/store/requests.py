@@ -369,18 +369,20 @@ def waiting(*, is_quiet: bool) -> ColumnElement[str]:
     return _WAITING_IN_QUIET_HOURS if is_quiet else WAITING
 
 
-def waiting_columns(c: Connection) -> tuple[ColumnElement[Any], ColumnElement[Any]]:
-    """Returns that as the column `waiting`, and as `quiet_until` when mails go out again (NULL: they do now)."""
+def waiting_columns(c: Connection) -> tuple[ColumnElement[Any], ...]:
+    """Returns that as the column `waiting`, and what tells for how long: the times of the list, and `quiet_until`."""
     until = quiet_hours.quiet_until(c)
     again: ColumnElement[Any] = literal_column(quiet_hours.literal(c, until), UtcDateTime())
-    return waiting(is_quiet=until is not None).label("waiting"), again.label("quiet_until")
+    reason = waiting(is_quiet=until is not None).label("waiting")
+    of_list = [literal_column(f"w.{name}", UtcDateTime()).label(name) for name in ("settles_at", "opens_at")]
+    return reason, again.label("quiet_until"), *of_list
 
 
 def waiting_words(c: Connection) -> str:
     """Returns the same as text, for a statement in SQL."""
     until = quiet_hours.quiet_until(c)
     reason = _REASON if until is None else _REASON_IN_QUIET_HOURS
-    return f"{reason} AS waiting, {quiet_hours.literal(c, until)} AS quiet_until"
+    return f"{reason} AS waiting, {quiet_hours.literal(c, until)} AS quiet_until, w.settles_at, w.opens_at"
 
 
 def of_contact(c: Connection, contact_id: UUID, most: int = 1_000_000) -> list[UUID]:

@@ -40,7 +40,7 @@ _TYPES = {
     **dict.fromkeys(
         (
             *("created_date", "notified_date", "ordered_at", "not_before", "claimed_at", "failed_at"),
-            *("last_in_stock_at", "woken_at", "quiet_until"),
+            *("last_in_stock_at", "woken_at", "quiet_until", "settles_at", "opens_at"),
         ),
         "time",
     ),

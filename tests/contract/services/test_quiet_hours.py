@@ -18,7 +18,7 @@ from worker.services import items, metrics, requests, why
 from worker.services.overview import Overview, Watcher, overview_of
 from worker.services.selection import WAITING, Selection
 from worker.services.status import DUE_SECONDS, Queues
-from worker.services.wire import request_json
+from worker.services.wire import request_json, timestamp
 from worker.store import breaker, request_list, request_query, stories
 from worker.store.database import Database
 
@@ -157,3 +157,15 @@ def test_how_it_goes_says_that_it_is_quiet(shop: Shop, clock: DatabaseClock) -> 
 def test_a_shop_without_a_window_has_none(shop_url: str) -> None:
     with closing(Database(shop_url)) as database:
         assert look(Shop(shop_url, database)).status.as_json()["sendWindow"] is None
+
+
+def test_who_waits_for_stock_to_settle_or_for_the_next_wave_is_told_until_when(
+    shop: Shop, clock: DatabaseClock
+) -> None:
+    clock.set(MONDAY_0800)
+    (request,) = shop.waiting(1)
+    for column, reason in (("opens_at", "wave"), ("settles_at", "settling")):
+        shop.change(f"UPDATE waiting_list SET {column} = stockbell_now(600)")
+        found = shown(shop, request)
+        at = getattr(shop.list_row(), column)
+        assert (found["waiting"], found["waitingUntil"]) == (reason, timestamp(at))
