@@ -209,6 +209,7 @@ def test_a_relay_that_refused_is_not_tried_with_mails_in_quiet_hours(
 
     assert asyncio.run(run()) is False
     assert shop.write(claims.claim_these, shop.owner(), LEASE, [shop.rows()[0].id], VIENNA).claims == ()
+    assert shop.write(claims.candidates, VIENNA) == []
     assert server.accepted == []
     clock.set(MONDAY_0800)
     assert asyncio.run(run()) is True

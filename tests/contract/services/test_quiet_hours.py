@@ -1,25 +1,32 @@
 """Quiet hours as people and programs see them: why a request waits, and what `status` says. On both databases."""
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
 
 from tests.contract.database_clock import DatabaseClock, clock_of
+from tests.contract.lines import NotedBell
 from tests.contract.shop import LEASE, Shop, ref
 from worker.domain.catalog import item_of
+from worker.domain.policies import Policies
 from worker.domain.reply_rules import shipped
 from worker.domain.send_window import parse_send_window
 from worker.domain.wix_query import read_query
 from worker.services import items, metrics, requests, why
+from worker.services.intake import take_events
 from worker.services.overview import Overview, Watcher, overview_of
 from worker.services.selection import WAITING, Selection
 from worker.services.status import DUE_SECONDS, Queues
+from worker.services.sweeping import Sweeper
 from worker.services.wire import request_json, timestamp
-from worker.store import breaker, request_list, request_query, stories
+from worker.store import breaker, claims, request_list, request_query, stories
+from worker.store.claims import Claim
 from worker.store.database import Database
 
 WINDOW = parse_send_window("mon-fri 08:00-20:00, sat 09:00-18:00 Europe/Vienna")
@@ -152,6 +159,33 @@ def test_how_it_goes_says_that_it_is_quiet(shop: Shop, clock: DatabaseClock) -> 
     shop.owner()
     shop.change("UPDATE sweep SET swept_at = stockbell_now(0)")
     assert look(shop).sentence.words == "Quiet hours until 2026-01-05 07:00 UTC: 2 are due, and told then."
+
+
+def examples() -> Iterator[tuple[str, str, str]]:
+    """Yields the lines of the time line in the documentation: when in UTC, what happens, and who is told."""
+    page = Path("docs/policies.md").read_text()
+    yield from re.findall(r"^\| \w+ [\d:]+ \| ([\d: -]+) \| (.*)\| (\w.*) \|$", page, re.MULTILINE)
+
+
+def test_the_example_in_the_documentation_is_true(shop: Shop, clock: DatabaseClock) -> None:
+    assert str(WINDOW) in Path("docs/policies.md").read_text()
+    policies, bell, told = Policies(window=WINDOW), NotedBell(), 0
+    for at, what, whom in examples():
+        clock.set(at)
+        if found := re.fullmatch(r"(\w+) waits for `(.*)`, which comes back ", what):
+            shop.sign_up(ref(found[2]), f"{found[1]}@example.com")
+            take_events(shop.database, [shop.event(ref(found[2]))], policies)
+        Sweeper(shop.database, bell, lease=LEASE, interval=5.0, policies=policies).ring()
+        lists = {list_id for rung in bell.rings for list_id in rung}
+        bell.rings.clear()
+        claimed: list[Claim] = []
+        if lists:
+            owner = shop.owner()
+            claimed += shop.write(claims.claim, owner, LEASE, list(lists), 10, policies, first=True).claims
+            shop.change("UPDATE request SET status = 'NOTIFICATION_SENT' WHERE status = 'PROCESSING'")
+        assert (", ".join(claim.email.split("@")[0] for claim in claimed) or "nobody") == whom, at
+        told += len(claimed)
+    assert told == 3
 
 
 def test_a_shop_without_a_window_has_none(shop_url: str) -> None:

@@ -41,6 +41,13 @@ NINE = datetime(2026, 11, 28, 9, 12, 30, tzinfo=UTC)
             Tone.BAD,
             "/system",
         ),
+        (
+            replace(SENDING, quiet_until=NINE),
+            "Quiet hours until 2026-11-28 09:12 UTC: 4,100 are due, and told then.",
+            Tone.INFO,
+            "",
+        ),
+        (replace(WELL, quiet_until=NINE), "All is well: 1,204 wait, nobody is due.", Tone.GOOD, ""),
         (replace(WELL, down=True), "Nothing is sent: the relay is down. Nobody is due.", Tone.BAD, "/system"),
         (
             replace(SENDING, paused=True),

@@ -83,6 +83,21 @@ def test_it_opens_and_closes_as_a_clock_that_is_looked_at_every_minute(
         assert window.closes_at(now) == now
 
 
+@given(ENTRIES, moments())
+def test_it_knows_since_when_it_is_open(entries: list[Entry], moment: tuple[str, datetime]) -> None:
+    zone, now = moment
+    window = parse_send_window(written(entries, zone))
+
+    def is_open(time: datetime) -> bool:
+        return shows_an_open_minute(entries, time.astimezone(ZoneInfo(zone)))
+
+    opened = now
+    while is_open(opened - MINUTE) and now - opened < timedelta(days=15):
+        opened -= MINUTE
+    expected = opened if is_open(now) and window.closes_at(now) else None
+    assert window.opened_at(now) == expected
+
+
 @given(ENTRIES, moments(), some.integers(1, 59_999_999))
 def test_what_happens_within_a_minute_changes_nothing(
     entries: list[Entry], moment: tuple[str, datetime], microseconds: int
@@ -224,6 +239,7 @@ def test_it_closes_by_the_clock_on_the_wall(text: str, moment: str, closes: str)
 def test_one_that_is_always_open_never_closes() -> None:
     window = parse_send_window("daily 00:00-24:00 Europe/Vienna")
     assert window.closes_at(at("2026-03-29T00:59")) is None
+    assert window.opened_at(at("2026-03-29T00:59")) is None
     assert parse_send_window("mon 00:00-23:59, tue-sun 00:00-24:00 UTC").closes_at(at("2026-01-05T00:00")) == at(
         "2026-01-05T23:59"
     )
