@@ -33,7 +33,12 @@ class Context:
     def __init__(self, parts: Parts) -> None:
         settings = parts.settings
         self.parts = parts
-        self.database = Database(settings.database_url, connections=SQL_THREADS, pooler=settings.database_pooler)
+        self.database = Database(
+            settings.database_url,
+            connections=SQL_THREADS,
+            pooler=settings.database_pooler,
+            window=settings.send_window,
+        )
         self.desk = Desk(self.database, parts.tokens, settings.double_opt_in)
         self.limits = Limits(settings.redis_url, parts.tokens)
         self.pages = Pages(settings.store_name, urlsplit(settings.public_url or "").path)

@@ -2,6 +2,7 @@
 
 import json
 import re
+from datetime import timedelta
 
 import pytest
 
@@ -117,3 +118,21 @@ def test_a_stream_without_a_session_ends_at_once_and_says_so(site: Site) -> None
     answer = site.client.get("/admin/live")
     assert answer.headers["Content-Type"] == "text/event-stream; charset=utf-8"
     assert answer.text == "event: ended\ndata: \n\n"
+
+
+def test_quiet_hours_are_shown_there_and_on_the_page_of_who_waits_for_their_end(shop: Shop) -> None:
+    opening = shop.now() + timedelta(days=3)
+    window = f"{opening:%a}".lower() + " 12:00-12:01 UTC"
+    with pages_over(shop, send_window=window) as site:
+        (due,) = site.shop.waiting(1)
+        site.log_in(Role.VIEWER)
+        text = page(site)
+        assert re.search(
+            rf"<dt>Send window</dt><dd><span[^>]*>closed</span> until .*{opening:%Y-%m-%d}.*{window}", text
+        )
+        request = site.client.get(f"/admin/requests/{due}").text
+        assert re.search(rf"quietHours until .*{opening:%Y-%m-%d}", request)
+        listed = site.client.get("/admin/requests?waiting=quietHours").text
+        assert str(due) in listed
+        settings = site.client.get("/admin/system").text
+        assert window in settings
