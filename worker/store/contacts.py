@@ -40,7 +40,7 @@ _STRONG = ", ".join(f"'{cause.value}'" for cause in sorted(STRONG))
 # An address may have been erased twice. The last row counts.
 _ERASED = Sql(
     f"""SELECT address_key, suppressed_why, suppressed_by FROM contact WHERE address_key IN ROWS(address_key text)
-    ORDER BY CASE WHEN suppressed_why IN ({_STRONG}) THEN 1 ELSE 0 END"""
+    ORDER BY CASE WHEN suppressed_why IN ({_STRONG}) THEN 1 ELSE 0 END, suppressed_at"""
 )
 _SUPPRESS_AGAIN = Sql(
     """UPDATE contact SET suppressed_at = :now, suppressed_why = rows.why, suppressed_by = rows.by_whom

@@ -295,7 +295,9 @@ class Model:
             if wish.email.lower() == address:
                 wish.email = erased
         if address in self.suppressed:
-            self.remembered[address] = self.suppressed[address][0]
+            cause = self.suppressed[address][0]
+            if cause in STRONG or self.remembered.get(address) not in STRONG:
+                self.remembered[address] = cause
             self.suppressed[erased] = self.suppressed.pop(address)
         else:
             self.suppress(erased, "manual")
