@@ -98,12 +98,12 @@ class ItemModel:
         """Applies one batch of events at one moment."""
         fresh = []
         for event in sorted(events, key=lambda event: event.order):
-            if not self._is_stale(event) and event.is_in_stock(MINIMUM):
+            if not self.is_stale(event) and event.is_in_stock(MINIMUM):
                 fresh.append(event.reference.options)
             self.events.append(event)
-        self.wakings += [(tick, about, self._deciders()) for about in fresh]
+        self.wakings += [(tick, about, self.deciders()) for about in fresh]
 
-    def _is_stale(self, event: Event) -> bool:
+    def is_stale(self, event: Event) -> bool:
         about = event.reference.options
         outs = [
             earlier for earlier in self.events if not earlier.reference.options and not earlier.is_in_stock(MINIMUM)
@@ -123,12 +123,12 @@ class ItemModel:
     def variants(self) -> frozenset[Options]:
         return frozenset(event.reference.options for event in self.events if event.reference.options)
 
-    def _newest(self, about: Options) -> Event | None:
+    def newest(self, about: Options) -> Event | None:
         said = [event for event in self.events if event.reference.options == about]
         return max(said, key=lambda event: event.order, default=None)
 
-    def _deciders(self) -> "Deciders":
-        item = self._newest(())
+    def deciders(self) -> "Deciders":
+        item = self.newest(())
         return Deciders(
             self.variants,
             frozenset(variant for variant in self.variants if self._follows(variant)),
@@ -137,7 +137,7 @@ class ItemModel:
 
     def _follows(self, variant: Options) -> bool:
         """Tells whether the variant was in stock when the whole item went out."""
-        event = self._newest(variant)
+        event = self.newest(variant)
         return event is not None and event.is_in_stock(MINIMUM) and self._is_out_since(event)
 
     def _is_out_since(self, event: Event) -> bool:
@@ -149,11 +149,11 @@ class ItemModel:
 
     def in_stock(self, wanted: Options) -> bool:
         """Tells whether the options are in stock."""
-        deciders = self._deciders()
-        return any(self._is_in(about) for about in {*self.variants, ()} if deciders.concern(wanted, about))
+        deciders = self.deciders()
+        return any(self.is_in(about) for about in {*self.variants, ()} if deciders.concern(wanted, about))
 
-    def _is_in(self, about: Options) -> bool:
-        event = self._newest(about)
+    def is_in(self, about: Options) -> bool:
+        event = self.newest(about)
         return event is not None and event.is_in_stock(MINIMUM) and not (about and self._is_out_since(event))
 
     def woken_after(self, wanted: Options, created: float) -> bool:
