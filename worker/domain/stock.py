@@ -175,6 +175,8 @@ class ItemStock:
     """The newest events that were applied, by what they are about and whether they say "in stock", with their place."""
     stale: list[Event] = field(default_factory=list)
     """Events that were dropped because a newer or the same event is known."""
+    outs: list[Mapping[Options, Level]] = field(default_factory=list)
+    """The levels amid the events, before something came in: those of items that have to settle after a break."""
 
     def apply(
         self,
@@ -190,10 +192,14 @@ class ItemStock:
         the item, whatever variant an event is about: an event that is stale for its variant may have the newest price.
         `newest_entry` tells the newest id that the stream has given, if known; it is asked only about late entries.
         """
-        known_out = self.out
+        known_out, came_out = self.out, False
+        settles = policies.settle_seconds > 0 or any(level.settles_at for level in self.levels.values())
         set_by = self._set_by()
         for order, event in self._in_order(events, now, newest_entry):
             in_stock = event.is_in_stock(policies.min_quantity)
+            if in_stock and came_out and settles:
+                self.outs.append(self._as_it_is())
+            came_out = not in_stock
             self._learn(event.details, order, set_by)
             if self._is_stale(event, order):
                 self.stale.append(event)
@@ -275,6 +281,13 @@ class ItemStock:
         elif about == WHOLE_ITEM:
             self.out = order
 
+    def _as_it_is(self) -> Mapping[Options, Level]:
+        """The levels, of which those that go out with the whole item are out already."""
+        return {
+            about: _put_out(level) if level.in_stock and not self._is_in(about, level) else level
+            for about, level in self.levels.items()
+        }
+
     def _is_in(self, about: Options, known: Level | None) -> bool:
         """Whether a row is in stock. What goes out with the item is only set so when all events are applied."""
         if known is None or not known.in_stock:
@@ -311,8 +324,9 @@ class ItemStock:
             if not in_stock and (self.out is None or order > self.out):
                 self.out = order
         elif known is None or order > known.order:
-            out = _put_out(known) if known else None
-            seen, seats = (out.last_in_stock_at, out.seats) if out else (None, NO_SEATS)
+            seen, seats = (known.last_in_stock_at, known.seats) if known else (None, NO_SEATS)
+            if known and known.in_stock:
+                seats = gone_out(seats)
             self.levels[about] = Level(
                 False, order, event.quantity, seen, frozenset(event.details), in_stock, event.in_stock, seats
             )
@@ -323,7 +337,7 @@ class ItemStock:
         self.touched.add(WHOLE_ITEM)
         for options, level in self.levels.items():
             if level.in_stock and level.order < order:
-                self.levels[options] = replace(_put_out(level), follows_item=True)
+                self.levels[options] = _put_out(level)
                 self.touched.add(options)
 
     def judge_again(self, policies: Policies, now: datetime) -> None:
@@ -355,8 +369,8 @@ class ItemStock:
 
 
 def _put_out(level: Level) -> Level:
-    """Returns a row as it is when it goes out of stock with the whole item."""
-    return replace(level, in_stock=False, seats=gone_out(level.seats), settles_at=None) if level.in_stock else level
+    """Returns a row that goes out of stock with the whole item."""
+    return replace(level, in_stock=False, seats=gone_out(level.seats), settles_at=None, follows_item=True)
 
 
 @lru_cache(maxsize=1)  # all items of a batch have the same time

@@ -344,10 +344,14 @@ def _save_lists(
     for item, waiting in by_item.items():
         state, policies = changed[item].state, shop.of(changed[item].own)
         levels = Levels(state.levels, state.came_in)
+        outs = [Levels(each) for each in state.outs]
         about = _newest_in(state)
         for each in waiting:
             in_stock, woken = levels.available(each.options), levels.woken(each.options)
-            opens_at, settles_at = _door(each, state, levels, policies, now) if in_stock else (None, None)
+            stayed = each.in_stock and all(out.available(each.options) for out in outs)
+            opens_at, settles_at = (
+                _door(each, state, levels, policies, now, stayed=stayed) if in_stock else (None, None)
+            )
             if in_stock != each.in_stock or woken or (opens_at, settles_at) != (each.opens_at, each.settles_at):
                 rows.append(
                     {
@@ -368,11 +372,14 @@ def _save_lists(
 
 
 def _door(
-    each: "_List", state: ItemStock, levels: Levels, policies: Policies, now: datetime
+    each: "_List", state: ItemStock, levels: Levels, policies: Policies, now: datetime, *, stayed: bool
 ) -> tuple[datetime | None, datetime | None]:
-    """Returns when there is a seat for a list that is in stock, and until when it has to stay in stock."""
+    """Returns when there is a seat for a list that is in stock, and until when it has to stay in stock.
+
+    `stayed`: it was in stock without a break.
+    """
     settles_at = each.settles_at
-    if not each.in_stock:
+    if not stayed:
         settles_at = now + timedelta(seconds=policies.settle_seconds) if policies.settle_seconds else None
     if policies.per_unit is None:
         return None, settles_at

@@ -152,6 +152,19 @@ def settling(shop: WaveShop) -> None:
     assert len(shop.claim()) == 1
 
 
+def blinked(shop: WaveShop) -> None:
+    """What goes out and comes in at once, in one batch, settles anew."""
+    shop.set_shop(Policies(settle_seconds=50.0))
+    shop.sign_up(ANY)
+    shop.hear((ANY, (None, 3)))
+    shop.wait(49)
+    shop.hear((ANY, (None, 0)), (ANY, (None, 3)))
+    shop.wait(2)
+    assert not shop.claim()
+    shop.wait(49)
+    assert len(shop.claim()) == 1
+
+
 def fewer_per_unit(shop: WaveShop) -> None:
     shop.set_shop(Policies(per_unit=3, wave_seconds=WAVE))
     shop.sign_up(*[ANY] * 6)
@@ -177,6 +190,7 @@ HISTORIES: Final[Sequence[History]] = (
     shared,
     uncounted,
     settling,
+    blinked,
     fewer_per_unit,
 )
 
@@ -310,9 +324,7 @@ MUTATIONS: Final[Sequence[Mutation]] = (
             )
         ],
     ),
-    Mutation(
-        "settling begins anew with every event", settling, [Edit(stock, "_door", {"if not each.in_stock:": "if True:"})]
-    ),
+    Mutation("settling begins anew with every event", settling, [Edit(stock, "_door", {"if not stayed:": "if True:"})]),
     Mutation("a rise brings nothing", added, [Edit(ledger, "counted", {"max(0, pieces - known)": "0"})]),
     Mutation("nothing is given back", given_back, [Edit(seats, "give_back", {"if not counts:": "if True:"})]),
     Mutation(

@@ -236,11 +236,9 @@ class ItemOracle:
                 self.settles[wanted] = until, until
 
     def blinked(self, lists: Iterable[Options], policies: Policies, at: datetime) -> None:
-        """These were out for a moment within one commit: it is left open whether they have to settle again."""
-        for wanted in lists:
-            if wanted in self.settles:
-                first, last = self.settles[wanted]
-                self.settles[wanted] = first, max(last, at + timedelta(seconds=policies.settle_seconds))
+        """These were out for a moment within one commit: they have to settle again."""
+        until = at + timedelta(seconds=policies.settle_seconds)
+        self.settles |= {wanted: (until, until) for wanted in lists if wanted in self.settles}
 
     def added(self, wanted: Options) -> None:
         """A list is new: what is in stock because of it, may have been in stock because of another row before."""
