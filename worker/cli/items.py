@@ -1,5 +1,6 @@
-"""Commands on items: `items show`."""
+"""Commands on items: `items show`, `items set`."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -7,17 +8,19 @@ import typer
 from worker.cli import arguments, session
 from worker.cli.arguments import AppId, ItemArgument, Json, Option
 from worker.cli.commands import add_commands, add_group
-from worker.cli.output import printable, say, say_json, say_pairs
+from worker.cli.output import printable, reference_text, say, say_json, say_pairs
 
 if TYPE_CHECKING:
     from worker.domain.catalog import Options
+    from worker.services.item_policies import Line
     from worker.services.items import Shown, WhatIf
 
 
 def add_to(app: typer.Typer) -> None:
     """Adds the commands of this module."""
-    group = add_group(app, "items", "Show what is known of an item, and who waits for it.", panel="Monitoring")
-    add_commands(group, {"show": show})
+    about = "Show what is known of an item and who waits for it, and set its own sending policies."
+    group = add_group(app, "items", about, panel="Monitoring")
+    add_commands(group, {"show": show, "set": set_policies})
 
 
 def show(
@@ -54,6 +57,64 @@ def show(
         _say(shown)
     else:
         _say_guess(guess)
+
+
+def set_policies(
+    item: ItemArgument,
+    app_id: AppId = None,
+    min_quantity: Annotated[
+        str | None, typer.Option("--min-quantity", metavar="N", help="It is in stock from so many pieces on.")
+    ] = None,
+    per_unit: Annotated[
+        str | None,
+        typer.Option("--per-unit", metavar="N|all", help="So many customers are told for each piece, wave by wave."),
+    ] = None,
+    wave_seconds: Annotated[
+        str | None,
+        typer.Option("--wave-seconds", metavar="TIME", help="So long after a wave the next one begins, like 90 or 2h."),
+    ] = None,
+    settle_seconds: Annotated[
+        str | None,
+        typer.Option("--settle-seconds", metavar="TIME", help="It has to be in stock for so long first, like 10min."),
+    ] = None,
+    reset: Annotated[
+        bool, typer.Option("--reset", help="Remove what it has of its own, before the other options are set.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Give an item sending policies of its own, or take them away. What it has none for, the shop's settings decide.
+
+    They hold for all its variants, from now on: `docs/policies.md` says what becomes of a wave that runs. The item may
+    be unknown.
+
+    [bold]Example:[/bold]  stockbell items set mug-1 --per-unit 2 --wave-seconds 1h
+    """
+    from worker.services import item_policies
+
+    texts = {
+        "min_quantity": min_quantity,
+        "per_unit": per_unit,
+        "wave_seconds": wave_seconds,
+        "settle_seconds": settle_seconds,
+    }
+    given = {name: text for name, text in texts.items() if text is not None}
+    if not given and not reset:
+        raise typer.BadParameter("give at least one of --min-quantity, --per-unit, --wave-seconds, --settle-seconds")
+    wish, errors = item_policies.read({name: text or "-" for name, text in given.items()}, is_reset=reset)
+    for name, wrong in errors.items():
+        raise typer.BadParameter(f"--{name.replace('_', '-')}: {wrong}")
+    reference = arguments.reference_of(item, app_id, None)
+    parts = session.ready_parts()
+    done = item_policies.change(parts.database, parts.bell, reference.item, wish, parts.policies, session.who())
+    if as_json:
+        say_json(done.as_json())
+        return
+    say(f"{reference_text(reference)}: {'changed' if done.is_changed else 'they were so already'}")
+    say_pairs(_policy_pairs(done.lines))
+
+
+def _policy_pairs(lines: "Sequence[Line]") -> dict[str, str]:
+    return {each.label: f"{each.words} ({each.whose})" for each in lines}
 
 
 def _say(shown: "Shown") -> None:

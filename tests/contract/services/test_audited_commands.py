@@ -77,6 +77,22 @@ def test_what_is_done_to_contacts_names_them_by_id(run: Run, shop: Shop) -> None
     assert all("example.com" not in each.everything for each in done)
 
 
+def test_policies_of_an_item_are_set_by_name(run: Run, shop: Shop) -> None:
+    said = run("items", "set", "mug-1", "--per-unit", "2", "--wave-seconds", "2h").stdout
+    assert "mug-1: changed" in said
+    assert [line.split("  ")[-1].strip() for line in said.splitlines()[1:]] == [
+        "1 piece (the shop's)",
+        "2 (its own)",
+        "2 h (its own)",
+        "no time (the shop's)",
+    ]
+    assert "so already" in run("items", "set", "mug-1", "--per-unit", "2").stdout
+    found = json.loads(run("items", "set", "mug-1", "--reset", "--min-quantity", "3", "--json").stdout)
+    assert (found["changed"], found["policies"]["minQuantity"]) == (1, {"value": 3, "own": True})
+    assert found["policies"]["perUnit"] == {"value": None, "own": False}
+    assert [(each.verb, each.who) for each in trail(shop)] == [("items set", "cli:ada")] * 2
+
+
 def test_many_contacts_at_once_share_a_row(run: Run, shop: Shop) -> None:
     addresses = "\n".join(f"c{number}@example.com" for number in range(11))
     run("contacts", "suppress", "-", "--cause", "unsubscribed", given=addresses)
