@@ -26,6 +26,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from worker.domain.catalog import checked_url, item_of
 from worker.domain.errors import BadReference, BadSetting, BadUrl
+from worker.domain.event_facts import MAX_QUANTITY
 from worker.domain.imap_account import ImapAccount, parse_imap_account
 from worker.domain.policies import LONGEST_SECONDS, MOST_PER_UNIT
 from worker.domain.redis_url import sentinels_of
@@ -277,11 +278,11 @@ class Settings(BaseSettings):
     max_attempts: int = Field(default=10, ge=1, le=1_000)
     retry_seconds: Annotated[Seconds, Field(le=3600)] = 60
     max_send_rate: Annotated[float, Field(ge=0.001, allow_inf_nan=False)] | None = None
-    min_quantity: int = Field(default=1, ge=1)
+    min_quantity: int = Field(default=1, ge=1, le=MAX_QUANTITY)
     notify_per_unit: Annotated[int, Field(ge=1, le=MOST_PER_UNIT)] | None = None
     wave_seconds: Annotated[float, Field(ge=0, le=LONGEST_SECONDS, allow_inf_nan=False)] = 3600
     settle_seconds: Annotated[float, Field(ge=0, le=LONGEST_SECONDS, allow_inf_nan=False)] = 0
-    assumed_quantity: Annotated[int, Field(ge=1)] | None = None
+    assumed_quantity: Annotated[int, Field(ge=1, le=MAX_QUANTITY)] | None = None
     request_ttl_days: Days | None = None
     keep_told_days: Days | None = None
     keep_failed_days: Days | None = None

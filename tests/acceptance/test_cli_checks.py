@@ -20,6 +20,7 @@ from tests.dns_server import DnsServer
 from tests.polling import eventually
 from tests.redis_server import RedisServer
 from tests.relay import Do, ScriptedRelay
+from worker.models import SCHEMA
 
 
 def test_the_status_shows_a_pause_and_that_redis_is_away(alone: Stockbell) -> None:
@@ -37,8 +38,8 @@ def test_the_status_shows_a_pause_and_that_redis_is_away(alone: Stockbell) -> No
 def test_a_trouble_says_what_to_do(alone: Stockbell, tmp_path: Path) -> None:
     alone.environment["DATABASE_URL"] = f"sqlite:///{tmp_path}/new.db"
     assert "run `stockbell migrate`" in refused(alone.run("work"))
-    assert done(alone.run("migrate")).startswith("schema 0008: migrated")
-    assert done(alone.run("migrate")) == "schema 0008: nothing to do\n"
+    assert done(alone.run("migrate")).startswith(f"schema {SCHEMA}: migrated")
+    assert done(alone.run("migrate")) == f"schema {SCHEMA}: nothing to do\n"
     alone.environment["DATABASE_URL"] = f"sqlite:///{tmp_path}/no/where.db"
     assert "no/where.db: there is no such folder" in refused(alone.run("status"))
     away = refused(alone.run("publish", "mug-1", "--in-stock"))
@@ -127,6 +128,7 @@ def test_the_doctor_finds_everything_well(program: Stockbell) -> None:
             "database",
             "schema",
             "breaker",
+            "policies",
             "events",
             "listener",
             "broker",
@@ -149,6 +151,7 @@ def test_the_doctor_names_everything_that_is_wrong(alone: Stockbell, tmp_path: P
         "database",
         "schema",
         "breaker",
+        "policies",
         "sender",
     ]
     assert "REDIS_URL" in lines["events"]
@@ -222,7 +225,7 @@ def test_the_doctor_names_one_cause_once(program: Stockbell, tmp_path: Path) -> 
     found = json.loads(answer.stdout)
     assert not found["ok"]
     assert {check["name"] for check in found["checks"] if check["ok"] is False} == {"database"}
-    assert {check["name"] for check in found["checks"] if check["ok"] is None} == {"schema", "breaker"}
+    assert {check["name"] for check in found["checks"] if check["ok"] is None} == {"schema", "breaker", "policies"}
 
 
 def test_who_only_looks_makes_no_database(alone: Stockbell, tmp_path: Path) -> None:

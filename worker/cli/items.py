@@ -12,8 +12,8 @@ from worker.cli.output import printable, reference_text, say, say_json, say_pair
 
 if TYPE_CHECKING:
     from worker.domain.catalog import Options
-    from worker.services.item_policies import Line
     from worker.services.items import Shown, WhatIf
+    from worker.services.policy_words import Line
 
 
 def add_to(app: typer.Typer) -> None:
@@ -90,6 +90,7 @@ def set_policies(
     [bold]Example:[/bold]  stockbell items set mug-1 --per-unit 2 --wave-seconds 1h
     """
     from worker.services import item_policies
+    from worker.services.policy_words import flag
 
     texts = {
         "min_quantity": min_quantity,
@@ -102,7 +103,7 @@ def set_policies(
         raise typer.BadParameter("give at least one of --min-quantity, --per-unit, --wave-seconds, --settle-seconds")
     wish, errors = item_policies.read({name: text or "-" for name, text in given.items()}, is_reset=reset)
     for name, wrong in errors.items():
-        raise typer.BadParameter(f"--{name.replace('_', '-')}: {wrong}")
+        raise typer.BadParameter(f"{flag(name)}: {wrong}")
     reference = arguments.reference_of(item, app_id, None)
     parts = session.ready_parts()
     done = item_policies.change(parts.database, parts.bell, reference.item, wish, parts.policies, session.who())

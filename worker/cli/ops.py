@@ -94,7 +94,7 @@ def _looker(parts: "Parts", *, told: bool = True) -> "Callable[[], Overview]":
     from worker.services.status import read_redis
 
     watcher = Watcher(parts.settings.lease_seconds, told=told)
-    return lambda: overview_of(parts.database.read(watcher.look), read_redis(parts.stream, parts.bell))
+    return lambda: overview_of(parts.database.read(watcher.look), read_redis(parts.stream, parts.bell), parts.policies)
 
 
 def _say_figures(found: "Overview", *, as_json: bool) -> None:
@@ -105,7 +105,7 @@ def _say_figures(found: "Overview", *, as_json: bool) -> None:
 
         console = _console()
         console.print(watching.sentence(found))
-        console.print(_table(found.status))
+        console.print(_table(found.status, found.policy_words))
 
 
 def _say_troubles(troubles: "Sequence[str]") -> None:
@@ -152,18 +152,18 @@ def _console() -> "Console":
     return Console(highlight=False, markup=False)
 
 
-def _table(found: "Status") -> "Table":
+def _table(found: "Status", policies: "Sequence[str]") -> "Table":
     from rich.table import Table
 
     table = Table(show_header=False, title="Stockbell", title_justify="left")
     table.add_column(style="bold", no_wrap=True)
     table.add_column()
-    for name, value in _lines(found).items():
+    for name, value in _lines(found, policies).items():
         table.add_row(name, value)
     return table
 
 
-def _lines(found: "Status") -> dict[str, str]:
+def _lines(found: "Status", policies: "Sequence[str]") -> dict[str, str]:
     counts, events, breaker = found.requests, found.events, found.breaker
     oldest = counts.oldest_due_seconds
     paused = ["everything"] * found.paused.everything + list(found.paused.items)
@@ -178,6 +178,7 @@ def _lines(found: "Status") -> dict[str, str]:
         "relay": _relay(breaker, counts.put_off),
         **({"send window": _hours(found.hours)} if found.hours else {}),
         "paused": ", ".join(paused) or "nothing",
+        **({"policies": "\n".join(policies)} if policies else {}),
         "events": "Redis is away"
         if events is None
         else f"{_count(events.lag)} unread, {events.pending:,} pending, {events.dead_letters:,} dead letters"

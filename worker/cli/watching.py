@@ -119,6 +119,8 @@ def _facts(found: "Overview") -> "Iterator[tuple[str, str]]":
     refused = f"up, but {breaker.refusals:,} refused and none taken: {breaker.refusal}" if breaker.refusals else "up"
     yield "relay", f"DOWN{since}: {breaker.reason}" if breaker.is_open else refused
     yield "paused", ", ".join(["everything"] * status.paused.everything + list(status.paused.items)) or "nothing"
+    if found.policy_words:
+        yield "policies", "\n".join(found.policy_words)
     yield "workers", ", ".join(f"{host.workers:,} on {host.name}" for host in seen.hosts) or "none"
     yield "last sweep", "never" if seen.sweep_seconds is None else f"{seen.sweep_seconds:.0f} s ago"
     if events is None:

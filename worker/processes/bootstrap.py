@@ -257,6 +257,7 @@ class Parts:
             lambda: self.mailer,
             (lambda: self.reply_rules) if settings.reply_rules else None,
             (lambda: self.imap_mailbox(answer_seconds=IMAP_SECONDS)) if settings.bounce_imap else None,
+            policies=self.policies,
             sender_warnings=warnings_about(settings.mail_from, settings.reply_to, settings.public_url, self.ways_out),
         )
 

@@ -7,16 +7,20 @@ from dataclasses import dataclass
 from typing import Final
 
 from worker.domain.errors import RedisAway, StockbellError
+from worker.domain.policies import NO_POLICIES, Policies
 from worker.domain.reply_rules import ReplyRules, shipped
 from worker.feedback.imap import ImapMailbox
 from worker.mail.render import Renderer
 from worker.queue.bell import Bell
+from worker.services.policy_words import shop_lines
 from worker.services.schema_check import check_schema
 from worker.services.status import LEAST_REFUSALS, NOBODY_READS
+from worker.services.story_words import count_words
 from worker.services.wire import timestamp
 from worker.smtp.mailer import Mailer
 from worker.store import breaker
 from worker.store.database import Database
+from worker.store.policies import count_own
 from worker.stream.event_stream import OLDEST_REDIS, Stream
 
 SMTP_SECONDS: Final = 5.0
@@ -56,6 +60,8 @@ class Installation:
     """None if there is no file of the ops' own."""
     mailbox: Callable[[], ImapMailbox] | None
     """None if no folder on an IMAP server is set."""
+    policies: Policies = NO_POLICIES
+    """the sending policies of the shop"""
     sender_warnings: Sequence[str] = ()
     """What the settings of the sender make mails lack."""
 
@@ -186,6 +192,18 @@ def _templates(installation: Installation) -> _Look:
     return True, f"{words}; warning: no unsubscribe_url is shown by {hiding}" if hiding else words
 
 
+def _policies(installation: Installation) -> _Look | list[_Look]:
+    lines = shop_lines(installation.policies)
+    if window := installation.policies.window:
+        lines.append(f"Mails go out at these times only: {window}.")
+    lines = lines or ["Everybody is told at once."]
+    if own := installation.database.read(count_own):
+        lines.append(
+            f"{count_words(own, 'item has', 'items have')} policies of their own: `stockbell items show ITEM`."
+        )
+    return (True, lines[0]) if len(lines) == 1 else [(True, line) for line in lines]
+
+
 def _sender(installation: Installation) -> _Look | list[_Look]:
     """Mails are sent all the same, so these are warnings."""
     looks = [(True, f"warning: {warning}") for warning in installation.sender_warnings]
@@ -199,11 +217,18 @@ def _mailbox(installation: Installation) -> _Look | list[_Look]:
         return True, f"{mailbox.where}: {mailbox.look()}"
 
 
-_CAUSES: Final = {"schema": "database", "breaker": "schema", "listener": "events", "broker": "events"}
+_CAUSES: Final = {
+    "schema": "database",
+    "breaker": "schema",
+    "policies": "schema",
+    "listener": "events",
+    "broker": "events",
+}
 _LOOKS: Final[dict[str, Callable[[Installation], _Look | list[_Look]]]] = {
     "database": _database,
     "schema": _schema,
     "breaker": _breaker,
+    "policies": _policies,
     "events": _events,
     "listener": _listener,
     "broker": _broker,

@@ -1,11 +1,11 @@
-"""The sending policies that one item has of its own: read as people write them, changed, and shown.
+"""The sending policies that one item has of its own: read as people write them, and changed.
 
 A change takes effect at once, in the transaction that makes it: see `docs/policies.md`.
 """
 
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
@@ -13,8 +13,8 @@ from worker.domain import quantities
 from worker.domain.catalog import Item, reference_arguments
 from worker.domain.event_facts import MAX_QUANTITY
 from worker.domain.policies import ALL, LONGEST_SECONDS, MOST_PER_UNIT, Own, Policies
+from worker.services.policy_words import Line, flag, own_json, plain, policies_json, policy_lines
 from worker.services.ringing import try_to_ring
-from worker.services.story_words import count_words, span_words
 from worker.store import actions, lists, policies, requests, stock
 from worker.store.database import Connection, Database
 
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from worker.queue.bell import Bell  # it brings Celery, 6 MB, which the web process seldom needs
 
 VERB: Final = "items set"
-_NAMES: Final = {each.name: each.name.replace("_", "-") for each in fields(Own)}
-"""What each policy of an item is called as an option of the command."""
 _MOST_DIGITS: Final = 19
 
 
@@ -44,7 +42,7 @@ class Wish:
         """Returns the command line that does the same."""
         id_, *app = reference_arguments(item, ())
         reset = ["--reset"] if self.is_reset else []
-        values = [word for name, value in self.values.items() for word in (f"--{_NAMES[name]}", _plain(name, value))]
+        values = [word for name, value in self.values.items() for word in (flag(name), plain(name, value))]
         named = [*reset, *values, *app, "--", id_] if id_.startswith("-") else [id_, *app, *reset, *values]
         return shlex.join(["stockbell", *VERB.split(), *named])
 
@@ -59,31 +57,13 @@ class Done:
     """what holds now"""
 
     @property
-    def lines(self) -> Sequence["Line"]:
+    def lines(self) -> Sequence[Line]:
         """What holds now, for people."""
         return policy_lines(self.policies, self.own)
 
     def as_json(self) -> dict[str, Any]:
         """Returns it as JSON, as the verbs for admins have it."""
         return {"changed": int(self.is_changed), "refused": [], "policies": policies_json(self.policies, self.own)}
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """One policy of an item for people."""
-
-    name: str
-    """as a field of `Own`"""
-    label: str
-    words: str
-    is_own: bool
-    plain: str
-    """the item's own value as `read` takes it; "" if it has none"""
-
-    @property
-    def whose(self) -> str:
-        """Whether it is the item's own, or the shop's."""
-        return "its own" if self.is_own else "the shop's"
 
 
 def read(given: Mapping[str, str], *, is_reset: bool) -> tuple[Wish, Mapping[str, str]]:
@@ -122,7 +102,7 @@ def _change(c: Connection, item: Item, wish: Wish, shop: Policies, who: str) -> 
     policies.set_own(c, item_id, after)
     _follow(c, item, item_id, shop.of(before), shop.of(after))
     about = {"item": item.catalog_item_id, "app": item.app_id}
-    result = {"before": _own_json(before), "after": _own_json(after)}
+    result = {"before": own_json(before), "after": own_json(after)}
     actions.note(c, who, VERB, about, command=wish.command(item), result=result, changed=1)
     return Done(True, after, shop.of(after)), requests.lists_of(c, item)
 
@@ -135,45 +115,6 @@ def _follow(c: Connection, item: Item, item_id: UUID, was: Policies, now: Polici
         policies.settle_sooner(c, item_id, now.settle_seconds)
     if now.min_quantity != was.min_quantity:
         stock.judge_again(c, item, now)
-
-
-def policies_json(holding: Policies, own: Own) -> dict[str, Any]:
-    """Returns what holds for an item as JSON, and what of it is its own. `perUnit` is null for everybody."""
-    return {_camel(name): {"value": getattr(holding, name), "own": getattr(own, name) is not None} for name in _NAMES}
-
-
-def policy_lines(holding: Policies, own: Own) -> list[Line]:
-    """Returns what holds for an item, for people."""
-    words = {
-        "min_quantity": ("in stock from", count_words(holding.min_quantity, "piece")),
-        "per_unit": ("told for each piece", "everybody" if holding.per_unit is None else f"{holding.per_unit:,}"),
-        "wave_seconds": ("between waves", _time_words(holding.wave_seconds)),
-        "settle_seconds": ("has to be in stock for", _time_words(holding.settle_seconds)),
-    }
-    return [
-        Line(name, label, text, (value := getattr(own, name)) is not None, "" if value is None else _plain(name, value))
-        for name, (label, text) in words.items()
-    ]
-
-
-def _own_json(own: Own) -> dict[str, float]:
-    return {_camel(name): value for name in _NAMES if (value := getattr(own, name)) is not None}
-
-
-def _camel(name: str) -> str:
-    first, second = name.split("_")
-    return f"{first}{second.capitalize()}"
-
-
-def _time_words(seconds: float) -> str:
-    return span_words(seconds) if seconds else "no time"
-
-
-def _plain(name: str, value: float) -> str:
-    """Returns a value as `read` takes it."""
-    if name == "per_unit" and value == ALL:
-        return "all"
-    return f"{value:.15g}" if name.endswith("seconds") else str(value)
 
 
 def _pieces(text: str) -> int:

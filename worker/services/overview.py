@@ -8,6 +8,8 @@ from typing import Any, Final
 from uuid import UUID
 
 from worker.domain.going import Facts, Sentence, Trouble, seconds_left, sentence_of
+from worker.domain.policies import NO_POLICIES, Policies
+from worker.services.policy_words import shop_json, shop_lines
 from worker.services.status import Queues, Rows, Status, read_rows, status_of
 from worker.services.wire import timestamp
 from worker.store import progress, tally
@@ -55,6 +57,8 @@ class Overview:
 
     seen: Seen
     status: Status
+    policies: Policies = NO_POLICIES
+    """the sending policies of the shop"""
 
     @property
     def waiting(self) -> int:
@@ -75,6 +79,11 @@ class Overview:
     def seconds_left(self) -> float | None:
         """How long that takes at the present rate."""
         return seconds_left(self.left, self.seen.rate)
+
+    @property
+    def policy_words(self) -> Sequence[str]:
+        """A sentence for each policy of the shop that is on."""
+        return shop_lines(self.policies)
 
     @property
     def sentence(self) -> Sentence:
@@ -113,14 +122,15 @@ class Overview:
             "secondsLeft": _rounded(self.seconds_left),
             "toldToday": self.seen.told_today,
             "failedLastHour": dict(self.seen.failures),
+            "policies": shop_json(self.policies),
             "lastSweepSeconds": _rounded(self.seen.sweep_seconds),
             "mailing": [_progress_json(each) for each in self.seen.items],
         }
 
 
-def overview_of(seen: Seen, queues: Queues) -> Overview:
-    """Puts together what both tell."""
-    return Overview(seen, status_of(seen.rows, queues))
+def overview_of(seen: Seen, queues: Queues, policies: Policies = NO_POLICIES) -> Overview:
+    """Puts together what both tell, and the sending policies of the shop."""
+    return Overview(seen, status_of(seen.rows, queues), policies)
 
 
 @dataclass(slots=True)

@@ -14,6 +14,10 @@ COLUMNS = "i.min_quantity, i.per_unit, i.wave_seconds, i.settle_seconds"
 _OF_ROW = Sql(f"SELECT {COLUMNS} FROM item AS i WHERE i.id = :item_id")
 _OF_ITEM = Sql(f"SELECT {COLUMNS} FROM item AS i WHERE i.app_id = :app AND i.catalog_item_id = :item")
 
+_COUNT = Sql(
+    """SELECT count(*) AS n FROM item
+    WHERE min_quantity IS NOT NULL OR per_unit IS NOT NULL OR wave_seconds IS NOT NULL OR settle_seconds IS NOT NULL"""
+)
 _SET = Sql(
     """UPDATE item SET min_quantity = :min_quantity, per_unit = :per_unit, wave_seconds = :wave_seconds,
         settle_seconds = :settle_seconds WHERE id = :item_id"""
@@ -51,6 +55,11 @@ def policies_of(c: Connection, item: Item, shop: Policies) -> Policies:
 def own(c: Connection, item_id: UUID) -> Own:
     """Returns what an item has of its own."""
     return own_of(_OF_ROW(c, item_id=item_id)[0])
+
+
+def count_own(c: Connection) -> int:
+    """Returns how many items have policies of their own. Reads all items: it is for a person who asks."""
+    return int(_COUNT(c)[0].n)
 
 
 def set_own(c: Connection, item_id: UUID, policies: Own) -> None:

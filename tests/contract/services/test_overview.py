@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 
 from tests.contract.shop import LEASE, Shop
+from worker.domain.policies import Policies
 from worker.services.charts import read_charts
 from worker.services.overview import Overview, Rates, Watcher, overview_of
 from worker.services.status import Queues
@@ -43,6 +44,20 @@ def test_what_was_told_today_is_brought_up_to_date_without_counting_the_day_agai
     assert look(shop, watcher).seen.told_today == 5
     count(shop, 9)
     assert look(shop, watcher).seen.told_today == 9
+
+
+def test_the_policies_of_the_shop_are_told(shop: Shop) -> None:
+    seen = shop.database.read(Watcher(LEASE).look)
+    assert overview_of(seen, Queues()).policy_words == []
+    found = overview_of(seen, Queues(), Policies(per_unit=2, settle_seconds=60.0))
+    assert len(found.policy_words) == 2
+    assert found.as_json()["policies"] == {
+        "minQuantity": 1,
+        "perUnit": 2,
+        "waveSeconds": 3600.0,
+        "settleSeconds": 60.0,
+        "assumedQuantity": None,
+    }
 
 
 def test_a_first_look_takes_the_rate_of_this_minute_and_the_one_before(shop: Shop) -> None:

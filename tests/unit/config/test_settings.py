@@ -60,7 +60,11 @@ WRONG = {
     "STOCKBELL_MAX_ATTEMPTS": [SECRET, "0"],
     "STOCKBELL_RETRY_SECONDS": [SECRET, "0", "3601"],
     "STOCKBELL_MAX_SEND_RATE": [SECRET, "0", "-1", "inf", "nan"],
-    "STOCKBELL_MIN_QUANTITY": [SECRET, "0"],
+    "STOCKBELL_MIN_QUANTITY": [SECRET, "0", "1.5", str(2**63)],
+    "STOCKBELL_NOTIFY_PER_UNIT": [SECRET, "0", "-1", "1.5", "1000001", str(2**62), str(2**64), "9" * 5000],
+    "STOCKBELL_WAVE_SECONDS": [SECRET, "-1", "nan", "inf", "316224001", "1h"],
+    "STOCKBELL_SETTLE_SECONDS": [SECRET, "-0.1", "nan", "inf", "316224000.1", str(2**62)],
+    "STOCKBELL_ASSUMED_QUANTITY": [SECRET, "0", "-1", "2.5", str(2**63)],
     "STOCKBELL_REQUEST_TTL_DAYS": [SECRET, "0", "-1", "1.5", "36501", "1000000000", "nan", "90d", "9" * 5000],
     "STOCKBELL_KEEP_TOLD_DAYS": [SECRET, "0", "-1", "0.5", "36501", "inf"],
     "STOCKBELL_KEEP_FAILED_DAYS": [SECRET, "0", "-1", "0.5", "36501", "inf"],
@@ -312,7 +316,16 @@ def test_the_example_explains_every_setting_and_can_be_used(tmp_path: Path, monk
     (tmp_path / ".env").write_text(re.sub(r"^#([A-Z_]+=)", r"\1", example, flags=re.MULTILINE), encoding="utf-8")
     monkeypatch.chdir(ROOT)  # STOCKBELL_TEMPLATE_DIR is relative
     settings = load(tmp_path / ".env")
-    given = {"smtp", "mail_from", "max_send_rate", "item_url_template", "reply_rules", "log_format"}
+    given = {
+        "notify_per_unit",
+        "assumed_quantity",
+        "smtp",
+        "mail_from",
+        "max_send_rate",
+        "item_url_template",
+        "reply_rules",
+        "log_format",
+    }
     given |= {"request_ttl_days", "keep_told_days", "keep_failed_days"}
     given |= {
         "secret_key",
@@ -335,6 +348,43 @@ def test_reading_settings_loads_no_library_of_the_doors() -> None:
     code = f"import sys, config.settings; print(sorted({heavy!r} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "means"),
+    [
+        ("NOTIFY_PER_UNIT", "1", 1),
+        ("NOTIFY_PER_UNIT", "1000000", 1_000_000),
+        ("WAVE_SECONDS", "0", 0.0),
+        ("WAVE_SECONDS", "316224000", 316_224_000.0),
+        ("WAVE_SECONDS", "0.5", 0.5),
+        ("SETTLE_SECONDS", "316224000", 316_224_000.0),
+        ("ASSUMED_QUANTITY", str(2**62), 2**62),
+        ("MIN_QUANTITY", str(2**63 - 1), 2**63 - 1),
+    ],
+)
+def test_sending_policies_may_be_as_small_and_as_large_as_makes_sense(
+    name: str, value: str, means: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"STOCKBELL_{name}", value)
+    assert getattr(load(), name.lower()) == means
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "line"),
+    [
+        ("NOTIFY_PER_UNIT", "0", "must be greater than or equal to 1"),
+        ("NOTIFY_PER_UNIT", "1.5", "must be a whole number"),
+        ("NOTIFY_PER_UNIT", str(2**62), "must be less than or equal to 1000000"),
+        ("WAVE_SECONDS", "1h", "must be a number"),
+        ("WAVE_SECONDS", "316224001", "must be less than or equal to 316224000"),
+    ],
+)
+def test_a_sending_policy_that_makes_no_sense_is_refused_in_a_line(
+    name: str, value: str, line: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"STOCKBELL_{name}", value)
+    assert refusal() == f"STOCKBELL_{name} {line}"
 
 
 def test_settings_are_shown_without_their_secrets() -> None:

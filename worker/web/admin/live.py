@@ -195,7 +195,8 @@ class Live:
             await asyncio.wait(asking, timeout=wait)
         is_late = self._redis.late_seconds > REDIS_SECONDS
         queues = None if is_late else self._redis.value
-        overview = overview_of(seen, queues or Queues(trouble="it does not answer"))
+        policies = self._context.parts.policies
+        overview = overview_of(seen, queues or Queues(trouble="it does not answer"), policies)
         self._look = Look(overview, at=time.monotonic(), charts=self._charts.value, books=self._books.value)
 
     def _read_redis(self) -> Queues:
