@@ -12,7 +12,7 @@ from worker.cli.output import printable, reference_text, say, say_json, say_pair
 
 if TYPE_CHECKING:
     from worker.domain.catalog import Options
-    from worker.services.items import Shown, WhatIf
+    from worker.services.items import Shown, Waiters, WhatIf
     from worker.services.policy_words import Line
 
 
@@ -33,7 +33,9 @@ def show(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Show an item: details, stock as events said, who waits and why, and the last restocks.
+    """Show an item: details, stock as events said, seats and waves, who waits and why, policies, the last restocks.
+
+    Of all that it tells what happens next.
 
     --what-if N tells who would be told if N pieces came back, in which order, and who would not, and why. --option is
     what those pieces are. It changes nothing.
@@ -46,7 +48,7 @@ def show(
         raise typer.BadParameter("--option needs --what-if")
     reference = arguments.reference_of(item, app_id, option)
     parts = session.ready_parts()
-    shown = parts.database.read(items.show, [reference.item])
+    shown = parts.database.read(items.show, [reference.item], parts.policies)
     guess = None
     if what_if is not None:
         guess = items.what_if(parts.database, reference, what_if, parts.policies)
@@ -128,8 +130,10 @@ def _say(shown: "Shown") -> None:
     pairs = {**details, **links, "paused": paused or None, "waiting": waiting}
     say_pairs({name: value and printable(value) for name, value in pairs.items()})
     for title, lines in (
-        ("stock, as events said:", [_stock_line(each) for each in shown.stock]),
-        ("who waits:", [_list_line(each) for each in shown.lists]),
+        ("what happens next:", shown.next),
+        ("policies:", [f"{each.label}: {each.words} ({each.whose})" for each in shown.policy_lines]),
+        ("stock, as events said:", [_stock_line(shown, each) for each in shown.stock]),
+        ("who waits:", [_list_line(shown, each) for each in shown.lists]),
         ("restocks:", [_restock_line(each) for each in shown.restocks]),
     ):
         if lines:
@@ -146,23 +150,30 @@ def _paused(options: "Options | None") -> str:
     return options_words(options) if options else "the whole item"
 
 
-def _stock_line(row: Any) -> str:
+def _stock_line(shown: "Shown", row: Any) -> str:
     from worker.domain.catalog import options_from_text
     from worker.domain.difference import options_words
+    from worker.services.outlook import utc_words
 
     options = options_from_text(row.options)
     quantity = f", {row.quantity:,}" if row.quantity is not None else ""
     about = options_words(options) if options else "the whole item"
-    return f"{row.occurred_at:%Y-%m-%d %H:%M:%S}  {'in' if row.in_stock else 'out'}{quantity}  {about}"
+    wave, settles_at = shown.wave(row), shown.settles_at(row)
+    seats = f"; {wave.words(shown.now)}" if wave else ""
+    settles = f"; settles until {utc_words(settles_at, shown.now)}" if settles_at else ""
+    return f"{row.occurred_at:%Y-%m-%d %H:%M:%S}  {'in' if row.in_stock else 'out'}{quantity}  {about}{seats}{settles}"
 
 
-def _list_line(each: Any) -> str:
+def _list_line(shown: "Shown", each: "Waiters") -> str:
     from worker.domain.difference import options_words
+    from worker.services.outlook import utc_words
 
     why = ", ".join(f"{reason}: {n:,}" for reason, n in each.reasons.items())
     told = f"{each.told:,}{'+' * each.is_more}"
     ended = f"being sent: {each.sending:,}, told: {told}, failed: {each.failed:,}"
-    return f"{each.waiting:,}  {options_words(each.options)}  ({'; '.join(filter(None, [why, ended]))})"
+    opens = f"its door opens at {utc_words(each.opens_at, shown.now)}" if each.opens_at else ""
+    settles = f"settles until {utc_words(each.settles_at, shown.now)}" if each.settles_at else ""
+    return f"{each.waiting:,}  {options_words(each.options)}  ({'; '.join(filter(None, [why, ended, opens, settles]))})"
 
 
 def _restock_line(each: Any) -> str:

@@ -89,7 +89,7 @@ def change(database: Database, bell: "Bell", item: Item, wish: Wish, shop: Polic
     """
     done, list_ids = database.write(_change, item, wish, shop, who)
     if list_ids:
-        try_to_ring(database, bell, list_ids)
+        try_to_ring(database, bell, list_ids, shop)
     return done
 
 
@@ -100,21 +100,21 @@ def _change(c: Connection, item: Item, wish: Wish, shop: Policies, who: str) -> 
     if after == before:
         return Done(False, before, shop.of(before)), []
     policies.set_own(c, item_id, after)
-    _follow(c, item, item_id, shop.of(before), shop.of(after))
+    _follow(c, item, item_id, shop.of(before), shop.of(after), shop)
     about = {"item": item.catalog_item_id, "app": item.app_id}
     result = {"before": own_json(before), "after": own_json(after)}
     actions.note(c, who, VERB, about, command=wish.command(item), result=result, changed=1)
     return Done(True, after, shop.of(after)), requests.lists_of(c, item)
 
 
-def _follow(c: Connection, item: Item, item_id: UUID, was: Policies, now: Policies) -> None:
+def _follow(c: Connection, item: Item, item_id: UUID, was: Policies, now: Policies, shop: Policies) -> None:
     """Does what follows at once from other policies of a locked item."""
     if (was.per_unit, was.wave_seconds) != (now.per_unit, now.wave_seconds):
         policies.open_doors(c, item_id)
     if now.settle_seconds < was.settle_seconds:
         policies.settle_sooner(c, item_id, now.settle_seconds)
     if now.min_quantity != was.min_quantity:
-        stock.judge_again(c, item, now)
+        stock.judge_again(c, item, shop)
 
 
 def _pieces(text: str) -> int:

@@ -8,20 +8,25 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
-from worker.domain.catalog import CatalogReference, Item, Options, options_from_text
+from worker.domain.catalog import CatalogReference, Item, Options, compared_options, options_from_text
 from worker.domain.errors import Refused
-from worker.domain.policies import Policies
+from worker.domain.policies import Own, Policies
 from worker.services.demand import money, plain_price
 from worker.services.dry_run import Outcome, outcome_of
+from worker.services.outlook import Group, Outlook, Wave, wave_of
+from worker.services.policy_words import Line, policies_json, policy_lines
 from worker.services.wire import timestamp
-from worker.store import items, quiet_hours, tally
+from worker.store import items, lists, quiet_hours, tally
 from worker.store.database import Connection, Database
 from worker.store.demand import MOST_TOLD
 from worker.store.items import Restock
+from worker.store.policies import own_of
 
 REASONS: Final[Mapping[str, str]] = {
     "noStock": "no event has said that it is in stock since they signed up",
     "soldOut": "sold out",
+    "settling": "it has just come in, and has to stay in stock for a while first",
+    "wave": "all seats are taken, and the next wave is to come",
     "paused": "paused",
     "backoff": "waits for another try",
     "quietHours": "quiet hours: no mails go out now",
@@ -50,6 +55,12 @@ class Waiters:
     is_more: bool
     failed: int
     is_paused: bool
+    opens_at: datetime | None = None
+    """until then there is no seat for anybody here; None: the door is open"""
+    settles_at: datetime | None = None
+    """until then the item has to stay in stock first"""
+    ordered: int = 0
+    """how many of those who wait are told whatever the stock"""
 
     @property
     def waiting(self) -> int:
@@ -70,6 +81,28 @@ class Shown:
     pauses: Sequence[tuple[Options | None, datetime]]
     """what is stopped, and since when: None is everything, no options are the whole item"""
     restocks: Sequence[Restock]
+    waves: Mapping[Options, Wave]
+    """of the rows of `stock` that have seats, by the options as they are compared"""
+    own: Own
+    """the policies that it has of its own"""
+    policies: Policies
+    """those that hold"""
+    next: Sequence[str]
+    """what happens next, in sentences"""
+    now: datetime
+
+    def wave(self, row: Any) -> Wave | None:
+        """The seats of a row of `stock`; None: there is no limit, or it is not in stock."""
+        return self.waves.get(compared_options(row.options))
+
+    def settles_at(self, row: Any) -> datetime | None:
+        """Until when a row of `stock` has to stay in stock first."""
+        return _ahead(row.settles_at, self.now)
+
+    @property
+    def policy_lines(self) -> Sequence[Line]:
+        """The policies that hold, and whose each is."""
+        return policy_lines(self.policies, self.own)
 
     @property
     def waiting(self) -> int:
@@ -105,6 +138,8 @@ class Shown:
             "waiting": self.waiting,
             "amount": self.money,
             "reasons": dict(self.reasons),
+            "policies": policies_json(self.policies, self.own),
+            "next": list(self.next),
             "stock": [
                 {
                     "options": dict(options_from_text(each.options)),
@@ -112,6 +147,8 @@ class Shown:
                     "quantity": each.quantity,
                     "occurredAt": timestamp(each.occurred_at),
                     "lastInStockAt": each.last_in_stock_at and timestamp(each.last_in_stock_at),
+                    "seats": (wave := self.wave(each)) and wave.as_json(),
+                    "settlesAt": (settles_at := self.settles_at(each)) and timestamp(settles_at),
                 }
                 for each in self.stock
             ],
@@ -121,6 +158,8 @@ class Shown:
                     "inStock": each.in_stock,
                     "waiting": each.waiting,
                     "reasons": dict(each.reasons),
+                    "opensAt": each.opens_at and timestamp(each.opens_at),
+                    "settlesAt": each.settles_at and timestamp(each.settles_at),
                     "oldestDate": each.oldest and timestamp(each.oldest),
                     "processing": each.sending,
                     "told": each.told,
@@ -186,41 +225,62 @@ class WhatIf:
         }
 
 
-def show(c: Connection, candidates: Sequence[Item]) -> Shown:
-    """Returns the first of these items that is known. Raises Refused if none is."""
+def show(c: Connection, candidates: Sequence[Item], shop: Policies) -> Shown:
+    """Returns the first of these items that is known, in a shop with these policies. Raises Refused if none is."""
     row = items.find(c, candidates)
     if row is None:
         name = candidates[0].catalog_item_id if candidates else ""
         raise Refused(f'no request and no event has named the item "{name}"')
-    due = "quietHours" if quiet_hours.quiet_until(c) else "relayDown" if items.is_relay_down(c) else "queued"
+    own = own_of(row)
+    policies, at = shop.of(own), items.now(c)
+    due = items.QUIET if quiet_hours.quiet_until(c) else "relayDown" if items.is_relay_down(c) else "queued"
+    waiters = [_waiters(each, due, at) for each in items.waiting(c, row.id)]
+    stored = [(options, text, level) for _, options, text, level in lists.stored_levels(c, [row.id])]
+    levels = {options: level for options, _, level in stored}
+    waves = {options: wave for options, level in levels.items() if (wave := wave_of(level, policies, at))}
+    groups = [Group(each.options, each.reasons, each.in_stock, each.settles_at, each.ordered) for each in waiters]
+    spelled = {options: options_from_text(text) for options, text, _ in stored}
     return Shown(
         row.id,
         Item(row.app_id, row.catalog_item_id),
         row,
         items.stock(c, row.id),
-        [_waiters(each, due) for each in items.waiting(c, row.id)],
+        waiters,
         [
             (None if each.item_id is None else options_from_text(each.options), each.since)
             for each in items.pauses(c, row.id)
         ],
         items.restocks(c, row.id),
+        waves,
+        own,
+        policies,
+        Outlook(groups, levels, spelled, policies, at).sentences(),
+        at,
     )
 
 
-def _waiters(row: Any, due: str) -> Waiters:
+def _waiters(row: Any, due: str, at: datetime) -> Waiters:
     oldest = min([at for at in (row.oldest, row.oldest_ordered, row.oldest_later) if at], default=None)
     return Waiters(
         row.id,
         options_from_text(row.options),
         row.in_stock,
-        items.reasons(row, due),
+        items.reasons(row, due, at),
         oldest,
         row.sending,
         min(row.told, MOST_TOLD),
         row.told > MOST_TOLD,
         row.failed,
         row.is_paused,
+        _ahead(row.opens_at, at),
+        _ahead(row.settles_at, at),
+        row.ordered,
     )
+
+
+def _ahead(until: datetime | None, at: datetime) -> datetime | None:
+    """Returns a time if it is still to come."""
+    return until if until and until > at else None
 
 
 def what_if(database: Database, reference: CatalogReference, pieces: int, policies: Policies) -> WhatIf:

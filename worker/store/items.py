@@ -1,5 +1,6 @@
 """One item for its page: its facts, the stock that events reported, who waits in which list, and past restocks."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,6 +13,7 @@ from worker.domain.catalog import Item, Options, compared_options
 from worker.domain.stock import with_stock
 from worker.store import lists
 from worker.store.demand import MOST_TOLD
+from worker.store.policies import COLUMNS as POLICIES
 from worker.store.sql import Sql
 from worker.store.unconfirmed import NEVER
 
@@ -23,14 +25,19 @@ MOST_EVENTS: Final = 500
 NAMED: Final = 20
 """So many are named of those who would be told."""
 
-_COLUMNS = "id, app_id, catalog_item_id, name, price, currency, image_url, url, out_at"
-_ITEM = Sql(f"SELECT {_COLUMNS} FROM item WHERE app_id = :app AND catalog_item_id = :item", id="uuid", out_at="time")
+_COLUMNS = "i.id, i.app_id, i.catalog_item_id, i.name, i.price, i.currency, i.image_url, i.url, i.out_at"
+_ITEM = Sql(
+    f"SELECT {_COLUMNS}, {POLICIES} FROM item AS i WHERE i.app_id = :app AND i.catalog_item_id = :item",
+    id="uuid",
+    out_at="time",
+)
 _STOCK = Sql(
-    """SELECT options, in_stock, quantity, occurred_at, last_in_stock_at FROM stock WHERE item_id = :item_id
+    """SELECT options, in_stock, quantity, occurred_at, last_in_stock_at, settles_at FROM stock WHERE item_id = :item_id
     ORDER BY CASE WHEN options = '{}' THEN 0 ELSE 1 END, occurred_at DESC, options LIMIT :most""",
     in_stock="bool",
     occurred_at="time",
     last_in_stock_at="time",
+    settles_at="time",
 )
 _PAUSES = Sql(
     "SELECT item_id, options, since FROM pause WHERE item_id IS NULL OR item_id = :item_id",
@@ -59,7 +66,8 @@ _LISTS = Sql(
     sending AS MATERIALIZED (
         SELECT r.waiting_list_id, count(*) AS n FROM request AS r JOIN waiting_list AS w ON w.id = r.waiting_list_id
         WHERE w.item_id = :item_id AND r.status = 'PROCESSING' GROUP BY r.waiting_list_id)
-    SELECT w.id, w.options, w.in_stock, w.last_in_stock_at, {lists.PAUSED} AS is_paused, {_count(_PLAIN)} AS plain,
+    SELECT w.id, w.options, w.in_stock, w.last_in_stock_at, w.opens_at, w.settles_at, {lists.PAUSED} AS is_paused,
+        {_count(_PLAIN)} AS plain,
         {_count(f"{_PLAIN} AND r.created_date < w.last_in_stock_at")} AS before_event, {_count(_ORDERED)} AS ordered,
         {_oldest(_PLAIN)} AS oldest, {_oldest(_ORDERED)} AS oldest_ordered, coalesce(later.backoff, 0) AS backoff,
         coalesce(later.unconfirmed, 0) AS unconfirmed, later.oldest AS oldest_later, coalesce(sending.n, 0) AS sending,
@@ -73,6 +81,8 @@ _LISTS = Sql(
     in_stock="bool",
     is_paused="bool",
     last_in_stock_at="time",
+    opens_at="time",
+    settles_at="time",
     oldest="time",
     oldest_ordered="time",
     oldest_later="time",
@@ -119,6 +129,7 @@ _NEXT_OF_LIST = tuple(
 )
 FEW: Final = 20
 """So many lists are looked at one by one."""
+QUIET: Final = "quietHours"
 _NOW = Sql("SELECT stockbell_now(0) AS now", now="time")
 
 
@@ -236,19 +247,22 @@ def lists_of(c: Connection, item_id: UUID) -> Sequence[Any]:
     return _WAITING_LISTS(c, item_id=item_id)
 
 
-def reasons(row: Any, due: str) -> Mapping[str, int]:
-    """Returns why those of a list (a row of `waiting`) wait, as `requests.waiting` says it of each.
+def reasons(row: Any, due: str, at: datetime) -> Mapping[str, int]:
+    """Returns why those of a list (a row of `waiting`) wait at a time, as `requests.waiting` says it of each.
 
     `due` is the reason of those who could be told.
     """
     woken = row.before_event if row.in_stock else 0
-    parts = {
-        "noStock": row.plain - row.before_event,
-        "soldOut": row.before_event - woken,
-        due: woken + row.ordered,
-        "backoff": row.backoff,
-    }
+    held = "settling" if _is_ahead(row.settles_at, at) else "wave" if _is_ahead(row.opens_at, at) else due
+    parts = Counter({"noStock": row.plain - row.before_event, "soldOut": row.before_event - woken})
+    parts[due if due == QUIET else held] += woken  # quiet hours come first
+    parts[due] += row.ordered
+    parts["backoff"] += row.backoff
     if row.is_paused:
-        parts = {"paused": sum(parts.values())}
-    found = parts | {"unconfirmed": row.unconfirmed}
+        parts = Counter(paused=parts.total())
+    found = {**parts, "unconfirmed": row.unconfirmed}
     return {reason: n for reason, n in found.items() if n}
+
+
+def _is_ahead(until: datetime | None, at: datetime) -> bool:
+    return until is not None and until > at

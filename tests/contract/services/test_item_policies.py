@@ -138,7 +138,7 @@ def test_doors_open_by_other_seats_or_waves(shut: Shop, given: dict[str, Any]) -
     assert _open(shut) == ['{"size":"L"}', "{}"]
 
 
-@pytest.mark.parametrize("given", [{"settle_seconds": "0"}, {"min_quantity": "7"}, {"per_unit": "3"}])
+@pytest.mark.parametrize("given", [{"settle_seconds": "0"}, {"per_unit": "3"}])
 def test_doors_stay_shut_by_what_changes_no_seat(shut: Shop, given: dict[str, Any]) -> None:
     before = _doors(shut)
     assert _set(shut, **given).is_changed

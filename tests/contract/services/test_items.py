@@ -1,5 +1,6 @@
 """The page of an item: its numbers, its restocks, and a guess that changes nothing and comes true."""
 
+from collections import Counter
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -10,7 +11,7 @@ from sqlalchemy import Connection, text
 from tests.contract.shop import MUG, Shop, ref
 from worker.domain.catalog import CatalogReference, Item
 from worker.domain.errors import Refused
-from worker.domain.policies import NO_POLICIES
+from worker.domain.policies import NO_POLICIES, Policies
 from worker.models import Status, uuid7
 from worker.services import items
 from worker.services.items import Shown
@@ -18,8 +19,8 @@ from worker.store import pauses, stock, tally
 from worker.store.items import candidates, find, now
 
 
-def _shown(shop: Shop, reference: CatalogReference = MUG) -> Shown:
-    return shop.database.read(items.show, [reference.item])
+def _shown(shop: Shop, reference: CatalogReference = MUG, policies: Policies = NO_POLICIES) -> Shown:
+    return shop.database.read(items.show, [reference.item], policies)
 
 
 def _tables(c: Connection) -> dict[str, list[Any]]:
@@ -118,3 +119,70 @@ def _event(shop: Shop, item_id: UUID, at: Any, *, in_stock: bool) -> None:
         at=at,
         in_stock=in_stock,
     )
+
+
+TWO = Policies(per_unit=2)
+
+
+def _seats(shop: Shop, left: int, *, taken_ago: float = 600.0) -> None:
+    shop.change(
+        """UPDATE stock SET quantity = 3, seats = :left, seat_limit = 6, granted = 6, wave = 4,
+        seat_at = stockbell_now(-:ago)""",
+        left=left,
+        ago=taken_ago,
+    )
+
+
+def test_reasons_tell_who_waits_for_a_wave_and_who_for_stock_to_settle(shop: Shop) -> None:
+    shop.waiting(3)
+    shop.sign_up_many(1)
+    shop.change("UPDATE request SET ordered_at = stockbell_now(0) WHERE id = :id", id=shop.rows()[0].id)
+    shop.change("UPDATE waiting_list SET opens_at = stockbell_now(60)")
+    assert _shown(shop).reasons == {"wave": 2, "queued": 1, "noStock": 1}
+    shop.change("UPDATE waiting_list SET settles_at = stockbell_now(60)")
+    assert _shown(shop).reasons == {"settling": 2, "queued": 1, "noStock": 1}
+    shop.change("UPDATE relay SET state = 'open'")
+    assert _shown(shop).reasons == {"settling": 2, "relayDown": 1, "noStock": 1}
+    shop.change("UPDATE waiting_list SET settles_at = stockbell_now(-60), opens_at = stockbell_now(-60)")
+    assert _shown(shop).reasons == {"relayDown": 3, "noStock": 1}
+    each = Counter(filter(None, (shop.waiting_for(row.id) for row in shop.rows())))
+    assert each == _shown(shop).reasons
+
+
+def test_seats_are_those_of_the_next_claim(shop: Shop) -> None:
+    shop.waiting(9)
+    _seats(shop, 5)
+    [found] = _shown(shop, policies=TWO).as_json()["stock"]
+    assert found["seats"] == {"left": 5, "granted": 6, "wave": 4, "nextWaveAt": None}
+    assert _shown(shop).as_json()["stock"][0]["seats"] is None
+    _seats(shop, 0, taken_ago=3600)
+    assert _shown(shop, policies=TWO).as_json()["stock"][0]["seats"]["wave"] == 5
+    [sentence] = _shown(shop, policies=TWO).next
+    assert sentence.startswith("Wave 5 begins now, with 6 seats; 9 wait.")
+
+
+def test_times_to_come_are_told_and_past_ones_are_not(shop: Shop) -> None:
+    shop.waiting(2)
+    shop.change("UPDATE waiting_list SET opens_at = stockbell_now(60), settles_at = stockbell_now(-60)")
+    shop.change("UPDATE stock SET settles_at = stockbell_now(60)")
+    shown = _shown(shop)
+    assert [(each.opens_at is None, each.settles_at is None) for each in shown.lists] == [(False, True)]
+    found = shown.as_json()
+    assert found["stock"][0]["settlesAt"]
+    assert found["lists"][0]["opensAt"]
+    assert found["lists"][0]["settlesAt"] is None
+
+
+def test_what_holds_for_an_item_is_told_and_whose_it_is(shop: Shop) -> None:
+    shop.sign_up()
+    shop.change("UPDATE item SET per_unit = 0, wave_seconds = 60")
+    found = _shown(shop, policies=Policies(min_quantity=3, per_unit=2)).as_json()
+    assert found["policies"] == {
+        "minQuantity": {"value": 3, "own": False},
+        "perUnit": {"value": None, "own": True},
+        "waveSeconds": {"value": 60.0, "own": True},
+        "settleSeconds": {"value": 0.0, "own": False},
+    }
+    assert found["next"] == [
+        "Not in stock: nobody is told until an event says that it is in stock, with at least 3 pieces."
+    ]

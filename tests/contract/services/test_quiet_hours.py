@@ -14,7 +14,7 @@ from tests.contract.database_clock import DatabaseClock, clock_of
 from tests.contract.lines import NotedBell
 from tests.contract.shop import LEASE, Shop, ref
 from worker.domain.catalog import item_of
-from worker.domain.policies import Policies
+from worker.domain.policies import NO_POLICIES, Policies
 from worker.domain.reply_rules import shipped
 from worker.domain.send_window import parse_send_window
 from worker.domain.wix_query import read_query
@@ -115,10 +115,10 @@ def test_every_way_to_read_a_request_says_the_same(shop: Shop, clock: DatabaseCl
     assert [(row.waiting, request_json(row)["waitingUntil"]) for row in rows] == [("quietHours", OPENING)] * 4
     told = why.story(shop.database, due, lease=LEASE, rules=shipped())
     assert "quiet hours hold all mails until 5 January 2026 07:00:00 UTC" in told.sentence
-    of_item = shop.database.read(items.show, [item_of("mug-1")])
+    of_item = shop.database.read(items.show, [item_of("mug-1")], NO_POLICIES)
     assert of_item.reasons == Counter(quietHours=1)
     clock.set(MONDAY_0800)
-    assert shop.database.read(items.show, [item_of("mug-1")]).reasons == Counter(queued=1)
+    assert shop.database.read(items.show, [item_of("mug-1")], NO_POLICIES).reasons == Counter(queued=1)
 
 
 def test_nobody_is_late_in_quiet_hours_and_from_the_opening_on_the_time_counts(

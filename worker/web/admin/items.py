@@ -1,4 +1,7 @@
-"""The page of one item: facts, stock, who waits and why, past restocks, and what if N pieces come back."""
+"""The page of one item: what happens next, facts, policies, stock and seats, who waits and why, past restocks.
+
+And what if N pieces come back.
+"""
 
 import json
 import shlex
@@ -10,6 +13,7 @@ from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import RedirectResponse, Response
+from starlette.datastructures import FormData
 
 from worker.domain.admins import Visitor
 from worker.domain.catalog import (
@@ -26,7 +30,7 @@ from worker.domain.catalog import (
 )
 from worker.domain.difference import options_words
 from worker.domain.errors import BadReference, BadUrl, Refused
-from worker.services import items
+from worker.services import item_policies, items
 from worker.services.ringing import try_to_ring
 from worker.store import actions, pauses, requests
 from worker.store.database import Connection
@@ -35,6 +39,9 @@ from worker.web.admin.frame import item_path
 from worker.web.admin.office import Office
 
 VERBS: Final = frozenset({"pause", "resume"})
+SET: Final = "set"
+"""The verb of the form with the item's own policies. What is left empty there is as the shop has it."""
+POLICIES: Final = ("min_quantity", "per_unit", "wave_seconds", "settle_seconds")
 MOST_CHOICES: Final = 200
 
 
@@ -50,13 +57,21 @@ class Asked:
     errors: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What somebody gave in the form with the item's own policies, and what is wrong with it."""
+
+    values: Mapping[str, str]
+    errors: Mapping[str, str] = field(default_factory=dict)
+
+
 def routes(office: Office) -> APIRouter:
     """Returns the routes."""
     router = APIRouter()
     context, frame = office.context, office.frame
 
-    async def page(request: Request, visitor: Visitor, which: list[Item]) -> Response:
-        shown = await context.read(items.show, which)
+    async def page(request: Request, visitor: Visitor, which: list[Item], given: Given | None = None) -> Response:
+        shown = await context.read(items.show, which, context.parts.policies)
         asked = _asked(request.query_params, shown.item)
         guess = None
         if asked.reference and asked.pieces is not None:
@@ -69,8 +84,9 @@ def routes(office: Office) -> APIRouter:
             title=shown.row.name or shown.item.catalog_item_id,
             nav="demand",
             command=_commands(shown.item, asked),
-            status=400 if asked.errors else 200,
+            status=400 if asked.errors or given else 200,
             shown=shown,
+            given=given or Given({each.name: each.plain for each in shown.policy_lines}),
             asked=asked,
             guess=guess,
             here_item=frame.here + item_path(shown.item.app_id, shown.item.catalog_item_id),
@@ -88,11 +104,13 @@ def routes(office: Office) -> APIRouter:
     async def act(request: Request, visitor: Visitor, which: list[Item]) -> Response:
         form = await request.form()
         verb, text = form.get("verb"), form.get("option")
+        if verb == SET:
+            return await set_policies(request, visitor, which, form)
         if verb not in VERBS:
             raise Refused("there is no such button")
         if not (isinstance(text, str) and text.strip()):
             raise Refused("the form does not say which variant: {} is the whole item")
-        shown = await context.read(items.show, which)
+        shown = await context.read(items.show, which, context.parts.policies)
         try:
             reference = _reference(shown.item, text)
         except BadReference as bad:
@@ -103,6 +121,17 @@ def routes(office: Office) -> APIRouter:
         done = str(verb) if changed else f"no-{verb}"
         path = item_path(shown.item.app_id, shown.item.catalog_item_id, done=done)
         return RedirectResponse(f"{frame.here}{path}", 303)
+
+    async def set_policies(request: Request, visitor: Visitor, which: list[Item], form: FormData) -> Response:
+        texts = {name: text if isinstance(text := form.get(name), str) else "" for name in POLICIES}
+        wish, errors = item_policies.read(texts, is_reset=True)
+        if errors:
+            return await page(request, visitor, which, Given(texts, errors))
+        policies, bell = context.parts.policies, context.parts.bell
+        item = (await context.read(items.show, which, policies)).item
+        change = partial(item_policies.change, context.database, bell, item, wish, policies, visitor.name)
+        done = SET if (await context.sql(change)).is_changed else f"no-{SET}"
+        return RedirectResponse(f"{frame.here}{item_path(item.app_id, item.catalog_item_id, done=done)}#policies", 303)
 
     @router.get("/item")
     async def show_named(
@@ -132,6 +161,8 @@ DONE: Final[Mapping[str, str]] = {
     "no-pause": "It was paused already.",
     "resume": "Resumed. Whoever is due is told now.",
     "no-resume": "It was not paused by itself.",
+    "set": "Set. The policies below hold from now on.",
+    "no-set": "It had these policies already.",
 }
 
 
@@ -202,7 +233,8 @@ def _commands(item: Item, asked: Asked) -> list[str]:
     if asked.reference and asked.pieces is not None:
         guess = ["stockbell", "items", "show"]
         return [_line(guess, item, asked.reference.spelled, "", ["--what-if", str(asked.pieces)])]
-    return [show, f"{show} --what-if 5", _line(["stockbell", "pause"], item, (), "--item")]
+    per_unit = _line(["stockbell", "items", "set"], item, (), "", ["--per-unit", "2"])
+    return [show, f"{show} --what-if 5", per_unit, _line(["stockbell", "pause"], item, (), "--item")]
 
 
 def _line(words: list[str], item: Item, options: Options, flag: str, more: Any = ()) -> str:
