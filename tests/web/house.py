@@ -18,6 +18,7 @@ ATTACKS: Final = (
     "{{ 7 * 7 }}${7 * 7}",
     "</table></div><h1>Owned</h1>",
 )
+LIMITED: Final = "limited"
 RIGHT_TO_LEFT: Final = "كوب أزرق كبير جدا مع مقبض"
 LONG: Final = "Donaudampfschifffahrtselektrizitätenhauptbetriebswerkbauunterbeamtengesellschaft" * 2
 REPLIES: Final = (
@@ -69,4 +70,27 @@ def furnish(shop: Shop) -> House:
     assert failed
     assert told
     last = shop.rows()[-1]
-    return House(failed, last.id, told, list(names), last.email)
+    _limit(shop)
+    return House(failed, last.id, told, [*names, LIMITED], last.email)
+
+
+def _limit(shop: Shop) -> None:
+    """Adds an item whose seats are all taken, with policies of its own, and a variant that has just come in."""
+    for size in (RIGHT_TO_LEFT, LONG[:100]):
+        shop.sign_up_many(9, ref(LIMITED, Size=size))
+        shop.tell(ref(LIMITED, Size=size), name=ATTACKS[0])
+    shop.change(
+        "UPDATE item SET per_unit = 2, wave_seconds = 5400, settle_seconds = 600 WHERE catalog_item_id = :limited",
+        limited=LIMITED,
+    )
+    shop.change(
+        """UPDATE stock SET quantity = 40, seats = 0, seat_limit = 80, granted = 80, wave = 2,
+        seat_at = stockbell_now(-1800) WHERE item_id = (SELECT id FROM item WHERE catalog_item_id = :limited)""",
+        limited=LIMITED,
+    )
+    shop.change(
+        """UPDATE waiting_list SET opens_at = stockbell_now(3600),
+        settles_at = CASE WHEN options LIKE '%Donau%' THEN stockbell_now(420) END
+        WHERE item_id = (SELECT id FROM item WHERE catalog_item_id = :limited)""",
+        limited=LIMITED,
+    )
