@@ -22,7 +22,20 @@ from worker.store import contacts, quiet_hours, requests
 from worker.store.database import Connection
 from worker.store.requests import Filter
 
-WAITING: Final = ("noStock", "soldOut", "unconfirmed", "paused", "backoff", "quietHours", "relayDown", "queued")
+WAITING: Final = (
+    *(
+        "noStock",
+        "soldOut",
+        "unconfirmed",
+        "paused",
+        "backoff",
+        "quietHours",
+        "settling",
+        "wave",
+        "relayDown",
+        "queued",
+    ),
+)
 """Why a request may wait, see `store.requests.waiting`."""
 CODES: Final = (*(code.value for code in FailureCode), TEMPLATE_ERROR, UNCONFIRMED)
 MOST_IDS: Final = 500

@@ -247,6 +247,12 @@ class _Facts:
                 return self._sold_out()
             case "quietHours":
                 return f"it is due, and quiet hours hold all mails until {at_words(row.quiet_until)}"
+            case "settling":
+                until = f" until {at_words(row.settles_at)}" if row.settles_at else ""
+                return f"{self._back()}, and has to stay in stock{until} before anybody is told"
+            case "wave":
+                begins = f" begins on {at_words(row.opens_at)}" if row.opens_at else " is to come"
+                return f"{self._back()}, but all seats of this wave are taken; the next one{begins}"
             case "relayDown":
                 relay = self._known.relay
                 since = f" since {at_words(relay.since)}" if relay.since else ""
@@ -293,15 +299,16 @@ class _Facts:
         since = later_words(out.at, self._woke.at if self._woke else None)
         return f"{self._item} {back}is sold out since {since}, when an event said {said}"
 
+    def _back(self) -> str:
+        return f"{self._item} is back since {at_words(self._woke.at)}" if self._woke else f"{self._item} is in stock"
+
     def _queued(self) -> str:
         row = self._row
         if row.ordered_at:
             by = self._who("report", "retry")
             due = f"{by or 'an admin'} ordered on {at_words(row.ordered_at)} to tell them whatever the stock"
-        elif self._woke:
-            due = f"{self._item} is back since {at_words(self._woke.at)}"
         else:
-            due = f"{self._item} is in stock"
+            due = self._back()
         if not self._known.workers:
             return f"{due}, but no worker is running"
         return f"{due}, and the mail is about to be sent"
@@ -338,6 +345,10 @@ class _Facts:
                 yield "Nothing has to be done: it is tried again by itself."
             case "quietHours":
                 yield f"Nothing has to be done: mails go out again on {at_words(row.quiet_until)}."
+            case "settling":
+                yield "Nothing has to be done: they are told then, if it is still in stock."
+            case "wave":
+                yield "Nothing has to be done: the next wave begins by itself, if pieces are left."
             case "relayDown":
                 probe = f", next on {at_words(self._known.relay.probe_at)}" if self._known.relay.probe_at else ""
                 yield f"The relay has to take mail again. It is tried by itself{probe}."
@@ -345,7 +356,7 @@ class _Facts:
                 yield "A worker has to be started: `stockbell work`."
             case "queued":
                 yield f"Nothing has to be done{self._how_fast()}."
-        if row.waiting in ("noStock", "soldOut"):
+        if row.waiting in ("noStock", "soldOut", "settling", "wave"):
             yield f"An admin can have them told whatever the stock: `stockbell report {row.id}`."
 
     def _next_event(self) -> str:
@@ -494,7 +505,8 @@ class _Facts:
             words = (
                 "Told: the relay took the mail." if row.receipt else "Told: the relay took the mail (words not kept)."
             )
-            yield Moment(row.notified_date, words, "good", row.receipt)
+            note = None if row.seat_wave is None else f"It had a seat of wave {row.seat_wave:,}."
+            yield Moment(row.notified_date, words, "good", row.receipt, note)
         elif row.notified_date:
             yield Moment(row.notified_date, "Marked as told by other means.", "good")
         if self._status is Status.FAILED and row.failed_at:

@@ -40,6 +40,7 @@ _OF_CODE: Final = {code.value: _OF_STATUS[Status.FAILED] for code in FailureCode
 _ITS_LIST = "EXISTS (SELECT 1 FROM waiting_list AS w WHERE w.id = r.waiting_list_id AND {})"
 _NOT_PAUSED = f"NOT {lists.PAUSED}"
 _WOKEN = f"{_PLAIN} AND {_ITS_LIST.format(f'{lists.IS_WOKEN} AND {_NOT_PAUSED}')}"
+_OPEN = f"{_PLAIN} AND {_ITS_LIST.format(f'{lists.IS_WOKEN} AND {lists.IS_OPEN} AND {_NOT_PAUSED}')}"
 _SENT_WHATEVER = f"{_ORDERED} AND {_ITS_LIST.format(_NOT_PAUSED)}"
 _NOBODY = ("false",)
 # Each is what `requests.waiting` says of one request, as conditions that indexes know.
@@ -60,10 +61,18 @@ _OF_REASON: Final = {
         f"{_PLAIN} AND {_ITS_LIST.format(f'NOT w.in_stock AND r.created_date < w.last_in_stock_at AND {_NOT_PAUSED}')}",
     ),
     "quietHours": (_WOKEN, _SENT_WHATEVER),
-    "queued": (f"{lists.RELAY_UP} AND {_WOKEN}", f"{lists.RELAY_UP} AND {_SENT_WHATEVER}"),
-    "relayDown": (f"NOT {lists.RELAY_UP} AND {_WOKEN}", f"NOT {lists.RELAY_UP} AND {_SENT_WHATEVER}"),
+    "settling": (
+        f"{_PLAIN} AND {_ITS_LIST.format(f'{lists.IS_WOKEN} AND NOT {lists.HAS_SETTLED} AND {_NOT_PAUSED}')}",
+    ),
+    "wave": (
+        f"""{_PLAIN} AND {
+            _ITS_LIST.format(f"{lists.IS_WOKEN} AND {lists.HAS_SETTLED} AND NOT {lists.HAS_SEAT} AND {_NOT_PAUSED}")
+        }""",
+    ),
+    "queued": (f"{lists.RELAY_UP} AND {_OPEN}", f"{lists.RELAY_UP} AND {_SENT_WHATEVER}"),
+    "relayDown": (f"NOT {lists.RELAY_UP} AND {_OPEN}", f"NOT {lists.RELAY_UP} AND {_SENT_WHATEVER}"),
 }
-_AFTER_QUIET_HOURS: Final = ("relayDown", "queued")
+_AFTER_QUIET_HOURS: Final = ("settling", "wave", "relayDown", "queued")
 
 
 def _lists_where(condition: str) -> Sql:
@@ -73,11 +82,14 @@ def _lists_where(condition: str) -> Sql:
     return Sql(f"SELECT w.id FROM waiting_list AS w WHERE {condition} AND {_NOT_PAUSED}", id="uuid")
 
 
-_IS_DUE = _lists_where("w.in_stock AND {first} < w.last_in_stock_at")
+_HAS_WOKEN = "w.in_stock AND {first} < w.last_in_stock_at"
+_IS_DUE = _lists_where(f"{_HAS_WOKEN} AND {lists.IS_OPEN}")
 _LISTS_OF_REASON: Final = {
     "noStock": _lists_where("{last} >= coalesce(w.last_in_stock_at, {first})"),
     "soldOut": _lists_where("NOT w.in_stock AND {first} < w.last_in_stock_at"),
-    "quietHours": _IS_DUE,
+    "quietHours": _lists_where(_HAS_WOKEN),
+    "settling": _lists_where(f"{_HAS_WOKEN} AND NOT {lists.HAS_SETTLED}"),
+    "wave": _lists_where(f"{_HAS_WOKEN} AND {lists.HAS_SETTLED} AND NOT {lists.HAS_SEAT}"),
     "queued": _IS_DUE,
     "relayDown": _IS_DUE,
 }

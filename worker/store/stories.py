@@ -31,8 +31,8 @@ _NEAR: Final = timedelta(seconds=2)
 
 _COLUMNS = """r.id, r.waiting_list_id, r.contact_id, r.email, r.item_url, r.locale, r.given, r.status, r.auto_notified,
     r.created_date, r.notified_date, r.ordered_at, r.not_before, r.claim_no, r.claimed_at, r.attempts, r.unknowns,
-    r.rescues, r.failure_code, r.failure_reason, r.failed_at, r.receipt, r.signup, w.item_id, w.options, w.options_key,
-    w.in_stock, w.last_in_stock_at, w.woken_at, i.app_id, i.catalog_item_id, i.name"""
+    r.rescues, r.failure_code, r.failure_reason, r.failed_at, r.receipt, r.signup, r.seat_wave, w.item_id, w.options,
+    w.options_key, w.in_stock, w.last_in_stock_at, w.woken_at, i.app_id, i.catalog_item_id, i.name"""
 _TABLES = """request AS r JOIN waiting_list AS w ON w.id = r.waiting_list_id JOIN item AS i ON i.id = w.item_id"""
 _TYPES = {
     **dict.fromkeys(("id", "waiting_list_id", "contact_id", "item_id"), "uuid"),

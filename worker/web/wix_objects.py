@@ -4,6 +4,7 @@ from typing import Any, Final
 
 from pydantic import Field
 
+from worker.services.selection import WAITING
 from worker.services.wire import request_json
 from worker.web.openapi import Described
 
@@ -96,7 +97,7 @@ class StockbellFacts(Described):
     attempts: int = 0
     failure_code: str = Field("", examples=["RECIPIENT_REJECTED"])
     failure_reason: str = ""
-    waiting: str = Field("", examples=["noStock"])
+    waiting: str = Field("", examples=["noStock"], description=f"why it waits: {', '.join(WAITING)}")
     waiting_until: str = Field("", description="how long it waits for that reason, where it is known")
     not_before: str = ""
 

@@ -401,7 +401,17 @@ def test_a_request_that_backs_off_tells_until_when(shop: Shop) -> None:
     shop.change("UPDATE request SET not_before = stockbell_now(60)")
     found = request_json(requests.show(shop.database, request).request)
     assert found["waiting"] == "backoff"
-    assert found["notBefore"] == timestamp(shop.row(request).not_before)
+    assert found["notBefore"] == found["waitingUntil"] == timestamp(shop.row(request).not_before)
+
+
+@pytest.mark.parametrize(("column", "reason"), [("settles_at", "settling"), ("opens_at", "wave")])
+def test_a_request_that_waits_for_its_turn_tells_until_when(shop: Shop, column: str, reason: str) -> None:
+    [request] = shop.waiting(1)
+    shop.change(f"UPDATE waiting_list SET {column} = stockbell_now(60)")
+    found = request_json(requests.show(shop.database, request).request)
+    assert (found["waiting"], found["waitingUntil"]) == (reason, timestamp(getattr(shop.list_row(), column)))
+    shop.change(f"UPDATE waiting_list SET {column} = stockbell_now(-60)")
+    assert "waitingUntil" not in request_json(requests.show(shop.database, request).request)
 
 
 def test_a_marked_request_has_a_date_and_was_not_told_by_us(shop: Shop, admin: Verbs) -> None:

@@ -40,7 +40,15 @@ FILTERS: list[list[tuple[str, str]]] = [
 def mixed(shop: Shop) -> Shop:
     """Requests in every state and for every reason."""
     chance = random.Random(7)
-    wanted = [ref("mug-1"), ref("mug-1", size="L"), ref("cup-1"), ref("cup-2"), ref("cup-3")]
+    wanted = [
+        ref("mug-1"),
+        ref("mug-1", size="L"),
+        ref("cup-1"),
+        ref("cup-2"),
+        ref("cup-3"),
+        ref("cup-4"),
+        ref("cup-5"),
+    ]
     people = [f"person{n}@{domain}.example" for n in range(6) for domain in ("a", "b")]
     new = [
         NewRequest(
@@ -55,6 +63,9 @@ def mixed(shop: Shop) -> Shop:
     shop.tell(ref("cup-1"), in_stock=False)
     shop.tell(ref("cup-2"))
     shop.write(pauses.pause, ref("cup-2"))
+    for item, column in (("cup-4", "settles_at"), ("cup-5", "opens_at")):
+        shop.tell(ref(item))
+        shop.change(f"UPDATE waiting_list SET {column} = stockbell_now(900) WHERE id = :id", id=shop.list_id(ref(item)))
     states = (
         "status = 'NOTIFICATION_SENT', notified_date = stockbell_now(0)",
         "status = 'FAILED', failure_code = 'RECIPIENT_REJECTED', failure_reason = 'Unknown'",

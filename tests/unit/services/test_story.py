@@ -30,7 +30,7 @@ def request(**changed: Any) -> Any:
     names = (
         *("notified_date", "ordered_at", "not_before", "claimed_at", "failure_code", "failure_reason", "failed_at"),
         *("receipt", "signup", "last_in_stock_at", "woken_at", "confirmed_at", "suppressed_at", "suppressed_why"),
-        *("suppressed_by", "auto_notified", "item_url", "locale", "given"),
+        *("suppressed_by", "auto_notified", "item_url", "locale", "given", "opens_at", "settles_at", "seat_wave"),
     )
     row = dict.fromkeys(names) | {
         **{"id": ID, "waiting_list_id": ID, "contact_id": ID, "item_id": ID, "email": "jane@example.com"},
@@ -232,6 +232,23 @@ def test_an_ordinal(number: int, text: str) -> None:
 )
 def test_a_span(seconds: float, text: str) -> None:
     assert span_words(seconds) == text
+
+
+def test_who_waits_for_a_seat_or_for_stock_to_settle_learns_until_when() -> None:
+    back = (event(59),)
+    tight = story(request(waiting="wave", opens_at=at(90)), events=back)
+    assert tight.sentence.endswith(
+        "but all seats of this wave are taken; the next one begins on 3 May 2026 13:30:00 UTC."
+    )
+    assert tight.moves[0] == "Nothing has to be done: the next wave begins by itself, if pieces are left."
+    new = story(request(waiting="settling", settles_at=at(65)), events=back)
+    assert "has to stay in stock until 3 May 2026 13:05:00 UTC before anybody is told" in new.sentence
+    assert new.moves[-1].startswith("An admin can have them told whatever the stock")
+
+
+def test_who_was_told_in_a_wave_sees_which() -> None:
+    row = request(status="NOTIFICATION_SENT", auto_notified=True, notified_date=at(5), seat_wave=2)
+    assert story(row, events=(event(2),)).moments[-1].note == "It had a seat of wave 2."
 
 
 # The ends
