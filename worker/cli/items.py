@@ -192,7 +192,7 @@ def _say_guess(guess: "WhatIf") -> None:
 
     for name, _, text in guess.outcome.lines():
         say(f"{name + ':':<10} {printable(text)}")
-    if guess.told:
+    if guess.told and not guess.outcome.next:
         rate = "unknown: nothing was sent in the last 24 h"
         if guess.rate and guess.seconds is not None:
             rate = f"{guess.seconds:,.1f} s, at {guess.rate:,.1f} mails a second (the best minute of the last 24 h)"

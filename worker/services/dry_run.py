@@ -3,6 +3,7 @@
 The event is applied as the listener does it, in a transaction that is rolled back. So the two can't disagree.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,6 +15,7 @@ from worker.domain.difference import difference, options_words
 from worker.domain.events import Event, decode
 from worker.domain.policies import Policies
 from worker.domain.stock import Level, Levels
+from worker.services.outlook import Group, outlook_of
 from worker.services.wire import timestamp
 from worker.store import lists, stock, waiters
 from worker.store.database import Connection, Database
@@ -70,10 +72,12 @@ class Outcome:
     others: Mapping[str, int]
     """how many requests for the item do not wait, by status; only where nobody would be told, as `near`"""
     near: Sequence[Near]
+    next: Sequence[str] = ()
+    """where sending policies hold some back: what would happen next with all who wait, in sentences"""
 
     @property
     def told(self) -> int:
-        """How many requests would be sent because of the event."""
+        """How many requests would be sent because of the event, now or later."""
         return sum(each.told for each in self.waiting)
 
     @property
@@ -109,6 +113,7 @@ class Outcome:
                 }
                 for each in self.waiting
             ],
+            "next": list(self.next),
             "others": dict(self.others),
             "near": [
                 {"catalogItemId": each.item.catalog_item_id, "appId": each.item.app_id, "requests": each.requests}
@@ -129,6 +134,8 @@ class Outcome:
             yield "told", True, f"{_people(each.told)} for {options_words(each.options)}"
         if more := sum(each.told for each in told[MOST_LISTS:]):
             yield "told", True, f"{more:,} more"
+        for sentence in self.next:
+            yield "then", None, sentence
         for each in self.waiting:
             if each.why_not:
                 who = f"{_people(each.left)} for {options_words(each.options)}"
@@ -179,14 +186,17 @@ def outcome_of_entry(database: Database, fields: Mapping[bytes, bytes], policies
     """Does the same for the fields of a stream entry, such as those of a dead letter that is replayed."""
     decoded = decode(f"{int(now.timestamp() * 1000)}-0", fields)
     policies = database.read(policies_of, decoded.reference.item, policies)
-    waiting = database.write(_tried, decoded, policies)
+    waiting, then = database.write(_tried, decoded, policies)
     is_heard = any(each.told for each in waiting)
     # These read many rows, and the trial locks the item. So they come after it, and only where they may explain.
     others, near = ({}, []) if is_heard else database.read(_beside, decoded.reference.item)
-    return Outcome(decoded, decoded.is_in_stock(policies.min_quantity), waiting, others, near)
+    return Outcome(decoded, decoded.is_in_stock(policies.min_quantity), waiting, others, near, then)
 
 
-def _tried(c: Connection, event: Event, policies: Policies) -> Sequence[Waiting]:
+_Trial = tuple[Sequence[Waiting], Sequence[str]]
+
+
+def _tried(c: Connection, event: Event, policies: Policies) -> _Trial:
     trial = c.begin_nested()
     try:
         return _waiting(c, event, policies)
@@ -199,12 +209,12 @@ def _beside(c: Connection, item: Item) -> tuple[dict[str, int], list[Near]]:
     return waiters.ended(c, item), near
 
 
-def _waiting(c: Connection, event: Event, policies: Policies) -> Sequence[Waiting]:
-    """Applies the event, and returns who waits for its item, and why still."""
+def _waiting(c: Connection, event: Event, policies: Policies) -> _Trial:
+    """Applies the event, and returns who waits for its item, and why still; and what happens next with them."""
     item = event.reference.item
     before = waiters.item(c, item)
     if before is None:
-        return []
+        return [], []
     known = lists.levels(c, [before.id]).get(before.id, {})
     applied = stock.apply(c, [event], policies)
     levels = lists.levels(c, [before.id])[before.id]
@@ -212,22 +222,39 @@ def _waiting(c: Connection, event: Event, policies: Policies) -> Sequence[Waitin
     stale = _why_stale(event, known.get(event.reference.options), before.out_at) if is_stale else ""
     woken = set(applied.woken.get(item, ()))
     waiting: list[Waiting] = []
-    for (list_id, options), requests in _by_list(c, before.id).items():
+    rows = waiters.of_item(c, before.id)
+    for (list_id, options), requests in _by_list(rows).items():
         is_woken, why = list_id in woken, ""
         if len(waiting) < MOST_LISTS and not is_woken:
             why = "the event says out of stock"
             if event.is_in_stock(policies.min_quantity):
                 why = _why_not_woken(options, event, levels, stale)
         waiting.append(Waiting(options, requests, is_woken, _why_not(requests, why)))
-    return waiting
+    holds_back = policies.per_unit is not None or policies.settle_seconds > 0 or policies.window is not None
+    return waiting, _next(c, before.id, rows, policies, applied.at) if holds_back and applied.at else ()
 
 
-def _by_list(c: Connection, item_id: UUID) -> dict[tuple[UUID, Options], dict[str, int]]:
+def _by_list(rows: Sequence[Any]) -> dict[tuple[UUID, Options], dict[str, int]]:
     """How many requests wait in each list, by the reason; the lists with most people first."""
     found: dict[tuple[UUID, Options], dict[str, int]] = {}
-    for row in waiters.of_item(c, item_id):
-        found.setdefault((row.id, options_from_text(row.options)), {})[row.waiting] = row.n
+    for row in rows:
+        reasons = found.setdefault((row.id, options_from_text(row.options)), {})
+        reasons[row.waiting] = reasons.get(row.waiting, 0) + row.n
     return dict(sorted(found.items(), key=lambda each: -sum(each[1].values())))
+
+
+def _next(c: Connection, item_id: UUID, rows: Sequence[Any], policies: Policies, now: datetime) -> Sequence[str]:
+    """Returns what happens next with those who wait for an item, whose rows these are."""
+    ordered: Counter[UUID] = Counter()
+    about: dict[UUID, Any] = {}
+    for row in rows:
+        about[row.id] = row
+        ordered[row.id] += row.n if row.is_ordered else 0
+    groups = [
+        Group(options, reasons, about[id_].in_stock, about[id_].settles_at, ordered[id_])
+        for (id_, options), reasons in _by_list(rows).items()
+    ]
+    return outlook_of(lists.stored_levels(c, [item_id]), groups, policies, now).sentences()
 
 
 def _why_stale(event: Event, known: Level | None, out_at: datetime | None) -> str:

@@ -13,7 +13,7 @@ from worker.domain.errors import Refused
 from worker.domain.policies import Own, Policies
 from worker.services.demand import money, plain_price
 from worker.services.dry_run import Outcome, outcome_of
-from worker.services.outlook import Group, Outlook, Wave, wave_of
+from worker.services.outlook import Group, Wave, outlook_of
 from worker.services.policy_words import Line, policies_json, policy_lines
 from worker.services.wire import timestamp
 from worker.store import items, lists, quiet_hours, tally
@@ -209,8 +209,8 @@ class WhatIf:
 
     @property
     def seconds(self) -> float | None:
-        """How long it would take until all are told; None: it is not known."""
-        return self.told / self.rate if self.rate and self.told else None
+        """How long it would take until all are told; None: it is not known, or policies hold some back."""
+        return self.told / self.rate if self.rate and self.told and not self.outcome.next else None
 
     def as_json(self) -> dict[str, Any]:
         """Returns it as JSON. It has no addresses."""
@@ -235,11 +235,8 @@ def show(c: Connection, candidates: Sequence[Item], shop: Policies) -> Shown:
     policies, at = shop.of(own), items.now(c)
     due = items.QUIET if quiet_hours.quiet_until(c) else "relayDown" if items.is_relay_down(c) else "queued"
     waiters = [_waiters(each, due, at) for each in items.waiting(c, row.id)]
-    stored = [(options, text, level) for _, options, text, level in lists.stored_levels(c, [row.id])]
-    levels = {options: level for options, _, level in stored}
-    waves = {options: wave for options, level in levels.items() if (wave := wave_of(level, policies, at))}
     groups = [Group(each.options, each.reasons, each.in_stock, each.settles_at, each.ordered) for each in waiters]
-    spelled = {options: options_from_text(text) for options, text, _ in stored}
+    outlook = outlook_of(lists.stored_levels(c, [row.id]), groups, policies, at)
     return Shown(
         row.id,
         Item(row.app_id, row.catalog_item_id),
@@ -251,10 +248,10 @@ def show(c: Connection, candidates: Sequence[Item], shop: Policies) -> Shown:
             for each in items.pauses(c, row.id)
         ],
         items.restocks(c, row.id),
-        waves,
+        outlook.waves,
         own,
         policies,
-        Outlook(groups, levels, spelled, policies, at).sentences(),
+        outlook.sentences(),
         at,
     )
 

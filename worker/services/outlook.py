@@ -3,12 +3,13 @@
 The seats are those that a claim would find now (`domain.ledger`), so what is said here is what the line does.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
+from uuid import UUID
 
-from worker.domain.catalog import Options, compared_options, options_text
+from worker.domain.catalog import Options, compared_options, options_from_text, options_text
 from worker.domain.ledger import Seats, at_claim, next_turn
 from worker.domain.policies import Policies
 from worker.domain.stock import Level, Levels
@@ -29,6 +30,11 @@ class Wave:
     """It begins with the next claim."""
     turns_at: datetime | None
     """When the next wave begins. None: seats are left, and it begins an interval after the last one was taken."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nobody has taken a seat of it yet."""
+        return self.is_new or (self.seats.taken_at is None and self.left == self.granted)
 
     @property
     def left(self) -> int:
@@ -102,6 +108,12 @@ class Outlook:
     """the options of each level as events have them"""
     policies: Policies
     now: datetime
+
+    @property
+    def waves(self) -> Mapping[Options, Wave]:
+        """The rows that have seats."""
+        found = ((about, wave_of(level, self.policies, self.now)) for about, level in self.levels.items())
+        return {about: wave for about, wave in found if wave}
 
     def sentences(self) -> list[str]:
         """Returns what happens next."""
@@ -179,19 +191,19 @@ class Outlook:
     def _shares(self) -> tuple[int, list[tuple[Mapping[Options, Wave], int]]]:
         """Returns how many need no seat; and the rows whose seats are for the same people, and for how many."""
         index, free = Levels(self.levels), 0
-        waves = {about: wave_of(level, self.policies, self.now) for about, level in self.levels.items()}
+        waves = self.waves
         shares: list[tuple[set[Options], int]] = []
         for group in self.groups:
             free += group.going
             rows = set(index.deciding(compared_options(options_text(group.options)))) if group.seated else set()
-            if any(waves[about] is None for about in rows):
+            if rows - waves.keys():
                 free += group.seated
             elif rows:
                 same = [share for share in shares if share[0] & rows]
                 shares = [share for share in shares if not share[0] & rows]
                 shares.append((rows.union(*(rows for rows, _ in same)), group.seated + sum(n for _, n in same)))
         shares.sort(key=lambda share: -share[1])
-        return free, [({about: wave for about in rows if (wave := waves[about])}, n) for rows, n in shares]
+        return free, [({about: waves[about] for about in rows}, n) for rows, n in shares]
 
     def _wave_words(self, waves: Mapping[Options, Wave], number: int) -> str:
         each = list(waves.values())
@@ -205,7 +217,7 @@ class Outlook:
             then = f"at {utc_words(turns_at, self.now)}, {self._seats}"
             return f"{prefix}All {seats} {'is' if granted == 1 else 'are'} taken; {wait}. The next wave begins {then}."
         free = f"{left:,} of {seats} {'is' if left == 1 else 'are'} left"
-        if all(wave.is_new for wave in each):
+        if all(wave.is_whole for wave in each):
             which = f"wave {each[0].seats.wave} begins" if len(each) == 1 else "waves begin"
             free = f"{which if prefix else which.capitalize()} now, with {count_words(left, 'seat')}"
         if min(wave.left for wave in each) >= number:
@@ -223,6 +235,15 @@ class Outlook:
         names = [options_words(each) or "any variant" for each in options]
         more = f" and {len(names) - MOST_NAMED:,} more" if len(names) > MOST_NAMED else ""
         return "; ".join(names[:MOST_NAMED]) + more
+
+
+def outlook_of(
+    stored: Iterable[tuple[UUID, Options, str, Level]], groups: Sequence[Group], policies: Policies, now: datetime
+) -> Outlook:
+    """Returns the outlook of an item whose stock rows are these, as `lists.stored_levels` has them."""
+    rows = [(options, text, level) for _, options, text, level in stored]
+    spelled = {options: options_from_text(text) for options, text, _ in rows}
+    return Outlook(groups, {options: level for options, _, level in rows}, spelled, policies, now)
 
 
 def utc_words(at: datetime, now: datetime) -> str:

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, Select, func, select, text, union_all
+from sqlalchemy import Connection, Label, Row, Select, func, select, text, union_all
 from sqlmodel import col
 
 from worker.domain.catalog import Item
-from worker.store import lists
-from worker.store.requests import WAITING, R, W
+from worker.store import lists, quiet_hours
+from worker.store.requests import R, W, waiting
 from worker.store.sql import Sql
 
 MOST_NEAR = 3
@@ -50,15 +50,26 @@ def item(c: Connection, which: Item) -> Row[Any] | None:
 
 
 def of_item(c: Connection, item_id: UUID) -> Sequence[Row[Any]]:
-    """Returns for each list of an item how many RECEIVED requests wait, by their reason as `requests show` says it."""
-    each = union_all(*(_those(item_id, condition) for condition in _EACH_ONE_INDEX)).subquery()
-    columns = each.c.id, each.c.options, each.c.waiting
+    """Returns for each list of an item how many RECEIVED requests wait, by their reason as `requests show` says it.
+
+    Those whom an admin has ordered to be told are counted apart (`is_ordered`).
+    """
+    reason = waiting(is_quiet=quiet_hours.quiet_until(c) is not None).label("waiting")
+    each = union_all(*(_those(item_id, reason, condition) for condition in _EACH_ONE_INDEX)).subquery()
+    columns = each.c.id, each.c.options, each.c.waiting, each.c.is_ordered, each.c.in_stock, each.c.settles_at
     return c.execute(select(*columns, func.count().label("n")).group_by(*columns).order_by(*columns[1:])).all()
 
 
-def _those(item_id: UUID, condition: str) -> Select[*tuple[Any, ...]]:
+def _those(item_id: UUID, reason: Label[str], condition: str) -> Select[*tuple[Any, ...]]:
     return (
-        select(col(W.id), col(W.options), WAITING.label("waiting"))
+        select(
+            col(W.id),
+            col(W.options),
+            col(W.in_stock),
+            col(W.settles_at),
+            reason,
+            col(R.ordered_at).is_not(None).label("is_ordered"),
+        )
         .select_from(R)
         .join(W, col(W.id) == col(R.waiting_list_id))
         .where(col(W.item_id) == item_id, text(condition))

@@ -212,6 +212,7 @@ def test_as_json_it_has_the_same(shop: Shop) -> None:
                 "why": 'they want size="L", the event says "S"',
             }
         ],
+        "next": [],
         "others": {},
         "near": [],
     }

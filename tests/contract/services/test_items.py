@@ -8,14 +8,14 @@ from uuid import UUID
 import pytest
 from sqlalchemy import Connection, text
 
-from tests.contract.shop import MUG, Shop, ref
+from tests.contract.shop import LEASE, MUG, Shop, ref
 from worker.domain.catalog import CatalogReference, Item
 from worker.domain.errors import Refused
 from worker.domain.policies import NO_POLICIES, Policies
 from worker.models import Status, uuid7
 from worker.services import items
 from worker.services.items import Shown
-from worker.store import pauses, stock, tally
+from worker.store import claims, pauses, stock, tally
 from worker.store.items import candidates, find, now
 
 
@@ -186,3 +186,33 @@ def test_what_holds_for_an_item_is_told_and_whose_it_is(shop: Shop) -> None:
     assert found["next"] == [
         "Not in stock: nobody is told until an event says that it is in stock, with at least 3 pieces."
     ]
+
+
+def test_a_guess_tells_who_has_a_seat_and_comes_true(shop: Shop) -> None:
+    for reference in (ref(), ref(size="L")):
+        shop.sign_up_many(4, reference)
+    shop.change("UPDATE request SET ordered_at = stockbell_now(0) WHERE id = :id", id=shop.rows()[0].id)
+    guess = items.what_if(shop.database, MUG, 3, TWO)
+    assert guess.outcome.next == [
+        "1 of 8 who wait are told now.",
+        "Wave 1 begins now, with 6 seats; 7 wait. When all are taken, the next wave begins 1 h later, "
+        "with as many seats as pieces are then left, times 2.",
+    ]
+    assert (guess.told, guess.seconds) == (8, None)
+    assert ("then", None, guess.outcome.next[0]) in list(guess.outcome.lines())
+    assert guess.as_json()["next"] == list(guess.outcome.next)
+    shop.write(stock.apply, [guess.outcome.event], TWO)
+    lists = [shop.list_id(ref()), shop.list_id(ref(size="L"))]
+    assert len(shop.write(claims.claim, shop.owner(), LEASE, lists, 100, TWO, first=True).claims) == 7
+
+
+def test_a_guess_without_policies_has_no_more_to_tell(shop: Shop) -> None:
+    shop.sign_up_many(2)
+    assert list(items.what_if(shop.database, MUG, 3, NO_POLICIES).outcome.next) == []
+
+
+def test_a_guess_tells_how_long_it_would_have_to_settle(shop: Shop) -> None:
+    shop.sign_up_many(2)
+    [sentence] = items.what_if(shop.database, MUG, 3, Policies(settle_seconds=600.0)).outcome.next
+    assert sentence.startswith("Nobody before ")
+    assert sentence.endswith("the item has to be in stock for 10 min first. 2 wait.")
