@@ -121,8 +121,8 @@ class Replay:
     def _all_waiting(self) -> dict[tuple[str, str | None], int]:
         rows: list[Any] = []
         self.shop.database.read(lambda c: rows.extend(requests.find(c, Filter(status=Status.RECEIVED))))
-        found = [(each["waiting"], each.get("waitingUntil")) for each in map(request_json, rows)]
-        return dict(Counter((str(reason), until and str(until)[:16]) for reason, until in found))
+        found = [(str(each["waiting"]), str(each.get("waitingUntil", ""))[:16]) for each in map(request_json, rows)]
+        return dict(Counter((reason, until or None) for reason, until in found))
 
     def _work(self) -> int:
         """Lets workers tell whom they may. Returns how many they told."""

@@ -93,6 +93,30 @@ def test_policies_of_an_item_are_set_by_name(run: Run, shop: Shop) -> None:
     assert [(each.verb, each.who) for each in trail(shop)] == [("items set", "cli:ada")] * 2
 
 
+def test_an_item_is_shown_with_its_seats_and_policies(run: Run, shop: Shop) -> None:
+    shop.waiting(9)
+    shop.change("UPDATE item SET per_unit = 2, name = :name", name="Mug\x1b[2J")
+    shop.change(
+        """UPDATE stock SET quantity = 2, seats = 0, seat_limit = 4, granted = 4, wave = 3,
+        seat_at = stockbell_now(-1800), settles_at = stockbell_now(300)"""
+    )
+    shop.change("UPDATE waiting_list SET opens_at = stockbell_now(1800), settles_at = stockbell_now(300)")
+    said = run("items", "show", "mug-1").stdout
+    for words in (
+        "what happens next:\n  Nobody before ",
+        "told for each piece: 2 (its own)",
+        "between waves: 1 h (the shop's)",
+        "in, 2  the whole item; wave 3: 0 of 4 seats left, the next wave at ",
+        "settling: 9",
+        "its door opens at ",
+        "settles until ",
+    ):
+        assert words in said
+    assert "\x1b" not in said
+    found = json.loads(run("items", "show", "mug-1", "--json").stdout)
+    assert (found["stock"][0]["seats"]["wave"], found["reasons"]) == (3, {"settling": 9})
+
+
 def test_many_contacts_at_once_share_a_row(run: Run, shop: Shop) -> None:
     addresses = "\n".join(f"c{number}@example.com" for number in range(11))
     run("contacts", "suppress", "-", "--cause", "unsubscribed", given=addresses)
