@@ -127,7 +127,7 @@ class Replay:
     def _work(self) -> int:
         """Lets workers tell whom they may. Returns how many they told."""
         told = 0
-        while list_ids := self.shop.database.read(lists.with_work):
+        while list_ids := self.shop.database.read(lists.with_work, None, self.policies):
             found = self.shop.write(claims.claim, self.shop.owner(), LEASE, list_ids, 500, self.policies, first=True)
             assert found.claims, "a bell rings, and nobody can be claimed"
             self.shop.write(recording.record, Ends(told=list(found.claims)))

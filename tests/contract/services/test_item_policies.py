@@ -1,5 +1,6 @@
 """An item's own sending policies: what is taken, what holds, and what follows at once from a change."""
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -12,6 +13,7 @@ from worker.domain.catalog import CatalogReference, Item
 from worker.domain.policies import ALL, Own, Policies
 from worker.services import item_policies
 from worker.services.item_policies import Done, read
+from worker.store import stock
 from worker.store.policies import policies_of
 
 SHOP = Policies(min_quantity=2, per_unit=3, wave_seconds=60.0, settle_seconds=600.0)
@@ -212,3 +214,24 @@ def test_what_holds_is_told_as_json_and_in_words(shop: Shop) -> None:
         ("no time", "its own", "0"),
         ("10 min", "the shop's", ""),
     ]
+
+
+def test_another_minimum_puts_stock_out_and_in_as_of_now(shop: Shop) -> None:
+    waiting = shop.sign_up_many(2)
+    event = replace(shop.event(), in_stock=None, quantity=2)
+    shop.write(stock.apply, [event], SHOP)
+    bell = NotedBell()
+    _set(shop, bell=bell, min_quantity="3", per_unit="all", settle_seconds="0")
+    assert {shop.waiting_for(id_) for id_ in waiting} == {"soldOut"}
+    assert bell.rings == []
+    late = shop.sign_up()
+    _set(shop, bell=bell, min_quantity="2")
+    assert {shop.waiting_for(id_) for id_ in (*waiting, late)} == {"queued"}
+    assert bell.rings == [[shop.list_id()]]
+
+
+def test_what_an_event_said_itself_is_not_judged_by_the_minimum(shop: Shop) -> None:
+    shop.sign_up()
+    shop.write(stock.apply, [replace(shop.event(), in_stock=True, quantity=2)], SHOP)
+    _set(shop, min_quantity="3")
+    assert shop.list_row().in_stock
