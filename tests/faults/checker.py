@@ -44,6 +44,8 @@ class Mail:
     message_id: str
     client: str = ""
     """The address of the host that sent it."""
+    at: float = 0.0
+    """When the relay took it, in seconds of the machine's clock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,10 @@ class History:
     tries: Sequence[Try] = ()
     refusals: Sequence[Refusal] = ()
     breaks: Sequence[Break] = ()
+    waiting: Mapping[str, str] = field(default_factory=dict)
+    """Why those wait who are RECEIVED, as the program tells it."""
+    may_wait: Mapping[str, str] = field(default_factory=dict)
+    """Who need not be told by the end of the run, and the only reason for which they may wait."""
     in_flight: int = 0
     """How many mails may be on their way when something breaks, and be taken after it."""
     max_attempts: int = 10
@@ -98,30 +104,46 @@ class Findings:
     bound: int
     stuck: int
     breaches: list[str] = field(default_factory=list)
+    waiting: int = 0
+    """How many wait for a reason."""
 
 
 def check(history: History) -> Findings:
     """Compares. Everything that breaks a promise is described in `breaches`."""
     rows = {request.address: request for request in history.requests}
     copies = Counter(mail.recipient for mail in history.mails)
-    lost = [address for address in history.due if not _has_ended(rows.get(address))]
+    left = [address for address in history.due if not _has_ended(rows.get(address))]
+    lost = [address for address in left if not _waits(history, rows.get(address))]
     stuck = [request.address for request in history.requests if request.status == "PROCESSING"]
     allowed = sum(each.may_repeat for each in history.breaks) + sum(each.took_it for each in history.refusals)
     twice = sum(copies.values()) - len(copies)
-    breaches = [f"lost: {address} is {_words(rows.get(address))}" for address in lost]
+    breaches = [f"lost: {address} is {_words(rows.get(address))}{_why(history, address)}" for address in lost]
     breaches += [f"stuck in PROCESSING: {address}" for address in stuck]
     breaches += [f"told, but no event woke them: {address}" for address in copies if address not in history.due]
     if twice > allowed:
         breaches.append(f"sent twice: {twice} mails, and at most {allowed} may be")
     for judge in (_repeats, _message_ids, _rows, _failures, _attempts, _refusals, _counts):
         breaches += judge(history)
-    return Findings(len(history.due), len(lost), twice, allowed, len(stuck), breaches)
+    return Findings(len(history.due), len(lost), twice, allowed, len(stuck), breaches, len(left) - len(lost))
 
 
 def _has_ended(request: Request | None) -> bool:
     if request is None:
         return False
     return request.status == "NOTIFICATION_SENT" or (request.status == "FAILED" and bool(request.failure_reason))
+
+
+def _waits(history: History, request: Request | None) -> bool:
+    """Whether this request waits for the only reason for which it may. A state that says nothing of it is no reason."""
+    if request is None or request.status != "RECEIVED":
+        return False
+    why = history.waiting.get(request.address)
+    return why is not None and why == history.may_wait.get(request.address)
+
+
+def _why(history: History, address: str) -> str:
+    why = history.waiting.get(address)
+    return f", waits for {why}" if why else ""
 
 
 def _words(request: Request | None) -> str:

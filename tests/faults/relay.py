@@ -1,5 +1,6 @@
 """The relay of the fault tests. It notes each mail that it takes, before it says so, and each refusal."""
 
+import time
 from collections.abc import Callable, Collection
 from typing import Literal
 
@@ -61,7 +62,7 @@ class LoggingRelay(ScriptedRelay):
 
     def accept(self, mail: Accepted) -> None:
         # Contents are not kept: there may be a million.
-        self.mails.append(Mail(mail.recipient, mail.message_id, mail.client))
+        self.mails.append(Mail(mail.recipient, mail.message_id, mail.client, time.time()))
         self.taken += 1
         self.commands.clear()
         self.conversations.clear()

@@ -25,6 +25,7 @@ from tests.faults import (
     sentinels,
     standby,
     stops,
+    waves,
 )
 from tests.faults.trial import Result, World
 
@@ -62,6 +63,10 @@ SCENARIOS: dict[str, Callable[[World], Result]] = {
     "frozen": stops.run,
     "scaling": scaling.run,
     "schema": schema.run,
+    "waves-killed": waves.run_killed,
+    "waves-refused": waves.run_refused,
+    "waves-away": waves.run_away,
+    "waves-restarted": waves.run_restarted,
     "flood": floods.run,
     "poison-row": poison_row.run,
     "half-open": half_open.run,

@@ -191,6 +191,10 @@ class System(Stockbell):
             for row in rows
         ]
 
+    def reasons(self) -> dict[str, str]:
+        """Returns why those wait who are neither told nor failed, as `stockbell requests list` tells it."""
+        return {each["email"]: each["waiting"] for each in self.requests("--status", "RECEIVED")}
+
     def tries(self) -> list[Try]:
         return [Try(row.email, row.event, row.smtp_code) for row in self._database.read(_all, _TRIES)]
 

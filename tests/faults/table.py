@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from tests.faults.trial import Result
 
-HEADS = ("scenario", "due", "lost", "twice", "at most", "stuck", "recovered", "took", "broken")
+HEADS = ("scenario", "due", "waits", "lost", "twice", "at most", "stuck", "recovered", "took", "broken")
 LEFT = {0, len(HEADS) - 1}
 MOST_BREACHES = 8
 
@@ -29,7 +29,7 @@ def breaches(results: Sequence[Result]) -> str:
 
 def _cells(result: Result) -> tuple[str, ...]:
     found = result.findings
-    numbers = (found.due, found.lost, found.twice, found.bound, found.stuck)
+    numbers = (found.due, found.waiting, found.lost, found.twice, found.bound, found.stuck)
     broken = ", ".join(f"{count} x {what}" for what, count in sorted(result.broken.items()))
     broken += "".join(f"; {count:,} told by {host}" for host, count in result.told_by.items())
     name = result.scenario + (" BREACH" if found.breaches else "")

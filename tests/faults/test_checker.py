@@ -14,6 +14,7 @@ REFUSED = Refusal("ann", "rcpt", 550)
 REJECTED = Try("ann", "rejected", 550)
 MAIL = Mail("ann", "<1@shop.example>")
 BOB = Mail("bob", "<2@shop.example>")
+WAITS = Request("ann", "RECEIVED")
 GOOD = History(due={"ann"}, requests=[TOLD], mails=[MAIL])
 KILL = Break("kill", began=1, ended=1, may_repeat=1)
 
@@ -23,6 +24,7 @@ KILL = Break("kill", began=1, ended=1, may_repeat=1)
     [
         GOOD,
         replace(GOOD, due=set(), requests=[Request("ann", "RECEIVED")], mails=[]),
+        replace(GOOD, requests=[WAITS], mails=[], waiting={"ann": "wave"}, may_wait={"ann": "wave"}),
         replace(GOOD, mails=[MAIL, MAIL], breaks=[KILL], counted={"told": 1, "released": 3}),
         replace(GOOD, mails=[MAIL, MAIL], breaks=[replace(KILL, ended=5)]),
         replace(GOOD, mails=[MAIL, MAIL], refusals=[Refusal("ann", "dot", took_it=True)]),
@@ -38,6 +40,12 @@ def test_what_can_be_explained_is_no_breach(history: History) -> None:
     [
         (replace(GOOD, requests=[]), "lost: ann is missing"),
         (replace(GOOD, requests=[Request("ann", "RECEIVED")], mails=[]), "lost: ann is RECEIVED"),
+        (replace(GOOD, requests=[WAITS], mails=[], waiting={"ann": "wave"}), "lost: ann is RECEIVED"),
+        (replace(GOOD, requests=[WAITS], mails=[], may_wait={"ann": "wave"}), "lost: ann is RECEIVED"),
+        (
+            replace(GOOD, requests=[WAITS], mails=[], waiting={"ann": "queued"}, may_wait={"ann": "wave"}),
+            "0 attempts, waits for queued",
+        ),
         (replace(GOOD, requests=[Request("ann", "PROCESSING")], mails=[]), "stuck in PROCESSING: ann"),
         (replace(GOOD, requests=[replace(FAILED, failure_reason=None)], mails=[]), "lost: ann is FAILED"),
         (replace(GOOD, due=set()), "no event woke them: ann"),
@@ -68,4 +76,11 @@ def test_what_cannot_be_explained_is_one(history: History, words: str) -> None:
 def test_it_counts() -> None:
     history = replace(GOOD, due={"ann", "bob"}, mails=[MAIL, MAIL], breaks=[KILL])
     found = check(history)
-    assert (found.due, found.lost, found.twice, found.bound, found.stuck) == (2, 1, 1, 1, 0)
+    assert (found.due, found.lost, found.twice, found.bound, found.stuck, found.waiting) == (2, 1, 1, 1, 0, 0)
+
+
+def test_it_counts_who_waits_for_a_reason() -> None:
+    requests = [TOLD, Request("bob", "RECEIVED")]
+    history = replace(GOOD, due={"ann", "bob"}, requests=requests, waiting={"bob": "wave"}, may_wait={"bob": "wave"})
+    found = check(history)
+    assert (found.due, found.waiting, found.lost) == (2, 1, 0)

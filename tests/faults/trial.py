@@ -26,6 +26,9 @@ from worker.migrations import migrate
 QUIET = 10
 """After so many looks without a new mail, nothing more is being sent."""
 
+PIECES = 5
+"""How many pieces of an item there are when it is in stock again."""
+
 Action = Callable[[], object]
 """A function that breaks something.
 
@@ -142,6 +145,7 @@ class Trial:
     """Seconds for which the relay may keep everybody waiting, on top of the usual patience."""
     _due: set[str] = field(default_factory=set)
     _items: dict[str, list[str]] = field(default_factory=dict)
+    _may_wait: dict[str, str] = field(default_factory=dict)
     _steps: deque[_Step] = field(default_factory=deque)
     _taking: threading.Lock = field(default_factory=threading.Lock)
     _now: deque[_Step] = field(default_factory=deque)
@@ -176,6 +180,20 @@ class Trial:
             eventually(lambda item=item: self._publish(item), until="Redis takes an event")  # type: ignore[misc]
             self.expect(item)
 
+    def publish_for_some(self, item: str, reason: str) -> None:
+        """Puts an item in stock again, but not for all who wait for it. In the end the rest wait for this reason."""
+        eventually(lambda: self._publish(item), until="Redis takes an event")
+        self._due |= set(self._items[item])
+        self._may_wait |= dict.fromkeys(self._items[item], reason)
+
+    def until_the_rest_waits(self) -> None:
+        """Waits until those whom `publish_for_some` has left wait for their reason, and nobody is being told."""
+        eventually(self._does_the_rest_wait, until="who is left waits for the reason that was expected")
+
+    def _does_the_rest_wait(self) -> bool:
+        reasons = self.system.reasons()
+        return not self.system.holders() and all(self._may_wait[address] == why for address, why in reasons.items())
+
     def expect(self, item: str) -> None:
         """Notes that all who wait for an item are due."""
         self._published.add(item)
@@ -183,7 +201,7 @@ class Trial:
 
     def _publish(self, item: str) -> bool:
         try:
-            self.system.publish(catalogItemId=item, quantity=5)
+            self.system.publish(catalogItemId=item, quantity=PIECES)
         except redis.RedisError:
             return False
         return True
@@ -362,6 +380,8 @@ class Trial:
             tries=self.system.tries(),
             refusals=list(self.relay.refusals),
             breaks=self._breaks,
+            waiting=self.system.reasons() if self._may_wait else {},
+            may_wait=self._may_wait,
             in_flight=4 * self.system.connections * self.system.children,
             counted=self.system.counted(),
             is_every_refusal_logged=self.is_every_refusal_logged,
