@@ -362,6 +362,48 @@ MUTATIONS = (
         [Edit("worker/store/errors.py", "        return Contended(words)\n", "        raise error\n")],
     ),
     Mutation(
+        "seats are given back by who holds the item",
+        "crossed",
+        "deadlocks",
+        [Edit("worker/store/seats.py", "    ids = {seat.item_id for seat in held}\n", "    ids = set[UUID]()\n")],
+    ),
+    Mutation(
+        "the seats of those who are rescued are given back",
+        "waves-killed",
+        "seats of wave . of .* are gone",
+        [
+            Edit(
+                "worker/store/sweep.py",
+                "if row.id in held and row.failure_code !=",
+                "if row.failure_code is row.id is not",
+            )
+        ],
+    ),
+    Mutation(
+        "the seats of those who were refused are given back",
+        "waves-refused",
+        "seats of wave . of .* are gone",
+        [
+            Edit(
+                "worker/store/recording.py",
+                "for request_id, seat in seated.items() if",
+                "for request_id, seat in () if",
+            )
+        ],
+    ),
+    Mutation(
+        "a wave begins so long after the last seat of the one before",
+        "waves-away",
+        "began too early",
+        [Edit("worker/domain/ledger.py", "timedelta(seconds=policies.wave_seconds)", "timedelta(0)")],
+    ),
+    Mutation(
+        "the seats of those who are released are given back",
+        "waves-restarted",
+        "seats of wave . of .* are gone",
+        [Edit("worker/store/recording.py", "not in lost), *ends.released]", "not in lost)]")],
+    ),
+    Mutation(
         "who starts waits for the database",
         "no-connections",
         "has said so",

@@ -50,7 +50,7 @@ def _refusals(world: World, name: str, *, pipelining: bool) -> Result:
     mails = world.size(200, 5_000)
     with world.trial(name, pipelining=pipelining) as trial:
         trial.is_every_refusal_logged = True
-        trial.relay.decide = _moods(trial.chance)
+        trial.relay.decide = moods(trial.chance)
         trial.waiting("mug-1", mails)
         trial.start()
         trial.publish("mug-1")
@@ -58,7 +58,7 @@ def _refusals(world: World, name: str, *, pipelining: bool) -> Result:
         return trial.result()
 
 
-def _moods(chance: random.Random) -> Decide:
+def moods(chance: random.Random) -> Decide:
     """Refuses each recipient at each stage once at most. If an outcome were lost twice more, they would fail."""
     asked: dict[tuple[str, str | None], int] = defaultdict(int)
 

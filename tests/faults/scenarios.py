@@ -5,6 +5,7 @@ from collections.abc import Callable
 from tests.faults import (
     clocks,
     control,
+    crossed,
     cuts,
     deadlocks,
     disks,
@@ -45,6 +46,7 @@ SCENARIOS: dict[str, Callable[[World], Result]] = {
     "standby": standby.run,
     "cuts": cuts.run,
     "deadlocks": deadlocks.run,
+    "crossed": crossed.run,
     "no-connections": cuts.run_full,
     "clock-ahead": clocks.run_ahead,
     "clock-behind": clocks.run_behind,

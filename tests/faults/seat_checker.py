@@ -6,14 +6,14 @@ the lock on the item, so the numbers of one item have the order of its ledger.
 
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from tests.faults.checker import Mail
 
-End = Literal["told", "unknown", "rescued", "given back"]
-KEPT: Collection[End] = {"told", "unknown"}
-"""After these ends a customer may have been told, and keeps the seat."""
+End = Literal["told", "unknown", "deleted", "rescued", "given back", "bounced"]
+KEPT: Collection[End] = {"told", "unknown", "deleted"}
+"""After these ends a customer may have been told, and the seat is not given back."""
 
 
 class Wave(NamedTuple):
@@ -35,9 +35,10 @@ class Wave(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A claim that took a seat. Times are seconds of the database's clock."""
+    """A claim. Times are seconds of the database's clock."""
 
-    wave: Wave
+    wave: Wave | None
+    """whose seat it took. None: an admin has ordered it, so it took none"""
     address: str
     place: int
     """the line of the book"""
@@ -67,8 +68,8 @@ class Book:
     states: Sequence[State]
     seatless: Collection[str] = ()
     """Who was claimed without a seat."""
-    keepers: Mapping[Wave, int] | None = None
-    """How many rows that say NOTIFICATION_SENT hold a seat of each wave. None: admins have changed or deleted some."""
+    keepers: Mapping[Wave, int] = field(default_factory=dict)
+    """How many rows that say NOTIFICATION_SENT hold a seat of each wave."""
 
     def waves(self) -> dict[Wave, list[State]]:
         """Returns the states of each wave that had seats."""
@@ -78,67 +79,68 @@ class Book:
                 found.setdefault(state.wave, []).append(state)
         return found
 
-    def told_by(self, mails: Sequence[Mail]) -> list[tuple[Claim, Mail]]:
-        """Returns with which claim each mail went out: the last one before the relay took it."""
+    def told(self, mails: Sequence[Mail]) -> list[Claim]:
+        """Returns the claims with which mails went out: of each person the last one before the relay took the mail."""
         claims: dict[str, list[Claim]] = defaultdict(list)
         for claim in sorted(self.claims, key=lambda claim: claim.place, reverse=True):
             claims[claim.address].append(claim)
-        found = ((next((c for c in claims[mail.recipient] if c.at <= mail.at), None), mail) for mail in mails)
-        return [(claim, mail) for claim, mail in found if claim is not None]
+        found = (next((c for c in claims[mail.recipient] if c.at <= mail.at), None) for mail in mails)
+        return [claim for claim in found if claim is not None]
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What holds for a run in which stock comes once, and stays."""
+    """What holds for a run."""
 
-    per_wave: int
-    """How many may be told in each wave: P for each piece."""
-    wave_seconds: Mapping[str, float]
-    """W of each item."""
+    per_wave: int | None = None
+    """How many may be told in each wave: P for each piece. None: events come and go, and change it amid a wave."""
+    wave_seconds: Mapping[str, float] = field(default_factory=dict)
+    """W of each item, if stock comes once, and stays."""
     may_exceed: int = 0
     """How many more persons may be told than the waves allow, because processes died."""
 
 
 def check_seats(book: Book, mails: Sequence[Mail], rules: Rules) -> list[str]:
     """Returns what breaks a promise about waves, in words."""
-    return [
-        *(f"claimed without a seat: {address}" for address in book.seatless),
-        *_given(book, rules),
-        *_persons(book, mails, rules),
-        *_sums(book),
-        *_pauses(book, rules),
-        *_rows(book),
-    ]
+    breaches = [f"claimed without a seat: {address}" for address in book.seatless]
+    breaches += _persons(book, mails, rules)
+    if rules.per_wave is not None:
+        breaches += [*_given(book, rules.per_wave), *_sums(book), *_pauses(book, rules), *_rows(book)]
+    return breaches
 
 
-def _given(book: Book, rules: Rules) -> Iterator[str]:
+def _given(book: Book, per_wave: int) -> Iterator[str]:
     for wave, states in book.waves().items():
-        if states[-1].granted != rules.per_wave:
-            yield f"{states[-1].granted} seats in {wave}, and not {rules.per_wave}"
+        if states[-1].granted != per_wave:
+            yield f"{states[-1].granted} seats in {wave}, and not {per_wave}"
 
 
 def _persons(book: Book, mails: Sequence[Mail], rules: Rules) -> Iterator[str]:
     """Yields waves in which more persons were told, or may have been, than there were seats.
 
-    There may be one more for each mail of a claim whose process died before its outcome was committed.
+    There may be one more for each mail of a claim whose process died before its outcome was committed. Whose mail
+    bounced was not told.
     """
     persons: dict[Wave, set[str]] = defaultdict(set)
     excused: dict[Wave, set[str]] = defaultdict(set)
-    for claim, _ in book.told_by(mails):
+    for claim in book.told(mails):
+        if claim.wave is None or claim.end == "bounced":
+            continue
         persons[claim.wave].add(claim.address)
         if claim.end == "rescued":
             excused[claim.wave].add(claim.address)
         elif claim.end not in KEPT:
             yield f"told in {claim.wave}, but the claim has ended as {claim.end}: {claim.address}"
     for claim in book.claims:
-        if claim.end == "unknown":
+        if claim.end == "unknown" and claim.wave:
             persons[claim.wave].add(claim.address)
-    exceeded = 0
+    exceeded, waves = 0, book.waves()
     for wave, those in persons.items():
-        over = max(0, len(those) - rules.per_wave)
+        granted = waves[wave][-1].granted
+        over = max(0, len(those) - granted)
         exceeded += over
         if over > len(excused[wave]):
-            yield f"{len(those)} persons in {wave}, which has {rules.per_wave} seats: {len(excused[wave])} explained"
+            yield f"{len(those)} persons in {wave}, which has {granted} seats: {len(excused[wave])} explained"
     if exceeded > rules.may_exceed:
         yield f"{exceeded} more persons than seats in all waves, and at most {rules.may_exceed} may be"
 
@@ -180,8 +182,8 @@ def _rows(book: Book) -> Iterator[str]:
     """Yields waves for which the rows say something else than what happened."""
     told: dict[Wave, int] = defaultdict(int)
     for claim in book.claims:
-        told[claim.wave] += claim.end == "told"
-    if book.keepers is not None:
-        for wave in told.keys() | book.keepers.keys():
-            if told[wave] != book.keepers.get(wave, 0):
-                yield f"{told[wave]} were told in {wave}, but {book.keepers.get(wave, 0)} rows have its seats"
+        if claim.wave:
+            told[claim.wave] += claim.end == "told"
+    for wave in told.keys() | book.keepers.keys():
+        if told[wave] != book.keepers.get(wave, 0):
+            yield f"{told[wave]} were told in {wave}, but {book.keepers.get(wave, 0)} rows have its seats"

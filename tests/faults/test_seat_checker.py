@@ -44,10 +44,33 @@ def test_who_may_have_been_told_keeps_the_seat() -> None:
     assert check_seats(book, MAILS[1:], RULES) == []
 
 
+def test_whose_mail_bounced_was_not_told() -> None:
+    book = replace(DIED, claims=[replace(ANN, end="bounced"), BOB, EVE, CAT])
+    assert check_seats(book, EVES, RULES) == []
+
+
+def test_who_was_deleted_takes_the_seat_along() -> None:
+    book = replace(GOOD, claims=[replace(ANN, end="deleted"), BOB, CAT], keepers={FIRST: 1, SECOND: 1})
+    assert check_seats(book, MAILS, RULES) == []
+
+
 def test_a_seat_that_comes_back_when_the_next_wave_has_begun_is_void() -> None:
     late = replace(BACK, ended=10)
     book = replace(GOOD, claims=[late, BOB, CAT], keepers={FIRST: 1, SECOND: 1})
     assert check_seats(book, MAILS[1:], RULES) == []
+
+
+def test_who_was_ordered_needs_no_seat() -> None:
+    ordered = Claim(None, "dan", place=5, at=20.0, ended=6, end="told")
+    mails = [*MAILS, Mail("dan", "4", at=21.0)]
+    assert check_seats(replace(GOOD, claims=[*GOOD.claims, ordered]), mails, RULES) == []
+
+
+def test_events_may_change_the_seats_of_a_wave() -> None:
+    more = replace(STATES[1], granted=3)
+    book = replace(GOOD, claims=[*GOOD.claims, EVE], states=[STATES[0], more, STATES[2]])
+    assert check_seats(book, EVES, Rules()) == []
+    assert check_seats(replace(book, states=STATES), EVES, Rules()) != []
 
 
 def test_a_process_that_died_may_have_told_more_than_there_were_seats() -> None:

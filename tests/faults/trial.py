@@ -145,6 +145,9 @@ class Trial:
     """Seconds for which the relay may keep everybody waiting, on top of the usual patience."""
     _due: set[str] = field(default_factory=set)
     _items: dict[str, list[str]] = field(default_factory=dict)
+    _is_apart: Callable[[str], bool] = lambda _address: False
+    _has_counts: bool = True
+    """Whether all that was counted is judged."""
     _may_wait: dict[str, str] = field(default_factory=dict)
     _steps: deque[_Step] = field(default_factory=deque)
     _taking: threading.Lock = field(default_factory=threading.Lock)
@@ -174,11 +177,19 @@ class Trial:
             self.system.fill(role, counts.get(role, 1))
         self.relay.watch = self._look
 
+    def waits_for(self, item: str, addresses: Sequence[str]) -> None:
+        """Notes who waits for an item that `waiting` did not make."""
+        self._items[item] = list(addresses)
+
     def publish(self, *items: str) -> None:
         """Puts each item in stock again: all who wait for it are due. Tries until Redis has taken the event."""
         for item in items:
             eventually(lambda item=item: self._publish(item), until="Redis takes an event")  # type: ignore[misc]
             self.expect(item)
+
+    def set_apart(self, is_apart: Callable[[str], bool]) -> None:
+        """Leaves the people of whom this is true to admins, who may do anything to them. They are not judged."""
+        self._is_apart, self._has_counts = is_apart, False
 
     def publish_for_some(self, item: str, reason: str) -> None:
         """Puts an item in stock again, but not for all who wait for it. In the end the rest wait for this reason."""
@@ -373,17 +384,18 @@ class Trial:
         return not self._steps and not self._now and self.left() == 0
 
     def _history(self) -> History:
+        is_apart = self._is_apart
         return History(
             due=self._due,
-            requests=self.system.requests_left(),
-            mails=list(self.relay.mails),
-            tries=self.system.tries(),
-            refusals=list(self.relay.refusals),
+            requests=[each for each in self.system.requests_left() if not is_apart(each.address)],
+            mails=[each for each in self.relay.mails if not is_apart(each.recipient)],
+            tries=[each for each in self.system.tries() if not is_apart(each.address)],
+            refusals=[each for each in self.relay.refusals if not is_apart(each.recipient)],
             breaks=self._breaks,
             waiting=self.system.reasons() if self._may_wait else {},
             may_wait=self._may_wait,
             in_flight=4 * self.system.connections * self.system.children,
-            counted=self.system.counted(),
+            counted=self.system.counted() if self._has_counts else None,
             is_every_refusal_logged=self.is_every_refusal_logged,
         )
 

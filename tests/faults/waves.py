@@ -12,7 +12,7 @@ from sqlalchemy import Connection, text
 
 from tests.acceptance.stockbell import Process
 from tests.faults import seat_log
-from tests.faults.seat_checker import KEPT, Book, Rules, check_seats
+from tests.faults.seat_checker import KEPT, Book, Claim, Rules, check_seats
 from tests.faults.system import Role, kill
 from tests.faults.trial import PIECES, Result, Trial, World
 from tests.polling import eventually
@@ -61,11 +61,15 @@ class _Waves:
     def expect_no_more_waves_than_needed(self, book: Book) -> None:
         """Checks that no wave was wasted, and that none came instead of several."""
         for item in self._people:
-            kept = [claim.wave.number for claim in book.claims if claim.wave.item == item and claim.end in KEPT]
+            kept = [claim.wave.number for claim in _claims(book, item) if claim.wave and claim.end in KEPT]
             needed = range(1, ceil(len(kept) / self.per_wave) + 1)
             self._trial.expect_that(
                 set(kept) == set(needed), f"{len(kept)} seats of {item} were used in the waves {sorted(set(kept))}"
             )
+
+
+def _claims(book: Book, item: str) -> list[Claim]:
+    return [claim for claim in book.claims if claim.wave and claim.wave.item == item]
 
 
 def _set_wave(c: Connection, item: str, seconds: float) -> None:
@@ -92,7 +96,7 @@ def run_killed(world: World) -> Result:
         waves.waiting("slow", people // 2, LONGER_THAN_A_LEASE)
         trial.start()
         for place in trial.places(kills, people * 3 // 2):
-            trial.at(place, "kill -9 child", partial(_kill_a_holder, trial), may_repeat=bound, is_instant=True)
+            trial.at(place, "kill -9 child", partial(kill_a_holder, trial), may_repeat=bound, is_instant=True)
         trial.publish("slow", "quick")
         trial.settle()
         book = waves.check(may_exceed=kills * bound)
@@ -100,7 +104,8 @@ def run_killed(world: World) -> Result:
         return trial.result()
 
 
-def _kill_a_holder(trial: Trial) -> bool:
+def kill_a_holder(trial: Trial) -> bool:
+    """Kills a child that holds claims. Returns False if there is none."""
     children = trial.system.pool_children()
     return kill(trial.chance, [pid for pid in trial.system.holders() if pid in children])
 
@@ -123,7 +128,7 @@ def run_refused(world: World) -> Result:
         trial.until_the_rest_waits()
         book = waves.check()
         waves.expect_no_more_waves_than_needed(book)
-        once = [claim.end for claim in book.claims if claim.wave.item == "once"]
+        once = [claim.end for claim in _claims(book, "once")]
         kept = sum(end in KEPT for end in once)
         trial.expect_that(kept == waves.per_wave, f"{kept} were told in the only wave, or may have been")
         for end in ("given back", "unknown"):
