@@ -79,6 +79,16 @@ SCENARIOS: dict[str, Callable[[World], Result]] = {
     "slow-database": floods.run_slow_database,
 }
 
-ONLY_FAULTS = {"parents", "sentinel", "standby", "scaling", "memory-mails", "hosts", "hosts-unplugged"}
+ONLY_FAULTS = {
+    "parents",
+    "sentinel",
+    "standby",
+    "scaling",
+    "memory-mails",
+    "hosts",
+    "hosts-unplugged",
+    "waves-killed",
+    "crossed",
+}
 """What `make test` leaves to `make faults`: elections, fail-overs and the end of a lease take long, in any form. So do
 kills of more kinds of process, and ever more of them."""

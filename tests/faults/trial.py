@@ -6,7 +6,8 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import accumulate
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Protocol
@@ -384,14 +385,17 @@ class Trial:
         return not self._steps and not self._now and self.left() == 0
 
     def _history(self) -> History:
-        is_apart = self._is_apart
+        is_apart, mails = self._is_apart, list(self.relay.mails)
+        # Breaks are numbered by the mails before them.
+        places = [0, *accumulate(not is_apart(mail.recipient) for mail in mails)]
+        breaks = [replace(each, began=places[each.began], ended=places[each.ended]) for each in self._breaks]
         return History(
             due=self._due,
             requests=[each for each in self.system.requests_left() if not is_apart(each.address)],
-            mails=[each for each in self.relay.mails if not is_apart(each.recipient)],
+            mails=[each for each in mails if not is_apart(each.recipient)],
             tries=[each for each in self.system.tries() if not is_apart(each.address)],
             refusals=[each for each in self.relay.refusals if not is_apart(each.recipient)],
-            breaks=self._breaks,
+            breaks=breaks,
             waiting=self.system.reasons() if self._may_wait else {},
             may_wait=self._may_wait,
             in_flight=4 * self.system.connections * self.system.children,
