@@ -366,6 +366,7 @@ MUTATIONS = (
         "crossed",
         "deadlocks",
         [Edit("worker/store/seats.py", "    ids = {seat.item_id for seat in held}\n", "    ids = set[UUID]()\n")],
+        is_short=False,
     ),
     Mutation(
         "the seats of those who are rescued are given back",

@@ -147,6 +147,11 @@ class PostgresServer:
             (answer,) = connection.execute(question.encode(), values).fetchone() or (0,)
             return int(answer)
 
+    def said(self, words: str, lines: int = 30) -> list[str]:
+        """Returns the lines of the server's log with these words, each with so many that follow it."""
+        log = self._log.read_text().splitlines()
+        return [line for place, found in enumerate(log) if words in found for line in log[place : place + lines]]
+
     def deadlocks(self, url: str) -> int:
         """Returns how many deadlocks there were in a database, as far as it has counted them."""
         return self.ask("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()", url)

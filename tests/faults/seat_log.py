@@ -6,7 +6,8 @@ from typing import Any
 import psycopg
 
 from tests.bench.servers import plain
-from tests.faults.seat_checker import Book, Claim, State, Wave
+from tests.faults.seat_checker import Book, Claim, Rules, State, Wave, check_seats
+from tests.faults.trial import Trial
 
 # A late reply may find its row RECEIVED, and tells it nevertheless: its claim has ended as rescued.
 _TRIGGERS = """
@@ -59,8 +60,21 @@ def begin(url: str) -> None:
         connection.execute(_TRIGGERS)
 
 
-def read(url: str) -> Book:
-    """Returns the book as it is now."""
+def judge(trial: Trial, rules: Rules) -> Book:
+    """Ends all processes, and judges the book of their database. Keeps it, if it breaks a promise."""
+    trial.ended(trial.system.end_all())
+    book = _read(trial.system.url)
+    breaches = check_seats(book, trial.relay.mails, rules)
+    for breach in breaches:
+        trial.expect_that(False, breach)
+    if breaches:
+        lines: list[Claim | State] = [*book.claims, *book.states]
+        lines.sort(key=lambda each: each.place)
+        trial.keep_lines("seats.txt", [*breaches, *lines, *trial.relay.mails])
+    return book
+
+
+def _read(url: str) -> Book:
     with closing(psycopg.connect(plain(url))) as connection:
         lines, keepers = connection.execute(_LINES).fetchall(), connection.execute(_KEEPERS).fetchall()
     return _book(lines, {Wave(item, about, number): count for item, about, number, count in keepers})

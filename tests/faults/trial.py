@@ -407,11 +407,20 @@ class Trial:
         """Keeps what shows the cause: the processes' logs, and the attempt log of the people concerned."""
         if self.world.logs is None:
             return
-        directory = self.world.logs / f"{self.scenario}, {self.world.seed}"
-        directory.mkdir(parents=True, exist_ok=True)
+        directory = self._kept(self.world.logs)
         self.system.keep_logs(directory)
         lines = [*breaches, "", *self.system.stories("\n".join(breaches))]
         (directory / "breaches.txt").write_text("\n".join(lines) + "\n")
+
+    def keep_lines(self, name: str, lines: Sequence[object]) -> None:
+        """Keeps more that shows the cause, in a file of this name."""
+        if self.world.logs is not None:
+            (self._kept(self.world.logs) / name).write_text("".join(f"{line}\n" for line in lines))
+
+    def _kept(self, logs: Path) -> Path:
+        directory = logs / f"{self.scenario}, {self.world.seed}"
+        directory.mkdir(parents=True, exist_ok=True)
+        return directory
 
     def _log_breaches(self) -> Sequence[str]:
         """Returns breaches for secrets in what the processes wrote, on stdout too."""

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, text
 
 from tests.acceptance.stockbell import Process
 from tests.faults import seat_log
-from tests.faults.seat_checker import KEPT, Book, Claim, Rules, check_seats
+from tests.faults.seat_checker import KEPT, Book, Claim, Rules
 from tests.faults.system import Role, kill
 from tests.faults.trial import PIECES, Result, Trial, World
 from tests.polling import eventually
@@ -50,13 +50,8 @@ class _Waves:
 
     def check(self, *, may_exceed: int = 0) -> Book:
         """Ends all processes, and judges the book."""
-        trial = self._trial
-        trial.ended(trial.system.end_all())
-        book = seat_log.read(trial.system.url)
         seconds = {item: self._own.get(item, self._shop) for item in self._people}
-        for breach in check_seats(book, trial.relay.mails, Rules(self.per_wave, seconds, may_exceed)):
-            trial.expect_that(False, breach)
-        return book
+        return seat_log.judge(self._trial, Rules(self.per_wave, seconds, may_exceed))
 
     def expect_no_more_waves_than_needed(self, book: Book) -> None:
         """Checks that no wave was wasted, and that none came instead of several."""
