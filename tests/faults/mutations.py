@@ -375,8 +375,8 @@ MUTATIONS = (
         [
             Edit(
                 "worker/store/sweep.py",
-                "if row.id in held and row.failure_code !=",
-                "if row.failure_code is row.id is not",
+                "[row for row in rows if row.failure_code !=",
+                "[row for row in () if row.failure_code !=",
             )
         ],
     ),

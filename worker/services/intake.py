@@ -115,10 +115,11 @@ def _apply(c: Connection, events: Sequence[Event], policies: Policies, newest_id
 
     applied = stock.apply(c, events, policies, newest_entry)
     concerned = [list_id for list_ids in applied.woken.values() for list_id in list_ids]
-    waiting = set(lists.with_work(c, concerned)) if concerned else set[UUID]()
+    waiting = lists.woken(c, concerned) if concerned else {}
+    due = [list_id for list_id, is_open in waiting.items() if is_open]
     # Bells are marked in the same transaction. So there is one commit, and no bell is marked without its stock.
-    rung = lists.ring(c, waiting) if waiting and not lists.is_closed(c, policies) else []
-    woken = {item: len(waiting.intersection(list_ids)) for item, list_ids in applied.woken.items()}
+    rung = lists.ring(c, due) if due and not lists.is_closed(c, policies) else []
+    woken = {item: sum(each in waiting for each in list_ids) for item, list_ids in applied.woken.items()}
     if unheard := [found for item, found in applied.passed_over.items() if not woken.get(item)]:
         stock.note_unheard(c, unheard)
     by_event = {applied.came_in[item]: n for item, n in woken.items() if n}

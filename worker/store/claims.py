@@ -157,7 +157,7 @@ _STILL_WANTED = Sql(
 _RELEASE_ALL = Sql(
     f"""UPDATE request AS r SET {suppression.back("r.failure_code", "r.failure_reason")}, {LET_GO}
     FROM {suppression.CONTACT} WHERE r.status = 'PROCESSING' AND r.owner = :owner AND r.handed_at IS NULL
-      AND NOT r.id IN ROWS(request_id uuid) AND {suppression.ITS_CONTACT} RETURNING id, status""",
+      AND NOT r.id IN ROWS(request_id uuid) AND {suppression.ITS_CONTACT} RETURNING id, claim_no, status""",
     id="uuid",
 )
 _HELD = seats.held("r.status = 'PROCESSING' AND r.owner = :owner")
@@ -477,10 +477,10 @@ def still_wanted(c: Connection, claims: Sequence[Claim]) -> set[UUID]:
 
 def release_all(c: Connection, owner: UUID, but: Sequence[UUID] = ()) -> int:
     """Releases all requests that this owner still holds, except those in `but`. Returns how many."""
-    held = seats.by_request(_HELD(c, owner=owner))
+    held = seats.by_claim(_HELD(c, owner=owner))
     seats.lock_for(c, held.values())
     rows = _RELEASE_ALL(c, owner=owner, rows=[{"request_id": request_id} for request_id in but])
-    seats.give_back(c, [held[row.id] for row in rows if row.id in held])
+    seats.give_back_of(c, held, rows)
     tally.add(c, Counter(tally.back(row.status) for row in rows))
     return len(rows)
 

@@ -45,6 +45,13 @@ _WITH_WORK = f"""SELECT w.id FROM waiting_list AS w
 _NOW = Sql("SELECT stockbell_now(0) AS now", now="time")
 _ALL_WITH_WORK = Sql(_WITH_WORK, id="uuid")
 _SOME_WITH_WORK = Sql(f"{_WITH_WORK} AND w.id IN ROWS(list_id uuid)", id="uuid")
+_WOKEN_LISTS = Sql(
+    f"""SELECT w.id, CASE WHEN {IS_OPEN} THEN 1 ELSE 0 END AS is_open FROM waiting_list AS w
+    WHERE w.id IN ROWS(list_id uuid) AND {SENDING} AND w.in_stock
+      AND EXISTS (SELECT 1 FROM request AS r WHERE r.waiting_list_id = w.id AND {IN_LINE} AND {IS_WOKEN})""",
+    id="uuid",
+    is_open="bool",
+)
 
 _RING = Sql(
     """WITH due AS MATERIALIZED (
@@ -131,6 +138,14 @@ def with_work(c: Connection, lists: Iterable[UUID] | None = None, policies: Poli
         return []
     found = _ALL_WITH_WORK(c) if lists is None else _SOME_WITH_WORK(c, rows=_ids(lists))
     return [row.id for row in found]
+
+
+def woken(c: Connection, lists: Iterable[UUID]) -> dict[UUID, bool]:
+    """Returns those of these waiting lists that have somebody whom an event has woken, and whether it is their turn.
+
+    It is not while the item has to settle, or while there is no seat for them.
+    """
+    return {row.id: row.is_open for row in _WOKEN_LISTS(c, rows=_ids(lists))}
 
 
 def ring(c: Connection, lists: Iterable[UUID], *, recent: float = BELL_SECONDS) -> list[UUID]:

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any, Final
 from uuid import UUID
 
@@ -141,8 +142,9 @@ def record(c: Connection, ends: Ends, *, is_sign_of_life: bool = False) -> set[U
     """
     seated = _seats_to_give_back(ends)
     seats.lock_for(c, seated.values(), [restock.list_id for restock in ends.untold])
-    written = _told(c, ends) | _tried(c, ends) | _released(c, ends.released)
-    seats.give_back(c, [seat for request_id, seat in seated.items() if request_id in written])
+    told, others = _told(c, ends), _tried(c, ends) | _released(c, ends.released)
+    seats.give_back(c, [seat for request_id, seat in seated.items() if request_id in others])
+    written = told | others
     if ends.untold:
         give_back(c, ends.untold)
     _log(c, [entry for entry in ends.log if entry.claim.id in written])
@@ -197,10 +199,13 @@ def _told_counts(ends: Ends, written: Collection[UUID] | None = None) -> dict[st
 
 
 def _seats_to_give_back(ends: Ends) -> dict[UUID, Seat]:
-    """Returns the seats of those who were surely not told. Who may have been told keeps it."""
+    """Returns the seats of those who were surely not told, by their requests. Who may have been told keeps it.
+
+    Of several claims of one request only the last one can still hold.
+    """
     lost = {entry.claim.id for entry in ends.log if entry.event == UNKNOWN}
-    claims = [*(end.claim for end in (*ends.failed, *ends.deferred) if end.claim.id not in lost), *ends.released]
-    return {claim.id: claim.seat for claim in claims if claim.seat}
+    untold = [*(end.claim for end in (*ends.failed, *ends.deferred) if end.claim.id not in lost), *ends.released]
+    return {claim.id: claim.seat for claim in sorted(untold, key=attrgetter("claim_no")) if claim.seat}
 
 
 def _released(c: Connection, released: Sequence[Claim]) -> set[UUID]:

@@ -12,6 +12,7 @@ from worker.models import PASSING_REPORT, Status
 from worker.store import seats, tally
 from worker.store.claims import BY_KEY
 from worker.store.outbox import NEWS
+from worker.store.seats import Held
 from worker.store.sql import Sql
 from worker.store.suppression import suppress
 
@@ -51,7 +52,7 @@ _BOUNCE = Sql(
         seat = NULL, seat_wave = NULL,
         failed_at = stockbell_now(0), {NEWS}
     FROM ROWS(request_id uuid, no int, reason text)
-    WHERE {BY_KEY} AND r.status || '' = 'NOTIFICATION_SENT' AND r.auto_notified RETURNING id""",
+    WHERE {BY_KEY} AND r.status || '' = 'NOTIFICATION_SENT' AND r.auto_notified RETURNING id, claim_no""",
     id="uuid",
 )
 # Those for whose mail the outcome is known by now, whatever it is, or whose time is over.
@@ -162,10 +163,12 @@ def apply(c: Connection, entries: Sequence[Entry], source: str) -> Applied:
     done = Applied()
     if not entries:
         return done
+    # Items are locked before contacts and requests.
+    held = _lock_seats(c, [entry for entry in entries if entry.bounces])
     done.new = {row.key for row in _ADD(c, rows=[_row(entry) for entry in entries], source=source, early=EARLY_SECONDS)}
     new = [entry for entry in entries if entry.key in done.new]
     _suppress(c, new, source, done)
-    done.bounced = _bounce(c, [entry for entry in new if entry.bounces])
+    done.bounced = _bounce(c, [entry for entry in new if entry.bounces], held)
     return done
 
 
@@ -177,8 +180,9 @@ def retry_early(c: Connection) -> set[UUID]:
     ]
     if not ripe:
         return set()
+    held = _lock_seats(c, ripe)
     _CLOSE(c, rows=[{"key": entry.key} for entry in ripe])
-    return _bounce(c, ripe)
+    return _bounce(c, ripe, held)
 
 
 def forget(c: Connection) -> int:
@@ -219,7 +223,15 @@ def _suppress(c: Connection, entries: Sequence[Entry], source: str, done: Applie
             done.ended |= set(suppressed.requests)
 
 
-def _bounce(c: Connection, entries: Sequence[Entry]) -> set[UUID]:
+def _lock_seats(c: Connection, bouncing: Sequence[Entry]) -> Held:
+    """Returns the seats that may be given back, and locks their items."""
+    rows = [{"request_id": entry.request_id} for entry in bouncing if entry.request_id]
+    held = seats.by_claim(row for some in _chunks(rows) for row in _HELD(c, rows=some))
+    seats.lock_for(c, held.values())
+    return held
+
+
+def _bounce(c: Connection, entries: Sequence[Entry], held: Held) -> set[UUID]:
     """NOTIFICATION_SENT -> FAILED, BOUNCED. Of several reports about one mail the first gives the reason."""
     rows = {
         entry.request_id: {"request_id": entry.request_id, "no": entry.claim_no, "reason": _reason(entry)}
@@ -229,10 +241,9 @@ def _bounce(c: Connection, entries: Sequence[Entry]) -> set[UUID]:
     if not rows:
         return set()
     in_order = sorted(rows.values(), key=lambda row: str(row["request_id"]))
-    held = seats.by_request([row for some in _chunks(in_order) for row in _HELD(c, rows=some)])
-    seats.lock_for(c, held.values())
-    bounced = {row.id for some in _chunks(in_order) for row in _BOUNCE(c, rows=some)}
-    seats.give_back(c, [seat for request_id, seat in held.items() if request_id in bounced])
+    ended = [row for some in _chunks(in_order) for row in _BOUNCE(c, rows=some)]
+    seats.give_back_of(c, held, ended)
+    bounced = {row.id for row in ended}
     tally.add(c, {"bounced": len(bounced)})
     return bounced
 

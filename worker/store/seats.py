@@ -166,16 +166,20 @@ def write(c: Connection, ledgers: Collection[Ledger]) -> None:
 def held(which: str, more: str = "") -> Sql:
     """A statement for the seats of those requests `r` for which `which` holds; `more` joins what that needs."""
     return Sql(
-        f"""SELECT r.id, w.item_id, r.seat, r.seat_wave FROM request AS r
+        f"""SELECT r.id, r.claim_no, w.item_id, r.seat, r.seat_wave FROM request AS r
         JOIN waiting_list AS w ON w.id = r.waiting_list_id {more} WHERE r.seat IS NOT NULL AND {which}""",
         id="uuid",
         item_id="uuid",
     )
 
 
-def by_request(rows: Iterable[Any]) -> dict[UUID, Seat]:
+Held = Mapping[tuple[UUID, int], Seat]
+"""Seats by the claims that hold them: request and claim number."""
+
+
+def by_claim(rows: Iterable[Any]) -> Held:
     """Returns what `held` has found."""
-    return {row.id: Seat(row.item_id, row.seat, row.seat_wave) for row in rows}
+    return {(row.id, row.claim_no): Seat(row.item_id, row.seat, row.seat_wave) for row in rows}
 
 
 def lock_for(c: Connection, held: Iterable[Seat], list_ids: Collection[UUID] = ()) -> None:
@@ -185,6 +189,11 @@ def lock_for(c: Connection, held: Iterable[Seat], list_ids: Collection[UUID] = (
         rows = _ITEMS(c, rows=[{"item_id": item_id} for item_id in ids])
         lists.lock_items(c, [Item(row.app_id, row.catalog_item_id) for row in rows])
         _lock_lists(c, ids, list_ids)
+
+
+def give_back_of(c: Connection, held: Held, ended: Iterable[Any]) -> None:
+    """Gives back those of these seats whose claims have `ended`: rows with the request's id and the claim's number."""
+    give_back(c, [held[claim] for claim in ((row.id, row.claim_no) for row in ended) if claim in held])
 
 
 def give_back(c: Connection, held: Iterable[Seat]) -> None:

@@ -89,7 +89,7 @@ _NOTE_UNHEARD = Sql(
       AND EXISTS (SELECT 1 FROM waiting_list AS w JOIN request AS r ON r.waiting_list_id = w.id
         WHERE w.item_id = rows.item_id AND {lists.IN_LINE} AND r.ordered_at IS NULL AND NOT w.in_stock)
       AND NOT EXISTS (SELECT 1 FROM waiting_list AS w JOIN request AS r ON r.waiting_list_id = w.id
-        WHERE w.item_id = rows.item_id AND {lists.WOKEN})"""
+        WHERE w.item_id = rows.item_id AND {lists.IN_LINE} AND {lists.IS_WOKEN})"""
 )
 
 _DETAILS = (

@@ -41,7 +41,7 @@ _STILL_CLAIMED = "r.status || '' = 'PROCESSING'"
 _RESCUE = Sql(
     f"""WITH seen AS MATERIALIZED (
         SELECT r.id AS request_id, r.claim_no AS no FROM request AS r LEFT JOIN owner AS o ON o.id = r.owner
-        WHERE r.status = 'PROCESSING' AND {GONE} LIMIT :most),
+        WHERE r.status = 'PROCESSING' AND {GONE} AND (r.seat IS NULL OR r.id IN ROWS(held_id uuid)) LIMIT :most),
     gone AS MATERIALIZED (
         SELECT r.id AS request_id, r.handed_at IS NULL AND r.rescues < :most_rescues AS is_unsent,
             {suppression.IS_SUPPRESSED} AS is_unwanted, {suppression.REASON} AS unwanted
@@ -58,7 +58,7 @@ _RESCUE = Sql(
         seat = NULL, seat_wave = NULL, rescues = r.rescues + 1, owner = NULL, claimed_at = NULL, handed_at = NULL,
         {news_if("NOT is_unsent OR is_unwanted")}
     FROM gone WHERE r.id = gone.request_id AND {_STILL_CLAIMED}
-    RETURNING id, failure_code""",
+    RETURNING id, claim_no, failure_code""",
     id="uuid",
 )
 _HELD = seats.held(f"r.status = 'PROCESSING' AND {GONE}", "LEFT JOIN owner AS o ON o.id = r.owner")
@@ -112,13 +112,19 @@ def rescue(c: Connection, lease: float) -> Rescued:
     They end as FAILED, OUTCOME_UNKNOWN, if they were rescued too often, or if the mail may have been handed over; else
     as FAILED, SUPPRESSED, if the contact is suppressed meanwhile.
     """
-    held = seats.by_request(_HELD(c, lease=lease, claim_seconds=CLAIM_SECONDS))
+    # Whose owner is found to be gone only now that their items are not locked, is left to the next sweep.
+    held = seats.by_claim(_HELD(c, lease=lease, claim_seconds=CLAIM_SECONDS))
     seats.lock_for(c, held.values())
-    rows = _RESCUE(c, lease=lease, claim_seconds=CLAIM_SECONDS, most=MOST_ROWS, most_rescues=MOST_RESCUES)
-    # Whose outcome is unknown may have been told.
-    seats.give_back(
-        c, [held[row.id] for row in rows if row.id in held and row.failure_code != FailureCode.OUTCOME_UNKNOWN]
+    rows = _RESCUE(
+        c,
+        rows=[{"held_id": request_id} for request_id, _ in held],
+        lease=lease,
+        claim_seconds=CLAIM_SECONDS,
+        most=MOST_ROWS,
+        most_rescues=MOST_RESCUES,
     )
+    # Whose outcome is unknown may have been told.
+    seats.give_back_of(c, held, [row for row in rows if row.failure_code != FailureCode.OUTCOME_UNKNOWN])
     if rows:
         _LOG(c, rows=[{"id": uuid7(), "request_id": row.id} for row in rows])
     codes = Counter(row.failure_code for row in rows)

@@ -330,10 +330,12 @@ MUTATIONS: Final[Sequence[Mutation]] = (
     Mutation(
         "who is released with all others keeps the seat",
         released_all,
-        [Edit(claims, "release_all", {"if row.id in held": "if False"})],
+        [Edit(claims, "release_all", {"seats.give_back_of(c, held, rows)": "pass"})],
     ),
     Mutation(
-        "who bounced keeps the seat", bounced, [Edit(reports, "_bounce", {"if request_id in bounced": "if False"})]
+        "who bounced keeps the seat",
+        bounced,
+        [Edit(reports, "_bounce", {"seats.give_back_of(c, held, ended)": "pass"})],
     ),
     Mutation(
         "who is rescued keeps the seat",

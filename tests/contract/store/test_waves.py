@@ -4,24 +4,28 @@
 past.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, Final
 from uuid import UUID
 
 import pytest
-from sqlalchemy import Row
+from sqlalchemy import Connection, Row
 
 from tests.contract.shop import CUP, MUG, Shop, ref
 from worker.domain.catalog import CatalogReference
 from worker.domain.ledger import MOST_SEATS
 from worker.domain.policies import NO_POLICIES, Policies
 from worker.domain.verdicts import Tries
-from worker.store import admin, claims, lists, recording, seats, stock
+from worker.services.intake import take_events
+from worker.store import admin, claims, figures, lists, recording, seats, stock
 from worker.store.claims import Claim
 from worker.store.recording import Ended, Ends, Try
+from worker.store.seats import Seat
+from worker.store.sql import Sql
 
 HOUR: Final = 3600.0
+_AGE: Final = Sql("UPDATE owner SET seen_at = stockbell_now(-61) WHERE id = :id")
 TWO: Final = Policies(per_unit=2, wave_seconds=HOUR)
 RED, BLUE = ref(colour="red"), ref(colour="blue")
 
@@ -202,6 +206,41 @@ def test_who_is_rescued_gives_the_seat_back(house: House) -> None:
     assert house.tell_all() == waiting[:2]
 
 
+def test_whose_owner_is_gone_only_now_is_rescued_with_the_seat_by_the_next_sweep(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.shop.sign_up_many(2)
+    house.tell(1)
+    house.claim(most=1)
+    first, house.owner = house.owner, house.shop.owner()
+    house.claim(most=1)
+    house.shop.die(first)
+    lock_for = seats.lock_for
+
+    def locked_late(c: Connection, held: Iterable[Seat], list_ids: Collection[UUID] = ()) -> None:
+        lock_for(c, held, list_ids)
+        _AGE(c, id=house.owner)
+
+    monkeypatch.setattr(seats, "lock_for", locked_late)
+    assert (house.shop.rescue().back_in_line, house.left) == (1, 1)
+    monkeypatch.undo()
+    assert (house.shop.rescue().back_in_line, house.left) == (1, 2)
+
+
+def test_an_end_that_comes_too_late_gives_nothing_back(house: House) -> None:
+    waiting = house.shop.sign_up_many(3)
+    house.tell(1)
+    late, _ = house.claim()
+    house.shop.die(house.owner)
+    house.shop.rescue()
+    house.owner = house.shop.owner()
+    told, _ = house.claim()
+    assert told.id == late.id == waiting[0]
+    house.shop.write(recording.record, Ends(told=[told], deferred=[deferred(late)]))
+    house.shop.write(recording.record, Ends(released=[late]))
+    assert house.left == 0
+
+
 def test_all_lists_of_an_item_share_what_there_is(house: House) -> None:
     oldest = house.shop.sign_up(RED)
     anybody = house.shop.sign_up_many(2)
@@ -353,3 +392,18 @@ def test_a_new_list_settles_with_its_stock(house: House) -> None:
     house.shop.sign_up(RED, created=house.shop.now().replace(year=2020))
     assert house.shop.list_row(RED).settles_at == house.shop.list_row().settles_at
     assert house.claim(RED) == []
+
+
+@pytest.mark.parametrize("policies", [TWO, Policies(settle_seconds=600)], ids=["wave", "settling"])
+def test_who_waits_for_a_turn_was_woken_all_the_same(policies: Policies, house: House) -> None:
+    house.policies = policies
+    house.shop.sign_up_many(3)
+    house.shop.sign_up(RED)
+    house.tell(0, RED)
+    house.tell(1)
+    house.tell_all()
+    again = replace(house.shop.event(), in_stock=None, quantity=1)
+    taken = take_events(house.shop.database, [again], house.policies)
+    assert taken.woken == {again.entry_id: 1}
+    assert taken.rung == []
+    assert house.shop.database.read(figures.read, 60.0).unheard is None

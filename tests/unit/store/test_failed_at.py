@@ -6,7 +6,7 @@ import pytest
 
 from tests.unit.store.test_outbox import changes_of_state
 
-TOUCHES_NO_FAILED = {"claims": "only what is RECEIVED is claimed"}
+TOUCHES_NO_FAILED = {"claims": "only what is RECEIVED is claimed", "seat_claims": "likewise"}
 
 
 @pytest.mark.parametrize(("module", "words"), changes_of_state())

@@ -16,6 +16,7 @@ UPDATE = re.compile(r"\bUPDATE request(?: AS \w+)? SET ")
 SETS_STATUS = re.compile(r"(?<![\w.])(?<!WHEN )status = (?!ANY)")
 UNTOLD = {
     "claims": "PROCESSING is not told: others see the state that follows",
+    "seat_claims": "likewise",
 }
 
 
