@@ -1,0 +1,373 @@
+"""Dry runs: who would be told if something were done now, in which order, in which wave, when, and by which mail.
+
+It is done for once, and the lists are claimed by the claim's own statements, in a transaction that is rolled back. So
+the first wave is exactly what workers would tell. For the later ones time passes in the same transaction: they are
+right if nothing is sold and nothing is added until then.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from email import message_from_bytes, policy
+from math import ceil
+from typing import Any, Final
+from uuid import UUID
+
+from worker.domain.catalog import Item
+from worker.domain.events import Event
+from worker.domain.policies import Policies
+from worker.domain.verdicts import Failed
+from worker.mail.letter import Held, ItemFacts, LetterWriter
+from worker.models import uuid7
+from worker.services.dry_run import Outcome, outcome_of_entry
+from worker.services.trying import message, texts
+from worker.services.wire import timestamp
+from worker.store import claims, items, lists, owners, rehearsing, requests, stock, waiters
+from worker.store.admin import Changed
+from worker.store.claims import Claim
+from worker.store.database import Connection, Database
+from worker.store.requests import Filter
+
+MOST: Final = 2_000
+"""So many are claimed at most. Meanwhile workers that claim the same wait, or take others."""
+MOST_WAVES: Final = 10
+NAMED: Final = 20
+"""So many are named of each wave, and of those who are held for one reason."""
+_STEPS: Final = 2 * MOST_WAVES
+"""So many times the clock is moved at most: not every time that it is, somebody is told."""
+_ROUNDS: Final = 100
+"""So many times all lists are claimed at most. Requests that may have crashed their workers are claimed one by one."""
+_EACH: Final = 500
+"""requests in one claim, as workers have it"""
+_LISTS: Final = 100
+"""lists in one claim, as bells have it"""
+_LEASE: Final = 3600.0
+
+Verb = Callable[[Connection, Sequence[UUID]], Changed]
+
+
+@dataclass(frozen=True, slots=True)
+class Acted:
+    """What was done for once: in which lists that tells people, and to whom it was done."""
+
+    lists: Sequence[UUID]
+    ids: Sequence[UUID] | None = None
+    """None: all who wait for `item_id`"""
+    item_id: UUID | None = None
+
+
+Act = Callable[[Connection], Acted]
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """Somebody who is told."""
+
+    place: int
+    """in the line of their item, counted from 1"""
+    row: Any
+    """of `store.requests.find`"""
+
+
+@dataclass(frozen=True, slots=True)
+class Wave:
+    """Those who are told at one time."""
+
+    number: int
+    at: datetime
+    is_exact: bool
+    """The other waves are so only if nothing is sold and nothing is added until then."""
+    all: int
+    """how many they are, whoever was asked for"""
+    requests: int
+    """how many of those who were asked for"""
+    first: Sequence[Told]
+
+
+@dataclass(frozen=True, slots=True)
+class Later:
+    """The waves after those that were rehearsed: about."""
+
+    at: datetime
+    """when the next one begins"""
+    requests: int
+    each: int
+    seconds: float
+    """from one to the next"""
+
+    @property
+    def waves(self) -> int:
+        """How many there are."""
+        return ceil(self.requests / self.each)
+
+    @property
+    def until(self) -> datetime:
+        """When the last one begins."""
+        return self.at + timedelta(seconds=self.seconds * (self.waves - 1))
+
+
+@dataclass(frozen=True, slots=True)
+class FirstMail:
+    """The mail of the first who is told, or why it can't be made."""
+
+    subject: str = ""
+    text: str = ""
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Rehearsal:
+    """What would happen."""
+
+    at: datetime
+    waves: Sequence[Wave]
+    waiting: Mapping[str, int]
+    """how many would wait on, by the reason that `requests show` would tell"""
+    held: Mapping[str, Sequence[Any]]
+    """the first of them by reason, where somebody was asked for"""
+    next_at: datetime | None
+    """when time opens the next list, after all that was rehearsed"""
+    later: Later | None
+    is_bounded: bool
+    """More could be told than are claimed in a dry run: they are among those who wait, as `queued`."""
+    mail: FirstMail | None = None
+    """None: nobody is told"""
+    left_out: int = 0
+    """how many who were asked for were not looked at: the first `MOST` are"""
+
+    @property
+    def told(self) -> int:
+        """How many of those who were asked for are in the waves."""
+        return sum(wave.requests for wave in self.waves)
+
+    def as_json(self) -> dict[str, Any]:
+        """Returns it as JSON. It has no addresses."""
+        later, mail = self.later, self.mail
+        return {
+            "at": timestamp(self.at),
+            "waves": [
+                {
+                    "wave": wave.number,
+                    "requests": wave.requests,
+                    "all": wave.all,
+                    "at": timestamp(wave.at),
+                    "exact": wave.is_exact,
+                    "places": {str(told.row.id): told.place for told in wave.first},
+                }
+                for wave in self.waves
+            ],
+            "later": later
+            and {
+                "requests": later.requests,
+                "waves": later.waves,
+                "each": later.each,
+                "seconds": later.seconds,
+                "at": timestamp(later.at),
+                "until": timestamp(later.until),
+            },
+            "first": [str(told.row.id) for wave in self.waves for told in wave.first][:NAMED],
+            "waiting": dict(self.waiting),
+            "bounded": self.is_bounded,
+            "leftOut": self.left_out,
+            "mail": mail
+            and ({"problem": mail.problem} if mail.problem else {"subject": mail.subject, "text": mail.text}),
+        }
+
+
+def of_event(database: Database, writer: LetterWriter, event: Event, policies: Policies) -> Rehearsal:
+    """Returns what would happen if this event came in now. Changes nothing. Raises DatabaseAway."""
+
+    def act(c: Connection) -> Acted:
+        item = waiters.item(c, event.reference.item)
+        if item is None:
+            return Acted([])
+        stock.apply(c, [event], policies)
+        return Acted([each.id for each in items.lists_of(c, item.id)], item_id=item.id)
+
+    return rehearse(database, writer, policies, act)
+
+
+def of_entry(
+    database: Database, writer: LetterWriter, fields: Mapping[bytes, bytes], policies: Policies
+) -> tuple[Outcome, Rehearsal]:
+    """Returns what would happen if this stream entry came in now: how it is understood, and who is told.
+
+    Changes nothing. Raises BadEvent and DatabaseAway.
+    """
+    outcome = outcome_of_entry(database, fields, policies, database.read(items.now))
+    return outcome, of_event(database, writer, outcome.event, policies)
+
+
+def of_verb(database: Database, writer: LetterWriter, policies: Policies, verb: Verb, ids: Sequence[UUID]) -> Rehearsal:
+    """Returns what would happen if this were done to these requests, or to the first `MOST` of them.
+
+    Changes nothing. Raises DatabaseAway.
+    """
+    some = ids[:MOST]
+
+    def act(c: Connection) -> Acted:
+        rehearsing.lock(c, some, policies)
+        changed = verb(c, some)
+        return Acted(rehearsing.all_of_their_items(c, changed.lists), changed.ids)
+
+    return replace(rehearse(database, writer, policies, act), left_out=len(ids) - len(some))
+
+
+def rehearse(database: Database, writer: LetterWriter, policies: Policies, act: Act) -> Rehearsal:
+    """Returns what would happen after `act`, which is run once or more, and rolled back. Raises DatabaseAway."""
+    found, first = database.write(_tried, policies, act)
+    return replace(found, mail=_mail(writer, *first)) if first else found
+
+
+_Letter = tuple[Claim, Any]
+"""A claim, and its item's details as the claim has them."""
+_Claimed = list[_Letter]
+
+
+def _tried(c: Connection, policies: Policies, act: Act) -> tuple[Rehearsal, _Letter | None]:
+    trial = c.begin_nested()
+    try:
+        return _rehearsed(c, policies, act(c))
+    finally:
+        trial.rollback()
+
+
+def _rehearsed(c: Connection, policies: Policies, acted: Acted) -> tuple[Rehearsal, _Letter | None]:
+    line = _Line(c, policies, acted.lists)
+    steps = line.steps()
+    wanted = None if acted.ids is None else set(acted.ids)
+    waves, first = _waves(c, steps, wanted)
+    next_at = line.next_at()
+    waiting, held = _left(c, acted, {claim.id for _, claimed in steps for claim, _ in claimed})
+    later = _later(c, line, acted, waiting.get("wave", 0), next_at)
+    is_bounded = bool(lists.with_work(c, acted.lists))
+    return Rehearsal(line.start, waves, waiting, held, next_at, later, is_bounded), first
+
+
+@dataclass(slots=True)
+class _Line:
+    """The line, for once, in a transaction that is rolled back."""
+
+    c: Connection
+    policies: Policies
+    lists: Sequence[UUID]
+    left: int = field(default_factory=lambda: MOST)
+    """so many more may be claimed"""
+    passed: timedelta = timedelta()
+    """how much time has passed for the lists that has not passed for the database's clock"""
+    owner: UUID = field(default_factory=uuid7)
+    start: datetime = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.start = items.now(self.c)
+        owners.register(self.c, self.owner, "dry run")
+
+    def steps(self) -> list[tuple[datetime, _Claimed]]:
+        """Returns who is told, and when: now, and whenever time opens a list."""
+        found: list[tuple[datetime, _Claimed]] = []
+        at: datetime | None = self.start
+        for _ in range(_STEPS):
+            if at and (claimed := self._claimed()):
+                found.append((at, claimed))
+            if self.left <= 0 or len(found) == MOST_WAVES or (at := self._wait()) is None:
+                break
+        return found
+
+    def next_at(self) -> datetime | None:
+        """Returns when time opens the next list."""
+        opening = rehearsing.next_opening(self.c, self.lists)
+        return opening and opening.at + self.passed
+
+    def _wait(self) -> datetime | None:
+        """Lets time pass until a list opens. Returns when that is, or None if none will."""
+        opening = rehearsing.next_opening(self.c, self.lists)
+        if opening is None:
+            return None
+        at = opening.at + self.passed
+        rehearsing.let_pass(self.c, self.lists, opening.at - opening.now)
+        self.passed += opening.at - opening.now
+        return at
+
+    def _claimed(self) -> _Claimed:
+        """Claims all who can be, as workers do it: an equal share of each list, and suspects when no others are due."""
+        found: _Claimed = []
+        are_others_left = True
+        for _ in range(_ROUNDS):
+            due = lists.with_work(self.c, self.lists) if self.left > 0 else []
+            now_found = [each for some in _shares(due) for each in self._claim(some, first=not are_others_left)]
+            found += now_found
+            if not now_found and not (due and are_others_left):
+                break
+            are_others_left = are_others_left and bool(now_found)
+        return found
+
+    def _claim(self, list_ids: Sequence[UUID], *, first: bool) -> _Claimed:
+        if self.left <= 0:
+            return []
+        most = min(_EACH, self.left)
+        claimed = claims.claim(self.c, self.owner, _LEASE, list_ids, most, self.policies, first=first)
+        self.left -= len(claimed.claims)
+        return [(claim, claimed.items[claim.list_id]) for claim in claimed.claims]
+
+
+def _shares(list_ids: Sequence[UUID]) -> Iterator[Sequence[UUID]]:
+    for start in range(0, len(list_ids), _LISTS):
+        yield list_ids[start : start + _LISTS]
+
+
+def _waves(
+    c: Connection, steps: Sequence[tuple[datetime, _Claimed]], wanted: Collection[UUID] | None
+) -> tuple[list[Wave], _Letter | None]:
+    """Returns the waves that have somebody who was asked for, and the first of them."""
+    places = Counter[Item]()
+    found: list[tuple[Wave, list[tuple[int, UUID]]]] = []
+    first: _Letter | None = None
+    for number, (at, claimed) in enumerate(steps, start=1):
+        told: list[tuple[int, UUID]] = []
+        for claim, about in claimed:
+            item = Item(about.app_id, about.catalog_item_id)
+            places[item] += 1
+            if wanted is None or claim.id in wanted:
+                first = first or (claim, about)
+                told.append((places[item], claim.id))
+        if told:
+            found.append((Wave(number, at, number == 1, len(claimed), len(told), ()), told[:NAMED]))
+    rows = _rows(c, [id_ for _, told in found for _, id_ in told])
+    return [replace(wave, first=[Told(place, rows[id_]) for place, id_ in told]) for wave, told in found], first
+
+
+def _rows(c: Connection, ids: Sequence[UUID]) -> dict[UUID, Any]:
+    return {row.id: row for row in requests.find(c, Filter(ids=ids))} if ids else {}
+
+
+def _left(c: Connection, acted: Acted, told: Collection[UUID]) -> tuple[dict[str, int], dict[str, list[Any]]]:
+    """Returns who waits on: how many for each reason; and the first of those to whom it was done."""
+    counts: Counter[str] = Counter()
+    held: dict[str, list[Any]] = {}
+    if acted.item_id:
+        for group in waiters.of_item(c, acted.item_id):
+            counts[group.waiting] += group.n
+    for row in _rows(c, [id_ for id_ in acted.ids or () if id_ not in told]).values():
+        counts[row.waiting] += 1
+        held.setdefault(row.waiting, []).append(row)
+    return dict(counts), {reason: rows[:NAMED] for reason, rows in held.items()}
+
+
+def _later(c: Connection, line: _Line, acted: Acted, number: int, next_at: datetime | None) -> Later | None:
+    if not acted.item_id or not number or next_at is None:
+        return None
+    waves = rehearsing.waves_of(c, acted.lists, line.policies)
+    return Later(next_at, number, waves.seats, waves.seconds) if waves and waves.seats else None
+
+
+def _mail(writer: LetterWriter, claim: Claim, about: ItemFacts) -> FirstMail:
+    # With ids that are nobody's: the way out in the text must not be that of the customer.
+    match writer.write(replace(claim, id=uuid7(), contact_id=uuid7()), about):
+        case Failed(code, _, reason):
+            return FirstMail(problem=f"{code}: {reason}")
+        case Held(reason):
+            return FirstMail(problem=reason)
+        case mail:
+            subject = str(message_from_bytes(message(mail), policy=policy.default)["Subject"])
+            return FirstMail(subject, texts(mail)[0].replace("\r\n", "\n"))
