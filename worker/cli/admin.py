@@ -1,7 +1,8 @@
 """Commands for admins that act on many requests: `retry`, `report`, `mark-sent`, `pause`, `resume`."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Literal
 from uuid import UUID
 
 import typer
@@ -12,6 +13,7 @@ from worker.cli.arguments import (
     AppId,
     ContactOption,
     Domain,
+    DryRun,
     Email,
     IdArguments,
     ItemOption,
@@ -22,7 +24,8 @@ from worker.cli.arguments import (
     Words,
 )
 from worker.cli.commands import add_commands
-from worker.cli.output import list_header, list_line, reference_text, say, say_json, say_summary
+from worker.cli.output import reference_text, say, say_json, say_summary
+from worker.cli.rehearsing import rehearse
 
 if TYPE_CHECKING:
     from worker.processes.bootstrap import Parts
@@ -71,7 +74,7 @@ def retry(
         bool,
         typer.Option("--force", help="Also OUTCOME_UNKNOWN (the mail may have arrived) and SUPPRESSED (if lifted)."),
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Change nothing, show what would change.")] = False,
+    dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
     """Retry FAILED requests.
@@ -79,8 +82,13 @@ def retry(
     Requests named by ID are sent even if the item is sold out. Requests selected by options wait again until the item
     is in stock. --since and --until compare with the time when they failed; a time without an offset is UTC.
 
+    --dry-run tells who would be told, with their places in line, in which wave and when; who would wait on, and why;
+    and the first mail.
+
     [bold]Example:[/bold]  stockbell retry --reason RETRIES_EXHAUSTED --since 2026-11-23 --dry-run
     """
+    from worker.store import admin
+
     arguments.optional_reference(item, app_id, option)
     arguments.time_of(since)
     chosen = arguments.selection(
@@ -103,29 +111,15 @@ def retry(
     known, malformed = ids_of(ids)
     parts = session.ready_parts()
     which: Sequence[UUID] | Filter = known if ids else parts.database.read(chosen.filter)
-    if dry_run:
-        _dry_run(parts, which, malformed, force=force, as_json=as_json)
-        return
     ordered = bool(ids) if even_if_sold_out is None else even_if_sold_out
+    if dry_run:
+        would = partial(_verbs(parts).would_retry, which, force=force)
+        verb = partial(admin.retry, ordered=ordered, force=force)
+        rehearse(parts, would, verb, "would be retried", malformed, as_json=as_json)
+        return
     draft = draft_of(parts, "retry", chosen, known, force=force, ordered=ordered)
     done = _verbs(parts).retry(which, ordered=ordered, force=force, draft=draft)
     say_summary(done, "will be retried", malformed, as_json=as_json)
-
-
-def _dry_run(parts: "Parts", which: Any, malformed: list[str], *, force: bool, as_json: bool) -> None:
-    shown: list[str] = []
-
-    def show(row: Any) -> None:
-        if as_json:
-            shown.append(str(row.id))
-        else:
-            say(list_line(row))
-
-    if not as_json:
-        say(list_header())
-    done = _verbs(parts).would_retry(which, force=force, show=show)
-    more = {"dryRun": True, "ids": shown} if as_json else {}
-    say_summary(done, "would be retried", malformed, as_json=as_json, more=more)
 
 
 @arguments.selects()
@@ -133,16 +127,19 @@ def report(
     chosen: "Selection",
     ids: IdArguments = None,
     everything: All = False,
+    dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
     """Send waiting requests now, even if the item is sold out (Wix: Report Items Back In Stock).
 
     Give either --item, for all requests that wait for the item, or another filter, or ids. Pauses still apply.
-    Requests that are being sent are refused.
+    Requests that are being sent are refused. --dry-run tells who would be told, and in which order.
 
     [bold]Example:[/bold]  stockbell report --item mug-1 --option size=L
     """
     from dataclasses import replace
+
+    from worker.store import admin
 
     arguments.check_choice(ids, filtered=everything or not chosen.is_everything, hint="--item, --domain, --all")
     known, malformed = ids_of(ids)
@@ -150,6 +147,10 @@ def report(
     which: Sequence[UUID] | Filter = known
     if not ids:
         which = replace(parts.database.read(chosen.filter), status=None, is_unresolved=True)
+    if dry_run:
+        would = partial(_verbs(parts).would_report, which)
+        rehearse(parts, would, admin.report, "would be sent now", malformed, as_json=as_json)
+        return
     done = _verbs(parts).report(which, draft=draft_of(parts, "report", chosen, known))
     say_summary(done, "will be sent now", malformed, as_json=as_json)
 

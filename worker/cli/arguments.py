@@ -23,6 +23,9 @@ Option = Annotated[
     typer.Option("--option", metavar="NAME=VALUE", help="An option of the item, like size=L. May be repeated."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Change nothing; tell who would be told, in which order and when.")
+]
 Reason = Annotated[str | None, typer.Option("--reason", metavar="CODE", help="Only requests with this failure code.")]
 All = Annotated[bool, typer.Option("--all", help="All that it can be done to.")]
 Since = Annotated[

@@ -6,12 +6,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from worker.cli import arguments, session
-from worker.cli.arguments import AppId, ItemArgument, Json, Option
+from worker.cli.arguments import AppId, DryRun, ItemArgument, Json, Option
 from worker.cli.commands import add_commands, add_group
 from worker.cli.output import complain, printable, say, say_changed, say_json
+from worker.cli.rehearsing import letter_writer, say_rehearsal
 from worker.domain.errors import StockbellError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from worker.processes.bootstrap import Parts
     from worker.services.replaying import Done
     from worker.stream.entries import Entry
@@ -44,6 +47,7 @@ def publish(
     currency: Annotated[str | None, typer.Option(help="The price's currency, like EUR.")] = None,
     image_url: Annotated[str | None, typer.Option(help="The URL of its picture.")] = None,
     item_url: Annotated[str | None, typer.Option(help="The URL of its page, for the link in the mail.")] = None,
+    dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
     """Publish an inventory event, like a stock system, and print the id of its stream entry.
@@ -51,19 +55,41 @@ def publish(
     Needs --quantity, --in-stock or --out-of-stock. Needs no database. With --option the event is about that variant,
     without it about the whole item. An empty name, price, currency or URL clears the value of earlier events.
 
+    --dry-run publishes nothing. It tells who would be told, in which order, wave and when, and shows the first mail. It
+    needs the database, and no Redis. The exit code is 1 if people wait for the item and nobody would be told.
+
     [bold]Example:[/bold]  stockbell publish mug-1 --quantity 5 --name "Blue mug" --item-url https://shop.example/p/mug-1
     """
-    from worker.services.publishing import NewEvent, publish
+    from worker.services.publishing import NewEvent, checked, publish
 
     if quantity is None and in_stock is None:
         raise typer.BadParameter("give --quantity, --in-stock or --out-of-stock")
     reference = arguments.reference_of(item, app_id, option)
     event = NewEvent(reference, quantity, in_stock, name, price, currency, image_url, item_url)
+    if dry_run:
+        _rehearse(checked(event.fields()), as_json=as_json)
+        return
     entry = publish(session.stream(), event)
     if as_json:
         say_json({"id": entry})
     else:
         say(entry)
+
+
+def _rehearse(entry: "Mapping[bytes, bytes]", *, as_json: bool) -> None:
+    """Says what an event would do. Exits with 1 if it tells nobody though people wait."""
+    from worker.services.rehearsal import of_entry
+
+    parts = session.ready_parts()
+    outcome, found = of_entry(parts.database, letter_writer(parts), entry, parts.policies)
+    if as_json:
+        say_json({"dryRun": True, "ok": outcome.is_well, **found.as_json(), "outcome": outcome.as_json()})
+    else:
+        for name, _, words in outcome.lines():
+            say(printable(f"{name:<9} {words}"))
+        say_rehearsal(found)
+    if not outcome.is_well:
+        raise typer.Exit(1)
 
 
 def list_dead_letters(

@@ -12,6 +12,7 @@ from worker.cli import arguments, session
 from worker.cli.arguments import AppId, ItemArgument, Json, Option
 from worker.cli.commands import add_commands
 from worker.cli.output import complain, say, say_json, say_pairs
+from worker.cli.rehearsing import letter_writer
 from worker.domain.errors import BadFile
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from worker.services.sender_rules import Point
     from worker.smtp.mailer import Mail
 
-NOBODY, SHOP = "customer@shop.example", "shop@shop.example"
+NOBODY = "customer@shop.example"
 
 About = Annotated[str | None, typer.Option("--item", metavar="ITEM", help="The mail is about this catalog item.")]
 Locale = Annotated[str | None, typer.Option(help="The language of the mail, like de or de-AT.")]
@@ -48,7 +49,6 @@ def preview(
 
     [bold]Example:[/bold]  stockbell preview mug-1 --locale de --folder mails
     """
-    from worker.domain.relays import Mailbox
     from worker.services import trying
     from worker.services.import_file import checked_locale
 
@@ -58,8 +58,7 @@ def preview(
     facts = trying.facts_of(parts.database, reference)
     if facts == trying.Facts(facts.catalog_item_id, facts.options):
         complain("no event has named this item's name, price, picture or link yet: the mail shows only its id")
-    writer = parts.letter_writer(parts.settings.mail_from or Mailbox("", SHOP))
-    mail = trying.write(writer, facts, NOBODY, item_url=url, locale=language)
+    mail = trying.write(letter_writer(parts), facts, NOBODY, item_url=url, locale=language)
     stem = "-".join(["preview", item, *([language] if language else [])])
     files = _written(mail, folder / re.sub(r"[^\w.-]", "_", stem))
     if as_json:

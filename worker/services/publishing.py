@@ -53,10 +53,17 @@ def publish(stream: Stream, event: NewEvent) -> str:
         RedisAway: the event may have been published.
     """
     fields = event.fields()
-    read = decode(_entry_id_now(), {name.encode(): value.encode() for name, value in fields.items()})
+    checked(fields)
+    return stream.publish(fields)
+
+
+def checked(fields: Mapping[str, str]) -> Mapping[bytes, bytes]:
+    """Returns the fields as a listener gets them. Raises BadEvent if it would leave something out."""
+    entry = {name.encode(): value.encode() for name, value in fields.items()}
+    read = decode(_entry_id_now(), entry)
     if read.flaws:  # a listener would leave this out, but whoever is at the command line can mend it
         raise BadEvent("; ".join(read.flaws))
-    return stream.publish(fields)
+    return entry
 
 
 @dataclass(frozen=True, slots=True)

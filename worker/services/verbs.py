@@ -29,8 +29,8 @@ CHUNK = 1000
 """requests per transaction"""
 
 Verb = Callable[[Connection, Sequence[UUID]], Changed]
-Show = Callable[[Any], None]
-"""shows a request (a row of `store.requests.find`) that a dry run would change"""
+Seen = Callable[[Sequence[UUID]], object]
+"""takes the requests that a dry run would change, chunk by chunk"""
 
 
 @dataclass(slots=True)
@@ -62,17 +62,22 @@ class Verbs:
         """Moves FAILED requests to RECEIVED. With `ordered` they are sent whatever the stock is."""
         return self._rung(self._noted(which, partial(admin.retry, ordered=ordered, force=force), draft))
 
-    def would_retry(self, which: Sequence[UUID] | Filter, *, force: bool, show: Show) -> Summary:
-        """Returns what `retry` would do, and shows the requests that it would change. Changes nothing."""
+    def would_retry(self, which: Sequence[UUID] | Filter, *, force: bool, seen: Seen) -> Summary:
+        """Returns what `retry` would do, and tells `seen` whom it would change. Changes nothing."""
         taken: dict[Key, UUID] = {}
+        return self._tried(which, partial(admin.retry, ordered=False, force=force, dry_run=True, taken=taken), seen)
 
-        def verb(c: Connection, ids: Sequence[UUID]) -> Changed:
-            changed = admin.retry(c, ids, ordered=False, force=force, dry_run=True, taken=taken)
-            for row in requests.find(c, Filter(ids=changed.ids)):
-                show(row)
+    def would_report(self, which: Sequence[UUID] | Filter, *, seen: Seen) -> Summary:
+        """Returns what `report` would do, and tells `seen` whom it would change. Changes nothing."""
+        return self._tried(which, partial(admin.report, dry_run=True), seen)
+
+    def _tried(self, which: Sequence[UUID] | Filter, verb: Verb, seen: Seen) -> Summary:
+        def and_tell(c: Connection, ids: Sequence[UUID]) -> Changed:
+            changed = verb(c, ids)
+            seen(changed.ids)
             return changed
 
-        return self._each(which, verb)
+        return self._each(which, and_tell)
 
     def report(
         self, which: Sequence[UUID] | Filter, extras: str | None = None, *, draft: Draft | None = None

@@ -150,18 +150,20 @@ def retry(
     return changed
 
 
-def report(c: Connection, ids: Sequence[UUID], extras: str | None = None, *, hold: float = 0.0) -> Changed:
+def report(
+    c: Connection, ids: Sequence[UUID], extras: str | None = None, *, hold: float = 0.0, dry_run: bool = False
+) -> Changed:
     """Marks RECEIVED requests to be sent now, whatever the stock is (Wix: Report Items Back In Stock).
 
     Not those whose customers have not confirmed. `extras` is what the order gives for its mails beside the item, as
-    JSON. They are due in `hold` seconds.
+    JSON. They are due in `hold` seconds. A dry run changes nothing.
     """
     may_report = _unless(Status.RECEIVED)
 
     def refusal(row: Row[Any]) -> str | None:
         return NOT_CONFIRMED if row.failure_code == UNCONFIRMED else may_report(row)
 
-    return _change(c, ids, _load(c, ids), refusal, _REPORT, extras=extras, hold=hold)
+    return _change(c, ids, _load(c, ids), refusal, None if dry_run else _REPORT, extras=extras, hold=hold)
 
 
 def mark_sent(c: Connection, ids: Sequence[UUID], *, as_of: datetime | None = None) -> Changed:

@@ -474,7 +474,7 @@ def test_a_retry_since_a_time_goes_by_the_failure_and_not_by_the_sign_up(shop: S
     shop.change("UPDATE request SET failed_at = stockbell_now(-3600) WHERE id = :id", id=before)
     shown: list[UUID] = []
     which = Filter(status=Status.FAILED, failed_since=shop.now() - timedelta(minutes=30))
-    admin.would_retry(which, force=False, show=lambda row: shown.append(row.id))
+    admin.would_retry(which, force=False, seen=shown.extend)
     assert shown == [after]
 
 
@@ -527,7 +527,7 @@ def test_only_the_oldest_of_one_customer_is_retried(
     older, younger = fail_twice(shop)
     shown: list[UUID] = []
     which = Filter(status=Status.FAILED)
-    would = admin.would_retry(which, force=False, show=lambda row: shown.append(row.id))
+    would = admin.would_retry(which, force=False, seen=shown.extend)
     assert shown == [older]
     assert shop.status(older) is Status.FAILED
     done = admin.retry(which, ordered=False, force=False)
@@ -599,7 +599,7 @@ def test_verbs_and_lists_of_an_item_work_with_very_many_waiting_lists(
     failed, unresolved = Filter(status=Status.FAILED, lists=twice), Filter(is_unresolved=True, lists=twice)
     shown: list[UUID] = []
     assert requests.each(shop.database, failed, 0, lambda row: shown.append(row.id)) == 1
-    assert admin.would_retry(failed, force=False, show=lambda row: shown.append(row.id)).changed == 1
+    assert admin.would_retry(failed, force=False, seen=shown.extend).changed == 1
     assert admin.retry(failed, ordered=False, force=False).changed == 1
     assert admin.report(unresolved).changed == 1
     assert shown == [request, request]
