@@ -39,8 +39,10 @@ BELL_SECONDS = 30.0
 AHEAD_SECONDS = 1.0
 """A bell dated further than this in the future is ignored: the database's clock was set back after it was rung."""
 
+# That a list is open is said before the subquery, too: else SQLite reads everybody who waits behind a closed door.
 _WITH_WORK = f"""SELECT w.id FROM waiting_list AS w
-    WHERE {SENDING} AND (w.in_stock AND EXISTS (SELECT 1 FROM request AS r WHERE r.waiting_list_id = w.id AND {WOKEN})
+    WHERE {SENDING} AND (w.in_stock AND {IS_OPEN}
+        AND EXISTS (SELECT 1 FROM request AS r WHERE r.waiting_list_id = w.id AND {WOKEN})
         OR w.id IN (SELECT r.waiting_list_id FROM request AS r WHERE {ORDERED}))"""
 _NOW = Sql("SELECT stockbell_now(0) AS now", now="time")
 _ALL_WITH_WORK = Sql(_WITH_WORK, id="uuid")
