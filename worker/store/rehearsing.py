@@ -15,6 +15,9 @@ from worker.domain.policies import Policies
 from worker.store import lists, seats
 from worker.store.sql import Sql
 
+TOGETHER: Final = timedelta(seconds=5)
+"""Lists that open so soon after each other are told of together, since the sweep rings for them at once."""
+
 _SAME_ITEMS: Final = "(SELECT item_id FROM waiting_list WHERE id IN ROWS(list_id uuid))"
 _ALL_OF: Final = Sql(f"SELECT w.id FROM waiting_list AS w WHERE w.item_id IN {_SAME_ITEMS} ORDER BY w.id", id="uuid")
 _LISTS_OF: Final = Sql(
@@ -53,7 +56,7 @@ _SET_SEATS: Final = Sql(
 
 
 class Opening(NamedTuple):
-    """When the first of some closed lists may be told of, and what time it is."""
+    """When the first of some closed lists are open, and what time it is."""
 
     at: datetime
     now: datetime
@@ -80,10 +83,13 @@ def lock(c: Connection, request_ids: Iterable[UUID], policies: Policies) -> None
 
 
 def next_opening(c: Connection, list_ids: Iterable[UUID]) -> Opening | None:
-    """Returns when the first of these lists opens for which somebody waits. None: time alone opens none of them."""
+    """Returns when the first of these lists open for which somebody waits. None: time alone opens none of them."""
     closed = _CLOSED(c, rows=_ids(list_ids))
     opening = [max(at for at in (row.opens_at, row.settles_at) if at) for row in closed]
-    return Opening(min(opening), closed[0].now) if opening else None
+    if not opening:
+        return None
+    soon = min(opening) + TOGETHER
+    return Opening(max(at for at in opening if at <= soon), closed[0].now)
 
 
 def let_pass(c: Connection, list_ids: Collection[UUID], span: timedelta) -> None:

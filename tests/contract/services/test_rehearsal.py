@@ -181,7 +181,7 @@ cases = st.builds(
 
 
 def test_what_it_tells_is_what_happens_then(shop: Shop) -> None:
-    @examples(25)
+    @examples(12)
     @given(cases)
     def try_it(case: Case) -> None:
         shop.empty()
