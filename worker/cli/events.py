@@ -78,6 +78,8 @@ def publish(
 
 def _rehearse(entry: "Mapping[bytes, bytes]", *, as_json: bool) -> None:
     """Says what an event would do. Exits with 1 if it tells nobody though people wait."""
+    from dataclasses import replace
+
     from worker.services.rehearsal import of_entry
 
     parts = session.ready_parts()
@@ -85,7 +87,7 @@ def _rehearse(entry: "Mapping[bytes, bytes]", *, as_json: bool) -> None:
     if as_json:
         say_json({"dryRun": True, "ok": outcome.is_well, **found.as_json(), "outcome": outcome.as_json()})
     else:
-        for name, _, words in outcome.lines():
+        for name, _, words in replace(outcome, next=()).lines():  # the waves say what happens next
             say(printable(f"{name:<9} {words}"))
         say_rehearsal(found)
     if not outcome.is_well:

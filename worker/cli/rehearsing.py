@@ -9,7 +9,8 @@ from worker.cli.output import printable, say, say_summary
 if TYPE_CHECKING:
     from worker.mail.letter import LetterWriter
     from worker.processes.bootstrap import Parts
-    from worker.services.rehearsal import Rehearsal, Verb
+    from worker.services.rehearsal import Verb
+    from worker.services.rehearsed import Rehearsal
     from worker.services.verbs import Seen, Summary
 
 SHOP = "shop@shop.example"

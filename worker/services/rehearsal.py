@@ -10,19 +10,19 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from email import message_from_bytes, policy
-from math import ceil
 from typing import Any, Final
 from uuid import UUID
 
 from worker.domain.catalog import Item
 from worker.domain.events import Event
 from worker.domain.policies import Policies
+from worker.domain.send_window import SendWindow
 from worker.domain.verdicts import Failed
 from worker.mail.letter import Held, ItemFacts, LetterWriter
 from worker.models import uuid7
 from worker.services.dry_run import Outcome, outcome_of_entry
+from worker.services.rehearsed import NAMED, FirstMail, Later, Rehearsal, Told, Wave
 from worker.services.trying import message, texts
-from worker.services.wire import timestamp
 from worker.store import claims, items, lists, owners, rehearsing, requests, stock, waiters
 from worker.store.admin import Changed
 from worker.store.claims import Claim
@@ -32,8 +32,8 @@ from worker.store.requests import Filter
 MOST: Final = 2_000
 """So many are claimed at most. Meanwhile workers that claim the same wait, or take others."""
 MOST_WAVES: Final = 10
-NAMED: Final = 20
-"""So many are named of each wave, and of those who are held for one reason."""
+MOST_RECKONED: Final = 1_000
+"""Of so many later waves the time of the last one is reckoned, where quiet hours interrupt them."""
 _STEPS: Final = 2 * MOST_WAVES
 """So many times the clock is moved at most: not every time that it is, somebody is told."""
 _ROUNDS: Final = 100
@@ -58,121 +58,6 @@ class Acted:
 
 
 Act = Callable[[Connection], Acted]
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """Somebody who is told."""
-
-    place: int
-    """in the line of their item, counted from 1"""
-    row: Any
-    """of `store.requests.find`"""
-
-
-@dataclass(frozen=True, slots=True)
-class Wave:
-    """Those who are told at one time."""
-
-    number: int
-    at: datetime
-    is_exact: bool
-    """The other waves are so only if nothing is sold and nothing is added until then."""
-    all: int
-    """how many they are, whoever was asked for"""
-    requests: int
-    """how many of those who were asked for"""
-    first: Sequence[Told]
-
-
-@dataclass(frozen=True, slots=True)
-class Later:
-    """The waves after those that were rehearsed: about."""
-
-    at: datetime
-    """when the next one begins"""
-    requests: int
-    each: int
-    seconds: float
-    """from one to the next"""
-
-    @property
-    def waves(self) -> int:
-        """How many there are."""
-        return ceil(self.requests / self.each)
-
-    @property
-    def until(self) -> datetime:
-        """When the last one begins."""
-        return self.at + timedelta(seconds=self.seconds * (self.waves - 1))
-
-
-@dataclass(frozen=True, slots=True)
-class FirstMail:
-    """The mail of the first who is told, or why it can't be made."""
-
-    subject: str = ""
-    text: str = ""
-    problem: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Rehearsal:
-    """What would happen."""
-
-    at: datetime
-    waves: Sequence[Wave]
-    waiting: Mapping[str, int]
-    """how many would wait on, by the reason that `requests show` would tell"""
-    held: Mapping[str, Sequence[Any]]
-    """the first of them by reason, where somebody was asked for"""
-    next_at: datetime | None
-    """when time opens the next list, after all that was rehearsed"""
-    later: Later | None
-    is_bounded: bool
-    """More could be told than are claimed in a dry run: they are among those who wait, as `queued`."""
-    mail: FirstMail | None = None
-    """None: nobody is told"""
-    left_out: int = 0
-    """how many who were asked for were not looked at: the first `MOST` are"""
-
-    @property
-    def told(self) -> int:
-        """How many of those who were asked for are in the waves."""
-        return sum(wave.requests for wave in self.waves)
-
-    def as_json(self) -> dict[str, Any]:
-        """Returns it as JSON. It has no addresses."""
-        later, mail = self.later, self.mail
-        return {
-            "at": timestamp(self.at),
-            "waves": [
-                {
-                    "wave": wave.number,
-                    "requests": wave.requests,
-                    "all": wave.all,
-                    "at": timestamp(wave.at),
-                    "exact": wave.is_exact,
-                    "places": {str(told.row.id): told.place for told in wave.first},
-                }
-                for wave in self.waves
-            ],
-            "later": later
-            and {
-                "requests": later.requests,
-                "waves": later.waves,
-                "each": later.each,
-                "seconds": later.seconds,
-                "at": timestamp(later.at),
-                "until": timestamp(later.until),
-            },
-            "first": [str(told.row.id) for wave in self.waves for told in wave.first][:NAMED],
-            "waiting": dict(self.waiting),
-            "bounded": self.is_bounded,
-            "leftOut": self.left_out,
-            "mail": mail
-            and ({"problem": mail.problem} if mail.problem else {"subject": mail.subject, "text": mail.text}),
-        }
 
 
 def of_event(database: Database, writer: LetterWriter, event: Event, policies: Policies) -> Rehearsal:
@@ -234,6 +119,7 @@ def _tried(c: Connection, policies: Policies, act: Act) -> tuple[Rehearsal, _Let
 
 
 def _rehearsed(c: Connection, policies: Policies, acted: Acted) -> tuple[Rehearsal, _Letter | None]:
+    rehearsing.ignore_quiet_hours(c)
     line = _Line(c, policies, acted.lists)
     steps = line.steps()
     wanted = None if acted.ids is None else set(acted.ids)
@@ -258,15 +144,18 @@ class _Line:
     """how much time has passed for the lists that has not passed for the database's clock"""
     owner: UUID = field(default_factory=uuid7)
     start: datetime = field(init=False)
+    window: SendWindow | None = field(init=False)
 
     def __post_init__(self) -> None:
+        self.window = self.policies.window
+        self.policies = replace(self.policies, window=None)
         self.start = items.now(self.c)
         owners.register(self.c, self.owner, "dry run")
 
     def steps(self) -> list[tuple[datetime, _Claimed]]:
         """Returns who is told, and when: now, and whenever time opens a list."""
         found: list[tuple[datetime, _Claimed]] = []
-        at: datetime | None = self.start
+        at: datetime | None = self._wait_until(self.start, self.start)
         for _ in range(_STEPS):
             if at and (claimed := self._claimed()):
                 found.append((at, claimed))
@@ -277,17 +166,24 @@ class _Line:
     def next_at(self) -> datetime | None:
         """Returns when time opens the next list."""
         opening = rehearsing.next_opening(self.c, self.lists)
-        return opening and opening.at + self.passed
+        return opening and self.opens(opening.at + self.passed)
+
+    def opens(self, at: datetime) -> datetime:
+        """Returns when mails go out: then, or after the quiet hours that it is in."""
+        return self.window.next_opening(at) if self.window else at
 
     def _wait(self) -> datetime | None:
         """Lets time pass until a list opens. Returns when that is, or None if none will."""
         opening = rehearsing.next_opening(self.c, self.lists)
-        if opening is None:
-            return None
-        at = opening.at + self.passed
-        rehearsing.let_pass(self.c, self.lists, opening.at - opening.now)
-        self.passed += opening.at - opening.now
-        return at
+        return opening and self._wait_until(opening.at + self.passed, opening.now + self.passed)
+
+    def _wait_until(self, at: datetime, now: datetime) -> datetime:
+        """Lets time pass from now until then, or until quiet hours end. Returns when that is."""
+        opens = self.opens(at)
+        if opens > now:
+            rehearsing.let_pass(self.c, self.lists, opens - now)
+            self.passed += opens - now
+        return opens
 
     def _claimed(self) -> _Claimed:
         """Claims all who can be, as workers do it: an equal share of each list, and suspects when no others are due."""
@@ -358,7 +254,23 @@ def _later(c: Connection, line: _Line, acted: Acted, number: int, next_at: datet
     if not acted.item_id or not number or next_at is None:
         return None
     waves = rehearsing.waves_of(c, acted.lists, line.policies)
-    return Later(next_at, number, waves.seats, waves.seconds) if waves and waves.seats else None
+    if waves is None or not waves.seats:
+        return None
+    found = Later(next_at, number, waves.seats, waves.seconds, None)
+    return replace(found, until=_last_of(line, found))
+
+
+def _last_of(line: _Line, later: Later) -> datetime | None:
+    """Returns when the last of these waves begins. None: it would take too long to reckon."""
+    every = timedelta(seconds=later.seconds)
+    if line.window is None:
+        return later.at + every * (later.waves - 1)
+    if later.waves > MOST_RECKONED:
+        return None
+    at = later.at
+    for _ in range(later.waves - 1):
+        at = line.opens(at + every)
+    return at
 
 
 def _mail(writer: LetterWriter, claim: Claim, about: ItemFacts) -> FirstMail:

@@ -6,7 +6,8 @@ from typing import Any, Final
 
 from worker.domain.catalog import options_from_text
 from worker.domain.difference import options_words
-from worker.services.rehearsal import MOST, FirstMail, Later, Rehearsal, Told, Wave
+from worker.services.rehearsal import MOST
+from worker.services.rehearsed import FirstMail, Later, Rehearsal, Told, Wave
 from worker.services.story_words import count_words, span_words
 
 HELD: Final[Mapping[str, str]] = {
@@ -79,8 +80,8 @@ def _later_words(later: Later) -> str:
     if later.waves == 1:
         return f"about {one}"
     every = f"every {span_words(later.seconds)}" if later.seconds else "at a time"
-    until = f"until {_time(later.until)}"
-    return f"about {later.each:,} {every} from {_time(later.at)} {until} ({count_words(later.requests, 'request')})"
+    until = f" until {_time(later.until)}" if later.until else ""
+    return f"about {later.each:,} {every} from {_time(later.at)}{until} ({count_words(later.requests, 'request')})"
 
 
 def _why(found: Rehearsal, reason: str) -> str:

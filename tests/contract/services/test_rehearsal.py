@@ -3,8 +3,9 @@
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import UTC, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -24,6 +25,7 @@ from worker.domain.catalog import CatalogReference
 from worker.domain.events import Event
 from worker.domain.policies import NO_POLICIES, Policies
 from worker.domain.relays import Mailbox
+from worker.domain.send_window import parse_send_window
 from worker.domain.tokens import Tokens
 from worker.domain.verdicts import Tries
 from worker.mail.letter import LetterWriter
@@ -31,10 +33,13 @@ from worker.mail.render import Renderer
 from worker.mail.ways_out import ways_out
 from worker.models import Status
 from worker.services import rehearsal
-from worker.services.rehearsal import Acted, Rehearsal, of_event, of_verb, rehearse
+from worker.services.rehearsal import Acted, of_event, of_verb, rehearse
 from worker.services.rehearsal_words import lines
-from worker.store import admin, breaker, claims, lists, pauses, rehearsing, stock
+from worker.services.rehearsed import Rehearsal
+from worker.store import admin, breaker, claims, lists, pauses, rehearsing, requests, stock
 from worker.store.claims import Claim
+from worker.store.database import Database
+from worker.store.requests import Filter
 
 HOUR: Final = 3600.0
 TWO: Final = Policies(per_unit=2, wave_seconds=HOUR)
@@ -316,6 +321,55 @@ def test_who_has_many_lists_is_told_in_shares(shop: Shop, monkeypatch: pytest.Mo
     monkeypatch.setattr(rehearsal, "_LISTS", 2)
     ids = [shop.sign_up(ref(size=str(size))) for size in range(5)]
     assert set(ids_of(of_stock(shop))) == set(ids)
+
+
+# --- quiet hours ---
+
+
+def quiet(shop: Shop, hours: float, *, length: float = 1.0) -> Policies:
+    """Policies by which mails go out in so many hours from now, for so long."""
+    opens = (shop.now() + timedelta(hours=hours)).astimezone(UTC)
+    closes = opens + timedelta(hours=length)
+    return replace(TWO, window=parse_send_window(f"{opens:%H:%M}-{closes:%H:%M} UTC"))
+
+
+def test_in_quiet_hours_the_first_wave_comes_with_the_opening(shop: Shop) -> None:
+    waiting = shop.sign_up_many(3)
+    found = of_stock(shop, 1, quiet(shop, 3, length=12))
+    assert [ids_of(found, 0), ids_of(found, 1)] == [waiting[:2], waiting[2:]]
+    spans = [(wave.at - found.at) / timedelta(hours=1) for wave in found.waves]
+    assert spans == pytest.approx([3, 4], abs=0.1)
+    assert found.waves[0].is_exact
+
+
+def test_a_wave_that_comes_in_quiet_hours_waits_for_their_end(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rehearsal, "MOST_WAVES", 2)
+    shop.sign_up_many(7)
+    found = of_stock(shop, 1, quiet(shop, -1 / 4, length=1 / 2))
+    day = timedelta(days=1)
+    assert [round((wave.at - found.at) / day) for wave in found.waves] == [0, 1]
+    later = found.later
+    assert later is not None
+    assert later.until is not None
+    assert [round((at - found.at) / day) for at in (later.at, later.until)] == [2, 3]
+    monkeypatch.setattr(rehearsal, "MOST_RECKONED", 1)
+    later = of_stock(shop, 1, quiet(shop, -1 / 4, length=1 / 2)).later
+    assert later is not None
+    assert later.until is None
+
+
+def test_a_shop_whose_connections_know_its_quiet_hours_tells_waves_as_well(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rehearsal, "MOST_WAVES", 1)
+    policies = quiet(shop, 3)
+    shop.sign_up_many(3)
+    event = came_in(shop, 1)
+    with closing(Database(shop.url, window=policies.window)) as database:
+        found = of_event(database, WRITER, event, policies)
+        assert found.waiting == {"wave": 1}
+        shop.write(stock.apply, [event], policies)
+        assert database.read(lambda c: [row.waiting for row in requests.find(c, Filter())]) == ["quietHours"] * 3
 
 
 # --- bounds ---
