@@ -156,6 +156,20 @@ class Taking:
         self.seats[about] = taken(self.seats[about], self._now)
         return about
 
+    @property
+    def only_way(self) -> tuple[UUID, Options] | None:
+        """The only list with seats, and the only row that decides for it. None: there are several, or no limit."""
+        open_lists = [list_id for list_id in self._deciding if self.has_seat(list_id)]
+        if len(open_lists) != 1 or len(self._deciding[open_lists[0]]) != 1:
+            return None
+        about = self._deciding[open_lists[0]][0]
+        return None if self.seats[about].left is None else (open_lists[0], about)
+
+    def take_of(self, about: Options, number: int) -> None:
+        """Takes so many seats of this row."""
+        if number:
+            self.seats[about] = replace(self.seats[about], left=self._left(about) - number, taken_at=self._now)
+
     def put_back(self, about: Options) -> None:
         """Undoes a `take` of this row."""
         seats = self.seats[about]

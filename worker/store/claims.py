@@ -19,7 +19,7 @@ from worker.domain.policies import NO_POLICIES, Policies
 from worker.domain.send_window import SendWindow
 from worker.domain.verdicts import Tries
 from worker.store import lists, owners, restocks, seat_claims, seats, suppression, tally
-from worker.store.claim_sql import COLUMN_TYPES, COLUMNS, NOT_SUSPECT, SET_CLAIMED, SUSPECT
+from worker.store.claim_sql import COLUMN_TYPES, COLUMNS, NOT_SUSPECT, SET_CLAIMED, SUSPECT, Oldest
 from worker.store.restocks import WOKEN_AT, Restock
 from worker.store.seats import Ledger, Seat
 from worker.store.sql import Sql
@@ -32,58 +32,11 @@ AMONG = 500
 _NO_TRIES = Tries()
 
 
-def _postgresql_claim(rescued: str, limit: str, *arms: str) -> Sql:
-    # Each arm uses one index. The locking select must be materialized: in a nested loop it would run and lock again for
-    # every row of the outer table. The picked ids are an array: for a join the planner expects so many rows
-    # that it reads the whole table.
-    def arm(condition: str) -> str:
-        return f"""SELECT r.id AS picked_id FROM ready AS w CROSS JOIN LATERAL (
-            SELECT r.id FROM request AS r WHERE r.waiting_list_id = w.id AND {condition} AND {rescued}
-            ORDER BY r.created_date LIMIT :each FOR UPDATE SKIP LOCKED) AS r"""
-
-    found = " UNION ALL ".join(f"SELECT picked_id FROM arm_{number}" for number in range(len(arms)))
-    return Sql(
-        f"""WITH ready AS MATERIALIZED (
-            SELECT w.id, w.in_stock, w.last_in_stock_at, w.opens_at, w.settles_at FROM waiting_list AS w
-            WHERE w.id IN ROWS(list_id uuid) AND {lists.SENDING}),
-        {", ".join(f"arm_{number} AS MATERIALIZED ({arm(each)})" for number, each in enumerate(arms))},
-        picked AS MATERIALIZED ({found} {limit})
-        UPDATE request AS r SET {SET_CLAIMED} WHERE r.id = ANY(ARRAY(SELECT picked_id FROM picked))
-        RETURNING {COLUMNS}""",
-        **COLUMN_TYPES,
-    )
-
-
-def _sqlite_claims(rescued: str, *arms: str) -> tuple[Sql, ...]:
-    # SQLite has no LATERAL. One statement per list costs little there, since it needs no round trip.
-    return tuple(
-        Sql(
-            f"""UPDATE request AS r SET {SET_CLAIMED} WHERE r.id IN (
-                SELECT r.id FROM request AS r JOIN waiting_list AS w ON w.id = r.waiting_list_id
-                WHERE w.id = :list_id AND {lists.SENDING} AND {condition} AND {rescued}
-                ORDER BY r.created_date LIMIT :each) RETURNING {COLUMNS}""",
-            **COLUMN_TYPES,
-        )
-        for condition in arms
-    )
-
-
-class _Claims(NamedTuple):
-    """How requests of some lists are claimed."""
-
-    postgresql: Sql
-    sqlite: Sequence[Sql]
-
-
-def _claims(rescued: str, limit: str, *arms: str) -> _Claims:
-    return _Claims(_postgresql_claim(rescued, limit, *arms), _sqlite_claims(rescued, *arms))
-
-
-_CLAIM = _claims(NOT_SUSPECT, "", lists.ORDERED, lists.WOKEN)
-_CLAIM_SUSPECT = _claims(SUSPECT, "LIMIT 1", lists.ORDERED, lists.WOKEN)
+_CLAIM = Oldest(lists.ORDERED, lists.WOKEN)
+_CLAIM_SUSPECT = Oldest(lists.ORDERED, lists.WOKEN, rescued=SUSPECT, alone=True)
 # Who is ordered needs no seat.
-_CLAIM_ORDERED = _claims(NOT_SUSPECT, "", lists.ORDERED)
-_CLAIM_ORDERED_SUSPECT = _claims(SUSPECT, "LIMIT 1", lists.ORDERED)
+_CLAIM_ORDERED = Oldest(lists.ORDERED)
+_CLAIM_ORDERED_SUSPECT = Oldest(lists.ORDERED, rescued=SUSPECT, alone=True)
 
 # While the breaker is open nobody else claims, so these statements need no lock and no order.
 _WITH_WORK = Sql(
@@ -351,14 +304,10 @@ def _claim(
     return _Found(sorted(rows, key=_created), list(dict.fromkeys(full)), short)
 
 
-def _claim_free(c: Connection, how: _Claims, owner: UUID, list_ids: Sequence[UUID], each: int) -> _Found:
+def _claim_free(c: Connection, how: Oldest, owner: UUID, list_ids: Sequence[UUID], each: int) -> _Found:
     if not list_ids:
         return _Found([], [])
-    if c.dialect.name == "sqlite":
-        arms = [(list_id, arm) for list_id in list_ids for arm in how.sqlite]
-        rows = [row for list_id, arm in arms for row in arm(c, owner=owner, list_id=list_id, each=each)]
-    else:
-        rows = list(how.postgresql(c, owner=owner, rows=_lists(list_ids), each=each))
+    rows = how(c, list_ids, owner=owner, each=each)
     counts = Counter([row.waiting_list_id.int for row in rows])
     return _Found(sorted(rows, key=_created), [list_id for list_id in list_ids if counts[list_id.int] >= each])
 
@@ -368,17 +317,10 @@ def _claim_suspect(
 ) -> list[Any]:
     free = [list_id for list_id in list_ids if list_id not in limited]
     for how, which in ((_CLAIM_SUSPECT, free), (_CLAIM_ORDERED_SUSPECT, list(limited))):
-        if rows := _one(c, how, owner, which):
+        if which and (rows := how(c, which, owner=owner, each=1)):
             return rows
     found = (seat_claims.claim(c, owner, ledger, 1, suspects=True).rows for ledger in ledgers.values())
     return list(next(filter(None, found), []))
-
-
-def _one(c: Connection, how: _Claims, owner: UUID, list_ids: Sequence[UUID]) -> list[Any]:
-    if c.dialect.name == "sqlite":
-        tries = (arm(c, owner=owner, list_id=list_id, each=1) for list_id in list_ids for arm in how.sqlite)
-        return list(next(filter(None, tries), []))
-    return list(how.postgresql(c, owner=owner, rows=_lists(list_ids), each=1)) if list_ids else []
 
 
 def _created(row: Any) -> datetime:

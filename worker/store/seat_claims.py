@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 
 from worker.domain.catalog import Options
 from worker.store import lists
-from worker.store.claim_sql import COLUMN_TYPES, COLUMNS, NOT_SUSPECT, SET_CLAIMED, SUSPECT
+from worker.store.claim_sql import COLUMN_TYPES, COLUMNS, NOT_SUSPECT, SET_CLAIMED, SUSPECT, Oldest
 from worker.store.seats import Ledger
 from worker.store.sql import Sql
 
@@ -50,6 +50,8 @@ def _candidates(rescued: str) -> _Candidates:
     )
 
 
+_SEATED: Final = ", seat = :seat, seat_wave = :wave"
+_ALIKE = Oldest(f"{lists.IN_LINE} AND {lists.IS_WOKEN} AND {lists.HAS_SETTLED}", more=_SEATED)
 _NEXT, _NEXT_SUSPECTS = _candidates(NOT_SUSPECT), _candidates(SUSPECT)
 # `|| ''`: see `claims.OWNED`.
 _CLAIM = Sql(
@@ -76,6 +78,8 @@ def claim(c: Connection, owner: UUID, ledger: Ledger, most: int, *, suspects: bo
     rows: list[Any] = []
     busy: set[UUID] = set()
     """others hold these rows at the moment"""
+    if not suspects and (alike := ledger.taking.only_way) is not None:
+        return _claim_alike(c, owner, ledger, *alike, most)
     while len(rows) < most:
         found = _oldest(c, ledger, most - len(rows), busy, suspects=suspects)
         if not found:
@@ -86,6 +90,16 @@ def claim(c: Connection, owner: UUID, ledger: Ledger, most: int, *, suspects: bo
         if not claimed.rows and not claimed.busy:
             return Taken(rows, True)
     return Taken(rows, False)
+
+
+def _claim_alike(c: Connection, owner: UUID, ledger: Ledger, list_id: UUID, about: Options, most: int) -> Taken:
+    """Claims the oldest of the only list with seats, which are all of one row: in one statement, as without seats."""
+    taking = ledger.taking
+    most = min(most, taking.seats[about].left or 0)
+    seat = {"seat": ledger.texts[about], "wave": taking.seats[about].wave}
+    rows = _ALIKE(c, [list_id], owner=owner, each=most, **seat)
+    taking.take_of(about, len(rows))
+    return Taken(rows, len(rows) < most)
 
 
 class Claimed(NamedTuple):
@@ -124,7 +138,8 @@ def _oldest(c: Connection, ledger: Ledger, most: int, busy: set[UUID], *, suspec
     open_lists = [list_id for list_id in ledger.doors if ledger.taking.has_seat(list_id)]
     if not open_lists:
         return ()
-    each = max(LEAST, 2 * most // len(open_lists)) + len(busy)
+    each = most if len(open_lists) == 1 else max(LEAST, 2 * most // len(open_lists))
+    each += len(busy)
     statements = _NEXT_SUSPECTS if suspects else _NEXT
     if c.dialect.name == "sqlite":
         found = [row for list_id in open_lists for row in statements.sqlite(c, list_id=list_id, each=each)]

@@ -344,7 +344,7 @@ MUTATIONS: Final[Sequence[Mutation]] = (
     ),
     Mutation(
         "the youngest go first",
-        so_many,
+        shared,
         [Edit(seat_claims, "_oldest", {"found.sort(key=_age)": "found.sort(key=_age, reverse=True)"})],
     ),
     Mutation("who needs no seat takes one", uncounted, [Edit(ledger, "Taking.take", {"in (0, -_NO_LIMIT)": "== 0"})]),
