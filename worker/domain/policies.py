@@ -27,6 +27,9 @@ class Own:
     settle_seconds: float | None = None
 
 
+NOTHING_OWN: Final = Own()
+
+
 @dataclass(frozen=True, slots=True)
 class Policies:
     """The sending policies of the shop, or those that hold for one item (`of`)."""
@@ -50,7 +53,7 @@ class Policies:
 
     def of(self, own: Own) -> "Policies":
         """Returns what holds for an item with policies of its own."""
-        if own == _NOTHING:
+        if own is NOTHING_OWN:
             return self
         per_unit = self.per_unit if own.per_unit is None else own.per_unit or None
         return replace(
@@ -62,6 +65,5 @@ class Policies:
         )
 
 
-_NOTHING: Final = Own()
 NO_POLICIES: Final = Policies()
 """The defaults: everybody is told at once."""

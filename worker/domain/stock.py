@@ -171,6 +171,8 @@ class ItemStock:
     """The options of the in-stock events that were applied."""
     touched: set[Options] = field(default_factory=set)
     """Options of the rows that changed and must be stored."""
+    reseated: set[Options] = field(default_factory=set)
+    """Those of them whose seats changed, or until when they have to stay in stock."""
     applied: dict[tuple[Options, bool], tuple[Order, Event]] = field(default_factory=dict)
     """The newest events that were applied, by what they are about and whether they say "in stock", with their place."""
     stale: list[Event] = field(default_factory=list)
@@ -193,11 +195,10 @@ class ItemStock:
         `newest_entry` tells the newest id that the stream has given, if known; it is asked only about late entries.
         """
         known_out, came_out = self.out, False
-        settles = policies.settle_seconds > 0 or any(level.settles_at for level in self.levels.values())
         set_by = self._set_by()
         for order, event in self._in_order(events, now, newest_entry):
             in_stock = event.is_in_stock(policies.min_quantity)
-            if in_stock and came_out and settles:
+            if in_stock and came_out and self._settles(policies):
                 self.outs.append(self._as_it_is())
             came_out = not in_stock
             self._learn(event.details, order, set_by)
@@ -269,17 +270,28 @@ class ItemStock:
     def _apply(self, event: Event, order: Order, in_stock: bool, policies: Policies, now: datetime) -> None:
         about = event.reference.options
         known = self.levels.get(about)
-        moved = self._moved(known, event.quantity, policies, now, in_stock=in_stock, was_in=self._is_in(about, known))
+        has_policy = policies.per_unit is not None or policies.settle_seconds > 0
+        if has_policy or (known and (known.seats is not NO_SEATS or known.settles_at)):
+            was_in = self._is_in(about, known)
+            moved = self._moved(known, event.quantity, policies, now, in_stock=in_stock, was_in=was_in)
+        else:  # as in most shops
+            moved = NO_SEATS, None
         seen = now if in_stock else known.last_in_stock_at if known else None
-        self.levels[about] = Level(
-            in_stock, order, event.quantity, seen, frozenset(event.details), False, event.in_stock, *moved
-        )
-        self.touched.add(about)
+        details = frozenset(event.details)
+        self._put(about, known, Level(in_stock, order, event.quantity, seen, details, False, event.in_stock, *moved))
         self.applied[about, in_stock] = order, event
         if in_stock:
             self.came_in.add(about)
         elif about == WHOLE_ITEM:
             self.out = order
+
+    def _put(self, about: Options, known: Level | None, level: Level) -> None:
+        """Puts a level in the place of the one that was known."""
+        self.levels[about] = level
+        self.touched.add(about)
+        seats, settles_at = (known.seats, known.settles_at) if known else (NO_SEATS, None)
+        if level.seats is not seats or level.settles_at != settles_at:
+            self.reseated.add(about)
 
     def _as_it_is(self) -> Mapping[Options, Level]:
         """The levels, of which those that go out with the whole item are out already."""
@@ -293,6 +305,10 @@ class ItemStock:
         if known is None or not known.in_stock:
             return False
         return about == WHOLE_ITEM or self.out is None or known.order >= self.out
+
+    def _settles(self, policies: Policies) -> bool:
+        """Whether something that comes in has to stay in stock, by these policies or those of before."""
+        return policies.settle_seconds > 0 or any(level.settles_at for level in self.levels.values())
 
     def _moved(
         self,
@@ -327,18 +343,16 @@ class ItemStock:
             seen, seats = (known.last_in_stock_at, known.seats) if known else (None, NO_SEATS)
             if known and known.in_stock:
                 seats = gone_out(seats)
-            self.levels[about] = Level(
-                False, order, event.quantity, seen, frozenset(event.details), in_stock, event.in_stock, seats
-            )
-            self.touched.add(about)
+            details = frozenset(event.details)
+            late = Level(False, order, event.quantity, seen, details, in_stock, event.in_stock, seats)
+            self._put(about, known, late)
 
     def _everything_out(self, order: Order) -> None:
         # Called once per batch, for its last item-level "out": each event of the batch may be one.
         self.touched.add(WHOLE_ITEM)
         for options, level in self.levels.items():
             if level.in_stock and level.order < order:
-                self.levels[options] = _put_out(level)
-                self.touched.add(options)
+                self._put(options, level, _put_out(level))
 
     def judge_again(self, policies: Policies, now: datetime) -> None:
         """Puts rows in or out of stock by another minimum, as if it had been that when their events came in.
@@ -351,15 +365,12 @@ class ItemStock:
             in_stock = level.quantity >= policies.min_quantity
             if about and self.out is not None and level.order < self.out:
                 if level.follows_item != in_stock:
-                    self.levels[about] = replace(level, follows_item=in_stock)
-                    self.touched.add(about)
+                    self._put(about, level, replace(level, follows_item=in_stock))
             elif level.in_stock != in_stock:
                 moved = self._moved(level, level.quantity, policies, now, in_stock=in_stock, was_in=level.in_stock)
                 seen = now if in_stock else level.last_in_stock_at
-                self.levels[about] = replace(
-                    level, in_stock=in_stock, last_in_stock_at=seen, seats=moved[0], settles_at=moved[1]
-                )
-                self.touched.add(about)
+                now_so = replace(level, in_stock=in_stock, last_in_stock_at=seen, seats=moved[0], settles_at=moved[1])
+                self._put(about, level, now_so)
                 if in_stock:
                     self.came_in.add(about)
         whole = self.levels.get(WHOLE_ITEM)

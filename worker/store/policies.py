@@ -6,11 +6,12 @@ from uuid import UUID
 from sqlalchemy import Connection
 
 from worker.domain.catalog import Item
-from worker.domain.policies import Own, Policies
+from worker.domain.policies import NOTHING_OWN, Own, Policies
 from worker.store.sql import Sql
 
 COLUMNS = "i.min_quantity, i.per_unit, i.wave_seconds, i.settle_seconds"
 """SQL for what an item `i` has of its own, for `own_of`."""
+_NOTHING = (None, None, None, None)
 _OF_ROW = Sql(f"SELECT {COLUMNS} FROM item AS i WHERE i.id = :item_id")
 _OF_ITEM = Sql(f"SELECT {COLUMNS} FROM item AS i WHERE i.app_id = :app AND i.catalog_item_id = :item")
 
@@ -43,7 +44,8 @@ _SETTLE_STOCK = Sql(
 
 def own_of(row: Any) -> Own:
     """Returns what a row with `COLUMNS` says."""
-    return Own(row.min_quantity, row.per_unit, row.wave_seconds, row.settle_seconds)
+    said = row.min_quantity, row.per_unit, row.wave_seconds, row.settle_seconds
+    return NOTHING_OWN if said == _NOTHING else Own(*said)  # as of most items, in batches of many
 
 
 def policies_of(c: Connection, item: Item, shop: Policies) -> Policies:

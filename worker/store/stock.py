@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from operator import itemgetter
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -12,8 +12,8 @@ from sqlalchemy import Connection
 from worker.domain import stock
 from worker.domain.catalog import Item, Options, compared_options, options_text
 from worker.domain.events import Event, entry_order
-from worker.domain.ledger import Seats, opens_at
-from worker.domain.policies import NO_POLICIES, Own, Policies
+from worker.domain.ledger import opens_at
+from worker.domain.policies import NO_POLICIES, NOTHING_OWN, Own, Policies
 from worker.domain.stock import EntryOrder, ItemStock, Level, Levels, Order
 from worker.models import uuid7
 from worker.store import lists, seats
@@ -132,11 +132,9 @@ class _Row:
     details: Mapping[str, str | None]
     out: Order | None
     details_at: Mapping[str, Order]
-    levels: dict[Options, Level] = field(default_factory=dict)
-    """the levels from before"""
     texts: dict[Options, str] = field(default_factory=dict)
     """the options of each level as its row has them"""
-    own: Own = field(default_factory=Own)
+    own: Own = NOTHING_OWN
     """its own sending policies"""
 
 
@@ -271,9 +269,9 @@ def _add(c: Connection, new: Mapping[Item, _Row]) -> dict[Item, _Row]:
 def _load_levels(c: Connection, rows: Collection[_Row]) -> None:
     by_id = {row.id: row for row in rows}
     for item, options, text, level in lists.stored_levels(c, by_id) if rows else ():
-        by_id[item].state.levels[options] = level
-        by_id[item].texts[options] = text
-        by_id[item].levels[options] = level
+        row = by_id[item]
+        row.state.levels[options] = level
+        row.texts[options] = text
 
 
 def _save(c: Connection, rows: Iterable[_Row]) -> None:
@@ -297,20 +295,8 @@ def _save_levels(c: Connection, rows: Mapping[Item, _Row], groups: Mapping[Item,
         _SAVE_LEVELS(c, rows=levels)
     seats.save(
         c,
-        [
-            (row.id, row.texts[about], row.state.levels[about])
-            for row in rows.values()
-            for about in row.state.touched
-            if _ledger(row.state.levels[about]) != _ledger(row.levels.get(about, _UNKNOWN))
-        ],
+        [(row.id, row.texts[about], row.state.levels[about]) for row in rows.values() for about in row.state.reseated],
     )
-
-
-_UNKNOWN = Level(False, (datetime.min.replace(tzinfo=UTC), (0, 0)))
-
-
-def _ledger(level: Level) -> tuple[Seats, datetime | None]:
-    return level.seats, level.settles_at
 
 
 def _spellings(events: Sequence[Event]) -> dict[Options, str]:
