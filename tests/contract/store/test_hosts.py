@@ -17,7 +17,7 @@ from sqlalchemy.engine import make_url
 from tests.confidential import PASSWORD
 from tests.contract.shop import shop_at
 from tests.faults.postgres import PostgresServer
-from tests.ports import free_port, listen
+from tests.ports import listen
 from tests.postgres_server import USER
 from worker.domain.errors import BadSetting, DatabaseAway, DatabaseUnfit
 from worker.models import Owner
@@ -112,9 +112,9 @@ def test_a_server_that_does_not_answer_is_given_up(postgres_url: str, monkeypatc
 
 def test_no_host_can_be_used_and_all_are_named(server: tuple[str, str]) -> None:
     host, name = server
-    nobody = f"127.0.0.1:{free_port()}"
     with socket.socket() as held:  # so that nobody else listens there
-        held.bind(("127.0.0.1", int(nobody.rpartition(":")[2])))
+        held.bind(("127.0.0.1", 0))
+        nobody = f"127.0.0.1:{held.getsockname()[1]}"
         assert str(refused(f"postgresql://{USER}:{PASSWORD}@{nobody},host.invalid,{host}/no{name}")) == (
             f"{nobody}: Connection refused; host.invalid: Name or service not known;"
             f' {host}: database "no{name}" does not exist'
