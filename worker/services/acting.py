@@ -19,7 +19,7 @@ import structlog
 from worker.domain.errors import StockbellError
 from worker.models import Status
 from worker.services.selection import Selection
-from worker.store import actions, admin, foreseeing, undoing
+from worker.store import actions, admin, clock, foreseeing, undoing
 from worker.store.actions import UNDO_SECONDS, Action, Draft
 from worker.store.admin import Changed
 from worker.store.database import Connection, Database
@@ -94,7 +94,7 @@ def preview(
 ) -> UUID:
     """Adds a preview and returns its id. Nothing else is written. Raises Impossible."""
     which = checked(verb, selection).without_address(c)
-    as_of = actions.now(c)
+    as_of = clock.now(c)
     found = which.filter(c, before=None if which.ids else as_of)
     foreseen = foreseeing.foresee(c, found, verb, force=force)
     missing = len(which.ids) - foreseen.matching if which.ids else 0

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from worker.store import progress, tally
+from worker.store import clock, tally
 from worker.store.database import Connection
 
 _OUTCOMES: Final = {"told": "told", "deferred": "put_off", "unknown": "put_off"}
@@ -40,7 +40,7 @@ class Charts:
 
 def read_charts(c: Connection) -> Charts:
     """Reads what both charts show."""
-    now = progress.clock(c).astimezone(UTC)
+    now = clock.now(c).astimezone(UTC)
     return Charts(_steps(c, now, 60, 1), _steps(c, now, 48, 30))
 
 

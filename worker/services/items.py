@@ -16,7 +16,7 @@ from worker.services.dry_run import Outcome, outcome_of
 from worker.services.outlook import Group, Wave, outlook_of
 from worker.services.policy_words import Line, policies_json, policy_lines
 from worker.services.wire import timestamp
-from worker.store import items, lists, quiet_hours, tally
+from worker.store import clock, items, lists, quiet_hours, tally
 from worker.store.database import Connection, Database
 from worker.store.demand import MOST_TOLD
 from worker.store.items import Restock
@@ -232,7 +232,7 @@ def show(c: Connection, candidates: Sequence[Item], shop: Policies) -> Shown:
         name = candidates[0].catalog_item_id if candidates else ""
         raise Refused(f'no request and no event has named the item "{name}"')
     own = own_of(row)
-    policies, at = shop.of(own), items.now(c)
+    policies, at = shop.of(own), clock.now(c)
     due = items.QUIET if quiet_hours.quiet_until(c) else "relayDown" if items.is_relay_down(c) else "queued"
     waiters = [_waiters(each, due, at) for each in items.waiting(c, row.id)]
     groups = [Group(each.options, each.reasons, each.in_stock, each.settles_at, each.ordered) for each in waiters]
@@ -291,7 +291,7 @@ def what_if(database: Database, reference: CatalogReference, pieces: int, polici
         "options": dict(reference.spelled),
         "quantity": pieces,
     }
-    at = database.read(items.now)
+    at = database.read(clock.now)
     outcome = outcome_of(database, json.dumps(event), policies, at)
     told = {each.options for each in outcome.waiting if each.told}
     first = database.read(_first, reference.item, told)

@@ -26,7 +26,7 @@ from worker.domain.errors import DatabaseAway, RedisAway, SchemaOutdated
 from worker.domain.outcomes import FailureCode
 from worker.domain.returned import Cause
 from worker.models import SCHEMA, Status
-from worker.store import breaker, endpoints, figures, pauses, sweep, tally
+from worker.store import breaker, clock, endpoints, figures, pauses, sweep, tally
 from worker.store.breaker import Breaker
 from worker.store.database import Connection, Database
 from worker.store.figures import RequestFigures
@@ -98,7 +98,7 @@ def read_all(
 def _read(c: Connection, lease: float) -> Stored:
     hooks = endpoints.each(c)
     waiting = [row.oldest for row in hooks if row.disabled_at is None and row.oldest]
-    oldest = max(0.0, (endpoints.now(c) - min(waiting)).total_seconds()) if waiting else 0.0
+    oldest = max(0.0, (clock.now(c) - min(waiting)).total_seconds()) if waiting else 0.0
     return Stored(
         figures.read(c, lease),
         breaker.read(c),

@@ -12,7 +12,7 @@ from worker.domain.policies import NO_POLICIES, Policies
 from worker.services.policy_words import shop_json, shop_lines
 from worker.services.status import Queues, Rows, Status, read_rows, status_of
 from worker.services.wire import timestamp
-from worker.store import progress, tally
+from worker.store import clock, progress, tally
 from worker.store.database import Connection
 from worker.store.progress import Host, Progress, Settled
 
@@ -171,7 +171,7 @@ class Watcher:
 
     def look(self, c: Connection) -> Seen:
         """Reads everything once."""
-        at = progress.clock(c)
+        at = clock.now(c)
         items = progress.of_lists(c, self._settled)
         told_today = self._count_told(c, at)
         self._rates.add(at.timestamp(), sum(self._minutes.values()))

@@ -23,7 +23,7 @@ from worker.models import uuid7
 from worker.services.dry_run import Outcome, outcome_of_entry
 from worker.services.rehearsed import NAMED, FirstMail, Later, Rehearsal, Told, Wave
 from worker.services.trying import message, texts
-from worker.store import claims, items, lists, owners, rehearsing, requests, stock, waiters
+from worker.store import claims, clock, items, lists, owners, rehearsing, requests, stock, waiters
 from worker.store.admin import Changed
 from worker.store.claims import Claim
 from worker.store.database import Connection, Database
@@ -80,7 +80,7 @@ def of_entry(
 
     Changes nothing. Raises BadEvent and DatabaseAway.
     """
-    outcome = outcome_of_entry(database, fields, policies, database.read(items.now))
+    outcome = outcome_of_entry(database, fields, policies, database.read(clock.now))
     return outcome, of_event(database, writer, outcome.event, policies)
 
 
@@ -149,7 +149,7 @@ class _Line:
     def __post_init__(self) -> None:
         self.window = self.policies.window
         self.policies = replace(self.policies, window=None)
-        self.start = items.now(self.c)
+        self.start = clock.now(self.c)
         owners.register(self.c, self.owner, "dry run")
 
     def steps(self) -> list[tuple[datetime, _Claimed]]:

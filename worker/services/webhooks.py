@@ -8,7 +8,7 @@ from uuid import UUID
 
 from worker.domain.outgoing_urls import without_password
 from worker.services.wire import timestamp
-from worker.store import deliveries, endpoints, hooks, outbox
+from worker.store import clock, deliveries, endpoints, hooks, outbox
 from worker.store.database import Connection, Database
 
 CHUNK: Final = 1000
@@ -54,7 +54,7 @@ def figures(c: Connection) -> WebhookFigures | None:
     return WebhookFigures(
         len(rows),
         sum(row.backlog for row in enabled),
-        max(0.0, (endpoints.now(c) - oldest).total_seconds()) if oldest else None,
+        max(0.0, (clock.now(c) - oldest).total_seconds()) if oldest else None,
         {str(row.id): row.disabled_why for row in rows if row.disabled_at},
     )
 

@@ -15,6 +15,7 @@ from uuid import UUID
 from sqlalchemy import Connection
 
 from worker.models import ids_of, uuid7
+from worker.store import clock
 from worker.store.sql import Sql
 
 LEASE_SECONDS: Final = 15.0
@@ -55,7 +56,6 @@ _BEGIN = Sql(
     VALUES (:id, stockbell_now(0), :who, :verb, 'running', :about, :options, :command, stockbell_now(0), 0, 0,
         :contact_id, stockbell_now(0), :owner, stockbell_now(:lease))"""
 )
-_CLOCK = Sql("SELECT stockbell_now(0) AS now", now="time")
 _GET = Sql(f"SELECT {_COLUMNS} FROM action WHERE id = :id", **_TYPES)
 _FIND = Sql(
     f"""SELECT {_COLUMNS} FROM action
@@ -254,12 +254,6 @@ def note(
     return UUID(str(values["id"]))
 
 
-def now(c: Connection) -> datetime:
-    """Returns the time of the database's clock."""
-    at: datetime = _CLOCK(c)[0].now
-    return at
-
-
 def add_preview(c: Connection, draft: Draft, as_of: datetime, foreseen: Mapping[str, Any]) -> UUID:
     """Adds what an admin is asked to confirm, and returns its id."""
     values = draft.values()
@@ -383,7 +377,7 @@ def requests_of(c: Connection, action_id: UUID, kind: str, after: UUID, most: in
 def tidy(c: Connection) -> None:
     """Forgets what is too old, a part at a time; and ends what a command left that was killed."""
     _ABANDONED(c, lease=LEASE_SECONDS)
-    today = now(c)
+    today = clock.now(c)
     _FORGET_REQUESTS(c, before=_before(today, KEEP_REQUESTS_DAYS), most=MOST_ROWS)
     _FORGET_PREVIEWS(c, before=_before(today, KEEP_PREVIEWS_DAYS), most=MOST_ROWS)
     _FORGET(c, before=_before(today, KEEP_DAYS), most=MOST_ROWS)

@@ -54,7 +54,6 @@ _ENABLED = Sql(
 # In the order of the index, so that a table that was never analyzed is not read.
 _NEWS = Sql("SELECT id FROM request WHERE news ORDER BY id LIMIT 1")
 _BACKLOG = Sql("SELECT count(*) AS n FROM webhook_delivery WHERE endpoint_id = :id AND due_at IS NOT NULL")
-_NOW = Sql("SELECT stockbell_now(0) AS now", now="time")
 _REMOVE = Sql("DELETE FROM webhook_endpoint WHERE id = :id")
 _REMOVE_DELIVERIES = Sql("DELETE FROM webhook_delivery WHERE endpoint_id = :id")
 _ENABLE = Sql(
@@ -156,12 +155,6 @@ def backlog(c: Connection, endpoint_id: UUID) -> int:
     """Returns how many deliveries wait for an endpoint."""
     found: int = _BACKLOG(c, id=endpoint_id)[0].n
     return found
-
-
-def now(c: Connection) -> datetime:
-    """Returns the time of the database's clock."""
-    at: datetime = _NOW(c)[0].now
-    return at
 
 
 def remove(c: Connection, endpoint_id: UUID) -> bool:

@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 
 from worker.domain.catalog import Item, Options, compared_options
 from worker.domain.stock import with_stock
-from worker.store import lists
+from worker.store import clock, lists
 from worker.store.demand import MOST_TOLD
 from worker.store.policies import COLUMNS as POLICIES
 from worker.store.sql import Sql
@@ -130,7 +130,6 @@ _NEXT_OF_LIST = tuple(
 FEW: Final = 20
 """So many lists are looked at one by one."""
 QUIET: Final = "quietHours"
-_NOW = Sql("SELECT stockbell_now(0) AS now", now="time")
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,12 +182,6 @@ def is_relay_down(c: Connection) -> bool:
     return bool(_RELAY_DOWN(c))
 
 
-def now(c: Connection) -> datetime:
-    """Returns the time by the database's clock."""
-    at: datetime = _NOW(c)[0].now
-    return at
-
-
 def restocks(c: Connection, item_id: UUID) -> list[Restock]:
     """Returns the last times when the item or a variant came in stock after it was out, the newest first."""
     came_back = _came_back(_EVENTS(c, item_id=item_id, most=MOST_EVENTS))
@@ -202,7 +195,7 @@ def restocks(c: Connection, item_id: UUID) -> list[Restock]:
         if options not in reached:
             after = with_stock(levels, options)
             reached[options] = [list_id for list_id, wanted in waiting_lists if after.woken(wanted)]
-        end = until.get(options) or now(c)
+        end = until.get(options) or clock.now(c)
         found.append(_restock(c, options, event, end, reached[options]))
         until[options] = event.at
     return found

@@ -18,6 +18,7 @@ from worker.domain.ledger import NO_SEATS, Seats
 from worker.domain.policies import NO_POLICIES, Policies
 from worker.domain.stock import Level, Levels
 from worker.models import uuid7
+from worker.store import clock
 from worker.store.sql import Sql
 
 IN_LINE = "r.status = 'RECEIVED' AND r.not_before IS NULL"
@@ -44,7 +45,6 @@ _WITH_WORK = f"""SELECT w.id FROM waiting_list AS w
     WHERE {SENDING} AND (w.in_stock AND {IS_OPEN}
         AND EXISTS (SELECT 1 FROM request AS r WHERE r.waiting_list_id = w.id AND {WOKEN})
         OR w.id IN (SELECT r.waiting_list_id FROM request AS r WHERE {ORDERED}))"""
-_NOW = Sql("SELECT stockbell_now(0) AS now", now="time")
 _ALL_WITH_WORK = Sql(_WITH_WORK, id="uuid")
 _SOME_WITH_WORK = Sql(f"{_WITH_WORK} AND w.id IN ROWS(list_id uuid)", id="uuid")
 _WOKEN_LISTS = Sql(
@@ -131,7 +131,7 @@ _UNKNOWN = Levels({})
 
 def is_closed(c: Connection, policies: Policies) -> bool:
     """Whether nobody may be told now, because of quiet hours. Without a send window that costs nothing."""
-    return policies.window is not None and not policies.is_open(_NOW(c)[0].now)
+    return policies.window is not None and not policies.is_open(clock.now(c))
 
 
 def with_work(c: Connection, lists: Iterable[UUID] | None = None, policies: Policies = NO_POLICIES) -> list[UUID]:

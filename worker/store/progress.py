@@ -63,7 +63,6 @@ _WORKERS = Sql(
     seen_at="time",
 )
 _ANYBODY = Sql("SELECT 1 FROM request LIMIT 1")
-_NOW = Sql("SELECT stockbell_now(0) AS now", now="time")
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,12 +165,6 @@ def hosts(c: Connection, lease: float) -> Sequence[Host]:
 def is_anybody(c: Connection) -> bool:
     """Whether there is any request."""
     return bool(_ANYBODY(c))
-
-
-def clock(c: Connection) -> datetime:
-    """Returns the database's time."""
-    now: datetime = _NOW(c)[0].now
-    return now
 
 
 def _known(settled: Mapping[UUID, Settled], list_id: UUID) -> datetime | None:

@@ -10,11 +10,11 @@ from typing import Final
 from sqlalchemy import Connection
 
 from worker.domain.send_window import SendWindow
-from worker.store.sql import Sql, sqlite_time
+from worker.store import clock
+from worker.store.sql import sqlite_time
 
 OPTION: Final = "stockbell_window"
 """The execution option with the send window, or None."""
-_NOW: Final = Sql("SELECT stockbell_now(0) AS now", now="time")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class Hours:
 def read(c: Connection) -> Hours | None:
     """Returns the send window as it is now. None: there is none, and nothing was asked."""
     window = c.get_execution_options().get(OPTION)
-    return None if window is None else Hours(window, _NOW(c)[0].now)
+    return None if window is None else Hours(window, clock.now(c))
 
 
 def quiet_until(c: Connection) -> datetime | None:

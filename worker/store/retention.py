@@ -16,7 +16,7 @@ from uuid import UUID
 from sqlalchemy import Connection
 
 from worker.models import ENDED, UNRESOLVED, ids_of
-from worker.store import places, tally
+from worker.store import clock, places, tally
 from worker.store.contacts import ERASED
 from worker.store.sql import Sql
 
@@ -30,7 +30,6 @@ _START: Final = UUID(int=0)
 _NEVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
 """Nothing was told before."""
 
-_NOW = Sql("SELECT stockbell_now(0) AS now", now="time")
 _LAST = Sql(
     "SELECT r.id FROM request AS r WHERE r.id > :after AND r.id < :before ORDER BY r.id LIMIT 1 OFFSET :most - 1",
     id="uuid",
@@ -81,7 +80,7 @@ class Forgotten:
 
 def forget(c: Connection, told_days: int | None, failed_days: int | None) -> Forgotten:
     """Goes on with the pass: deletes what was told, or has failed, more than so many days ago. None keeps for ever."""
-    now: datetime = _NOW(c)[0].now
+    now = clock.now(c)
     told, failed = (now - timedelta(days=days) if days else _NEVER for days in (told_days, failed_days))
     before, _ = ids_of(max(told, failed))
     after = UUID(places.read(c, PLACE) or str(_START))

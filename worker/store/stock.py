@@ -16,12 +16,11 @@ from worker.domain.ledger import opens_at
 from worker.domain.policies import NO_POLICIES, NOTHING_OWN, Own, Policies
 from worker.domain.stock import EntryOrder, ItemStock, Level, Levels, Order
 from worker.models import uuid7
-from worker.store import lists, seats
+from worker.store import clock, lists, seats
 from worker.store.lists import details_text
 from worker.store.policies import COLUMNS, own_of
 from worker.store.sql import Sql
 
-_NOW = Sql("SELECT stockbell_now(0) AS now", now="time")
 # Items are locked in the order of `n`, which is key order, as in `lists.lock_items`. The columns that are read with the
 # lock are as the previous transaction left them.
 _LOCK = Sql(
@@ -151,13 +150,13 @@ def apply(
     groups = stock.by_item(events)
     known = _lock(c, groups)
     new = {item: _Row(uuid7(), ItemStock(), {}, None, {}) for item in groups if item not in known}
-    now = _now(c)
+    now = clock.now(c)
     _apply(groups, new, policies, now, newest_entry)
     # A new item has no waiting lists and no levels, so it is written once, with its state after the events.
     if new and (late := _add(c, new)):
         known |= late
         new = {item: row for item, row in new.items() if item not in late}
-        now = _now(c)  # The transactions that added these items may have written later times than the first `now`.
+        now = clock.now(c)  # The transactions that added these items may have written later times than the first `now`.
     _load_levels(c, known.values())
     _apply(groups, known, policies, now, newest_entry)
     _save(c, known.values())
@@ -183,7 +182,7 @@ def _newest_entry(applied: Newest) -> str:
 def judge_again(c: Connection, item: Item, shop: Policies) -> None:
     """Puts the rows of an item in or out of stock by its minimum as it is now, and wakes its lists. See `ItemStock`."""
     known = _lock(c, [item])
-    now = _now(c)
+    now = clock.now(c)
     _load_levels(c, known.values())
     for row in known.values():
         row.state.judge_again(shop.of(row.own), now)
@@ -195,7 +194,7 @@ def judge_again(c: Connection, item: Item, shop: Policies) -> None:
 def learn(c: Connection, items: Iterable[Item], details: Mapping[str, str | None]) -> None:
     """Takes details of these items that were told now and not by an event. Unknown items are left out."""
     known = _lock(c, sorted(items))
-    now = _now(c)
+    now = clock.now(c)
     order = now, (int(now.timestamp() * 1000), 0)
     _load_levels(c, known.values())
     for row in known.values():
@@ -206,11 +205,6 @@ def learn(c: Connection, items: Iterable[Item], details: Mapping[str, str | None
 def note_unheard(c: Connection, passed_over: Iterable[tuple[UUID, Options]]) -> None:
     """Notes for `status` which of these in-stock events woke nobody, though people wait for their item."""
     _NOTE_UNHEARD(c, rows=[{"item_id": item, "about": options_text(about)} for item, about in passed_over])
-
-
-def _now(c: Connection) -> datetime:
-    now: datetime = _NOW(c)[0].now
-    return now
 
 
 def _lock(c: Connection, items: Iterable[Item]) -> dict[Item, _Row]:

@@ -30,6 +30,7 @@ from sqlalchemy import Connection
 from worker.domain import histogram
 from worker.domain.outcomes import FailureCode
 from worker.models import Status
+from worker.store import clock
 from worker.store.sql import Sql
 
 BUCKETS: Final = (0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 900, 1800, 3600, 7200, 21600)
@@ -55,7 +56,6 @@ _ADD = {
 
 _TOTALS = Sql(f"SELECT kind, CAST(sum(n) AS bigint) AS n FROM {COUNTED} GROUP BY kind")
 _TOTALS_SINCE = Sql(f"SELECT kind, CAST(sum(n) AS bigint) AS n FROM {COUNTED} WHERE minute >= :since GROUP BY kind")
-_NOW = Sql("SELECT stockbell_now(0) AS now", now="time")
 
 
 def _by_step(number: str) -> Sql:
@@ -167,7 +167,7 @@ def _amounts(counts: Mapping[str, int], *, first: bool) -> int:
 def _known(c: Connection, since: datetime) -> datetime:
     """Returns the beginning of what was added up with this time."""
     since = since.astimezone(UTC)
-    age = (_NOW(c)[0].now - since).total_seconds()
+    age = (clock.now(c) - since).total_seconds()
     if age >= DAYS_AFTER:
         return since.replace(hour=0, minute=0, second=0, microsecond=0)
     if age >= HOURS_AFTER:

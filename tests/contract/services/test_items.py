@@ -16,7 +16,8 @@ from worker.models import Status, uuid7
 from worker.services import items
 from worker.services.items import Shown
 from worker.store import claims, pauses, stock, tally
-from worker.store.items import candidates, find, now
+from worker.store.clock import now
+from worker.store.items import candidates, find
 
 
 def _shown(shop: Shop, reference: CatalogReference = MUG, policies: Policies = NO_POLICIES) -> Shown:

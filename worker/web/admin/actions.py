@@ -17,7 +17,7 @@ from worker.services import acting, auditing
 from worker.services.acting import Answer, Impossible
 from worker.services.auditing import Asked
 from worker.services.selection import Selection
-from worker.store import actions, failures
+from worker.store import actions, clock, failures
 from worker.store.actions import Action
 from worker.store.database import Connection
 from worker.web.admin.office import Office
@@ -185,7 +185,7 @@ def _look(c: Connection, action_id: UUID, kind: str | None, after: UUID) -> _Fou
     action = actions.get(c, action_id)
     if action is None:
         raise Refused(f"there is no action {action_id}")
-    now = actions.now(c)
+    now = clock.now(c)
     kind = kind or ("refused" if action.refused else "changed")
     rows = actions.requests_of(c, action_id, kind, after, PAGE + 1)
     first = [UUID(each) for each in action.foreseen.get("first", ())] if action.state == "preview" else []
