@@ -103,11 +103,6 @@ def next_turn(seats: Seats, policies: Policies) -> datetime | None:
     return seats.taken_at + timedelta(seconds=policies.wave_seconds)
 
 
-def taken(seats: Seats, now: datetime) -> Seats:
-    """Returns the seats after one was taken."""
-    return seats if seats.left is None else replace(seats, left=seats.left - 1, taken_at=now)
-
-
 def opens_at(deciding: Iterable[Seats], policies: Policies) -> datetime | None:
     """Returns when there is a seat for a list for which these rows in stock decide. None: there is one now."""
     turns = [next_turn(seats, policies) for seats in deciding]
@@ -153,7 +148,7 @@ class Taking:
         if not rows or rows[0][0] in (0, -_NO_LIMIT):
             return None
         about = rows[0][1]
-        self.seats[about] = taken(self.seats[about], self._now)
+        self.take_of(about, 1)
         return about
 
     @property

@@ -15,7 +15,7 @@ from worker.domain.event_facts import MAX_QUANTITY
 from worker.domain.policies import ALL, LONGEST_SECONDS, MOST_PER_UNIT, Own, Policies
 from worker.services.policy_words import Line, flag, own_json, plain, policies_json, policy_lines
 from worker.services.ringing import try_to_ring
-from worker.store import actions, lists, policies, requests, stock
+from worker.store import actions, lists, policies, requests, seats, stock
 from worker.store.database import Connection, Database
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def _change(c: Connection, item: Item, wish: Wish, shop: Policies, who: str) -> 
 def _follow(c: Connection, item: Item, item_id: UUID, was: Policies, now: Policies, shop: Policies) -> None:
     """Does what follows at once from other policies of a locked item."""
     if (was.per_unit, was.wave_seconds) != (now.per_unit, now.wave_seconds):
-        policies.open_doors(c, item_id)
+        seats.open_doors(c, [item_id])
     if now.settle_seconds < was.settle_seconds:
         policies.settle_sooner(c, item_id, now.settle_seconds)
     if now.min_quantity != was.min_quantity:

@@ -36,15 +36,16 @@ class Oldest:
     def __init__(self, *arms: str, rescued: str = NOT_SUSPECT, alone: bool = False, more: str = "") -> None:
         self._alone = alone
         change = f"{SET_CLAIMED}{more}"
-        self._postgresql = _postgresql_claim(f"AND {rescued}", "LIMIT 1" if alone else "", change, arms)
-        self._sqlite = [_sqlite_claim(f"{condition} AND {rescued}", change) for condition in arms]
+        conditions = [f"{arm} AND {rescued}" for arm in arms]
+        self._postgresql = _postgresql_claim("LIMIT 1" if alone else "", change, conditions)
+        self._sqlite = [_sqlite_claim(condition, change) for condition in conditions]
 
     def __call__(self, c: Connection, list_ids: Sequence[UUID], *, each: int, **params: object) -> list[Any]:
         """Claims at most `each` of a list for each condition. Returns rows of COLUMNS."""
         if not list_ids:
             return []
         if c.dialect.name == "postgresql":
-            return list(self._postgresql(c, rows=[{"list_id": list_id} for list_id in list_ids], each=each, **params))
+            return list(self._postgresql(c, rows=lists.rows_of(list_ids), each=each, **params))
         rows: list[Any] = []
         for list_id in list_ids:
             for statement in self._sqlite:
@@ -54,13 +55,13 @@ class Oldest:
         return rows
 
 
-def _postgresql_claim(rescued: str, limit: str, change: str, arms: Sequence[str]) -> Sql:
+def _postgresql_claim(limit: str, change: str, arms: Sequence[str]) -> Sql:
     # Each arm uses one index. The locking select must be materialized: in a nested loop it would run and lock again for
     # every row of the outer table. The picked ids are an array: for a join the planner expects so many rows
     # that it reads the whole table.
     def arm(condition: str) -> str:
         return f"""SELECT r.id AS picked_id FROM ready AS w CROSS JOIN LATERAL (
-            SELECT r.id FROM request AS r WHERE r.waiting_list_id = w.id AND {condition} {rescued}
+            SELECT r.id FROM request AS r WHERE r.waiting_list_id = w.id AND {condition}
             ORDER BY r.created_date LIMIT :each FOR UPDATE SKIP LOCKED) AS r"""
 
     found = " UNION ALL ".join(f"SELECT picked_id FROM arm_{number}" for number in range(len(arms)))

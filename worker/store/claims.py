@@ -5,7 +5,7 @@ See *claim* and *fence* in `docs/glossary.md`.
 
 import time
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -40,9 +40,7 @@ _CLAIM_ORDERED_SUSPECT = Oldest(lists.ORDERED, rescued=SUSPECT, alone=True)
 
 # While the breaker is open nobody else claims, so these statements need no lock and no order.
 _WITH_WORK = Sql(
-    f"""SELECT w.id FROM waiting_list AS w WHERE NOT {lists.PAUSED}
-        AND (w.in_stock AND EXISTS (SELECT 1 FROM request AS r WHERE r.waiting_list_id = w.id AND {lists.WOKEN})
-            OR w.id IN (SELECT r.waiting_list_id FROM request AS r WHERE {lists.ORDERED}))
+    f"""SELECT w.id FROM waiting_list AS w WHERE NOT {lists.PAUSED} AND {lists.HAS_WORK}
     ORDER BY random() LIMIT :most""",
     id="uuid",
 )
@@ -305,8 +303,6 @@ def _claim(
 
 
 def _claim_free(c: Connection, how: Oldest, owner: UUID, list_ids: Sequence[UUID], each: int) -> _Found:
-    if not list_ids:
-        return _Found([], [])
     rows = how(c, list_ids, owner=owner, each=each)
     counts = Counter([row.waiting_list_id.int for row in rows])
     return _Found(sorted(rows, key=_created), [list_id for list_id in list_ids if counts[list_id.int] >= each])
@@ -317,7 +313,7 @@ def _claim_suspect(
 ) -> list[Any]:
     free = [list_id for list_id in list_ids if list_id not in limited]
     for how, which in ((_CLAIM_SUSPECT, free), (_CLAIM_ORDERED_SUSPECT, list(limited))):
-        if which and (rows := how(c, which, owner=owner, each=1)):
+        if rows := how(c, which, owner=owner, each=1):
             return rows
     found = (seat_claims.claim(c, owner, ledger, 1, suspects=True).rows for ledger in ledgers.values())
     return list(next(filter(None, found), []))
@@ -339,7 +335,7 @@ def _claimed(
     # A UUID's hash is computed in Python, which shows in the mails per second. That of its number is not.
     ids = {row.waiting_list_id.int: row.waiting_list_id for row in rows}
     woken = Counter([row.waiting_list_id.int for row in rows if row.ordered_at is None])
-    found, clock = _ITEMS(c, rows=_lists(ids.values())), time.monotonic()
+    found, clock = _ITEMS(c, rows=lists.rows_of(ids.values())), time.monotonic()
     new = {about.id: woken[about.id.int] for about in found if about.is_new and about.woken_at and woken[about.id.int]}
     begun = restocks.begin(c, new) if new else {}
     starts = {about.id.int: _start_of(about, clock, begun.get(about.id)) for about in found}
@@ -401,10 +397,6 @@ def _claim_of(row: Any, owner: UUID, start: _Start) -> Claim:
         restock,
         None if seat is None else Seat(start.item_id, seat, wave),
     )
-
-
-def _lists(list_ids: Iterable[UUID]) -> list[dict[str, UUID]]:
-    return [{"list_id": list_id} for list_id in list_ids]
 
 
 def hand_over(c: Connection, claims: Sequence[Claim]) -> set[UUID]:

@@ -216,7 +216,7 @@ def _came_back(newest_first: Sequence[Any]) -> list[tuple[Options, Any]]:
 
 
 def _restock(c: Connection, options: Options, event: Any, until: datetime, list_ids: Sequence[UUID]) -> Restock:
-    rows = [{"list_id": list_id} for list_id in list_ids]
+    rows = lists.rows_of(list_ids)
     told = _TOLD_BETWEEN(c, rows=rows, since=event.at, until=until, most=MOST_TOLD + 1)[0]
 
     def after(at: datetime | None) -> float | None:
@@ -230,7 +230,7 @@ def _restock(c: Connection, options: Options, event: Any, until: datetime, list_
 def next_told(c: Connection, list_ids: Sequence[UUID], most: int = NAMED) -> Sequence[Any]:
     """Returns who of these lists is told first, in the order in which they are claimed."""
     if len(list_ids) > FEW:
-        return _NEXT(c, rows=[{"list_id": list_id} for list_id in list_ids], most=most)
+        return _NEXT(c, rows=lists.rows_of(list_ids), most=most)
     found = [row for list_id in list_ids for arm in _NEXT_OF_LIST for row in arm(c, list_id=list_id, most=most)]
     return sorted(found, key=lambda row: (row.ordered_at is None, row.created_date, row.id))[:most]
 

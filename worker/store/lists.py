@@ -41,10 +41,11 @@ AHEAD_SECONDS = 1.0
 """A bell dated further than this in the future is ignored: the database's clock was set back after it was rung."""
 
 # That a list is open is said before the subquery, too: else SQLite reads everybody who waits behind a closed door.
-_WITH_WORK = f"""SELECT w.id FROM waiting_list AS w
-    WHERE {SENDING} AND (w.in_stock AND {IS_OPEN}
-        AND EXISTS (SELECT 1 FROM request AS r WHERE r.waiting_list_id = w.id AND {WOKEN})
-        OR w.id IN (SELECT r.waiting_list_id FROM request AS r WHERE {ORDERED}))"""
+HAS_WORK = f"""(w.in_stock AND {IS_OPEN}
+    AND EXISTS (SELECT 1 FROM request AS r WHERE r.waiting_list_id = w.id AND {WOKEN})
+    OR w.id IN (SELECT r.waiting_list_id FROM request AS r WHERE {ORDERED}))"""
+"""Whether a list has somebody who may be told, if mails go out."""
+_WITH_WORK = f"SELECT w.id FROM waiting_list AS w WHERE {SENDING} AND {HAS_WORK}"
 _ALL_WITH_WORK = Sql(_WITH_WORK, id="uuid")
 _SOME_WITH_WORK = Sql(f"{_WITH_WORK} AND w.id IN ROWS(list_id uuid)", id="uuid")
 _WOKEN_LISTS = Sql(
@@ -138,7 +139,7 @@ def with_work(c: Connection, lists: Iterable[UUID] | None = None, policies: Poli
     """Returns those of these waiting lists (None: of all) that have a request that may be claimed now."""
     if is_closed(c, policies):
         return []
-    found = _ALL_WITH_WORK(c) if lists is None else _SOME_WITH_WORK(c, rows=_ids(lists))
+    found = _ALL_WITH_WORK(c) if lists is None else _SOME_WITH_WORK(c, rows=rows_of(lists))
     return [row.id for row in found]
 
 
@@ -147,7 +148,7 @@ def woken(c: Connection, lists: Iterable[UUID]) -> dict[UUID, bool]:
 
     It is not while the item has to settle, or while there is no seat for them.
     """
-    return {row.id: row.is_open for row in _WOKEN_LISTS(c, rows=_ids(lists))}
+    return {row.id: row.is_open for row in _WOKEN_LISTS(c, rows=rows_of(lists))}
 
 
 def ring(c: Connection, lists: Iterable[UUID], *, recent: float = BELL_SECONDS) -> list[UUID]:
@@ -156,17 +157,17 @@ def ring(c: Connection, lists: Iterable[UUID], *, recent: float = BELL_SECONDS) 
     Callers may publish bells only for the returned lists. An earlier bell counts for `recent` seconds; with 0 every
     bell is rung.
     """
-    return [row.id for row in _RING(c, rows=_ids(lists), recent=recent, ahead=AHEAD_SECONDS)]
+    return [row.id for row in _RING(c, rows=rows_of(lists), recent=recent, ahead=AHEAD_SECONDS)]
 
 
 def take_bells(c: Connection, lists: Iterable[UUID]) -> None:
     """Clears the bells of these lists when a task starts to serve them. From now on they may be rung again."""
-    _TAKE_BELLS(c, rows=_ids(lists))
+    _TAKE_BELLS(c, rows=rows_of(lists))
 
 
 def drained(c: Connection, lists: Iterable[UUID]) -> None:
     """Clears `woken_at` of these lists, because a claim found that no more of their requests are due."""
-    _DRAINED(c, rows=_ids(lists))
+    _DRAINED(c, rows=rows_of(lists))
 
 
 def find_or_add(c: Connection, references: Iterable[CatalogReference]) -> dict[CatalogReference, UUID]:
@@ -279,5 +280,6 @@ def _give_keys(c: Connection, items: Iterable[UUID]) -> None:
         _GIVE_KEY(c, id=row.id, item_id=row.item_id, key=options_text(compared_options(row.options)))
 
 
-def _ids(lists: Iterable[UUID]) -> list[dict[str, UUID]]:
+def rows_of(lists: Iterable[UUID]) -> list[dict[str, UUID]]:
+    """Returns the parameter for `ROWS(list_id uuid)`."""
     return [{"list_id": list_id} for list_id in lists]

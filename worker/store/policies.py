@@ -23,12 +23,6 @@ _SET = Sql(
     """UPDATE item SET min_quantity = :min_quantity, per_unit = :per_unit, wave_seconds = :wave_seconds,
         settle_seconds = :settle_seconds WHERE id = :item_id"""
 )
-_OPEN_DOORS = Sql(
-    """WITH shut AS MATERIALIZED (
-        SELECT w.id AS list_id FROM waiting_list AS w WHERE w.item_id = :item_id AND w.opens_at IS NOT NULL
-        ORDER BY w.id FOR NO KEY UPDATE)
-    UPDATE waiting_list SET opens_at = NULL FROM shut WHERE id = shut.list_id"""
-)
 _LATEST = "CASE WHEN :seconds > 0 THEN stockbell_now(:seconds) END"
 _SETTLE_LISTS = Sql(
     f"""WITH settling AS MATERIALIZED (
@@ -74,11 +68,6 @@ def set_own(c: Connection, item_id: UUID, policies: Own) -> None:
         wave_seconds=policies.wave_seconds,
         settle_seconds=policies.settle_seconds,
     )
-
-
-def open_doors(c: Connection, item_id: UUID) -> None:
-    """Lets the next claim of a locked item find out anew who has a seat. Too early costs one empty claim."""
-    _OPEN_DOORS(c, item_id=item_id)
 
 
 def settle_sooner(c: Connection, item_id: UUID, seconds: float) -> None:

@@ -36,7 +36,7 @@ _TRIES_ROWS = """ROWS(request_id uuid, no int, owner uuid, attempts int, unknown
 _FAILED = Sql(
     f"""UPDATE request AS r SET status = 'FAILED', auto_notified = true, not_before = NULL,
         failed_at = stockbell_now(0), failure_code = rows.code, failure_reason = rows.reason, {_TRIES},
-        seat = NULL, seat_wave = NULL, {LET_GO}, {NEWS}
+        {seats.NO_SEAT}, {LET_GO}, {NEWS}
     FROM {_TRIES_ROWS} WHERE {MINE} RETURNING id""",
     id="uuid",
 )

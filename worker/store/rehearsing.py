@@ -72,7 +72,7 @@ class Waves(NamedTuple):
 
 def all_of_their_items(c: Connection, list_ids: Iterable[UUID]) -> list[UUID]:
     """Returns all waiting lists of the items that these lists are of: they may share the seats."""
-    return [row.id for row in _ALL_OF(c, rows=_ids(list_ids))]
+    return [row.id for row in _ALL_OF(c, rows=lists.rows_of(list_ids))]
 
 
 def lock(c: Connection, request_ids: Iterable[UUID], policies: Policies) -> None:
@@ -89,7 +89,7 @@ def ignore_quiet_hours(c: Connection) -> None:
 
 def next_opening(c: Connection, list_ids: Iterable[UUID]) -> Opening | None:
     """Returns when the first of these lists open for which somebody waits. None: time alone opens none of them."""
-    closed = _CLOSED(c, rows=_ids(list_ids))
+    closed = _CLOSED(c, rows=lists.rows_of(list_ids))
     opening = [max(at for at in (row.opens_at, row.settles_at) if at) for row in closed]
     if not opening:
         return None
@@ -99,7 +99,7 @@ def next_opening(c: Connection, list_ids: Iterable[UUID]) -> Opening | None:
 
 def let_pass(c: Connection, list_ids: Collection[UUID], span: timedelta) -> None:
     """Lets so much time pass for these lists and for the seats of their items."""
-    rows = _ids(list_ids)
+    rows = lists.rows_of(list_ids)
     doors = [
         {"list_id": row.id, "opens": _earlier(row.opens_at, span), "settles": _earlier(row.settles_at, span)}
         for row in _DOORS(c, rows=rows)
@@ -126,7 +126,3 @@ def waves_of(c: Connection, list_ids: Collection[UUID], policies: Policies) -> W
 
 def _earlier(at: datetime | None, span: timedelta) -> datetime | None:
     return at and at - span
-
-
-def _ids(list_ids: Iterable[UUID]) -> list[dict[str, UUID]]:
-    return [{"list_id": list_id} for list_id in list_ids]

@@ -49,7 +49,7 @@ _LOCK_CONTACTS = Sql("SELECT id FROM contact WHERE id IN ROWS(id uuid) ORDER BY 
 # A mail that went by other means has autoNotified false.
 _BOUNCE = Sql(
     f"""UPDATE request AS r SET status = 'FAILED', failure_code = 'BOUNCED', failure_reason = rows.reason,
-        seat = NULL, seat_wave = NULL,
+        {seats.NO_SEAT},
         failed_at = stockbell_now(0), {NEWS}
     FROM ROWS(request_id uuid, no int, reason text)
     WHERE {BY_KEY} AND r.status || '' = 'NOTIFICATION_SENT' AND r.auto_notified RETURNING id, claim_no""",

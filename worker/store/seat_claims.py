@@ -144,7 +144,7 @@ def _oldest(c: Connection, ledger: Ledger, most: int, busy: set[UUID], *, suspec
     if c.dialect.name == "sqlite":
         found = [row for list_id in open_lists for row in statements.sqlite(c, list_id=list_id, each=each)]
     else:
-        found = list(statements.postgresql(c, rows=[{"list_id": list_id} for list_id in open_lists], each=each))
+        found = list(statements.postgresql(c, rows=lists.rows_of(open_lists), each=each))
     found.sort(key=_age)
     last: dict[UUID, tuple[int, Any]] = {}
     for row in found:

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import Connection
@@ -55,12 +55,22 @@ _GIVE_BACK = Sql(
       AND s.seats IS NOT NULL RETURNING item_id""",
     item_id="uuid",
 )
-_OPEN = Sql("UPDATE waiting_list SET opens_at = NULL WHERE item_id IN ROWS(item_id uuid) AND opens_at IS NOT NULL")
-_OPEN_ALL = Sql(
-    """WITH closed AS MATERIALIZED (
-        SELECT w.id AS list_id FROM waiting_list AS w WHERE w.opens_at IS NOT NULL ORDER BY w.id FOR NO KEY UPDATE)
-    UPDATE waiting_list SET opens_at = NULL FROM closed WHERE id = closed.list_id"""
-)
+
+
+def _opening(which: str) -> Sql:
+    return Sql(
+        f"""WITH closed AS MATERIALIZED (
+            SELECT w.id AS list_id FROM waiting_list AS w WHERE w.opens_at IS NOT NULL AND {which}
+            ORDER BY w.id FOR NO KEY UPDATE)
+        UPDATE waiting_list SET opens_at = NULL FROM closed WHERE id = closed.list_id"""
+    )
+
+
+_OPEN, _OPEN_ALL = _opening("w.item_id IN ROWS(item_id uuid)"), _opening("true")
+
+
+NO_SEAT: Final = "seat = NULL, seat_wave = NULL"
+"""SQL for a request that holds no seat any more."""
 
 
 class Seat(NamedTuple):
@@ -108,7 +118,7 @@ def _row(item_id: UUID, about: str, level: Level) -> dict[str, object]:
 
 def limited(c: Connection, list_ids: Iterable[UUID], shop: Policies) -> dict[UUID, tuple[Item, Policies]]:
     """Returns those of these waiting lists whose item tells only so many for each piece, with what holds for it."""
-    rows = _LIMITED(c, rows=[{"list_id": list_id} for list_id in list_ids], per_unit=shop.per_unit or 0)
+    rows = _LIMITED(c, rows=lists.rows_of(list_ids), per_unit=shop.per_unit or 0)
     return {row.id: (Item(row.app_id, row.catalog_item_id), shop.of(own_of(row))) for row in rows}
 
 
@@ -202,13 +212,17 @@ def give_back(c: Connection, held: Iterable[Seat]) -> None:
     if not counts:
         return
     rows = [{"its_item": seat.item_id, "about": seat.options, "which": seat.wave, "n": n} for seat, n in counts.items()]
-    given = {row.item_id for row in _GIVE_BACK(c, rows=rows)}
-    if given:
-        _OPEN(c, rows=[{"item_id": item_id} for item_id in given])
+    open_doors(c, {row.item_id for row in _GIVE_BACK(c, rows=rows)})
+
+
+def open_doors(c: Connection, item_ids: Collection[UUID]) -> None:
+    """Lets the next claim of these locked items find out anew who has a seat. Too early costs one empty claim."""
+    if item_ids:
+        _OPEN(c, rows=[{"item_id": item_id} for item_id in item_ids])
 
 
 def open_all(c: Connection) -> None:
-    """Opens all doors: a claim closes those that it finds without seats. For when the settings may have changed."""
+    """Does so for all items: for when the settings may have changed."""
     _OPEN_ALL(c)
 
 

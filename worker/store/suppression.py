@@ -18,6 +18,7 @@ from worker.domain.returned import Cause
 from worker.domain.tokens import Tokens
 from worker.store import contacts, tally
 from worker.store.outbox import NEWS, news_if
+from worker.store.seats import NO_SEAT
 from worker.store.sql import Sql
 
 MOST_ROWS: Final = 5000
@@ -60,7 +61,7 @@ def back(code: str, reason: str) -> str:
         auto_notified = CASE WHEN {IS_SUPPRESSED} THEN true END,
         failure_code = CASE WHEN {IS_SUPPRESSED} THEN '{_SUPPRESSED}' ELSE {code} END,
         failure_reason = CASE WHEN {IS_SUPPRESSED} THEN {REASON} ELSE {reason} END,
-        failed_at = CASE WHEN {IS_SUPPRESSED} THEN stockbell_now(0) END, seat = NULL, seat_wave = NULL,
+        failed_at = CASE WHEN {IS_SUPPRESSED} THEN stockbell_now(0) END, {NO_SEAT},
         {news_if(IS_SUPPRESSED)}"""
 
 

@@ -55,7 +55,7 @@ _RESCUE = Sql(
         failure_reason = CASE WHEN is_unsent THEN unwanted WHEN handed_at IS NULL THEN 'its workers died too often'
             ELSE 'its worker died when the mail may have been handed over' END,
         failed_at = CASE WHEN NOT is_unsent OR is_unwanted THEN stockbell_now(0) END,
-        seat = NULL, seat_wave = NULL, rescues = r.rescues + 1, owner = NULL, claimed_at = NULL, handed_at = NULL,
+        {seats.NO_SEAT}, rescues = r.rescues + 1, owner = NULL, claimed_at = NULL, handed_at = NULL,
         {news_if("NOT is_unsent OR is_unwanted")}
     FROM gone WHERE r.id = gone.request_id AND {_STILL_CLAIMED}
     RETURNING id, claim_no, failure_code""",

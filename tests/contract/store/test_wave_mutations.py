@@ -291,7 +291,17 @@ MUTATIONS: Final[Sequence[Mutation]] = (
         ],
     ),
     Mutation("the cut of a claim", fewer_per_unit, [Edit(ledger, "at_claim", {"min(seats.left, most)": "seats.left"})]),
-    Mutation("no door is opened", given_back, [Edit(seats, "give_back", {"if given:": "if False:"})]),
+    Mutation(
+        "no door is opened",
+        given_back,
+        [
+            Edit(
+                seats,
+                "give_back",
+                {"open_doors(c, {row.item_id for row in _GIVE_BACK(c, rows=rows)})": "_GIVE_BACK(c, rows=rows)"},
+            )
+        ],
+    ),
     Mutation("no wave follows", so_many, [Edit(ledger, "at_claim", {"turns_at <= now": "False"})]),
     Mutation("the next wave doesn't wait", so_many, [Edit(ledger, "at_claim", {"turns_at <= now": "True"})]),
     Mutation(
@@ -308,7 +318,7 @@ MUTATIONS: Final[Sequence[Mutation]] = (
                 "Taking.take",
                 {
                     "while rows and (left := self._left(rows[0][1])) != -rows[0][0]:": "while left := 0:",
-                    "self.seats[about] = taken(self.seats[about], self._now)": "rows[0] = rows[0][0] + 1, about",
+                    "self.take_of(about, 1)": "rows[0] = rows[0][0] + 1, about",
                 },
             )
         ],
