@@ -196,9 +196,11 @@ class ItemStock:
         """
         known_out, came_out = self.out, False
         set_by = self._set_by()
-        for order, event in self._in_order(events, now, newest_entry):
+        placed = self._in_order(events, now, newest_entry)
+        settles = len(placed) > 1 and self._settles(policies)
+        for order, event in placed:
             in_stock = event.is_in_stock(policies.min_quantity)
-            if in_stock and came_out and self._settles(policies):
+            if in_stock and came_out and settles:
                 self.outs.append(self._as_it_is())
             came_out = not in_stock
             self._learn(event.details, order, set_by)
@@ -270,10 +272,19 @@ class ItemStock:
     def _apply(self, event: Event, order: Order, in_stock: bool, policies: Policies, now: datetime) -> None:
         about = event.reference.options
         known = self.levels.get(about)
+        whole = self.levels.get(WHOLE_ITEM)
         has_policy = policies.per_unit is not None or policies.settle_seconds > 0
-        if has_policy or (known and (known.seats is not NO_SEATS or known.settles_at)):
+        if has_policy or (known and (known.seats is not NO_SEATS or known.settles_at)) or (whole and whole.settles_at):
             was_in = self._is_in(about, known)
             moved = self._moved(known, event.quantity, policies, now, in_stock=in_stock, was_in=was_in)
+            if (
+                in_stock
+                and about
+                and whole
+                and (known is None or known.follows_item)
+                and self._is_in(WHOLE_ITEM, whole)
+            ):
+                moved = moved[0], whole.settles_at  # it was in stock with the whole item
         else:  # as in most shops
             moved = NO_SEATS, None
         seen = now if in_stock else known.last_in_stock_at if known else None

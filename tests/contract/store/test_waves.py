@@ -385,6 +385,28 @@ def test_going_out_ends_settling(house: House) -> None:
     assert house.waiting_for(waiting) == "settling"
 
 
+def test_what_goes_out_for_a_moment_does_not_settle_as_before(house: House) -> None:
+    house.policies = Policies(settle_seconds=600)
+    house.shop.sign_up()
+    house.tell(5)
+    house.policies = NO_POLICIES
+    blink = [replace(house.shop.event(), in_stock=None, quantity=quantity) for quantity in (0, 2)]
+    house.shop.write(stock.apply, blink, house.policies)
+    assert house.shop.list_row().settles_at is None
+
+
+def test_a_variant_that_was_in_stock_with_its_item_settles_with_it(house: House) -> None:
+    house.policies = Policies(settle_seconds=600)
+    house.shop.sign_up()
+    house.tell(5)
+    until = house.shop.list_row().settles_at
+    house.policies = NO_POLICIES
+    house.tell(5, RED)
+    house.shop.sign_up(RED)
+    assert until is not None
+    assert house.shop.list_row(RED).settles_at == until
+
+
 def test_a_new_list_settles_with_its_stock(house: House) -> None:
     house.policies = Policies(settle_seconds=600)
     house.shop.sign_up()
