@@ -282,6 +282,8 @@ class Settings(BaseSettings):
     notify_per_unit: Annotated[int, Field(ge=1, le=MOST_PER_UNIT)] | None = None
     wave_seconds: Annotated[float, Field(ge=0, le=LONGEST_SECONDS, allow_inf_nan=False)] = 3600
     settle_seconds: Annotated[float, Field(ge=0, le=LONGEST_SECONDS, allow_inf_nan=False)] = 0
+    digest: Literal["off", "on"] = "off"
+    contact_interval: Annotated[float, Field(gt=0, le=LONGEST_SECONDS, allow_inf_nan=False)] | None = None
     assumed_quantity: Annotated[int, Field(ge=1, le=MAX_QUANTITY)] | None = None
     request_ttl_days: Days | None = None
     keep_told_days: Days | None = None

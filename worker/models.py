@@ -30,7 +30,7 @@ from sqlalchemy import (
 from sqlalchemy import Enum as SqlEnum
 from sqlmodel import Field, SQLModel
 
-SCHEMA = "0009"
+SCHEMA = "0010"
 """The schema revision that this program works with (see `migrations`)."""
 
 _EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
@@ -147,6 +147,8 @@ class Contact(SQLModel, table=True):
     """When a publishable key last made a request for this customer: it may make one in a while."""
     refused_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     """When one last made none. It is written so that this takes a commit, too: else its speed would tell."""
+    mailed_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    """When the relay last took a mail for this customer, or may have. Written while there is a contact interval."""
 
 
 class Item(SQLModel, table=True):
@@ -305,6 +307,8 @@ class Request(SQLModel, table=True):
     """The options of the stock row whose seat it has, or had when it was told."""
     seat_wave: int | None = None
     """The wave that the seat is of."""
+    mail_id: UUID | None = None
+    """The request in whose mail it was told, if that was not its own (see *digest* in `docs/glossary.md`)."""
 
     __table_args__ = (
         Index(
@@ -337,6 +341,8 @@ class Request(SQLModel, table=True):
                 ("ended", ("contact_id",), ENDED),
                 # By it a customer's own page finds what ended because they left.
                 ("unwanted", ("contact_id",), "failure_code = 'SUPPRESSED'"),
+                # By it a report about a mail finds all who were told by it.
+                ("beside", ("mail_id",), "mail_id IS NOT NULL"),
                 ("news", ("id",), "news"),
             )
         ),

@@ -50,6 +50,9 @@ TEMPLATE_ERROR: Final = "TEMPLATE_ERROR"
 UNCONFIRMED: Final = "UNCONFIRMED"
 """The code of RECEIVED requests whose customer has not confirmed yet (double opt-in). It never ends a request."""
 
+INTERVAL: Final = "INTERVAL"
+"""The code of RECEIVED requests whose customer had a mail a while ago. It never ends a request."""
+
 
 # The outcomes of one attempt.
 

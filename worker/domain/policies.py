@@ -46,6 +46,10 @@ class Policies:
     """How many pieces there are where an event says "in stock" without a number. None: that is not known."""
     window: SendWindow | None = None
     """When mails go out. None: at any time."""
+    digest: bool = False
+    """Whether what a customer can be told of now goes in one mail."""
+    contact_interval: float | None = None
+    """At most one mail in so many seconds to one customer. None: as many as there are."""
 
     def is_open(self, now: datetime) -> bool:
         """Whether mails go out now: it is not in quiet hours."""

@@ -74,6 +74,8 @@ class Parts:
             settings.settle_seconds,
             settings.assumed_quantity,
             settings.send_window,
+            digest=settings.digest == "on",
+            contact_interval=settings.contact_interval,
         )
 
     @cached_property

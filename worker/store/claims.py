@@ -137,6 +137,15 @@ class Claim:
     """The restock that its claim was the first of."""
     seat: Seat | None = None
     """The seat that it holds, if its item tells only so many."""
+    mail_id: UUID | None = None
+    """The request in whose mail it goes, if that is not its own."""
+    others: tuple["Claim", ...] = ()
+    """The claims of the same customer that go in its mail, oldest first."""
+
+    @property
+    def together(self) -> tuple["Claim", ...]:
+        """All claims that its mail is for, the oldest first."""
+        return (self, *self.others)
 
 
 class About(NamedTuple):

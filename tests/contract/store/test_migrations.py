@@ -76,7 +76,7 @@ def test_partial_indexes_are_those_of_the_models(shop: Shop) -> None:
         "postgresql": "SELECT indexname, indexdef FROM pg_indexes",
     }
     made = {row[0]: row[1] for row in shop.database.read(lambda c: c.execute(text(source[dialect])).all())}
-    assert len(wanted) == 19
+    assert len(wanted) == 20
     for name, condition in wanted.items():
         assert _words(condition) <= _words(made[str(name)])
 

@@ -64,6 +64,8 @@ WRONG = {
     "STOCKBELL_NOTIFY_PER_UNIT": [SECRET, "0", "-1", "1.5", "1000001", str(2**62), str(2**64), "9" * 5000],
     "STOCKBELL_WAVE_SECONDS": [SECRET, "-1", "nan", "inf", "316224001", "1h"],
     "STOCKBELL_SETTLE_SECONDS": [SECRET, "-0.1", "nan", "inf", "316224000.1", str(2**62)],
+    "STOCKBELL_DIGEST": [SECRET, "ON", "true", "1", "daily"],
+    "STOCKBELL_CONTACT_INTERVAL": [SECRET, "0", "-1", "nan", "inf", "316224000.1", "24h", "9" * 5000],
     "STOCKBELL_ASSUMED_QUANTITY": [SECRET, "0", "-1", "2.5", str(2**63)],
     "STOCKBELL_REQUEST_TTL_DAYS": [SECRET, "0", "-1", "1.5", "36501", "1000000000", "nan", "90d", "9" * 5000],
     "STOCKBELL_KEEP_TOLD_DAYS": [SECRET, "0", "-1", "0.5", "36501", "inf"],
@@ -338,6 +340,7 @@ def test_the_example_explains_every_setting_and_can_be_used(tmp_path: Path, monk
         "catalogs",
         "captcha",
         "send_window",
+        "contact_interval",
     }
     assert settings.model_dump(exclude=given) == Settings().model_dump(exclude=given)
     assert all(getattr(settings, field) is not None for field in given)
