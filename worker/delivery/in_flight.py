@@ -46,11 +46,16 @@ class InFlight:
     def __init__(self, line: Line) -> None:
         self._line = line
         self._taken: dict[Mail, Taken] = {}
-        line.will_send(self._taken)
+        line.will_send(self)
 
     def __len__(self) -> int:
         """How many mails are taken and not reported."""
         return len(self._taken)
+
+    @property
+    def claims(self) -> list[Claim]:
+        """The claims that these mails are for."""
+        return [each for taken in self._taken.values() for each in taken.claim.together]
 
     def add(self, mail: Mail, claim: Claim, slice_ends_at: float, closes_at: float) -> None:
         """A connection takes this mail, in a slice that ends at `slice_ends_at` (monotonic clock).
@@ -81,7 +86,7 @@ class InFlight:
 
     def pop_all(self) -> list[Claim]:
         """Takes out all mails: nobody will report them."""
-        return [self.pop(mail).claim for mail in list(self._taken)]
+        return [each for mail in list(self._taken) for each in self.pop(mail).claim.together]
 
     async def check_until(self, done: asyncio.Future[None]) -> None:
         """Checks late mails again until `done`, as long as a slow relay has not asked for their content."""
@@ -94,6 +99,8 @@ class InFlight:
 
     async def _check(self, late: Sequence[Taken]) -> None:
         latest = time.monotonic() + SLICE_SECONDS + LATE_SECONDS
-        wanted = await self._line.write(claims.still_wanted, [taken.claim for taken in late])
+        wanted = await self._line.write(claims.still_wanted, [each for taken in late for each in taken.claim.together])
         for taken in late:
-            taken.latest = min(latest, taken.end) if taken.claim.id in wanted else NEVER
+            # Its content is made, so nobody can be left out of it any more.
+            is_wanted = all(each.id in wanted for each in taken.claim.together)
+            taken.latest = min(latest, taken.end) if is_wanted else NEVER

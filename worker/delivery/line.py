@@ -2,11 +2,11 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Concatenate, ParamSpec, Protocol, TypeVar
 from uuid import UUID
 
 import structlog
@@ -22,8 +22,9 @@ from worker.domain.policies import Policies
 from worker.domain.verdicts import RetryPolicy
 from worker.mail.letter import LetterWriter
 from worker.queue.bell import Bell
-from worker.smtp.mailer import Mail, Mailer
+from worker.smtp.mailer import Mailer
 from worker.store import claims, lists, recording
+from worker.store.claims import Claim
 from worker.store.database import Connection, Database
 from worker.store.recording import Ends
 
@@ -36,6 +37,17 @@ STOP_SECONDS = 3.5
 """How long a stopping process waits for replies. Supervisors such as honcho kill after 5 s."""
 
 log = structlog.get_logger()
+
+
+class Sending(Protocol):
+    """Mails in flight."""
+
+    def __len__(self) -> int:
+        """How many they are."""
+
+    @property
+    def claims(self) -> Sequence[Claim]:
+        """What they are for."""
 
 
 @dataclass(slots=True)
@@ -64,7 +76,7 @@ class Line:
     """The relay's trouble that showed after its slice, and how many mails that slice had. The next slice acts on it."""
     holds_claims: bool = False
     """Whether a slice has begun and has not ended cleanly."""
-    _sending: list[Collection[Mail]] = field(default_factory=list)
+    _sending: list["Sending"] = field(default_factory=list)
     _stop_by: float = float("inf")
     _noted_at: float = float("-inf")
     _sql: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "sql"))
@@ -82,9 +94,9 @@ class Line:
 
     # Mails in flight
 
-    def will_send(self, sending: Collection[Mail]) -> None:
+    def will_send(self, sending: "Sending") -> None:
         """`sending` will hold the mails in flight of a slice."""
-        self._sending = [earlier for earlier in self._sending if earlier]
+        self._sending = [earlier for earlier in self._sending if len(earlier)]
         self._sending.append(sending)
 
     @property
@@ -102,7 +114,7 @@ class Line:
 
         Mails in flight and requests whose outcome is not recorded yet are left out.
         """
-        in_flight = [mail.request_id for sending in self._sending for mail in sending]
+        in_flight = [claim.id for sending in self._sending for claim in sending.claims]
         await self.write(claims.release_all, self.lease.owner, [*in_flight, *self.recorder.unrecorded])
         self.holds_claims = False
 

@@ -94,10 +94,10 @@ class Prefetch:
         self._changed.set()
 
     def leftovers(self) -> Iterator[Claim]:
-        """Takes out all claims that no connection took."""
+        """Takes out all claims that no connection took, one by one."""
         for waiting in (self._handed, self._ready):
             while waiting:
-                yield waiting.popleft()
+                yield from waiting.popleft().together
 
     # Claims
 
@@ -181,13 +181,15 @@ class Prefetch:
                 continue
             self._window = [self._ready.popleft() for _ in range(min(len(self._ready), size))]
             held = await self._noted(self._window)
-            self._handed.extend(claim for claim in self._window if claim.id in held)
+            for claim in self._window:
+                if still := [each for each in claim.together if each.id in held]:
+                    self._handed.append(claim if len(still) == len(claim.together) else claims.joined(still))
             self._window = ()
             self._on_change()
 
     async def _noted(self, window: Sequence[Claim]) -> set[UUID]:
         try:
-            return await self._line.write(claims.hand_over, window)
+            return await self._line.write(claims.hand_over, [each for claim in window for each in claim.together])
         except DatabaseAway:  # the slice ends; mails in flight are not affected
             self._ready.extendleft(reversed(window))
             self._window = ()

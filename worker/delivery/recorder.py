@@ -48,6 +48,11 @@ class Settled(NamedTuple):
     at: float = 0.0
     """when it ended, on the monotonic clock"""
 
+    @property
+    def is_of_mail(self) -> bool:
+        """Whether it stands for its mail: of all claims that one is for, one does."""
+        return self.claim.mail_id is None
+
 
 class Recorder:
     """Takes verdicts as they come and commits them in order, in groups, by `write`.
@@ -71,7 +76,7 @@ class Recorder:
 
     @property
     def uncommitted(self) -> int:
-        """How many verdicts are not committed yet."""
+        """How many mails have verdicts that are not committed yet. The kill of a process repeats mails, not requests."""
         return self._added - self._done
 
     @property
@@ -80,9 +85,9 @@ class Recorder:
         return [settled.claim.id for settled in (*self._group, *self._pending)]
 
     def add(self, settled: Settled) -> None:
-        """Adds a verdict to the next transaction."""
+        """Adds a verdict to the next transaction. All about one mail, added in a row, come into the same one."""
         self._pending.append(settled)
-        self._added += 1
+        self._added += settled.is_of_mail
         if self._committing is None:
             self._committing = asyncio.create_task(self._commit_all())
 
@@ -99,7 +104,7 @@ class Recorder:
             self._pending = []
             await self._commit(group)
             self._group = ()
-            self._done += len(group)
+            self._done += sum(settled.is_of_mail for settled in group)
             self._group_done.set()
             self._on_commit()
         self._committing = None

@@ -10,6 +10,7 @@ import random
 import time
 from collections.abc import Coroutine, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any, ClassVar, NamedTuple
 from uuid import UUID
 
@@ -22,9 +23,9 @@ from worker.delivery.prefetch import Prefetch
 from worker.delivery.recorder import Settled
 from worker.delivery.slice_clock import LOOK_SECONDS, SliceClock
 from worker.delivery.throttle import Throttled
-from worker.domain.outcomes import TEMPLATE_ERROR, Outcome, RelayDown, Scope, Sent, Unknown
+from worker.domain.outcomes import TEMPLATE_ERROR, NotSent, Outcome, RelayDown, Scope, Sent, Unknown
 from worker.domain.reply_rules import Blame
-from worker.domain.verdicts import TOLD, Failed, Later, Proof, Untouched, Verdict, settle
+from worker.domain.verdicts import TOLD, Failed, Later, Proof, Untouched, Verdict, settle, with_one_delay
 from worker.mail.letter import Held
 from worker.smtp.mailer import Mail, Run
 from worker.store.claims import Claim
@@ -38,14 +39,14 @@ log = structlog.get_logger()
 
 
 class _Doubt(NamedTuple):
-    """A refusal that ends its request if a mail is taken that is begun after `begun` others."""
+    """A refusal of a mail that ends requests if a mail is taken that is begun after `begun` others."""
 
     begun: int
-    claim: Claim
+    claims: Sequence[Claim]
     outcome: Outcome
-    verdict: Verdict
-    """What becomes of the request if no such mail is taken."""
-    proven: Failed
+    verdicts: Sequence[Verdict]
+    """What becomes of each request if no such mail is taken."""
+    proven: Sequence[Verdict]
 
 
 class Slice:
@@ -195,25 +196,40 @@ class Slice:
 
     def _took(self, taken: Taken, outcome: Sent) -> None:
         self._line.evidence.took(taken.claim.id, taken.number)
-        self._record(taken.claim, TOLD, outcome)
+        for claim in taken.claim.together:
+            self._record(claim, TOLD, outcome)
         if self._doubts:
             self._decide_doubts(taken.number)
 
     def _refused(self, claim: Claim, mail: Mail, outcome: Outcome) -> None:
-        """What an outcome other than Sent means for its request, and for the slice."""
-        line, evidence = self._line, self._line.evidence
+        """What an outcome other than Sent means for the requests of its mail, and for the slice."""
+        evidence, claims = self._line.evidence, claim.together
         means = self._slow_down(claim, outcome) if isinstance(outcome, RelayDown) and outcome.is_too_fast else outcome
-        proof = evidence.proof(claim.id, took_others=claim.took_others)
+        proofs = [evidence.proof(each.id, took_others=each.took_others) for each in claims]
         may_wait = self.waits_for_proof and evidence.is_taking
-        aborts, jitter = evidence.aborts.note(claim.id, means), random.uniform(-1, 1)
-        verdict = settle(means, claim.tries, line.policy, jitter, aborts=aborts, proof=proof)
-        self._heed(evidence.note(claim.id, mail.recipient, means, proof), means)
-        if may_wait and not self._has_ended and isinstance(verdict, Later) and verdict.is_doubtful:
-            proven = settle(means, claim.tries, line.policy, jitter, aborts=aborts, proof=Proof.AROUND)
-            if isinstance(proven, Failed):
-                self._doubts.append(_Doubt(evidence.begun, claim, outcome, verdict, proven))
+        judge = partial(self._verdicts, claims, means, evidence.aborts.note(claim.id, means), random.uniform(-1, 1))
+        verdicts = judge(proofs)
+        self._heed(evidence.note(claim.id, mail.recipient, means, proofs[0]), means)
+        if may_wait and not self._has_ended and any(isinstance(each, Later) and each.is_doubtful for each in verdicts):
+            proven = judge([Proof.AROUND] * len(claims))
+            if any(isinstance(each, Failed) for each in proven):
+                self._doubts.append(_Doubt(evidence.begun, claims, outcome, verdicts, proven))
                 return
-        self._record(claim, verdict, outcome)
+        self._record_all(claims, verdicts, outcome)
+        if claim.others and isinstance(outcome, NotSent):  # perhaps one of them is not wanted any more, and others are
+            self._unsent.update(each.list_id for each in claims)
+
+    def _verdicts(
+        self, claims: Sequence[Claim], means: Outcome, aborts: int, jitter: float, proofs: Sequence[Proof]
+    ) -> list[Verdict]:
+        """Each request of a mail is judged by its own tries."""
+        policy = self._line.policy
+        return with_one_delay(
+            [
+                settle(means, claim.tries, policy, jitter, aborts=aborts, proof=proof)
+                for claim, proof in zip(claims, proofs, strict=True)
+            ]
+        )
 
     def _heed(self, trouble: RelayDown | None, _means: Outcome) -> None:
         """`trouble` is about more than this mail."""
@@ -226,7 +242,7 @@ class Slice:
         doubts, self._doubts = self._doubts, []
         for doubt in doubts:
             if taken > doubt.begun:
-                self._record(doubt.claim, doubt.proven, doubt.outcome)
+                self._record_all(doubt.claims, doubt.proven, doubt.outcome)
             else:
                 self._doubts.append(doubt)
 
@@ -234,7 +250,7 @@ class Slice:
         """Nothing was taken after these refusals. So they may be about us."""
         doubts, self._doubts = self._doubts, []
         for doubt in doubts:
-            self._record(doubt.claim, doubt.verdict, doubt.outcome)
+            self._record_all(doubt.claims, doubt.verdicts, doubt.outcome)
 
     def _slow_down(self, claim: Claim, refused: RelayDown) -> Outcome:
         """The relay works, but this process is too fast for it. The next slice goes by that.
@@ -248,6 +264,10 @@ class Slice:
 
     def _record(self, claim: Claim, verdict: Verdict, outcome: Outcome | None = None) -> None:
         self._line.recorder.add(Settled(claim, verdict, outcome, time.monotonic()))
+
+    def _record_all(self, claims: Sequence[Claim], verdicts: Sequence[Verdict], outcome: Outcome) -> None:
+        for claim, verdict in zip(claims, verdicts, strict=True):
+            self._record(claim, verdict, outcome)
 
     def _release_unsent(self) -> None:
         for claim in self._prefetch.leftovers():

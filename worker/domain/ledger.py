@@ -151,6 +151,10 @@ class Taking:
         self.take_of(about, 1)
         return about
 
+    def copy(self) -> "Taking":
+        """Returns one like this, to find out how far the seats go."""
+        return Taking(self.seats, self._deciding, self._now)
+
     @property
     def only_way(self) -> tuple[UUID, Options] | None:
         """The only list with seats, and the only row that decides for it. None: there are several, or no limit."""

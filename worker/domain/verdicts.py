@@ -1,5 +1,6 @@
 """Verdicts: what happens to a request after an attempt to send its mail. Pure."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 from typing import Final, Literal, TypeAlias, assert_never
@@ -106,6 +107,12 @@ class Untouched:
 TOLD: Final = Told()
 
 Verdict: TypeAlias = Told | Later | Failed | Untouched
+
+
+def with_one_delay(verdicts: Sequence[Verdict]) -> list[Verdict]:
+    """Returns these verdicts on requests of one mail, with the longest of their delays: they are due together again."""
+    longest = max((verdict.delay for verdict in verdicts if isinstance(verdict, Later)), default=0.0)
+    return [replace(verdict, delay=longest) if isinstance(verdict, Later) else verdict for verdict in verdicts]
 
 
 def is_abort(outcome: Outcome) -> bool:

@@ -203,8 +203,9 @@ class _Line:
             return []
         most = min(_EACH, self.left)
         claimed = claims.claim(self.c, self.owner, _LEASE, list_ids, most, self.policies, first=first)
-        self.left -= len(claimed.claims)
-        return [(claim, claimed.items[claim.list_id]) for claim in claimed.claims]
+        told = [each for claim in claimed.claims for each in claim.together]
+        self.left -= len(told)
+        return [(claim, claimed.items[claim.list_id]) for claim in told]
 
 
 def _shares(list_ids: Sequence[UUID]) -> Iterator[Sequence[UUID]]:

@@ -18,7 +18,7 @@ from worker.domain.catalog import Item
 from worker.domain.policies import NO_POLICIES, Policies
 from worker.domain.send_window import SendWindow
 from worker.domain.verdicts import Tries
-from worker.store import lists, owners, restocks, seat_claims, seats, suppression, tally
+from worker.store import digests, lists, owners, restocks, seat_claims, seats, suppression, tally
 from worker.store.claim_sql import COLUMN_TYPES, COLUMNS, NOT_SUSPECT, SET_CLAIMED, SUSPECT, Oldest
 from worker.store.restocks import WOKEN_AT, Restock
 from worker.store.seats import Ledger, Seat
@@ -163,7 +163,7 @@ class About(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """The requests of one claim, oldest first, and the lists that may have more (`full`)."""
+    """The requests of one claim, oldest first, one for each mail, and the lists that may have more (`full`)."""
 
     claims: Sequence[Claim]
     full: Sequence[UUID]
@@ -190,6 +190,8 @@ def claim(
 ) -> Claimed:
     """Claims about `most` requests: an equal share of each list, at least one, the oldest first.
 
+    With a digest it also claims what else their customers can be told of, and returns one claim for each mail.
+
     `first` is True for the first claim of a task. It clears the bells of these lists; and if no other request is due,
     it claims one suspect request alone. While the send window is closed nobody is claimed. Raises OwnerLost.
     """
@@ -208,10 +210,15 @@ def claim(
     suspects = _claim_suspect(c, owner, list_ids, limited, ledgers) if first and not rows else []
     if suspects:
         rows, full = suspects, [row.waiting_list_id for row in suspects]
-    claimed = _claimed(c, owner, rows, full, is_suspect=bool(suspects))
+    if policies.digest and rows and not suspects:
+        beside = digests.claim_beside(c, owner, rows, ledgers, policies)
+        claimed = _claimed(c, owner, sorted([*rows, *beside], key=_created), full, begins=list_ids)
+    else:
+        claimed = _claimed(c, owner, rows, full, is_suspect=bool(suspects))
     seats.write(c, ledgers.values())
     lists.drained(c, set(list_ids) - set(full) - set(short))
-    return _in_window(claimed, policies.window, now)
+    claimed = _in_window(claimed, policies.window, now)
+    return replace(claimed, claims=_in_mails(claimed.claims)) if policies.digest else claimed
 
 
 @dataclass(frozen=True, slots=True)
@@ -338,14 +345,45 @@ def _lists_of(c: Connection, request_ids: Sequence[UUID]) -> dict[UUID, UUID]:
     return {row.id: row.waiting_list_id for row in rows}
 
 
+def joined(claims: Sequence[Claim]) -> Claim:
+    """Returns the first of these claims of one customer, with the others in its mail."""
+    first, *others = claims
+    return replace(first, mail_id=None, others=tuple(replace(each, mail_id=first.id, others=()) for each in others))
+
+
+def _in_mails(claims: Sequence[Claim]) -> list[Claim]:
+    """Puts the claims of each customer into as few mails as possible, in their order."""
+    mails: list[list[Claim]] = []
+    latest: dict[int, list[Claim]] = {}
+    for each in claims:
+        mail = latest.get(each.contact_id.int)
+        if mail is None or len(mail) == digests.MOST_ITEMS:
+            mail = latest[each.contact_id.int] = []
+            mails.append(mail)
+        mail.append(each)
+    return [mail[0] if len(mail) == 1 else joined(mail) for mail in mails]
+
+
 def _claimed(
-    c: Connection, owner: UUID, rows: Sequence[Any], full: Sequence[UUID], *, is_suspect: bool = False
+    c: Connection,
+    owner: UUID,
+    rows: Sequence[Any],
+    full: Sequence[UUID],
+    *,
+    begins: Collection[UUID] | None = None,
+    is_suspect: bool = False,
 ) -> Claimed:
+    """Returns the claims of these rows. Restocks of the lists `begins` may begin with them; None: of all.
+
+    To begin one waits for whoever holds its list, who may wait for the lists of this claim.
+    """
     # A UUID's hash is computed in Python, which shows in the mails per second. That of its number is not.
     ids = {row.waiting_list_id.int: row.waiting_list_id for row in rows}
     woken = Counter([row.waiting_list_id.int for row in rows if row.ordered_at is None])
     found, clock = _ITEMS(c, rows=lists.rows_of(ids.values())), time.monotonic()
     new = {about.id: woken[about.id.int] for about in found if about.is_new and about.woken_at and woken[about.id.int]}
+    if begins is not None:
+        new = {list_id: n for list_id, n in new.items() if list_id in begins}
     begun = restocks.begin(c, new) if new else {}
     starts = {about.id.int: _start_of(about, clock, begun.get(about.id)) for about in found}
     claims = [_claim_of(row, owner, starts[row.waiting_list_id.int]) for row in rows]

@@ -1,6 +1,93 @@
-"""Digests: what else a customer can be told of now goes in the same mail."""
+"""Digests: what else a customer can be told of now goes in the same mail. See `docs/policies.md`.
 
-from typing import Final
+After a claim has found whom to tell, it takes other requests of the same customers, whichever waiting lists they are
+on. Nothing here waits for others: what they hold is left to them, and goes in a mail of its own.
+"""
+
+from collections import Counter
+from collections.abc import Collection, MutableMapping, Sequence
+from typing import Any, Final
+from uuid import UUID
+
+from sqlalchemy import Connection
+
+from worker.domain.catalog import Item
+from worker.domain.policies import Policies
+from worker.store import lists, seat_claims, seats
+from worker.store.claim_sql import COLUMN_TYPES, COLUMNS, NOT_SUSPECT, SET_CLAIMED
+from worker.store.seats import Ledger
+from worker.store.sql import Sql
 
 MOST_ITEMS: Final = 20
 """A mail has no more items than that."""
+LOOKED_AT: Final = 1_000
+"""So many requests of a customer are looked at. The others go in a later mail, when their own lists are served."""
+
+_FOUND: Final = {"id": "uuid", "waiting_list_id": "uuid", "created_date": "time", "is_ordered": "bool"}
+_COLUMNS: Final = """r.id, r.waiting_list_id, r.created_date,
+    CASE WHEN r.ordered_at IS NOT NULL THEN 1 ELSE 0 END AS is_ordered"""
+# The index on unresolved requests has the customer first. Its condition is there in the same words.
+_UNRESOLVED: Final = "r.status IN ('RECEIVED', 'PROCESSING')"
+_IS_DUE: Final = f"{lists.SENDING} AND ({lists.WOKEN} OR {lists.ORDERED}) AND {NOT_SUSPECT}"
+_POSTGRESQL = Sql(
+    f"""SELECT found.* FROM ROWS(contact_id uuid, room int) CROSS JOIN LATERAL (
+        SELECT {_COLUMNS} FROM (
+            SELECT r.* FROM request AS r WHERE r.contact_id = rows.contact_id AND {_UNRESOLVED} LIMIT :looked_at) AS r
+        JOIN waiting_list AS w ON w.id = r.waiting_list_id
+        WHERE {_IS_DUE} ORDER BY r.created_date, r.id LIMIT rows.room) AS found""",
+    **_FOUND,
+)
+_SQLITE = Sql(
+    f"""SELECT id, waiting_list_id, created_date, is_ordered FROM (
+        SELECT {_COLUMNS}, room, row_number() OVER (PARTITION BY r.contact_id ORDER BY r.created_date, r.id) AS place
+        FROM ROWS(contact_id uuid, room int) CROSS JOIN request AS r CROSS JOIN waiting_list AS w
+        WHERE r.contact_id = rows.contact_id AND {_UNRESOLVED} AND w.id = r.waiting_list_id AND {_IS_DUE}) AS found
+    WHERE place <= room""",
+    **_FOUND,
+)
+# `|| ''`: see `claims.OWNED`.
+_CLAIM = Sql(
+    f"""WITH free AS MATERIALIZED (
+        SELECT r.id AS free_id FROM request AS r WHERE r.id IN ROWS(request_id uuid)
+          AND r.status || '' = 'RECEIVED' AND r.not_before IS NULL FOR UPDATE SKIP LOCKED)
+    UPDATE request AS r SET {SET_CLAIMED} FROM ROWS(request_id uuid)
+    WHERE r.id = rows.request_id AND r.id IN (SELECT free_id FROM free) RETURNING {COLUMNS}""",
+    **COLUMN_TYPES,
+)
+
+
+def claim_beside(
+    c: Connection, owner: UUID, rows: Sequence[Any], ledgers: MutableMapping[Item, Ledger], policies: Policies
+) -> list[Any]:
+    """Claims what else the contacts of these claimed rows can be told of, as far as there is room in their mails.
+
+    Of items that tell only so many it takes those whose turn it is, if the item can be locked without waiting. Such
+    items are added to `ledgers`, which are those that the claim has locked. Returns rows of COLUMNS.
+    """
+    found = _due(c, rows)
+    if not found:
+        return []
+    limited = seats.limited(c, {each.waiting_list_id for each in found}, policies)
+    seated = {each.id: limited[each.waiting_list_id] for each in found if _needs_seat(each, limited)}
+    free = [{"request_id": each.id} for each in found if each.id not in seated]
+    claimed = list(_CLAIM(c, owner=owner, rows=free)) if free else []
+    ledgers.update(seats.lock_free(c, {item: its for item, its in seated.values() if item not in ledgers}))
+    for item, ledger in ledgers.items():
+        wanted = {request_id for request_id, (whose, _) in seated.items() if whose == item}
+        if wanted:
+            claimed += seat_claims.claim_in_turn(c, owner, ledger, wanted)
+    return claimed
+
+
+def _needs_seat(due: Any, limited: Collection[UUID]) -> bool:
+    return due.waiting_list_id in limited and not due.is_ordered
+
+
+def _due(c: Connection, rows: Sequence[Any]) -> Sequence[Any]:
+    # The hash of a number is computed faster than that of a UUID.
+    ids = {row.contact_id.int: row.contact_id for row in rows}
+    counts = Counter([row.contact_id.int for row in rows])
+    room = [{"contact_id": ids[key], "room": -n % MOST_ITEMS} for key, n in counts.items() if n % MOST_ITEMS]
+    if c.dialect.name == "sqlite":
+        return _SQLITE(c, rows=room)
+    return _POSTGRESQL(c, rows=room, looked_at=LOOKED_AT)

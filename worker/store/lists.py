@@ -99,11 +99,14 @@ _ENSURE_ITEMS = Sql(
     """INSERT INTO item (id, app_id, catalog_item_id) SELECT id, app, item FROM ROWS(id uuid, app text, item text)
     WHERE true ON CONFLICT DO NOTHING"""
 )
-_LOCK_ITEMS = Sql(
-    """SELECT rows.n, i.id FROM item AS i
-    JOIN ROWS(n int, app text, item text) ON i.app_id = rows.app AND i.catalog_item_id = rows.item
-    ORDER BY rows.n FOR NO KEY UPDATE OF i""",
-    id="uuid",
+_LOCK_ITEMS, _LOCK_FREE_ITEMS = (
+    Sql(
+        f"""SELECT rows.n, i.id FROM item AS i
+        JOIN ROWS(n int, app text, item text) ON i.app_id = rows.app AND i.catalog_item_id = rows.item
+        ORDER BY rows.n FOR NO KEY UPDATE OF i {of_others}""",
+        id="uuid",
+    )
+    for of_others in ("", "SKIP LOCKED")
 )
 # A program from before 0003 leaves `follows_item` as it was when it stores a newer event of a variant.
 _LEVELS = Sql(
@@ -195,6 +198,13 @@ def lock_items(c: Connection, items: Iterable[Item]) -> dict[Item, UUID]:
         _ENSURE_ITEMS(c, rows=rows)
         locked = _LOCK_ITEMS(c, rows=rows)
     return {ordered[row.n]: row.id for row in locked}
+
+
+def lock_free_items(c: Connection, items: Iterable[Item]) -> dict[Item, UUID]:
+    """Locks those of these items that nobody else has locked. Waits for nobody."""
+    ordered = sorted(items)
+    rows = [{"n": n, "app": item.app_id, "item": item.catalog_item_id} for n, item in enumerate(ordered)]
+    return {ordered[row.n]: row.id for row in _LOCK_FREE_ITEMS(c, rows=rows)}
 
 
 def levels(c: Connection, items: Iterable[UUID]) -> dict[UUID, dict[Options, Level]]:

@@ -4,7 +4,7 @@ The oldest are taken from all lists of the item that are open, whichever bell wa
 passes those of another who have waited longer. The item is locked, so only one claim at a time looks at its seats.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
@@ -18,6 +18,8 @@ from worker.store.sql import Sql
 
 LEAST: Final = 20
 """So many of each list are looked at, at least."""
+MOST_IN_TURN: Final = 500
+"""Who is further behind than that goes in no digest: in a large wave his turn comes soon anyway."""
 
 _FOUND: Final = {"id": "uuid", "waiting_list_id": "uuid", "created_date": "time"}
 _IS_NEXT: Final = f"{lists.IN_LINE} AND {lists.IS_WOKEN} AND {lists.HAS_SETTLED} AND {lists.SENDING}"
@@ -126,6 +128,21 @@ def claim_these(
         if (about := taken[request_id]) is not None:
             taking.put_back(about)
     return Claimed(rows, busy)
+
+
+def claim_in_turn(c: Connection, owner: UUID, ledger: Ledger, wanted: Collection[UUID]) -> Sequence[Any]:
+    """Claims those of these requests whose turn it is: for all who have waited longer there is a seat, too.
+
+    It looks at the `MOST_IN_TURN` who are next.
+    """
+    trial = ledger.taking.copy()
+    turn: list[tuple[UUID, UUID]] = []
+    for row in _oldest(c, ledger, MOST_IN_TURN, set(), suspects=False):
+        if trial.has_seat(row.waiting_list_id):
+            trial.take(row.waiting_list_id)
+            if row.id in wanted:
+                turn.append((row.id, row.waiting_list_id))
+    return claim_these(c, owner, ledger, turn, len(turn)).rows
 
 
 def _seat_row(ledger: Ledger, request_id: UUID, about: Options | None) -> Mapping[str, object]:

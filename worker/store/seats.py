@@ -35,14 +35,19 @@ _LIMITED = Sql(
     id="uuid",
 )
 _ITEMS = Sql("SELECT app_id, catalog_item_id FROM item WHERE id IN ROWS(item_id uuid)")
-_LOCK_LISTS = Sql(
-    """SELECT w.id, w.item_id, w.options, w.opens_at, stockbell_now(0) AS now FROM waiting_list AS w
-    WHERE w.item_id IN ROWS(item_id uuid) OR w.id IN ROWS(list_id uuid) ORDER BY w.id FOR NO KEY UPDATE""",
-    id="uuid",
-    item_id="uuid",
-    opens_at="time",
-    now="time",
+_LOCK_LISTS, _LOCK_FREE_LISTS = (
+    Sql(
+        f"""SELECT w.id, w.item_id, w.options, w.opens_at, stockbell_now(0) AS now FROM waiting_list AS w
+        WHERE w.item_id IN ROWS(item_id uuid) OR w.id IN ROWS(list_id uuid) ORDER BY w.id
+        FOR NO KEY UPDATE {of_others}""",
+        id="uuid",
+        item_id="uuid",
+        opens_at="time",
+        now="time",
+    )
+    for of_others in ("", "SKIP LOCKED")
 )
+_LISTS = Sql("SELECT w.item_id FROM waiting_list AS w WHERE w.item_id IN ROWS(item_id uuid)", item_id="uuid")
 _SET_DOORS = Sql(
     """UPDATE waiting_list AS w SET opens_at = rows.opens FROM ROWS(list_id uuid, opens timestamptz)
     WHERE w.id = rows.list_id"""
@@ -125,7 +130,23 @@ def limited(c: Connection, list_ids: Iterable[UUID], shop: Policies) -> dict[UUI
 def lock(c: Connection, items: Mapping[Item, Policies], list_ids: Collection[UUID]) -> dict[Item, Ledger]:
     """Locks these items, their waiting lists and `list_ids`, and returns the seats as they are for a claim now."""
     ids = lists.lock_items(c, items)
-    found = _lock_lists(c, ids.values(), list_ids)
+    return _ledgers(c, ids, items, _lock_lists(c, ids.values(), list_ids))
+
+
+def lock_free(c: Connection, items: Mapping[Item, Policies]) -> dict[Item, Ledger]:
+    """Does so with those of these items that can be locked, with all of their waiting lists, without waiting."""
+    ids = lists.lock_free_items(c, items) if items else {}
+    if not ids:
+        return {}
+    rows = [{"item_id": item_id, "list_id": None} for item_id in ids.values()]
+    there, found = Counter(row.item_id for row in _LISTS(c, rows=rows)), _LOCK_FREE_LISTS(c, rows=rows)
+    locked = Counter(row.item_id for row in found)
+    return _ledgers(c, {item: id_ for item, id_ in ids.items() if locked[id_] == there[id_]}, items, found)
+
+
+def _ledgers(
+    c: Connection, ids: Mapping[Item, UUID], items: Mapping[Item, Policies], found: Sequence[Any]
+) -> dict[Item, Ledger]:
     known: dict[UUID, dict[Options, tuple[str, Level]]] = {}
     for item_id, options, text, level in lists.stored_levels(c, ids.values()):
         known.setdefault(item_id, {})[options] = text, level
