@@ -51,6 +51,7 @@ POLICIES: Final = st.builds(
     wave_seconds=st.sampled_from([WAVE, WAVE, WAVE, WAVE / 4, 0.0]),
     settle_seconds=SETTLES,
     assumed_quantity=st.none() | st.integers(1, 3),
+    digest=st.booleans(),
 )
 OWNS: Final = st.builds(
     Own,

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from itertools import count
 from random import Random
@@ -38,6 +38,9 @@ PUBLISHERS: Final = 2
 ROUNDS: Final = 10 * TIMES
 TURNS: Final = 12
 POLICIES: Final = Policies(per_unit=2, wave_seconds=WAVE)
+DIGEST: Final = replace(POLICIES, digest=True)
+FEW: Final = 40
+"""With a digest there are few customers, so that many have several requests."""
 MUGS: Final = ("mug-1", "mug-2", "mug-3")
 WANTED: Final = [
     ref(mug, **options) for mug in MUGS for options in ({}, {"color": "blue"}, {"color": "red", "size": "L"})
@@ -83,6 +86,7 @@ class Seen:
 
     list_ids: dict[CatalogReference, UUID]
     claims: list[Claim] = field(default_factory=list)
+    digests: int = 0
     told: int = 0
     entries: Iterator[int] = field(default_factory=lambda: count(1))
     customers: Iterator[int] = field(default_factory=lambda: count(1))
@@ -91,7 +95,7 @@ class Seen:
 class Publisher:
     """Says what there is of each item, again and again."""
 
-    def __init__(self, database: Database, seed: int, seen: Seen) -> None:
+    def __init__(self, database: Database, seed: int, seen: Seen, _policies: Policies) -> None:
         self._database = database
         self._random = Random(seed)
         self._seen = seen
@@ -111,10 +115,11 @@ class Publisher:
 class Worker:
     """Claims and ends, and everything else that gives seats back."""
 
-    def __init__(self, database: Database, seed: int, seen: Seen) -> None:
+    def __init__(self, database: Database, seed: int, seen: Seen, policies: Policies) -> None:
         self._database = database
         self._random = Random(seed)
         self._seen = seen
+        self._policies = policies
         self._held: list[Claim] = []
         self._owner = self._register()
         self._turns: list[tuple[Callable[[], object], float]] = [
@@ -144,9 +149,11 @@ class Worker:
     def claim(self) -> None:
         ids = self._random.sample(sorted(self._seen.list_ids.values()), self._random.randint(1, 5))
         most, first = self._random.randint(1, 12), self._random.random() < 0.5
-        claimed = self._database.write(claims.claim, self._owner, LEASE, ids, most, POLICIES, first=first)
-        self._held += claimed.claims
-        self._seen.claims += claimed.claims
+        claimed = self._database.write(claims.claim, self._owner, LEASE, ids, most, self._policies, first=first)
+        some = [each for mail in claimed.claims for each in mail.together]
+        self._held += some
+        self._seen.claims += some
+        self._seen.digests += sum(bool(mail.others) for mail in claimed.claims)
 
     def end(self) -> None:
         most = self._random.randint(1, 6)
@@ -155,7 +162,9 @@ class Worker:
         recording.write(self._database, ends)
 
     def sign_up(self) -> None:
-        new = [NewRequest(f"customer{next(self._seen.customers)}@example.com", wanted) for wanted in self._some(WANTED)]
+        numbers = (next(self._seen.customers) % (FEW if self._policies.digest else 10**9) for _ in WANTED)
+        some = zip(numbers, self._some(WANTED), strict=False)
+        new = [NewRequest(f"customer{number}@example.com", wanted) for number, wanted in some]
         self._database.write(requests.create, new)
 
     def release_all(self) -> None:
@@ -201,7 +210,7 @@ def go_on(shop: Shop, seconds: float) -> None:
     shop.change("UPDATE owner SET seen_at = stockbell_now(0) WHERE seen_at > stockbell_now(-900)")
 
 
-def race(shop: Shop) -> Seen:
+def race(shop: Shop, policies: Policies) -> Seen:
     """Lets all run in rounds. Any error but a lost lease fails here, even a deadlock that was not survived."""
     seen, random = Seen(shop.write(lists.find_or_add, WANTED)), Random(1)
     barrier = threading.Barrier(WORKERS + PUBLISHERS, lambda: go_on(shop, random.choice(WAITS)))
@@ -209,7 +218,7 @@ def race(shop: Shop) -> Seen:
     def work(seed: int) -> None:
         try:
             with closing(Database(shop.url, connections=1)) as database:
-                one = (Worker if seed < WORKERS else Publisher)(database, seed, seen)
+                one = (Worker if seed < WORKERS else Publisher)(database, seed, seen, policies)
                 for _ in range(ROUNDS):
                     barrier.wait()
                     for _ in range(TURNS):
@@ -306,9 +315,11 @@ def _order(row: Row) -> tuple[str, int]:
     return row.occurred_at, int(row.entry_id.split("-")[0])
 
 
-def test_whoever_is_first_the_seats_are_counted(noted_shop: Shop) -> None:
+@pytest.mark.parametrize("policies", [POLICIES, DIGEST], ids=["one by one", "digest"])
+def test_whoever_is_first_the_seats_are_counted(noted_shop: Shop, policies: Policies) -> None:
     deadlocks = noted_shop.ask(DEADLOCKS)[0].n
-    race(noted_shop)
+    seen = race(noted_shop, policies)
+    assert bool(seen.digests) == policies.digest
     assert noted_shop.ask(DEADLOCKS)[0].n == deadlocks
     run_out(noted_shop)
     found = noted_shop.ask(LISTS, id="uuid")

@@ -9,6 +9,7 @@ from itertools import count
 from typing import Any, Final
 from uuid import UUID, uuid4
 
+import pytest
 from sqlalchemy import Connection
 
 from tests.contract.shop import LONG_AGO, ref
@@ -22,6 +23,7 @@ from worker.domain.stock import by_item
 from worker.domain.verdicts import Tries
 from worker.store import admin, claims, lists, owners, recording, reports, requests, seats, stock, suppression, sweep
 from worker.store.claims import Claim, Claimed
+from worker.store.digests import MOST_ITEMS
 from worker.store.recording import UNKNOWN, Ended, Ends, Try
 from worker.store.requests import NewRequest
 from worker.store.sql import Sql, sqlite_time
@@ -39,6 +41,7 @@ WAVE: Final = 100.0
 BACKOFF: Final = 30.0
 SUSPECT_AT: Final = 2
 MOST_ROUNDS: Final = 300
+FEW: Final = 7
 
 Stock = tuple[bool | None, int | None]
 """What an event says: `inStock` and quantity."""
@@ -152,7 +155,7 @@ class WaveShop:
         since = LONG_AGO + timedelta(seconds=1000 * next(self.customers)) if is_old else self.now
         new = [
             NewRequest(
-                f"customer{next(self.customers)}@example.com",
+                self._customer(),
                 reference,
                 created_date=since - timedelta(seconds=len(wanted) - place),
             )
@@ -161,6 +164,11 @@ class WaveShop:
         requests.create(self.c, new)
         self._know(wanted)
         self.look()
+
+    def _customer(self) -> str:
+        """With a digest there are few of them, so that many have several requests."""
+        number = next(self.customers)
+        return f"customer{number % FEW if self.policies.digest else number}@example.com"
 
     def hear(self, *said: tuple[CatalogReference, Stock], age: int = 0, again: Sequence[int] = ()) -> None:
         """Applies events, in this order. With an `age` they are that much older, and `again` are some of before."""
@@ -218,14 +226,17 @@ class WaveShop:
         woken_at = {row.waiting_list_id: row.woken_at for row in self.seen.values()}
         ids = [self.list_ids[reference] for reference in asked]
         me = self.owners[owner % len(self.owners)]
-        claimed = claims.claim(self.c, me, LEASE, ids, most, self.policies, first=first)
+        with _noted_items() as others:
+            claimed = claims.claim(self.c, me, LEASE, ids, most, self.policies, first=first)
+        self._oracles_claim(others)
         taken = self._look_at_claimed(claimed, exactly=True)
         if not claimed.is_suspect:
             self._check_claimed(claimed, taken, asked, max(1, most // len(asked)), woken_at)
         self._check_doors()
+        all_ = [each for claim in claimed.claims for each in claim.together]
         if then:
-            self.end(claimed.claims, then)
-        return list(claimed.claims)
+            self.end(all_, then)
+        return all_
 
     def probe(self, most: int, owner: int = 0) -> None:
         """Claims as for a relay that is tried again."""
@@ -244,9 +255,11 @@ class WaveShop:
     def _look_at_claimed(self, claimed: Claimed, *, exactly: bool) -> dict[Item, list[Person]]:
         """Lets the oracles see who was claimed, and returns the woken ones."""
         taken: dict[Item, list[Person]] = {item: [] for item in ITEMS}
-        self.claims += claimed.claims
+        all_ = [each for claim in claimed.claims for each in claim.together]
+        self.claims += all_
         now = self._rows()
-        mine = {claim.id for claim in claimed.claims}
+        mine = {claim.id for claim in all_}
+        _check_mails(claimed.claims, now)
         changed = {id_ for id_, row in now.items() if row.claim_no != self.seen[id_].claim_no}
         assert mine == changed, "the claim tells what it claimed"
         for row in sorted((now[id_] for id_ in mine), key=lambda row: (row.created_date, row.id)):
@@ -283,6 +296,10 @@ class WaveShop:
             if len(taken[item]) < each * sum(reference.item == item for reference in asked):
                 self.oracles[item].check_nobody_left(left)
             self._check_not_drained(item, asked, woken_at)
+        for item in taken.keys() - {reference.item for reference in asked}:  # they go in a digest
+            if self.policies_of(item).per_unit is not None:
+                told = [person for person in taken[item] if not person.is_ordered]
+                self.oracles[item].check_order(told, self._left(item))
         ordered = {self.wanted[row.waiting_list_id] for row in self.seen.values() if row.is_ordered}
         for list_id in claimed.full:
             reference = self.wanted[list_id]
@@ -460,6 +477,33 @@ class WaveShop:
     def _waits(self) -> bool:
         """Whether somebody is still to be told."""
         return any(row.is_woken or row.status == "PROCESSING" for row in self.seen.values())
+
+
+@contextmanager
+def _noted_items() -> Iterator[set[Item]]:
+    """Notes the items that a digest locks beside those of the claim."""
+    lock, noted = seats.lock_free, set[Item]()
+
+    def lock_free(c: Connection, items: Mapping[Item, Policies]) -> dict[Item, seats.Ledger]:
+        found = lock(c, items)
+        noted.update(found)
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(seats, "lock_free", lock_free)
+        yield noted
+
+
+def _check_mails(mails: Sequence[Claim], rows: Mapping[UUID, Any]) -> None:
+    """Each mail is for one customer, has the oldest request first, and is the only one that is not full."""
+    room: Counter[UUID] = Counter()
+    for mail in mails:
+        some = [rows[each.id] for each in mail.together]
+        assert len({row.contact_id for row in some}) == 1 and len(some) <= MOST_ITEMS
+        assert some == sorted(some, key=lambda row: row.created_date)
+        assert [each.mail_id for each in mail.together] == [None, *[mail.id] * len(mail.others)]
+        room[mail.contact_id] += bool(mail.others) and len(some) < MOST_ITEMS
+    assert max(room.values(), default=0) <= 1
 
 
 def ends_of(some: Sequence[Claim], how: Sequence[str]) -> Ends:
