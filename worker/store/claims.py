@@ -206,15 +206,14 @@ def claim(
         lists.take_bells(c, list_ids)
     each = max(1, most // len(list_ids))
     found = _claim(c, owner, list_ids, each, limited, ledgers)
-    rows, full, short = found.rows, found.full, found.short
+    rows = found.rows
     suspects = _claim_suspect(c, owner, list_ids, limited, ledgers) if first and not rows else []
+    if policies.digest and rows:
+        rows = sorted([*rows, *digests.claim_beside(c, owner, rows, ledgers, policies)], key=_created)
+    full, short = _left(found, limited, ledgers)
     if suspects:
         rows, full = suspects, [row.waiting_list_id for row in suspects]
-    if policies.digest and rows and not suspects:
-        beside = digests.claim_beside(c, owner, rows, ledgers, policies)
-        claimed = _claimed(c, owner, sorted([*rows, *beside], key=_created), full, begins=list_ids)
-    else:
-        claimed = _claimed(c, owner, rows, full, is_suspect=bool(suspects))
+    claimed = _claimed(c, owner, rows, full, begins=list_ids if policies.digest else None, is_suspect=bool(suspects))
     seats.write(c, ledgers.values())
     lists.drained(c, set(list_ids) - set(full) - set(short))
     claimed = _in_window(claimed, policies.window, now)
@@ -292,8 +291,8 @@ class _Found(NamedTuple):
     rows: list[Any]
     full: list[UUID]
     """the lists that may have more"""
-    short: Collection[UUID] = ()
-    """the lists that have no seats for those who may be left"""
+    more: Collection[Item] = ()
+    """the items that may have more, as far as they have seats"""
 
 
 _Limited = Mapping[UUID, tuple[Item, Policies]]
@@ -306,16 +305,23 @@ def _claim(
         return _claim_free(c, _CLAIM, owner, list_ids, each)
     free = _claim_free(c, _CLAIM, owner, [list_id for list_id in list_ids if list_id not in limited], each)
     ordered = _claim_free(c, _CLAIM_ORDERED, owner, list(limited), each)
-    rows, full, short = free.rows + ordered.rows, free.full + ordered.full, set[UUID]()
+    rows, more = free.rows + ordered.rows, []
     for item, ledger in ledgers.items():
         its_lists = [list_id for list_id, (whose, _) in limited.items() if whose == item]
         room = each * len(its_lists) - sum(row.waiting_list_id in its_lists for row in ordered.rows)
         taken = seat_claims.claim(c, owner, ledger, room)
         rows += taken.rows
         if not taken.are_all:
-            full += [list_id for list_id in its_lists if ledger.taking.has_seat(list_id)]
-        short.update(list_id for list_id in its_lists if ledger.taking.is_short(list_id))
-    return _Found(sorted(rows, key=_created), list(dict.fromkeys(full)), short)
+            more.append(item)
+    return _Found(sorted(rows, key=_created), free.full + ordered.full, more)
+
+
+def _left(found: _Found, limited: _Limited, ledgers: Mapping[Item, Ledger]) -> tuple[list[UUID], set[UUID]]:
+    """Returns the lists that may have more, and those that have no seats for those who may be left."""
+    taking = {list_id: ledgers[item].taking for list_id, (item, _) in limited.items()}
+    seated = [list_id for list_id in limited if limited[list_id][0] in found.more and taking[list_id].has_seat(list_id)]
+    short = {list_id for list_id in limited if taking[list_id].is_short(list_id)}
+    return list(dict.fromkeys([*found.full, *seated])), short
 
 
 def _claim_free(c: Connection, how: Oldest, owner: UUID, list_ids: Sequence[UUID], each: int) -> _Found:

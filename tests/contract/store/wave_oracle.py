@@ -244,8 +244,8 @@ class ItemOracle:
         """A list is new: what is in stock because of it, may have been in stock because of another row before."""
         if wanted in self.settles:
             first, last = self.settles[wanted]
-            rows = [self.wave(about).settles_at or last for about in self.in_stock_for(wanted)]
-            self.settles[wanted] = first, max(last, min(rows))
+            known = min(self.wave(about).settles_at or last for about in self.in_stock_for(wanted))
+            self.settles[wanted] = min(first, known), max(last, known)
 
     def has_settled(self, wanted: Options, at: datetime) -> bool:
         return wanted in self.settles and self.settles[wanted][1] <= at
@@ -301,6 +301,20 @@ class ItemOracle:
             for other in told:
                 if person.created < other.created and (other.seat in rows or self._has_one_left(rows)):
                     raise Broken(f"{person} is passed over: {other} is younger")
+
+    def check_seats_left(self, told: Collection["Person"], left: Collection["Person"]) -> None:
+        """Whoever is told in a digest before his turn has left a seat for everybody older."""
+        youngest = max((other.created for other in told), default=None)
+        seats = {about: wave.most if wave.is_limited else MOST for about, wave in self.waves.items() if wave.in_stock}
+        for person in sorted(left, key=lambda person: person.created):
+            rows = [about for about in self.in_stock_for(person.wanted) if seats[about]]
+            if youngest is None or person.created > youngest or not self.in_stock_for(person.wanted):
+                continue
+            if not rows:
+                if any(other.created > person.created and other.seat in self.in_stock_for(person.wanted) for other in told):
+                    raise Broken(f"{person} has no seat: somebody younger has taken one")
+                continue
+            seats[max(rows, key=lambda about: seats[about])] -= 1
 
     def check_nobody_left(self, left: Collection["Person"]) -> None:
         """There was room for everybody for whom there was a seat."""

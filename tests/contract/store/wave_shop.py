@@ -229,7 +229,8 @@ class WaveShop:
         with _noted_items() as others:
             claimed = claims.claim(self.c, me, LEASE, ids, most, self.policies, first=first)
         self._oracles_claim(others)
-        taken = self._look_at_claimed(claimed, exactly=True)
+        # Those of a digest take their seats after all others.
+        taken = self._look_at_claimed(claimed, exactly=not self.policies.digest)
         if not claimed.is_suspect:
             self._check_claimed(claimed, taken, asked, max(1, most // len(asked)), woken_at)
         self._check_doors()
@@ -292,14 +293,17 @@ class WaveShop:
             if policies.per_unit is None:
                 self._check_unlimited(item, told, asked, each)
                 continue
-            self.oracles[item].check_order(told, left)
+            if self.policies.digest:
+                self.oracles[item].check_seats_left(told, left)
+            else:
+                self.oracles[item].check_order(told, left)
             if len(taken[item]) < each * sum(reference.item == item for reference in asked):
                 self.oracles[item].check_nobody_left(left)
             self._check_not_drained(item, asked, woken_at)
         for item in taken.keys() - {reference.item for reference in asked}:  # they go in a digest
             if self.policies_of(item).per_unit is not None:
                 told = [person for person in taken[item] if not person.is_ordered]
-                self.oracles[item].check_order(told, self._left(item))
+                self.oracles[item].check_seats_left(told, self._left(item))
         ordered = {self.wanted[row.waiting_list_id] for row in self.seen.values() if row.is_ordered}
         for list_id in claimed.full:
             reference = self.wanted[list_id]
