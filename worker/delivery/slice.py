@@ -8,7 +8,7 @@ send. Mails for which the relay takes long stay in flight without it (`in_flight
 import asyncio
 import random
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any, ClassVar, NamedTuple
@@ -28,6 +28,7 @@ from worker.domain.reply_rules import Blame
 from worker.domain.verdicts import TOLD, Failed, Later, Proof, Untouched, Verdict, settle, with_one_delay
 from worker.mail.letter import Held
 from worker.smtp.mailer import Mail, Run
+from worker.store import claims
 from worker.store.claims import Claim
 
 REPLY_SECONDS = 2.0
@@ -42,7 +43,7 @@ class _Doubt(NamedTuple):
     """A refusal of a mail that ends requests if a mail is taken that is begun after `begun` others."""
 
     begun: int
-    claims: Sequence[Claim]
+    together: Sequence[Claim]
     outcome: Outcome
     verdicts: Sequence[Verdict]
     """What becomes of each request if no such mail is taken."""
@@ -166,8 +167,12 @@ class Slice:
     # render
 
     def _mail(self, claim: Claim) -> Mail | None:
+        letter: Mail | Failed | Held
         try:
-            letter = self._line.letters.write(claim, self._prefetch.items[claim.list_id])
+            if claim.others:
+                letter, claim = self._digest(claim)
+            else:
+                letter = self._line.letters.write(claim, self._prefetch.items[claim.list_id])
         except Exception as error:  # one bad row must not stop the others; nobody fails for our mistakes
             log.exception("mail.not_made", request_id=str(claim.id))
             letter = Held(f"{type(error).__name__} while the mail was made")
@@ -178,8 +183,23 @@ class Slice:
             case Failed():
                 self._record(claim, letter)
             case Held(reason):
-                self._record(claim, Later(HOLD_SECONDS, claim.tries, TEMPLATE_ERROR, reason))
+                for each in claim.together:
+                    self._record(each, Later(HOLD_SECONDS, each.tries, TEMPLATE_ERROR, reason))
         return None
+
+    def _digest(self, claim: Claim) -> tuple[Mail | Failed | Held, Claim]:
+        """Returns the mail for all of a claim that can be in one, and whom it is for. The rest is the next to be sent.
+
+        But at most one mail is on its way to a customer if there is a contact interval.
+        """
+        digest = self._line.letters.write_digest(claim, self._prefetch.items)
+        for other, failed in digest.failed:
+            self._record(other, failed)
+        if digest.left and isinstance(digest.result, Mail) and self._line.policies.contact_interval:
+            self._release(digest.left, "another mail is on its way to the same customer")
+        elif digest.left:
+            self._prefetch.put_back(claims.joined(digest.left))
+        return digest.result, digest.claim
 
     # record
 
@@ -203,33 +223,29 @@ class Slice:
 
     def _refused(self, claim: Claim, mail: Mail, outcome: Outcome) -> None:
         """What an outcome other than Sent means for the requests of its mail, and for the slice."""
-        evidence, claims = self._line.evidence, claim.together
+        evidence, together = self._line.evidence, claim.together
         means = self._slow_down(claim, outcome) if isinstance(outcome, RelayDown) and outcome.is_too_fast else outcome
-        proofs = [evidence.proof(each.id, took_others=each.took_others) for each in claims]
+        proofs = [evidence.proof(each.id, took_others=each.took_others) for each in together]
         may_wait = self.waits_for_proof and evidence.is_taking
-        judge = partial(self._verdicts, claims, means, evidence.aborts.note(claim.id, means), random.uniform(-1, 1))
+        judge = partial(self._verdicts, together, means, evidence.aborts.note(claim.id, means), random.uniform(-1, 1))
         verdicts = judge(proofs)
         self._heed(evidence.note(claim.id, mail.recipient, means, proofs[0]), means)
         if may_wait and not self._has_ended and any(isinstance(each, Later) and each.is_doubtful for each in verdicts):
-            proven = judge([Proof.AROUND] * len(claims))
+            proven = judge([Proof.AROUND] * len(together))
             if any(isinstance(each, Failed) for each in proven):
-                self._doubts.append(_Doubt(evidence.begun, claims, outcome, verdicts, proven))
+                self._doubts.append(_Doubt(evidence.begun, together, outcome, verdicts, proven))
                 return
-        self._record_all(claims, verdicts, outcome)
+        self._record_all(together, verdicts, outcome)
         if claim.others and isinstance(outcome, NotSent):  # perhaps one of them is not wanted any more, and others are
-            self._unsent.update(each.list_id for each in claims)
+            self._unsent.update(each.list_id for each in together)
 
     def _verdicts(
-        self, claims: Sequence[Claim], means: Outcome, aborts: int, jitter: float, proofs: Sequence[Proof]
+        self, together: Sequence[Claim], means: Outcome, aborts: int, jitter: float, proofs: Sequence[Proof]
     ) -> list[Verdict]:
         """Each request of a mail is judged by its own tries."""
-        policy = self._line.policy
-        return with_one_delay(
-            [
-                settle(means, claim.tries, policy, jitter, aborts=aborts, proof=proof)
-                for claim, proof in zip(claims, proofs, strict=True)
-            ]
-        )
+        judge = partial(settle, means, policy=self._line.policy, jitter=jitter, aborts=aborts)
+        judged = zip(together, proofs, strict=True)
+        return with_one_delay([judge(tries=claim.tries, proof=proof) for claim, proof in judged])
 
     def _heed(self, trouble: RelayDown | None, _means: Outcome) -> None:
         """`trouble` is about more than this mail."""
@@ -242,7 +258,7 @@ class Slice:
         doubts, self._doubts = self._doubts, []
         for doubt in doubts:
             if taken > doubt.begun:
-                self._record_all(doubt.claims, doubt.proven, doubt.outcome)
+                self._record_all(doubt.together, doubt.proven, doubt.outcome)
             else:
                 self._doubts.append(doubt)
 
@@ -250,7 +266,7 @@ class Slice:
         """Nothing was taken after these refusals. So they may be about us."""
         doubts, self._doubts = self._doubts, []
         for doubt in doubts:
-            self._record_all(doubt.claims, doubt.verdicts, doubt.outcome)
+            self._record_all(doubt.together, doubt.verdicts, doubt.outcome)
 
     def _slow_down(self, claim: Claim, refused: RelayDown) -> Outcome:
         """The relay works, but this process is too fast for it. The next slice goes by that.
@@ -265,14 +281,17 @@ class Slice:
     def _record(self, claim: Claim, verdict: Verdict, outcome: Outcome | None = None) -> None:
         self._line.recorder.add(Settled(claim, verdict, outcome, time.monotonic()))
 
-    def _record_all(self, claims: Sequence[Claim], verdicts: Sequence[Verdict], outcome: Outcome) -> None:
-        for claim, verdict in zip(claims, verdicts, strict=True):
+    def _record_all(self, together: Sequence[Claim], verdicts: Sequence[Verdict], outcome: Outcome) -> None:
+        for claim, verdict in zip(together, verdicts, strict=True):
             self._record(claim, verdict, outcome)
 
     def _release_unsent(self) -> None:
-        for claim in self._prefetch.leftovers():
+        self._release(self._prefetch.leftovers(), "slice over")
+
+    def _release(self, some: Iterable[Claim], reason: str) -> None:
+        for claim in some:
             self._unsent.add(claim.list_id)
-            self._record(claim, Untouched("slice over"))
+            self._record(claim, Untouched(reason))
 
     # end
 

@@ -257,9 +257,7 @@ def test_who_is_next_in_line_takes_a_seat_along(shop: Shop) -> None:
 
 def test_nobody_passes_those_who_have_waited_longer_for_a_seat(shop: Shop) -> None:
     mug, rare = things(2)
-    older = [
-        shop.sign_up(rare, f"older{n}@example.com", created=LONG_AGO - timedelta(days=2 - n)) for n in range(2)
-    ]
+    older = [shop.sign_up(rare, f"older{n}@example.com", created=LONG_AGO - timedelta(days=2 - n)) for n in range(2)]
     wanted = wants(shop, ANN, [mug, rare])
     come_in(shop, [mug, rare], TWO_A_PIECE, quantity=1)
     assert [ids(mail) for mail in mails(shop, mug, policies=TWO_A_PIECE)] == [wanted[:1]]

@@ -304,17 +304,13 @@ class ItemOracle:
 
     def check_seats_left(self, told: Collection["Person"], left: Collection["Person"]) -> None:
         """Whoever is told in a digest before his turn has left a seat for everybody older."""
-        youngest = max((other.created for other in told), default=None)
         seats = {about: wave.most if wave.is_limited else MOST for about, wave in self.waves.items() if wave.in_stock}
         for person in sorted(left, key=lambda person: person.created):
-            rows = [about for about in self.in_stock_for(person.wanted) if seats[about]]
-            if youngest is None or person.created > youngest or not self.in_stock_for(person.wanted):
-                continue
-            if not rows:
-                if any(other.created > person.created and other.seat in self.in_stock_for(person.wanted) for other in told):
-                    raise Broken(f"{person} has no seat: somebody younger has taken one")
-                continue
-            seats[max(rows, key=lambda about: seats[about])] -= 1
+            rows = self.in_stock_for(person.wanted)
+            if free := [about for about in rows if seats[about]]:
+                seats[max(free, key=lambda about: seats[about])] -= 1
+            elif any(other.created > person.created and other.seat in rows for other in told):
+                raise Broken(f"{person} has no seat: somebody younger has taken one")
 
     def check_nobody_left(self, left: Collection["Person"]) -> None:
         """There was room for everybody for whom there was a seat."""
