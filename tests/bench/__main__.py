@@ -51,6 +51,7 @@ WHEN_NAMED: dict[str, Callable[[World], list[Figure]]] = {
     "pages": pages.run,
     "scale": scale.run,
     "waves": waves.run,
+    "digest": waves.run_digest,
 }
 """They run only with --only."""
 ALL = SCENARIOS | WHEN_NAMED

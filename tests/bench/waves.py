@@ -1,43 +1,54 @@
-"""Waves: mails a second to one hot item with so many per unit, against the same without, in turn.
+"""Sending policies: mails a second to one hot item with a policy, against the same without, in turn.
 
-There are enough seats for all, so that each mail takes one and nobody waits for the next wave.
+- `waves`: so many per unit. There are enough seats for all, so each mail takes one, and nobody waits for the next wave.
+- `digest`: one mail about all that a customer can be told of. Nobody waits for anything else, which has to be found out.
 """
 
+from collections.abc import Mapping
 from typing import Final
 
-from tests.bench.figures import Figure, at_least, number, per_mail
+from tests.bench.figures import Figure, Goal, at_least, number, per_mail
 from tests.bench.fill import fill
 from tests.bench.program import spent
 from tests.bench.throughput import WARM_UP, mail_all
 from tests.bench.world import World, progress
 
-NAME: Final = "waves"
+WAVES, DIGEST = "waves", "digest"
 MAILS: Final = 50_000, 5_000
 CHILDREN: Final = 4
-GOAL: Final = at_least(0.7)
+WAVES_GOAL, DIGEST_GOAL = at_least(0.7), at_least(0.9)
 PER_UNIT: Final = 10
 PIECES: Final = 1_000_000
 
 
 def run(world: World) -> list[Figure]:
+    return _in_turn(world, WAVES, "so many per unit", {"STOCKBELL_NOTIFY_PER_UNIT": str(PER_UNIT)}, WAVES_GOAL)
+
+
+def run_digest(world: World) -> list[Figure]:
+    return _in_turn(world, DIGEST, "digest", {"STOCKBELL_DIGEST": "on"}, DIGEST_GOAL)
+
+
+def _in_turn(world: World, name: str, policy: str, settings: Mapping[str, str], goal: Goal) -> list[Figure]:
     mails = world.size(*MAILS)
-    found: dict[str, list[float]] = {"off": [], "on": []}
-    costs: dict[str, list[dict[str, float]]] = {"off": [], "on": []}
+    states: dict[str, Mapping[str, str]] = {"off": {}, "on": settings}
+    found: dict[str, list[float]] = {state: [] for state in states}
+    costs: dict[str, list[dict[str, float]]] = {state: [] for state in states}
     for _ in world.rounds:
-        for name in found:
-            rate, cost = _measure(world, mails, name)
-            found[name].append(rate)
-            costs[name].append(cost)
+        for state, chosen in states.items():
+            rate, cost = _measure(world, mails, chosen)
+            progress(name, f"{state}: {number(rate)} mails/s")
+            found[state].append(rate)
+            costs[state].append(cost)
     ratios = [on / off for off, on in zip(found["off"], found["on"], strict=True)]
     return [
-        *(Figure(NAME, f"so many per unit {name}, {CHILDREN} children", "mails/s", found[name]) for name in found),
-        Figure(NAME, "on against off", "x", ratios, GOAL),
-        *(figure for name in found for figure in per_mail(NAME, name, costs[name])),
+        *(Figure(name, f"{policy} {state}, {CHILDREN} children", "mails/s", found[state]) for state in states),
+        Figure(name, "on against off", "x", ratios, goal),
+        *(figure for state in states for figure in per_mail(name, state, costs[state])),
     ]
 
 
-def _measure(world: World, mails: int, name: str) -> tuple[float, dict[str, float]]:
-    settings = {"STOCKBELL_NOTIFY_PER_UNIT": str(PER_UNIT)} if name == "on" else {}
+def _measure(world: World, mails: int, settings: Mapping[str, str]) -> tuple[float, dict[str, float]]:
     with world.database() as url:
         fill(url, "warm", waiting=WARM_UP)
         fill(url, "hot", waiting=mails)
@@ -47,5 +58,4 @@ def _measure(world: World, mails: int, name: str) -> tuple[float, dict[str, floa
             before = program.cpu()
             told, seconds = mail_all(program, "hot-0", mails, quantity=PIECES)
             cost = spent(before, program.cpu())
-    progress(NAME, f"{name}: {number(told / seconds)} mails/s")
     return told / seconds, {role: used * 1e6 / max(told, 1) for role, used in cost.items()}
