@@ -96,3 +96,7 @@ class TemplateBroken(StockbellError):
         super().__init__(f"template {template}: {reason}")
         self.template = template
         self.reason = reason
+
+
+class TextTooLarge(TemplateBroken):
+    """A template makes a text that is too large for a mail. With fewer items it may not."""

@@ -19,6 +19,7 @@ from worker.domain.languages import pick
 from worker.domain.relays import Mailbox
 from worker.domain.tokens import Tokens
 from worker.mail.details import isolated, language_direction, shown_name, shown_options, without_soft_hyphens
+from worker.mail.folders import rendered_file
 from worker.mail.letterhead import letterhead
 from worker.mail.message import (
     Rendered,
@@ -29,7 +30,6 @@ from worker.mail.message import (
     sender_domain,
     with_tokens,
 )
-from worker.mail.render import rendered_file
 from worker.mail.templates import Templates
 from worker.mail.ways_out import NO_WAY_OUT, WaysOut
 from worker.smtp.mailer import Mail

@@ -124,7 +124,7 @@ class Parts:
         """Makes texts from templates."""
         from worker.mail.render import Renderer
 
-        return Renderer(self.settings.template_dir, self.settings.store_name)
+        return Renderer(self.settings.template_dir, self.settings.store_name, shipped=SHIPPED_TEMPLATES)
 
     @property
     def relays(self) -> Sequence[Relay]:

@@ -20,10 +20,11 @@ from worker.domain.errors import BadSetting, TemplateBroken
 from worker.domain.outcomes import FailureCode
 from worker.domain.relays import Mailbox
 from worker.domain.verdicts import Failed, Tries
+from worker.mail.folders import SIZE_LIMIT
 from worker.mail.letter import LETTERS, Held, LetterWriter
 from worker.mail.letterhead import letterhead
 from worker.mail.message import Form, dot_stuffed, envelope_address, head, remainder
-from worker.mail.render import BLANK_LIMIT, SIZE_LIMIT, MailContext, Renderer
+from worker.mail.render import BLANK_LIMIT, MailContext, Renderer
 from worker.mail.ways_out import NO_WAY_OUT
 from worker.smtp.mailer import Mail
 from worker.store.claims import Claim

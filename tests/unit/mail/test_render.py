@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from worker.domain.errors import TemplateBroken
-from worker.mail.render import SIZE_LIMIT, MailContext, Renderer
+from worker.mail.folders import SIZE_LIMIT
+from worker.mail.render import MailContext, Renderer
 
 TEMPLATES = Path(__file__).resolve().parents[3] / "templates"
 URL = "https://shop.example/p/mug-1?a=1&b=2"
@@ -357,6 +358,12 @@ def test_check_names_all_files_and_finds_what_is_seldom_used(own: Path) -> None:
         "back_in_stock/de/body.txt",
         "back_in_stock/de/subject.txt",
         "back_in_stock/subject.txt",
+        "back_in_stock_many/body.html",
+        "back_in_stock_many/body.txt",
+        "back_in_stock_many/de/body.html",
+        "back_in_stock_many/de/body.txt",
+        "back_in_stock_many/de/subject.txt",
+        "back_in_stock_many/subject.txt",
     ]
     body = own / "back_in_stock" / "de" / "body.txt"
     body.write_text("{% if not item_name %}{{ oops }}{% endif %}")
