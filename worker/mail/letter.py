@@ -1,51 +1,34 @@
 """One customer's mail: from a claim to the bytes for the relay, or the reason why there is none."""
 
-import json
 import time
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import format_datetime
-from functools import cached_property, lru_cache
-from typing import Final, Protocol
+from functools import lru_cache
+from typing import Final, NamedTuple, Protocol, TypeVar
 from urllib.parse import quote
+from uuid import UUID
 
-from worker.domain.catalog import options_from_text
 from worker.domain.errors import BadAddress, BadSetting, TemplateBroken
 from worker.domain.outcomes import FailureCode
 from worker.domain.relays import Mailbox
 from worker.domain.tokens import Tokens
 from worker.domain.verdicts import Failed
 from worker.mail.letterhead import letterhead
-from worker.mail.message import (
-    Form,
-    Rendered,
-    dot_stuffed,
-    envelope_address,
-    head,
-    remainder,
-    sender_domain,
-    with_tokens,
-)
-from worker.mail.render import UNSUBSCRIBE, MailContext, Renderer, fit_blanks, in_html
+from worker.mail.message import envelope_address, head, sender_domain
+from worker.mail.render import Renderer
+from worker.mail.unaddressed import ItemFacts, Letter, LetterOfMany, Paper, TooLong
 from worker.mail.ways_out import NO_WAY_OUT, WaysOut
 from worker.smtp.mailer import Mail
 from worker.store.claims import Claim
 
+__all__ = ["LETTERS", "Digest", "Held", "ItemFacts", "LetterWriter"]
+
 LETTERS: Final = 256
 """The number of letters kept. A bell names at most 100 lists, mostly in few languages. A letter takes about 15 kB."""
 
-
-class ItemFacts(Hashable, Protocol):
-    """The facts about an item that a mail may show: a row of `Claimed.items`. Equal facts make the same mail."""
-
-    catalog_item_id: str
-    options: str
-    name: str | None
-    price: str | None
-    currency: str | None
-    image_url: str | None
-    url: str | None
+_Links = TypeVar("_Links", contravariant=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +36,35 @@ class Held:
     """The mail can't be rendered, which is our fault. The request waits until the template is repaired."""
 
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Digest:
+    """What becomes of claims that are to go in one mail."""
+
+    result: Mail | Failed | Held
+    """a mail about, or `Held` for, all of `claim.together`; `Failed` is about the first alone"""
+    claim: Claim
+    """the first, with those others only that this is about"""
+    failed: Sequence[tuple[Claim, Failed]] = ()
+    """others that can never be sent"""
+    left: Sequence[Claim] = ()
+    """others that are not in this mail, and may go in the next"""
+
+
+class _Part(NamedTuple):
+    """One item of a mail about several."""
+
+    claim: Claim
+    item: ItemFacts
+    url: str
+
+
+class _Written(Protocol[_Links]):
+    """A letter."""
+
+    def written(self, head: bytes, url: _Links, tokens: Sequence[str], /) -> bytes:
+        """Returns the whole mail, for DATA."""
 
 
 class LetterWriter:
@@ -73,8 +85,7 @@ class LetterWriter:
         ways: WaysOut = NO_WAY_OUT,
         reply_to: Mailbox | None = None,
     ) -> None:
-        self._paper = _Paper(renderer, sender, _letterhead(renderer.store_name, sender, reply_to, ways), ways)
-        self._renderer = renderer
+        self._paper = Paper(renderer, sender, _letterhead(renderer.store_name, sender, reply_to, ways), ways)
         self._domain = sender_domain(sender)
         self._item_url_template = item_url_template
         self._clock = clock
@@ -82,18 +93,65 @@ class LetterWriter:
         self._tokens_of = ways.naming(tokens)
         self._date_cache = (0, "")
         self._letter = lru_cache(LETTERS)(self._new_letter)
-        self._last: tuple[ItemFacts, str | None, str | None, _Letter] | None = None
+        self._last: tuple[ItemFacts, str | None, str | None, Letter] | None = None
 
     def write(self, claim: Claim, item: ItemFacts) -> Mail | Failed | Held:
         """Returns the mail for this claim, the verdict if it can never be sent, or `Held` if a template is broken."""
         letter = self._letter_for(item, claim.locale, claim.extras)
         url = claim.item_url or letter.item_url
-        if url is None:
-            return Failed(FailureCode.MISSING_ITEM_URL, claim.tries, "no itemUrl in request or event")
+        return _without_url(claim) if url is None else self._addressed(claim, letter, url)
+
+    def write_digest(self, claim: Claim, items: Mapping[UUID, ItemFacts]) -> Digest:
+        """Returns one mail for all of `claim.together`, or for as many as can be in it. `items` is by waiting list.
+
+        The mail is the first one's: id, recipient and tokens are as `write` makes them. An item without a URL is left
+        out, and its request has failed. A mail that is too long is about half as many, and so on.
+        """
+        parts, failed = self._parts(claim.together, items)
+        if failed and failed[0][0] is claim:
+            return Digest(failed[0][1], replace(claim, others=()), left=claim.others)
+        locale = next((each.locale for each in claim.together if each.locale), None)
+        result, number = self._about_most(parts, locale)
+        match result:
+            case Held():
+                return Digest(result, claim)
+            case Failed():
+                return Digest(result, replace(claim, others=()), left=claim.others)
+            case mail:
+                others = tuple(part.claim for part in parts)
+                return Digest(mail, replace(claim, others=others[1:number]), tuple(failed), others[number:])
+
+    def _parts(
+        self, claims: Sequence[Claim], items: Mapping[UUID, ItemFacts]
+    ) -> tuple[Sequence[_Part], Sequence[tuple[Claim, Failed]]]:
+        """Returns those that can be in a mail, and the others."""
+        parts, failed = list[_Part](), list[tuple[Claim, Failed]]()
+        for claim in claims:
+            item = items[claim.list_id]
+            if (url := claim.item_url or self.url_of(item)) is None:
+                failed.append((claim, _without_url(claim)))
+            else:
+                parts.append(_Part(claim, item, url))
+        return parts, failed
+
+    def _about_most(self, parts: Sequence[_Part], locale: str | None) -> tuple[Mail | Failed | Held, int]:
+        """Returns the mail about as many of the first ones as fit in one, and their number."""
+        number = len(parts)
+        while number > 1:
+            claims, items, urls = zip(*parts[:number], strict=True)
+            letter = LetterOfMany(self._paper, items, [claim.extras for claim in claims], locale)
+            try:
+                return self._addressed(claims[0], letter, urls), number
+            except TooLong:
+                number //= 2
+        return self.write(parts[0].claim, parts[0].item), 1
+
+    def _addressed(self, claim: Claim, letter: _Written[_Links], links: _Links) -> Mail | Failed | Held:
+        """Returns the mail of this claim of the letter with these links."""
         try:
             recipient = envelope_address(claim.email)
             tokens = self._tokens_of(claim.contact_id)
-            content = letter.written(head(recipient, claim.id, self._domain, self._date()), url, tokens)
+            content = letter.written(head(recipient, claim.id, self._domain, self._date()), links, tokens)
             if self._tokens is None:
                 return Mail(claim.id, recipient, content)
             # The first token is the one for a mail to us, if that is a way out.
@@ -104,15 +162,15 @@ class LetterWriter:
         except TemplateBroken as error:
             return Held(str(error))
 
-    def _letter_for(self, item: ItemFacts, locale: str | None, extras: str | None) -> "_Letter":
+    def _letter_for(self, item: ItemFacts, locale: str | None, extras: str | None) -> Letter:
         # Claims for one item come in a row. A cache lookup hashes the facts, which takes as long as everything else.
         last = self._last
         if last is None or last[0] is not item or last[1] != locale or last[2] != extras:
-            self._last = last = item, locale, extras, self._letter(item, self._renderer.variant(locale), extras)
+            self._last = last = item, locale, extras, self._letter(item, self._paper.renderer.variant(locale), extras)
         return last[3]
 
-    def _new_letter(self, item: ItemFacts, locale: str, extras: str | None) -> "_Letter":
-        return _Letter(self._paper, item, self.url_of(item), locale, extras)
+    def _new_letter(self, item: ItemFacts, locale: str, extras: str | None) -> Letter:
+        return Letter(self._paper, item, self.url_of(item), locale, extras)
 
     def url_of(self, item: ItemFacts) -> str | None:
         """Returns where the mail about an item leads whose request has no URL of its own; None: nowhere."""
@@ -130,6 +188,10 @@ class LetterWriter:
         return self._date_cache[1]
 
 
+def _without_url(claim: Claim) -> Failed:
+    return Failed(FailureCode.MISSING_ITEM_URL, claim.tries, "no itemUrl in request or event")
+
+
 def _letterhead(store_name: str, sender: Mailbox, reply_to: Mailbox | None, ways: WaysOut) -> str:
     try:
         sender_domain(sender)
@@ -139,88 +201,3 @@ def _letterhead(store_name: str, sender: Mailbox, reply_to: Mailbox | None, ways
         return letterhead(sender, store_name, reply_to=reply_to, ways=ways)
     except BadAddress as error:
         raise BadSetting(f"STOCKBELL_REPLY_TO can't be used: {error}") from None
-
-
-@dataclass(frozen=True, slots=True)
-class _Paper:
-    """What all letters of a process have in common."""
-
-    renderer: Renderer
-    sender: Mailbox
-    letterhead: str
-    ways: WaysOut
-
-
-class _Letter:
-    """The mail about one item in one language, with the same extras from its order, without its recipient.
-
-    Rendering is delayed until it is needed: a broken template must not hide that a request itself is invalid.
-    """
-
-    def __init__(self, paper: _Paper, item: ItemFacts, item_url: str | None, locale: str, extras: str | None) -> None:
-        self.item_url = item_url
-        """The URL for requests that have none, if known."""
-        self._paper = paper
-        self._item = item
-        self._locale = locale
-        self._extra: Mapping[str, str] = json.loads(extras) if extras else {}
-        self._last: tuple[str, Form] | None = None
-
-    def written(self, head: bytes, url: str, tokens: Sequence[str]) -> bytes:
-        """Returns the mail with this head, dot-stuffed for DATA. Raises TemplateBroken.
-
-        `tokens` take the places of the marks in the ways out.
-        """
-        if self._last is not None and self._last[0] == url:
-            return self._last[1].filled(tokens=tokens, head=head)
-        if tokens and not self._prints_way_out:
-            return head + self._rendered_for(url, tokens)
-        # A form costs as much as one full rendering. Mostly one rendering is enough, because all get the same URL.
-        if self._last is None or not fit_blanks(url) or self._form is None:
-            rendered, locale = self._paper.renderer.render(self._context(url), self._locale)
-            if any(mark in rendered.subject for mark in self._paper.ways.marks):  # the subject is encoded as a whole
-                return head + self._rendered_for(url, tokens)
-            self._last = url, self._form_of(rendered, locale, ())
-            return self._last[1].filled(tokens=tokens, head=head)
-        return self._form.filled((url,), (in_html(url),), tokens, head=head)
-
-    @cached_property
-    def _prints_way_out(self) -> bool:
-        """Whether the templates do nothing with the way out but print it."""
-        return self._paper.renderer.only_prints(UNSUBSCRIBE, self._locale)
-
-    @cached_property
-    def _form(self) -> Form | None:
-        """None if the templates do more with the URL than print it."""
-        found = self._paper.renderer.with_blanks(self._context(""), self._locale)
-        return self._form_of(*found, tuple(self._paper.renderer.blanks.values())) if found else None
-
-    def _form_of(self, rendered: Rendered, locale: str, blanks: Sequence[str]) -> Form:
-        paper = self._paper
-        return Form(rendered, blanks, paper.ways.marks, sender=paper.sender, locale=locale, letterhead=paper.letterhead)
-
-    def _rendered_for(self, url: str, tokens: Sequence[str]) -> bytes:
-        """Renders the mail for one customer alone: the templates do more with the way out than print it."""
-        paper, marks = self._paper, self._paper.ways.marks
-        context = replace(self._context(url), unsubscribe_url=with_tokens(paper.ways.shown, marks, tokens))
-        rendered, locale = paper.renderer.render(context, self._locale)
-        lines = with_tokens(paper.letterhead, marks, tokens)
-        return dot_stuffed(remainder(rendered, sender=paper.sender, locale=locale, letterhead=lines))
-
-    def _context(self, url: str) -> MailContext:
-        item = self._item
-        return MailContext(
-            item_url=url,
-            catalog_item_id=item.catalog_item_id,
-            options=_options(item.options),
-            item_name=item.name,
-            price=item.price,
-            currency=item.currency,
-            image_url=item.image_url,
-            unsubscribe_url=self._paper.ways.shown,
-            extra=self._extra,
-        )
-
-
-def _options(text: str) -> Mapping[str, str]:
-    return dict(options_from_text(text)) if text != "{}" else {}

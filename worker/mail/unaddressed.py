@@ -1,0 +1,160 @@
+"""Letters: what a mail about one item, or about several, says without whom it goes to.
+
+Rendering is delayed until it is needed: a broken template must not hide that a request itself is invalid.
+"""
+
+import json
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Final, Protocol
+
+from worker.domain.catalog import options_from_text
+from worker.domain.errors import TextTooLarge
+from worker.domain.relays import Mailbox
+from worker.mail.folders import size
+from worker.mail.message import Form, Rendered, dot_stuffed, remainder, with_tokens
+from worker.mail.render import UNSUBSCRIBE, MailContext, Renderer, fit_blanks, in_html
+from worker.mail.ways_out import WaysOut
+
+DIGEST_LIMIT: Final = 80_000
+"""Bytes of HTML of a mail about several items. Gmail cuts a mail off at about 102 kB."""
+
+
+class ItemFacts(Hashable, Protocol):
+    """The facts about an item that a mail may show: a row of `Claimed.items`. Equal facts make the same mail."""
+
+    catalog_item_id: str
+    options: str
+    name: str | None
+    price: str | None
+    currency: str | None
+    image_url: str | None
+    url: str | None
+
+
+class TooLong(Exception):
+    """A mail about several items is too long. With fewer of them it may not be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Paper:
+    """What all letters of a process have in common."""
+
+    renderer: Renderer
+    sender: Mailbox
+    letterhead: str
+    ways: WaysOut
+
+    def lettered(self, rendered: Rendered, locale: str, tokens: Sequence[str]) -> bytes:
+        """Returns the mail of one customer alone, without a head, dot-stuffed for DATA."""
+        lines = with_tokens(self.letterhead, self.ways.marks, tokens)
+        return dot_stuffed(remainder(rendered, sender=self.sender, locale=locale, letterhead=lines))
+
+    def way_out(self, tokens: Sequence[str]) -> str:
+        """Returns where one customer leaves; "" if nowhere."""
+        return with_tokens(self.ways.shown, self.ways.marks, tokens)
+
+
+class Letter:
+    """The mail about one item in one language, with the same extras from its order, without its recipient."""
+
+    def __init__(self, paper: Paper, item: ItemFacts, item_url: str | None, locale: str, extras: str | None) -> None:
+        self.item_url = item_url
+        """The URL for requests that have none, if known."""
+        self._paper = paper
+        self._item = item
+        self._locale = locale
+        self._extra: Mapping[str, str] = _extra(extras)
+        self._last: tuple[str, Form] | None = None
+
+    def written(self, head: bytes, url: str, tokens: Sequence[str]) -> bytes:
+        """Returns the mail with this head, dot-stuffed for DATA. Raises TemplateBroken.
+
+        `tokens` take the places of the marks in the ways out.
+        """
+        if self._last is not None and self._last[0] == url:
+            return self._last[1].filled(tokens=tokens, head=head)
+        if tokens and not self._prints_way_out:
+            return head + self._rendered_for(url, tokens)
+        # A form costs as much as one full rendering. Mostly one rendering is enough, because all get the same URL.
+        if self._last is None or not fit_blanks(url) or self._form is None:
+            rendered, locale = self._paper.renderer.render(self._context(url), self._locale)
+            if any(mark in rendered.subject for mark in self._paper.ways.marks):  # the subject is encoded as a whole
+                return head + self._rendered_for(url, tokens)
+            self._last = url, self._form_of(rendered, locale, ())
+            return self._last[1].filled(tokens=tokens, head=head)
+        return self._form.filled((url,), (in_html(url),), tokens, head=head)
+
+    @cached_property
+    def _prints_way_out(self) -> bool:
+        """Whether the templates do nothing with the way out but print it."""
+        return self._paper.renderer.only_prints(UNSUBSCRIBE, self._locale)
+
+    @cached_property
+    def _form(self) -> Form | None:
+        """None if the templates do more with the URL than print it."""
+        found = self._paper.renderer.with_blanks(self._context(""), self._locale)
+        return self._form_of(*found, tuple(self._paper.renderer.blanks.values())) if found else None
+
+    def _form_of(self, rendered: Rendered, locale: str, blanks: Sequence[str]) -> Form:
+        paper = self._paper
+        return Form(rendered, blanks, paper.ways.marks, sender=paper.sender, locale=locale, letterhead=paper.letterhead)
+
+    def _rendered_for(self, url: str, tokens: Sequence[str]) -> bytes:
+        """Renders the mail for one customer alone: the templates do more with the way out than print it."""
+        context = replace(self._context(url), unsubscribe_url=self._paper.way_out(tokens))
+        rendered, locale = self._paper.renderer.render(context, self._locale)
+        return self._paper.lettered(rendered, locale, tokens)
+
+    def _context(self, url: str) -> MailContext:
+        return _context(self._item, url, self._paper.ways.shown, self._extra)
+
+
+class LetterOfMany:
+    """The mail about several items for one customer, in the language nearest to `locale`. Extras are one per item."""
+
+    def __init__(
+        self, paper: Paper, items: Sequence[ItemFacts], extras: Sequence[str | None], locale: str | None
+    ) -> None:
+        self._paper = paper
+        self._items = items
+        self._extras = extras
+        self._locale = locale
+
+    def written(self, head: bytes, urls: Sequence[str], tokens: Sequence[str]) -> bytes:
+        """Like that of `Letter`, with an URL for each item. Raises TemplateBroken, and TooLong."""
+        way_out = self._paper.way_out(tokens)
+        contexts = [
+            _context(item, url, way_out, _extra(extras))
+            for item, url, extras in zip(self._items, urls, self._extras, strict=True)
+        ]
+        try:
+            rendered, language = self._paper.renderer.render_many(contexts, self._locale)
+        except TextTooLarge as error:
+            raise TooLong(str(error)) from None
+        if size(rendered.html) > DIGEST_LIMIT:
+            raise TooLong(f"over {DIGEST_LIMIT} bytes of HTML")
+        return head + self._paper.lettered(rendered, language, tokens)
+
+
+def _context(item: ItemFacts, url: str, way_out: str, extra: Mapping[str, str]) -> MailContext:
+    return MailContext(
+        item_url=url,
+        catalog_item_id=item.catalog_item_id,
+        options=_options(item.options),
+        item_name=item.name,
+        price=item.price,
+        currency=item.currency,
+        image_url=item.image_url,
+        unsubscribe_url=way_out,
+        extra=extra,
+    )
+
+
+def _options(text: str) -> Mapping[str, str]:
+    return dict(options_from_text(text)) if text != "{}" else {}
+
+
+def _extra(text: str | None) -> Mapping[str, str]:
+    return json.loads(text) if text else {}
