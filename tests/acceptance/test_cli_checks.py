@@ -283,6 +283,19 @@ def test_a_preview_is_written_to_files(alone: Stockbell, tmp_path: Path) -> None
     assert "give --item-url" in alone.run(*command).stderr
 
 
+def test_a_preview_of_several_items_is_one_mail(alone: Stockbell, tmp_path: Path) -> None:
+    answer = alone.run("preview", "mug/1", "cup-2", "jug-3", "--locale", "de", "--json")
+    assert answer.stderr.count("the mail shows only its id") == 3
+    assert "cup-2: no event has named" in answer.stderr
+    files = {kind: tmp_path / path for kind, path in json.loads(done(answer)).items()}
+    assert files["txt"].name == "preview-mug_1-and-2-more-de.txt"
+    for url in ("mug%2F1", "cup-2", "jug-3"):
+        assert f"https://shop.example/p/{url}" in files["txt"].read_text()
+    assert "3 Artikel" in files["html"].read_text()
+    long = alone.run("preview", *["mug-1"] * 20, "--item-url", f"https://shop.example/{'&' * 1_000}")
+    assert "the mail would be too long: it is about the first 10" in long.stderr
+
+
 def test_a_test_mail_goes_through_the_relay_and_is_not_recorded(program: Stockbell, relay: ScriptedRelay) -> None:
     relay.script("dot", "250 2.0.0 queued as A1")
     first, _, looks = done(program.run("send-test", "me@shop.example")).partition("\n")

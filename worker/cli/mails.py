@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from worker.cli import arguments, session
-from worker.cli.arguments import AppId, ItemArgument, Json, Option
+from worker.cli.arguments import AppId, ItemArguments, Json, Option
 from worker.cli.commands import add_commands
 from worker.cli.output import complain, say, say_json, say_pairs
 from worker.cli.rehearsing import letter_writer
@@ -19,10 +19,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from worker.domain.catalog import CatalogReference
+    from worker.mail.letter import LetterWriter
     from worker.services.sender_rules import Point
+    from worker.services.trying import Facts
     from worker.smtp.mailer import Mail
 
 NOBODY = "customer@shop.example"
+
+_NOTHING_KNOWN = "no event has named this item's name, price, picture or link yet: the mail shows only its id"
 
 About = Annotated[str | None, typer.Option("--item", metavar="ITEM", help="The mail is about this catalog item.")]
 Locale = Annotated[str | None, typer.Option(help="The language of the mail, like de or de-AT.")]
@@ -35,7 +39,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def preview(
-    item: ItemArgument,
+    items: ItemArguments,
     app_id: AppId = None,
     option: Option = None,
     item_url: ItemUrl = None,
@@ -46,26 +50,48 @@ def preview(
     """Write the mail about ITEM to files: its HTML, its plain text, and the whole message (.eml).
 
     Uses the details that events have reported. Prints the paths of the files. Sends nothing, and needs no relay.
+    Several items make the mail about all of them, which customers get with STOCKBELL_DIGEST=on.
 
     [bold]Example:[/bold]  stockbell preview mug-1 --locale de --folder mails
     """
+    from worker.mail.render import MOST_ITEMS
     from worker.services import trying
     from worker.services.import_file import checked_locale
 
-    reference = arguments.reference_of(item, app_id, option)
+    if len(items) > MOST_ITEMS:
+        raise typer.BadParameter(f"a mail is about {MOST_ITEMS} items at most")
+    references = [arguments.reference_of(item, app_id, option) for item in items]
     language, url = checked_locale(locale), arguments.item_url(item_url)
     parts = session.ready_parts()
-    facts = trying.facts_of(parts.database, reference)
-    if facts == trying.Facts(facts.catalog_item_id, facts.options):
-        complain("no event has named this item's name, price, picture or link yet: the mail shows only its id")
-    mail = trying.write(letter_writer(parts), facts, NOBODY, item_url=url, locale=language)
-    stem = "-".join(["preview", item, *([language] if language else [])])
-    files = _written(mail, folder / re.sub(r"[^\w.-]", "_", stem))
+    about = [trying.facts_of(parts.database, reference) for reference in references]
+    mail = _shown(letter_writer(parts), about, url, language)
+    files = _written(mail, folder / re.sub(r"[^\w.-]", "_", "-".join(_stem(items, language))))
     if as_json:
         say_json({kind: str(file) for kind, file in files.items()})
     else:
         for file in files.values():
             say(str(file))
+
+
+def _shown(writer: "LetterWriter", about: "Sequence[Facts]", item_url: str | None, locale: str | None) -> "Mail":
+    """Returns the mail, and complains of what it lacks. Raises Refused."""
+    from worker.services import trying
+
+    for facts in about:
+        if facts == trying.Facts(facts.catalog_item_id, facts.options):
+            complain(_NOTHING_KNOWN if len(about) == 1 else f"{facts.catalog_item_id}: {_NOTHING_KNOWN}")
+    if len(about) == 1:
+        return trying.write(writer, about[0], NOBODY, item_url=item_url, locale=locale)
+    mail, number = trying.write_many(writer, about, NOBODY, item_url=item_url, locale=locale)
+    if number < len(about):
+        complain(f"the mail would be too long: it is about the first {number}, and the next mail about the rest")
+    return mail
+
+
+def _stem(items: "Sequence[str]", language: str | None) -> list[str]:
+    """Returns the words of which the files' name is made."""
+    more = [f"and-{len(items) - 1}-more"] if len(items) > 1 else []
+    return ["preview", items[0], *more, *([language] if language else [])]
 
 
 def _written(mail: "Mail", stem: Path) -> dict[str, Path]:

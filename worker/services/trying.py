@@ -1,7 +1,8 @@
 """Makes the mail that a customer would get, for `preview` and `send-test`."""
 
 import asyncio
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from email import message_from_bytes, policy
 from typing import Final
 
@@ -50,8 +51,32 @@ def facts_of(database: Database, reference: CatalogReference) -> Facts:
 
 def write(writer: LetterWriter, facts: Facts, address: str, *, item_url: str | None, locale: str | None) -> Mail:
     """Writes a mail with a new id. Raises Refused, with the reason, if it can't be made."""
-    claim = Claim(uuid7(), 0, uuid7(), uuid7(), uuid7(), address, item_url, locale, Tries())
-    match writer.write(claim, facts):
+    return _made(writer.write(_claim(address, item_url, locale), facts))
+
+
+def write_many(
+    writer: LetterWriter, items: Sequence[Facts], address: str, *, item_url: str | None, locale: str | None
+) -> tuple[Mail, int]:
+    """Writes a mail about several items with a new id. Returns it, and how many of the items had room in it.
+
+    Raises Refused, with the reason, if it can't be made, or not about one of them.
+    """
+    first, *others = [(_claim(address, item_url, locale), facts) for facts in items]
+    claim = replace(first[0], others=tuple(other for other, _ in others))
+    digest = writer.write_digest(claim, {each.list_id: facts for each, facts in (first, *others)})
+    mail = _made(digest.result)
+    for _, failed in digest.failed:
+        _made(failed)
+    return mail, len(digest.claim.together)
+
+
+def _claim(address: str, item_url: str | None, locale: str | None) -> Claim:
+    return Claim(uuid7(), 0, uuid7(), uuid7(), uuid7(), address, item_url, locale, Tries())
+
+
+def _made(result: Mail | Failed | Held) -> Mail:
+    """Returns the mail. Raises Refused, with the reason, if there is none."""
+    match result:
         case Failed(FailureCode.MISSING_ITEM_URL, _, reason):
             raise Refused(f"{reason}: give --item-url")
         case Failed(code, _, reason):

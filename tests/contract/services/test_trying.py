@@ -19,7 +19,7 @@ from worker.domain.return_path import parse_return_path
 from worker.mail.letter import LetterWriter
 from worker.mail.render import Renderer
 from worker.services import trying
-from worker.services.trying import SAMPLE, Facts, facts_of, header_lines, message, return_path, texts, write
+from worker.services.trying import SAMPLE, Facts, facts_of, header_lines, message, return_path, texts, write, write_many
 from worker.smtp.mailer import Mailer
 
 
@@ -61,6 +61,33 @@ def test_of_an_item_that_nobody_knows_there_is_only_its_id(shop: Shop) -> None:
     assert facts == Facts("cup-1", '{"size":"L"}')
     with pytest.raises(Refused, match="give --item-url"):
         write(writer(), facts, "me@shop.example", item_url=None, locale=None)
+
+
+def test_a_preview_of_several_items_is_the_mail_about_all(shop: Shop) -> None:
+    shop.tell(MUG, name="Blue mug", price="12.50", currency="EUR", url="https://shop.example/p/mug-1")
+    about = [facts_of(shop.database, ref(size="L")), Facts("cup-1", "{}", name="Cup", url="https://shop.example/p/cup")]
+    mail, number = write_many(writer(), about, "me@shop.example", item_url=None, locale="de")
+    assert (number, mail.recipient) == (2, "me@shop.example")
+    for body in texts(mail):
+        assert all(words in body for words in ("Blue mug", "12,50", "https://shop.example/p/mug-1", "/p/cup"))
+    text, _ = texts(write_many(writer(), about, "me@shop.example", item_url="https://shop.example/x", locale=None)[0])
+    assert text.count("https://shop.example/x") == 2
+
+
+def test_a_preview_of_several_items_needs_a_link_for_each() -> None:
+    nameless = Facts("cup-1", "{}")
+    for about in ([SAMPLE, nameless], [nameless, SAMPLE], [nameless, nameless]):
+        with pytest.raises(Refused, match="give --item-url"):
+            write_many(writer(), about, "me@shop.example", item_url=None, locale=None)
+    with pytest.raises(Refused, match="INVALID_ADDRESS"):
+        write_many(writer(), [SAMPLE, SAMPLE], "me", item_url=None, locale=None)
+
+
+def test_of_a_mail_that_is_too_long_it_is_told_how_many_items_had_room() -> None:
+    long = f"https://shop.example/{'a' * 2_000}"
+    assert write_many(writer(), [SAMPLE] * 20, "me@shop.example", item_url=long, locale=None)[1] == 20
+    pictured = replace(SAMPLE, image_url=long)
+    assert write_many(writer(), [pictured] * 20, "me@shop.example", item_url=long, locale=None)[1] == 10
 
 
 def test_a_template_that_cant_be_rendered_is_named(tmp_path: Path) -> None:

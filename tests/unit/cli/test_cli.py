@@ -169,6 +169,8 @@ def test_the_version_is_that_of_the_package() -> None:
         "import x.csv --timezone Mars",
         "capacity",
         "capacity --waiting 10",
+        "preview",
+        "preview" + " mug-1" * 21,
         "no-such-command",
     ],
 )
