@@ -283,6 +283,15 @@ def test_a_preview_is_written_to_files(alone: Stockbell, tmp_path: Path) -> None
     assert "give --item-url" in alone.run(*command).stderr
 
 
+def test_a_test_mail_may_be_about_several_items(program: Stockbell, relay: ScriptedRelay) -> None:
+    done(program.run("send-test", "me@shop.example", "--item", "mug-1", "--item", "cup-2", "--locale", "de"))
+    [mail] = relay.accepted
+    content = bytes(mail.content)
+    assert b"mug-1" in content
+    assert b"cup-2" in content
+    assert b"2 gew=C3=BCnschte Artikel" in content
+
+
 def test_a_preview_of_several_items_is_one_mail(alone: Stockbell, tmp_path: Path) -> None:
     answer = alone.run("preview", "mug/1", "cup-2", "jug-3", "--locale", "de", "--json")
     assert answer.stderr.count("the mail shows only its id") == 3

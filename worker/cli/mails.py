@@ -28,7 +28,10 @@ NOBODY = "customer@shop.example"
 
 _NOTHING_KNOWN = "no event has named this item's name, price, picture or link yet: the mail shows only its id"
 
-About = Annotated[str | None, typer.Option("--item", metavar="ITEM", help="The mail is about this catalog item.")]
+About = Annotated[
+    list[str] | None,
+    typer.Option("--item", metavar="ITEM", help="The mail is about this catalog item. May be repeated."),
+]
 Locale = Annotated[str | None, typer.Option(help="The language of the mail, like de or de-AT.")]
 ItemUrl = Annotated[str | None, typer.Option(help="The URL of the item's page, if events and settings have none.")]
 
@@ -54,17 +57,18 @@ def preview(
 
     [bold]Example:[/bold]  stockbell preview mug-1 --locale de --folder mails
     """
-    from worker.mail.render import MOST_ITEMS
     from worker.services import trying
     from worker.services.import_file import checked_locale
 
-    if len(items) > MOST_ITEMS:
-        raise typer.BadParameter(f"a mail is about {MOST_ITEMS} items at most")
+    _check_number(items)
     references = [arguments.reference_of(item, app_id, option) for item in items]
     language, url = checked_locale(locale), arguments.item_url(item_url)
     parts = session.ready_parts()
     about = [trying.facts_of(parts.database, reference) for reference in references]
-    mail = _shown(letter_writer(parts), about, url, language)
+    for facts in about:
+        if facts == trying.Facts(facts.catalog_item_id, facts.options):
+            complain(_NOTHING_KNOWN if len(about) == 1 else f"{facts.catalog_item_id}: {_NOTHING_KNOWN}")
+    mail = _made(letter_writer(parts), about, NOBODY, url, language)
     files = _written(mail, folder / re.sub(r"[^\w.-]", "_", "-".join(_stem(items, language))))
     if as_json:
         say_json({kind: str(file) for kind, file in files.items()})
@@ -73,16 +77,20 @@ def preview(
             say(str(file))
 
 
-def _shown(writer: "LetterWriter", about: "Sequence[Facts]", item_url: str | None, locale: str | None) -> "Mail":
-    """Returns the mail, and complains of what it lacks. Raises Refused."""
+def _check_number(items: "Sequence[str]") -> None:
+    from worker.mail.render import MOST_ITEMS
+
+    if len(items) > MOST_ITEMS:
+        raise typer.BadParameter(f"a mail is about {MOST_ITEMS} items at most")
+
+
+def _made(
+    writer: "LetterWriter", about: "Sequence[Facts]", address: str, item_url: str | None, locale: str | None
+) -> "Mail":
+    """Returns the mail. Raises Refused. Complains if it is not about all items."""
     from worker.services import trying
 
-    for facts in about:
-        if facts == trying.Facts(facts.catalog_item_id, facts.options):
-            complain(_NOTHING_KNOWN if len(about) == 1 else f"{facts.catalog_item_id}: {_NOTHING_KNOWN}")
-    if len(about) == 1:
-        return trying.write(writer, about[0], NOBODY, item_url=item_url, locale=locale)
-    mail, number = trying.write_many(writer, about, NOBODY, item_url=item_url, locale=locale)
+    mail, number = trying.write_many(writer, about, address, item_url=item_url, locale=locale)
     if number < len(about):
         complain(f"the mail would be too long: it is about the first {number}, and the next mail about the rest")
     return mail
@@ -144,22 +152,25 @@ def send_test(
     if check_file is not None:
         _check_file(check_file, as_json=as_json)
     elif address is not None:
-        reference = arguments.optional_reference(item, app_id, option)
-        _send_test(address, reference, arguments.item_url(item_url), locale, as_json=as_json)
+        _check_number(item or ())
+        references = [arguments.optional_reference(each, app_id, option) for each in item or (None,)]
+        _send_test(
+            address, [each for each in references if each], arguments.item_url(item_url), locale, as_json=as_json
+        )
 
 
 def _send_test(
-    address: str, reference: "CatalogReference | None", item_url: str | None, locale: str | None, *, as_json: bool
+    address: str, references: "Sequence[CatalogReference]", item_url: str | None, locale: str | None, *, as_json: bool
 ) -> None:
     from worker.services import trying
     from worker.services.addresses import checked_address
     from worker.services.import_file import checked_locale
 
     recipient, language = checked_address(address), checked_locale(locale)
-    parts = session.parts() if reference is None else session.ready_parts()
+    parts = session.ready_parts() if references else session.parts()
     mailer = parts.mailer
-    facts = trying.facts_of(parts.database, reference) if reference else trying.SAMPLE
-    mail = trying.write(parts.letter_writer(parts.sender), facts, recipient, item_url=item_url, locale=language)
+    about = [trying.facts_of(parts.database, reference) for reference in references] or [trying.SAMPLE]
+    mail = _made(parts.letter_writer(parts.sender), about, recipient, item_url, language)
     outcome = trying.send(mailer, mail)
     # With only one relay its name says nothing new.
     said = trying.said(outcome, relay=str(mailer.relay_in_use) if len(mailer.relays) > 1 else None)

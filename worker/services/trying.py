@@ -57,9 +57,9 @@ def write(writer: LetterWriter, facts: Facts, address: str, *, item_url: str | N
 def write_many(
     writer: LetterWriter, items: Sequence[Facts], address: str, *, item_url: str | None, locale: str | None
 ) -> tuple[Mail, int]:
-    """Writes a mail about several items with a new id. Returns it, and how many of the items had room in it.
+    """Like `write`, about one or several items. Returns the mail, and how many of them had room in it.
 
-    Raises Refused, with the reason, if it can't be made, or not about one of them.
+    Raises Refused, with the reason, also if it can't be about one of them.
     """
     first, *others = [(_claim(address, item_url, locale), facts) for facts in items]
     claim = replace(first[0], others=tuple(other for other, _ in others))

@@ -171,6 +171,7 @@ def test_the_version_is_that_of_the_package() -> None:
         "capacity --waiting 10",
         "preview",
         "preview" + " mug-1" * 21,
+        "send-test me@shop.example" + " --item mug-1" * 21,
         "no-such-command",
     ],
 )
