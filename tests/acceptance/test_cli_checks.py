@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 import redis
 from sqlalchemy.engine import make_url
 
+from config.settings import SHIPPED_TEMPLATES
 from tests.acceptance.stockbell import NOBODY_THERE, Stockbell, done, refused
 from tests.dns_server import DnsServer
 from tests.polling import eventually
@@ -281,6 +283,16 @@ def test_a_preview_is_written_to_files(alone: Stockbell, tmp_path: Path) -> None
     assert "stockbell.db: File exists" in alone.run("preview", "mug/1", "--folder", "stockbell.db").stderr
     del alone.environment["STOCKBELL_ITEM_URL_TEMPLATE"]
     assert "give --item-url" in alone.run(*command).stderr
+
+
+def test_a_shop_whose_templates_lack_the_mail_about_several_items_gets_ours(alone: Stockbell, tmp_path: Path) -> None:
+    shutil.copytree(SHIPPED_TEMPLATES, tmp_path / "mails")
+    shutil.rmtree(tmp_path / "mails" / "back_in_stock_many")
+    (tmp_path / "mails" / "_base" / "items.html").unlink()
+    alone.environment["STOCKBELL_TEMPLATE_DIR"] = "mails"
+    assert "all 12 files render" in alone.run("doctor").stdout
+    files = json.loads(done(alone.run("preview", "mug-1", "cup-2", "--json")))
+    assert "2 items you asked about" in (tmp_path / files["html"]).read_text()
 
 
 def test_a_test_mail_may_be_about_several_items(program: Stockbell, relay: ScriptedRelay) -> None:

@@ -22,7 +22,7 @@ from worker.mail.folders import SIZE_LIMIT
 from worker.mail.letter import Digest, Held, LetterWriter
 from worker.mail.render import MOST_ITEMS
 from worker.mail.unaddressed import DIGEST_LIMIT
-from worker.mail.ways_out import LINK_MARK, MAIL_MARK, NO_WAY_OUT
+from worker.mail.ways_out import LINK_MARK, MAIL_MARK, NO_WAY_OUT, WaysOut
 from worker.smtp.mailer import Mail
 from worker.store.claims import Claim
 
@@ -79,8 +79,8 @@ def names(message: EmailMessage) -> list[str]:
 
 @pytest.mark.parametrize("ways", [NO_WAY_OUT, *ALL], ids=["none", *IDS])
 @pytest.mark.parametrize("number", [2, MOST_ITEMS])
-def test_it_is_the_first_ones_mail_as_if_that_went_alone(ways: object, number: int) -> None:
-    writer, requests = writer_of(ways), claims(number)  # type: ignore[arg-type]  # the ids have no type
+def test_it_is_the_first_ones_mail_as_if_that_went_alone(ways: WaysOut, number: int) -> None:
+    writer, requests = writer_of(ways), claims(number)
     done = digest(writer, requests)
     alone = writer.write(requests[0], item(0))
     assert isinstance(done.result, Mail)
@@ -98,9 +98,9 @@ def test_it_is_the_first_ones_mail_as_if_that_went_alone(ways: object, number: i
 
 @pytest.mark.parametrize("ways", ALL, ids=IDS)
 @pytest.mark.parametrize("locale", ["en", "de"])
-def test_the_header_and_both_bodies_lead_out_by_the_customers_own_way(ways: object, locale: str) -> None:
+def test_the_header_and_both_bodies_lead_out_by_the_customers_own_way(ways: WaysOut, locale: str) -> None:
     requests = [replace(each, locale=locale) for each in claims(2)]
-    done = digest(writer_of(ways), requests)  # type: ignore[arg-type]  # the ids have no type
+    done = digest(writer_of(ways), requests)
     message = mail_of(done)
     assert uris(message)[0] in bodies(message)[0]
     assert uris(message)[0] in unescape(bodies(message)[1])
@@ -255,7 +255,7 @@ def test_what_gmail_would_cut_off_is_left_for_the_next_mail() -> None:
 
 
 def sized(own: Path, requests: Sequence[Claim], size: int) -> Digest:
-    """Writes a digest of which each item but the first adds 1 byte to HTML that would have so many with two items."""
+    """Writes a digest whose HTML has `size` bytes for two items, and one more for each further one."""
     (own / MANY / "body.html").write_text(
         f"<p>{'.' * (size - 7 - 2)}</p>{{% for item in items %}}.{{% endfor %}}", encoding="utf-8"
     )
