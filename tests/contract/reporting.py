@@ -1,9 +1,10 @@
 """What comes back for the mails of a shop, as the tests make it."""
 
+from dataclasses import replace
 from typing import Final
 from uuid import UUID
 
-from tests.contract.shop import Shop
+from tests.contract.shop import Shop, ref
 from worker.domain.recognition import Recognizer
 from worker.domain.returned import Clues, Kind, Report, Returned
 from worker.domain.tokens import Tokens
@@ -25,6 +26,23 @@ def intake_of(shop: Shop) -> Intake:
 def told(shop: Shop, number: int = 1) -> list[Claim]:
     """Adds requests, and mails them."""
     _, claims = shop.claimed(number)
+    record_told(shop, *claims)
+    return claims
+
+
+def claimed_together(shop: Shop, number: int = 3, email: str = "jane@example.com") -> list[Claim]:
+    """Claims requests of one customer for one mail. The first one's is the mail."""
+    wanted = [ref(f"item-{number}") for number in range(number)]
+    for reference in wanted:
+        shop.sign_up(reference, email)
+        shop.tell(reference)
+    first, *others = shop.claim(shop.owner(), *wanted).claims
+    return [first, *(replace(claim, mail_id=first.id) for claim in others)]
+
+
+def told_together(shop: Shop, number: int = 3, email: str = "jane@example.com") -> list[Claim]:
+    """Adds requests of one customer, and tells them in one mail."""
+    claims = claimed_together(shop, number, email)
     record_told(shop, *claims)
     return claims
 

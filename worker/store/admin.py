@@ -22,6 +22,7 @@ _LOAD = Sql(
     f"""SELECT r.id, r.contact_id, r.waiting_list_id, r.status, r.failure_code, r.failure_reason,
         r.created_date, r.failed_at, r.not_before, r.ordered_at, r.notified_date, r.judged_from, r.handed_at,
         r.auto_notified, r.attempts, r.unknowns, r.policy_refusals, r.rescues, r.claim_no, r.receipt, r.extras,
+        r.mail_id,
         s.suppressed_why,
         CASE WHEN r.not_before > {NEVER} THEN 1 ELSE 0 END AS is_unconfirmed,
         CASE WHEN s.address LIKE '{ERASED}%' THEN 1 ELSE 0 END AS is_erased
@@ -30,6 +31,7 @@ _LOAD = Sql(
     id="uuid",
     contact_id="uuid",
     waiting_list_id="uuid",
+    mail_id="uuid",
     created_date="time",
     failed_at="time",
     not_before="time",
@@ -67,7 +69,7 @@ _REPORT = Sql(
 _MARK = Sql(
     f"""UPDATE request SET status = 'NOTIFICATION_SENT', auto_notified = false, notified_date = stockbell_now(0),
         not_before = NULL, failure_code = NULL, failure_reason = NULL, failed_at = NULL, receipt = NULL,
-        extras = NULL, {NEWS}
+        extras = NULL, mail_id = NULL, {NEWS}
     FROM ROWS(request_id uuid) WHERE id = rows.request_id AND status || '' IN ('RECEIVED', 'FAILED')"""
 )
 

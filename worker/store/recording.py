@@ -22,14 +22,25 @@ from worker.store.restocks import Restock, give_back
 from worker.store.seats import Seat
 from worker.store.sql import Sql, array
 
-# A late reply may find that its row was rescued but not claimed again. Recording it then avoids a second mail.
-_TELL = f"""UPDATE request AS r SET status = 'NOTIFICATION_SENT', auto_notified = true,
+
+def _tell(mail: str, column: str = "") -> str:
+    # A late reply may find that its row was rescued but not claimed again. Recording it then avoids a second mail.
+    return f"""UPDATE request AS r SET status = 'NOTIFICATION_SENT', auto_notified = true,
         notified_date = stockbell_now(0), not_before = NULL, failure_code = NULL, failure_reason = NULL,
-        failed_at = NULL, receipt = rows.receipt, extras = NULL, {LET_GO}, {NEWS}
-    FROM ROWS(request_id uuid, no int, owner uuid, receipt text)
+        failed_at = NULL, receipt = rows.receipt, extras = NULL, mail_id = {mail}, {LET_GO}, {NEWS}
+    FROM ROWS(request_id uuid, no int, owner uuid, receipt text{column})
     WHERE {BY_KEY} AND (r.status || '' = 'RECEIVED' OR {OWNED}) RETURNING id"""
-_TOLD = Sql(_TELL, id="uuid")
-_ALL_TOLD = Sql(tally.counting_all(_TELL))
+
+
+_TELL = _tell("NULL")
+_TELL_TOGETHER = _tell("rows.mail", ", mail uuid")
+"""Some of them went in the mail of another one."""
+_TOLD, _TOLD_TOGETHER = Sql(_TELL, id="uuid"), Sql(_TELL_TOGETHER, id="uuid")
+_ALL_TOLD, _ALL_TOLD_TOGETHER = Sql(tally.counting_all(_TELL)), Sql(tally.counting_all(_TELL_TOGETHER))
+_PART = Sql(
+    """UPDATE request SET mail_id = NULL WHERE id IN ROWS(id uuid)
+    AND EXISTS (SELECT 1 FROM request AS head WHERE head.id = request.mail_id)"""
+)
 _TRIES = "attempts = rows.attempts, unknowns = rows.unknowns, policy_refusals = rows.policy_refusals"
 _TRIES_ROWS = """ROWS(request_id uuid, no int, owner uuid, attempts int, unknowns int, policy_refusals int,
     code text, reason text, delay float8, doubtful bool)"""
@@ -85,7 +96,7 @@ class Ends:
     """The outcomes of a batch of claims. `record` writes them in one transaction."""
 
     told: list[Claim] = field(default_factory=list)
-    """PROCESSING -> NOTIFICATION_SENT"""
+    """PROCESSING -> NOTIFICATION_SENT. Of one mail either all of its claims or none."""
     receipts: list[str | None] = field(default_factory=list)
     """What the relay said to each of `told`, in their order. Empty: nothing is known."""
     seconds: list[float | None] = field(default_factory=list)
@@ -164,8 +175,9 @@ def record_told(c: Connection, ends: Ends) -> set[UUID]:
         return record(c, ends)
     counts = _told_counts(ends)
     kinds, numbers = array(list(counts)), array(list(counts.values()))
+    statement = _ALL_TOLD_TOGETHER if _are_together(ends.told) else _ALL_TOLD
     try:
-        _ALL_TOLD(c, rows=_told_rows(ends), many=len(ends.told), kinds=kinds, numbers=numbers)
+        statement(c, rows=_told_rows(ends), many=len(ends.told), kinds=kinds, numbers=numbers)
     except DBAPIError as error:
         if isinstance(error.orig, DivisionByZero):
             raise Fenced from None
@@ -176,17 +188,42 @@ def record_told(c: Connection, ends: Ends) -> set[UUID]:
 def _told(c: Connection, ends: Ends) -> set[UUID]:
     if not ends.told:
         return set()
-    written = {row.id for row in _TOLD(c, rows=_told_rows(ends))}
+    is_together = _are_together(ends.told)
+    statement = _TOLD_TOGETHER if is_together else _TOLD
+    written = {row.id for row in statement(c, rows=_told_rows(ends))}
+    if is_together:
+        _part(c, ends.told, written)
     tally.add(c, _told_counts(ends, written))
     return written
 
 
 def _told_rows(ends: Ends) -> list[dict[str, object]]:
     receipts = ends.receipts or [None] * len(ends.told)
-    return [
+    rows: list[dict[str, object]] = [
         {"request_id": claim.id, "no": claim.claim_no, "owner": claim.owner, "receipt": receipt}
         for claim, receipt in zip(ends.told, receipts, strict=True)
     ]
+    if _are_together(ends.told):
+        told = {claim.id for claim in ends.told}
+        for row, claim in zip(rows, ends.told, strict=True):
+            row["mail"] = claim.mail_id if claim.mail_id in told else None
+    return rows
+
+
+def _are_together(told: Sequence[Claim]) -> bool:
+    """Whether some of them went in the mail of another one."""
+    return any(claim.mail_id is not None for claim in told)
+
+
+def _part(c: Connection, told: Sequence[Claim], written: Collection[UUID]) -> None:
+    """Of a mail whose first request does not stand as told by it, the others do not name that one.
+
+    It may be told by a later mail, and a report about that one must not end those who got the earlier. If it was
+    deleted there is no later one, and a report still finds them.
+    """
+    parted = [claim.id for claim in told if claim.mail_id and claim.id in written and claim.mail_id not in written]
+    if parted:
+        _PART(c, rows=[{"id": id_} for id_ in parted])
 
 
 def _told_counts(ends: Ends, written: Collection[UUID] | None = None) -> dict[str, int]:

@@ -19,12 +19,12 @@ from worker.store.sql import Sql
 _TIMES: Final = ("failed_at", "not_before", "ordered_at", "notified_date", "judged_from", "handed_at")
 _KEPT: Final = (
     *("status", "failure_code", "failure_reason", *_TIMES, "auto_notified", "attempts", "unknowns"),
-    *("policy_refusals", "rescues", "claim_no", "receipt", "extras"),
+    *("policy_refusals", "rescues", "claim_no", "receipt", "extras", "mail_id"),
 )
 _WAS: Final = """ROWS(request_id uuid, status text, failure_code text, failure_reason text, failed_at timestamptz,
     not_before timestamptz, ordered_at timestamptz, notified_date timestamptz, judged_from timestamptz,
     handed_at timestamptz, auto_notified bool, attempts int, unknowns int, policy_refusals int, rescues int,
-    claim_no int, receipt text, extras text)"""
+    claim_no int, receipt text, extras text, mail_id uuid)"""
 # `|| ''`: see `claims.BY_KEY`. Every claim raises its number, so a request that was claimed meanwhile has another one.
 _UNDO_RETRY: Final = Sql(
     f"""UPDATE request SET status = 'FAILED', failure_code = rows.failure_code, failure_reason = rows.failure_reason,
@@ -51,7 +51,7 @@ _UNDO_MARK: Final = Sql(
     f"""UPDATE request SET status = rows.status, failure_code = rows.failure_code,
         failure_reason = rows.failure_reason, failed_at = rows.failed_at, not_before = rows.not_before,
         notified_date = rows.notified_date, auto_notified = rows.auto_notified, receipt = rows.receipt,
-        extras = rows.extras, {NEWS}
+        extras = rows.extras, mail_id = rows.mail_id, {NEWS}
     FROM {_WAS} WHERE request.id = rows.request_id AND request.status || '' = 'NOTIFICATION_SENT'
       AND request.claim_no = rows.claim_no AND request.auto_notified = false
       AND (rows.status = 'FAILED' OR (
@@ -108,6 +108,8 @@ def _undo(c: Connection, verb: str, rows: Sequence[Mapping[str, object]]) -> dic
 def _text(value: object) -> object:
     if isinstance(value, datetime):
         return value.isoformat()
+    if isinstance(value, UUID):
+        return str(value)
     return value.value if isinstance(value, Status) else value
 
 
@@ -118,4 +120,5 @@ def _values(text: str) -> dict[str, object]:
         values[name] = datetime.fromisoformat(found[name]) if name in found else None
     for name in ("attempts", "unknowns", "policy_refusals", "rescues", "claim_no"):
         values[name] = found.get(name, 0)
+    values["mail_id"] = UUID(found["mail_id"]) if "mail_id" in found else None
     return values
