@@ -79,7 +79,7 @@ def _mail(report: Report, named: Named, rows: Found) -> Mail | None:
 def _named_mail(named: NamedMail, rows: Found) -> Mail | None:
     """Returns the mail. Who quotes the Message-ID of one that was never sent knows its request, but saw no mail."""
     mail = rows.mails.get(named.request_id)
-    return mail if mail and (named.is_signed or mail.claim_no) else None
+    return mail if mail and (named.is_signed or mail.claim_no or mail.is_gone) else None
 
 
 def _recipient_of(mail: Mail | None) -> Callable[[str], bool]:
@@ -96,7 +96,7 @@ def _in_ascii(address: str) -> str:
 
 def _remark(mail: Mail, named: Named) -> str:
     """Returns why the request of a failed mail stays as it is; "" if it does not."""
-    if mail.request_id is None:
+    if mail.is_gone and not mail.others:
         return "its request was deleted"
     if _is_older(mail, named):
         return "about an earlier mail of its request"
@@ -109,9 +109,11 @@ def _remark(mail: Mail, named: Named) -> str:
 
 
 def _is_older(mail: Mail, named: Named) -> bool:
-    """Whether tokens name the claim, and it is not the last one."""
+    """Whether tokens name the claim, and it is not the last one; or what was told last was told by another mail."""
+    if mail.is_gone:
+        return False
     claims = _claims(mail, named)
-    return bool(claims) and mail.claim_no % CLAIMS not in claims
+    return mail.is_beside or (bool(claims) and mail.claim_no % CLAIMS not in claims)
 
 
 def _claims(mail: Mail, named: Named) -> set[int]:
@@ -120,7 +122,7 @@ def _claims(mail: Mail, named: Named) -> set[int]:
 
 def _entry_about(mail: Mail, key: str, said: Returned, named: Named, remark: str) -> Entry:
     is_failure = said.kind in FAILURES and not remark
-    is_told = mail.status is Status.NOTIFICATION_SENT
+    is_told = mail.is_gone or mail.status is Status.NOTIFICATION_SENT
     return replace(
         _entry(key, said, has_words=not mail.address.startswith(ERASED)),
         request_id=mail.request_id,
@@ -136,7 +138,8 @@ def _claim_no(mail: Mail, named: Named) -> int | None:
     """Returns the claim that sent the mail: the last one, unless tokens name others. None: nobody knows."""
     if mail.request_id is None:
         return None
-    return min(_claims(mail, named)) if _is_older(mail, named) else mail.claim_no
+    knows_last = not (mail.is_gone or _is_older(mail, named))
+    return mail.claim_no if knows_last else min(_claims(mail, named), default=None)
 
 
 def _entry(key: str, said: Returned, *, has_words: bool = True) -> Entry:

@@ -111,14 +111,15 @@ def _foretold(plans: Sequence[Plan], new: set[str]) -> Applied:
         entry = each.entry
         if entry.key in new and entry.suppression and each.mail and not each.mail.suppressed_why:
             done.suppressed.add(entry.suppression)
-        if entry.key in new and entry.bounces and entry.request_id:
-            done.bounced.add(entry.request_id)
+        if entry.key in new and entry.bounces and entry.request_id and each.mail:
+            own = () if each.mail.is_gone else (entry.request_id,)
+            done.bounced |= dict.fromkeys((*own, *each.mail.others), entry.request_id)
     return done
 
 
 def _taken(plans: Sequence[Plan], done: Applied) -> list[Taken]:
     """Says of each report what it did. Of two that ask for the same, it was the first."""
-    left = Applied(set(done.new), set(done.suppressed), set(done.bounced))
+    left = Applied(set(done.new), set(done.suppressed), dict(done.bounced))
     return [_one_taken(each, left) for each in plans]
 
 
@@ -126,12 +127,14 @@ def _one_taken(each: Plan, left: Applied) -> Taken:
     entry = each.entry
     is_new = entry.key in left.new
     suppresses = is_new and entry.suppression in left.suppressed
-    fails = is_new and entry.bounces and entry.request_id in left.bounced
+    mail_id = entry.request_id if is_new and entry.bounces else None
+    failed = [request_id for request_id, whose in left.bounced.items() if whose == mail_id]
     left.new.discard(entry.key)
     left.suppressed -= {entry.suppression} if suppresses else set()
-    left.bounced -= {entry.request_id} if fails else set()
-    result = _result(each, is_new=is_new, has_acted=suppresses or fails)
-    reason = _reason(each, result, suppresses=suppresses, fails=fails)
+    for request_id in failed:
+        del left.bounced[request_id]
+    result = _result(each, is_new=is_new, has_acted=suppresses or bool(failed))
+    reason = _reason(each, result, suppresses=suppresses, fails=_fails(entry.request_id, failed))
     return Taken(each.report, result, entry.request_id, entry.contact_id, reason)
 
 
@@ -148,7 +151,15 @@ def _result(each: Plan, *, is_new: bool, has_acted: bool) -> Result:
     return Result.NOTED if kind in FAILURES or kind in CAUSES else Result.COUNTED
 
 
-def _reason(each: Plan, result: Result, *, suppresses: bool, fails: bool) -> str:
+def _fails(request_id: UUID | None, failed: Sequence[UUID]) -> str:
+    others = len(failed) - (request_id in failed)
+    own = "the request" if request_id in failed else ""
+    rest = f"{others} other{'' if others == 1 else 's'} of its mail" if others else ""
+    who = " and ".join(filter(None, (own, rest)))
+    return who and f"{who} {'is' if len(failed) == 1 else 'are'} FAILED, BOUNCED"
+
+
+def _reason(each: Plan, result: Result, *, suppresses: bool, fails: str) -> str:
     says = _SAYS[each.entry.kind]
     if result is Result.REPEATED:
         return f"{says}: taken before"
@@ -156,7 +167,7 @@ def _reason(each: Plan, result: Result, *, suppresses: bool, fails: bool) -> str
         return says if each.entry.kind is Kind.OTHER else f"{says}: it proves nothing about a mail of ours"
     parts = (
         "the customer is suppressed" if suppresses else "",
-        "the request is FAILED, BOUNCED" if fails else "",
+        fails,
         "the mail's outcome is not recorded yet" if result is Result.EARLY else "",
         each.remark,
     )
@@ -166,7 +177,7 @@ def _reason(each: Plan, result: Result, *, suppresses: bool, fails: bool) -> str
 def _log(done: Applied, source: str) -> None:
     for contact_id, cause in sorted(done.suppressed):
         log.info("contact.suppressed", contact_id=str(contact_id), cause=cause.value, source=source)
-    log_failed(done.bounced, FailureCode.BOUNCED)
+    log_failed(set(done.bounced), FailureCode.BOUNCED)
     log_failed(done.ended, FailureCode.SUPPRESSED)
 
 

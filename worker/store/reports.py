@@ -1,7 +1,15 @@
-"""Applies reports about mails: each once, guarded by the state of the mail's request. Each is one row of `report`."""
+"""Applies reports about mails: each once, guarded by the state of the mail's request. Each is one row of `report`.
+
+A mail may have told of several requests (see *digest* in `docs/glossary.md`). A report names the first of them, since
+the mail has its id, and is about all: the others have it as `mail_id`. They share its fate, and only while it stands as
+told by the mail in question. That can't be another mail than theirs: who was told by a mail of their own, is told again
+only after a bounce, and that one ended the others as well; and `recording` parts whom one record did not tell together.
+So a report about an earlier mail leaves all as they are. If the first request was deleted, none of its mails is later
+than theirs, and the others alone show that there was one.
+"""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -27,11 +35,33 @@ MOST_ROWS = 5000
 _AT_ONCE = 500
 """So many rows are changed by one statement: PostgreSQL may compare each of them with each of its values."""
 
+# A mail that went by other means has autoNotified false. `|| ''`: see `claims.BY_KEY`.
+_IS_TOLD = "{0}.status || '' = 'NOTIFICATION_SENT' AND {0}.auto_notified"
+
 _MAILS = Sql(
-    """SELECT r.id, r.contact_id, r.email, r.status, r.claim_no, r.auto_notified, c.suppressed_why
+    """SELECT r.id, r.contact_id, r.email, r.status, r.claim_no, r.auto_notified, r.mail_id, c.suppressed_why
     FROM request AS r JOIN contact AS c ON c.id = r.contact_id WHERE r.id IN ROWS(id uuid)""",
     id="uuid",
     contact_id="uuid",
+    mail_id="uuid",
+)
+_BESIDE = Sql(
+    """SELECT r.id, r.mail_id, r.contact_id, r.email, r.status, c.suppressed_why
+    FROM request AS r JOIN contact AS c ON c.id = r.contact_id
+    WHERE r.mail_id IN ROWS(id uuid) AND r.mail_id IS NOT NULL ORDER BY r.id""",
+    id="uuid",
+    contact_id="uuid",
+    mail_id="uuid",
+)
+# Those who share the fate of a request that this claim's mail told, or that was deleted.
+_SHARING = Sql(
+    f"""SELECT r.id, r.claim_no, r.mail_id, rows.no AS named_no
+    FROM ROWS(request_id uuid, no int) CROSS JOIN request AS r LEFT JOIN request AS head ON head.id = rows.request_id
+    WHERE r.mail_id = rows.request_id AND r.mail_id IS NOT NULL AND {_IS_TOLD.format("r")}
+      AND (head.id IS NULL OR head.claim_no = rows.no AND head.mail_id IS NULL AND {_IS_TOLD.format("head")})
+    ORDER BY r.id""",
+    id="uuid",
+    mail_id="uuid",
 )
 _CONTACTS = Sql("SELECT id, address, suppressed_why FROM contact WHERE id IN ROWS(id uuid)", id="uuid")
 _KNOWN = Sql("SELECT key FROM report WHERE key IN ROWS(key text)")
@@ -46,14 +76,16 @@ _ADD = Sql(
 )
 # All contacts at once: contacts are locked before requests, and in the order of their keys.
 _LOCK_CONTACTS = Sql("SELECT id FROM contact WHERE id IN ROWS(id uuid) ORDER BY id FOR NO KEY UPDATE", id="uuid")
-# A mail that went by other means has autoNotified false.
+# A report that names who was told in the mail of another one is about a mail before.
 _BOUNCE = Sql(
     f"""UPDATE request AS r SET status = 'FAILED', failure_code = 'BOUNCED', failure_reason = rows.reason,
         {seats.NO_SEAT},
         failed_at = stockbell_now(0), {NEWS}
-    FROM ROWS(request_id uuid, no int, reason text)
-    WHERE {BY_KEY} AND r.status || '' = 'NOTIFICATION_SENT' AND r.auto_notified RETURNING id, claim_no""",
+    FROM ROWS(request_id uuid, no int, reason text, is_beside bool)
+    WHERE {BY_KEY} AND {_IS_TOLD.format("r")} AND (r.mail_id IS NOT NULL) = rows.is_beside
+    RETURNING id, claim_no, mail_id""",
     id="uuid",
+    mail_id="uuid",
 )
 # Those for whose mail the outcome is known by now, whatever it is, or whose time is over.
 _HELD = seats.held("r.id IN ROWS(request_id uuid) AND r.status || '' = 'NOTIFICATION_SENT'")
@@ -76,7 +108,10 @@ _FORGET = Sql(
 
 @dataclass(frozen=True, slots=True)
 class Mail:
-    """A mail of ours as far as it can be known from the rows. Only its contact, if its request was deleted."""
+    """A mail of ours as far as it can be known from the rows.
+
+    If its request was deleted, there is only its contact; or, by what else the mail told of, also the request's id.
+    """
 
     contact_id: UUID
     address: str = field(repr=False)
@@ -86,6 +121,15 @@ class Mail:
     status: Status | None = None
     claim_no: int = 0
     auto_notified: bool = False
+    is_beside: bool = False
+    """whether its request was last told in the mail of another one, so that this mail is an earlier one"""
+    others: Sequence[UUID] = ()
+    """what else it told of, as far as that is told by it now"""
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether its request was deleted."""
+        return self.status is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +147,7 @@ class Entry:
     cause: Cause | None = None
     """why its contact is suppressed, if it is"""
     bounces: bool = False
-    """its request becomes FAILED, BOUNCED, if it is still told by the same claim"""
+    """what its mail told of becomes FAILED, BOUNCED, if its request is still told by the same claim, or is gone"""
     is_early: bool = False
     """the outcome of its mail is not recorded yet"""
 
@@ -129,28 +173,47 @@ class Applied:
     new: set[str] = field(default_factory=set)
     """the keys of those that had not been applied before"""
     suppressed: set[tuple[UUID, Cause]] = field(default_factory=set)
-    bounced: set[UUID] = field(default_factory=set)
-    """requests that became FAILED, BOUNCED"""
+    bounced: dict[UUID, UUID] = field(default_factory=dict)
+    """requests that became FAILED, BOUNCED: of each the request whose mail it was"""
     ended: set[UUID] = field(default_factory=set)
     """requests that waited and became FAILED, SUPPRESSED"""
 
 
 def find(c: Connection, request_ids: Iterable[UUID], contact_ids: Iterable[UUID]) -> Found:
     """Returns which of these exist. Locks nothing: whoever acts on a state names it again."""
-    mails = {
-        row.id: Mail(
-            row.contact_id,
-            row.email,
-            row.suppressed_why,
-            row.id,
-            Status(row.status),
-            row.claim_no,
-            bool(row.auto_notified),
-        )
-        for row in _by_id(c, _MAILS, request_ids)
-    }
+    ids = set(request_ids)
+    rows = {row.id: row for row in _by_id(c, _MAILS, ids)}
+    beside: dict[UUID, list[Any]] = {}
+    for row in _by_id(c, _BESIDE, ids):
+        beside.setdefault(row.mail_id, []).append(row)
+    mails = {id_: _mail(row, beside.get(id_, ())) for id_, row in rows.items()}
+    mails |= {id_: _mail_of_others(id_, others) for id_, others in beside.items() if id_ not in rows}
     contacts = {row.id: Mail(row.id, row.address, row.suppressed_why) for row in _by_id(c, _CONTACTS, contact_ids)}
     return Found(mails, contacts)
+
+
+def _mail(row: Any, others: Sequence[Any]) -> Mail:
+    is_told = row.status == Status.NOTIFICATION_SENT
+    return Mail(
+        row.contact_id,
+        row.email,
+        row.suppressed_why,
+        row.id,
+        Status(row.status),
+        row.claim_no,
+        bool(row.auto_notified),
+        is_told and row.mail_id is not None,
+        _told(others) if is_told else (),
+    )
+
+
+def _mail_of_others(request_id: UUID, others: Sequence[Any]) -> Mail:
+    one = others[0]
+    return Mail(one.contact_id, one.email, one.suppressed_why, request_id, others=_told(others))
+
+
+def _told(others: Sequence[Any]) -> Sequence[UUID]:
+    return [row.id for row in others if row.status == Status.NOTIFICATION_SENT]
 
 
 def known(c: Connection, keys: Sequence[str]) -> set[str]:
@@ -164,11 +227,12 @@ def apply(c: Connection, entries: Sequence[Entry], source: str) -> Applied:
     if not entries:
         return done
     # Items are locked before contacts and requests.
-    held = _lock_seats(c, [entry for entry in entries if entry.bounces])
+    bounces = _bounces(c, [entry for entry in entries if entry.bounces])
+    held = _lock_seats(c, bounces)
     done.new = {row.key for row in _ADD(c, rows=[_row(entry) for entry in entries], source=source, early=EARLY_SECONDS)}
     new = [entry for entry in entries if entry.key in done.new]
     _suppress(c, new, source, done)
-    done.bounced = _bounce(c, [entry for entry in new if entry.bounces], held)
+    done.bounced = _bounce(c, [each for each in bounces if each.key in done.new], held)
     return done
 
 
@@ -180,9 +244,10 @@ def retry_early(c: Connection) -> set[UUID]:
     ]
     if not ripe:
         return set()
-    held = _lock_seats(c, ripe)
+    bounces = _bounces(c, ripe)
+    held = _lock_seats(c, bounces)
     _CLOSE(c, rows=[{"key": entry.key} for entry in ripe])
-    return _bounce(c, ripe, held)
+    return set(_bounce(c, bounces, held))
 
 
 def forget(c: Connection) -> int:
@@ -223,29 +288,68 @@ def _suppress(c: Connection, entries: Sequence[Entry], source: str, done: Applie
             done.ended |= set(suppressed.requests)
 
 
-def _lock_seats(c: Connection, bouncing: Sequence[Entry]) -> Held:
+@dataclass(frozen=True, slots=True)
+class _Bounce:
+    """A request that a report may move to FAILED, BOUNCED."""
+
+    request_id: UUID
+    claim_no: int | None
+    mail_id: UUID
+    """the request that the report names"""
+    key: str
+    reason: str
+
+
+def _bounces(c: Connection, entries: Sequence[Entry]) -> list[_Bounce]:
+    """Returns what these reports are about: the requests that they name, and the others of their mails."""
+    named = [
+        _Bounce(entry.request_id, entry.claim_no, entry.request_id, entry.key, _reason(entry))
+        for entry in entries
+        if entry.request_id
+    ]
+    reported: dict[tuple[UUID, int | None], list[_Bounce]] = {}
+    for each in named:
+        reported.setdefault((each.request_id, each.claim_no), []).append(each)
+    rows = [{"request_id": id_, "no": claim_no} for id_, claim_no in reported]
+    others = [
+        replace(each, request_id=row.id, claim_no=row.claim_no)
+        for some in _chunks(rows)
+        for row in _SHARING(c, rows=some)
+        for each in reported[row.mail_id, row.named_no]
+    ]
+    return [*named, *others]
+
+
+def _lock_seats(c: Connection, bouncing: Sequence[_Bounce]) -> Held:
     """Returns the seats that may be given back, and locks their items."""
-    rows = [{"request_id": entry.request_id} for entry in bouncing if entry.request_id]
+    rows = [{"request_id": id_} for id_ in dict.fromkeys(each.request_id for each in bouncing)]
     held = seats.by_claim(row for some in _chunks(rows) for row in _HELD(c, rows=some))
     seats.lock_for(c, held.values())
     return held
 
 
-def _bounce(c: Connection, entries: Sequence[Entry], held: Held) -> set[UUID]:
-    """NOTIFICATION_SENT -> FAILED, BOUNCED. Of several reports about one mail the first gives the reason."""
-    rows = {
-        entry.request_id: {"request_id": entry.request_id, "no": entry.claim_no, "reason": _reason(entry)}
-        for entry in reversed(entries)
-        if entry.request_id
-    }
-    if not rows:
-        return set()
-    in_order = sorted(rows.values(), key=lambda row: str(row["request_id"]))
+def _bounce(c: Connection, bouncing: Sequence[_Bounce], held: Held) -> dict[UUID, UUID]:
+    """NOTIFICATION_SENT -> FAILED, BOUNCED. Of several reports about one mail the first gives the reason.
+
+    Returns the requests that it moved, each with the one whose mail it was.
+    """
+    if not bouncing:
+        return {}
+    first = {(each.request_id, each.claim_no, each.mail_id): each for each in reversed(bouncing)}
+    in_order = [_bounce_row(each) for each in sorted(first.values(), key=lambda each: str(each.request_id))]
     ended = [row for some in _chunks(in_order) for row in _BOUNCE(c, rows=some)]
     seats.give_back_of(c, held, ended)
-    bounced = {row.id for row in ended}
-    tally.add(c, {"bounced": len(bounced)})
-    return bounced
+    tally.add(c, {"bounced": len(ended)})
+    return {row.id: row.mail_id or row.id for row in ended}
+
+
+def _bounce_row(each: _Bounce) -> dict[str, object]:
+    return {
+        "request_id": each.request_id,
+        "no": each.claim_no,
+        "reason": each.reason,
+        "is_beside": each.request_id != each.mail_id,
+    }
 
 
 def _chunks(rows: Sequence[T]) -> Iterator[Sequence[T]]:
