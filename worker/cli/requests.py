@@ -146,6 +146,7 @@ def show(request: IdArgument, as_json: Json = False) -> None:
     """Show a request and its whole story: why it waits, each try, what came back, who did what.
 
     `receipt` is what the relay said when it took the mail. It often has the id by which the relay's log names it.
+    `mailId` is the request in whose mail it was told, if that was another one's.
     `stockbell why` finds it by the customer's address.
     """
     from worker.cli.why import say_story_of
@@ -156,6 +157,8 @@ def show(request: IdArgument, as_json: Json = False) -> None:
     shown = requests.show(parts.database, request_id)
     story = why.story(parts.database, request_id, lease=parts.settings.lease_seconds, rules=parts.reply_rules)
     found = {**request_json(shown.request), "receipt": shown.request.receipt}
+    if story.mail_id:
+        found["mailId"] = str(story.mail_id)
     if as_json:
         tries, came_back = attempts_json(shown.attempts), [report_json(row) for row in shown.reports]
         say_json({**found, "attemptLog": tries, "cameBack": came_back, "why": story.as_json()})

@@ -105,7 +105,7 @@ def _show(c: Connection, request_id: UUID) -> Shown | None:
     found = list(requests.find(c, Filter(ids=[request_id])))
     if not found:
         return None
-    return Shown(found[0], requests.attempts(c, request_id), report_log.of_request(c, request_id))
+    return Shown(found[0], requests.attempts(c, request_id), report_log.of_request(c, found[0]))
 
 
 def _each(c: Connection, which: Filter, limit: int, show: Callable[[Any], None]) -> int:

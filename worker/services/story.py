@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
+from uuid import UUID
 
 from worker.domain.catalog import compared_options, options_from_text
 from worker.domain.difference import difference
@@ -35,6 +36,7 @@ from worker.services.story_words import (
 )
 from worker.services.wire import timestamp
 from worker.store.admin import NEED_FORCE
+from worker.store.reports import EARLY_SECONDS
 from worker.store.stories import MOST_COUNTED, Known
 
 _FOR_GOOD: Final = frozenset({FailureCode.RECIPIENT_REJECTED, FailureCode.INVALID_ADDRESS, FailureCode.BOUNCED})
@@ -75,6 +77,8 @@ class Story:
     """its place in line, if it is in one"""
     moves: Sequence[str] = ()
     """what would move it, if it waits"""
+    mail_id: UUID | None = None
+    """the request in whose mail it was told, if that was another one's"""
     path: frozenset[str] = field(default=frozenset())
     """the arrows between its states that it went: `claim`, `back`, `tell`, `fail`, `end`, `mark`, `bounce`, `retry`"""
 
@@ -84,6 +88,7 @@ class Story:
             "sentence": self.sentence,
             "place": self.place,
             "moves": list(self.moves),
+            **({"mailId": str(self.mail_id)} if self.mail_id else {}),
             "story": [moment.as_json() for moment in self.moments],
         }
 
@@ -97,6 +102,7 @@ def tell(known: Known, rules: ReplyRules) -> Story:
         tuple(sorted(facts.moments(), key=lambda moment: moment.at)),
         facts.place(),
         tuple(facts.moves()),
+        facts.mail_id(),
         facts.path(),
     )
 
@@ -166,6 +172,9 @@ class _Facts:
 
     def sentence(self) -> str:
         """All of it in one sentence, or two."""
+        return " ".join(filter(None, (self._outcome(), self._beside())))
+
+    def _outcome(self) -> str:
         match self._status:
             case Status.RECEIVED:
                 return f"Waits since {at_words(self._row.created_date)}: {self._why_it_waits()}."
@@ -192,6 +201,21 @@ class _Facts:
         if self._woke and told:
             return f"Told on {when}, {span_words((told - self._woke.at).total_seconds())} after the restock."
         return f"Told on {when}."
+
+    def _beside(self) -> str:
+        """What else its mail told of."""
+        mail = self._known.together
+        if mail is None:
+            return ""
+        if mail.mail_id == self._row.id:
+            return f"Its mail told of {count_words(mail.others, 'other request')} as well."
+        of_which = f"that of request {mail.mail_id}{'' if mail.is_there else ', which was deleted since'}"
+        return f"It was told in the same mail as {count_words(mail.others, 'other')}: {of_which}."
+
+    def mail_id(self) -> UUID | None:
+        """The request in whose mail it was told, if that was another one's."""
+        mail = self._known.together
+        return mail.mail_id if mail and mail.mail_id != self._row.id else None
 
     def _failed(self) -> str:
         row = self._row
@@ -472,9 +496,14 @@ class _Facts:
 
     def _report(self, report: Any) -> Moment:
         words, tone = REPORTS.get(report.kind, (f"A report came back: {report.kind}.", ""))
-        is_other = report.request_id is not None and report.request_id != self._row.id
-        note = f"It came in by {report.source}." + (" It was about another mail to this customer." if is_other else "")
-        return Moment(report.at, words, "" if is_other else tone, report.words or report.status, note)
+        is_its_mail = report.request_id in (None, self._row.id) or self._is_about_mail(report)
+        tone, about = (tone, "") if is_its_mail else ("", " It was about another mail to this customer.")
+        return Moment(report.at, words, tone, report.words or report.status, f"It came in by {report.source}.{about}")
+
+    def _is_about_mail(self, report: Any) -> bool:
+        """Whether a report that names another request is about the mail in which this one was told."""
+        earliest = timedelta(seconds=EARLY_SECONDS)
+        return report.request_id == self.mail_id() and bool(report.at > self._row.notified_date - earliest)
 
     def _suppressed(self) -> Iterator[Moment]:
         row = self._row

@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
-from uuid import UUID
 
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import Connection, Row, and_, or_, select
 from sqlmodel import col
 
 from worker.models import Report
+from worker.store.reports import EARLY_SECONDS
 from worker.store.sql import Sql
 
 COUNTED_SECONDS = 86_400.0
@@ -40,10 +41,13 @@ class CameBack:
     """for each `Cause`, without a limit of time"""
 
 
-def of_request(c: Connection, request_id: UUID) -> Sequence[Row[Any]]:
-    """Returns what came back for a request, oldest first."""
-    query = select(Report).where(col(Report.request_id) == request_id).order_by(col(Report.at), col(Report.key))
-    return c.execute(query).all()
+def of_request(c: Connection, request: Row[Any]) -> Sequence[Row[Any]]:
+    """Returns what came back for a request (a row of it), oldest first. Also if it was told in another one's mail."""
+    condition = col(Report.request_id) == request.id
+    if request.mail_id and request.notified_date:
+        earliest = request.notified_date - timedelta(seconds=EARLY_SECONDS)
+        condition = or_(condition, and_(col(Report.request_id) == request.mail_id, col(Report.at) > earliest))
+    return c.execute(select(Report).where(condition).order_by(col(Report.at), col(Report.key))).all()
 
 
 def count(c: Connection) -> CameBack:

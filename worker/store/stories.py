@@ -28,14 +28,16 @@ MOST_COUNTED: Final = 10_000
 """Counts of those in line stop here."""
 _NEAR: Final = timedelta(seconds=2)
 """A pause and its row in the audit trail are of one transaction. Their times, of two clocks, are as near as this."""
+_AT_ONCE: Final = timedelta(seconds=10)
+"""All that one mail told of is recorded by one statement. On SQLite each row has a time of its own."""
 
 _COLUMNS = """r.id, r.waiting_list_id, r.contact_id, r.email, r.item_url, r.locale, r.given, r.status, r.auto_notified,
     r.created_date, r.notified_date, r.ordered_at, r.not_before, r.claim_no, r.claimed_at, r.attempts, r.unknowns,
-    r.rescues, r.failure_code, r.failure_reason, r.failed_at, r.receipt, r.signup, r.seat_wave, w.item_id, w.options,
-    w.options_key, w.in_stock, w.last_in_stock_at, w.woken_at, i.app_id, i.catalog_item_id, i.name"""
+    r.rescues, r.failure_code, r.failure_reason, r.failed_at, r.receipt, r.signup, r.seat_wave, r.mail_id, w.item_id,
+    w.options, w.options_key, w.in_stock, w.last_in_stock_at, w.woken_at, i.app_id, i.catalog_item_id, i.name"""
 _TABLES = """request AS r JOIN waiting_list AS w ON w.id = r.waiting_list_id JOIN item AS i ON i.id = w.item_id"""
 _TYPES = {
-    **dict.fromkeys(("id", "waiting_list_id", "contact_id", "item_id"), "uuid"),
+    **dict.fromkeys(("id", "waiting_list_id", "contact_id", "item_id", "mail_id"), "uuid"),
     **dict.fromkeys(("auto_notified", "in_stock"), "bool"),
     **dict.fromkeys(
         (
@@ -85,6 +87,12 @@ _REPORTS = Sql(
     WHERE request_id = :id OR contact_id = :contact_id ORDER BY at DESC, key LIMIT :most""",
     at="time",
     request_id="uuid",
+)
+_TOGETHER = Sql(
+    """SELECT id, notified_date FROM request WHERE mail_id = :mail_id AND mail_id IS NOT NULL
+    UNION ALL SELECT id, notified_date FROM request WHERE id = :mail_id""",
+    id="uuid",
+    notified_date="time",
 )
 _ACTION = "a.id, coalesce(a.confirmed_at, a.at) AS at, a.who, a.verb, a.options, a.state"
 _ACTIONS = Sql(
@@ -169,6 +177,18 @@ class Pause:
 
 
 @dataclass(frozen=True, slots=True)
+class Together:
+    """A mail that told of several requests."""
+
+    mail_id: UUID
+    """the request whose mail it was"""
+    others: int
+    """how many it told of beside the one that is asked about, as far as they are there and told by it"""
+    is_there: bool
+    """whether the request whose mail it was is there"""
+
+
+@dataclass(frozen=True, slots=True)
 class Known:
     """Everything that is known of a request. Rows are newest first."""
 
@@ -189,6 +209,8 @@ class Known:
     """the stock of its item, if it waits"""
     rate: float | None = None
     """how many mails a second were sent in the busiest minute of the last hour, if it waits; None: none"""
+    together: Together | None = None
+    """the mail that told of it, if that told of others as well"""
 
 
 def read(c: Connection, request_id: UUID, lease: float) -> Known | None:
@@ -212,6 +234,7 @@ def read(c: Connection, request_id: UUID, lease: float) -> Known | None:
         _line(c, request) if is_waiting and request.not_before is None else None,
         lists.levels(c, [request.item_id]).get(request.item_id, {}) if is_waiting else {},
         _rate(c) if is_waiting else None,
+        _together(c, request) if request.notified_date and request.auto_notified else None,
     )
 
 
@@ -226,6 +249,20 @@ def of_contact(c: Connection, contact_id: UUID, item: Item | None = None, most: 
 def contacts(c: Connection, addresses: Iterable[str]) -> dict[str, Any]:
     """Returns those contacts that there are, by their normalised address."""
     return {row.address: row for row in _CONTACTS(c, rows=[{"address": each} for each in addresses])}
+
+
+def _together(c: Connection, request: Any) -> Together | None:
+    mail_id = request.mail_id or request.id
+    rows = {row.id: row for row in _TOGETHER(c, mail_id=mail_id)}
+    others = [each for each in rows.values() if each.id not in (request.id, mail_id) and _are_at_once(each, request)]
+    if request.mail_id is None and not others:
+        return None
+    return Together(mail_id, len(others) + (request.mail_id is not None), mail_id in rows)
+
+
+def _are_at_once(one: Any, other: Any) -> bool:
+    """Whether one mail told of both. The first request may have had others, too."""
+    return one.notified_date is not None and abs(one.notified_date - other.notified_date) < _AT_ONCE
 
 
 def _rate(c: Connection) -> float | None:

@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 import pytest
 from typer.testing import CliRunner
 
-from tests.contract.reporting import report, return_token, take
+from tests.contract.reporting import report, return_token, take, told_together
 from tests.contract.shop import CUP, LEASE, MUG, Shop, ref
 from worker import cli
 from worker.cli import session
@@ -203,6 +203,46 @@ def test_a_request_that_is_gone_is_refused(shop: Shop) -> None:
             story(shop, gone)
 
 
+# Several in one mail
+
+
+def test_all_that_one_mail_told_of_name_it(shop: Shop) -> None:
+    first, other, last = told_together(shop)
+    told_together(shop, 2, "john@example.com")
+    assert story(shop, first.id).sentence.endswith(" Its mail told of 2 other requests as well.")
+    for each in (other, last):
+        told = story(shop, each.id)
+        assert told.sentence.endswith(f" It was told in the same mail as 2 others: that of request {first.id}.")
+        assert told.mail_id == first.id
+
+
+def test_what_came_back_for_the_mail_is_in_the_story_of_each(shop: Shop) -> None:
+    first, other = told_together(shop, 2)
+    take(shop, report(Kind.FAILED, return_token(first)))
+    told = story(shop, other.id)
+    assert "came back" in told.sentence
+    assert next(each.note for each in told.moments if "A report came back" in each.words) == "It came in by maildir."
+    assert "bounce" in told.path
+
+
+def test_others_are_counted_as_far_as_they_are_there_and_told_by_that_mail(shop: Shop) -> None:
+    first, other, last = told_together(shop)
+    shop.change("UPDATE request SET notified_date = stockbell_now(-3600) WHERE id = :id", id=other.id)
+    assert "told of 1 other request" in story(shop, first.id).sentence
+    shop.write(requests.remove, first.id)
+    assert story(shop, last.id).sentence.endswith(
+        f"in the same mail as 1 other: that of request {first.id}, which was deleted since."
+    )
+
+
+def test_who_waits_again_names_no_mail(shop: Shop) -> None:
+    first, other = told_together(shop, 2)
+    take(shop, report(Kind.FAILED, return_token(first)))
+    shop.write(admin.retry, [other.id], ordered=True, force=False)
+    told = story(shop, other.id)
+    assert (told.mail_id, "same mail" in told.sentence) == (None, False)
+
+
 # By address
 
 
@@ -315,6 +355,19 @@ def test_the_command_has_json_for_programs(shop_of_commands: Shop) -> None:
     assert (code, found["found"], found["request"]["id"]) == (0, True, str(request_id))
     assert [moment["words"] for moment in found["story"]] == ["Asked to be told about mug-1 (Size: L)."]
     assert json.loads(run(f"requests show {request_id} --json")[1])["why"]["sentence"] == found["sentence"]
+
+
+def test_the_commands_name_the_request_whose_mail_it_was(shop_of_commands: Shop) -> None:
+    first, other = told_together(shop_of_commands, 2)
+    take(shop_of_commands, report(Kind.FAILED, return_token(first)))
+    shown = json.loads(run(f"requests show {other.id} --json")[1])
+    assert shown["mailId"] == shown["why"]["mailId"] == str(first.id)
+    assert [each["requestId"] for each in shown["cameBack"]] == [str(first.id)]
+    told = json.loads(run(f"why {other.id} --json")[1])
+    assert (told["mailId"], "mailId" in told["request"]) == (str(first.id), False)
+    assert f"mailId {first.id}" in " ".join(run(f"requests show {other.id}")[1].split())
+    assert "mailId" not in run(f"requests show {first.id} --json")[1]
+    assert "told of 1 other request" in " ".join(run(f"why {first.id}")[1].split())
 
 
 def test_nobody_found_is_exit_1_and_names_what_is_near(shop_of_commands: Shop) -> None:

@@ -14,7 +14,7 @@ from worker.domain.outcomes import TEMPLATE_ERROR, FailureCode
 from worker.domain.stock import Level
 from worker.services.story import Story, tell
 from worker.services.story_words import item_arguments, ordinal, span_words
-from worker.store.stories import MOST_COUNTED, Known, Line, Pause
+from worker.store.stories import MOST_COUNTED, Known, Line, Pause, Together
 
 ID: Final = UUID("01900000-0000-7000-8000-000000000001")
 NOON: Final = datetime(2026, 5, 3, 12, tzinfo=UTC)
@@ -31,6 +31,7 @@ def request(**changed: Any) -> Any:
         *("notified_date", "ordered_at", "not_before", "claimed_at", "failure_code", "failure_reason", "failed_at"),
         *("receipt", "signup", "last_in_stock_at", "woken_at", "confirmed_at", "suppressed_at", "suppressed_why"),
         *("suppressed_by", "auto_notified", "item_url", "locale", "given", "opens_at", "settles_at", "seat_wave"),
+        "mail_id",
     )
     row = dict.fromkeys(names) | {
         **{"id": ID, "waiting_list_id": ID, "contact_id": ID, "item_id": ID, "email": "jane@example.com"},
@@ -252,6 +253,53 @@ def test_who_was_told_in_a_wave_sees_which() -> None:
 
 
 # The ends
+
+
+# Several in one mail
+
+
+TOLD: Final[Any] = {"status": "NOTIFICATION_SENT", "auto_notified": True, "notified_date": at(6)}
+OTHER: Final = UUID("01900000-0000-7000-8000-000000000002")
+
+
+@pytest.mark.parametrize(
+    ("together", "says", "mail_id"),
+    [
+        (Together(ID, 3, is_there=True), "Its mail told of 3 other requests as well.", None),
+        (Together(ID, 1, is_there=True), "Its mail told of 1 other request as well.", None),
+        (
+            Together(OTHER, 2, is_there=True),
+            f"It was told in the same mail as 2 others: that of request {OTHER}.",
+            OTHER,
+        ),
+        (
+            Together(OTHER, 1, is_there=False),
+            f"It was told in the same mail as 1 other: that of request {OTHER}, which was deleted since.",
+            OTHER,
+        ),
+    ],
+)
+def test_what_else_its_mail_told_of_is_said(together: Together, says: str, mail_id: UUID | None) -> None:
+    told = story(request(**TOLD), together=together)
+    assert told.sentence == f"Told on 3 May 2026 12:06:00 UTC. {says}"
+    assert told.mail_id == mail_id
+    assert told.as_json().get("mailId") == (mail_id and str(mail_id))
+    bounced = request(**TOLD | {"status": "FAILED", "failure_code": "BOUNCED", "failed_at": at(7)})
+    assert story(bounced, together=together).sentence.endswith(f"came back on 3 May 2026 12:07:00 UTC. {says}")
+
+
+def test_who_was_told_by_a_mail_of_their_own_is_told_nothing_of_others() -> None:
+    told = story(request(**TOLD))
+    assert told.sentence == "Told on 3 May 2026 12:06:00 UTC."
+    assert "mailId" not in told.as_json()
+
+
+@pytest.mark.parametrize(("minutes", "is_its_mail"), [(10, True), (-30, True), (-70, False)])
+def test_what_came_back_for_its_mail_is_told_as_its_own(minutes: float, is_its_mail: bool) -> None:
+    came = SimpleNamespace(at=at(minutes), kind="dead", words="no", status=None, source="imap", request_id=OTHER)
+    told = story(request(**TOLD), reports=(came,), together=Together(OTHER, 1, is_there=True))
+    [moment] = [each for each in told.moments if each.quote == "no"]
+    assert (moment.tone, "another mail" in (moment.note or "")) == (("bad", False) if is_its_mail else ("", True))
 
 
 def test_who_was_told_sees_how_long_after_the_restock_and_the_relays_words() -> None:

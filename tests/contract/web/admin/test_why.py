@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.contract.reporting import told_together
 from tests.contract.shop import CUP, MUG, Shop, ref
 from tests.contract.web.site import Site
 from worker.domain.admins import Role
@@ -137,3 +138,13 @@ def test_an_address_is_not_in_the_log(viewer: Site, capsys: pytest.CaptureFixtur
     ask(viewer, q=JANE)
     written = capsys.readouterr()
     assert JANE not in written.out + written.err
+
+
+def test_a_request_that_was_told_in_the_mail_of_another_one_leads_to_it(viewer: Site) -> None:
+    first, other = told_together(viewer.shop, 2)
+    text = viewer.client.get(f"/admin/requests/{other.id}").text
+    assert f"It was told in the same mail as 1 other: that of request {first.id}." in text
+    assert f'<a href="/admin/requests/{first.id}">' in text
+    text = viewer.client.get(f"/admin/requests/{first.id}").text
+    assert "Its mail told of 1 other request as well." in text
+    assert "In the mail of" not in text
