@@ -20,7 +20,7 @@ from worker.services.returning import Intake
 from worker.store import reports
 from worker.store.database import Database
 
-STEPS: Final = ("find", "_suppress", "_bounce", "apply", "take")
+STEPS: Final = ("find", "_suppress", "bounce", "apply", "take")
 """The functions after which a process is killed, in their order. All but the last run before the commit."""
 
 

@@ -1,30 +1,17 @@
-"""Applies reports about mails: each once, guarded by the state of the mail's request. Each is one row of `report`.
-
-A mail may have told of several requests (see *digest* in `docs/glossary.md`). A report names the first of them, since
-the mail has its id, and is about all: the others have it as `mail_id`. They share its fate, and only while it stands as
-told by the mail in question. That can't be another mail than theirs: who was told by a mail of their own, is told again
-only after a bounce, and that one ended the others as well; and `recording` parts whom one record did not tell together.
-So a report about an earlier mail leaves all as they are. If the first request was deleted, none of its mails is later
-than theirs, and the others alone show that there was one.
-"""
+"""Applies reports about mails: each once, guarded by the state of the mail's request. Each is one row of `report`."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from dataclasses import dataclass, field
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection
 
 from worker.domain.returned import Cause, Kind
 from worker.models import PASSING_REPORT, Status
-from worker.store import seats, tally
-from worker.store.claims import BY_KEY
-from worker.store.outbox import NEWS
-from worker.store.seats import Held
+from worker.store.bouncing import Bounce, bounce, chunks, lock_seats, with_others
 from worker.store.sql import Sql
 from worker.store.suppression import suppress
-
-T = TypeVar("T")
 
 EARLY_SECONDS = 3600.0
 """So long a report waits for the outcome of its mail to be recorded."""
@@ -32,11 +19,6 @@ KEEP_SECONDS = 30 * 86_400.0
 """So long reports are kept from which nothing followed, or for which nobody was found."""
 MOST_ROWS = 5000
 """One sweep looks at no more rows than that."""
-_AT_ONCE = 500
-"""So many rows are changed by one statement: PostgreSQL may compare each of them with each of its values."""
-
-# A mail that went by other means has autoNotified false. `|| ''`: see `claims.BY_KEY`.
-_IS_TOLD = "{0}.status || '' = 'NOTIFICATION_SENT' AND {0}.auto_notified"
 
 _MAILS = Sql(
     """SELECT r.id, r.contact_id, r.email, r.status, r.claim_no, r.auto_notified, r.mail_id, c.suppressed_why
@@ -53,16 +35,6 @@ _BESIDE = Sql(
     contact_id="uuid",
     mail_id="uuid",
 )
-# Those who share the fate of a request that this claim's mail told, or that was deleted.
-_SHARING = Sql(
-    f"""SELECT r.id, r.claim_no, r.mail_id, rows.no AS named_no
-    FROM ROWS(request_id uuid, no int) CROSS JOIN request AS r LEFT JOIN request AS head ON head.id = rows.request_id
-    WHERE r.mail_id = rows.request_id AND r.mail_id IS NOT NULL AND {_IS_TOLD.format("r")}
-      AND (head.id IS NULL OR head.claim_no = rows.no AND head.mail_id IS NULL AND {_IS_TOLD.format("head")})
-    ORDER BY r.id""",
-    id="uuid",
-    mail_id="uuid",
-)
 _CONTACTS = Sql("SELECT id, address, suppressed_why FROM contact WHERE id IN ROWS(id uuid)", id="uuid")
 _KNOWN = Sql("SELECT key FROM report WHERE key IN ROWS(key text)")
 # In the order of the keys, so that two readers of the same reports wait for each other, and not in a circle.
@@ -76,19 +48,7 @@ _ADD = Sql(
 )
 # All contacts at once: contacts are locked before requests, and in the order of their keys.
 _LOCK_CONTACTS = Sql("SELECT id FROM contact WHERE id IN ROWS(id uuid) ORDER BY id FOR NO KEY UPDATE", id="uuid")
-# A report that names who was told in the mail of another one is about a mail before.
-_BOUNCE = Sql(
-    f"""UPDATE request AS r SET status = 'FAILED', failure_code = 'BOUNCED', failure_reason = rows.reason,
-        {seats.NO_SEAT},
-        failed_at = stockbell_now(0), {NEWS}
-    FROM ROWS(request_id uuid, no int, reason text, is_beside bool)
-    WHERE {BY_KEY} AND {_IS_TOLD.format("r")} AND (r.mail_id IS NOT NULL) = rows.is_beside
-    RETURNING id, claim_no, mail_id""",
-    id="uuid",
-    mail_id="uuid",
-)
 # Those for whose mail the outcome is known by now, whatever it is, or whose time is over.
-_HELD = seats.held("r.id IN ROWS(request_id uuid) AND r.status || '' = 'NOTIFICATION_SENT'")
 _RIPE = Sql(
     """SELECT p.key, p.kind, p.words, p.status, p.request_id, p.claim_no
     FROM report AS p LEFT JOIN request AS r ON r.id = p.request_id
@@ -227,12 +187,12 @@ def apply(c: Connection, entries: Sequence[Entry], source: str) -> Applied:
     if not entries:
         return done
     # Items are locked before contacts and requests.
-    bounces = _bounces(c, [entry for entry in entries if entry.bounces])
-    held = _lock_seats(c, bounces)
+    bounces = with_others(c, list(_bounces(entry for entry in entries if entry.bounces)))
+    held = lock_seats(c, bounces)
     done.new = {row.key for row in _ADD(c, rows=[_row(entry) for entry in entries], source=source, early=EARLY_SECONDS)}
     new = [entry for entry in entries if entry.key in done.new]
     _suppress(c, new, source, done)
-    done.bounced = _bounce(c, [each for each in bounces if each.key in done.new], held)
+    done.bounced = bounce(c, [each for each in bounces if each.key in done.new], held)
     return done
 
 
@@ -244,10 +204,10 @@ def retry_early(c: Connection) -> set[UUID]:
     ]
     if not ripe:
         return set()
-    bounces = _bounces(c, ripe)
-    held = _lock_seats(c, bounces)
+    bounces = with_others(c, list(_bounces(ripe)))
+    held = lock_seats(c, bounces)
     _CLOSE(c, rows=[{"key": entry.key} for entry in ripe])
-    return set(_bounce(c, bounces, held))
+    return set(bounce(c, bounces, held))
 
 
 def forget(c: Connection) -> int:
@@ -282,78 +242,16 @@ def _suppress(c: Connection, entries: Sequence[Entry], source: str, done: Applie
             wanted.setdefault(cause, set()).add(contact_id)
     _by_id(c, _LOCK_CONTACTS, set[UUID]().union(*wanted.values()))
     for cause, ids in wanted.items():
-        for some in _chunks(sorted(ids)):
+        for some in chunks(sorted(ids)):
             suppressed = suppress(c, some, cause, source)
             done.suppressed |= {(id_, cause) for id_ in suppressed.contacts}
             done.ended |= set(suppressed.requests)
 
 
-@dataclass(frozen=True, slots=True)
-class _Bounce:
-    """A request that a report may move to FAILED, BOUNCED."""
-
-    request_id: UUID
-    claim_no: int | None
-    mail_id: UUID
-    """the request that the report names"""
-    key: str
-    reason: str
-
-
-def _bounces(c: Connection, entries: Sequence[Entry]) -> list[_Bounce]:
-    """Returns what these reports are about: the requests that they name, and the others of their mails."""
-    named = [
-        _Bounce(entry.request_id, entry.claim_no, entry.request_id, entry.key, _reason(entry))
-        for entry in entries
-        if entry.request_id
-    ]
-    reported: dict[tuple[UUID, int | None], list[_Bounce]] = {}
-    for each in named:
-        reported.setdefault((each.request_id, each.claim_no), []).append(each)
-    rows = [{"request_id": id_, "no": claim_no} for id_, claim_no in reported]
-    others = [
-        replace(each, request_id=row.id, claim_no=row.claim_no)
-        for some in _chunks(rows)
-        for row in _SHARING(c, rows=some)
-        for each in reported[row.mail_id, row.named_no]
-    ]
-    return [*named, *others]
-
-
-def _lock_seats(c: Connection, bouncing: Sequence[_Bounce]) -> Held:
-    """Returns the seats that may be given back, and locks their items."""
-    rows = [{"request_id": id_} for id_ in dict.fromkeys(each.request_id for each in bouncing)]
-    held = seats.by_claim(row for some in _chunks(rows) for row in _HELD(c, rows=some))
-    seats.lock_for(c, held.values())
-    return held
-
-
-def _bounce(c: Connection, bouncing: Sequence[_Bounce], held: Held) -> dict[UUID, UUID]:
-    """NOTIFICATION_SENT -> FAILED, BOUNCED. Of several reports about one mail the first gives the reason.
-
-    Returns the requests that it moved, each with the one whose mail it was.
-    """
-    if not bouncing:
-        return {}
-    first = {(each.request_id, each.claim_no, each.mail_id): each for each in reversed(bouncing)}
-    in_order = [_bounce_row(each) for each in sorted(first.values(), key=lambda each: str(each.request_id))]
-    ended = [row for some in _chunks(in_order) for row in _BOUNCE(c, rows=some)]
-    seats.give_back_of(c, held, ended)
-    tally.add(c, {"bounced": len(ended)})
-    return {row.id: row.mail_id or row.id for row in ended}
-
-
-def _bounce_row(each: _Bounce) -> dict[str, object]:
-    return {
-        "request_id": each.request_id,
-        "no": each.claim_no,
-        "reason": each.reason,
-        "is_beside": each.request_id != each.mail_id,
-    }
-
-
-def _chunks(rows: Sequence[T]) -> Iterator[Sequence[T]]:
-    return (rows[start : start + _AT_ONCE] for start in range(0, len(rows), _AT_ONCE))
+def _bounces(entries: Iterable[Entry]) -> Iterator[Bounce]:
+    for entry in entries:
+        if entry.request_id:
+            yield Bounce(entry.request_id, entry.claim_no, entry.request_id, entry.key, _reason(entry))
 
 
 def _reason(entry: Entry) -> str:

@@ -384,7 +384,7 @@ def test_a_reader_that_is_killed_at_any_step_loses_nothing_and_does_nothing_twic
     done = subprocess.run(program, capture_output=True, text=True, check=True, timeout=60)
     steps = [line.split() for line in done.stdout.splitlines()]
     assert steps == [
-        *([step, "SIGKILL", "acted", "acted", "acted"] for step in ("find", "_suppress", "_bounce", "apply")),
+        *([step, "SIGKILL", "acted", "acted", "acted"] for step in ("find", "_suppress", "bounce", "apply")),
         ["take", "SIGKILL", "repeated", "repeated", "repeated"],
     ]
     assert [why_suppressed(shop, claim.id) for claim in claims] == ["bounced"] * 3
