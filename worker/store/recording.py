@@ -175,9 +175,11 @@ def record_told(c: Connection, ends: Ends) -> set[UUID]:
         return record(c, ends)
     counts = _told_counts(ends)
     kinds, numbers = array(list(counts)), array(list(counts.values()))
-    statement = _ALL_TOLD_TOGETHER if _are_together(ends.told) else _ALL_TOLD
+    is_together = _are_together(ends.told)
+    statement = _ALL_TOLD_TOGETHER if is_together else _ALL_TOLD
+    rows = _rows_together(ends) if is_together else _told_rows(ends)
     try:
-        statement(c, rows=_told_rows(ends), many=len(ends.told), kinds=kinds, numbers=numbers)
+        statement(c, rows=rows, many=len(ends.told), kinds=kinds, numbers=numbers)
     except DBAPIError as error:
         if isinstance(error.orig, DivisionByZero):
             raise Fenced from None
@@ -189,9 +191,10 @@ def _told(c: Connection, ends: Ends) -> set[UUID]:
     if not ends.told:
         return set()
     is_together = _are_together(ends.told)
-    statement = _TOLD_TOGETHER if is_together else _TOLD
-    written = {row.id for row in statement(c, rows=_told_rows(ends))}
-    if is_together:
+    if not is_together:
+        written = {row.id for row in _TOLD(c, rows=_told_rows(ends))}
+    else:
+        written = {row.id for row in _TOLD_TOGETHER(c, rows=_rows_together(ends))}
         _part(c, ends.told, written)
     tally.add(c, _told_counts(ends, written))
     return written
@@ -199,15 +202,18 @@ def _told(c: Connection, ends: Ends) -> set[UUID]:
 
 def _told_rows(ends: Ends) -> list[dict[str, object]]:
     receipts = ends.receipts or [None] * len(ends.told)
-    rows: list[dict[str, object]] = [
+    return [
         {"request_id": claim.id, "no": claim.claim_no, "owner": claim.owner, "receipt": receipt}
         for claim, receipt in zip(ends.told, receipts, strict=True)
     ]
-    if _are_together(ends.told):
-        told = {claim.id for claim in ends.told}
-        for row, claim in zip(rows, ends.told, strict=True):
-            row["mail"] = claim.mail_id if claim.mail_id in told else None
-    return rows
+
+
+def _rows_together(ends: Ends) -> list[dict[str, object]]:
+    told = {claim.id for claim in ends.told}
+    return [
+        {**row, "mail": claim.mail_id if claim.mail_id in told else None}
+        for row, claim in zip(_told_rows(ends), ends.told, strict=True)
+    ]
 
 
 def _are_together(told: Sequence[Claim]) -> bool:
