@@ -47,6 +47,7 @@ from worker.store import (
 from worker.store.claims import Claimed
 from worker.store.recording import Ended, Ends
 from worker.store.requests import Filter, NewRequest
+from worker.store.sql import Sql
 
 # Claims are exact
 
@@ -406,6 +407,28 @@ def test_reports_and_their_sweep_go_by_keys(big_shop: Shop) -> None:
     assert_uses(plan)
     assert not re.search(r"Seq Scan on contact|SCAN c\b", plan), plan
     assert_uses(plans_of(shop, reports.retry_early))
+
+
+def test_reports_find_what_else_a_mail_told_of_by_its_index(big_shop: Shop) -> None:
+    shop = big_shop
+    told = [row for row in shop.rows() if row.status == "NOTIFICATION_SENT"][:8000]
+    mails = [told[start : start + 20] for start in range(0, len(told), 20)]
+    beside = Sql(
+        "UPDATE request SET mail_id = rows.mail FROM ROWS(request_id uuid, mail uuid) WHERE id = rows.request_id"
+    )
+    rows = [{"request_id": row.id, "mail": first.id} for first, *others in mails for row in others]
+    entries = [reports.Entry(f"key {first.id}", Kind.FAILED, request_id=first.id, bounces=True) for first, *_ in mails]
+
+    def come_back(c: Connection) -> None:
+        beside(c, rows=rows)
+        if c.dialect.name == "postgresql":
+            c.exec_driver_sql("ANALYZE")
+        reports.find(c, [first.id for first, *_ in mails[:100]], [])
+        reports.apply(c, entries[:100], "imap")
+
+    plan = plans_of(shop, come_back)
+    assert_uses(plan)
+    assert plan.count("request_beside") == 2, plan
 
 
 def test_who_waits_for_an_item_is_counted_by_indexes(big_shop: Shop) -> None:

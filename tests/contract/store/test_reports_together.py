@@ -1,10 +1,11 @@
 """Reports about a mail that told of several requests: all of them share its fate, and only as long as it is theirs."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
+from random import Random
 from uuid import UUID
 
 import pytest
@@ -36,6 +37,7 @@ from worker.store import admin, claims, endpoints, erasure, recording, reports, 
 from worker.store.claims import Claim
 from worker.store.database import Database
 from worker.store.recording import Ends
+from worker.store.requests import NewRequest
 
 ACTED, NOTED, COUNTED, EARLY, UNMATCHED, REPEATED = Result
 TOLD, FAILED = Status.NOTIFICATION_SENT, Status.FAILED
@@ -300,3 +302,88 @@ def test_readers_at_once_end_each_once(shop: Shop) -> None:
     assert sorted(acted) == sorted(first.id for first, *_ in groups)
     assert {row.failure_code for row in shop.rows()} == {"BOUNCED"}
     assert counted(shop, "bounced") == 60
+
+
+class Mails:
+    """A shop where mails for several requests are claimed, recorded, late, and come back, at random.
+
+    It knows by which mail each request was told last: by the first request and its claim number.
+    """
+
+    def __init__(self, shop: Shop, seed: int) -> None:
+        self.shop = shop
+        self.random = Random(seed)
+        self.wanted = [ref(f"item-{number}") for number in range(3)]
+        self.owner = shop.owner()
+        self.sent: list[list[Claim]] = []
+        self.told_by: dict[UUID, tuple[UUID, int]] = {}
+        self.bounced = self.kept = 0
+
+    def sign_up(self) -> None:
+        for reference in self.wanted:
+            new = [NewRequest(email, reference) for email in ("jane@example.com", "john@example.com")]
+            self.shop.write(requests.create, new)
+            self.shop.tell(reference)
+
+    def claim(self) -> None:
+        mails: dict[UUID, list[Claim]] = {}
+        for claim in self.shop.claim(self.owner, *self.wanted).claims:
+            first = mails.setdefault(claim.contact_id, [])
+            first.append(replace(claim, mail_id=first[0].id) if first else claim)
+        self.sent += mails.values()
+
+    def record(self) -> None:
+        """Records any mail, however late."""
+        if self.sent:
+            mail = self.random.choice(self.sent[-6:])
+            written = recording.write(self.shop.database, Ends(told=mail))
+            self.told_by |= dict.fromkeys(written, (mail[0].id, mail[0].claim_no))
+
+    def lose(self) -> None:
+        """The worker is gone, and what it held is put back in line."""
+        self.shop.die(self.owner)
+        self.shop.rescue()
+        self.owner = self.shop.owner()
+
+    def retry(self) -> None:
+        some = [row.id for row in self.shop.rows() if row.status == FAILED and self.random.random() < 0.7]
+        self.shop.write(admin.retry, some, ordered=True, force=True)
+
+    def delete(self) -> None:
+        if rows := self.shop.rows():
+            self.shop.write(admin.delete, [self.random.choice(rows).id])
+
+    def come_back(self) -> None:
+        if not self.sent:
+            return
+        first = self.random.choice(self.sent[-8:])[0]
+        mail = first.id, first.claim_no
+        before = {row.id: row.status for row in self.shop.rows()}
+        take_one(self.shop, report(Kind.FAILED, return_token(first), arrival=str(self.random.random())))
+        ended = {row.id for row in self.shop.rows() if row.status != before[row.id]}
+        told = {id_ for id_, status in before.items() if status == TOLD}
+        if first.id not in before:
+            assert all(self.told_by[id_][0] == first.id for id_ in ended)
+            return
+        its = {id_ for id_ in told if self.told_by[id_] == mail}
+        assert ended == (its if first.id in its else set())
+        self.bounced += len(ended) > 1
+        self.kept += bool(its and not ended)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_whatever_happens_only_those_end_whose_mail_it_was(shop: Shop, seed: int) -> None:
+    mails = Mails(shop, seed)
+    steps: list[tuple[Callable[[], None], int]] = [
+        (mails.sign_up, 2),
+        (mails.claim, 4),
+        (mails.record, 4),
+        (mails.lose, 1),
+        (mails.retry, 3),
+        (mails.delete, 1),
+        (mails.come_back, 4),
+    ]
+    turns, weights = zip(*steps, strict=True)
+    for turn in mails.random.choices(turns, weights, k=150):
+        turn()
+    assert mails.bounced
