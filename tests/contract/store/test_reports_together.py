@@ -273,6 +273,15 @@ def test_an_early_report_about_an_earlier_claim_does_not_hide_one_about_this(sho
     assert shop.write(reports.retry_early) == {first.id, *(claim.id for claim in others)}
 
 
+def test_an_early_report_that_names_another_one_is_not_about_the_mail_that_tells_it(shop: Shop) -> None:
+    claimed = claimed_together(shop)
+    taken = take_one(shop, report(Kind.FAILED, message_id=f"{claimed[1].id}@{DOMAIN}"))
+    assert taken.result is EARLY
+    record_told(shop, *claimed)
+    assert shop.write(reports.retry_early) == set()
+    assert ends(shop, claimed) == [TOLD] * 3
+
+
 def test_an_early_report_is_dropped_when_another_mail_is_sent(shop: Shop) -> None:
     claimed = claimed_together(shop)
     take_one(shop, report(Kind.FAILED, return_token(claimed[0])))
