@@ -1,7 +1,7 @@
 """Sending policies: mails a second to one hot item with a policy, against the same without, in turn.
 
 - `waves`: so many per unit. There are enough seats for all, so each mail takes one, and nobody waits for the next wave.
-- `digest`: one mail about all that a customer can be told of. Nobody waits for anything else, which has to be found out.
+- `digest`: one mail about all that a customer can be told of. Nobody waits for anything else, as has to be found out.
 """
 
 from collections.abc import Mapping

@@ -78,7 +78,7 @@ def preview(
 
 
 def _check_number(items: "Sequence[str]") -> None:
-    from worker.mail.render import MOST_ITEMS
+    from worker.domain.policies import MOST_ITEMS
 
     if len(items) > MOST_ITEMS:
         raise typer.BadParameter(f"a mail is about {MOST_ITEMS} items at most")

@@ -76,7 +76,7 @@ class Recorder:
 
     @property
     def uncommitted(self) -> int:
-        """How many mails have verdicts that are not committed yet. The kill of a process repeats mails, not requests."""
+        """How many mails have verdicts that are not committed yet: a kill repeats mails, and not requests."""
         return self._added - self._done
 
     @property

@@ -12,6 +12,8 @@ from worker.domain.send_window import SendWindow
 ALL: Final = 0
 """An item's own `per_unit` that means: everybody, whatever the shop says."""
 MOST_PER_UNIT: Final = 1_000_000
+MOST_ITEMS: Final = 20
+"""A mail tells of no more items than that."""
 LONGEST_SECONDS: Final = 10 * 366 * 86_400.0
 """No interval is longer: ten years."""
 

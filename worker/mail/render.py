@@ -14,6 +14,7 @@ from typing import Any, Final, cast
 
 from markupsafe import escape
 
+from worker.domain.policies import MOST_ITEMS
 from worker.mail.details import (
     SOFT_HYPHEN,
     isolated,
@@ -32,8 +33,6 @@ PERSONAL: Final = ("item_url",)
 UNSUBSCRIBE: Final = ("unsubscribe_url",)
 """The field of MailContext in which marks stand for tokens."""
 BLANK_LIMIT: Final = 2048  # the most characters of a value for a placeholder; URLs in events are not longer
-MOST_ITEMS: Final = 20
-"""A mail is about no more items than that."""
 
 _MOST_OCTETS: Final = 5  # the most octets of one ASCII character in HTML: "&#34;"
 

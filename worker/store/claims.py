@@ -15,7 +15,7 @@ from uuid import UUID
 from sqlalchemy import Connection
 
 from worker.domain.catalog import Item
-from worker.domain.policies import NO_POLICIES, Policies
+from worker.domain.policies import MOST_ITEMS, NO_POLICIES, Policies
 from worker.domain.send_window import SendWindow
 from worker.domain.verdicts import Tries
 from worker.store import digests, lists, owners, restocks, seat_claims, seats, suppression, tally
@@ -363,7 +363,7 @@ def _in_mails(claims: Sequence[Claim]) -> list[Claim]:
     latest: dict[int, list[Claim]] = {}
     for each in claims:
         mail = latest.get(each.contact_id.int)
-        if mail is None or len(mail) == digests.MOST_ITEMS:
+        if mail is None or len(mail) == MOST_ITEMS:
             mail = latest[each.contact_id.int] = []
             mails.append(mail)
         mail.append(each)

@@ -12,14 +12,12 @@ from uuid import UUID
 from sqlalchemy import Connection
 
 from worker.domain.catalog import Item
-from worker.domain.policies import Policies
+from worker.domain.policies import MOST_ITEMS, Policies
 from worker.store import lists, seat_claims, seats
 from worker.store.claim_sql import COLUMN_TYPES, COLUMNS, NOT_SUSPECT, SET_CLAIMED
 from worker.store.seats import Ledger
 from worker.store.sql import Sql
 
-MOST_ITEMS: Final = 20
-"""A mail has no more items than that."""
 LOOKED_AT: Final = 1_000
 """So many requests of a customer are looked at. The others go in a later mail, when their own lists are served."""
 

@@ -17,13 +17,12 @@ from tests.contract.store.model import MINIMUM, ItemModel
 from tests.contract.store.wave_oracle import Holder, ItemOracle, Person, end_of
 from worker.domain.catalog import CatalogReference, Item, Options, compared_options
 from worker.domain.events import Event
-from worker.domain.policies import Own, Policies
+from worker.domain.policies import MOST_ITEMS, Own, Policies
 from worker.domain.returned import Cause, Kind
 from worker.domain.stock import by_item
 from worker.domain.verdicts import Tries
 from worker.store import admin, claims, lists, owners, recording, reports, requests, seats, stock, suppression, sweep
 from worker.store.claims import Claim, Claimed
-from worker.store.digests import MOST_ITEMS
 from worker.store.recording import UNKNOWN, Ended, Ends, Try
 from worker.store.requests import NewRequest
 from worker.store.sql import Sql, sqlite_time
@@ -503,7 +502,8 @@ def _check_mails(mails: Sequence[Claim], rows: Mapping[UUID, Any]) -> None:
     room: Counter[UUID] = Counter()
     for mail in mails:
         some = [rows[each.id] for each in mail.together]
-        assert len({row.contact_id for row in some}) == 1 and len(some) <= MOST_ITEMS
+        assert len({row.contact_id for row in some}) == 1
+        assert len(some) <= MOST_ITEMS
         assert some == sorted(some, key=lambda row: row.created_date)
         assert [each.mail_id for each in mail.together] == [None, *[mail.id] * len(mail.others)]
         room[mail.contact_id] += bool(mail.others) and len(some) < MOST_ITEMS

@@ -17,10 +17,10 @@ from tests.unit.mail.test_letter import writer_of as plain_writer_of
 from tests.unit.mail.test_message import ATTACKS, assert_well_formed, undone
 from tests.unit.mail.test_ways_out import ALL, BOTH, IDS, TOKENS, bodies, parsed, uris, writer_of
 from worker.domain.outcomes import FailureCode
+from worker.domain.policies import MOST_ITEMS
 from worker.domain.verdicts import Failed
 from worker.mail.folders import SIZE_LIMIT
 from worker.mail.letter import Digest, Held, LetterWriter
-from worker.mail.render import MOST_ITEMS
 from worker.mail.unaddressed import DIGEST_LIMIT
 from worker.mail.ways_out import LINK_MARK, MAIL_MARK, NO_WAY_OUT, WaysOut
 from worker.smtp.mailer import Mail

@@ -11,9 +11,10 @@ import pytest
 from tests.attacks import EVIL, shape_of
 from tests.unit.mail.test_render import NASTY, TEMPLATES, Seen, context
 from worker.domain.errors import TemplateBroken, TextTooLarge
+from worker.domain.policies import MOST_ITEMS
 from worker.mail.folders import SIZE_LIMIT
 from worker.mail.message import Rendered
-from worker.mail.render import MOST_ITEMS, MailContext, Renderer
+from worker.mail.render import MailContext, Renderer
 
 MANY = "back_in_stock_many"
 NAMES = ["Blue mug", "Red cup", "Plate", "Bowl", "Jug"]
