@@ -139,7 +139,8 @@ class Line:
         elif ends.refusals:
             self._noted_at = float("-inf")  # so that the next mail that is taken is noted at once
         loop = asyncio.get_running_loop()
-        write = partial(recording.write, self.database, ends, is_sign_of_life=is_due)
+        notes_mails = self.policies.contact_interval is not None
+        write = partial(recording.write, self.database, ends, is_sign_of_life=is_due, notes_mails=notes_mails)
         return await loop.run_in_executor(self._records, write)
 
     async def ensure_registered(self) -> None:

@@ -26,6 +26,7 @@ from worker.store import (
     history,
     owners,
     reports,
+    resting,
     seats,
     suppression,
     sweep,
@@ -86,8 +87,9 @@ class Sweeper:
     def put_in_line(self) -> None:
         """Runs the part of a sweep that needs only the database: all but the bells."""
         if not self._has_opened:
-            # Doors were closed by the settings of then.
+            # Doors were closed, and who rests does so, by the settings of then.
             self._database.write(seats.open_all)
+            self._shorten_rests()
             self._has_opened = True
         self._rescue()
         _tell_suppressed(self._database.write(suppression.repeat))
@@ -150,6 +152,11 @@ class Sweeper:
         while self._database.write(tally_merge.merge_old):
             pass
         self._database.write(actions.tidy)
+
+    def _shorten_rests(self) -> None:
+        place: resting.Place | None = resting.START
+        while place:
+            place = self._database.write(resting.shorten, self._policies.contact_interval, place)
 
     def _rescue(self) -> None:
         if not self._database.write(sweep.stamp, self._lease, self._fresh):

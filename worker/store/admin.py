@@ -15,6 +15,7 @@ from worker.models import Status
 from worker.store import requests, tally
 from worker.store.contacts import ERASED
 from worker.store.outbox import NEWS
+from worker.store.resting import NOT_HELD
 from worker.store.sql import Sql
 from worker.store.suppression import LEFT_ITEM, NEVER
 
@@ -62,7 +63,7 @@ _RETRY = Sql(
     FROM ROWS(request_id uuid) WHERE id = rows.request_id AND status || '' = 'FAILED'"""
 )
 _REPORT = Sql(
-    """UPDATE request SET ordered_at = coalesce(ordered_at, stockbell_now(0)),
+    f"""UPDATE request SET ordered_at = coalesce(ordered_at, stockbell_now(0)), {NOT_HELD},
         not_before = CASE WHEN :hold > 0 THEN stockbell_now(:hold) END, extras = CAST(:extras AS text)
     FROM ROWS(request_id uuid) WHERE id = rows.request_id AND status || '' = 'RECEIVED'"""
 )

@@ -12,9 +12,10 @@ from psycopg.errors import DivisionByZero
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
+from worker.domain.outcomes import FailureCode
 from worker.domain.verdicts import Tries
 from worker.models import uuid7
-from worker.store import breaker, seats, suppression, tally
+from worker.store import breaker, resting, seats, suppression, tally
 from worker.store.claims import BY_KEY, CLAIMS, LET_GO, MINE, OWNED, Claim
 from worker.store.database import Database
 from worker.store.outbox import NEWS
@@ -137,22 +138,25 @@ class Try:
     reply: str
 
 
-def write(database: Database, ends: Ends, *, is_sign_of_life: bool = False) -> set[UUID]:
+def write(database: Database, ends: Ends, *, is_sign_of_life: bool = False, notes_mails: bool = False) -> set[UUID]:
     """Does what `record` does in a transaction. At full speed, when the relay just takes mails, it is one statement."""
-    if ends.are_all_told and not is_sign_of_life:
+    if ends.are_all_told and not is_sign_of_life and not notes_mails:
         with suppress(Fenced):
             return database.write_at_once(record_told, ends)
-    return database.write(record, ends, is_sign_of_life=is_sign_of_life)
+    return database.write(record, ends, is_sign_of_life=is_sign_of_life, notes_mails=notes_mails)
 
 
-def record(c: Connection, ends: Ends, *, is_sign_of_life: bool = False) -> set[UUID]:
+def record(c: Connection, ends: Ends, *, is_sign_of_life: bool = False, notes_mails: bool = False) -> set[UUID]:
     """Writes the outcomes of a batch of claims and its attempt log. Returns the ids of the changed rows.
 
     An id that is missing in the result was fenced off: its row was rescued, was deleted, or has another owner now.
-    With `is_sign_of_life` it also records that the relay took mail.
+    With `is_sign_of_life` it also records that the relay took mail, and with `notes_mails` (there is a contact
+    interval) which customers have had one.
     """
     seated = _seats_to_give_back(ends)
     seats.lock_for(c, seated.values(), [restock.list_id for restock in ends.untold])
+    if notes_mails:
+        resting.note_mailed(c, _mailed(ends))
     told, others = _told(c, ends), _tried(c, ends) | _released(c, ends.released)
     seats.give_back(c, [seat for request_id, seat in seated.items() if request_id in others])
     written = told | others
@@ -249,6 +253,13 @@ def _seats_to_give_back(ends: Ends) -> dict[UUID, Seat]:
     lost = {entry.claim.id for entry in ends.log if entry.event == UNKNOWN}
     untold = [*(end.claim for end in (*ends.failed, *ends.deferred) if end.claim.id not in lost), *ends.released]
     return {claim.id: claim.seat for claim in sorted(untold, key=attrgetter("claim_no")) if claim.seat}
+
+
+def _mailed(ends: Ends) -> set[UUID]:
+    """Returns the contacts who were told or may have been, also by claims that do not hold any more."""
+    lost = {entry.claim.contact_id for entry in ends.log if entry.event == UNKNOWN}
+    gone = {end.claim.contact_id for end in ends.failed if end.code == FailureCode.OUTCOME_UNKNOWN}
+    return {claim.contact_id for claim in ends.told} | lost | gone
 
 
 def _released(c: Connection, released: Sequence[Claim]) -> set[UUID]:

@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 
 from worker.domain.outcomes import FailureCode
 from worker.models import uuid7
-from worker.store import seats, suppression, tally
+from worker.store import resting, seats, suppression, tally
 from worker.store.outbox import news_if
 from worker.store.sql import Sql
 
@@ -67,10 +67,10 @@ _LOG = Sql(
     SELECT id, request_id, stockbell_now(0), 'rescued', 'its worker was gone' FROM ROWS(id uuid, request_id uuid)"""
 )
 _PUT_IN_LINE = Sql(
-    """WITH due AS MATERIALIZED (
+    f"""WITH due AS MATERIALIZED (
         SELECT r.id AS request_id FROM request AS r WHERE r.status = 'RECEIVED' AND r.not_before <= stockbell_now(0)
         ORDER BY r.not_before LIMIT :most FOR UPDATE SKIP LOCKED)
-    UPDATE request AS r SET not_before = NULL FROM due WHERE r.id = due.request_id RETURNING id"""
+    UPDATE request AS r SET not_before = NULL, {resting.NOT_HELD} FROM due WHERE r.id = due.request_id RETURNING id"""
 )
 
 
@@ -134,5 +134,5 @@ def rescue(c: Connection, lease: float) -> Rescued:
 
 
 def put_in_line(c: Connection) -> int:
-    """Makes requests due whose backoff is over. Returns how many."""
+    """Makes requests due whose backoff, or whose customers' rest, is over. Returns how many."""
     return len(_PUT_IN_LINE(c, most=MOST_ROWS))

@@ -39,7 +39,8 @@ _UNDO_RETRY: Final = Sql(
     list_id="uuid",
 )
 _UNDO_REPORT: Final = Sql(
-    f"""UPDATE request SET ordered_at = rows.ordered_at, not_before = rows.not_before, extras = rows.extras
+    f"""UPDATE request SET ordered_at = rows.ordered_at, not_before = rows.not_before, extras = rows.extras,
+        failure_code = rows.failure_code, failure_reason = rows.failure_reason
     FROM {_WAS} WHERE request.id = rows.request_id AND request.status || '' = 'RECEIVED'
       AND request.claim_no = rows.claim_no
     RETURNING request.id AS id, request.waiting_list_id AS list_id""",
