@@ -21,6 +21,8 @@ from worker.store.claims import Claim
 
 FIRST_CLAIM = 15
 """Mails per connection in a slice's first claim. It is small, so it is soon made; the rest is claimed meanwhile."""
+MOST_WITH_NOBODY = 20
+"""So many claims are made again that found only customers who had a mail a while ago. The next bell goes on."""
 
 
 class Prefetch:
@@ -104,6 +106,10 @@ class Prefetch:
     async def claim_first(self) -> bool:
         """Makes a small claim to begin with. False: there is nobody to tell. Raises DatabaseAway."""
         await self._claim(first=True)
+        for _ in range(MOST_WITH_NOBODY):
+            if self._ready or not self._lists or self._only or self._line.stopping.is_set():
+                break
+            await self._claim(first=True)  # all whom it has looked at rest now, and there may be others behind them
         return bool(self._ready)
 
     def side_work(self) -> list[Coroutine[Any, Any, None]]:

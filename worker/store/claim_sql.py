@@ -30,7 +30,8 @@ SUSPECT: Final = f"r.rescues >= {SUSPECT_AT}"
 class Oldest:
     """Claims the oldest requests of each of some lists, of those for whom one of the conditions `arms` holds.
 
-    With `alone` it claims one in all. `more` is SQL for what else is set.
+    With `alone` it claims one in all. `more` is SQL for what else is set. `find` and `take` do it in two steps, for
+    `contact_intervals`.
     """
 
     def __init__(self, *arms: str, rescued: str = NOT_SUSPECT, alone: bool = False, more: str = "") -> None:
@@ -39,6 +40,9 @@ class Oldest:
         conditions = [f"{arm} AND {rescued}" for arm in arms]
         self._postgresql = _postgresql_claim("LIMIT 1" if alone else "", change, conditions)
         self._sqlite = [_sqlite_claim(condition, change) for condition in conditions]
+        self._find = _postgresql_find(conditions)
+        self._find_on_sqlite = [_sqlite_find(condition) for condition in conditions]
+        self._take = _take(conditions)
 
     def __call__(self, c: Connection, list_ids: Sequence[UUID], *, each: int, **params: object) -> list[Any]:
         """Claims at most `each` of a list for each condition. Returns rows of COLUMNS."""
@@ -53,6 +57,22 @@ class Oldest:
                 if rows and self._alone:
                     return rows
         return rows
+
+    def find(self, c: Connection, list_ids: Sequence[UUID], each: int) -> list[Any]:
+        """Returns at most `each` of a list for each condition, the oldest first, and locks nothing.
+
+        Rows of id, list, date, and whether it is ordered.
+        """
+        if c.dialect.name == "postgresql":
+            rows = list(self._find(c, rows=lists.rows_of(list_ids), each=each))
+        else:
+            statements = self._find_on_sqlite
+            rows = [row for id_ in list_ids for statement in statements for row in statement(c, list_id=id_, each=each)]
+        return sorted(rows, key=lambda row: (row.created_date, row.id))
+
+    def take(self, c: Connection, request_ids: Sequence[UUID], owner: UUID) -> Sequence[Any]:
+        """Claims those of these requests that can still be claimed, and that nobody else holds. Returns them."""
+        return self._take(c, rows=[{"request_id": id_} for id_ in request_ids], owner=owner) if request_ids else ()
 
 
 def _postgresql_claim(limit: str, change: str, arms: Sequence[str]) -> Sql:
@@ -83,5 +103,47 @@ def _sqlite_claim(condition: str, change: str) -> Sql:
             SELECT r.id FROM request AS r JOIN waiting_list AS w ON w.id = r.waiting_list_id
             WHERE w.id = :list_id AND {lists.SENDING} AND {condition}
             ORDER BY r.created_date LIMIT :each) RETURNING {COLUMNS}""",
+        **COLUMN_TYPES,
+    )
+
+
+_FOUND: Final = {"id": "uuid", "waiting_list_id": "uuid", "created_date": "time"}
+_FACTS: Final = """r.id, r.waiting_list_id, r.created_date, CASE WHEN r.ordered_at IS NULL THEN 0 ELSE 1 END
+    AS is_ordered"""
+
+
+def _postgresql_find(arms: Sequence[str]) -> Sql:
+    found = " UNION ALL ".join(
+        f"""SELECT r.* FROM ready AS w CROSS JOIN LATERAL (
+            SELECT {_FACTS} FROM request AS r WHERE r.waiting_list_id = w.id AND {arm}
+            ORDER BY r.created_date LIMIT :each) AS r"""
+        for arm in arms
+    )
+    return Sql(
+        f"""WITH ready AS MATERIALIZED (
+            SELECT w.id, w.in_stock, w.last_in_stock_at, w.opens_at, w.settles_at FROM waiting_list AS w
+            WHERE w.id IN ROWS(list_id uuid) AND {lists.SENDING})
+        {found}""",
+        **_FOUND,
+    )
+
+
+def _sqlite_find(condition: str) -> Sql:
+    return Sql(
+        f"""SELECT {_FACTS} FROM request AS r JOIN waiting_list AS w ON w.id = r.waiting_list_id
+        WHERE w.id = :list_id AND {lists.SENDING} AND {condition} ORDER BY r.created_date LIMIT :each""",
+        **_FOUND,
+    )
+
+
+def _take(arms: Sequence[str]) -> Sql:
+    # `|| ''`: see `claims.BY_KEY`. The conditions are asked again, as nothing was locked when they held.
+    may_go = " OR ".join(f"({arm})" for arm in arms).replace("r.status =", "r.status || '' =")
+    return Sql(
+        f"""WITH free AS MATERIALIZED (
+            SELECT r.id AS free_id FROM request AS r JOIN waiting_list AS w ON w.id = r.waiting_list_id
+            WHERE r.id IN ROWS(request_id uuid) AND ({may_go}) AND {lists.SENDING} FOR UPDATE OF r SKIP LOCKED)
+        UPDATE request AS r SET {SET_CLAIMED} FROM ROWS(request_id uuid)
+        WHERE r.id = rows.request_id AND r.id IN (SELECT free_id FROM free) RETURNING {COLUMNS}""",
         **COLUMN_TYPES,
     )

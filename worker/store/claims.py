@@ -18,8 +18,9 @@ from worker.domain.catalog import Item
 from worker.domain.policies import MOST_ITEMS, NO_POLICIES, Policies
 from worker.domain.send_window import SendWindow
 from worker.domain.verdicts import Tries
-from worker.store import digests, lists, owners, restocks, seat_claims, seats, suppression, tally
+from worker.store import contact_intervals, digests, lists, owners, restocks, seat_claims, seats, suppression, tally
 from worker.store.claim_sql import COLUMN_TYPES, COLUMNS, NOT_SUSPECT, SET_CLAIMED, SUSPECT, Oldest
+from worker.store.contact_intervals import Gate
 from worker.store.restocks import WOKEN_AT, Restock
 from worker.store.seats import Ledger, Seat
 from worker.store.sql import Sql
@@ -204,10 +205,10 @@ def claim(
     ledgers = seats.lock(c, dict(limited.values()), list_ids) if limited else {}
     if first:
         lists.take_bells(c, list_ids)
-    each = max(1, most // len(list_ids))
-    found = _claim(c, owner, list_ids, each, limited, ledgers)
+    each, gate = max(1, most // len(list_ids)), contact_intervals.gate_of(policies)
+    found = _claim(c, owner, list_ids, each, limited, ledgers, gate)
     rows = found.rows
-    suspects = _claim_suspect(c, owner, list_ids, limited, ledgers) if first and not rows else []
+    suspects = _claim_suspect(c, owner, list_ids, limited, ledgers, gate) if first and not rows else []
     if policies.digest and rows:
         rows = sorted([*rows, *digests.claim_beside(c, owner, rows, ledgers, policies)], key=_created)
     full, short = _left(found, limited, ledgers)
@@ -251,6 +252,9 @@ def claim_these(
     of_lists = _lists_of(c, request_ids)
     limited = seats.limited(c, set(of_lists.values()), policies)
     ledgers = seats.lock(c, dict(limited.values()), set(of_lists.values())) if limited else {}
+    place = {request_id: number for number, request_id in enumerate(request_ids)}
+    if gate := contact_intervals.gate_of(policies):
+        request_ids = [id_ for id_ in gate.sift(c, request_ids, len(request_ids)).ready if gate.admits(id_)]
     seated = [request_id for request_id in request_ids if of_lists.get(request_id) in limited]
     free = [{"request_id": request_id} for request_id in request_ids if request_id not in seated]
     rows = list(_CLAIM_THESE(c, owner=owner, rows=free)) if free else []
@@ -260,7 +264,6 @@ def claim_these(
         done = {row.id for row in ordered}
         left = [(request_id, of_lists[request_id]) for request_id in its if request_id not in done]
         rows += [*ordered, *seat_claims.claim_these(c, owner, ledger, left, len(left)).rows]
-    place = {request_id: number for number, request_id in enumerate(request_ids)}
     claimed = _claimed(c, owner, sorted(rows, key=lambda row: place[row.id]), ())
     seats.write(c, ledgers.values())
     return _in_window(claimed, policies.window, now)
@@ -293,51 +296,71 @@ class _Found(NamedTuple):
     """the lists that may have more"""
     more: Collection[Item] = ()
     """the items that may have more, as far as they have seats"""
+    short: Collection[UUID] = ()
+    """the lists that have somebody who can't be told at this moment"""
 
 
 _Limited = Mapping[UUID, tuple[Item, Policies]]
 
 
 def _claim(
-    c: Connection, owner: UUID, list_ids: Sequence[UUID], each: int, limited: _Limited, ledgers: Mapping[Item, Ledger]
+    c: Connection,
+    owner: UUID,
+    list_ids: Sequence[UUID],
+    each: int,
+    limited: _Limited,
+    ledgers: Mapping[Item, Ledger],
+    gate: Gate | None,
 ) -> _Found:
     if not limited:
-        return _claim_free(c, _CLAIM, owner, list_ids, each)
-    free = _claim_free(c, _CLAIM, owner, [list_id for list_id in list_ids if list_id not in limited], each)
-    ordered = _claim_free(c, _CLAIM_ORDERED, owner, list(limited), each)
-    rows, more = free.rows + ordered.rows, []
+        return _claim_free(c, _CLAIM, owner, list_ids, each, gate)
+    free = _claim_free(c, _CLAIM, owner, [list_id for list_id in list_ids if list_id not in limited], each, gate)
+    ordered = _claim_free(c, _CLAIM_ORDERED, owner, list(limited), each, gate)
+    rows, more, short = free.rows + ordered.rows, list[Item](), {*free.short, *ordered.short}
     for item, ledger in ledgers.items():
         its_lists = [list_id for list_id, (whose, _) in limited.items() if whose == item]
         room = each * len(its_lists) - sum(row.waiting_list_id in its_lists for row in ordered.rows)
-        taken = seat_claims.claim(c, owner, ledger, room)
+        taken = seat_claims.claim(c, owner, ledger, room, gate=gate)
         rows += taken.rows
+        short.update(taken.passed_over)
         if not taken.are_all:
             more.append(item)
-    return _Found(sorted(rows, key=_created), free.full + ordered.full, more)
+    return _Found(sorted(rows, key=_created), free.full + ordered.full, more, short)
 
 
 def _left(found: _Found, limited: _Limited, ledgers: Mapping[Item, Ledger]) -> tuple[list[UUID], set[UUID]]:
-    """Returns the lists that may have more, and those that have no seats for those who may be left."""
+    """Returns the lists that may have more, and those that have somebody left who can't be told now, or no seats."""
     taking = {list_id: ledgers[item].taking for list_id, (item, _) in limited.items()}
     seated = [list_id for list_id in limited if limited[list_id][0] in found.more and taking[list_id].has_seat(list_id)]
-    short = {list_id for list_id in limited if taking[list_id].is_short(list_id)}
+    short = {*found.short, *(list_id for list_id in limited if taking[list_id].is_short(list_id))}
     return list(dict.fromkeys([*found.full, *seated])), short
 
 
-def _claim_free(c: Connection, how: Oldest, owner: UUID, list_ids: Sequence[UUID], each: int) -> _Found:
+def _claim_free(
+    c: Connection, how: Oldest, owner: UUID, list_ids: Sequence[UUID], each: int, gate: Gate | None
+) -> _Found:
+    if gate is not None:
+        taken = gate.claim(c, how, owner, list_ids, each)
+        return _Found(list(taken.rows), list(taken.full), short=taken.short)
     rows = how(c, list_ids, owner=owner, each=each)
     counts = Counter([row.waiting_list_id.int for row in rows])
     return _Found(sorted(rows, key=_created), [list_id for list_id in list_ids if counts[list_id.int] >= each])
 
 
 def _claim_suspect(
-    c: Connection, owner: UUID, list_ids: Sequence[UUID], limited: _Limited, ledgers: Mapping[Item, Ledger]
+    c: Connection,
+    owner: UUID,
+    list_ids: Sequence[UUID],
+    limited: _Limited,
+    ledgers: Mapping[Item, Ledger],
+    gate: Gate | None,
 ) -> list[Any]:
     free = [list_id for list_id in list_ids if list_id not in limited]
     for how, which in ((_CLAIM_SUSPECT, free), (_CLAIM_ORDERED_SUSPECT, list(limited))):
-        if rows := how(c, which, owner=owner, each=1):
-            return rows
-    found = (seat_claims.claim(c, owner, ledger, 1, suspects=True).rows for ledger in ledgers.values())
+        rows = gate.claim(c, how, owner, which, 1, alone=True).rows if gate else how(c, which, owner=owner, each=1)
+        if rows:
+            return list(rows)
+    found = (seat_claims.claim(c, owner, ledger, 1, suspects=True, gate=gate).rows for ledger in ledgers.values())
     return list(next(filter(None, found), []))
 
 

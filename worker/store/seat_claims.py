@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 from worker.domain.catalog import Options
 from worker.store import lists
 from worker.store.claim_sql import COLUMN_TYPES, COLUMNS, NOT_SUSPECT, SET_CLAIMED, SUSPECT, Oldest
+from worker.store.contact_intervals import MOST_LOOKED, ROUNDS, Gate
 from worker.store.seats import Ledger
 from worker.store.sql import Sql
 
@@ -73,10 +74,16 @@ class Taken(NamedTuple):
     rows: Sequence[Any]
     are_all: bool
     """nobody else could be told who has a seat"""
+    passed_over: Collection[UUID] = ()
+    """the lists of those who could, but have a mail on its way, or might have one"""
 
 
-def claim(c: Connection, owner: UUID, ledger: Ledger, most: int, *, suspects: bool = False) -> Taken:
+def claim(
+    c: Connection, owner: UUID, ledger: Ledger, most: int, *, suspects: bool = False, gate: Gate | None = None
+) -> Taken:
     """Claims at most `most` requests of a locked item, the oldest first, as long as there are seats for them."""
+    if gate is not None:
+        return _claim_through(c, gate, owner, ledger, most, suspects=suspects)
     rows: list[Any] = []
     busy: set[UUID] = set()
     """others hold these rows at the moment"""
@@ -94,6 +101,29 @@ def claim(c: Connection, owner: UUID, ledger: Ledger, most: int, *, suspects: bo
     return Taken(rows, False)
 
 
+def _claim_through(c: Connection, gate: Gate, owner: UUID, ledger: Ledger, most: int, *, suspects: bool) -> Taken:
+    """Does so with a contact interval: who rests takes no seat, and more are looked at then."""
+    rows: list[Any] = []
+    busy: dict[UUID, UUID] = {}
+    """those that stay in line, each with its list"""
+    rested = len(gate.rested)
+    for number in range(ROUNDS):
+        room = most - len(rows)
+        if room <= 0:
+            return Taken(rows, False, set(busy.values()))
+        further = max(room, min(room << number, MOST_LOOKED))
+        found = _oldest(c, ledger, further, busy.keys(), suspects=suspects)
+        if not found:
+            return Taken(rows, True, set(busy.values()))
+        its_list = {row.id: row.waiting_list_id for row in found}
+        sifted = gate.sift(c, list(its_list), further)
+        claimed = claim_these(c, owner, ledger, [(id_, its_list[id_]) for id_ in sifted.ready], room, gate)
+        rows += claimed.rows
+        busy.update((id_, its_list[id_]) for id_ in sifted.passed_over | claimed.busy)
+    is_stuck = not rows and len(gate.rested) == rested
+    return Taken(rows, is_stuck, set(ledger.doors) if is_stuck else set(busy.values()))
+
+
 def _claim_alike(c: Connection, owner: UUID, ledger: Ledger, list_id: UUID, about: Options, most: int) -> Taken:
     """Claims the oldest of the only list with seats, which are all of one row: in one statement, as without seats."""
     taking = ledger.taking
@@ -105,29 +135,41 @@ def _claim_alike(c: Connection, owner: UUID, ledger: Ledger, list_id: UUID, abou
 
 
 class Claimed(NamedTuple):
-    """Of some requests those that were claimed, and those that others hold."""
+    """Of some requests those that were claimed, and those that others hold, or whose customers have their mail."""
 
     rows: Sequence[Any]
     busy: set[UUID]
 
 
 def claim_these(
-    c: Connection, owner: UUID, ledger: Ledger, requests: Sequence[tuple[UUID, UUID]], most: int
+    c: Connection,
+    owner: UUID,
+    ledger: Ledger,
+    requests: Sequence[tuple[UUID, UUID]],
+    most: int,
+    gate: Gate | None = None,
 ) -> Claimed:
     """Claims those of these requests (each with its list), in this order, for whom there is a seat; at most `most`."""
     taking = ledger.taking
     taken: dict[UUID, Options | None] = {}
+    held: set[UUID] = set()
     for request_id, list_id in requests:
         if len(taken) == most:
             break
-        if taking.has_seat(list_id):
+        if not taking.has_seat(list_id):
+            continue
+        if gate is not None and not gate.admits(request_id):
+            held.add(request_id)
+        else:
             taken[request_id] = taking.take(list_id)
     rows = _CLAIM(c, owner=owner, rows=[_seat_row(ledger, *each) for each in taken.items()]) if taken else ()
     busy = taken.keys() - {row.id for row in rows}
     for request_id in busy:
         if (about := taken[request_id]) is not None:
             taking.put_back(about)
-    return Claimed(rows, busy)
+    if gate is not None:
+        gate.put_back(busy)
+    return Claimed(rows, busy | held)
 
 
 def claim_in_turn(c: Connection, owner: UUID, ledger: Ledger, wanted: Collection[UUID]) -> Sequence[Any]:
@@ -150,7 +192,7 @@ def _seat_row(ledger: Ledger, request_id: UUID, about: Options | None) -> Mappin
     return {"request_id": request_id, "its_seat": text, "wave": wave}
 
 
-def _oldest(c: Connection, ledger: Ledger, most: int, busy: set[UUID], *, suspects: bool) -> Sequence[Any]:
+def _oldest(c: Connection, ledger: Ledger, most: int, busy: Collection[UUID], *, suspects: bool) -> Sequence[Any]:
     """Returns the oldest of the lists with seats, as far as nobody older can be missing among them."""
     open_lists = [list_id for list_id in ledger.doors if ledger.taking.has_seat(list_id)]
     if not open_lists:

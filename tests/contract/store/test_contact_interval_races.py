@@ -1,0 +1,206 @@
+"""Several connections to PostgreSQL claim, end and change what few customers wait for. PostgreSQL writes the history.
+
+Whatever the order, no customer ever has two mails on their way, and none is claimed while they rest.
+"""
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from datetime import timedelta
+from itertools import count
+from random import Random
+from typing import Final
+from uuid import UUID, uuid4
+
+import pytest
+
+from tests.contract.shop import LEASE, LONG_AGO, Shop, ref, shop_at
+from tests.contract.store.test_wave_races import CLOCK, DEADLOCKS
+from tests.contract.store.wave_shop import ends_of
+from tests.examples import TIMES
+from worker.domain.errors import OwnerLost
+from worker.domain.events import Event
+from worker.domain.policies import Policies
+from worker.domain.returned import Cause
+from worker.store import admin, claims, lists, owners, recording, requests, stock, suppression, sweep
+from worker.store.claims import Claim
+from worker.store.database import Database
+from worker.store.requests import NewRequest
+
+WORKERS: Final = 6
+ROUNDS: Final = 10 * TIMES
+TURNS: Final = 12
+INTERVAL: Final = 100.0
+POLICIES: Final = {
+    "free": Policies(contact_interval=INTERVAL),
+    "digest": Policies(contact_interval=INTERVAL, digest=True),
+    "seats": Policies(contact_interval=INTERVAL, per_unit=3, wave_seconds=50.0),
+}
+ITEMS: Final = [ref(f"mug-{number}", **options) for number in range(4) for options in ({}, {"color": "blue"})]
+PEOPLE: Final = [f"customer{number}@example.com" for number in range(8)]
+ENDS: Final = ("told", "told", "failed", "lost", "unknown", "deferred", "released")
+# A claim has locked the contact, and sees all that ended before: so its numbers come after those of the ends.
+HISTORY: Final = (
+    """CREATE TABLE history (seq bigint GENERATED ALWAYS AS IDENTITY, xid bigint, contact uuid, was text, now text,
+        at timestamptz, mailed_at timestamptz, ordered boolean)""",
+    """CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+        INSERT INTO history (xid, contact, was, now, at, mailed_at, ordered)
+        SELECT txid_current(), NEW.contact_id, OLD.status, NEW.status, stockbell_now(0), s.mailed_at,
+            NEW.ordered_at IS NOT NULL FROM contact AS s WHERE s.id = NEW.contact_id;
+        RETURN NULL; END $$""",
+    """CREATE TRIGGER note AFTER UPDATE ON request FOR EACH ROW WHEN (OLD.status IS DISTINCT FROM NEW.status)
+        EXECUTE FUNCTION note()""",
+)
+PROCESSING: Final = """SELECT count(DISTINCT owner) AS owners, count(DISTINCT claimed_at) AS claims
+    FROM request WHERE status = 'PROCESSING' GROUP BY contact_id"""
+_ENTRIES: Final = count(1)
+
+
+@pytest.fixture
+def noted_shop(postgres_url: str) -> Iterator[Shop]:
+    with shop_at(postgres_url) as shop:
+        for statement in (*CLOCK, *HISTORY):
+            shop.change(statement)
+        yield shop
+
+
+class Worker:
+    """Claims and ends, and everything else that touches contacts and their requests."""
+
+    def __init__(self, database: Database, seed: int, policies: Policies, list_ids: list[UUID]) -> None:
+        self._database = database
+        self._random = Random(seed)
+        self._policies = policies
+        self._list_ids = list_ids
+        self._held: list[Claim] = []
+        self._owner = self._register()
+        self._turns: list[tuple[Callable[[], object], float]] = [
+            (self.claim, 8),
+            (self.end, 6),
+            (self.sign_up, 5),
+            (self.sweep, 2),
+            (self.release_all, 1),
+            (self.report, 1),
+            (self.suppress, 1),
+            (self.publish, 2),
+            (self.delete, 1),
+        ]
+
+    def turn(self) -> None:
+        turns, weights = zip(*self._turns, strict=True)
+        try:
+            self._random.choices(turns, weights)[0]()
+        except OwnerLost:
+            self._owner = self._register()
+
+    def _register(self) -> UUID:
+        owner = uuid4()
+        self._database.write(owners.register, owner, "host:1")
+        return owner
+
+    def claim(self) -> None:
+        ids = self._random.sample(self._list_ids, self._random.randint(1, 5))
+        most, first = self._random.randint(1, 12), self._random.random() < 0.5
+        claimed = self._database.write(claims.claim, self._owner, LEASE, ids, most, self._policies, first=first)
+        self._held += claimed.claims
+        allowed = 20 if self._policies.digest else 1
+        assert max(Counter(claim.contact_id for claim in claimed.claims).values(), default=0) <= allowed
+
+    def end(self) -> None:
+        most = self._random.randint(1, 6)
+        ends = ends_of(self._held[:most], [self._random.choice(ENDS) for _ in range(most)])
+        del self._held[:most]
+        recording.write(self._database, ends, notes_mails=True)
+
+    def sign_up(self) -> None:
+        people = self._random.sample(PEOPLE, self._random.randint(1, 4))
+        new = [NewRequest(address, item) for address in people for item in self._random.sample(ITEMS, 2)]
+        self._database.write(requests.create, new)
+
+    def sweep(self) -> None:
+        self._database.write(sweep.rescue, LEASE)
+        self._database.write(sweep.put_in_line)
+
+    def release_all(self) -> None:
+        self._held.clear()
+        self._database.write(claims.release_all, self._owner)
+
+    def report(self) -> None:
+        self._database.write(admin.report, self._some_ids())
+
+    def delete(self) -> None:
+        self._database.write(admin.delete, self._some_ids())
+
+    def _some_ids(self) -> list[UUID]:
+        statement = "SELECT id FROM request WHERE status = 'RECEIVED' ORDER BY random() LIMIT 2"
+        return [UUID(str(row.id)) for row in self._database.read(lambda c: c.exec_driver_sql(statement).all())]
+
+    def suppress(self) -> None:
+        statement = "SELECT id, address FROM contact ORDER BY random() LIMIT 2"
+        rows = self._database.read(lambda c: c.exec_driver_sql(statement).all())
+        self._database.write(suppression.suppress, [UUID(str(row.id)) for row in rows], Cause.UNSUBSCRIBED, "test")
+        self._database.write(suppression.lift, [row.address for row in rows], None)
+
+    def publish(self) -> None:
+        """Says that there are pieces of an item, or none."""
+        number = next(_ENTRIES)
+        at, quantity = LONG_AGO + timedelta(seconds=number), self._random.choice((0, 2, 3, 5))
+        event = Event(f"{number}-0", None, self._random.choice(ITEMS), at, False, None, quantity, {}, ())
+        self._database.write(stock.apply, [event], self._policies)
+
+
+def go_on(shop: Shop, seconds: float) -> None:
+    shop.change("UPDATE clock SET now = now + make_interval(secs => :seconds)", seconds=seconds)
+    shop.change("UPDATE owner SET seen_at = stockbell_now(0) WHERE seen_at > stockbell_now(-900)")
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_whoever_is_first_a_customer_has_one_mail_on_its_way(noted_shop: Shop, name: str) -> None:
+    shop, random, policies = noted_shop, Random(1), POLICIES[name]
+    deadlocks = shop.ask(DEADLOCKS)[0].n
+    list_ids = sorted(shop.write(lists.find_or_add, ITEMS).values())
+    barrier = threading.Barrier(WORKERS, lambda: go_on(shop, random.choice((1.0, 30.0, INTERVAL))))
+
+    def work(seed: int) -> None:
+        try:
+            with closing(Database(shop.url, connections=1)) as database:
+                one = Worker(database, seed, policies, list_ids)
+                for _ in range(ROUNDS):
+                    barrier.wait()
+                    for _ in range(TURNS):
+                        one.turn()
+        except BaseException:
+            barrier.abort()  # else the others wait for ever
+            raise
+
+    with ThreadPoolExecutor(WORKERS) as pool:
+        done = [pool.submit(work, seed) for seed in range(WORKERS)]
+    errors = [error for future in done if (error := future.exception())]
+    for error in sorted(errors, key=lambda error: isinstance(error, threading.BrokenBarrierError)):
+        raise error
+    assert shop.ask(DEADLOCKS)[0].n == deadlocks
+    check(shop, is_digest=policies.digest)
+
+
+def check(shop: Shop, *, is_digest: bool) -> None:
+    """Goes through the history: who was claimed while a mail was on its way, or too soon after the last one."""
+    on_the_way: dict[UUID, Counter[int]] = {}
+    claimed = 0
+    for note in shop.ask("SELECT * FROM history ORDER BY seq", contact="uuid", at="time", mailed_at="time"):
+        held = on_the_way.setdefault(note.contact, Counter())
+        if note.now == "PROCESSING":
+            claimed += 1
+            assert set(held) <= {note.xid}, "two claims at a time"
+            assert is_digest or not held, "two requests in one claim"
+            is_rested = note.mailed_at is None or (note.at - note.mailed_at).total_seconds() >= INTERVAL
+            assert is_rested or note.ordered, "claimed too soon"
+            held[note.xid] += 1
+        elif note.was == "PROCESSING":
+            xid = next(iter(held))
+            held[xid] -= 1
+            if not held[xid]:
+                del held[xid]
+    assert claimed > 50
+    assert all(row.owners == row.claims == 1 for row in shop.ask(PROCESSING))
