@@ -188,11 +188,11 @@ def time_of(text: str | None) -> datetime | None:
 
 def reason_of(text: str | None) -> str | None:
     """Returns a failure code in upper case. Raises BadParameter if there is no such code."""
-    from worker.domain.outcomes import TEMPLATE_ERROR, UNCONFIRMED, FailureCode
+    from worker.domain.outcomes import INTERVAL, TEMPLATE_ERROR, UNCONFIRMED, FailureCode
 
     if text is None:
         return None
-    known = (*FailureCode, TEMPLATE_ERROR, UNCONFIRMED)
+    known = (*FailureCode, TEMPLATE_ERROR, UNCONFIRMED, INTERVAL)
     if text.upper() not in known:
         raise typer.BadParameter(f"a reason must be one of {', '.join(known)}")
     return text.upper()

@@ -185,9 +185,9 @@ def list_(
     """List requests, oldest first.
 
     --json prints one object per line. For RECEIVED requests `waiting` is the reason why they wait: noStock, soldOut,
-    unconfirmed, paused, backoff, quietHours, settling, wave, relayDown or queued, and `waitingUntil` is for how long,
-    where that is known. --since and --until compare with the time when they failed if the status is FAILED, and else
-    with the time when they were created.
+    unconfirmed, paused, backoff, interval, quietHours, settling, wave, relayDown or queued, and `waitingUntil` is for
+    how long, where that is known. --since and --until compare with the time when they failed if the status is FAILED,
+    and else with the time when they were created.
 
     [bold]Example:[/bold]  stockbell requests list --status FAILED --reason RECIPIENT_REJECTED --limit 0
     """

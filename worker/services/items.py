@@ -29,6 +29,7 @@ REASONS: Final[Mapping[str, str]] = {
     "wave": "all seats are taken, and the next wave is to come",
     "paused": "paused",
     "backoff": "waits for another try",
+    "interval": "the customer had a mail a while ago",
     "quietHours": "quiet hours: no mails go out now",
     "relayDown": "the relay can't be used",
     "queued": "in line, and told soon",

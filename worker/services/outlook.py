@@ -120,7 +120,13 @@ class Outlook:
         if not self._waiting:
             return ["Nobody waits for this item."]
         found = [*self._held("paused"), *self._out(), *self._too_late(), *self._settling(), *self._told()]
-        return [*found, *self._held("quietHours"), *self._held("relayDown"), *self._held("backoff")]
+        return [
+            *found,
+            *self._held("quietHours"),
+            *self._held("relayDown"),
+            *self._held("backoff"),
+            *self._held("interval"),
+        ]
 
     @property
     def _waiting(self) -> int:
@@ -139,6 +145,7 @@ class Outlook:
             "quietHours": "quiet hours, and mails go out when they are over",
             "relayDown": "no mail can be sent until the relay takes some again",
             "backoff": "a try did not succeed, and the next one is made by itself",
+            "interval": "the customer had a mail a while ago, and is told of this one later",
         }
         if number := self._sum(reason):
             yield f"{self._who(number)}: {until[reason]}."

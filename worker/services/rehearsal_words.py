@@ -17,6 +17,7 @@ HELD: Final[Mapping[str, str]] = {
     "relayDown": "told when the relay takes mail again",
     "paused": "paused; see `stockbell resume`",
     "backoff": "wait for another try",
+    "interval": "the customer has had another mail by then",
     "soldOut": "sold out",
     "noStock": "no event has said that it is in stock since they signed up",
     "unconfirmed": "the customer has not confirmed yet",
@@ -86,7 +87,7 @@ def _later_words(later: Later) -> str:
 
 def _why(found: Rehearsal, reason: str) -> str:
     words = HELD.get(reason, reason)
-    is_timed = reason in ("wave", "settling") and found.next_at
+    is_timed = reason in ("interval", "wave", "settling") and found.next_at
     return f"{words}, not before {_time(found.next_at)}" if is_timed and found.next_at else words
 
 

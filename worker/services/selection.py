@@ -14,7 +14,7 @@ from uuid import UUID
 
 from worker.domain.catalog import CatalogReference, catalog_reference, has_control, item_of
 from worker.domain.errors import BadAddress, BadReference
-from worker.domain.outcomes import TEMPLATE_ERROR, UNCONFIRMED, FailureCode
+from worker.domain.outcomes import INTERVAL, TEMPLATE_ERROR, UNCONFIRMED, FailureCode
 from worker.domain.replies import mask_addresses
 from worker.models import Status
 from worker.services.addresses import checked_address
@@ -29,6 +29,7 @@ WAITING: Final = (
         "unconfirmed",
         "paused",
         "backoff",
+        "interval",
         "quietHours",
         "settling",
         "wave",
@@ -37,7 +38,7 @@ WAITING: Final = (
     ),
 )
 """Why a request may wait, see `store.requests.waiting`."""
-CODES: Final = (*(code.value for code in FailureCode), TEMPLATE_ERROR, UNCONFIRMED)
+CODES: Final = (*(code.value for code in FailureCode), TEMPLATE_ERROR, UNCONFIRMED, INTERVAL)
 MOST_IDS: Final = 500
 MOST_CHARACTERS: Final = 500
 

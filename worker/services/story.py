@@ -265,6 +265,8 @@ class _Facts:
                 what = "no mail can be made" if row.failure_code == TEMPLATE_ERROR else "the relay put its mail off"
                 words = f" ({quoted(row.failure_reason)})" if row.failure_reason else ""
                 return f"{what}{words}, and it is tried again on {at_words(row.not_before)}"
+            case "interval":
+                return f"the customer had a mail a while ago, and gets no other one before {at_words(row.not_before)}"
             case "noStock":
                 return self._no_stock()
             case "soldOut":
@@ -367,6 +369,8 @@ class _Facts:
                 yield f"{self._next_event()}{self._how_fast()}."
             case "backoff":
                 yield "Nothing has to be done: it is tried again by itself."
+            case "interval":
+                yield "Nothing has to be done: they are told then, if it is still in stock."
             case "quietHours":
                 yield f"Nothing has to be done: mails go out again on {at_words(row.quiet_until)}."
             case "settling":
@@ -380,7 +384,7 @@ class _Facts:
                 yield "A worker has to be started: `stockbell work`."
             case "queued":
                 yield f"Nothing has to be done{self._how_fast()}."
-        if row.waiting in ("noStock", "soldOut", "settling", "wave"):
+        if row.waiting in ("interval", "noStock", "soldOut", "settling", "wave"):
             yield f"An admin can have them told whatever the stock: `stockbell report {row.id}`."
 
     def _next_event(self) -> str:

@@ -49,6 +49,7 @@ def waiting_until(row: Any) -> datetime | None:
     """Returns until when a request waits for the reason that it has. None: that is not known."""
     until: Mapping[str | None, datetime | None] = {
         "backoff": row.not_before,
+        "interval": row.not_before,
         "quietHours": row.quiet_until,
         "settling": row.settles_at,
         "wave": row.opens_at,

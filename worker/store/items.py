@@ -10,6 +10,7 @@ from uuid import UUID
 from sqlalchemy import Connection
 
 from worker.domain.catalog import Item, Options, compared_options
+from worker.domain.outcomes import INTERVAL
 from worker.domain.stock import with_stock
 from worker.store import clock, lists
 from worker.store.demand import MOST_TOLD
@@ -59,7 +60,8 @@ _PLAIN, _ORDERED = f"{lists.IN_LINE} AND r.ordered_at IS NULL", f"{lists.IN_LINE
 _LISTS = Sql(
     f"""WITH later AS MATERIALIZED (
         SELECT r.waiting_list_id, sum(CASE WHEN r.not_before > {NEVER} THEN 1 ELSE 0 END) AS unconfirmed,
-            sum(CASE WHEN r.not_before > {NEVER} THEN 0 ELSE 1 END) AS backoff,
+            sum(CASE WHEN r.not_before > {NEVER} THEN 0 ELSE 1 END) AS put_off,
+            sum(CASE WHEN r.failure_code = '{INTERVAL}' THEN 1 ELSE 0 END) AS resting,
             min(CASE WHEN r.not_before > {NEVER} THEN NULL ELSE r.created_date END) AS oldest
         FROM request AS r JOIN waiting_list AS w ON w.id = r.waiting_list_id
         WHERE w.item_id = :item_id AND r.status = 'RECEIVED' AND r.not_before IS NOT NULL GROUP BY r.waiting_list_id),
@@ -69,7 +71,8 @@ _LISTS = Sql(
     SELECT w.id, w.options, w.in_stock, w.last_in_stock_at, w.opens_at, w.settles_at, {lists.PAUSED} AS is_paused,
         {_count(_PLAIN)} AS plain,
         {_count(f"{_PLAIN} AND r.created_date < w.last_in_stock_at")} AS before_event, {_count(_ORDERED)} AS ordered,
-        {_oldest(_PLAIN)} AS oldest, {_oldest(_ORDERED)} AS oldest_ordered, coalesce(later.backoff, 0) AS backoff,
+        {_oldest(_PLAIN)} AS oldest, {_oldest(_ORDERED)} AS oldest_ordered,
+        coalesce(later.put_off, 0) AS put_off, coalesce(later.resting, 0) AS resting,
         coalesce(later.unconfirmed, 0) AS unconfirmed, later.oldest AS oldest_later, coalesce(sending.n, 0) AS sending,
         {_count("r.status = 'FAILED'")} AS failed,
         (SELECT count(*) FROM (SELECT 1 FROM request AS r WHERE r.waiting_list_id = w.id
@@ -250,7 +253,8 @@ def reasons(row: Any, due: str, at: datetime) -> Mapping[str, int]:
     parts = Counter({"noStock": row.plain - row.before_event, "soldOut": row.before_event - woken})
     parts[due if due == QUIET else held] += woken  # quiet hours come first
     parts[due] += row.ordered
-    parts["backoff"] += row.backoff
+    parts["backoff"] += row.put_off - row.resting
+    parts["interval"] += row.resting
     if row.is_paused:
         parts = Counter(paused=parts.total())
     found = {**parts, "unconfirmed": row.unconfirmed}

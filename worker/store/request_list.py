@@ -14,7 +14,7 @@ from sqlalchemy import Boolean, Connection, Select, Uuid, and_, bindparam, func,
 from sqlalchemy.sql.elements import ColumnElement, Label
 from sqlmodel import col
 
-from worker.domain.outcomes import UNCONFIRMED, FailureCode
+from worker.domain.outcomes import INTERVAL, UNCONFIRMED, FailureCode
 from worker.models import ENDED, UNRESOLVED, Status
 from worker.store import lists
 from worker.store.requests import Filter, I, R, W, conditions, waiting_columns
@@ -36,12 +36,17 @@ _OF_STATUS: Final = {
     Status.FAILED: ("r.status = 'FAILED'",),
     Status.NOTIFICATION_SENT: ("r.status = 'NOTIFICATION_SENT'",),
 }
-_OF_CODE: Final = {code.value: _OF_STATUS[Status.FAILED] for code in FailureCode} | {UNCONFIRMED: (_LATER,)}
+_OF_CODE: Final = {
+    **{code.value: _OF_STATUS[Status.FAILED] for code in FailureCode},
+    UNCONFIRMED: (_LATER,),
+    INTERVAL: (_LATER,),
+}
 _ITS_LIST = "EXISTS (SELECT 1 FROM waiting_list AS w WHERE w.id = r.waiting_list_id AND {})"
 _NOT_PAUSED = f"NOT {lists.PAUSED}"
 _WOKEN = f"{_PLAIN} AND {_ITS_LIST.format(f'{lists.IS_WOKEN} AND {_NOT_PAUSED}')}"
 _OPEN = f"{_PLAIN} AND {_ITS_LIST.format(f'{lists.IS_WOKEN} AND {lists.IS_OPEN} AND {_NOT_PAUSED}')}"
 _SENT_WHATEVER = f"{_ORDERED} AND {_ITS_LIST.format(_NOT_PAUSED)}"
+_PUT_OFF = f"{_LATER} AND r.not_before < {NEVER} AND {_ITS_LIST.format(_NOT_PAUSED)}"
 _NOBODY = ("false",)
 # Each is what `requests.waiting` says of one request, as conditions that indexes know.
 _OF_REASON: Final = {
@@ -51,7 +56,8 @@ _OF_REASON: Final = {
         f"{_ORDERED} AND {_ITS_LIST.format(lists.PAUSED)}",
         f"{_LATER} AND r.not_before < {NEVER} AND {_ITS_LIST.format(lists.PAUSED)}",
     ),
-    "backoff": (f"{_LATER} AND r.not_before < {NEVER} AND {_ITS_LIST.format(_NOT_PAUSED)}",),
+    "backoff": (f"{_PUT_OFF} AND coalesce(r.failure_code, '') <> '{INTERVAL}'",),
+    "interval": (f"{_PUT_OFF} AND r.failure_code = '{INTERVAL}'",),
     "noStock": (
         f"""{_PLAIN} AND {
             _ITS_LIST.format(f"coalesce(w.last_in_stock_at <= r.created_date, true) AND {_NOT_PAUSED}")

@@ -15,7 +15,7 @@ from sqlalchemy.sql.elements import ColumnElement
 from sqlmodel import col
 
 from worker.domain.catalog import CatalogReference, Item, Options, compared_options, options_from_text, reference_json
-from worker.domain.outcomes import UNCONFIRMED
+from worker.domain.outcomes import INTERVAL, UNCONFIRMED
 from worker.domain.reply_groups import ANYTHING
 from worker.domain.tokens import Tokens
 from worker.models import (
@@ -45,7 +45,7 @@ def _reason(quiet: str) -> str:
     return f"""CASE WHEN r.status <> 'RECEIVED' THEN NULL
         WHEN r.failure_code = '{UNCONFIRMED}' THEN 'unconfirmed'
         WHEN {lists.PAUSED} THEN 'paused'
-        WHEN r.not_before IS NOT NULL THEN 'backoff'
+        WHEN r.not_before IS NOT NULL THEN CASE WHEN r.failure_code = '{INTERVAL}' THEN 'interval' ELSE 'backoff' END
         WHEN r.ordered_at IS NULL AND coalesce(w.last_in_stock_at <= r.created_date, true) THEN 'noStock'
         WHEN r.ordered_at IS NULL AND NOT w.in_stock THEN 'soldOut'
         {quiet}

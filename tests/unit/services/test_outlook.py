@@ -67,6 +67,11 @@ def told(*groups: Group, rows: Any = None, policies: Policies = NO_POLICIES) -> 
             {"policies": TWO},
         ),
         (
+            "Everybody who waits: the customer had a mail a while ago, and is told of this one later.",
+            [group(interval=1)],
+            {"policies": TWO},
+        ),
+        (
             "Not in stock: nobody is told until an event says that it is in stock.",
             [group(soldOut=14, noStock=2, out=True)],
             {"rows": {}},

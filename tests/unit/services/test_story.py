@@ -10,7 +10,7 @@ import pytest
 
 from worker.domain import reply_rules
 from worker.domain.catalog import WIX_STORES
-from worker.domain.outcomes import TEMPLATE_ERROR, FailureCode
+from worker.domain.outcomes import INTERVAL, TEMPLATE_ERROR, FailureCode
 from worker.domain.stock import Level
 from worker.services.story import Story, tell
 from worker.services.story_words import item_arguments, ordinal, span_words
@@ -175,6 +175,15 @@ def test_a_backoff_says_the_words_and_the_next_try() -> None:
     assert "put its mail off (“452 4.2.2 mailbox full”), and it is tried again on 3 May 2026 13:10:00" in told.sentence
     broken = story(request(waiting="backoff", not_before=at(70), failure_code=TEMPLATE_ERROR))
     assert "no mail can be made" in broken.sentence
+
+
+def test_who_had_a_mail_a_while_ago_learns_until_when_they_rest() -> None:
+    told = story(request(waiting="interval", not_before=at(90), failure_code=INTERVAL), events=(event(5),))
+    assert told.sentence.endswith(
+        "the customer had a mail a while ago, and gets no other one before 3 May 2026 13:30:00 UTC."
+    )
+    assert told.moves[0] == "Nothing has to be done: they are told then, if it is still in stock."
+    assert told.moves[-1].startswith("An admin can have them told whatever the stock")
 
 
 def test_a_relay_that_is_down_says_since_when_and_its_words() -> None:
