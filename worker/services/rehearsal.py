@@ -23,10 +23,23 @@ from worker.models import uuid7
 from worker.services.dry_run import Outcome, outcome_of_entry
 from worker.services.rehearsed import NAMED, FirstMail, Later, Rehearsal, Told, Wave
 from worker.services.trying import message, texts
-from worker.store import claims, clock, items, lists, owners, rehearsing, requests, stock, waiters
+from worker.store import (
+    claims,
+    clock,
+    items,
+    lists,
+    owners,
+    recording,
+    rehearsing,
+    requests,
+    resting,
+    stock,
+    waiters,
+)
 from worker.store.admin import Changed
 from worker.store.claims import Claim
 from worker.store.database import Connection, Database
+from worker.store.recording import Ends
 from worker.store.requests import Filter
 
 MOST: Final = 2_000
@@ -201,11 +214,29 @@ class _Line:
     def _claim(self, list_ids: Sequence[UUID], *, first: bool) -> _Claimed:
         if self.left <= 0:
             return []
-        most = min(_EACH, self.left)
-        claimed = claims.claim(self.c, self.owner, _LEASE, list_ids, most, self.policies, first=first)
+        most, claimed = min(_EACH, self.left), None
+        while claimed is None or (list_ids and not claimed.claims):  # all whom it has looked at rest now
+            claimed = claims.claim(self.c, self.owner, _LEASE, list_ids, most, self._policies_now, first=first)
+            list_ids = claimed.full
         told = [each for claim in claimed.claims for each in claim.together]
         self.left -= len(told)
+        self._let_rest(told)
         return [(claim, claimed.items[claim.list_id]) for claim in told]
+
+    @property
+    def _policies_now(self) -> Policies:
+        """The policies as if time had passed: when customers had their last mail is not moved."""
+        interval = self.policies.contact_interval
+        if interval is None:
+            return self.policies
+        return replace(self.policies, contact_interval=max(0.0, interval - self.passed.total_seconds()))
+
+    def _let_rest(self, claimed: Sequence[Claim]) -> None:
+        """With a contact interval: they are told, and what else they wait for comes later."""
+        interval = self.policies.contact_interval
+        if interval is not None and claimed:
+            recording.record(self.c, Ends(told=list(claimed)))
+            resting.rest_others(self.c, {claim.contact_id for claim in claimed}, self.lists, interval)
 
 
 def _shares(list_ids: Sequence[UUID]) -> Iterator[Sequence[UUID]]:

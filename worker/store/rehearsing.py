@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 
 from worker.domain.ledger import most_seats
 from worker.domain.policies import Policies
-from worker.store import lists, quiet_hours, seats
+from worker.store import clock, lists, quiet_hours, resting, seats
 from worker.store.sql import Sql
 
 TOGETHER: Final = timedelta(seconds=5)
@@ -24,13 +24,12 @@ _LISTS_OF: Final = Sql(
     "SELECT DISTINCT waiting_list_id FROM request WHERE id IN ROWS(request_id uuid)", waiting_list_id="uuid"
 )
 _CLOSED: Final = Sql(
-    f"""SELECT w.opens_at, w.settles_at, stockbell_now(0) AS now FROM waiting_list AS w
+    f"""SELECT w.opens_at, w.settles_at FROM waiting_list AS w
     WHERE w.id IN ROWS(list_id uuid) AND {lists.SENDING} AND NOT ({lists.IS_OPEN})
       AND EXISTS (SELECT 1 FROM request AS r
         WHERE r.waiting_list_id = w.id AND {lists.IN_LINE} AND {lists.IS_WOKEN})""",
     opens_at="time",
     settles_at="time",
-    now="time",
 )
 _DOORS: Final = Sql(
     """SELECT w.id, w.opens_at, w.settles_at FROM waiting_list AS w
@@ -87,18 +86,23 @@ def ignore_quiet_hours(c: Connection) -> None:
     c.execution_options(**{quiet_hours.OPTION: None})
 
 
-def next_opening(c: Connection, list_ids: Iterable[UUID]) -> Opening | None:
-    """Returns when the first of these lists open for which somebody waits. None: time alone opens none of them."""
-    closed = _CLOSED(c, rows=lists.rows_of(list_ids))
-    opening = [max(at for at in (row.opens_at, row.settles_at) if at) for row in closed]
+def next_opening(c: Connection, list_ids: Collection[UUID]) -> Opening | None:
+    """Returns when the first of these lists open for which somebody waits, or when the first of them has rested.
+
+    None: time alone changes nothing.
+    """
+    opening = [
+        max(at for at in (row.opens_at, row.settles_at) if at) for row in _CLOSED(c, rows=lists.rows_of(list_ids))
+    ]
+    opening += resting.ends(c, list_ids)
     if not opening:
         return None
     soon = min(opening) + TOGETHER
-    return Opening(max(at for at in opening if at <= soon), closed[0].now)
+    return Opening(max(at for at in opening if at <= soon), clock.now(c))
 
 
 def let_pass(c: Connection, list_ids: Collection[UUID], span: timedelta) -> None:
-    """Lets so much time pass for these lists and for the seats of their items."""
+    """Lets so much time pass for these lists, for those who rest, and for the seats of their items."""
     rows = lists.rows_of(list_ids)
     doors = [
         {"list_id": row.id, "opens": _earlier(row.opens_at, span), "settles": _earlier(row.settles_at, span)}
@@ -110,6 +114,7 @@ def let_pass(c: Connection, list_ids: Collection[UUID], span: timedelta) -> None
     ]
     _SET_DOORS(c, rows=doors)
     _SET_SEATS(c, rows=taken)
+    resting.let_pass(c, list_ids, span)
 
 
 def waves_of(c: Connection, list_ids: Collection[UUID], policies: Policies) -> Waves | None:

@@ -36,7 +36,7 @@ from worker.services import rehearsal
 from worker.services.rehearsal import Acted, of_event, of_verb, rehearse
 from worker.services.rehearsal_words import lines
 from worker.services.rehearsed import Rehearsal
-from worker.store import admin, breaker, claims, lists, pauses, rehearsing, requests, stock
+from worker.store import admin, breaker, claims, contact_intervals, lists, pauses, rehearsing, requests, stock
 from worker.store.claims import Claim
 from worker.store.database import Database
 from worker.store.requests import Filter
@@ -533,3 +533,62 @@ def test_as_json_it_has_no_address(shop: Shop, monkeypatch: pytest.MonkeyPatch) 
     assert (found["waiting"], found["bounded"], found["leftOut"]) == ({"wave": 3}, False, 0)
     assert (found["later"]["requests"], found["later"]["waves"], found["later"]["each"]) == (3, 2, 2)
     assert found["mail"]["subject"]
+
+
+# --- contact intervals ---
+
+REST: Final = Policies(contact_interval=HOUR)
+
+
+def _mailed(shop: Shop, request_id: UUID, ago: float) -> None:
+    contact = shop.row(request_id).contact_id
+    shop.change("UPDATE contact SET mailed_at = stockbell_now(-:ago) WHERE id = :id", ago=ago, id=contact)
+
+
+def test_whoever_had_a_mail_a_while_ago_is_told_when_that_is_over(shop: Shop) -> None:
+    anns, bobs = shop.sign_up_many(2)
+    _mailed(shop, anns, HOUR - 600)
+    found = of_stock(shop, 5, REST)
+    assert places(found) == {bobs: (1, 1), anns: (2, 2)}
+    assert (found.waves[1].at - found.at).total_seconds() == pytest.approx(600, abs=30)
+    assert shop.row(anns).not_before is None
+
+
+def test_who_rests_on_is_said_to_with_the_time(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rehearsal, "MOST_WAVES", 1)
+    anns, _ = shop.sign_up_many(2)
+    _mailed(shop, anns, 600)
+    found = of_stock(shop, 5, REST)
+    assert (found.told, found.waiting) == (1, {"interval": 1})
+    assert found.next_at is not None
+    words = f"1 request: the customer has had another mail by then, not before {found.next_at:%Y-%m-%d %H:%M:%S} UTC"
+    assert f"held      {words}" in said(found)
+
+
+def test_of_what_a_customer_waits_for_one_is_told_and_the_other_an_interval_later(shop: Shop) -> None:
+    first, second = shop.sign_up(MUG, "ann@example.com"), shop.sign_up(CUP, "ann@example.com")
+    shop.change("UPDATE request SET status = 'FAILED', failure_code = 'RETRIES_EXHAUSTED'")
+    for about in (MUG, CUP):
+        shop.tell(about)
+    found = of_retry(shop, [first, second], REST)
+    assert [ids_of(found, wave) for wave in range(2)] == [[first], [second]]
+    assert (found.waves[1].at - found.at).total_seconds() == pytest.approx(HOUR, abs=30)
+    both = of_retry(shop, [first, second], replace(REST, digest=True))
+    assert [ids_of(both)] == [[first, second]]
+
+
+def test_whoever_is_ordered_is_told_at_once(shop: Shop) -> None:
+    (anns,) = shop.sign_up_many(1)
+    _mailed(shop, anns, 600)
+    assert ids_of(of_report(shop, [anns], REST)) == [anns]
+
+
+def test_more_than_one_claim_looks_at_may_rest(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(contact_intervals, "ROUNDS", 1)
+    monkeypatch.setattr(rehearsal, "_EACH", 2)
+    waiting = shop.sign_up_many(9)
+    for id_ in waiting[:8]:
+        _mailed(shop, id_, 600)
+    found = of_stock(shop, 5, REST)
+    assert ids_of(found) == waiting[8:]
+    assert found.waves[1].requests == 8
