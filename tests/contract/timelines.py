@@ -22,7 +22,7 @@ from worker.models import Status
 from worker.processes.bootstrap import Parts
 from worker.services import item_policies
 from worker.services.wire import request_json
-from worker.store import claims, lists, recording, requests, stock
+from worker.store import admin, claims, lists, recording, requests, stock, sweep
 from worker.store.recording import Ends
 from worker.store.requests import Filter, NewRequest
 
@@ -126,11 +126,12 @@ class Replay:
 
     def _work(self) -> int:
         """Lets workers tell whom they may. Returns how many they told."""
-        told = 0
+        told, notes_mails = 0, self.policies.contact_interval is not None
+        self.shop.write(sweep.put_in_line)
         while list_ids := self.shop.database.read(lists.with_work, None, self.policies):
             found = self.shop.write(claims.claim, self.shop.owner(), LEASE, list_ids, 500, self.policies, first=True)
-            assert found.claims, "a bell rings, and nobody can be claimed"
-            self.shop.write(recording.record, Ends(told=list(found.claims)))
+            assert found.claims or notes_mails, "a bell rings, and nobody can be claimed"
+            self.shop.write(recording.record, Ends(told=list(found.claims)), notes_mails=notes_mails)
             told += len(found.claims)
         return told
 
@@ -147,10 +148,22 @@ class Replay:
             new.append(NewRequest(f"customer{self._customers}@example.com", _item(item)))
         self.shop.write(requests.create, new)
 
-    def event(self, quantity: str) -> None:
-        """An event says how many pieces of the mug there are."""
+    def sign_up_as(self, name: str, items: str) -> None:
+        """One customer asks to be told of items: `mug, the cup and the pan`."""
+        address = f"{name.lower()}@example.com"
+        self.shop.write(
+            requests.create, [NewRequest(address, _item(item)) for item in re.split(r", the | and the ", items)]
+        )
+
+    def report(self, item: str) -> None:
+        """An admin orders all who wait for an item to be told."""
+        which = Filter(status=Status.RECEIVED, lists=[self.shop.list_id(ref(item))])
+        self.shop.write(lambda c: admin.report(c, [row.id for row in list(requests.find(c, which))]))
+
+    def event(self, quantity: str, item: str | None) -> None:
+        """An event says how many pieces of an item there are."""
         self._events += 1
-        about = _item("mug")
+        about = _item(item or "mug")
         event = Event(f"{self._events}-0", None, about, self.clock.at, False, None, int(quantity), {}, ())
         self.shop.write(stock.apply, [event], self.policies)
 
@@ -184,7 +197,9 @@ Sentences = Mapping[str, Callable[..., None]]
 HAPPENS: Final[Sentences] = {
     r"nothing": Replay.nothing,
     r"(\d+) customers? waits? for the (\w+)": Replay.sign_up,
-    r"an event says (\d+) pieces?": Replay.event,
+    r"([A-Z]\w+) waits for the (.+)": Replay.sign_up_as,
+    r"an event says (\d+) pieces?(?: of the (\w+))?": Replay.event,
+    r"`stockbell report --item ([^` ]+)`": Replay.report,
     r"`stockbell items set ([^`]+)`": Replay.set_policies,
 }
 THEN: Final[Sentences] = {

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from worker.domain.policies import ALL, NO_POLICIES, Own, Policies
 from worker.services.story_words import count_words, span_words
+from worker.store.digests import MOST_ITEMS
 
 _OWN: Final = tuple(each.name for each in fields(Own))
 
@@ -59,12 +60,16 @@ def shop_lines(shop: Policies) -> list[str]:
             lines.append(f"Where an event says no quantity, {pieces} {_are(shop.assumed_quantity)} assumed.")
     if shop.settle_seconds:
         lines.append(f"Nobody is told before an item has been in stock for {span_words(shop.settle_seconds)}.")
+    if shop.digest:
+        lines.append(f"What a customer can be told of now goes in one mail, at most {MOST_ITEMS} items.")
+    if shop.contact_interval is not None:
+        lines.append(f"A customer gets at most one mail in {span_words(shop.contact_interval)}.")
     return lines
 
 
 def shop_json(shop: Policies) -> dict[str, Any]:
-    """Returns how many the shop tells, and after how long, as JSON. `perUnit` is null for everybody."""
-    return {_camel(name): getattr(shop, name) for name in (*_OWN, "assumed_quantity")}
+    """Returns how many the shop tells, when and in how many mails, as JSON. `perUnit` is null for everybody."""
+    return {_camel(name): getattr(shop, name) for name in (*_OWN, "assumed_quantity", "digest", "contact_interval")}
 
 
 def policies_json(holding: Policies, own: Own) -> dict[str, Any]:

@@ -28,7 +28,9 @@ def start(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> It
 
 
 def test_each_policy_has_a_time_line() -> None:
-    assert {"So many per unit, and waves", "Minimum stock", "Settle time"} <= {line.section for line in TIME_LINES}
+    assert {"So many per unit, and waves", "Minimum stock", "Settle time", "Contact interval"} <= {
+        line.section for line in TIME_LINES
+    }
     assert all(line.settings and len(line.rows) > 2 for line in TIME_LINES)
 
 

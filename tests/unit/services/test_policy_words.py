@@ -28,6 +28,13 @@ from worker.services.policy_words import policy_lines, shop_lines
                 "Nobody is told before an item has been in stock for 10 min.",
             ],
         ),
+        (
+            Policies(digest=True, contact_interval=86_400.0),
+            [
+                "What a customer can be told of now goes in one mail, at most 20 items.",
+                "A customer gets at most one mail in 1 d.",
+            ],
+        ),
     ],
 )
 def test_each_policy_of_the_shop_that_is_on_has_a_sentence(shop: Policies, lines: list[str]) -> None:
