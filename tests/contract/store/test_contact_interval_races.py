@@ -115,8 +115,9 @@ class Worker:
         recording.write(self._database, ends, notes_mails=True)
 
     def sign_up(self) -> None:
-        people = self._random.sample(PEOPLE, self._random.randint(1, 4))
-        new = [NewRequest(address, item) for address in people for item in self._random.sample(ITEMS, 2)]
+        # In one order: two sign-ups of the same customers for the same items wait for each other's rows.
+        people = sorted(self._random.sample(PEOPLE, self._random.randint(1, 4)))
+        new = [NewRequest(address, item) for address in people for item in sorted(self._random.sample(ITEMS, 2))]
         self._database.write(requests.create, new)
 
     def sweep(self) -> None:

@@ -9,6 +9,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from random import Random
 from typing import Any
 from uuid import UUID
@@ -37,6 +38,7 @@ from worker.store import (
     recording,
     reports,
     requests,
+    resting,
     retention,
     states,
     stock,
@@ -81,6 +83,8 @@ def postgres_shop(kept_postgres_url: str, shop_url: str) -> Iterator[Shop]:
 
 SEATED = Policies(per_unit=1, assumed_quantity=10**6)
 """Everybody needs a seat, and there are enough."""
+RESTING = Policies(contact_interval=3600.0)
+"""Nobody has had a mail."""
 
 
 def _claim_until_empty(
@@ -121,14 +125,14 @@ def _race(url: str, switches: Sequence[str], policies: Policies = NO_POLICIES) -
         assert {row.claim_no for row in shop.rows()} == {1}
 
 
-@pytest.mark.parametrize("policies", [NO_POLICIES, SEATED], ids=["all", "seats"])
+@pytest.mark.parametrize("policies", [NO_POLICIES, SEATED, RESTING], ids=["all", "seats", "interval"])
 def test_workers_that_claim_at_once_get_each_row_once(shop_url: str, policies: Policies) -> None:
     _race(shop_url, [], policies)
 
 
 @pytest.mark.parametrize("shop_url", ["postgresql"], indirect=True)
 @pytest.mark.parametrize("plan", ["nested loops", "nested loops that keep nothing"])
-@pytest.mark.parametrize("policies", [NO_POLICIES, SEATED], ids=["all", "seats"])
+@pytest.mark.parametrize("policies", [NO_POLICIES, SEATED, RESTING], ids=["all", "seats", "interval"])
 def test_workers_that_claim_at_once_get_each_row_once_under_every_plan(
     shop_url: str, plan: str, policies: Policies
 ) -> None:
@@ -294,6 +298,25 @@ def test_a_claim_of_seats_goes_by_its_indexes(big_shop: Shop, lists_of_a_bell: i
         plan = plans_of(shop, claims.claim, shop.owner(), 60.0, list_ids, 50, SEATED, first=True, about=about)
         assert_uses(plan)
         assert not re.search(r"SCAN (w|i)\b(?! USING)", plan), plan
+
+
+@pytest.mark.parametrize("lists_of_a_bell", [1, 100])
+@pytest.mark.parametrize("policies", [RESTING, replace(SEATED, contact_interval=3600.0)], ids=["free", "seated"])
+def test_a_claim_with_a_contact_interval_goes_by_its_indexes(
+    big_shop: Shop, lists_of_a_bell: int, policies: Policies
+) -> None:
+    shop = big_shop
+    list_ids = [shop.list_id(_item(number)) for number in range(lists_of_a_bell)]
+    for about in ("request", "contact"):
+        plan = plans_of(shop, claims.claim, shop.owner(), 60.0, list_ids, 50, policies, first=False, about=about)
+        assert_uses(plan, "request_unresolved")
+
+
+def test_who_rests_is_found_by_the_index_of_who_is_put_off(big_shop: Shop) -> None:
+    for seconds in (None, 60.0):
+        assert_uses(plans_of(big_shop, resting.shorten, seconds), "request_backoff")
+    ids = [row.contact_id for row in big_shop.rows()[:500]]
+    assert_uses(plans_of(big_shop, resting.note_mailed, ids, about="contact"))
 
 
 def test_a_search_for_suspects_goes_by_indexes(big_shop: Shop) -> None:
