@@ -15,10 +15,9 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
-from worker.domain.policies import Policies
+from worker.domain.policies import MOST_ITEMS, Policies
 from worker.store import resting
 from worker.store.claim_sql import Oldest
-from worker.store.digests import MOST_ITEMS
 from worker.store.resting import Rest
 from worker.store.sql import Sql
 
