@@ -88,6 +88,8 @@ class Replay:
     settings: Mapping[str, str]
     told: int = 0
     """by the row that is being replayed"""
+    mails: int = 0
+    """that they got"""
     _events: int = 0
     _customers: int = 0
     _says_told: bool = False
@@ -126,13 +128,14 @@ class Replay:
 
     def _work(self) -> int:
         """Lets workers tell whom they may. Returns how many they told."""
-        told, notes_mails = 0, self.policies.contact_interval is not None
+        told, self.mails, notes_mails = 0, 0, self.policies.contact_interval is not None
         self.shop.write(sweep.put_in_line)
         while list_ids := self.shop.database.read(lists.with_work, None, self.policies):
             found = self.shop.write(claims.claim, self.shop.owner(), LEASE, list_ids, 500, self.policies, first=True)
             assert found.claims or notes_mails, "a bell rings, and nobody can be claimed"
-            self.shop.write(recording.record, Ends(told=list(found.claims)), notes_mails=notes_mails)
-            told += len(found.claims)
+            self.shop.write(recording.record, Ends(told=found.one_by_one), notes_mails=notes_mails)
+            self.mails += len(found.claims)
+            told += len(found.one_by_one)
         return told
 
     # what happens
@@ -179,10 +182,11 @@ class Replay:
 
     # what is then so
 
-    def are_told(self, number: str) -> None:
-        """So many were told by this row."""
+    def are_told(self, number: str, mails: str | None) -> None:
+        """So many requests were told by this row, in so many mails."""
         self._says_told = True
         assert self.told == (0 if number == "nobody" else int(number)), f"{self.told} were told"
+        assert mails is None or self.mails == int(mails), f"in {self.mails} mails"
 
     def wait(self, number: str, reason: str, until: str | None) -> None:
         """So many wait for this reason, until this minute. All who wait must be told of."""
@@ -203,7 +207,7 @@ HAPPENS: Final[Sentences] = {
     r"`stockbell items set ([^`]+)`": Replay.set_policies,
 }
 THEN: Final[Sentences] = {
-    r"(nobody|\d+) (?:is|are) told": Replay.are_told,
+    r"(nobody|\d+) (?:is|are) told(?: in (\d+) mails?)?": Replay.are_told,
     r"(\d+) waits?: `(\w+)`(?: until ((?:\w{3} |day \d+ )?\d\d:\d\d))?": Replay.wait,
 }
 

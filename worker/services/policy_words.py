@@ -6,9 +6,8 @@ Quiet hours have words of their own: `services.status` tells whether it is in th
 from dataclasses import dataclass, fields
 from typing import Any, Final
 
-from worker.domain.policies import ALL, NO_POLICIES, Own, Policies
+from worker.domain.policies import ALL, MOST_ITEMS, NO_POLICIES, Own, Policies
 from worker.services.story_words import count_words, span_words
-from worker.store.digests import MOST_ITEMS
 
 _OWN: Final = tuple(each.name for each in fields(Own))
 

@@ -218,7 +218,7 @@ class _Line:
         while claimed is None or (list_ids and not claimed.claims):  # all whom it has looked at rest now
             claimed = claims.claim(self.c, self.owner, _LEASE, list_ids, most, self._policies_now, first=first)
             list_ids = claimed.full
-        told = [each for claim in claimed.claims for each in claim.together]
+        told = claimed.one_by_one
         self.left -= len(told)
         self._let_rest(told)
         return [(claim, claimed.items[claim.list_id]) for claim in told]

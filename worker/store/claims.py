@@ -175,6 +175,11 @@ class Claimed:
     closes_in: float | None = None
     """In how many seconds the send window closes. None: never, or it is closed."""
 
+    @property
+    def one_by_one(self) -> list[Claim]:
+        """The claims of all requests, also of those that go in the mail of another one."""
+        return [each for claim in self.claims for each in claim.together]
+
 
 _NOBODY: Final = Claimed((), (), {})
 

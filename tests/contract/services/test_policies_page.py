@@ -28,7 +28,7 @@ def start(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> It
 
 
 def test_each_policy_has_a_time_line() -> None:
-    assert {"So many per unit, and waves", "Minimum stock", "Settle time", "Contact interval"} <= {
+    assert {"So many per unit, and waves", "Minimum stock", "Settle time", "Digest", "Contact interval"} <= {
         line.section for line in TIME_LINES
     }
     assert all(line.settings and len(line.rows) > 2 for line in TIME_LINES)
@@ -37,6 +37,14 @@ def test_each_policy_has_a_time_line() -> None:
 @pytest.mark.parametrize("line", TIME_LINES, ids=lambda line: line.section)
 def test_a_time_line_is_true(line: TimeLine, start: Start) -> None:
     start(line).run(line.rows)
+
+
+def test_a_time_line_that_counts_other_mails_is_noticed(start: Start) -> None:
+    line = next(line for line in TIME_LINES if line.section == "Digest")
+    rows = [replace(row, then=row.then.replace("in 2 mails", "in 3 mails")) for row in line.rows]
+    assert rows != line.rows
+    with pytest.raises(AssertionError, match="in 2 mails"):
+        start(line).run(rows)
 
 
 @pytest.mark.parametrize(

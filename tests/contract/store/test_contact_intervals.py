@@ -29,6 +29,7 @@ from worker.store import (
     breaker,
     claims,
     contact_intervals,
+    digests,
     lists,
     recording,
     requests,
@@ -71,7 +72,7 @@ class House:
         return self.shop.write(claims.claim, self.owner, LEASE, list_ids, most, self.policies, first=first)
 
     def claim(self, *references: CatalogReference, most: int = 100) -> list[Claim]:
-        return list(self.look(*references, most=most).claims)
+        return self.look(*references, most=most).one_by_one
 
     def end(self, told: Sequence[Claim] = (), **others: Any) -> None:
         self.shop.write(recording.record, Ends(told=list(told), **others), notes_mails=True)
@@ -128,7 +129,8 @@ def test_of_several_requests_of_a_customer_the_oldest_is_claimed_and_the_others_
 
 def test_with_digests_as_many_may_be_claimed_as_a_mail_has_items(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     house.policies = Policies(contact_interval=HOUR, digest=True)
-    monkeypatch.setattr(contact_intervals, "MOST_ITEMS", 2)
+    for module in (contact_intervals, digests, claims):
+        monkeypatch.setattr(module, "MOST_ITEMS", 2)
     cup, mug, pan = house.waits(ANN, CUP, MUG, PAN)
     assert {claim.id for claim in house.claim()} == {cup, mug}
     assert house.line(pan) == ("queued", None)

@@ -150,9 +150,8 @@ class Worker:
         ids = self._random.sample(sorted(self._seen.list_ids.values()), self._random.randint(1, 5))
         most, first = self._random.randint(1, 12), self._random.random() < 0.5
         claimed = self._database.write(claims.claim, self._owner, LEASE, ids, most, self._policies, first=first)
-        some = [each for mail in claimed.claims for each in mail.together]
-        self._held += some
-        self._seen.claims += some
+        self._held += claimed.one_by_one
+        self._seen.claims += claimed.one_by_one
         self._seen.digests += sum(bool(mail.others) for mail in claimed.claims)
 
     def end(self) -> None:
@@ -244,7 +243,7 @@ def run_out(shop: Shop) -> None:
         shop.write(sweep.put_in_line)
         for list_id in shop.with_work():
             claimed = shop.write(claims.claim, owner, LEASE, [list_id], 100, POLICIES, first=True)
-            shop.write(recording.record, ends_of(claimed.claims, ["told"]))
+            shop.write(recording.record, ends_of(claimed.one_by_one, ["told"]))
         if not shop.ask(LEFT):
             return
         go_on(shop, WAVE)

@@ -233,10 +233,9 @@ class WaveShop:
         if not claimed.is_suspect:
             self._check_claimed(claimed, taken, asked, max(1, most // len(asked)), woken_at)
         self._check_doors()
-        all_ = [each for claim in claimed.claims for each in claim.together]
         if then:
-            self.end(all_, then)
-        return all_
+            self.end(claimed.one_by_one, then)
+        return claimed.one_by_one
 
     def probe(self, most: int, owner: int = 0) -> None:
         """Claims as for a relay that is tried again."""
@@ -255,10 +254,9 @@ class WaveShop:
     def _look_at_claimed(self, claimed: Claimed, *, exactly: bool) -> dict[Item, list[Person]]:
         """Lets the oracles see who was claimed, and returns the woken ones."""
         taken: dict[Item, list[Person]] = {item: [] for item in ITEMS}
-        all_ = [each for claim in claimed.claims for each in claim.together]
-        self.claims += all_
+        self.claims += claimed.one_by_one
         now = self._rows()
-        mine = {claim.id for claim in all_}
+        mine = {claim.id for claim in claimed.one_by_one}
         _check_mails(claimed.claims, now)
         changed = {id_ for id_, row in now.items() if row.claim_no != self.seen[id_].claim_no}
         assert mine == changed, "the claim tells what it claimed"
