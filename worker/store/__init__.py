@@ -13,5 +13,6 @@ customer's own page does. `places` keeps how far mailboxes were read. `history` 
 `deliveries` tell others of changes. `unconfirmed` and `confirmations` are double opt-in. `quiet_hours` tells when mails
 go out again. `figures` and `states` count rows, `tally` counts what happens to them, `tally_merge` adds that up, and
 `books` compares the two. `demand` and `items` tell who waits for what, and `restocks` knows the first claim of each.
-`rehearsing` looks ahead for dry runs. `schema` compares versions.
+`contact_intervals` and `resting` see to it that customers get one mail in a while. `rehearsing` looks ahead for dry
+runs. `schema` compares versions.
 """

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, select, text
 from tests.bench.servers import plain
 from tests.contract.shop import LEASE, Shop, shop_at, somebody_waits, statuses
 from tests.polling import eventually
+from worker.domain.outcomes import INTERVAL, TEMPLATE_ERROR
 from worker.domain.verdicts import Tries
 from worker.models import Owner, Status, Sweep
 from worker.store import claims, owners, recording, requests, sweep
@@ -281,3 +282,16 @@ def test_a_deleted_request_is_not_rescued(shop: Shop) -> None:
 
 def _owners(shop: Shop) -> set[UUID]:
     return {row.id for row in shop.database.read(lambda c: c.execute(select(Owner)).all())}
+
+
+@pytest.mark.parametrize("code", [TEMPLATE_ERROR, INTERVAL])
+def test_what_is_in_line_again_tells_no_code_of_what_held_it(shop: Shop, code: str) -> None:
+    request, refused = shop.waiting(2)
+    held = (
+        "UPDATE request SET not_before = stockbell_now(-1), failure_code = :code, failure_reason = :why WHERE id = :id"
+    )
+    shop.change(held, code=code, why="no such name", id=request)
+    shop.change(held, code=None, why="450 later", id=refused)
+    assert shop.write(sweep.put_in_line) == 2
+    assert (shop.row(request).failure_code, shop.row(request).failure_reason) == (None, None)
+    assert shop.row(refused).failure_reason == "450 later"
