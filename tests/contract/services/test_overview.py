@@ -57,6 +57,8 @@ def test_the_policies_of_the_shop_are_told(shop: Shop) -> None:
         "waveSeconds": 3600.0,
         "settleSeconds": 60.0,
         "assumedQuantity": None,
+        "digest": False,
+        "contactInterval": None,
     }
 
 
