@@ -17,6 +17,7 @@ SETS_STATUS = re.compile(r"(?<![\w.])(?<!WHEN )status = (?!ANY)")
 UNTOLD = {
     "claims": "PROCESSING is not told: others see the state that follows",
     "seat_claims": "likewise",
+    "digests": "likewise",
 }
 
 
