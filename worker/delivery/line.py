@@ -76,7 +76,7 @@ class Line:
     """The relay's trouble that showed after its slice, and how many mails that slice had. The next slice acts on it."""
     holds_claims: bool = False
     """Whether a slice has begun and has not ended cleanly."""
-    _sending: list["Sending"] = field(default_factory=list)
+    _sending: list[Sending] = field(default_factory=list)
     _stop_by: float = float("inf")
     _noted_at: float = float("-inf")
     _sql: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "sql"))
@@ -94,7 +94,7 @@ class Line:
 
     # Mails in flight
 
-    def will_send(self, sending: "Sending") -> None:
+    def will_send(self, sending: Sending) -> None:
         """`sending` will hold the mails in flight of a slice."""
         self._sending = [earlier for earlier in self._sending if len(earlier)]
         self._sending.append(sending)

@@ -380,9 +380,14 @@ def _lists_of(c: Connection, request_ids: Sequence[UUID]) -> dict[UUID, UUID]:
 
 
 def joined(claims: Sequence[Claim]) -> Claim:
-    """Returns the first of these claims of one customer, with the others in its mail."""
-    first, *others = claims
-    return replace(first, mail_id=None, others=tuple(replace(each, mail_id=first.id, others=()) for each in others))
+    """Returns the first of these claims of one customer, with the others in its mail.
+
+    A mail has the id of its first request, and a receiver may drop one whose id it has seen. So what may have been told
+    before, and is tried again, is the first only if nothing is new.
+    """
+    first = next((each for each in claims if not each.tries.unknowns), claims[0])
+    others = (replace(each, mail_id=first.id, others=()) for each in claims if each is not first)
+    return replace(first, mail_id=None, others=tuple(others))
 
 
 def _in_mails(claims: Sequence[Claim]) -> list[Claim]:

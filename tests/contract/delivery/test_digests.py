@@ -199,6 +199,24 @@ def test_a_lost_reply_is_unknown_for_all_and_the_mail_comes_again_with_its_id(
     assert set(statuses(shop, wanted)) == {SENT}
 
 
+def test_what_is_new_is_not_told_under_the_id_of_a_mail_that_may_have_arrived(
+    shop: Shop, server: ScriptedRelay
+) -> None:
+    """A receiver drops a mail whose id it has seen, and with it what it tells beside."""
+    mug, cup, pan = things(3)
+    wanted = wants(shop, ANN, [mug, cup, pan])
+    come_in(shop, [mug, cup])
+    server.script("dot", Do.TAKE_AND_DROP)
+    serve(shop, server, mug, policies=ON)
+    come_in(shop, [pan])
+    shop.end_back_offs()
+    serve(shop, server, mug, policies=ON)
+    first, second = server.accepted
+    assert (named_by(first), items_of(first)) == (wanted[0], [0, 1])
+    assert (named_by(second), sorted(items_of(second))) == (wanted[2], [0, 1, 2])
+    assert set(statuses(shop, wanted)) == {SENT}
+
+
 def test_apart_each_has_its_own_id_again(shop: Shop, server: ScriptedRelay) -> None:
     wanted = waiting(shop, 2)
     server.script("rcpt", "452 4.2.2 mailbox full", recipient=ANN)
