@@ -71,13 +71,14 @@ class Recorder:
         self._committing: asyncio.Task[None] | None = None
         self._group_done = asyncio.Event()
         self._added = self._done = 0
+        self._mails = 0
         self._faults: set[str] = set()
         """The template faults that are logged already."""
 
     @property
     def uncommitted(self) -> int:
         """How many mails have verdicts that are not committed yet: a kill repeats mails, and not requests."""
-        return self._added - self._done
+        return self._mails
 
     @property
     def unrecorded(self) -> list[UUID]:
@@ -87,7 +88,8 @@ class Recorder:
     def add(self, settled: Settled) -> None:
         """Adds a verdict to the next transaction. All about one mail, added in a row, come into the same one."""
         self._pending.append(settled)
-        self._added += settled.is_of_mail
+        self._added += 1
+        self._mails += settled.is_of_mail
         if self._committing is None:
             self._committing = asyncio.create_task(self._commit_all())
 
@@ -104,7 +106,8 @@ class Recorder:
             self._pending = []
             await self._commit(group)
             self._group = ()
-            self._done += sum(settled.is_of_mail for settled in group)
+            self._done += len(group)
+            self._mails -= sum(settled.is_of_mail for settled in group)
             self._group_done.set()
             self._on_commit()
         self._committing = None

@@ -19,8 +19,10 @@ from tests.polling import eventually
 from tests.relay import Accepted, Do, ScriptedRelay
 from worker.delivery import in_flight, slice_clock
 from worker.delivery.deliver import deliver
+from worker.delivery.recorder import Settled
 from worker.domain.catalog import CatalogReference
 from worker.domain.policies import Policies
+from worker.domain.verdicts import Untouched
 from worker.models import Status
 from worker.store import claims, recording, requests, stock
 
@@ -430,6 +432,24 @@ def test_the_bound_of_a_kill_counts_mails(shop: Shop, server: ScriptedRelay, mon
         asyncio.run(run(database))
     assert {row.status for row in shop.rows()} == {SENT}
     assert len(server.accepted) == 90
+
+
+def test_what_is_left_out_is_waited_for_although_its_mail_is_in_flight(shop: Shop, server: ScriptedRelay) -> None:
+    wanted = waiting(shop, 2)
+
+    async def run(database: FlakyDatabase) -> None:
+        async with line_of(shop, server, database=database, policies=ON) as line:
+            await line.ensure_registered()
+            (mail,) = (
+                await line.write(claims.claim, line.lease.owner, 60.0, [shop.list_id(things(1)[0])], 9, ON, first=True)
+            ).claims
+            line.recorder.add(Settled(mail.others[0], Untouched("left out")))
+            assert line.recorder.uncommitted == 0
+            await line.recorder.flushed()
+            assert statuses(shop, wanted) == [PROCESSING, RECEIVED]
+
+    with closing(FlakyDatabase(shop.url)) as database:
+        asyncio.run(run(database))
 
 
 def test_the_outcomes_of_one_mail_are_committed_together(shop: Shop, server: ScriptedRelay) -> None:
