@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from email import message_from_bytes, policy
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from worker.domain.catalog import Item
@@ -23,6 +23,7 @@ from worker.models import uuid7
 from worker.services.dry_run import Outcome, outcome_of_entry
 from worker.services.rehearsed import NAMED, FirstMail, Later, Rehearsal, Told, Wave
 from worker.services.trying import message, texts
+from worker.smtp.mailer import Mail
 from worker.store import (
     claims,
     clock,
@@ -115,11 +116,19 @@ def of_verb(database: Database, writer: LetterWriter, policies: Policies, verb: 
 def rehearse(database: Database, writer: LetterWriter, policies: Policies, act: Act) -> Rehearsal:
     """Returns what would happen after `act`, which is run once or more, and rolled back. Raises DatabaseAway."""
     found, first = database.write(_tried, policies, act)
-    return replace(found, mail=_mail(writer, *first)) if first else found
+    return replace(found, mail=_mail(writer, first)) if first else found
 
 
-_Letter = tuple[Claim, Any]
-"""A claim, and its item's details as the claim has them."""
+class _Letter(NamedTuple):
+    """A claim, and the mail in which it goes."""
+
+    claim: Claim
+    mail: Claim
+    """the claim whose mail it is, with the others in it"""
+    items: Mapping[UUID, Any]
+    """the details of the items by waiting list, as the claim has them"""
+
+
 _Claimed = list[_Letter]
 
 
@@ -138,7 +147,7 @@ def _rehearsed(c: Connection, policies: Policies, acted: Acted) -> tuple[Rehears
     wanted = None if acted.ids is None else set(acted.ids)
     waves, first = _waves(c, steps, wanted)
     next_at = line.next_at()
-    waiting, held = _left(c, acted, {claim.id for _, claimed in steps for claim, _ in claimed})
+    waiting, held = _left(c, acted, {each.claim.id for _, claimed in steps for each in claimed})
     later = _later(c, line, acted, waiting.get("wave", 0), next_at)
     is_bounded = bool(lists.with_work(c, acted.lists))
     return Rehearsal(line.start, waves, waiting, held, next_at, later, is_bounded), first
@@ -221,7 +230,7 @@ class _Line:
         told = claimed.one_by_one
         self.left -= len(told)
         self._let_rest(told)
-        return [(claim, claimed.items[claim.list_id]) for claim in told]
+        return [_Letter(each, mail, claimed.items) for mail in claimed.claims for each in mail.together]
 
     @property
     def _policies_now(self) -> Policies:
@@ -253,12 +262,13 @@ def _waves(
     first: _Letter | None = None
     for number, (at, claimed) in enumerate(steps, start=1):
         told: list[tuple[int, UUID]] = []
-        for claim, about in claimed:
+        for each in claimed:
+            about = each.items[each.claim.list_id]
             item = Item(about.app_id, about.catalog_item_id)
             places[item] += 1
-            if wanted is None or claim.id in wanted:
-                first = first or (claim, about)
-                told.append((places[item], claim.id))
+            if wanted is None or each.claim.id in wanted:
+                first = first or each
+                told.append((places[item], each.claim.id))
         if told:
             found.append((Wave(number, at, number == 1, len(claimed), len(told), ()), told[:NAMED]))
     rows = _rows(c, [id_ for _, told in found for _, id_ in told])
@@ -305,9 +315,9 @@ def _last_of(line: _Line, later: Later) -> datetime | None:
     return at
 
 
-def _mail(writer: LetterWriter, claim: Claim, about: ItemFacts) -> FirstMail:
+def _mail(writer: LetterWriter, letter: _Letter) -> FirstMail:
     # With ids that are nobody's: the way out in the text must not be that of the customer.
-    match writer.write(replace(claim, id=uuid7(), contact_id=uuid7()), about):
+    match _written(writer, replace(letter.mail, id=uuid7(), contact_id=uuid7()), letter.items):
         case Failed(code, _, reason):
             return FirstMail(problem=f"{code}: {reason}")
         case Held(reason):
@@ -315,3 +325,9 @@ def _mail(writer: LetterWriter, claim: Claim, about: ItemFacts) -> FirstMail:
         case mail:
             subject = str(message_from_bytes(message(mail), policy=policy.default)["Subject"])
             return FirstMail(subject, texts(mail)[0].replace("\r\n", "\n"))
+
+
+def _written(writer: LetterWriter, claim: Claim, items: Mapping[UUID, ItemFacts]) -> Mail | Failed | Held:
+    if claim.others:
+        return writer.write_digest(claim, items).result
+    return writer.write(claim, items[claim.list_id])

@@ -494,6 +494,16 @@ def test_the_first_mail_is_that_of_the_first_who_is_told(shop: Shop) -> None:
     assert "      https://shop.example/p/mug-1" in text_
 
 
+def test_with_a_digest_the_first_mail_is_about_all_that_goes_in_it(shop: Shop) -> None:
+    shop.sign_up(CUP, "ann@example.com", item_url="https://shop.example/p/cup-1")
+    shop.tell(CUP)
+    own = shop.sign_up(MUG, "ann@example.com")
+    for found in (of_stock(shop, policies=Policies(digest=True)), of_report(shop, [own], Policies(digest=True))):
+        assert found.mail is not None
+        assert "https://shop.example/p/cup-1" in found.mail.text
+        assert "https://shop.example/p/mug-1" in found.mail.text
+
+
 def test_the_first_mail_has_no_way_out_of_a_customer(shop: Shop) -> None:
     id_ = shop.sign_up()
     found = of_stock(shop)
