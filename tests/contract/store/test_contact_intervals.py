@@ -354,6 +354,14 @@ def test_a_trial_obeys_too(house: House, per_unit: int | None) -> None:
     assert again.claims == []
 
 
+def test_a_trial_has_one_mail_of_a_customer_as_it_joins_none(house: House) -> None:
+    ids = house.waits(ANN, CUP, MUG)
+    house.shop.write(breaker.trip, "refused", "refusals")
+    policies = replace(ON, digest=True)
+    claimed = house.shop.write(claims.claim_these, house.owner, LEASE, ids, policies)
+    assert [claim.id for claim in claimed.claims] == ids[:1]
+
+
 # seats
 
 
