@@ -207,7 +207,8 @@ def claim(
             lists.take_bells(c, list_ids)
         return _NOBODY
     limited = seats.limited(c, list_ids, policies)
-    ledgers = seats.lock(c, dict(limited.values()), list_ids) if limited else {}
+    # A digest takes lists of other items. Whoever waits for them may hold one of these, which are changed at the end.
+    ledgers = seats.lock(c, dict(limited.values()), list_ids) if limited or policies.digest else {}
     if first:
         lists.take_bells(c, list_ids)
     each, gate = max(1, most // len(list_ids)), contact_intervals.gate_of(policies)

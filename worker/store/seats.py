@@ -129,8 +129,9 @@ def limited(c: Connection, list_ids: Iterable[UUID], shop: Policies) -> dict[UUI
 
 def lock(c: Connection, items: Mapping[Item, Policies], list_ids: Collection[UUID]) -> dict[Item, Ledger]:
     """Locks these items, their waiting lists and `list_ids`, and returns the seats as they are for a claim now."""
-    ids = lists.lock_items(c, items)
-    return _ledgers(c, ids, items, _lock_lists(c, ids.values(), list_ids))
+    ids = lists.lock_items(c, items) if items else {}
+    found = _lock_lists(c, ids.values(), list_ids)
+    return _ledgers(c, ids, items, found) if ids else {}
 
 
 def lock_free(c: Connection, items: Mapping[Item, Policies]) -> dict[Item, Ledger]:

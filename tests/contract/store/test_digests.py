@@ -1,20 +1,23 @@
 """What a claim takes for one mail: all that a customer can be told of now. On SQLite and PostgreSQL."""
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from threading import Thread
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 import pytest
 from sqlalchemy import Connection
 
-from tests.contract.shop import LEASE, LONG_AGO, Shop, ref, shop_at
+from tests.contract.shop import LEASE, LONG_AGO, Shop, ref, shop_at, somebody_waits
+from tests.contract.store.test_wave_races import DEADLOCKS
+from tests.polling import eventually
 from worker.domain.catalog import CatalogReference
 from worker.domain.events import Event
 from worker.domain.policies import Policies
 from worker.models import Status
-from worker.store import admin, breaker, claims, digests, pauses, recording, requests, seat_claims, stock
+from worker.store import admin, breaker, claims, digests, lists, pauses, recording, requests, seat_claims, stock
 from worker.store.claims import Claim
 from worker.store.recording import Ends
 from worker.store.requests import NewRequest
@@ -337,6 +340,30 @@ def while_locked(shop: Shop, words: str, work: Callable[[], list[Claim]]) -> lis
         other.write(hold)
     assert done, "it waits for what others hold"
     return done[0]
+
+
+@pytest.mark.parametrize("shop_url", ["postgresql"], indirect=True)
+def test_a_claim_and_a_bell_do_not_wait_crosswise(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    mug, rare = things(2)
+    wanted = wants(shop, ANN, [mug, rare])
+    shop.change("UPDATE item SET per_unit = 2 WHERE catalog_item_id = 'thing-1'")
+    come_in(shop, [mug, rare], quantity=1)
+    (before,) = shop.ask(DEADLOCKS)
+    list_ids = [shop.list_id(mug), shop.list_id(rare)]
+    claim_beside = digests.claim_beside
+    with shop_at(shop.url) as other, ThreadPoolExecutor(1) as pool:
+
+        def then_somebody_rings(*args: Any) -> list[Any]:
+            rows = claim_beside(*args)
+            pool.submit(other.write, lists.ring, list_ids)
+            eventually(lambda: somebody_waits(shop_watching))
+            return rows
+
+        with shop_at(shop.url) as shop_watching:
+            monkeypatch.setattr(digests, "claim_beside", then_somebody_rings)
+            (mail,) = mails(shop, mug, first=False)
+    assert ids(mail) == wanted
+    assert shop.ask(DEADLOCKS)[0].n == before.n
 
 
 def _seats_of(shop: Shop, reference: CatalogReference) -> int:
