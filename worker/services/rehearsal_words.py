@@ -56,8 +56,9 @@ def _wave_lines(found: Rehearsal, wave: Wave, *, names_items: bool) -> Iterator[
     yield f"{_entry(f'wave {wave.number}', f'{at:<23}')}  {about}{count_words(wave.requests, 'request')}{others}"
     # Of all who wait for an item only the first ones matter.
     named = wave.first if names_items or wave.number == 1 else ()
+    are_mixed = len({told.row.catalog_item_id for told in named}) > 1  # by digests
     for told in named:
-        yield _told(told, names_items=names_items)
+        yield _told(told, names_items=names_items or are_mixed)
     yield from _more(wave.requests - len(named) if named else 0)
 
 

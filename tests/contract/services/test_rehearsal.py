@@ -504,6 +504,15 @@ def test_with_a_digest_the_first_mail_is_about_all_that_goes_in_it(shop: Shop) -
         assert "https://shop.example/p/mug-1" in found.mail.text
 
 
+def test_what_goes_along_in_a_digest_is_named_with_its_item(shop: Shop) -> None:
+    shop.sign_up(CUP, "ann@example.com")
+    shop.tell(CUP)
+    shop.sign_up(MUG, "ann@example.com")
+    _, cup, mug, *_ = said(of_stock(shop, policies=Policies(digest=True)))
+    assert cup.endswith("ann@example.com  cup-1 no options")
+    assert mug.endswith("ann@example.com  mug-1 no options")
+
+
 def test_the_first_mail_has_no_way_out_of_a_customer(shop: Shop) -> None:
     id_ = shop.sign_up()
     found = of_stock(shop)
