@@ -114,19 +114,20 @@ class Recorder:
 
     async def _commit(self, group: Sequence[Settled]) -> None:
         ends, pause, away_since = _ends(group), FIRST_PAUSE, 0.0
+        mails = sum(settled.is_of_mail for settled in group)
         while True:
             try:
                 written = await self._write(ends)
             except Exception as trouble:  # of any kind: to give up would mail all of them again
-                away_since = away_since or _said(trouble, len(group))
+                away_since = away_since or _said(trouble, mails)
                 if self._stopping.is_set() and time.monotonic() - away_since > GIVE_UP_SECONDS:
-                    log.error("outcomes.lost", mails=len(group), reason=str(trouble))
+                    log.error("outcomes.lost", mails=mails, reason=str(trouble))
                     return
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, LONGEST_PAUSE)
             else:
                 if away_since:
-                    log.info("outcomes.caught_up", mails=len(group), seconds=round(time.monotonic() - away_since, 1))
+                    log.info("outcomes.caught_up", mails=mails, seconds=round(time.monotonic() - away_since, 1))
                 self._report(group, written)
                 return
 
@@ -170,6 +171,8 @@ def _said(trouble: Exception, mails: int) -> float:
 
 def _ends(group: Sequence[Settled]) -> Ends:
     ends = Ends()
+    refused: Outcome | None = None
+    """what the relay said last of a mail, with words that may mean us: of its requests one counts"""
     for claim, verdict, outcome, at in group:
         if claim.restock:
             _note_restock(ends, claim, claim.restock, verdict)
@@ -183,7 +186,8 @@ def _ends(group: Sequence[Settled]) -> Ends:
                 ends.failed.append(Ended(claim, tries, code.value, reason))
             case Later(delay, tries, code, reason, is_doubtful):
                 ends.deferred.append(Ended(claim, tries, code and str(code), reason, delay, is_doubtful))
-                if is_doubtful:
+                if is_doubtful and outcome is not refused:
+                    refused = outcome
                     ends.refusals.append(reason)
             case Untouched():
                 ends.released.append(claim)

@@ -105,21 +105,18 @@ class LetterWriter:
         """Returns one mail for all of `claim.together`, or for as many as can be in it. `items` is by waiting list.
 
         The mail is the first one's: id, recipient and tokens are as `write` makes them. An item without a URL is left
-        out, and its request has failed. A mail that is too long is about half as many, and so on.
+        out, and its request has failed. A mail that is too long, or whose template breaks at one of the items, is about
+        half as many, and so on: one item must not hold all others.
         """
         parts, failed = self._parts(claim.together, items)
         if failed and failed[0][0] is claim:
             return Digest(failed[0][1], replace(claim, others=()), left=claim.others)
         locale = next((each.locale for each in claim.together if each.locale), None)
         result, number = self._about_most(parts, locale)
-        match result:
-            case Held():
-                return Digest(result, claim)
-            case Failed():
-                return Digest(result, replace(claim, others=()), left=claim.others)
-            case mail:
-                others = tuple(part.claim for part in parts)
-                return Digest(mail, replace(claim, others=others[1:number]), tuple(failed), others[number:])
+        if isinstance(result, Failed):
+            return Digest(result, replace(claim, others=()), left=claim.others)
+        others = tuple(part.claim for part in parts)
+        return Digest(result, replace(claim, others=others[1:number]), tuple(failed), others[number:])
 
     def _parts(
         self, claims: Sequence[Claim], items: Mapping[UUID, ItemFacts]
@@ -135,16 +132,26 @@ class LetterWriter:
         return parts, failed
 
     def _about_most(self, parts: Sequence[_Part], locale: str | None) -> tuple[Mail | Failed | Held, int]:
-        """Returns the mail about as many of the first ones as fit in one, and their number."""
-        number = len(parts)
+        """Returns the mail about as many of the first ones as can be in one, and their number."""
+        number, broken = len(parts), None
         while number > 1:
-            claims, items, urls = zip(*parts[:number], strict=True)
-            letter = LetterOfMany(self._paper, items, [claim.extras for claim in claims], locale)
-            try:
-                return self._addressed(claims[0], letter, urls), number
-            except TooLong:
-                number //= 2
-        return self.write(parts[0].claim, parts[0].item), 1
+            result = self._about(parts[:number], locale)
+            if isinstance(result, Mail | Failed):
+                return result, number
+            number, broken = number // 2, result
+        if broken is None or not isinstance(self._about(parts[:1], locale), Held):
+            return self.write(parts[0].claim, parts[0].item), 1
+        # If it breaks at the last one as well, it is broken as such.
+        return broken, len(parts) if isinstance(self._about(parts[-1:], locale), Held) else 1
+
+    def _about(self, parts: Sequence[_Part], locale: str | None) -> Mail | Failed | Held | None:
+        """Returns the mail about all of these. None: it is too long."""
+        claims, items, urls = zip(*parts, strict=True)
+        letter = LetterOfMany(self._paper, items, [claim.extras for claim in claims], locale)
+        try:
+            return self._addressed(claims[0], letter, urls)
+        except TooLong:
+            return None
 
     def _addressed(self, claim: Claim, letter: _Written[_Links], links: _Links) -> Mail | Failed | Held:
         """Returns the mail of this claim of the letter with these links."""

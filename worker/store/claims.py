@@ -259,7 +259,7 @@ def claim_these(
     limited = seats.limited(c, set(of_lists.values()), policies)
     ledgers = seats.lock(c, dict(limited.values()), set(of_lists.values())) if limited else {}
     place = {request_id: number for number, request_id in enumerate(request_ids)}
-    if gate := contact_intervals.gate_of(replace(policies, digest=False)):  # their mails go one by one
+    if gate := contact_intervals.gate_of(policies):
         request_ids = [id_ for id_ in gate.sift(c, request_ids, len(request_ids)).ready if gate.admits(id_)]
     seated = [request_id for request_id in request_ids if of_lists.get(request_id) in limited]
     free = [{"request_id": request_id} for request_id in request_ids if request_id not in seated]

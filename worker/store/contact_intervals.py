@@ -15,7 +15,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
-from worker.domain.policies import MOST_ITEMS, Policies
+from worker.domain.policies import Policies
 from worker.store import resting
 from worker.store.claim_sql import Oldest
 from worker.store.resting import Rest
@@ -69,17 +69,16 @@ class Sifted(NamedTuple):
 class Gate:
     """Who of those in line may be claimed now. There is one for each claim, within its transaction."""
 
-    def __init__(self, seconds: float, most: int) -> None:
-        """At most `most` requests of a customer may be claimed together."""
+    def __init__(self, seconds: float) -> None:
         self._seconds = seconds
-        self._most = most
         self._contacts: dict[UUID, UUID] = {}
         """of the requests that were looked at"""
         self._tried: set[UUID] = set()
         """the contacts that were to be locked"""
         self._idle: set[UUID] = set()
         """the contacts that are locked and have no mail on its way but for those of this claim"""
-        self._admitted: Counter[UUID] = Counter()
+        self._admitted: set[UUID] = set()
+        """the contacts of which one request is claimed: what else they can be told of, a digest takes, the oldest first"""
         self.rested: set[UUID] = set()
         """the requests that rest because of this claim"""
 
@@ -165,23 +164,21 @@ class Gate:
         return self.let_rest(c, [id_ for id_ in request_ids if self._contacts[id_] in self._idle])
 
     def admits(self, request_id: UUID) -> bool:
-        """Whether one more request of its contact may be claimed. If so, it is counted."""
+        """Whether this request may be claimed: no other one of its contact is."""
         contact = self._contacts[request_id]
-        if self._admitted[contact] >= self._most:
+        if contact in self._admitted:
             return False
-        self._admitted[contact] += 1
+        self._admitted.add(contact)
         return True
 
     def put_back(self, request_ids: Iterable[UUID]) -> None:
         """These were admitted, but not claimed."""
-        self._admitted.subtract(self._contacts[id_] for id_ in request_ids)
+        self._admitted.difference_update(self._contacts[id_] for id_ in request_ids)
 
 
 def gate_of(policies: Policies) -> Gate | None:
     """Returns a gate for one claim. None: there is no interval."""
-    if policies.contact_interval is None:
-        return None
-    return Gate(policies.contact_interval, MOST_ITEMS if policies.digest else 1)
+    return None if policies.contact_interval is None else Gate(policies.contact_interval)
 
 
 @dataclass(slots=True)

@@ -129,7 +129,7 @@ def test_of_several_requests_of_a_customer_the_oldest_is_claimed_and_the_others_
 
 def test_with_digests_as_many_may_be_claimed_as_a_mail_has_items(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     house.policies = Policies(contact_interval=HOUR, digest=True)
-    for module in (contact_intervals, digests, claims):
+    for module in (digests, claims):
         monkeypatch.setattr(module, "MOST_ITEMS", 2)
     cup, mug, pan = house.waits(ANN, CUP, MUG, PAN)
     assert {claim.id for claim in house.claim()} == {cup, mug}

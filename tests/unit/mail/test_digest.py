@@ -218,14 +218,42 @@ def test_if_its_address_is_none_it_fails_alone(own: Path, other: Item, number: i
     assert done == Digest(done.result, requests[0], left=tuple(requests[1:]))
 
 
-@pytest.mark.parametrize("other", [item(1), without_url(1)])
-def test_a_broken_template_holds_all(own: Path, other: Item) -> None:
-    requests = claims(4)
+@pytest.mark.parametrize("number", [2, 3, 20])
+def test_a_broken_template_holds_all(own: Path, number: int) -> None:
+    requests = claims(number)
     (own / MANY / "body.txt").write_text("{{ item_name }}")
-    done = digest(plain_writer_of(own), requests, item(0), other)
+    done = digest(plain_writer_of(own), requests, *map(item, range(number)))
     assert isinstance(done.result, Held)
     assert done.result.reason == "template back_in_stock_many/body.txt: line 1: 'item_name' is undefined"
     assert done == Digest(done.result, joined(requests))
+
+
+def test_a_broken_template_holds_nobody_who_can_never_be_told(own: Path) -> None:
+    requests = claims(3)
+    (own / MANY / "body.txt").write_text("{{ item_name }}")
+    done = digest(plain_writer_of(own), requests, item(0), without_url(1), item(2))
+    assert isinstance(done.result, Held)
+    assert [each.id for each in done.claim.together] == [requests[0].id, requests[2].id]
+    assert [each.id for each, _ in done.failed] == [requests[1].id]
+
+
+@pytest.mark.parametrize("bad", [0, 1, 7, 19])
+def test_an_item_at_which_the_template_breaks_holds_no_other(own: Path, bad: int) -> None:
+    (own / MANY / "body.txt").write_text(
+        "{% for item in items %}{{ item.item_url }}{% if item.item_name == 'bad' %}{{ nothing }}{% endif %}{% endfor %}"
+    )
+    writer, left = plain_writer_of(own), claims(20)
+    about = [replace(item(n), name="bad") if n == bad else item(n) for n in range(20)]
+    told, held = list[UUID](), list[UUID]()
+    while left:
+        if len(left) == 1:
+            told.append(left[0].id)  # by the mail about one
+            break
+        done = digest(writer, left, *about[-len(left) :])
+        (held if isinstance(done.result, Held) else told).extend(each.id for each in done.claim.together)
+        left = list(done.left)
+    assert held == [] if bad == 19 else [claims(20)[bad].id]
+    assert sorted([*told, *held]) == sorted(each.id for each in claims(20))
 
 
 def test_also_that_of_the_mail_about_one_if_only_the_first_remains(own: Path) -> None:
@@ -233,7 +261,7 @@ def test_also_that_of_the_mail_about_one_if_only_the_first_remains(own: Path) ->
     (own / "back_in_stock" / "body.txt").write_text("{{ items }}")
     done = digest(plain_writer_of(own), requests, item(0), without_url(1))
     assert isinstance(done.result, Held)
-    assert done == Digest(done.result, joined(requests))
+    assert (done.claim.others, [each.id for each, _ in done.failed]) == ((), [requests[1].id])
 
 
 # How long it is
