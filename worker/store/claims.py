@@ -216,7 +216,7 @@ def claim(
     rows = found.rows
     suspects = _claim_suspect(c, owner, list_ids, limited, ledgers, gate) if first and not rows else []
     if policies.digest and rows:
-        rows = sorted([*rows, *digests.claim_beside(c, owner, rows, ledgers, policies)], key=_created)
+        rows = sorted([*rows, *digests.claim_beside(c, owner, rows, ledgers, policies)], key=_age)
     full, short = _left(found, limited, ledgers)
     if suspects:
         rows, full = suspects, [row.waiting_list_id for row in suspects]
@@ -373,6 +373,11 @@ def _claim_suspect(
 def _created(row: Any) -> datetime:
     created: datetime = row.created_date
     return created
+
+
+def _age(row: Any) -> tuple[datetime, UUID]:
+    """Orders also those of one date, as imports have them: a repeated mail must be that of the same request."""
+    return row.created_date, row.id
 
 
 def _lists_of(c: Connection, request_ids: Sequence[UUID]) -> dict[UUID, UUID]:

@@ -109,6 +109,17 @@ def test_the_oldest_request_gives_the_mail_its_id_whichever_list_is_served(shop:
     assert mail.list_id == shop.list_id(some[0])
 
 
+def test_of_equal_dates_the_same_request_is_the_oldest_whichever_list_is_served(shop: Shop) -> None:
+    """Imports have such dates. A mail that is sent again after a crash must have the same Message-ID."""
+    some = things(3)
+    wanted = [shop.sign_up(each, ANN, created=LONG_AGO) for each in some]
+    come_in(shop, some)
+    for each in some:
+        (mail,) = mails(shop, each)
+        assert ids(mail) == sorted(wanted)
+        shop.change("UPDATE request SET status = 'RECEIVED'")
+
+
 def test_the_mail_has_the_facts_about_all_its_items(shop: Shop) -> None:
     some = things(2)
     wants(shop, ANN, some)
