@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 ENDED = {"NOTIFICATION_SENT", "FAILED"}
+ALONE_AT = 2
+"""After so many rescues a request is told alone. What its mail was about before is told by several mails then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,8 @@ class Request:
     rescues: int = 0
     failure_code: str | None = None
     failure_reason: str | None = None
+    id: str = ""
+    """Tells it from others of the same address, if there are any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +38,8 @@ class Try:
     address: str
     event: str
     smtp_code: int | None = None
+    request: str = ""
+    """The id of its request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,14 +116,17 @@ class Findings:
 
 def check(history: History) -> Findings:
     """Compares. Everything that breaks a promise is described in `breaches`."""
-    rows = {request.address: request for request in history.requests}
+    rows: Mapping[str, list[Request]] = defaultdict(list)
+    for request in history.requests:
+        rows[request.address].append(request)
     copies = Counter(mail.recipient for mail in history.mails)
-    left = [address for address in history.due if not _has_ended(rows.get(address))]
-    lost = [address for address in left if not _waits(history, rows.get(address))]
+    theirs = [(address, request) for address in history.due for request in rows.get(address, [None])]
+    left = [(address, request) for address, request in theirs if not _has_ended(request)]
+    lost = [(address, request) for address, request in left if not _waits(history, request)]
     stuck = [request.address for request in history.requests if request.status == "PROCESSING"]
     allowed = sum(each.may_repeat for each in history.breaks) + sum(each.took_it for each in history.refusals)
     twice = sum(copies.values()) - len(copies)
-    breaches = [f"lost: {address} is {_words(rows.get(address))}{_why(history, address)}" for address in lost]
+    breaches = [f"lost: {address} is {_words(request)}{_why(history, address)}" for address, request in lost]
     breaches += [f"stuck in PROCESSING: {address}" for address in stuck]
     breaches += [f"told, but no event woke them: {address}" for address in copies if address not in history.due]
     if twice > allowed:
@@ -179,7 +188,12 @@ def _message_ids(history: History) -> Iterator[str]:
     for mail in history.mails:
         ids[mail.recipient].add(mail.message_id)
         owners[mail.message_id].add(mail.recipient)
-    yield from (f"more than one Message-ID: {recipient}" for recipient, found in ids.items() if len(found) > 1)
+    alone = Counter(each.address for each in history.requests if each.rescues >= ALONE_AT)
+    yield from (
+        f"more than one Message-ID: {recipient}"
+        for recipient, found in ids.items()
+        if len(found) > max(1, alone[recipient])
+    )
     yield from (
         f"one Message-ID for {len(found)} people: {sorted(found)[0]}" for found in owners.values() if len(found) > 1
     )
@@ -188,6 +202,7 @@ def _message_ids(history: History) -> Iterator[str]:
 def _rows(history: History) -> Iterator[str]:
     """Yields rows that don't agree with themselves or with what the relay took."""
     told = {mail.recipient for mail in history.mails}
+    recorded = {request.address for request in history.requests if request.status == "NOTIFICATION_SENT"}
     for request in history.requests:
         address, status = request.address, request.status
         if request.auto_notified is not (True if status in ENDED else None):
@@ -196,7 +211,7 @@ def _rows(history: History) -> Iterator[str]:
             yield f"notified date and {status} don't agree: {address}"
         if status == "NOTIFICATION_SENT" and address not in told:
             yield f"NOTIFICATION_SENT, but the relay took no mail: {address}"
-        if address in told and status != "NOTIFICATION_SENT" and request.failure_code != "OUTCOME_UNKNOWN":
+        if address in told - recorded and request.failure_code != "OUTCOME_UNKNOWN":
             yield f"the relay took a mail, but it is {_words(request)}: {address}"
 
 
@@ -225,13 +240,14 @@ def _failures(history: History) -> Iterator[str]:
 def _attempts(history: History) -> Iterator[str]:
     """Yields rows that count other attempts or rescues than their log."""
     free = ("rescued", "put off")
-    spent = Counter(each.address for each in history.tries if each.event not in free)
-    rescued = Counter(each.address for each in history.tries if each.event == "rescued")
+    spent = Counter((each.address, each.request) for each in history.tries if each.event not in free)
+    rescued = Counter((each.address, each.request) for each in history.tries if each.event == "rescued")
     for request in history.requests:
-        if request.attempts != spent[request.address]:
-            yield f"{request.attempts} attempts, but {spent[request.address]} in the log: {request.address}"
-        if request.rescues != rescued[request.address]:
-            yield f"{request.rescues} rescues, but {rescued[request.address]} in the log: {request.address}"
+        key = request.address, request.id
+        if request.attempts != spent[key]:
+            yield f"{request.attempts} attempts, but {spent[key]} in the log: {request.address}"
+        if request.rescues != rescued[key]:
+            yield f"{request.rescues} rescues, but {rescued[key]} in the log: {request.address}"
 
 
 def _counts(history: History) -> Iterator[str]:
@@ -245,13 +261,19 @@ def _counts(history: History) -> Iterator[str]:
 
 
 def _refusals(history: History) -> Iterator[str]:
-    """Yields differences between the attempt log and what the relay said."""
-    logged = Counter(
-        (each.address, each.smtp_code) for each in history.tries if each.event != "rescued" and each.smtp_code
-    )
-    said = Counter((each.recipient, each.code) for each in history.refusals if each.code not in (None, 421))
-    for (address, code), count in (logged - said).items():
-        yield f"{count} times {code} in the attempt log, which the relay never said: {address}"
-    if history.is_every_refusal_logged:
-        for (address, code), count in (said - logged).items():
-            yield f"{count} times {code} by the relay, and not in the attempt log: {address}"
+    """Yields differences between the attempt log and what the relay said. That is about all requests of a person."""
+    logged: Mapping[tuple[str, str], Counter[int]] = defaultdict(Counter)
+    for each in history.tries:
+        if each.event != "rescued" and each.smtp_code:
+            logged[each.address, each.request][each.smtp_code] += 1
+    said: Mapping[str, Counter[int]] = defaultdict(Counter)
+    for refusal in history.refusals:
+        if refusal.code not in (None, 421):
+            said[refusal.recipient][refusal.code] += 1
+    for request in history.requests:
+        ours, theirs = logged[request.address, request.id], said[request.address]
+        for code, count in (ours - theirs).items():
+            yield f"{count} times {code} in the attempt log, which the relay never said: {request.address}"
+        if history.is_every_refusal_logged:
+            for code, count in (theirs - ours).items():
+                yield f"{count} times {code} by the relay, and not in the attempt log: {request.address}"

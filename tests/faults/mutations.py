@@ -267,11 +267,7 @@ MUTATIONS = (
         "what waits for a slow relay is looked at again, and may go out",
         "relay-tarpit",
         "lost",
-        [
-            Edit(
-                "worker/delivery/in_flight.py", "min(latest, taken.end) if taken.claim.id in wanted else NEVER", "NEVER"
-            )
-        ],
+        [Edit("worker/delivery/in_flight.py", "min(latest, taken.end) if is_wanted else NEVER", "NEVER")],
     ),
     Mutation(
         "a wrong password is our fault",
@@ -441,8 +437,8 @@ MUTATIONS = (
         [
             Edit(
                 "worker/delivery/slice.py",
-                "self._record(taken.claim, TOLD, outcome)",
-                'self._record(taken.claim, Later(3600.0, taken.claim.tries, None, ""), outcome)',
+                "self._record(claim, TOLD, outcome)",
+                'self._record(claim, Later(3600.0, claim.tries, None, ""), outcome)',
             )
         ],
     ),
@@ -489,6 +485,24 @@ MUTATIONS = (
         "slow-database",
         "read and not committed",
         [Edit("worker/processes/listener.py", "self._settle()\n        finally:", "pass\n        finally:")],
+    ),
+    Mutation(
+        "the others of a mail name it",
+        "digest-killed",
+        "were one about",
+        [Edit("worker/store/recording.py", "claim.mail_id if claim.mail_id in told else None", "None")],
+    ),
+    Mutation(
+        "what the relay says of a mail is logged for all of its requests",
+        "digest-refused",
+        "not in the attempt log",
+        [
+            Edit(
+                "worker/delivery/recorder.py",
+                "        ends.log.extend(_tried(claim, verdict, outcome))",
+                "        ends.log.extend(_tried(claim, verdict, outcome) if claim.mail_id is None else ())",
+            )
+        ],
     ),
     Mutation(
         "a row is rescued so many times, and no more",

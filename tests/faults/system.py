@@ -35,9 +35,9 @@ SECONDS_TO_END = 30
 
 _REQUESTS = text(
     """SELECT r.email, r.status, r.auto_notified, r.notified_date IS NOT NULL AS is_dated, r.attempts, r.rescues,
-        r.failure_code, r.failure_reason FROM request AS r"""
+        r.failure_code, r.failure_reason, r.id FROM request AS r"""
 )
-_TRIES = text("SELECT r.email, a.event, a.smtp_code FROM attempt AS a JOIN request AS r ON r.id = a.request_id")
+_TRIES = text("SELECT r.email, a.event, a.smtp_code, r.id FROM attempt AS a JOIN request AS r ON r.id = a.request_id")
 _STORY = text(
     """SELECT r.email, a.request_id, a.at, a.event, a.smtp_code, a.reply FROM attempt AS a
     JOIN request AS r ON r.id = a.request_id ORDER BY a.at"""
@@ -187,6 +187,7 @@ class System(Stockbell):
                 row.rescues,
                 row.failure_code,
                 row.failure_reason,
+                str(row.id),
             )
             for row in rows
         ]
@@ -196,7 +197,7 @@ class System(Stockbell):
         return {each["email"]: each["waiting"] for each in self.requests("--status", "RECEIVED")}
 
     def tries(self) -> list[Try]:
-        return [Try(row.email, row.event, row.smtp_code) for row in self._database.read(_all, _TRIES)]
+        return [Try(row.email, row.event, row.smtp_code, str(row.id)) for row in self._database.read(_all, _TRIES)]
 
     def counted(self) -> Mapping[str, int]:
         """Returns how many mails were counted by each outcome, as `stockbell metrics` tells it."""

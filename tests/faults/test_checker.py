@@ -29,6 +29,7 @@ KILL = Break("kill", began=1, ended=1, may_repeat=1)
         replace(GOOD, mails=[MAIL, MAIL], breaks=[replace(KILL, ended=5)]),
         replace(GOOD, mails=[MAIL, MAIL], refusals=[Refusal("ann", "dot", took_it=True)]),
         replace(GOOD, requests=[FAILED], mails=[], refusals=[REFUSED], tries=[REJECTED], is_every_refusal_logged=True),
+        replace(GOOD, requests=[TOLD, WAITS], waiting={"ann": "interval"}, may_wait={"ann": "interval"}),
     ],
 )
 def test_what_can_be_explained_is_no_breach(history: History) -> None:
@@ -47,6 +48,7 @@ def test_what_can_be_explained_is_no_breach(history: History) -> None:
             "0 attempts, waits for queued",
         ),
         (replace(GOOD, requests=[Request("ann", "PROCESSING")], mails=[]), "stuck in PROCESSING: ann"),
+        (replace(GOOD, requests=[WAITS, TOLD]), "lost: ann is RECEIVED"),
         (replace(GOOD, requests=[replace(FAILED, failure_reason=None)], mails=[]), "lost: ann is FAILED"),
         (replace(GOOD, due=set()), "no event woke them: ann"),
         (replace(GOOD, mails=[MAIL, MAIL]), "sent twice: 1 mails, and at most 0"),
@@ -54,6 +56,10 @@ def test_what_can_be_explained_is_no_breach(history: History) -> None:
         (replace(GOOD, mails=[BOB, MAIL, MAIL], breaks=[KILL]), "for no reason: ann, as mails 2 and 3"),
         (replace(GOOD, mails=[MAIL, MAIL, MAIL], breaks=[KILL]), "for no reason: ann, as mails 2 and 3"),
         (replace(GOOD, mails=[MAIL, Mail("ann", "<3>")], breaks=[KILL]), "more than one Message-ID: ann"),
+        (
+            replace(GOOD, requests=[replace(TOLD, rescues=2)], mails=[MAIL, Mail("ann", "<3>")], breaks=[KILL]),
+            "more than one Message-ID: ann",
+        ),
         (replace(GOOD, mails=[MAIL, Mail("bob", MAIL.message_id)]), "one Message-ID for 2 people"),
         (replace(GOOD, requests=[replace(TOLD, auto_notified=None)]), "autoNotified is None"),
         (replace(GOOD, requests=[replace(TOLD, is_dated=False)]), "notified date"),
@@ -64,6 +70,16 @@ def test_what_can_be_explained_is_no_breach(history: History) -> None:
         (replace(GOOD, requests=[replace(TOLD, rescues=1)]), "1 rescues, but 0 in the log"),
         (replace(GOOD, tries=[REJECTED]), "1 times 550 in the attempt log"),
         (replace(GOOD, refusals=[REFUSED], is_every_refusal_logged=True), "1 times 550 by the relay"),
+        (
+            replace(
+                GOOD,
+                requests=[replace(FAILED, id="1"), replace(FAILED, id="2")],
+                tries=[replace(REJECTED, request="1"), replace(REJECTED, request="1")],
+                refusals=[REFUSED, REFUSED],
+                is_every_refusal_logged=True,
+            ),
+            "2 times 550 by the relay",
+        ),
         (replace(GOOD, counted={}), "0 counted as told, but 1 are NOTIFICATION_SENT"),
         (replace(GOOD, counted={"told": 2}), "2 counted as told, but 1 are NOTIFICATION_SENT"),
         (replace(GOOD, counted={"told": 1, "failed": 1}), "1 counted as failed, but 0 are FAILED"),

@@ -203,6 +203,8 @@ class Trial:
         eventually(self._does_the_rest_wait, until="who is left waits for the reason that was expected")
 
     def _does_the_rest_wait(self) -> bool:
+        if self.system.holders():  # one who dies now may be rescued before we ask again
+            return False
         reasons = self.system.reasons()
         return not self.system.holders() and all(self._may_wait[address] == why for address, why in reasons.items())
 

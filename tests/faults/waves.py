@@ -115,7 +115,7 @@ def run_refused(world: World) -> Result:
         trial.is_every_refusal_logged = True
         people = waves.per_wave * world.size(3, 6)
         everybody = [*waves.waiting("quick", people), *waves.waiting("once", people, NEVER_SECONDS)]
-        trial.relay.decide = partial(_refuse_once, _some(trial.chance, everybody, waves.per_wave), set())
+        trial.relay.decide = partial(refuse_once, refused(trial.chance, everybody, waves.per_wave), set())
         trial.start()
         trial.publish("quick")
         trial.publish_for_some("once", "wave")
@@ -140,18 +140,19 @@ _REFUSALS: Sequence[tuple[str, Answer]] = (
 )
 
 
-def _some(chance: random.Random, everybody: Sequence[str], per_wave: int) -> dict[tuple[str, str], Answer]:
-    """Returns what is said to whom at which stage: each of it to one of as many people as a wave has."""
+def refused(chance: random.Random, everybody: Sequence[str], among: int) -> dict[tuple[str, str], Answer]:
+    """Returns what is said to whom at which stage: each of it to one among so many people."""
     said: dict[tuple[str, str], Answer] = {}
-    for start in range(0, len(everybody), per_wave):
-        those = chance.sample(everybody[start : start + per_wave], len(_REFUSALS))
+    for start in range(0, len(everybody), among):
+        those = chance.sample(everybody[start : start + among], len(_REFUSALS))
         said |= {(stage, address): answer for (stage, answer), address in zip(_REFUSALS, those, strict=True)}
     return said
 
 
-def _refuse_once(
+def refuse_once(
     said: Mapping[tuple[str, str], Answer], done: set[tuple[str, str]], stage: str, recipient: str | None
 ) -> Answer | None:
+    """Says what is to be said, once."""
     about = stage, recipient or ""
     if about in done or about not in said:
         return None

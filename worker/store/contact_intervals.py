@@ -78,7 +78,7 @@ class Gate:
         self._idle: set[UUID] = set()
         """the contacts that are locked and have no mail on its way but for those of this claim"""
         self._admitted: set[UUID] = set()
-        """the contacts of which one request is claimed: what else they can be told of, a digest takes, the oldest first"""
+        """the contacts of which one request is claimed: a digest takes what else they can be told of, oldest first"""
         self.rested: set[UUID] = set()
         """the requests that rest because of this claim"""
 
