@@ -273,7 +273,7 @@ def test_a_preview_is_written_to_files(alone: Stockbell, tmp_path: Path) -> None
     del alone.environment["MAIL_FROM"]
     command = ("preview", "mug/1", "--locale", "de", "--option", "size=L", "--json")
     answer = alone.run(*command)
-    assert "the mail shows only its id" in answer.stderr
+    assert "the mail does not name it" in answer.stderr
     files = {kind: tmp_path / path for kind, path in json.loads(done(answer)).items()}
     assert {path.name for path in files.values()} == {f"preview-mug_1-de.{kind}" for kind in ("html", "txt", "eml")}
     assert "https://shop.example/p/mug%2F1" in files["txt"].read_text()
@@ -306,7 +306,7 @@ def test_a_test_mail_may_be_about_several_items(program: Stockbell, relay: Scrip
 
 def test_a_preview_of_several_items_is_one_mail(alone: Stockbell, tmp_path: Path) -> None:
     answer = alone.run("preview", "mug/1", "cup-2", "jug-3", "--locale", "de", "--json")
-    assert answer.stderr.count("the mail shows only its id") == 3
+    assert answer.stderr.count("the mail does not name it") == 3
     assert "cup-2: no event has named" in answer.stderr
     files = {kind: tmp_path / path for kind, path in json.loads(done(answer)).items()}
     assert files["txt"].name == "preview-mug_1-and-2-more-de.txt"
@@ -315,6 +315,8 @@ def test_a_preview_of_several_items_is_one_mail(alone: Stockbell, tmp_path: Path
     assert "3 Artikel" in files["html"].read_text()
     long = alone.run("preview", *["mug-1"] * 20, "--item-url", f"https://shop.example/{'&' * 1_000}")
     assert "the mail would be too long: it is about the first 10" in long.stderr
+    del alone.environment["STOCKBELL_ITEM_URL_TEMPLATE"]
+    assert "mug-1: no itemUrl in request or event: give --item-url" in alone.run("preview", "mug-1", "cup-2").stderr
 
 
 def test_a_test_mail_goes_through_the_relay_and_is_not_recorded(program: Stockbell, relay: ScriptedRelay) -> None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 NOBODY = "customer@shop.example"
 
-_NOTHING_KNOWN = "no event has named this item's name, price, picture or link yet: the mail shows only its id"
+_NOTHING_KNOWN = "no event has named this item's name, price, picture or link yet: the mail does not name it"
 
 About = Annotated[
     list[str] | None,

@@ -64,9 +64,10 @@ def write_many(
     first, *others = [(_claim(address, item_url, locale), facts) for facts in items]
     claim = replace(first[0], others=tuple(other for other, _ in others))
     digest = writer.write_digest(claim, {each.list_id: facts for each, facts in (first, *others)})
-    mail = _made(digest.result)
-    for _, failed in digest.failed:
-        _made(failed)
+    names = {each.id: f"{facts.catalog_item_id}: " if others else "" for each, facts in (first, *others)}
+    mail = _made(digest.result, names[claim.id])
+    for each, failed in digest.failed:
+        _made(failed, names[each.id])
     return mail, len(digest.claim.together)
 
 
@@ -74,11 +75,11 @@ def _claim(address: str, item_url: str | None, locale: str | None) -> Claim:
     return Claim(uuid7(), 0, uuid7(), uuid7(), uuid7(), address, item_url, locale, Tries())
 
 
-def _made(result: Mail | Failed | Held) -> Mail:
+def _made(result: Mail | Failed | Held, of_which: str = "") -> Mail:
     """Returns the mail. Raises Refused, with the reason, if there is none."""
     match result:
         case Failed(FailureCode.MISSING_ITEM_URL, _, reason):
-            raise Refused(f"{reason}: give --item-url")
+            raise Refused(f"{of_which}{reason}: give --item-url")
         case Failed(code, _, reason):
             raise Refused(f"{code}: {reason}")
         case Held(reason):
