@@ -145,7 +145,7 @@ class Outlook:
             "quietHours": "quiet hours, and mails go out when they are over",
             "relayDown": "no mail can be sent until the relay takes some again",
             "backoff": "a try did not succeed, and the next one is made by itself",
-            "interval": "the customer had a mail a while ago, and is told of this one later",
+            "interval": "they had another mail a while ago, and are told when the contact interval is over",
         }
         if number := self._sum(reason):
             yield f"{self._who(number)}: {until[reason]}."

@@ -67,7 +67,7 @@ def told(*groups: Group, rows: Any = None, policies: Policies = NO_POLICIES) -> 
             {"policies": TWO},
         ),
         (
-            "Everybody who waits: the customer had a mail a while ago, and is told of this one later.",
+            "Everybody who waits: they had another mail a while ago, and are told when the contact interval is over.",
             [group(interval=1)],
             {"policies": TWO},
         ),
