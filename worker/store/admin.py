@@ -19,6 +19,7 @@ from worker.store.resting import NOT_HELD
 from worker.store.sql import Sql
 from worker.store.suppression import LEFT_ITEM, NEVER
 
+# Requests are locked in the order of their keys, as everybody does who waits for several.
 _LOAD = Sql(
     f"""SELECT r.id, r.contact_id, r.waiting_list_id, r.status, r.failure_code, r.failure_reason,
         r.created_date, r.failed_at, r.not_before, r.ordered_at, r.notified_date, r.judged_from, r.handed_at,
@@ -28,7 +29,7 @@ _LOAD = Sql(
         CASE WHEN r.not_before > {NEVER} THEN 1 ELSE 0 END AS is_unconfirmed,
         CASE WHEN s.address LIKE '{ERASED}%' THEN 1 ELSE 0 END AS is_erased
     FROM request AS r JOIN contact AS s ON s.id = r.contact_id
-    WHERE r.id IN ROWS(request_id uuid) ORDER BY r.created_date, r.id FOR UPDATE OF r""",
+    WHERE r.id IN ROWS(request_id uuid) ORDER BY r.id FOR UPDATE OF r""",
     id="uuid",
     contact_id="uuid",
     waiting_list_id="uuid",
@@ -254,7 +255,9 @@ def _change(
 
 
 def _load(c: Connection, ids: Sequence[UUID]) -> dict[UUID, Row[Any]]:
-    return {row.id: row for row in _LOAD(c, rows=[{"request_id": id_} for id_ in ids])}
+    """Locks these requests. Returns them with the oldest first."""
+    rows = _LOAD(c, rows=[{"request_id": id_} for id_ in ids])
+    return {row.id: row for row in sorted(rows, key=lambda row: (row.created_date, row.id))}
 
 
 def _unresolved(c: Connection, rows: Iterable[Row[Any]]) -> dict[Key, UUID]:

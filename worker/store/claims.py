@@ -220,9 +220,10 @@ def claim(
     full, short = _left(found, limited, ledgers)
     if suspects:
         rows, full = suspects, [row.waiting_list_id for row in suspects]
-    claimed = _claimed(c, owner, rows, full, begins=list_ids if policies.digest else None, is_suspect=bool(suspects))
+    drained, begins = set(list_ids) - set(full) - set(short), list_ids if policies.digest else None
+    claimed = _claimed(c, owner, rows, full, begins=begins, drained=drained, is_suspect=bool(suspects))
     seats.write(c, ledgers.values())
-    lists.drained(c, set(list_ids) - set(full) - set(short))
+    lists.drained(c, drained)
     claimed = _in_window(claimed, policies.window, now)
     return replace(claimed, claims=_in_mails(claimed.claims)) if policies.digest else claimed
 
@@ -416,11 +417,13 @@ def _claimed(
     full: Sequence[UUID],
     *,
     begins: Collection[UUID] | None = None,
+    drained: Collection[UUID] = (),
     is_suspect: bool = False,
 ) -> Claimed:
     """Returns the claims of these rows. Restocks of the lists `begins` may begin with them; None: of all.
 
-    To begin one waits for whoever holds its list, who may wait for the lists of this claim.
+    To begin one waits for whoever holds its list, who may wait for the lists of this claim. So those that are `drained`
+    are locked together with it.
     """
     # A UUID's hash is computed in Python, which shows in the mails per second. That of its number is not.
     ids = {row.waiting_list_id.int: row.waiting_list_id for row in rows}
@@ -429,7 +432,7 @@ def _claimed(
     new = {about.id: woken[about.id.int] for about in found if about.is_new and about.woken_at and woken[about.id.int]}
     if begins is not None:
         new = {list_id: n for list_id, n in new.items() if list_id in begins}
-    begun = restocks.begin(c, new) if new else {}
+    begun = restocks.begin(c, new, drained) if new else {}
     starts = {about.id.int: _start_of(about, clock, begun.get(about.id)) for about in found}
     claims = [_claim_of(row, owner, starts[row.waiting_list_id.int]) for row in rows]
     return Claimed(claims, full, {about.id: About(*about[:8]) for about in found}, is_suspect=is_suspect)

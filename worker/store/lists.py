@@ -65,12 +65,12 @@ _RING = Sql(
     UPDATE waiting_list SET bell_at = stockbell_now(0) FROM due WHERE id = due.list_id RETURNING id""",
     id="uuid",
 )
+# All are locked here, also those of which no bell was rung: the claim may change any of them at its end.
 _TAKE_BELLS = Sql(
     """WITH rung AS MATERIALIZED (
-        SELECT w.id AS list_id FROM waiting_list AS w
-        WHERE w.id IN ROWS(list_id uuid) AND w.bell_at IS NOT NULL
+        SELECT w.id AS list_id, w.bell_at AS was FROM waiting_list AS w WHERE w.id IN ROWS(list_id uuid)
         ORDER BY w.id FOR NO KEY UPDATE)
-    UPDATE waiting_list SET bell_at = NULL FROM rung WHERE id = rung.list_id"""
+    UPDATE waiting_list SET bell_at = NULL FROM rung WHERE id = rung.list_id AND rung.was IS NOT NULL"""
 )
 _DRAINED = Sql(
     """WITH served AS MATERIALIZED (

@@ -72,6 +72,8 @@ _LOG = Sql(
 )
 
 
+_LOCK = Sql("SELECT r.id FROM request AS r WHERE r.id IN ROWS(request_id uuid) ORDER BY r.id FOR NO KEY UPDATE")
+
 UNKNOWN: Final = "unknown"
 """The event in the attempt log, and the kind in the tally, of a mail whose reply was lost."""
 MARGIN_SECONDS = 2.0
@@ -157,6 +159,7 @@ def record(c: Connection, ends: Ends, *, is_sign_of_life: bool = False, notes_ma
     seats.lock_for(c, seated.values(), [restock.list_id for restock in ends.untold])
     if notes_mails:
         resting.note_mailed(c, _mailed(ends))
+    _lock_in_order(c, ends)
     told, others = _told(c, ends), _tried(c, ends) | _released(c, ends.released)
     seats.give_back(c, [seat for request_id, seat in seated.items() if request_id in others])
     written = told | others
@@ -191,6 +194,16 @@ def record_told(c: Connection, ends: Ends) -> set[UUID]:
     return {claim.id for claim in ends.told}
 
 
+def _lock_in_order(c: Connection, ends: Ends) -> None:
+    """Locks the requests in the order of their keys, as others do who wait for several.
+
+    Where all were told, the rows of the only statement are in that order. That is faster.
+    """
+    untold = [*(end.claim for end in (*ends.failed, *ends.deferred)), *ends.released]
+    if untold:
+        _LOCK(c, rows=[{"request_id": claim.id} for claim in (*ends.told, *untold)])
+
+
 def _told(c: Connection, ends: Ends) -> set[UUID]:
     if not ends.told:
         return set()
@@ -205,10 +218,9 @@ def _told(c: Connection, ends: Ends) -> set[UUID]:
 
 
 def _told_rows(ends: Ends) -> list[dict[str, object]]:
-    receipts = ends.receipts or [None] * len(ends.told)
     return [
         {"request_id": claim.id, "no": claim.claim_no, "owner": claim.owner, "receipt": receipt}
-        for claim, receipt in zip(ends.told, receipts, strict=True)
+        for claim, receipt in _in_key_order(ends)
     ]
 
 
@@ -216,8 +228,17 @@ def _rows_together(ends: Ends) -> list[dict[str, object]]:
     told = {claim.id for claim in ends.told}
     return [
         {**row, "mail": claim.mail_id if claim.mail_id in told else None}
-        for row, claim in zip(_told_rows(ends), ends.told, strict=True)
+        for row, (claim, _) in zip(_told_rows(ends), _in_key_order(ends), strict=True)
     ]
+
+
+def _in_key_order(ends: Ends) -> list[tuple[Claim, str | None]]:
+    """Returns the told with their receipts, in the order in which they are locked."""
+    return sorted(zip(ends.told, ends.receipts or [None] * len(ends.told), strict=True), key=_key_of_told)
+
+
+def _key_of_told(told: tuple[Claim, str | None]) -> int:
+    return told[0].id.int  # compared faster than a UUID
 
 
 def _are_together(told: Sequence[Claim]) -> bool:

@@ -60,6 +60,7 @@ WAITING: ColumnElement[str] = literal_column(_REASON)
 """SQL for the reason why a RECEIVED request is not being sent now, outside quiet hours. NULL for other states."""
 _WAITING_IN_QUIET_HOURS: ColumnElement[str] = literal_column(_REASON_IN_QUIET_HOURS)
 
+# In the order of the unique key: two sign-ups of the same people wait for each other and not in a circle.
 _ADD_REQUESTS = Sql(
     f"""INSERT INTO request (id, waiting_list_id, contact_id, email, item_url, locale, given, signup, status,
         created_date, claim_no, attempts, unknowns, policy_refusals, rescues, failure_code, failure_reason, failed_at)
@@ -67,7 +68,7 @@ _ADD_REQUESTS = Sql(
         0, 0, 0, 0, 0, {suppression.NEW_CODE}, {suppression.NEW_REASON}, {suppression.NEW_FAILED_AT}
     FROM ROWS(id uuid, list_id uuid, contact_id uuid, email text, item_url text, locale text, given text, signup text,
         created timestamptz, why text)
-    WHERE true ORDER BY created ON CONFLICT DO NOTHING RETURNING id""",
+    WHERE true ORDER BY contact_id, list_id, created ON CONFLICT DO NOTHING RETURNING id""",
     id="uuid",
 )
 # A line whose own request is there, in whatever state, was imported before. The contacts are named twice so that the

@@ -4,7 +4,7 @@ The first claim that takes woken requests of a list after its wake-up changes `w
 once one does, since the row is locked. The first of its mails that the relay takes is the first mail of the restock.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -17,11 +17,12 @@ WOKEN_AT = "coalesce(w.woken_at, w.last_in_stock_at)"
 """The SQL for the wake-up of a list `w`. More in-stock events before a claim reaches its end are the same one."""
 
 _BEGIN = Sql(
-    f"""WITH new AS MATERIALIZED (
-        SELECT w.id AS list_id FROM waiting_list AS w
-        WHERE w.id IN ROWS(list_id uuid) AND coalesce(w.begun_at < {WOKEN_AT}, true)
-        ORDER BY w.id FOR NO KEY UPDATE)
-    UPDATE waiting_list SET begun_at = stockbell_now(0) FROM new WHERE id = new.list_id RETURNING id, begun_at""",
+    f"""WITH locked AS MATERIALIZED (
+        SELECT w.id AS which, rows.begins FROM waiting_list AS w JOIN ROWS(list_id uuid, begins bool)
+            ON w.id = rows.list_id AND (NOT rows.begins OR coalesce(w.begun_at < {WOKEN_AT}, true))
+        ORDER BY w.id FOR NO KEY UPDATE OF w)
+    UPDATE waiting_list SET begun_at = stockbell_now(0) FROM locked WHERE id = locked.which AND locked.begins
+    RETURNING id, begun_at""",
     id="uuid",
     begun_at="time",
 )
@@ -48,9 +49,13 @@ class Restock:
     is_told: bool = False
 
 
-def begin(c: Connection, claimed: Mapping[UUID, int]) -> dict[UUID, Restock]:
-    """Returns the restocks of which this is the first claim, by list. `claimed` are how many it took of each."""
-    begun = _BEGIN(c, rows=[{"list_id": list_id} for list_id in claimed])
+def begin(c: Connection, claimed: Mapping[UUID, int], others: Collection[UUID] = ()) -> dict[UUID, Restock]:
+    """Returns the restocks of which this is the first claim, by list. `claimed` are how many it took of each.
+
+    It also locks the `others`, which the claim is about to change: all lists in the order of their ids.
+    """
+    rows = [{"list_id": list_id, "begins": list_id in claimed} for list_id in dict.fromkeys([*claimed, *others])]
+    begun = _BEGIN(c, rows=rows)
     return {row.id: Restock(row.id, row.begun_at, claimed[row.id]) for row in begun}
 
 

@@ -220,6 +220,7 @@ def lock_for(c: Connection, held: Iterable[Seat], list_ids: Collection[UUID] = (
     if ids:
         rows = _ITEMS(c, rows=[{"item_id": item_id} for item_id in ids])
         lists.lock_items(c, [Item(row.app_id, row.catalog_item_id) for row in rows])
+    if ids or list_ids:
         _lock_lists(c, ids, list_ids)
 
 

@@ -37,7 +37,11 @@ _TAKE_TURNS = Sql(
     id="uuid",
 )
 # SQLite commits nothing where a value stays as it was.
-_REFUSE = Sql("UPDATE contact SET refused_at = stockbell_now(0) WHERE id IN ROWS(contact_id uuid)")
+_REFUSE = Sql(
+    """WITH refused AS MATERIALIZED (
+        SELECT c.id AS who FROM contact AS c WHERE c.id IN ROWS(contact_id uuid) ORDER BY c.id FOR NO KEY UPDATE)
+    UPDATE contact SET refused_at = stockbell_now(0) FROM refused WHERE id = refused.who"""
+)
 
 
 def within_limits(c: Connection, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
