@@ -271,6 +271,8 @@ class Request(SQLModel, table=True):
     not_before: datetime | None = Field(default=None, sa_type=UtcDateTime)
     """The end of the backoff. The sweep sets it to null when it has passed. In the far future while the customer has
     not confirmed, and if the request ended like that: see `store.unconfirmed`."""
+    in_line_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    """When it last came in line again: after a backoff or a rest, by a retry, or when the customer confirmed."""
     claim_no: int = 0
     """Raised by every claim, never lowered. With `owner` it is the fencing token against late writes."""
     owner: UUID | None = None

@@ -55,7 +55,7 @@ _UNRESOLVED = Sql(
 # `|| ''`: see `claims.BY_KEY`.
 _RETRY = Sql(
     f"""UPDATE request SET status = 'RECEIVED', auto_notified = NULL, attempts = 0, unknowns = 0, policy_refusals = 0,
-        judged_from = NULL, rescues = 0, handed_at = NULL,
+        judged_from = NULL, rescues = 0, handed_at = NULL, in_line_at = stockbell_now(0),
         not_before = CASE WHEN not_before > {NEVER} THEN not_before
             WHEN :hold > 0 THEN stockbell_now(:hold) END,
         failure_code = CASE WHEN not_before > {NEVER} THEN '{UNCONFIRMED}' END,

@@ -6,6 +6,7 @@ from datetime import datetime
 from sqlalchemy import Connection
 
 from worker.domain.outcomes import INTERVAL, Scope
+from worker.store.lists import BACK_IN_LINE
 from worker.store.sql import Sql
 
 PROBE_PAUSES = (1.0, 30.0)
@@ -51,7 +52,7 @@ _REFUSES = Sql(
 _HAS_WORKED = Sql("SELECT 1 FROM relay WHERE id = 1 AND worked_at > since")
 # Those whom the relay refused while it refused everybody need not wait for the end of their backoff.
 _PUT_IN_LINE = Sql(
-    f"""UPDATE request SET not_before = NULL WHERE status = 'RECEIVED' AND not_before IS NOT NULL
+    f"""UPDATE request SET {BACK_IN_LINE} WHERE status = 'RECEIVED' AND not_before IS NOT NULL
         AND coalesce(failure_code, '') <> '{INTERVAL}'
         AND judged_from >= (SELECT since FROM relay WHERE id = 1 AND state = 'open'
             AND (request.attempts = 0 OR NOT since BETWEEN stockbell_now(-:outage) AND stockbell_now(0)))"""

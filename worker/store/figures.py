@@ -20,18 +20,21 @@ def _later(one: str, other: str) -> str:
 
 
 _SINCE = _later(_later("coalesce(w.woken_at, w.last_in_stock_at)", "w.opens_at"), "w.settles_at")
-# How many are due, and since when the oldest one: when an admin ordered it, or else the later one of the wake-up of its
-# list and the sign-up. Index entries are enough for both, and only those of lists with somebody due are counted.
+# How many are due, and since when the oldest one: when an admin ordered it, or else the latest of the wake-up of its
+# list, the sign-up, and when it came in line again. Only those of lists with somebody due are counted.
 _DUE = Sql(
     f"""WITH lists AS MATERIALIZED (
         SELECT w.id, w.in_stock, w.last_in_stock_at, w.opens_at, w.settles_at, {_SINCE} AS woken,
-            (SELECT min(r.created_date) FROM request AS r WHERE r.waiting_list_id = w.id AND {lists.WOKEN}) AS oldest
+            (SELECT min(r.created_date) FROM request AS r WHERE r.waiting_list_id = w.id AND {lists.WOKEN}) AS oldest,
+            (SELECT r.in_line_at FROM request AS r WHERE r.waiting_list_id = w.id AND {lists.WOKEN}
+                ORDER BY r.created_date LIMIT 1) AS in_line
         FROM waiting_list AS w WHERE w.in_stock AND NOT {lists.PAUSED}),
     due AS (
-        SELECT CASE WHEN woken > oldest THEN woken ELSE oldest END AS since,
+        SELECT {_later(_later("oldest", "woken"), "in_line")} AS since,
             (SELECT count(*) FROM request AS r WHERE r.waiting_list_id = w.id AND {lists.WOKEN}) AS n
         FROM lists AS w WHERE oldest IS NOT NULL
-        UNION ALL SELECT r.ordered_at, 1 FROM request AS r JOIN waiting_list AS w ON w.id = r.waiting_list_id
+        UNION ALL SELECT {_later("r.ordered_at", "r.in_line_at")}, 1
+        FROM request AS r JOIN waiting_list AS w ON w.id = r.waiting_list_id
         WHERE {lists.ORDERED} AND NOT {lists.PAUSED})
     SELECT coalesce(sum(n), 0) AS n, min(since) AS since, stockbell_now(0) AS now FROM due""",
     since="time",

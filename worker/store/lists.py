@@ -28,6 +28,8 @@ HAS_SEAT = "(w.opens_at IS NULL OR w.opens_at <= stockbell_now(0))"
 """The door of a list, by the sending policies of its item: see `domain.ledger`."""
 IS_OPEN = f"{HAS_SETTLED} AND {HAS_SEAT}"
 WOKEN = f"{IN_LINE} AND {IS_WOKEN} AND {IS_OPEN}"
+BACK_IN_LINE = "not_before = NULL, in_line_at = stockbell_now(0)"
+"""SQL that puts a request in line again. Nobody could tell its customer before."""
 IS_ORDERED = "r.ordered_at IS NOT NULL"
 ORDERED = f"{IN_LINE} AND {IS_ORDERED}"
 PAUSED = """EXISTS (SELECT 1 FROM pause AS p WHERE p.item_id IS NULL

@@ -90,7 +90,7 @@ _CONFIRM_EQUAL = Sql(
         WHERE r.contact_id IN ROWS(contact_id uuid) AND r.contact_id = rows.contact_id
           AND r.waiting_list_id = rows.list_id AND r.status IN ('RECEIVED', 'PROCESSING')
           AND r.failure_code = '{UNCONFIRMED}' ORDER BY r.id FOR NO KEY UPDATE OF r)
-    UPDATE request SET not_before = NULL, failure_code = NULL
+    UPDATE request SET {lists.BACK_IN_LINE}, failure_code = NULL
     FROM equal WHERE id = equal.request_id AND status || '' = 'RECEIVED'"""
 )
 _UNRESOLVED_OF = Sql(

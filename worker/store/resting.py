@@ -55,6 +55,7 @@ _LATER = Sql(
     now="time",
 )
 _UNTIL: Final = """not_before = rows.until,
+        in_line_at = CASE WHEN rows.until IS NULL THEN stockbell_now(0) ELSE r.in_line_at END,
         failure_reason = CASE WHEN rows.until IS NULL THEN NULL ELSE r.failure_reason END,
         failure_code = CASE WHEN rows.until IS NULL THEN NULL ELSE r.failure_code END"""
 _SHORTEN = Sql(
@@ -66,7 +67,7 @@ _SHORTEN = Sql(
 _END = Sql(
     f"""WITH resting AS MATERIALIZED (
         SELECT r.id AS request_id FROM request AS r WHERE {RESTS} LIMIT :most FOR NO KEY UPDATE SKIP LOCKED)
-    UPDATE request AS r SET not_before = NULL, failure_code = NULL, failure_reason = NULL
+    UPDATE request AS r SET {lists.BACK_IN_LINE}, failure_code = NULL, failure_reason = NULL
     FROM resting WHERE r.id = resting.request_id RETURNING id""",
     id="uuid",
 )

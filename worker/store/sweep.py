@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 
 from worker.domain.outcomes import FailureCode
 from worker.models import uuid7
-from worker.store import resting, seats, suppression, tally
+from worker.store import lists, resting, seats, suppression, tally
 from worker.store.outbox import news_if
 from worker.store.sql import Sql
 
@@ -70,7 +70,8 @@ _PUT_IN_LINE = Sql(
     f"""WITH due AS MATERIALIZED (
         SELECT r.id AS request_id FROM request AS r WHERE r.status = 'RECEIVED' AND r.not_before <= stockbell_now(0)
         ORDER BY r.not_before LIMIT :most FOR UPDATE SKIP LOCKED)
-    UPDATE request AS r SET not_before = NULL, {resting.NOT_HELD} FROM due WHERE r.id = due.request_id RETURNING id"""
+    UPDATE request AS r SET {lists.BACK_IN_LINE}, {resting.NOT_HELD}
+    FROM due WHERE r.id = due.request_id RETURNING id"""
 )
 
 

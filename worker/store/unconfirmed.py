@@ -15,6 +15,7 @@ from sqlalchemy import Connection
 from worker.domain.outcomes import UNCONFIRMED, FailureCode
 from worker.models import ids_of
 from worker.store import outbox, suppression, tally
+from worker.store.lists import BACK_IN_LINE
 from worker.store.outbox import NEWS
 from worker.store.sql import Sql
 
@@ -64,12 +65,12 @@ _RELEASE = Sql(
     f"""WITH held AS MATERIALIZED (
         SELECT r.id AS request_id FROM request AS r WHERE {_HELD} AND {_IS_UNCONFIRMED}
         ORDER BY r.id FOR NO KEY UPDATE)
-    UPDATE request SET not_before = NULL, failure_code = NULL
+    UPDATE request SET {BACK_IN_LINE}, failure_code = NULL
     FROM held WHERE id = held.request_id AND status || '' = 'RECEIVED' RETURNING waiting_list_id""",
     waiting_list_id="uuid",
 )
 _RELEASE_THESE = Sql(
-    f"""UPDATE request SET not_before = NULL, failure_code = NULL
+    f"""UPDATE request SET {BACK_IN_LINE}, failure_code = NULL
     FROM ROWS(request_id uuid) WHERE id = rows.request_id AND status || '' = 'RECEIVED'
       AND failure_code = '{UNCONFIRMED}' RETURNING id""",
     id="uuid",
@@ -80,7 +81,7 @@ _REVIVE = Sql(
             SELECT 1 FROM request AS same WHERE same.contact_id = r.contact_id
               AND same.waiting_list_id = r.waiting_list_id AND same.status IN ('RECEIVED', 'PROCESSING'))
         ORDER BY r.id FOR NO KEY UPDATE)
-    UPDATE request SET status = 'RECEIVED', not_before = NULL, failure_code = NULL, failure_reason = NULL,
+    UPDATE request SET status = 'RECEIVED', {BACK_IN_LINE}, failure_code = NULL, failure_reason = NULL,
         failed_at = NULL, {NEWS}
     FROM ended WHERE id = ended.request_id AND status || '' = 'FAILED' RETURNING waiting_list_id""",
     waiting_list_id="uuid",

@@ -187,6 +187,13 @@ def test_a_doubtful_refusal_ends_all_of_them_once_the_relay_takes_another(shop: 
     assert statuses(shop, wanted) == [FAILED, FAILED]
 
 
+def test_a_refusal_with_words_that_may_mean_us_counts_once_for_a_mail(shop: Shop, server: ScriptedRelay) -> None:
+    waiting(shop, 20)
+    server.script("rcpt", "451 4.3.0 not now", recipient=ANN)
+    serve(shop, server, things(1)[0], policies=ON)
+    assert shop.breaker().refusals == 1
+
+
 def test_a_lost_reply_is_unknown_for_all_and_the_mail_comes_again_with_its_id(
     shop: Shop, server: ScriptedRelay
 ) -> None:

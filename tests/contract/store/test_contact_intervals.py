@@ -136,6 +136,17 @@ def test_with_digests_as_many_may_be_claimed_as_a_mail_has_items(house: House, m
     assert house.line(pan) == ("queued", None)
 
 
+def test_with_digests_the_oldest_are_claimed_whichever_lists_are_served(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.policies = Policies(contact_interval=HOUR, digest=True)
+    for module in (digests, claims):
+        monkeypatch.setattr(module, "MOST_ITEMS", 3)
+    things = [ref(f"thing-{number}") for number in range(6)]
+    wanted = house.waits(ANN, *things)
+    assert {claim.id for claim in house.claim(*things[3:])} == {wanted[0], wanted[1], wanted[3]}
+
+
 def test_a_mail_on_its_way_holds_an_order_too(house: House) -> None:
     cup, mug = house.waits(ANN, CUP, MUG)
     (held,) = house.claim(CUP)
