@@ -207,8 +207,9 @@ def claim(
             lists.take_bells(c, list_ids)
         return _NOBODY
     limited = seats.limited(c, list_ids, policies)
-    # A digest takes lists of other items. Whoever waits for them may hold one of these, which are changed at the end.
-    ledgers = seats.lock(c, dict(limited.values()), list_ids) if limited or policies.digest else {}
+    # With an interval contacts are locked, too. Whoever waits for them may hold one of these lists.
+    locks_lists = bool(limited) or (policies.digest and policies.contact_interval is not None)
+    ledgers = seats.lock(c, dict(limited.values()), list_ids) if locks_lists else {}
     if first:
         lists.take_bells(c, list_ids)
     each, gate = max(1, most // len(list_ids)), contact_intervals.gate_of(policies)
@@ -216,7 +217,8 @@ def claim(
     rows = found.rows
     suspects = _claim_suspect(c, owner, list_ids, limited, ledgers, gate) if first and not rows else []
     if policies.digest and rows:
-        rows = sorted([*rows, *digests.claim_beside(c, owner, rows, ledgers, policies)], key=_age)
+        own = () if locks_lists or first else list_ids
+        rows = sorted([*rows, *digests.claim_beside(c, owner, rows, ledgers, policies, own)], key=_age)
     full, short = _left(found, limited, ledgers)
     if suspects:
         rows, full = suspects, [row.waiting_list_id for row in suspects]
@@ -376,9 +378,9 @@ def _created(row: Any) -> datetime:
     return created
 
 
-def _age(row: Any) -> tuple[datetime, UUID]:
+def _age(row: Any) -> tuple[datetime, int]:
     """Orders also those of one date, as imports have them: a repeated mail must be that of the same request."""
-    return row.created_date, row.id
+    return row.created_date, row.id.int
 
 
 def _lists_of(c: Connection, request_ids: Sequence[UUID]) -> dict[UUID, UUID]:

@@ -55,12 +55,18 @@ _CLAIM = Sql(
 
 
 def claim_beside(
-    c: Connection, owner: UUID, rows: Sequence[Any], ledgers: MutableMapping[Item, Ledger], policies: Policies
+    c: Connection,
+    owner: UUID,
+    rows: Sequence[Any],
+    ledgers: MutableMapping[Item, Ledger],
+    policies: Policies,
+    own: Sequence[UUID] = (),
 ) -> list[Any]:
     """Claims what else the contacts of these claimed rows can be told of, as far as there is room in their mails.
 
     Of items that tell only so many it takes those whose turn it is, if the item can be locked without waiting. Such
-    items are added to `ledgers`, which are those that the claim has locked. Returns rows of COLUMNS.
+    items are added to `ledgers`, which are those that the claim has locked. Their lists are locked after `own`, which
+    the claim changes at its end: else whoever holds one of these may wait for one of those. Returns rows of COLUMNS.
     """
     found = _due(c, rows)
     if not found:
@@ -69,7 +75,9 @@ def claim_beside(
     seated = {each.id: limited[each.waiting_list_id] for each in found if _needs_seat(each, limited)}
     free = [{"request_id": each.id} for each in found if each.id not in seated]
     claimed = list(_CLAIM(c, owner=owner, rows=free)) if free else []
-    ledgers.update(seats.lock_free(c, {item: its for item, its in seated.values() if item not in ledgers}))
+    if more := {item: its for item, its in seated.values() if item not in ledgers}:
+        seats.lock_lists(c, own)
+        ledgers.update(seats.lock_free(c, more))
     for item, ledger in ledgers.items():
         wanted = {request_id for request_id, (whose, _) in seated.items() if whose == item}
         if wanted:

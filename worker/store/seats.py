@@ -134,9 +134,15 @@ def lock(c: Connection, items: Mapping[Item, Policies], list_ids: Collection[UUI
     return _ledgers(c, ids, items, found) if ids else {}
 
 
+def lock_lists(c: Connection, list_ids: Collection[UUID]) -> None:
+    """Locks these waiting lists, in the order of their ids."""
+    if list_ids:
+        _lock_lists(c, (), list_ids)
+
+
 def lock_free(c: Connection, items: Mapping[Item, Policies]) -> dict[Item, Ledger]:
     """Does so with those of these items that can be locked, with all of their waiting lists, without waiting."""
-    ids = lists.lock_free_items(c, items) if items else {}
+    ids = lists.lock_free_items(c, items)
     if not ids:
         return {}
     rows = [{"item_id": item_id, "list_id": None} for item_id in ids.values()]
