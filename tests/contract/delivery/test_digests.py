@@ -264,13 +264,19 @@ def test_if_the_first_has_no_url_the_next_gives_the_mail_its_id(shop: Shop, serv
     assert [(named_by(mail), items_of(mail)) for mail in server.accepted] == [(wanted[1], [1, 2])]
 
 
-def test_what_does_not_fit_goes_in_the_next_mail(shop: Shop, server: ScriptedRelay) -> None:
+def waiting_for_long_links(shop: Shop) -> list[UUID]:
+    """A customer waits for 20 items whose links are so long that they don't fit in one mail. Returns the requests."""
     wanted = waiting(shop, 20)
     for n, request_id in enumerate(wanted):
         url = f"https://shop.example/p/thing-{n}?{'x' * 1900}-{n}"
         shop.change("UPDATE request SET item_url = :url WHERE id = :id", url=url, id=request_id)
     for each in things(20):
         shop.tell(each, image_url=f"https://shop.example/{'i' * 1900}.jpg", url=None)
+    return wanted
+
+
+def test_what_does_not_fit_goes_in_the_next_mail(shop: Shop, server: ScriptedRelay) -> None:
+    wanted = waiting_for_long_links(shop)
     serve(shop, server, things(1)[0], policies=ON)
     assert len(server.accepted) > 1
     assert sorted(number for mail in server.accepted for number in items_of(mail)) == list(range(20))
@@ -278,12 +284,7 @@ def test_what_does_not_fit_goes_in_the_next_mail(shop: Shop, server: ScriptedRel
 
 
 def test_with_a_contact_interval_what_does_not_fit_waits_its_turn(shop: Shop, server: ScriptedRelay) -> None:
-    wanted = waiting(shop, 20)
-    for n, request_id in enumerate(wanted):
-        url = f"https://shop.example/p/thing-{n}?{'x' * 1900}-{n}"
-        shop.change("UPDATE request SET item_url = :url WHERE id = :id", url=url, id=request_id)
-    for each in things(20):
-        shop.tell(each, image_url=f"https://shop.example/{'i' * 1900}.jpg", url=None)
+    wanted = waiting_for_long_links(shop)
     serve(shop, server, things(1)[0], policies=Policies(digest=True, contact_interval=3600.0))
     (mail,) = server.accepted
     told = len(items_of(mail))

@@ -3,11 +3,8 @@
 Whatever the order, no customer ever has two mails on their way, and none is claimed while they rest.
 """
 
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from datetime import timedelta
 from itertools import count
 from random import Random
@@ -17,6 +14,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from tests.contract.shop import LEASE, LONG_AGO, Shop, ref, shop_at
+from tests.contract.store.rounds import play
 from tests.contract.store.test_wave_races import CLOCK, DEADLOCKS
 from tests.contract.store.wave_shop import ends_of
 from tests.examples import TIMES
@@ -162,25 +160,13 @@ def test_whoever_is_first_a_customer_has_one_mail_on_its_way(noted_shop: Shop, n
     shop, random, policies = noted_shop, Random(1), POLICIES[name]
     deadlocks = shop.ask(DEADLOCKS)[0].n
     list_ids = sorted(shop.write(lists.find_or_add, ITEMS).values())
-    barrier = threading.Barrier(WORKERS, lambda: go_on(shop, random.choice((1.0, 30.0, INTERVAL))))
-
-    def work(seed: int) -> None:
-        try:
-            with closing(Database(shop.url, connections=1)) as database:
-                one = Worker(database, seed, policies, list_ids)
-                for _ in range(ROUNDS):
-                    barrier.wait()
-                    for _ in range(TURNS):
-                        one.turn()
-        except BaseException:
-            barrier.abort()  # else the others wait for ever
-            raise
-
-    with ThreadPoolExecutor(WORKERS) as pool:
-        done = [pool.submit(work, seed) for seed in range(WORKERS)]
-    errors = [error for future in done if (error := future.exception())]
-    for error in sorted(errors, key=lambda error: isinstance(error, threading.BrokenBarrierError)):
-        raise error
+    play(
+        shop.url,
+        WORKERS,
+        lambda database, seed: Worker(database, seed, policies, list_ids),
+        lambda: go_on(shop, random.choice((1.0, 30.0, INTERVAL))),
+        (ROUNDS, TURNS),
+    )
     assert shop.ask(DEADLOCKS)[0].n == deadlocks
     check(shop, is_digest=policies.digest)
 

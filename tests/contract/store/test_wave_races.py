@@ -4,10 +4,7 @@ PostgreSQL itself writes the history, as in `test_races`: whoever changes seats 
 the history are the order in which it happened. Time stands still while the threads run, and goes on between rounds.
 """
 
-import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from itertools import count
@@ -19,6 +16,7 @@ import pytest
 
 from tests.contract.shop import LEASE, LONG_AGO, Shop, ref, shop_at
 from tests.contract.store.model import Deciders
+from tests.contract.store.rounds import play
 from tests.contract.store.wave_oracle import ItemOracle, SeldomSeen, end_of
 from tests.contract.store.wave_shop import WAVE, ends_of
 from tests.examples import TIMES
@@ -212,25 +210,13 @@ def go_on(shop: Shop, seconds: float) -> None:
 def race(shop: Shop, policies: Policies) -> Seen:
     """Lets all run in rounds. Any error but a lost lease fails here, even a deadlock that was not survived."""
     seen, random = Seen(shop.write(lists.find_or_add, WANTED)), Random(1)
-    barrier = threading.Barrier(WORKERS + PUBLISHERS, lambda: go_on(shop, random.choice(WAITS)))
-
-    def work(seed: int) -> None:
-        try:
-            with closing(Database(shop.url, connections=1)) as database:
-                one = (Worker if seed < WORKERS else Publisher)(database, seed, seen, policies)
-                for _ in range(ROUNDS):
-                    barrier.wait()
-                    for _ in range(TURNS):
-                        one.turn()
-        except BaseException:
-            barrier.abort()  # else the others wait for ever
-            raise
-
-    with ThreadPoolExecutor(WORKERS + PUBLISHERS) as pool:
-        done = [pool.submit(work, seed) for seed in range(WORKERS + PUBLISHERS)]
-    errors = [error for future in done if (error := future.exception())]
-    for error in sorted(errors, key=lambda error: isinstance(error, threading.BrokenBarrierError)):
-        raise error
+    play(
+        shop.url,
+        WORKERS + PUBLISHERS,
+        lambda database, seed: (Worker if seed < WORKERS else Publisher)(database, seed, seen, policies),
+        lambda: go_on(shop, random.choice(WAITS)),
+        (ROUNDS, TURNS),
+    )
     return seen
 
 
