@@ -22,10 +22,9 @@ from worker.store.suppression import LEFT_ITEM, NEVER
 # Requests are locked in the order of their keys, as everybody does who waits for several.
 _LOAD = Sql(
     f"""SELECT r.id, r.contact_id, r.waiting_list_id, r.status, r.failure_code, r.failure_reason,
-        r.created_date, r.failed_at, r.not_before, r.ordered_at, r.notified_date, r.judged_from, r.handed_at,
-        r.auto_notified, r.attempts, r.unknowns, r.policy_refusals, r.rescues, r.claim_no, r.receipt, r.extras,
-        r.mail_id,
-        s.suppressed_why,
+        r.created_date, r.failed_at, r.not_before, r.in_line_at, r.ordered_at, r.notified_date, r.judged_from,
+        r.handed_at, r.auto_notified, r.attempts, r.unknowns, r.policy_refusals, r.rescues, r.claim_no, r.receipt,
+        r.extras, r.mail_id, s.suppressed_why,
         CASE WHEN r.not_before > {NEVER} THEN 1 ELSE 0 END AS is_unconfirmed,
         CASE WHEN s.address LIKE '{ERASED}%' THEN 1 ELSE 0 END AS is_erased
     FROM request AS r JOIN contact AS s ON s.id = r.contact_id
@@ -37,6 +36,7 @@ _LOAD = Sql(
     created_date="time",
     failed_at="time",
     not_before="time",
+    in_line_at="time",
     ordered_at="time",
     notified_date="time",
     judged_from="time",

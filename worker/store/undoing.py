@@ -16,19 +16,20 @@ from worker.store import tally
 from worker.store.outbox import NEWS
 from worker.store.sql import Sql
 
-_TIMES: Final = ("failed_at", "not_before", "ordered_at", "notified_date", "judged_from", "handed_at")
+_TIMES: Final = ("failed_at", "not_before", "in_line_at", "ordered_at", "notified_date", "judged_from", "handed_at")
 _KEPT: Final = (
     *("status", "failure_code", "failure_reason", *_TIMES, "auto_notified", "attempts", "unknowns"),
     *("policy_refusals", "rescues", "claim_no", "receipt", "extras", "mail_id"),
 )
 _WAS: Final = """ROWS(request_id uuid, status text, failure_code text, failure_reason text, failed_at timestamptz,
-    not_before timestamptz, ordered_at timestamptz, notified_date timestamptz, judged_from timestamptz,
-    handed_at timestamptz, auto_notified bool, attempts int, unknowns int, policy_refusals int, rescues int,
-    claim_no int, receipt text, extras text, mail_id uuid)"""
+    not_before timestamptz, in_line_at timestamptz, ordered_at timestamptz, notified_date timestamptz,
+    judged_from timestamptz, handed_at timestamptz, auto_notified bool, attempts int, unknowns int,
+    policy_refusals int, rescues int, claim_no int, receipt text, extras text, mail_id uuid)"""
 # `|| ''`: see `claims.BY_KEY`. Every claim raises its number, so a request that was claimed meanwhile has another one.
 _UNDO_RETRY: Final = Sql(
     f"""UPDATE request SET status = 'FAILED', failure_code = rows.failure_code, failure_reason = rows.failure_reason,
-        failed_at = rows.failed_at, not_before = rows.not_before, ordered_at = rows.ordered_at,
+        failed_at = rows.failed_at, not_before = rows.not_before, in_line_at = rows.in_line_at,
+        ordered_at = rows.ordered_at,
         notified_date = rows.notified_date, judged_from = rows.judged_from, handed_at = rows.handed_at,
         auto_notified = rows.auto_notified, attempts = rows.attempts, unknowns = rows.unknowns,
         policy_refusals = rows.policy_refusals, rescues = rows.rescues, extras = rows.extras, {NEWS}

@@ -21,7 +21,7 @@ from tests.contract.shop import Shop, shop_at
 from tests.contract.store.wave_shop import ANY, BLUE, BLUE_L, RED_L, WAVE, WaveShop, rolled_back
 from worker.domain import ledger
 from worker.domain.policies import Policies
-from worker.store import claims, recording, reports, seat_claims, seats, stock, sweep
+from worker.store import bouncing, claims, recording, seat_claims, seats, stock, sweep
 
 
 def so_many(shop: WaveShop) -> None:
@@ -345,7 +345,7 @@ MUTATIONS: Final[Sequence[Mutation]] = (
     Mutation(
         "who bounced keeps the seat",
         bounced,
-        [Edit(reports, "_bounce", {"seats.give_back_of(c, held, ended)": "pass"})],
+        [Edit(bouncing, "bounce", {"seats.give_back_of(c, held, ended)": "pass"})],
     ),
     Mutation(
         "who is rescued keeps the seat",
