@@ -68,16 +68,14 @@ _SAVE_LEVELS = Sql(
         entry_id = excluded.entry_id, last_in_stock_at = excluded.last_in_stock_at, details = excluded.details,
         follows_item = excluded.follows_item, said = excluded.said"""
 )
+# The lists are locked by a statement before. In one step PostgreSQL may find a row as it was before the lock, while a
+# sign-up refers to that, and wait for whoever waits for this transaction.
 _SAVE_LISTS = Sql(
-    """WITH changed AS MATERIALIZED (
-        SELECT w.id AS list_id, rows.now_in_stock, rows.woken, rows.opens, rows.settles FROM waiting_list AS w
-        JOIN ROWS(list_id uuid, now_in_stock bool, woken bool, opens timestamptz, settles timestamptz)
-            ON rows.list_id = w.id
-        ORDER BY w.id FOR NO KEY UPDATE OF w)
-    UPDATE waiting_list SET in_stock = changed.now_in_stock, opens_at = changed.opens, settles_at = changed.settles,
-        last_in_stock_at = CASE WHEN changed.woken THEN :now ELSE last_in_stock_at END,
-        woken_at = CASE WHEN changed.woken AND woken_at IS NULL THEN :now ELSE woken_at END
-    FROM changed WHERE id = changed.list_id"""
+    """UPDATE waiting_list SET in_stock = rows.now_in_stock, opens_at = rows.opens, settles_at = rows.settles,
+        last_in_stock_at = CASE WHEN rows.woken THEN :now ELSE last_in_stock_at END,
+        woken_at = CASE WHEN rows.woken AND woken_at IS NULL THEN :now ELSE woken_at END
+    FROM ROWS(list_id uuid, now_in_stock bool, woken bool, opens timestamptz, settles timestamptz)
+    WHERE id = rows.list_id"""
 )
 # The conditions say that nobody of this item is woken, and somebody waits under options that are not in stock. What was
 # noted within a minute stays: most events repeat others.
@@ -320,7 +318,8 @@ def _save_lists(
 
     Also returns the items with lists that are still out of stock after an in-stock event, and what that was about.
     """
-    rows, concerned, passed_over = [], dict[UUID, list[UUID]](), dict[UUID, Options]()
+    rows, saved = [], list[UUID]()
+    concerned, passed_over = dict[UUID, list[UUID]](), dict[UUID, Options]()
     for item, waiting in by_item.items():
         state, policies = changed[item].state, shop.of(changed[item].own)
         levels = Levels(state.levels, state.came_in)
@@ -333,6 +332,7 @@ def _save_lists(
                 _door(each, state, levels, policies, now, stayed=stayed) if in_stock else (None, None)
             )
             if in_stock != each.in_stock or woken or (opens_at, settles_at) != (each.opens_at, each.settles_at):
+                saved.append(each.id)
                 rows.append(
                     {
                         "list_id": each.id,
@@ -347,6 +347,7 @@ def _save_lists(
             elif not in_stock and about is not None:
                 passed_over[item] = about
     if rows:
+        seats.lock_lists(c, saved)
         _SAVE_LISTS(c, rows=rows, now=now)
     return concerned, passed_over
 
