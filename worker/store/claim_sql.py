@@ -1,6 +1,7 @@
 """What all statements that claim requests have in common."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
@@ -23,6 +24,10 @@ COLUMN_TYPES: Final = {
 }
 SET_CLAIMED: Final = """status = 'PROCESSING', owner = :owner, claim_no = r.claim_no + 1, claimed_at = stockbell_now(0),
     handed_at = NULL"""
+FACTS: Final = """r.id, r.waiting_list_id, r.created_date,
+    CASE WHEN r.ordered_at IS NULL THEN 0 ELSE 1 END AS is_ordered"""
+"""What has to be known of a request before it is claimed."""
+FACT_TYPES: Final = {"id": "uuid", "waiting_list_id": "uuid", "created_date": "time"}
 NOT_SUSPECT: Final = f"r.rescues < {SUSPECT_AT}"
 SUSPECT: Final = f"r.rescues >= {SUSPECT_AT}"
 
@@ -68,11 +73,21 @@ class Oldest:
         else:
             statements = self._find_on_sqlite
             rows = [row for id_ in list_ids for statement in statements for row in statement(c, list_id=id_, each=each)]
-        return sorted(rows, key=lambda row: (row.created_date, row.id))
+        return sorted(rows, key=age)
 
     def take(self, c: Connection, request_ids: Sequence[UUID], owner: UUID) -> Sequence[Any]:
         """Claims those of these requests that can still be claimed, and that nobody else holds. Returns them."""
         return self._take(c, rows=[{"request_id": id_} for id_ in request_ids], owner=owner) if request_ids else ()
+
+
+_READY: Final = f"""WITH ready AS MATERIALIZED (
+    SELECT w.id, w.in_stock, w.last_in_stock_at, w.opens_at, w.settles_at FROM waiting_list AS w
+    WHERE w.id IN ROWS(list_id uuid) AND {lists.SENDING})"""
+
+
+def age(row: Any) -> tuple[datetime, int]:
+    """Orders requests, also those of one date, as imports have them."""
+    return row.created_date, row.id.int  # compared faster than a UUID
 
 
 def _postgresql_claim(limit: str, change: str, arms: Sequence[str]) -> Sql:
@@ -86,9 +101,7 @@ def _postgresql_claim(limit: str, change: str, arms: Sequence[str]) -> Sql:
 
     found = " UNION ALL ".join(f"SELECT picked_id FROM arm_{number}" for number in range(len(arms)))
     return Sql(
-        f"""WITH ready AS MATERIALIZED (
-            SELECT w.id, w.in_stock, w.last_in_stock_at, w.opens_at, w.settles_at FROM waiting_list AS w
-            WHERE w.id IN ROWS(list_id uuid) AND {lists.SENDING}),
+        f"""{_READY},
         {", ".join(f"arm_{number} AS MATERIALIZED ({arm(each)})" for number, each in enumerate(arms))},
         picked AS MATERIALIZED ({found} {limit})
         UPDATE request AS r SET {change} WHERE r.id = ANY(ARRAY(SELECT picked_id FROM picked)) RETURNING {COLUMNS}""",
@@ -107,32 +120,25 @@ def _sqlite_claim(condition: str, change: str) -> Sql:
     )
 
 
-_FOUND: Final = {"id": "uuid", "waiting_list_id": "uuid", "created_date": "time"}
-_FACTS: Final = """r.id, r.waiting_list_id, r.created_date, CASE WHEN r.ordered_at IS NULL THEN 0 ELSE 1 END
-    AS is_ordered"""
-
-
 def _postgresql_find(arms: Sequence[str]) -> Sql:
     found = " UNION ALL ".join(
         f"""SELECT r.* FROM ready AS w CROSS JOIN LATERAL (
-            SELECT {_FACTS} FROM request AS r WHERE r.waiting_list_id = w.id AND {arm}
+            SELECT {FACTS} FROM request AS r WHERE r.waiting_list_id = w.id AND {arm}
             ORDER BY r.created_date LIMIT :each) AS r"""
         for arm in arms
     )
     return Sql(
-        f"""WITH ready AS MATERIALIZED (
-            SELECT w.id, w.in_stock, w.last_in_stock_at, w.opens_at, w.settles_at FROM waiting_list AS w
-            WHERE w.id IN ROWS(list_id uuid) AND {lists.SENDING})
+        f"""{_READY}
         {found}""",
-        **_FOUND,
+        **FACT_TYPES,
     )
 
 
 def _sqlite_find(condition: str) -> Sql:
     return Sql(
-        f"""SELECT {_FACTS} FROM request AS r JOIN waiting_list AS w ON w.id = r.waiting_list_id
+        f"""SELECT {FACTS} FROM request AS r JOIN waiting_list AS w ON w.id = r.waiting_list_id
         WHERE w.id = :list_id AND {lists.SENDING} AND {condition} ORDER BY r.created_date LIMIT :each""",
-        **_FOUND,
+        **FACT_TYPES,
     )
 
 
@@ -147,3 +153,7 @@ def _take(arms: Sequence[str]) -> Sql:
         WHERE r.id = rows.request_id AND r.id IN (SELECT free_id FROM free) RETURNING {COLUMNS}""",
         **COLUMN_TYPES,
     )
+
+
+DUE: Final = Oldest(lists.ORDERED, lists.WOKEN)
+"""Everybody who may be told now, if no seat is needed."""

@@ -19,7 +19,7 @@ from worker.domain.policies import MOST_ITEMS, NO_POLICIES, Policies
 from worker.domain.send_window import SendWindow
 from worker.domain.verdicts import Tries
 from worker.store import contact_intervals, digests, lists, owners, restocks, seat_claims, seats, suppression, tally
-from worker.store.claim_sql import COLUMN_TYPES, COLUMNS, NOT_SUSPECT, SET_CLAIMED, SUSPECT, Oldest
+from worker.store.claim_sql import COLUMN_TYPES, COLUMNS, DUE, NOT_SUSPECT, SET_CLAIMED, SUSPECT, Oldest, age
 from worker.store.contact_intervals import Gate
 from worker.store.restocks import WOKEN_AT, Restock
 from worker.store.seats import Ledger, Seat
@@ -33,7 +33,6 @@ AMONG = 500
 _NO_TRIES = Tries()
 
 
-_CLAIM = Oldest(lists.ORDERED, lists.WOKEN)
 _CLAIM_SUSPECT = Oldest(lists.ORDERED, lists.WOKEN, rescued=SUSPECT, alone=True)
 # Who is ordered needs no seat.
 _CLAIM_ORDERED = Oldest(lists.ORDERED)
@@ -218,7 +217,8 @@ def claim(
     suspects = _claim_suspect(c, owner, list_ids, limited, ledgers, gate) if first and not rows else []
     if policies.digest and rows:
         own = () if locks_lists or first else list_ids
-        rows = sorted([*rows, *digests.claim_beside(c, owner, rows, ledgers, policies, own)], key=_age)
+        # Equal dates must not decide which is the first: a repeated mail must be that of the same request.
+        rows = sorted([*rows, *digests.claim_beside(c, owner, rows, ledgers, policies, own)], key=age)
     full, short = _left(found, limited, ledgers)
     if suspects:
         rows, full = suspects, [row.waiting_list_id for row in suspects]
@@ -322,8 +322,8 @@ def _claim(
     gate: Gate | None,
 ) -> _Found:
     if not limited:
-        return _claim_free(c, _CLAIM, owner, list_ids, each, gate)
-    free = _claim_free(c, _CLAIM, owner, [list_id for list_id in list_ids if list_id not in limited], each, gate)
+        return _claim_free(c, DUE, owner, list_ids, each, gate)
+    free = _claim_free(c, DUE, owner, [list_id for list_id in list_ids if list_id not in limited], each, gate)
     ordered = _claim_free(c, _CLAIM_ORDERED, owner, list(limited), each, gate)
     rows, more, short = free.rows + ordered.rows, list[Item](), {*free.short, *ordered.short}
     for item, ledger in ledgers.items():
@@ -376,11 +376,6 @@ def _claim_suspect(
 def _created(row: Any) -> datetime:
     created: datetime = row.created_date
     return created
-
-
-def _age(row: Any) -> tuple[datetime, int]:
-    """Orders also those of one date, as imports have them: a repeated mail must be that of the same request."""
-    return row.created_date, row.id.int
 
 
 def _lists_of(c: Connection, request_ids: Sequence[UUID]) -> dict[UUID, UUID]:

@@ -14,43 +14,31 @@ from sqlalchemy import Connection
 from worker.domain.catalog import Item
 from worker.domain.policies import MOST_ITEMS, Policies
 from worker.store import lists, seat_claims, seats
-from worker.store.claim_sql import COLUMN_TYPES, COLUMNS, NOT_SUSPECT, SET_CLAIMED
+from worker.store.claim_sql import DUE, FACT_TYPES, FACTS, NOT_SUSPECT
 from worker.store.seats import Ledger
 from worker.store.sql import Sql
 
 LOOKED_AT: Final = 1_000
 """So many requests of a customer are looked at. The others go in a later mail, when their own lists are served."""
 
-_FOUND: Final = {"id": "uuid", "waiting_list_id": "uuid", "created_date": "time", "is_ordered": "bool"}
-_COLUMNS: Final = """r.id, r.waiting_list_id, r.created_date,
-    CASE WHEN r.ordered_at IS NOT NULL THEN 1 ELSE 0 END AS is_ordered"""
 # The index on unresolved requests has the customer first. Its condition is there in the same words.
 _UNRESOLVED: Final = "r.status IN ('RECEIVED', 'PROCESSING')"
 _IS_DUE: Final = f"{lists.SENDING} AND ({lists.WOKEN} OR {lists.ORDERED}) AND {NOT_SUSPECT}"
 _POSTGRESQL = Sql(
     f"""SELECT found.* FROM ROWS(contact_id uuid, room int) CROSS JOIN LATERAL (
-        SELECT {_COLUMNS} FROM (
+        SELECT {FACTS} FROM (
             SELECT r.* FROM request AS r WHERE r.contact_id = rows.contact_id AND {_UNRESOLVED} LIMIT :looked_at) AS r
         JOIN waiting_list AS w ON w.id = r.waiting_list_id
         WHERE {_IS_DUE} ORDER BY r.created_date, r.id LIMIT rows.room) AS found""",
-    **_FOUND,
+    **FACT_TYPES,
 )
 _SQLITE = Sql(
     f"""SELECT id, waiting_list_id, created_date, is_ordered FROM (
-        SELECT {_COLUMNS}, room, row_number() OVER (PARTITION BY r.contact_id ORDER BY r.created_date, r.id) AS place
+        SELECT {FACTS}, room, row_number() OVER (PARTITION BY r.contact_id ORDER BY r.created_date, r.id) AS place
         FROM ROWS(contact_id uuid, room int) CROSS JOIN request AS r CROSS JOIN waiting_list AS w
         WHERE r.contact_id = rows.contact_id AND {_UNRESOLVED} AND w.id = r.waiting_list_id AND {_IS_DUE}) AS found
     WHERE place <= room""",
-    **_FOUND,
-)
-# `|| ''`: see `claims.OWNED`.
-_CLAIM = Sql(
-    f"""WITH free AS MATERIALIZED (
-        SELECT r.id AS free_id FROM request AS r WHERE r.id IN ROWS(request_id uuid)
-          AND r.status || '' = 'RECEIVED' AND r.not_before IS NULL FOR UPDATE SKIP LOCKED)
-    UPDATE request AS r SET {SET_CLAIMED} FROM ROWS(request_id uuid)
-    WHERE r.id = rows.request_id AND r.id IN (SELECT free_id FROM free) RETURNING {COLUMNS}""",
-    **COLUMN_TYPES,
+    **FACT_TYPES,
 )
 
 
@@ -73,8 +61,7 @@ def claim_beside(
         return []
     limited = seats.limited(c, {each.waiting_list_id for each in found}, policies)
     seated = {each.id: limited[each.waiting_list_id] for each in found if _needs_seat(each, limited)}
-    free = [{"request_id": each.id} for each in found if each.id not in seated]
-    claimed = list(_CLAIM(c, owner=owner, rows=free)) if free else []
+    claimed = list(DUE.take(c, [each.id for each in found if each.id not in seated], owner))
     if more := {item: its for item, its in seated.values() if item not in ledgers}:
         seats.lock_lists(c, own)
         ledgers.update(seats.lock_free(c, more))

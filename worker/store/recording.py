@@ -219,17 +219,18 @@ def _told(c: Connection, ends: Ends) -> set[UUID]:
 
 
 def _told_rows(ends: Ends) -> list[dict[str, object]]:
-    return [
-        {"request_id": claim.id, "no": claim.claim_no, "owner": claim.owner, "receipt": receipt}
-        for claim, receipt in _in_key_order(ends)
-    ]
+    return [_told_row(claim, receipt) for claim, receipt in _in_key_order(ends)]
+
+
+def _told_row(claim: Claim, receipt: str | None) -> dict[str, object]:
+    return {"request_id": claim.id, "no": claim.claim_no, "owner": claim.owner, "receipt": receipt}
 
 
 def _rows_together(ends: Ends) -> list[dict[str, object]]:
     told = {claim.id for claim in ends.told}
     return [
-        {**row, "mail": claim.mail_id if claim.mail_id in told else None}
-        for row, (claim, _) in zip(_told_rows(ends), _in_key_order(ends), strict=True)
+        {**_told_row(claim, receipt), "mail": claim.mail_id if claim.mail_id in told else None}
+        for claim, receipt in _in_key_order(ends)
     ]
 
 

@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 
 from worker.domain.catalog import Options
 from worker.store import lists
-from worker.store.claim_sql import COLUMN_TYPES, COLUMNS, NOT_SUSPECT, SET_CLAIMED, SUSPECT, Oldest
+from worker.store.claim_sql import COLUMN_TYPES, COLUMNS, FACT_TYPES, NOT_SUSPECT, SET_CLAIMED, SUSPECT, Oldest, age
 from worker.store.contact_intervals import MOST_LOOKED, ROUNDS, Gate
 from worker.store.seats import Ledger
 from worker.store.sql import Sql
@@ -22,7 +22,6 @@ LEAST: Final = 20
 MOST_IN_TURN: Final = 500
 """Who is further behind than that goes in no digest: in a large wave his turn comes soon anyway."""
 
-_FOUND: Final = {"id": "uuid", "waiting_list_id": "uuid", "created_date": "time"}
 _IS_NEXT: Final = f"{lists.IN_LINE} AND {lists.IS_WOKEN} AND {lists.HAS_SETTLED} AND {lists.SENDING}"
 
 
@@ -42,13 +41,13 @@ def _candidates(rescued: str) -> _Candidates:
         Sql(
             f"""SELECT r.id, r.waiting_list_id, r.created_date FROM waiting_list AS w
             CROSS JOIN LATERAL ({those("r.waiting_list_id = w.id")}) AS r WHERE w.id IN ROWS(list_id uuid)""",
-            **_FOUND,
+            **FACT_TYPES,
         ),
         Sql(
             f"""SELECT r.id, r.waiting_list_id, r.created_date
             FROM request AS r JOIN waiting_list AS w ON w.id = r.waiting_list_id
             WHERE w.id = :list_id AND {_IS_NEXT} AND {rescued} ORDER BY r.created_date LIMIT :each""",
-            **_FOUND,
+            **FACT_TYPES,
         ),
     )
 
@@ -204,14 +203,10 @@ def _oldest(c: Connection, ledger: Ledger, most: int, busy: Collection[UUID], *,
         found = [row for list_id in open_lists for row in statements.sqlite(c, list_id=list_id, each=each)]
     else:
         found = list(statements.postgresql(c, rows=lists.rows_of(open_lists), each=each))
-    found.sort(key=_age)
+    found.sort(key=age)
     last: dict[UUID, tuple[int, Any]] = {}
     for row in found:
         last[row.waiting_list_id] = last.get(row.waiting_list_id, (0, None))[0] + 1, row
     # A list of which so many were found may have more, younger than its last one.
-    until = min((_age(row) for n, row in last.values() if n == each), default=None)
-    return [row for row in found if (until is None or _age(row) <= until) and row.id not in busy]
-
-
-def _age(row: Any) -> tuple[Any, UUID]:
-    return row.created_date, row.id
+    until = min((age(row) for n, row in last.values() if n == each), default=None)
+    return [row for row in found if (until is None or age(row) <= until) and row.id not in busy]

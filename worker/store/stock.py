@@ -318,7 +318,7 @@ def _save_lists(
 
     Also returns the items with lists that are still out of stock after an in-stock event, and what that was about.
     """
-    rows, saved = [], list[UUID]()
+    rows = list[dict[str, Any]]()
     concerned, passed_over = dict[UUID, list[UUID]](), dict[UUID, Options]()
     for item, waiting in by_item.items():
         state, policies = changed[item].state, shop.of(changed[item].own)
@@ -332,7 +332,6 @@ def _save_lists(
                 _door(each, state, levels, policies, now, stayed=stayed) if in_stock else (None, None)
             )
             if in_stock != each.in_stock or woken or (opens_at, settles_at) != (each.opens_at, each.settles_at):
-                saved.append(each.id)
                 rows.append(
                     {
                         "list_id": each.id,
@@ -347,7 +346,7 @@ def _save_lists(
             elif not in_stock and about is not None:
                 passed_over[item] = about
     if rows:
-        seats.lock_lists(c, saved)
+        seats.lock_lists(c, [row["list_id"] for row in rows])
         _SAVE_LISTS(c, rows=rows, now=now)
     return concerned, passed_over
 

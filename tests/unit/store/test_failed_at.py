@@ -9,7 +9,6 @@ from tests.unit.store.test_outbox import changes_of_state
 TOUCHES_NO_FAILED = {
     "claims": "only what is RECEIVED is claimed",
     "seat_claims": "likewise",
-    "digests": "likewise",
 }
 
 

@@ -17,7 +17,6 @@ SETS_STATUS = re.compile(r"(?<![\w.])(?<!WHEN )status = (?!ANY)")
 UNTOLD = {
     "claims": "PROCESSING is not told: others see the state that follows",
     "seat_claims": "likewise",
-    "digests": "likewise",
 }
 
 
