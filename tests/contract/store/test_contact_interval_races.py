@@ -4,26 +4,23 @@ Whatever the order, no customer ever has two mails on their way, and none is cla
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from itertools import count
 from random import Random
 from typing import Final
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import pytest
 
-from tests.contract.shop import LEASE, LONG_AGO, Shop, ref, shop_at
-from tests.contract.store.rounds import play
+from tests.contract.shop import LONG_AGO, Shop, ref, shop_at
+from tests.contract.store.rounds import Claimer, go_on, play
 from tests.contract.store.test_wave_races import CLOCK, DEADLOCKS
-from tests.contract.store.wave_shop import ends_of
 from tests.examples import TIMES
-from worker.domain.errors import OwnerLost
 from worker.domain.events import Event
 from worker.domain.policies import Policies
 from worker.domain.returned import Cause
-from worker.store import admin, claims, lists, owners, recording, requests, stock, suppression, sweep
-from worker.store.claims import Claim
+from worker.store import admin, lists, requests, stock, suppression
 from worker.store.database import Database
 from worker.store.requests import NewRequest
 
@@ -64,17 +61,18 @@ def noted_shop(postgres_url: str) -> Iterator[Shop]:
         yield shop
 
 
-class Worker:
+class Worker(Claimer):
     """Claims and ends, and everything else that touches contacts and their requests."""
 
+    ends = ENDS
+
     def __init__(self, database: Database, seed: int, policies: Policies, list_ids: list[UUID]) -> None:
-        self._database = database
-        self._random = Random(seed)
-        self._policies = policies
+        super().__init__(database, seed, policies)
         self._list_ids = list_ids
-        self._held: list[Claim] = []
-        self._owner = self._register()
-        self._turns: list[tuple[Callable[[], object], float]] = [
+
+    @property
+    def turns(self) -> Sequence[tuple[Callable[[], object], float]]:
+        return [
             (self.claim, 8),
             (self.end, 6),
             (self.sign_up, 5),
@@ -86,45 +84,16 @@ class Worker:
             (self.delete, 1),
         ]
 
-    def turn(self) -> None:
-        turns, weights = zip(*self._turns, strict=True)
-        try:
-            self._random.choices(turns, weights)[0]()
-        except OwnerLost:
-            self._owner = self._register()
-
-    def _register(self) -> UUID:
-        owner = uuid4()
-        self._database.write(owners.register, owner, "host:1")
-        return owner
-
     def claim(self) -> None:
-        ids = self._random.sample(self._list_ids, self._random.randint(1, 5))
-        most, first = self._random.randint(1, 12), self._random.random() < 0.5
-        claimed = self._database.write(claims.claim, self._owner, LEASE, ids, most, self._policies, first=first)
-        self._held += claimed.one_by_one
+        claimed = self._claim(self._list_ids)
         allowed = 20 if self._policies.digest else 1
         assert max(Counter(claim.contact_id for claim in claimed.one_by_one).values(), default=0) <= allowed
-
-    def end(self) -> None:
-        most = self._random.randint(1, 6)
-        ends = ends_of(self._held[:most], [self._random.choice(ENDS) for _ in range(most)])
-        del self._held[:most]
-        recording.write(self._database, ends, notes_mails=True)
 
     def sign_up(self) -> None:
         # In one order: two sign-ups of the same customers for the same items wait for each other's rows.
         people = sorted(self._random.sample(PEOPLE, self._random.randint(1, 4)))
         new = [NewRequest(address, item) for address in people for item in sorted(self._random.sample(ITEMS, 2))]
         self._database.write(requests.create, new)
-
-    def sweep(self) -> None:
-        self._database.write(sweep.rescue, LEASE)
-        self._database.write(sweep.put_in_line)
-
-    def release_all(self) -> None:
-        self._held.clear()
-        self._database.write(claims.release_all, self._owner)
 
     def report(self) -> None:
         self._database.write(admin.report, self._some_ids())
@@ -148,11 +117,6 @@ class Worker:
         at, quantity = LONG_AGO + timedelta(seconds=number), self._random.choice((0, 2, 3, 5))
         event = Event(f"{number}-0", None, self._random.choice(ITEMS), at, False, None, quantity, {}, ())
         self._database.write(stock.apply, [event], self._policies)
-
-
-def go_on(shop: Shop, seconds: float) -> None:
-    shop.change("UPDATE clock SET now = now + make_interval(secs => :seconds)", seconds=seconds)
-    shop.change("UPDATE owner SET seen_at = stockbell_now(0) WHERE seen_at > stockbell_now(-900)")
 
 
 @pytest.mark.parametrize("name", POLICIES)

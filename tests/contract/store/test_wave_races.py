@@ -16,16 +16,15 @@ import pytest
 
 from tests.contract.shop import LEASE, LONG_AGO, Shop, ref, shop_at
 from tests.contract.store.model import Deciders
-from tests.contract.store.rounds import play
+from tests.contract.store.rounds import Claimer, go_on, play
 from tests.contract.store.wave_oracle import ItemOracle, SeldomSeen, end_of
 from tests.contract.store.wave_shop import WAVE, ends_of
 from tests.examples import TIMES
 from worker.domain.catalog import CatalogReference, Item, Options, compared_options
-from worker.domain.errors import OwnerLost
 from worker.domain.events import Event
 from worker.domain.policies import Policies
 from worker.domain.returned import Kind
-from worker.store import claims, lists, owners, recording, reports, requests, stock, sweep
+from worker.store import claims, lists, recording, reports, requests, stock, sweep
 from worker.store.claims import Claim
 from worker.store.database import Database
 from worker.store.requests import NewRequest
@@ -110,17 +109,18 @@ class Publisher:
         return Event(f"{number}-0", None, reference, at, False, in_stock, quantity, {}, ())
 
 
-class Worker:
+class Worker(Claimer):
     """Claims and ends, and everything else that gives seats back."""
 
+    ends = ENDS
+
     def __init__(self, database: Database, seed: int, seen: Seen, policies: Policies) -> None:
-        self._database = database
-        self._random = Random(seed)
+        super().__init__(database, seed, policies)
         self._seen = seen
-        self._policies = policies
-        self._held: list[Claim] = []
-        self._owner = self._register()
-        self._turns: list[tuple[Callable[[], object], float]] = [
+
+    @property
+    def turns(self) -> Sequence[tuple[Callable[[], object], float]]:
+        return [
             (self.claim, 6),
             (self.end, 6),
             (self.sign_up, 4),
@@ -132,31 +132,10 @@ class Worker:
             (self.delete, 1),
         ]
 
-    def turn(self) -> None:
-        turns, weights = zip(*self._turns, strict=True)
-        try:
-            self._random.choices(turns, weights)[0]()
-        except OwnerLost:
-            self._owner = self._register()
-
-    def _register(self) -> UUID:
-        owner = uuid4()
-        self._database.write(owners.register, owner, "host:1")
-        return owner
-
     def claim(self) -> None:
-        ids = self._random.sample(sorted(self._seen.list_ids.values()), self._random.randint(1, 5))
-        most, first = self._random.randint(1, 12), self._random.random() < 0.5
-        claimed = self._database.write(claims.claim, self._owner, LEASE, ids, most, self._policies, first=first)
-        self._held += claimed.one_by_one
+        claimed = self._claim(sorted(self._seen.list_ids.values()))
         self._seen.claims += claimed.one_by_one
         self._seen.digests += sum(bool(mail.others) for mail in claimed.claims)
-
-    def end(self) -> None:
-        most = self._random.randint(1, 6)
-        ends = ends_of(self._held[:most], [self._random.choice(ENDS) for _ in range(most)])
-        del self._held[:most]
-        recording.write(self._database, ends)
 
     def sign_up(self) -> None:
         numbers = (next(self._seen.customers) % (FEW if self._policies.digest else 10**9) for _ in WANTED)
@@ -164,17 +143,9 @@ class Worker:
         new = [NewRequest(f"customer{number}@example.com", wanted) for number, wanted in some]
         self._database.write(requests.create, new)
 
-    def release_all(self) -> None:
-        self._held.clear()
-        self._database.write(claims.release_all, self._owner)
-
     def die(self) -> None:
         """Its lease ends. What it held is recorded too late, if others have not claimed it by then."""
         self._database.write(lambda c: _DIE(c, owner=self._owner))
-
-    def sweep(self) -> None:
-        self._database.write(sweep.rescue, LEASE)
-        self._database.write(sweep.put_in_line)
 
     def bounce(self) -> None:
         entries = [
@@ -199,12 +170,6 @@ def noted_shop(postgres_url: str) -> Iterator[Shop]:
         for statement in (*CLOCK, *HISTORY):
             shop.change(statement)
         yield shop
-
-
-def go_on(shop: Shop, seconds: float) -> None:
-    """Lets time pass. Whose lease holds, its heart goes on beating."""
-    shop.change("UPDATE clock SET now = now + make_interval(secs => :seconds)", seconds=seconds)
-    shop.change("UPDATE owner SET seen_at = stockbell_now(0) WHERE seen_at > stockbell_now(-900)")
 
 
 def race(shop: Shop, policies: Policies) -> Seen:
