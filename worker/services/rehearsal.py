@@ -18,12 +18,11 @@ from worker.domain.events import Event
 from worker.domain.policies import Policies
 from worker.domain.send_window import SendWindow
 from worker.domain.verdicts import Failed
-from worker.mail.letter import Held, ItemFacts, LetterWriter
+from worker.mail.letter import Held, LetterWriter
 from worker.models import uuid7
 from worker.services.dry_run import Outcome, outcome_of_entry
 from worker.services.rehearsed import NAMED, FirstMail, Later, Rehearsal, Told, Wave
 from worker.services.trying import message, texts
-from worker.smtp.mailer import Mail
 from worker.store import (
     claims,
     clock,
@@ -317,7 +316,7 @@ def _last_of(line: _Line, later: Later) -> datetime | None:
 
 def _mail(writer: LetterWriter, letter: _Letter) -> FirstMail:
     # With ids that are nobody's: the way out in the text must not be that of the customer.
-    match _written(writer, replace(letter.mail, id=uuid7(), contact_id=uuid7()), letter.items):
+    match writer.write_digest(replace(letter.mail, id=uuid7(), contact_id=uuid7()), letter.items).result:
         case Failed(code, _, reason):
             return FirstMail(problem=f"{code}: {reason}")
         case Held(reason):
@@ -325,9 +324,3 @@ def _mail(writer: LetterWriter, letter: _Letter) -> FirstMail:
         case mail:
             subject = str(message_from_bytes(message(mail), policy=policy.default)["Subject"])
             return FirstMail(subject, texts(mail)[0].replace("\r\n", "\n"))
-
-
-def _written(writer: LetterWriter, claim: Claim, items: Mapping[UUID, ItemFacts]) -> Mail | Failed | Held:
-    if claim.others:
-        return writer.write_digest(claim, items).result
-    return writer.write(claim, items[claim.list_id])
