@@ -355,7 +355,7 @@ MUTATIONS: Final[Sequence[Mutation]] = (
     Mutation(
         "the youngest go first",
         shared,
-        [Edit(seat_claims, "_oldest", {"found.sort(key=_age)": "found.sort(key=_age, reverse=True)"})],
+        [Edit(seat_claims, "_oldest", {"found.sort(key=age)": "found.sort(key=age, reverse=True)"})],
     ),
     Mutation("who needs no seat takes one", uncounted, [Edit(ledger, "Taking.take", {"in (0, -_NO_LIMIT)": "== 0"})]),
     Mutation("who is short of seats is forgotten", so_many, [Edit(claims, "claim", {" - set(short)": ""})]),
