@@ -20,6 +20,7 @@ from sqlalchemy import (
     DateTime,
     Dialect,
     Index,
+    SmallInteger,
     String,
     Table,
     Text,
@@ -30,7 +31,7 @@ from sqlalchemy import (
 from sqlalchemy import Enum as SqlEnum
 from sqlmodel import Field, SQLModel
 
-SCHEMA = "0010"
+SCHEMA = "0011"
 """The schema revision that this program works with (see `migrations`)."""
 
 _EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
@@ -271,6 +272,8 @@ class Request(SQLModel, table=True):
     not_before: datetime | None = Field(default=None, sa_type=UtcDateTime)
     """The end of the backoff. The sweep sets it to null when it has passed. In the far future while the customer has
     not confirmed, and if the request ended like that: see `store.unconfirmed`."""
+    priority: int = Field(default=0, sa_type=SmallInteger, sa_column_kwargs={"server_default": "0"})
+    """From 0 to 9. Of those who may be told, the higher ones go first."""
     in_line_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     """When it last came in line again: after a backoff or a rest, by a retry, or when the customer confirmed."""
     claim_no: int = 0
@@ -333,6 +336,17 @@ class Request(SQLModel, table=True):
                     "ordered",
                     ("waiting_list_id", "created_date"),
                     "status = 'RECEIVED' AND not_before IS NULL AND ordered_at IS NOT NULL",
+                ),
+                # Of those with priority, who are few. The two above have them, too: by them a range of dates is found.
+                (
+                    "woken_first",
+                    ("waiting_list_id", text("priority DESC"), "created_date"),
+                    "status = 'RECEIVED' AND not_before IS NULL AND ordered_at IS NULL AND priority > 0",
+                ),
+                (
+                    "ordered_first",
+                    ("waiting_list_id", text("priority DESC"), "created_date"),
+                    "status = 'RECEIVED' AND not_before IS NULL AND ordered_at IS NOT NULL AND priority > 0",
                 ),
                 ("backoff", ("not_before",), "status = 'RECEIVED' AND not_before IS NOT NULL"),
                 ("processing", ("owner",), "status = 'PROCESSING'"),

@@ -92,6 +92,8 @@ class Replay:
     """that they got"""
     _events: int = 0
     _customers: int = 0
+    _names: list[str] = field(default_factory=list)
+    """of the customers who were told, in order"""
     _says_told: bool = False
     _waiting: dict[tuple[str, str | None], int] = field(default_factory=dict)
     """what the row says of those who wait: how many, by the reason and the minute until which they do"""
@@ -128,15 +130,15 @@ class Replay:
 
     def _work(self) -> int:
         """Lets workers tell whom they may. Returns how many they told."""
-        told, self.mails, notes_mails = 0, 0, self.policies.contact_interval is not None
+        self._names, self.mails, notes_mails = [], 0, self.policies.contact_interval is not None
         self.shop.write(sweep.put_in_line)
         while list_ids := self.shop.database.read(lists.with_work, None, self.policies):
             found = self.shop.write(claims.claim, self.shop.owner(), LEASE, list_ids, 500, self.policies, first=True)
             assert found.claims or notes_mails, "a bell rings, and nobody can be claimed"
             self.shop.write(recording.record, Ends(told=found.one_by_one), notes_mails=notes_mails)
             self.mails += len(found.claims)
-            told += len(found.one_by_one)
-        return told
+            self._names += [each.email.partition("@")[0].title() for each in found.one_by_one]
+        return len(self._names)
 
     # what happens
 
@@ -151,12 +153,11 @@ class Replay:
             new.append(NewRequest(f"customer{self._customers}@example.com", _item(item)))
         self.shop.write(requests.create, new)
 
-    def sign_up_as(self, name: str, items: str) -> None:
+    def sign_up_as(self, name: str, items: str, priority: str | None) -> None:
         """One customer asks to be told of items: `mug, the cup and the pan`."""
-        address = f"{name.lower()}@example.com"
-        self.shop.write(
-            requests.create, [NewRequest(address, _item(item)) for item in re.split(r", the | and the ", items)]
-        )
+        address, wanted = f"{name.lower()}@example.com", map(_item, re.split(r", the | and the ", items))
+        new = [NewRequest(address, each, priority=int(priority) if priority else None) for each in wanted]
+        self.shop.write(requests.create, new)
 
     def report(self, item: str) -> None:
         """An admin orders all who wait for an item to be told."""
@@ -188,6 +189,11 @@ class Replay:
         assert self.told == (0 if number == "nobody" else int(number)), f"{self.told} were told"
         assert mails is None or self.mails == int(mails), f"in {self.mails} mails"
 
+    def are_told_by_name(self, names: str) -> None:
+        """These and no others were told by this row, in this order."""
+        self._says_told = True
+        assert self._names == re.split(", | and ", names), f"{self._names} were told"
+
     def wait(self, number: str, reason: str, until: str | None) -> None:
         """So many wait for this reason, until this minute. All who wait must be told of."""
         self._waiting[reason, until and moment(until).isoformat()[:16]] = int(number)
@@ -201,13 +207,14 @@ Sentences = Mapping[str, Callable[..., None]]
 HAPPENS: Final[Sentences] = {
     r"nothing": Replay.nothing,
     r"(\d+) customers? waits? for the (\w+)": Replay.sign_up,
-    r"([A-Z]\w+) waits for the (.+)": Replay.sign_up_as,
+    r"([A-Z]\w+) waits for the (.+?)(?: with priority (\d))?": Replay.sign_up_as,
     r"an event says (\d+) pieces?(?: of the (\w+))?": Replay.event,
     r"`stockbell report --item ([^` ]+)`": Replay.report,
     r"`stockbell items set ([^`]+)`": Replay.set_policies,
 }
 THEN: Final[Sentences] = {
     r"(nobody|\d+) (?:is|are) told(?: in (\d+) mails?)?": Replay.are_told,
+    r"([A-Z]\w+(?:(?:, | and )[A-Z]\w+)*) (?:is|are) told": Replay.are_told_by_name,
     r"(\d+) waits?: `(\w+)`(?: until ((?:\w{3} |day \d+ )?\d\d:\d\d))?": Replay.wait,
 }
 

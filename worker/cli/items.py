@@ -201,6 +201,7 @@ def _say_guess(guess: "WhatIf") -> None:
             say(f"{'first:':<10} after {guess.first_seconds:.1f} s, as on average in the last 24 h")
     for place, row in enumerate(guess.first, start=1):
         options = options_words(options_from_text(row.options))
-        say(printable(f"{place:>3}. {row.created_date:%Y-%m-%d %H:%M:%S}  {row.id}  {row.email}  {options}"))
+        priority = f"  priority {row.priority}" if row.priority else ""
+        say(printable(f"{place:>3}. {row.created_date:%Y-%m-%d %H:%M:%S}  {row.id}  {row.email}  {options}{priority}"))
     if (more := guess.told - len(guess.first)) > 0 and guess.first:
         say(f"     and {more:,} more")

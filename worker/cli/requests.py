@@ -49,6 +49,7 @@ def create(
     option: Option = None,
     item_url: Annotated[str | None, typer.Option(help="The URL of the item's page, for the link in the mail.")] = None,
     locale: Annotated[str | None, typer.Option(help="The language of the mail, like de or de-AT.")] = None,
+    priority: Annotated[int | None, typer.Option(min=0, max=9, help="Higher ones are told first.")] = None,
     consent: Annotated[
         bool, typer.Option("--consent", help="The customer asks for mail again after a bounce, or after leaving.")
     ] = False,
@@ -74,6 +75,7 @@ def create(
         arguments.reference_of(item, app_id, option),
         arguments.item_url(item_url),
         checked_locale(locale),
+        priority=priority,
     )
     parts = session.ready_parts()
     is_new, request_id = requests.create(parts.database, new, parts.tokens, has_consent=consent)

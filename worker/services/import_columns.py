@@ -16,6 +16,7 @@ COLUMNS: Final = (
     "itemUrl",
     "locale",
     "createdDate",
+    "priority",
 )
 REQUIRED: Final = COLUMNS[:2]
 
@@ -63,6 +64,8 @@ _SYNONYMS: Final[Mapping[str, str]] = {
         subscribed at, subscribed on, subscription date, date subscribed, requested at, request date, timestamp, Datum,
         erstellt, erstellt am, angemeldet am, Anmeldedatum, fecha, fecha de creación, date de création,
         data creazione, дата, 日付, 登録日""",
+    "priority": """customer priority, request priority, priority level, Priorität, prioridad, priorité, priorità,
+        prioridade, prioriteit, priorytet, prioritet, приоритет, 優先度, 优先级, 우선순위""",
     STATUS: "request status, subscription status, notification status",
     TOLD: """notified, notified at, notified on, notified date, notification date, notification sent,
         notification sent at, notification sent date, sent, sent at, sent on, sent date, send date, date sent,

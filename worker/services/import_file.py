@@ -30,6 +30,7 @@ _LOCALE: Final = re.compile(
     r"(?!POSIX)([A-Za-z]{2,8}(?:[-_][A-Za-z0-9]{1,8}){0,3})(?:\.[A-Za-z0-9-]{1,16})?(?:@[A-Za-z0-9]{1,16})?"
 )
 _NO_LOCALE: Final = re.compile(r"(?:C|POSIX)(?:\.[A-Za-z0-9-]{1,16})?")
+_PRIORITY: Final = re.compile(r"([0-9])(?:[.,]0+)?")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 # Seconds or milliseconds since 1970, of the years 2001 to 2286.
 _UNIX_TIME: Final = re.compile(r"(\d{10})(?:\.\d+)?|(\d{10})\d{3}")
@@ -168,6 +169,19 @@ def checked_locale(raw: object) -> str | None:
     raise BadReference("locale must be a language tag like de or de-AT")
 
 
+def checked_priority(raw: object) -> int | None:
+    """Returns a priority from 0 to 9, or None if none is given. Raises BadReference.
+
+    Spreadsheets write `5.0`, too.
+    """
+    if raw is None or raw == "":
+        return None
+    text = str(raw) if isinstance(raw, int | float) and not isinstance(raw, bool) else raw
+    if isinstance(text, str) and (found := _PRIORITY.fullmatch(text)):
+        return int(found[1])
+    raise BadReference("priority must be a whole number from 0 to 9")
+
+
 def _entries(rows: Iterator[Row], dates: _Dates) -> Iterator[Entry]:
     for number, fields in rows:
         try:
@@ -193,7 +207,12 @@ def _request(fields: _Fields, dates: _Dates) -> NewRequest:
         _item_url(url) if url and not _is_null(url) else None,
         checked_locale(locale) if locale and not _is_null(locale) else None,
         _created_date(date, dates) if date and not _is_null(date) else None,
+        _priority(fields.get("priority")),
     )
+
+
+def _priority(raw: object) -> int | None:
+    return None if _is_null(raw) else checked_priority(raw)
 
 
 def _is_null(value: object) -> bool:

@@ -69,7 +69,8 @@ def _told(told: Told, *, names_items: bool) -> str:
 def _request(row: Any, *, names_items: bool) -> str:
     options = options_words(options_from_text(row.options))
     item = f"{row.catalog_item_id} " if names_items else ""
-    return f"{row.created_date:%Y-%m-%d %H:%M:%S}  {row.id}  {row.email}  {item}{options}"
+    priority = f"  priority {row.priority}" if row.priority else ""
+    return f"{row.created_date:%Y-%m-%d %H:%M:%S}  {row.id}  {row.email}  {item}{options}{priority}"
 
 
 def _more(number: int) -> Iterator[str]:

@@ -426,14 +426,16 @@ class _Facts:
 
     def _sign_up(self) -> Moment:
         signup = _json(self._row.signup)
+        number = self._row.priority
+        first = f" With priority {number}: told before those with a lower one." if number else ""
         if signup is None:
-            how = "By an import or by the command line: there is no key and no page."
+            how = f"By an import or by the command line: there is no key and no page.{first}"
             return Moment(self._row.created_date, f"Asked to be told about {self._item}.", note=how)
         by = "by the form on a page" if signup.get("public") else "through the API"
         page = f", on {signup['page']}" if signup.get("page") else ""
         language = f", in {self._row.locale}" if self._row.locale else ""
         consent = f" They agreed to “{signup['consent']}”." if signup.get("consent") else ""
-        words = f"Signed up {by} (key {signup.get('key', 'not known')}){page}{language}.{consent}"
+        words = f"Signed up {by} (key {signup.get('key', 'not known')}){page}{language}.{consent}{first}"
         return Moment(self._row.created_date, f"Asked to be told about {self._item}.", note=words)
 
     def _asked(self) -> Iterator[Moment]:

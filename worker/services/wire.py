@@ -27,6 +27,7 @@ def request_json(row: Any) -> dict[str, object]:
         "createdDate": timestamp(row.created_date),
         "itemUrl": row.item_url,
         "locale": row.locale,
+        "priority": row.priority or None,
         "notifiedDate": row.notified_date and timestamp(row.notified_date),
     }
     given = {name: value for name, value in found.items() if value is not None}

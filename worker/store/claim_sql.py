@@ -14,7 +14,7 @@ SUSPECT_AT: Final = 2
 """After this many rescues a request is claimed alone, because it may be the cause of the worker crashes."""
 COLUMNS: Final = """id, waiting_list_id, claim_no, contact_id, email, item_url, locale, attempts, unknowns,
     policy_refusals, created_date, judged_from < (SELECT worked_at FROM relay WHERE id = 1) AS took_others, extras,
-    ordered_at, seat, seat_wave"""
+    ordered_at, seat, seat_wave, priority"""
 COLUMN_TYPES: Final = {
     "id": "uuid",
     "waiting_list_id": "uuid",
@@ -24,7 +24,7 @@ COLUMN_TYPES: Final = {
 }
 SET_CLAIMED: Final = """status = 'PROCESSING', owner = :owner, claim_no = r.claim_no + 1, claimed_at = stockbell_now(0),
     handed_at = NULL"""
-FACTS: Final = """r.id, r.waiting_list_id, r.created_date,
+FACTS: Final = """r.id, r.waiting_list_id, r.priority, r.created_date,
     CASE WHEN r.ordered_at IS NULL THEN 0 ELSE 1 END AS is_ordered"""
 """What has to be known of a request before it is claimed."""
 FACT_TYPES: Final = {"id": "uuid", "waiting_list_id": "uuid", "created_date": "time"}
@@ -32,8 +32,30 @@ NOT_SUSPECT: Final = f"r.rescues < {SUSPECT_AT}"
 SUSPECT: Final = f"r.rescues >= {SUSPECT_AT}"
 
 
-class Oldest:
-    """Claims the oldest requests of each of some lists, of those for whom one of the conditions `arms` holds.
+# Who has priority is found by small indexes of their own, so that nobody else pays for them: mostly they are empty.
+_FIRST: Final = ("r.priority > 0", "r.priority DESC, r.created_date")
+_OTHERS: Final = ("r.priority = 0", "r.created_date")
+
+
+def in_line(condition: str, columns: str = FACTS, of_list: str = "w.id", *, joined: str = "") -> str:
+    """Returns SQL for those of a list for whom a condition holds: the first `:each`, by their turn.
+
+    `columns` must have priority and created_date. `joined` is SQL that joins the list, where nothing around it does.
+    """
+
+    def part(which: str, order: str) -> str:
+        return f"""SELECT * FROM (SELECT {columns} FROM request AS r {joined}
+            WHERE r.waiting_list_id = {of_list} AND {condition} AND {which} ORDER BY {order} LIMIT :each) AS part"""
+
+    return f"""SELECT * FROM ({part(*_FIRST)} UNION ALL {part(*_OTHERS)}) AS parts
+        ORDER BY priority DESC, created_date LIMIT :each"""
+
+
+ITS_LIST: Final = "JOIN waiting_list AS w ON w.id = r.waiting_list_id"
+
+
+class InTurn:
+    """Claims from each of some lists whose turn it is, of those for whom one of the conditions `arms` holds.
 
     With `alone` it claims one in all. `more` is SQL for what else is set. `find` and `take` do it in two steps, for
     `contact_intervals`.
@@ -64,16 +86,13 @@ class Oldest:
         return rows
 
     def find(self, c: Connection, list_ids: Sequence[UUID], each: int) -> list[Any]:
-        """Returns at most `each` of a list for each condition, the oldest first, and locks nothing.
-
-        Rows of id, list, date, and whether it is ordered.
-        """
+        """Returns at most `each` of a list for each condition, in their turn, and locks nothing. Rows of FACTS."""
         if c.dialect.name == "postgresql":
             rows = list(self._find(c, rows=lists.rows_of(list_ids), each=each))
         else:
             statements = self._find_on_sqlite
             rows = [row for id_ in list_ids for statement in statements for row in statement(c, list_id=id_, each=each)]
-        return sorted(rows, key=age)
+        return sorted(rows, key=turn)
 
     def take(self, c: Connection, request_ids: Sequence[UUID], owner: UUID) -> Sequence[Any]:
         """Claims those of these requests that can still be claimed, and that nobody else holds. Returns them."""
@@ -85,24 +104,34 @@ _READY: Final = f"""WITH ready AS MATERIALIZED (
     WHERE w.id IN ROWS(list_id uuid) AND {lists.SENDING})"""
 
 
-def age(row: Any) -> tuple[datetime, int]:
-    """Orders requests, also those of one date, as imports have them."""
-    return row.created_date, row.id.int  # compared faster than a UUID
+def turn(row: Any) -> tuple[int, datetime, int]:
+    """Orders requests by whose turn it is: by priority, then by age, also those of one date, as imports have them."""
+    return -row.priority, row.created_date, row.id.int  # compared faster than a UUID
 
 
 def _postgresql_claim(limit: str, change: str, arms: Sequence[str]) -> Sql:
-    # Each arm uses one index. The locking select must be materialized: in a nested loop it would run and lock again for
-    # every row of the outer table. The picked ids are an array: for a join the planner expects so many rows
-    # that it reads the whole table.
-    def arm(condition: str) -> str:
-        return f"""SELECT r.id AS picked_id FROM ready AS w CROSS JOIN LATERAL (
-            SELECT r.id FROM request AS r WHERE r.waiting_list_id = w.id AND {condition}
-            ORDER BY r.created_date LIMIT :each FOR UPDATE SKIP LOCKED) AS r"""
+    # Each part of an arm uses one index. The locking select must be materialized: in a nested loop it would run and
+    # lock again for every row of the outer table. The picked ids are an array: for a join the planner expects so many
+    # rows that it reads the whole table. Who has priority leaves less room for the others of the same list.
+    def part(name: str, condition: str, which: str, order: str, room: str) -> str:
+        return f"""{name} AS MATERIALIZED (SELECT w.id AS list_id, r.id AS picked_id
+            FROM ready AS w CROSS JOIN LATERAL (
+                SELECT r.id FROM request AS r WHERE r.waiting_list_id = w.id AND {condition} AND {which}
+                ORDER BY {order} LIMIT {room} FOR UPDATE SKIP LOCKED) AS r)"""
 
-    found = " UNION ALL ".join(f"SELECT picked_id FROM arm_{number}" for number in range(len(arms)))
+    parts = []
+    for number, condition in enumerate(arms):
+        room = f":each - (SELECT count(*) FROM first_{number} AS f WHERE f.list_id = w.id)"
+        parts += [
+            part(f"first_{number}", condition, *_FIRST, ":each"),
+            part(f"others_{number}", condition, *_OTHERS, room),
+        ]
+    found = " UNION ALL ".join(
+        f"SELECT picked_id FROM {part}_{number}" for number in range(len(arms)) for part in ("first", "others")
+    )
     return Sql(
         f"""{_READY},
-        {", ".join(f"arm_{number} AS MATERIALIZED ({arm(each)})" for number, each in enumerate(arms))},
+        {", ".join(parts)},
         picked AS MATERIALIZED ({found} {limit})
         UPDATE request AS r SET {change} WHERE r.id = ANY(ARRAY(SELECT picked_id FROM picked)) RETURNING {COLUMNS}""",
         **COLUMN_TYPES,
@@ -111,22 +140,15 @@ def _postgresql_claim(limit: str, change: str, arms: Sequence[str]) -> Sql:
 
 def _sqlite_claim(condition: str, change: str) -> Sql:
     # SQLite has no LATERAL. One statement per list costs little there, since it needs no round trip.
+    those = in_line(f"{lists.SENDING} AND {condition}", "r.id, r.priority, r.created_date", ":list_id", joined=ITS_LIST)
     return Sql(
-        f"""UPDATE request AS r SET {change} WHERE r.id IN (
-            SELECT r.id FROM request AS r JOIN waiting_list AS w ON w.id = r.waiting_list_id
-            WHERE w.id = :list_id AND {lists.SENDING} AND {condition}
-            ORDER BY r.created_date LIMIT :each) RETURNING {COLUMNS}""",
+        f"UPDATE request AS r SET {change} WHERE r.id IN (SELECT id FROM ({those}) AS picked) RETURNING {COLUMNS}",
         **COLUMN_TYPES,
     )
 
 
 def _postgresql_find(arms: Sequence[str]) -> Sql:
-    found = " UNION ALL ".join(
-        f"""SELECT r.* FROM ready AS w CROSS JOIN LATERAL (
-            SELECT {FACTS} FROM request AS r WHERE r.waiting_list_id = w.id AND {arm}
-            ORDER BY r.created_date LIMIT :each) AS r"""
-        for arm in arms
-    )
+    found = " UNION ALL ".join(f"SELECT r.* FROM ready AS w CROSS JOIN LATERAL ({in_line(arm)}) AS r" for arm in arms)
     return Sql(
         f"""{_READY}
         {found}""",
@@ -136,8 +158,7 @@ def _postgresql_find(arms: Sequence[str]) -> Sql:
 
 def _sqlite_find(condition: str) -> Sql:
     return Sql(
-        f"""SELECT {FACTS} FROM request AS r JOIN waiting_list AS w ON w.id = r.waiting_list_id
-        WHERE w.id = :list_id AND {lists.SENDING} AND {condition} ORDER BY r.created_date LIMIT :each""",
+        in_line(f"{lists.SENDING} AND {condition}", of_list=":list_id", joined=ITS_LIST),
         **FACT_TYPES,
     )
 
@@ -155,5 +176,5 @@ def _take(arms: Sequence[str]) -> Sql:
     )
 
 
-DUE: Final = Oldest(lists.ORDERED, lists.WOKEN)
+DUE: Final = InTurn(lists.ORDERED, lists.WOKEN)
 """Everybody who may be told now, if no seat is needed."""

@@ -5,10 +5,11 @@ See *claim* and *fence* in `docs/glossary.md`.
 
 import time
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import lru_cache
+from operator import attrgetter
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
@@ -19,7 +20,7 @@ from worker.domain.policies import MOST_ITEMS, NO_POLICIES, Policies
 from worker.domain.send_window import SendWindow
 from worker.domain.verdicts import Tries
 from worker.store import contact_intervals, digests, lists, owners, restocks, seat_claims, seats, suppression, tally
-from worker.store.claim_sql import COLUMN_TYPES, COLUMNS, DUE, NOT_SUSPECT, SET_CLAIMED, SUSPECT, Oldest, age
+from worker.store.claim_sql import COLUMN_TYPES, COLUMNS, DUE, NOT_SUSPECT, SET_CLAIMED, SUSPECT, InTurn, turn
 from worker.store.contact_intervals import Gate
 from worker.store.restocks import WOKEN_AT, Restock
 from worker.store.seats import Ledger, Seat
@@ -33,10 +34,10 @@ AMONG = 500
 _NO_TRIES = Tries()
 
 
-_CLAIM_SUSPECT = Oldest(lists.ORDERED, lists.WOKEN, rescued=SUSPECT, alone=True)
+_CLAIM_SUSPECT = InTurn(lists.ORDERED, lists.WOKEN, rescued=SUSPECT, alone=True)
 # Who is ordered needs no seat.
-_CLAIM_ORDERED = Oldest(lists.ORDERED)
-_CLAIM_ORDERED_SUSPECT = Oldest(lists.ORDERED, rescued=SUSPECT, alone=True)
+_CLAIM_ORDERED = InTurn(lists.ORDERED)
+_CLAIM_ORDERED_SUSPECT = InTurn(lists.ORDERED, rescued=SUSPECT, alone=True)
 
 # While the breaker is open nobody else claims, so these statements need no lock and no order.
 _WITH_WORK = Sql(
@@ -140,11 +141,11 @@ class Claim:
     mail_id: UUID | None = None
     """The request in whose mail it goes, if that is not its own."""
     others: tuple["Claim", ...] = ()
-    """The claims of the same customer that go in its mail, oldest first."""
+    """The claims of the same customer that go in its mail, in their turn."""
 
     @property
     def together(self) -> tuple["Claim", ...]:
-        """All claims that its mail is for, the oldest first."""
+        """All claims that its mail is for, the first in turn first."""
         return (self, *self.others)
 
 
@@ -163,7 +164,7 @@ class About(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """The requests of one claim, oldest first, one for each mail, and the lists that may have more (`full`)."""
+    """The requests of one claim in their turn, one for each mail, and the lists that may have more (`full`)."""
 
     claims: Sequence[Claim]
     full: Sequence[UUID]
@@ -193,7 +194,7 @@ def claim(
     *,
     first: bool,
 ) -> Claimed:
-    """Claims about `most` requests: an equal share of each list, at least one, the oldest first.
+    """Claims about `most` requests: an equal share of each list, at least one, in their turn.
 
     With a digest it also claims what else their customers can be told of, and returns one claim for each mail.
 
@@ -218,7 +219,7 @@ def claim(
     if policies.digest and rows:
         own = () if locks_lists or first else list_ids
         # Equal dates must not decide which is the first: a repeated mail must be that of the same request.
-        rows = sorted([*rows, *digests.claim_beside(c, owner, rows, ledgers, policies, own)], key=age)
+        rows = sorted([*rows, *digests.claim_beside(c, owner, rows, ledgers, policies, own)], key=turn)
     full, short = _left(found, limited, ledgers)
     if suspects:
         rows, full = suspects, [row.waiting_list_id for row in suspects]
@@ -334,7 +335,7 @@ def _claim(
         short.update(taken.passed_over)
         if not taken.are_all:
             more.append(item)
-    return _Found(sorted(rows, key=_created), free.full + ordered.full, more, short)
+    return _Found(_in_turn(rows), free.full + ordered.full, more, short)
 
 
 def _left(found: _Found, limited: _Limited, ledgers: Mapping[Item, Ledger]) -> tuple[list[UUID], set[UUID]]:
@@ -346,14 +347,14 @@ def _left(found: _Found, limited: _Limited, ledgers: Mapping[Item, Ledger]) -> t
 
 
 def _claim_free(
-    c: Connection, how: Oldest, owner: UUID, list_ids: Sequence[UUID], each: int, gate: Gate | None
+    c: Connection, how: InTurn, owner: UUID, list_ids: Sequence[UUID], each: int, gate: Gate | None
 ) -> _Found:
     if gate is not None:
         taken = gate.claim(c, how, owner, list_ids, each)
         return _Found(list(taken.rows), list(taken.full), short=taken.short)
     rows = how(c, list_ids, owner=owner, each=each)
     counts = Counter([row.waiting_list_id.int for row in rows])
-    return _Found(sorted(rows, key=_created), [list_id for list_id in list_ids if counts[list_id.int] >= each])
+    return _Found(_in_turn(rows), [list_id for list_id in list_ids if counts[list_id.int] >= each])
 
 
 def _claim_suspect(
@@ -373,9 +374,11 @@ def _claim_suspect(
     return list(next(filter(None, found), []))
 
 
-def _created(row: Any) -> datetime:
-    created: datetime = row.created_date
-    return created
+def _in_turn(rows: Iterable[Any]) -> list[Any]:
+    """Sorts by priority and age. Takes a third of the time that `turn` takes, which orders equal dates too."""
+    found = sorted(rows, key=attrgetter("created_date"))
+    found.sort(key=attrgetter("priority"), reverse=True)
+    return found
 
 
 def _lists_of(c: Connection, request_ids: Sequence[UUID]) -> dict[UUID, UUID]:
@@ -466,7 +469,7 @@ def _start_of(about: Any, clock: float, restock: Restock | None) -> _Start:
 
 def _claim_of(row: Any, owner: UUID, start: _Start) -> Claim:
     id_, _, claim_no, contact_id, email, url, locale, attempts, unknowns, refusals, created, took, extras, *rest = row
-    ordered, seat, wave = rest
+    ordered, seat, wave, _ = rest
     tries = Tries(attempts, unknowns, refusals) if attempts or unknowns or refusals else _NO_TRIES
     since, restock = start.since, start.restock
     if ordered:

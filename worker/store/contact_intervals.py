@@ -17,7 +17,7 @@ from sqlalchemy import Connection
 
 from worker.domain.policies import Policies
 from worker.store import resting
-from worker.store.claim_sql import Oldest
+from worker.store.claim_sql import InTurn, turn
 from worker.store.resting import Rest
 from worker.store.sql import Sql
 
@@ -78,12 +78,12 @@ class Gate:
         self._idle: set[UUID] = set()
         """the contacts that are locked and have no mail on its way but for those of this claim"""
         self._admitted: set[UUID] = set()
-        """the contacts of which one request is claimed: a digest takes what else they can be told of, oldest first"""
+        """the contacts of which one request is claimed: a digest takes what else they can be told of, in turn"""
         self.rested: set[UUID] = set()
         """the requests that rest because of this claim"""
 
     def claim(
-        self, c: Connection, oldest: Oldest, owner: UUID, list_ids: Sequence[UUID], each: int, *, alone: bool = False
+        self, c: Connection, how: InTurn, owner: UUID, list_ids: Sequence[UUID], each: int, *, alone: bool = False
     ) -> Taken:
         """Claims at most `each` of a list, or one in all. It looks further if those whom it finds may not be told."""
         look = _Look(each, dict.fromkeys(list_ids, each), set(list_ids))
@@ -91,21 +91,21 @@ class Gate:
         for number in range(ROUNDS):
             if not look.open_lists or (alone and rows):
                 break
-            rows += self._claim_some(c, oldest, owner, look, number, 1 if alone else len(list_ids) * each)
-        rows.sort(key=lambda row: row.created_date)
+            rows += self._claim_some(c, how, owner, look, number, 1 if alone else len(list_ids) * each)
+        rows.sort(key=turn)
         return Taken(rows, look.full, look.short)
 
     def _claim_some(
         self,
         c: Connection,
-        oldest: Oldest,
+        how: InTurn,
         owner: UUID,
         look: "_Look",
         number: int,
         most: int,
     ) -> Sequence[Any]:
         list_ids, depth = look.open_lists, look.depth(number)
-        found = oldest.find(c, list_ids, depth)
+        found = how.find(c, list_ids, depth)
         look.found(list_ids, found, depth)
         its_list = {row.id: row.waiting_list_id for row in found}
         awake = self.let_rest(c, [row.id for row in found if row.id not in look.passed_over])
@@ -113,7 +113,7 @@ class Gate:
         picked = look.pick(awake, its_list, number)
         ready = self.lock(c, picked)
         chosen, others = self._choose(look, ready, its_list, most)
-        claimed = oldest.take(c, chosen, owner)
+        claimed = how.take(c, chosen, owner)
         taken = {row.id for row in claimed}
         self.put_back(id_ for id_ in chosen if id_ not in taken)
         look.claimed(taken, set(picked) - taken - others, its_list)
@@ -122,7 +122,7 @@ class Gate:
     def _choose(
         self, look: "_Look", ready: Sequence[UUID], its_list: Mapping[UUID, UUID], most: int
     ) -> tuple[list[UUID], set[UUID]]:
-        """Returns the oldest for whom there is room, and those who come later because there is none."""
+        """Returns the first for whom there is room, and those who come later because there is none."""
         room, chosen, others = dict(look.room), list[UUID](), set[UUID]()
         for request_id in ready:
             list_id = its_list[request_id]
@@ -222,7 +222,7 @@ class _Look:
         return max(room, min(room << number, MOST_LOOKED // len(self.room)))
 
     def found(self, list_ids: Sequence[UUID], rows: Sequence[Any], depth: int) -> None:
-        """These rows are the oldest of these lists, at most `depth` for each condition."""
+        """These rows are the first of these lists, at most `depth` for each condition."""
         counts = Counter((row.waiting_list_id, row.is_ordered) for row in rows)
         self.unseen.difference_update(id_ for id_ in list_ids if max(counts[id_, 0], counts[id_, 1]) < depth)
 

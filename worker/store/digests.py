@@ -29,12 +29,13 @@ _POSTGRESQL = Sql(
         SELECT {FACTS} FROM (
             SELECT r.* FROM request AS r WHERE r.contact_id = rows.contact_id AND {_UNRESOLVED} LIMIT :looked_at) AS r
         JOIN waiting_list AS w ON w.id = r.waiting_list_id
-        WHERE {_IS_DUE} ORDER BY r.created_date, r.id LIMIT rows.room) AS found""",
+        WHERE {_IS_DUE} ORDER BY r.priority DESC, r.created_date, r.id LIMIT rows.room) AS found""",
     **FACT_TYPES,
 )
 _SQLITE = Sql(
-    f"""SELECT id, waiting_list_id, created_date, is_ordered FROM (
-        SELECT {FACTS}, room, row_number() OVER (PARTITION BY r.contact_id ORDER BY r.created_date, r.id) AS place
+    f"""SELECT id, waiting_list_id, priority, created_date, is_ordered FROM (
+        SELECT {FACTS}, room, row_number() OVER (PARTITION BY r.contact_id
+            ORDER BY r.priority DESC, r.created_date, r.id) AS place
         FROM ROWS(contact_id uuid, room int) CROSS JOIN request AS r CROSS JOIN waiting_list AS w
         WHERE r.contact_id = rows.contact_id AND {_UNRESOLVED} AND w.id = r.waiting_list_id AND {_IS_DUE}) AS found
     WHERE place <= room""",

@@ -13,6 +13,7 @@ from worker.domain.catalog import Item, Options, compared_options
 from worker.domain.outcomes import INTERVAL
 from worker.domain.stock import with_stock
 from worker.store import clock, lists
+from worker.store.claim_sql import ITS_LIST, in_line, turn
 from worker.store.demand import MOST_TOLD
 from worker.store.policies import COLUMNS as POLICIES
 from worker.store.sql import Sql
@@ -110,20 +111,19 @@ _TOLD_BETWEEN = Sql(
     last="time",
     median="time",
 )
-_WAITER = "r.id, r.email, r.created_date, r.ordered_at, w.options"
+_WAITER = "r.id, r.email, r.priority, r.created_date, r.ordered_at, w.options"
 _NEXT = Sql(
     f"""SELECT {_WAITER} FROM request AS r JOIN waiting_list AS w ON w.id = r.waiting_list_id
     WHERE r.waiting_list_id IN ROWS(list_id uuid) AND {lists.IN_LINE}
-    ORDER BY CASE WHEN r.ordered_at IS NULL THEN 1 ELSE 0 END, r.created_date, r.id LIMIT :most""",
+    ORDER BY CASE WHEN r.ordered_at IS NULL THEN 1 ELSE 0 END, r.priority DESC, r.created_date, r.id LIMIT :each""",
     id="uuid",
     created_date="time",
     ordered_at="time",
 )
-# Of one list the index has them in this order.
+# Of one list the indexes have them in this order.
 _NEXT_OF_LIST = tuple(
     Sql(
-        f"""SELECT {_WAITER} FROM request AS r JOIN waiting_list AS w ON w.id = r.waiting_list_id
-        WHERE r.waiting_list_id = :list_id AND {condition} ORDER BY r.created_date LIMIT :most""",
+        in_line(condition, _WAITER, ":list_id", joined=ITS_LIST),
         id="uuid",
         created_date="time",
         ordered_at="time",
@@ -233,9 +233,9 @@ def _restock(c: Connection, options: Options, event: Any, until: datetime, list_
 def next_told(c: Connection, list_ids: Sequence[UUID], most: int = NAMED) -> Sequence[Any]:
     """Returns who of these lists is told first, in the order in which they are claimed."""
     if len(list_ids) > FEW:
-        return _NEXT(c, rows=lists.rows_of(list_ids), most=most)
-    found = [row for list_id in list_ids for arm in _NEXT_OF_LIST for row in arm(c, list_id=list_id, most=most)]
-    return sorted(found, key=lambda row: (row.ordered_at is None, row.created_date, row.id))[:most]
+        return _NEXT(c, rows=lists.rows_of(list_ids), each=most)
+    found = [row for list_id in list_ids for arm in _NEXT_OF_LIST for row in arm(c, list_id=list_id, each=most)]
+    return sorted(found, key=lambda row: (row.ordered_at is None, turn(row)))[:most]
 
 
 def lists_of(c: Connection, item_id: UUID) -> Sequence[Any]:

@@ -42,7 +42,7 @@ MOST_COUNTED: Final = 10_001
 def _by_id(waiting: str) -> Sql:
     return Sql(
         f"""SELECT r.id, r.contact_id, r.email, r.item_url, r.locale, r.given, r.status, r.auto_notified,
-            r.created_date, r.notified_date, r.not_before, r.attempts, r.failure_code, r.failure_reason,
+            r.priority, r.created_date, r.notified_date, r.not_before, r.attempts, r.failure_code, r.failure_reason,
             w.options, i.app_id, i.catalog_item_id, {waiting}
         FROM request AS r JOIN waiting_list AS w ON w.id = r.waiting_list_id JOIN item AS i ON i.id = w.item_id
         WHERE r.id IN ROWS(id uuid)""",

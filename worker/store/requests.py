@@ -63,25 +63,30 @@ _WAITING_IN_QUIET_HOURS: ColumnElement[str] = literal_column(_REASON_IN_QUIET_HO
 # In the order of the unique key: two sign-ups of the same people wait for each other and not in a circle.
 _ADD_REQUESTS = Sql(
     f"""INSERT INTO request (id, waiting_list_id, contact_id, email, item_url, locale, given, signup, status,
-        created_date, claim_no, attempts, unknowns, policy_refusals, rescues, failure_code, failure_reason, failed_at)
+        created_date, priority, claim_no, attempts, unknowns, policy_refusals, rescues, failure_code, failure_reason,
+        failed_at)
     SELECT id, list_id, contact_id, email, item_url, locale, given, signup, {suppression.NEW_STATUS}, created,
-        0, 0, 0, 0, 0, {suppression.NEW_CODE}, {suppression.NEW_REASON}, {suppression.NEW_FAILED_AT}
+        coalesce(priority, 0), 0, 0, 0, 0, 0, {suppression.NEW_CODE}, {suppression.NEW_REASON},
+        {suppression.NEW_FAILED_AT}
     FROM ROWS(id uuid, list_id uuid, contact_id uuid, email text, item_url text, locale text, given text, signup text,
-        created timestamptz, why text)
+        created timestamptz, priority int, why text)
     WHERE true ORDER BY contact_id, list_id, created ON CONFLICT DO NOTHING RETURNING id""",
     id="uuid",
 )
-# A line whose own request is there, in whatever state, was imported before. The contacts are named twice so that the
-# planner takes them for few, and uses the index of what is unresolved.
-_MAKE_OLDER = Sql(
-    """WITH older AS MATERIALIZED (
-        SELECT r.id AS request_id, rows.created
-        FROM ROWS(id uuid, list_id uuid, contact_id uuid, created timestamptz) CROSS JOIN request AS r
+# A line whose own request is there, in whatever state, was imported before: it says nothing of another one. The
+# contacts are named twice so that the planner takes them for few, and uses the index of what is unresolved.
+_AMEND = Sql(
+    """WITH amended AS MATERIALIZED (
+        SELECT r.id AS request_id, rows.created, rows.priority
+        FROM ROWS(id uuid, list_id uuid, contact_id uuid, created timestamptz, priority int) CROSS JOIN request AS r
         WHERE r.contact_id IN ROWS(contact_id uuid) AND r.contact_id = rows.contact_id
           AND r.waiting_list_id = rows.list_id AND r.status IN ('RECEIVED', 'PROCESSING') AND r.status = 'RECEIVED'
-          AND r.created_date > rows.created AND NOT EXISTS (SELECT 1 FROM request AS same WHERE same.id = rows.id)
+          AND (r.created_date > rows.created OR r.priority <> rows.priority)
+          AND NOT EXISTS (SELECT 1 FROM request AS same WHERE same.id = rows.id AND same.id <> r.id)
         ORDER BY r.id FOR NO KEY UPDATE OF r)
-    UPDATE request SET created_date = older.created FROM older WHERE id = older.request_id"""
+    UPDATE request AS r SET priority = coalesce(amended.priority, r.priority),
+        created_date = CASE WHEN amended.created < r.created_date THEN amended.created ELSE r.created_date END
+    FROM amended WHERE r.id = amended.request_id"""
 )
 _ANY_UNCONFIRMED = Sql(f"SELECT 1 FROM request WHERE status = 'RECEIVED' AND not_before > {NEVER} LIMIT 1")
 _CONFIRM_EQUAL = Sql(
@@ -119,7 +124,6 @@ _SUPPRESSED = Sql("SELECT count(*) AS n FROM request WHERE id IN ROWS(id uuid) A
 _ESCAPE = "!"
 _REMOVE_ATTEMPTS = Sql("DELETE FROM attempt WHERE request_id IN ROWS(id uuid)")
 _REMOVE = Sql("DELETE FROM request WHERE id IN ROWS(id uuid) RETURNING status")
-_KEY_AND_DATE = ("id", "list_id", "contact_id", "created")
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +135,8 @@ class NewRequest:
     item_url: str | None = None
     locale: str | None = None
     created_date: datetime | None = None
+    priority: int | None = None
+    """from 0 to 9; None: nothing was said of it"""
     signup: str | None = None
     """how the customer signed up over HTTP, as JSON"""
     is_public: bool = False
@@ -182,8 +188,8 @@ def create(c: Connection, new: Sequence[NewRequest], tokens: Tokens | None = Non
     A request is skipped if an unresolved one has the same contact and waiting list. Of several equal requests the
     oldest is added. A request with a date is added only once, even if it has ended since: its id is derived from its
     date, contact and waiting list. The address is not used, since it could be guessed from an id in a log. If a skipped
-    request is older than the equal one that waits, that one takes its date: it may be due now. Nothing remembers a
-    skipped request itself: once the equal one has ended, it can be added.
+    request is older than the equal one that waits, that one takes its date: it may be due now. It takes the priority
+    that was said last, too. Nothing remembers a skipped request itself: once the equal one has ended, it can be added.
 
     A request of a suppressed contact is added as FAILED, SUPPRESSED: one for each time that the contact was suppressed,
     if it has no date. `tokens` recognise erased addresses; BadSetting is raised if they are needed and None.
@@ -217,7 +223,12 @@ def create_each(c: Connection, new: Sequence[NewRequest], tokens: Tokens | None 
     is_lasting = {row["id"] for row in rows if row["is_dated"] or row["why"]}
     outbox.tell_created(c, added, [id_ for id_ in added if id_ in is_lasting], is_even=is_even)
     if len(added) < len(rows):
-        _make_older(c, [row for row in rows if row["is_dated"]])
+        said = {
+            (people.contacts[request.email.lower()].id, waiting[request.reference][0]): request.priority
+            for request in new
+            if request.priority is not None
+        }
+        _amend(c, [row for row in rows if row["is_dated"]], said)
     ids: list[UUID | None] = [None] * len(new)
     for id_ in added:
         ids[places[id_]] = id_
@@ -295,11 +306,21 @@ def _lasting_id(request: NewRequest, contact: Known | None, list_id: UUID | None
     return uuid7_of(at, contact.id, list_id) if at else None
 
 
-def _make_older(c: Connection, dated: Sequence[dict[str, object]]) -> None:
-    """Of these (oldest first) the oldest of each person and list counts for what waits there, if that is younger."""
+def _amend(c: Connection, dated: Sequence[Mapping[str, Any]], said: Mapping[tuple[UUID, UUID], int]) -> None:
+    """What waits takes the date of an older one of these, and the priority that was said of its customer and list.
+
+    Of `dated` (oldest first) the oldest of each customer and list counts.
+    """
     oldest = {(row["contact_id"], row["list_id"]): row for row in reversed(dated)}
-    if oldest:
-        _MAKE_OLDER(c, rows=[{name: row[name] for name in _KEY_AND_DATE} for row in oldest.values()])
+    no_date = {"id": None, "created": None}
+    rows = []
+    for pair in dict.fromkeys([*oldest, *said]):
+        own = oldest.get(pair, no_date)
+        contact_id, list_id = pair
+        about = {"id": own["id"], "list_id": list_id, "contact_id": contact_id, "created": own["created"]}
+        rows.append(about | {"priority": said.get(pair)})
+    if rows:
+        _AMEND(c, rows=rows)
 
 
 def _row(request: NewRequest, place: tuple[UUID, str], contact: Known, latest: datetime) -> dict[str, object]:
@@ -315,6 +336,7 @@ def _row(request: NewRequest, place: tuple[UUID, str], contact: Known, latest: d
         "given": request.reference.given or _other_spelling(request.reference, spelling),
         "signup": request.signup,
         "created": min(date, latest) if date else latest,
+        "priority": request.priority,
         "why": contact.why,
         "is_public": request.is_public,
         "is_dated": date is not None,

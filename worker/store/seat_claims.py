@@ -1,7 +1,7 @@
 """Claims requests of items that tell only so many customers for each piece: each of them takes a seat.
 
-The oldest are taken from all lists of the item that are open, whichever bell was rung, so that nobody of one list
-passes those of another who have waited longer. The item is locked, so only one claim at a time looks at its seats.
+Whose turn it is is decided among all lists of the item that are open, whichever bell was rung, so that nobody of one
+list passes those of another who have waited longer. The item is locked, so only one claim at a time looks at its seats.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -12,7 +12,18 @@ from sqlalchemy import Connection
 
 from worker.domain.catalog import Options
 from worker.store import lists
-from worker.store.claim_sql import COLUMN_TYPES, COLUMNS, FACT_TYPES, NOT_SUSPECT, SET_CLAIMED, SUSPECT, Oldest, age
+from worker.store.claim_sql import (
+    COLUMN_TYPES,
+    COLUMNS,
+    FACT_TYPES,
+    ITS_LIST,
+    NOT_SUSPECT,
+    SET_CLAIMED,
+    SUSPECT,
+    InTurn,
+    in_line,
+    turn,
+)
 from worker.store.contact_intervals import MOST_LOOKED, ROUNDS, Gate
 from worker.store.seats import Ledger
 from worker.store.sql import Sql
@@ -26,34 +37,26 @@ _IS_NEXT: Final = f"{lists.IN_LINE} AND {lists.IS_WOKEN} AND {lists.HAS_SETTLED}
 
 
 class _Candidates(NamedTuple):
-    """The oldest of some lists who could be told."""
+    """Those of some lists who are next, if there is a seat for them."""
 
     postgresql: Sql
     sqlite: Sql
 
 
 def _candidates(rescued: str) -> _Candidates:
-    def those(which: str) -> str:
-        return f"""SELECT r.id, r.waiting_list_id, r.created_date FROM request AS r WHERE {which}
-            AND {_IS_NEXT} AND {rescued} ORDER BY r.created_date LIMIT :each"""
-
+    condition = f"{_IS_NEXT} AND {rescued}"
     return _Candidates(
         Sql(
-            f"""SELECT r.id, r.waiting_list_id, r.created_date FROM waiting_list AS w
-            CROSS JOIN LATERAL ({those("r.waiting_list_id = w.id")}) AS r WHERE w.id IN ROWS(list_id uuid)""",
+            f"""SELECT r.* FROM waiting_list AS w CROSS JOIN LATERAL ({in_line(condition)}) AS r
+            WHERE w.id IN ROWS(list_id uuid)""",
             **FACT_TYPES,
         ),
-        Sql(
-            f"""SELECT r.id, r.waiting_list_id, r.created_date
-            FROM request AS r JOIN waiting_list AS w ON w.id = r.waiting_list_id
-            WHERE w.id = :list_id AND {_IS_NEXT} AND {rescued} ORDER BY r.created_date LIMIT :each""",
-            **FACT_TYPES,
-        ),
+        Sql(in_line(condition, of_list=":list_id", joined=ITS_LIST), **FACT_TYPES),
     )
 
 
 _SEATED: Final = ", seat = :seat, seat_wave = :wave"
-_ALIKE = Oldest(f"{lists.IN_LINE} AND {lists.IS_WOKEN} AND {lists.HAS_SETTLED}", more=_SEATED)
+_ALIKE = InTurn(f"{lists.IN_LINE} AND {lists.IS_WOKEN} AND {lists.HAS_SETTLED}", more=_SEATED)
 _NEXT, _NEXT_SUSPECTS = _candidates(NOT_SUSPECT), _candidates(SUSPECT)
 # `|| ''`: see `claims.OWNED`.
 _CLAIM = Sql(
@@ -80,7 +83,7 @@ class Taken(NamedTuple):
 def claim(
     c: Connection, owner: UUID, ledger: Ledger, most: int, *, suspects: bool = False, gate: Gate | None = None
 ) -> Taken:
-    """Claims at most `most` requests of a locked item, the oldest first, as long as there are seats for them."""
+    """Claims at most `most` requests of a locked item, in their turn, as long as there are seats for them."""
     if gate is not None:
         return _claim_through(c, gate, owner, ledger, most, suspects=suspects)
     rows: list[Any] = []
@@ -89,7 +92,7 @@ def claim(
     if not suspects and (alike := ledger.taking.only_way) is not None:
         return _claim_alike(c, owner, ledger, *alike, most)
     while len(rows) < most:
-        found = _oldest(c, ledger, most - len(rows), busy, suspects=suspects)
+        found = _next(c, ledger, most - len(rows), busy, suspects=suspects)
         if not found:
             return Taken(rows, True)
         claimed = claim_these(c, owner, ledger, [(row.id, row.waiting_list_id) for row in found], most - len(rows))
@@ -111,7 +114,7 @@ def _claim_through(c: Connection, gate: Gate, owner: UUID, ledger: Ledger, most:
         if room <= 0:
             return Taken(rows, False, set(busy.values()))
         further = max(room, min(room << number, MOST_LOOKED))
-        found = _oldest(c, ledger, further, busy.keys(), suspects=suspects)
+        found = _next(c, ledger, further, busy.keys(), suspects=suspects)
         if not found:
             return Taken(rows, True, set(busy.values()))
         its_list = {row.id: row.waiting_list_id for row in found}
@@ -124,7 +127,7 @@ def _claim_through(c: Connection, gate: Gate, owner: UUID, ledger: Ledger, most:
 
 
 def _claim_alike(c: Connection, owner: UUID, ledger: Ledger, list_id: UUID, about: Options, most: int) -> Taken:
-    """Claims the oldest of the only list with seats, which are all of one row: in one statement, as without seats."""
+    """Claims the first of the only list with seats, which are all of one row: in one statement, as without seats."""
     taking = ledger.taking
     most = min(most, taking.seats[about].left or 0)
     seat = {"seat": ledger.texts[about], "wave": taking.seats[about].wave}
@@ -178,7 +181,7 @@ def claim_in_turn(c: Connection, owner: UUID, ledger: Ledger, wanted: Collection
     """
     trial = ledger.taking.copy()
     turn: list[tuple[UUID, UUID]] = []
-    for row in _oldest(c, ledger, MOST_IN_TURN, set(), suspects=False):
+    for row in _next(c, ledger, MOST_IN_TURN, set(), suspects=False):
         if trial.has_seat(row.waiting_list_id):
             trial.take(row.waiting_list_id)
             if row.id in wanted:
@@ -191,8 +194,8 @@ def _seat_row(ledger: Ledger, request_id: UUID, about: Options | None) -> Mappin
     return {"request_id": request_id, "its_seat": text, "wave": wave}
 
 
-def _oldest(c: Connection, ledger: Ledger, most: int, busy: Collection[UUID], *, suspects: bool) -> Sequence[Any]:
-    """Returns the oldest of the lists with seats, as far as nobody older can be missing among them."""
+def _next(c: Connection, ledger: Ledger, most: int, busy: Collection[UUID], *, suspects: bool) -> Sequence[Any]:
+    """Returns who of the lists with seats is next, as far as nobody before them can be missing."""
     open_lists = [list_id for list_id in ledger.doors if ledger.taking.has_seat(list_id)]
     if not open_lists:
         return ()
@@ -203,10 +206,10 @@ def _oldest(c: Connection, ledger: Ledger, most: int, busy: Collection[UUID], *,
         found = [row for list_id in open_lists for row in statements.sqlite(c, list_id=list_id, each=each)]
     else:
         found = list(statements.postgresql(c, rows=lists.rows_of(open_lists), each=each))
-    found.sort(key=age)
+    found.sort(key=turn)
     last: dict[UUID, tuple[int, Any]] = {}
     for row in found:
         last[row.waiting_list_id] = last.get(row.waiting_list_id, (0, None))[0] + 1, row
     # A list of which so many were found may have more, younger than its last one.
-    until = min((age(row) for n, row in last.values() if n == each), default=None)
-    return [row for row in found if (until is None or age(row) <= until) and row.id not in busy]
+    until = min((turn(row) for n, row in last.values() if n == each), default=None)
+    return [row for row in found if (until is None or turn(row) <= until) and row.id not in busy]

@@ -32,7 +32,8 @@ _AT_ONCE: Final = timedelta(seconds=10)
 """All that one mail told of is recorded by one statement. On SQLite each row has a time of its own."""
 
 _COLUMNS = """r.id, r.waiting_list_id, r.contact_id, r.email, r.item_url, r.locale, r.given, r.status, r.auto_notified,
-    r.created_date, r.notified_date, r.ordered_at, r.not_before, r.claim_no, r.claimed_at, r.attempts, r.unknowns,
+    r.priority, r.created_date, r.notified_date, r.ordered_at, r.not_before, r.claim_no, r.claimed_at, r.attempts,
+    r.unknowns,
     r.rescues, r.failure_code, r.failure_reason, r.failed_at, r.receipt, r.signup, r.seat_wave, r.mail_id, w.item_id,
     w.options, w.options_key, w.in_stock, w.last_in_stock_at, w.woken_at, i.app_id, i.catalog_item_id, i.name"""
 _TABLES = """request AS r JOIN waiting_list AS w ON w.id = r.waiting_list_id JOIN item AS i ON i.id = w.item_id"""
@@ -146,8 +147,18 @@ def _counted(*conditions: str) -> str:
 
 _NOT_ORDERED = "r.ordered_at IS NULL"
 _ALL_IN_LINE = tuple(Sql(_counted(lists.IN_LINE, each)) for each in (lists.IS_ORDERED, _NOT_ORDERED))
+
+
+def _before(which: str, same: str) -> Sql:
+    higher = _counted(lists.IN_LINE, which, "r.priority > 0", "r.priority > :priority")
+    older = _counted(lists.IN_LINE, which, same, "r.created_date < :created")
+    return Sql(f"SELECT higher.n + older.n AS n FROM ({higher}) AS higher CROSS JOIN ({older}) AS older")
+
+
+# Those with priority have indexes of their own.
 _BEFORE_IN_LINE = tuple(
-    Sql(_counted(lists.IN_LINE, each, "r.created_date < :created")) for each in (lists.IS_ORDERED, _NOT_ORDERED)
+    tuple(_before(each, same) for same in ("r.priority = 0", "r.priority > 0 AND r.priority = :priority"))
+    for each in (lists.IS_ORDERED, _NOT_ORDERED)
 )
 _CONTACTS = Sql(
     """SELECT id, address, created_date, confirmed_at, suppressed_at, suppressed_why, suppressed_by FROM contact
@@ -295,9 +306,11 @@ def _who(c: Connection, at: datetime) -> str | None:
 
 
 def _line(c: Connection, request: Any) -> Line:
-    """By the order of the claim: what was ordered first, then by the date of the sign-up."""
+    """By the order of the claim: what was ordered first, then by priority, then by the date of the sign-up."""
     of_list = {"list_id": request.waiting_list_id, "most": MOST_COUNTED}
     ordered, others = (each(c, **of_list)[0].n for each in _ALL_IN_LINE)
     is_other = request.ordered_at is None
-    before = _BEFORE_IN_LINE[is_other](c, **of_list, created=request.created_date)[0].n
+    before = _BEFORE_IN_LINE[is_other][request.priority > 0](
+        c, **of_list, priority=request.priority, created=request.created_date
+    )[0].n
     return Line(min(before + (ordered if is_other else 0), MOST_COUNTED), min(ordered + others, MOST_COUNTED))

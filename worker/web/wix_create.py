@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse
 from worker.domain.api_keys import Key, Scope
 from worker.domain.catalog import CatalogReference
 from worker.domain.errors import BadReference, DatabaseAway
-from worker.services.import_file import checked_locale
+from worker.services.import_file import checked_locale, checked_priority
 from worker.services.restocking import Gaps
 from worker.services.signing_up import SignUp
 from worker.store import reach
@@ -58,6 +58,7 @@ class Wanted:
     page: str | None = None
     captcha: str | None = None
     is_confirmed: bool = False
+    priority: int | None = None
 
 
 def routes(context: Context, access: Access, collecting: Collecting) -> APIRouter:
@@ -117,16 +118,16 @@ def _facts(payload: Fields) -> dict[str, Any]:
     fields = payload.inner("stockbell", required=False)
     if fields is None:
         return {}
-    locale = None
-    try:
-        locale = checked_locale(fields.given.get("locale"))
-    except BadReference as error:
-        fields.wrong("locale", str(error).removeprefix("locale "))
+    found = {}
+    for name, checked in (("locale", checked_locale), ("priority", checked_priority)):
+        try:
+            found[name] = checked(fields.given.get(name))
+        except BadReference as error:
+            fields.wrong(name, str(error).removeprefix(f"{name} "))
     confirmed = fields.given.get("confirmed", False)
     if not isinstance(confirmed, bool):
         fields.wrong("confirmed", "must be true or false")
-    return {
-        "locale": locale,
+    return found | {
         "consent": fields.text("consent", required=False, most=_MAX_CONSENT),
         "page": fields.text("page", required=False, most=_MAX_PAGE),
         "captcha": fields.text("captcha", required=False, most=_MAX_CAPTCHA),
@@ -136,8 +137,9 @@ def _facts(payload: Fields) -> dict[str, Any]:
 
 def _sign_up(wanted: Wanted, key: Key, client: str | None, referer: str | None) -> SignUp:
     is_public = key.is_publishable
+    priority = None if is_public else wanted.priority
     return SignUp(
-        NewRequest(wanted.email, wanted.reference, wanted.item_url, wanted.locale),
+        NewRequest(wanted.email, wanted.reference, wanted.item_url, wanted.locale, priority=priority),
         key.id,
         is_public,
         is_confirmed=wanted.is_confirmed and not is_public,

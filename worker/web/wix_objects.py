@@ -20,6 +20,7 @@ _WIX: Final = (
 )
 _OWN: Final = (
     "locale",
+    "priority",
     "notifiedDate",
     "attempts",
     "failureCode",
@@ -79,6 +80,7 @@ class SignUpFacts(Described):
     page: str | None = Field(None, examples=["https://shop.example/p/mug-1"])
     captcha: str | None = Field(None, description="publishable keys: a proof of work, see GET /widget/challenge")
     confirmed: bool = Field(False, description="server keys: the customer has confirmed already")
+    priority: int = Field(0, ge=0, le=9, description="server keys: higher ones are told first")
 
 
 class CreateBody(Described):
@@ -93,6 +95,7 @@ class StockbellFacts(Described):
     """What Wix's API does not tell."""
 
     locale: str = Field("", examples=["de"])
+    priority: int = Field(0, ge=0, le=9, description="higher ones are told first")
     notified_date: str = ""
     attempts: int = 0
     failure_code: str = Field("", examples=["RECIPIENT_REJECTED"])

@@ -28,9 +28,14 @@ def start(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> It
 
 
 def test_each_policy_has_a_time_line() -> None:
-    assert {"So many per unit, and waves", "Minimum stock", "Settle time", "Digest", "Contact interval"} <= {
-        line.section for line in TIME_LINES
-    }
+    assert {
+        "So many per unit, and waves",
+        "Minimum stock",
+        "Settle time",
+        "Digest",
+        "Contact interval",
+        "Priority",
+    } <= {line.section for line in TIME_LINES}
     assert all(line.settings and len(line.rows) > 2 for line in TIME_LINES)
 
 
@@ -44,6 +49,14 @@ def test_a_time_line_that_counts_other_mails_is_noticed(start: Start) -> None:
     rows = [replace(row, then=row.then.replace("in 2 mails", "in 3 mails")) for row in line.rows]
     assert rows != line.rows
     with pytest.raises(AssertionError, match="in 2 mails"):
+        start(line).run(rows)
+
+
+def test_a_time_line_with_another_order_is_noticed(start: Start) -> None:
+    line = next(line for line in TIME_LINES if line.section == "Priority")
+    rows = [replace(row, then=row.then.replace("Carla and Ben", "Ben and Carla")) for row in line.rows]
+    assert rows != line.rows
+    with pytest.raises(AssertionError, match="were told"):
         start(line).run(rows)
 
 

@@ -312,6 +312,23 @@ def test_what_a_line_says_is_kept_and_sign_ups_stay_in_order(shop: Shop) -> None
     assert joe.created_date < jim.created_date <= shop.now()
 
 
+def test_an_import_gives_priorities_and_says_nothing_with_an_empty_cell(shop: Shop) -> None:
+    header, jane = "email,catalogItemId,createdDate,priority", "jane@example.com,mug-1,2020-01-01T00:00:00Z"
+    assert import_lines(shop, header, f"{jane},4", "joe@example.com,mug-1,,")[0] == Imported(created=2)
+    for given, is_now in (("", 4), ("9", 9), ("0", 0)):
+        assert import_lines(shop, header, f"{jane},{given}", "joe@example.com,mug-1,,")[0] == Imported(duplicate=2)
+        assert [row.priority for row in shop.rows()] == [is_now, 0]
+
+
+def test_an_export_has_the_priority_that_an_import_reads(shop: Shop) -> None:
+    import_lines(shop, "email,sku,priority", "jane@example.com,mug-1,4", "joe@example.com,mug-1,")
+    as_json = [json.dumps(request_json(requests.show(shop.database, row.id).request)) for row in shop.rows()]
+    assert ["priority" in line for line in as_json] == ["jane" in line for line in as_json]
+    shop.change("UPDATE request SET priority = 1")
+    assert import_lines(shop, *as_json)[0] == Imported(duplicate=2)
+    assert {row.email.partition("@")[0]: row.priority for row in shop.rows()} == {"jane": 4, "joe": 1}
+
+
 def test_those_who_signed_up_before_an_event_are_woken_when_imported_after_it(shop: Shop) -> None:
     shop.tell(MUG)
     import_lines(shop, "email,catalogItemId,createdDate", "jane@example.com,mug-1,2020-01-01T00:00:00Z")

@@ -57,16 +57,23 @@ def _set_revision(shop: Shop, revision: str) -> None:
 def test_the_migrated_schema_is_the_models(shop: Shop) -> None:
     def differences(c: Connection) -> list[object]:
         context = MigrationContext.configure(c, opts={"compare_type": _is_other_type, "compare_server_default": True})
-        return list(compare_metadata(context, SQLModel.metadata))
+        found = list(compare_metadata(context, SQLModel.metadata))
+        # Of SQLite Alembic can't read in which direction an index sorts. The next test compares that.
+        return [each for each in found if c.dialect.name != "sqlite" or not _sorts_downwards(each)]
 
     assert shop.database.read(differences) == []
+
+
+def _sorts_downwards(difference: Any) -> bool:
+    is_about_index = difference[0] in {"add_index", "remove_index"}
+    return is_about_index and str(difference[1].name).endswith("_first")
 
 
 def test_partial_indexes_are_those_of_the_models(shop: Shop) -> None:
     # Alembic doesn't compare the conditions of indexes.
     dialect = shop.database.dialect
     wanted = {
-        index.name: str(index.dialect_options[dialect]["where"])
+        index.name: " ".join(map(str, [*index.expressions, index.dialect_options[dialect]["where"]]))
         for table in SQLModel.metadata.tables.values()
         for index in table.indexes
         if index.dialect_options[dialect]["where"] is not None
@@ -76,7 +83,7 @@ def test_partial_indexes_are_those_of_the_models(shop: Shop) -> None:
         "postgresql": "SELECT indexname, indexdef FROM pg_indexes",
     }
     made = {row[0]: row[1] for row in shop.database.read(lambda c: c.execute(text(source[dialect])).all())}
-    assert len(wanted) == 20
+    assert len(wanted) == 22
     for name, condition in wanted.items():
         assert _words(condition) <= _words(made[str(name)])
 

@@ -133,6 +133,15 @@ def shared(shop: WaveShop) -> None:
     assert len(shop.claim()) == 5
 
 
+def prior(shop: WaveShop) -> None:
+    """Who has priority takes the seats that several lists share, before those who have waited longer."""
+    shop.sign_up(ANY, BLUE_L, BLUE_L)
+    shop.sign_up(BLUE, priority=5)
+    shop.sign_up(BLUE_L, priority=9)
+    shop.hear((BLUE_L, (None, 2)))
+    assert {claim.list_id for claim in shop.claim(ANY)} == {shop.list_ids[BLUE], shop.list_ids[BLUE_L]}
+
+
 def uncounted(shop: WaveShop) -> None:
     """Nobody needs a seat for a list that has a variant without a count, and the others have theirs."""
     shop.sign_up(*[ANY] * 5, *[RED_L] * 5)
@@ -188,6 +197,7 @@ HISTORIES: Final[Sequence[History]] = (
     bounced,
     died,
     shared,
+    prior,
     uncounted,
     settling,
     blinked,
@@ -355,7 +365,10 @@ MUTATIONS: Final[Sequence[Mutation]] = (
     Mutation(
         "the youngest go first",
         shared,
-        [Edit(seat_claims, "_oldest", {"found.sort(key=age)": "found.sort(key=age, reverse=True)"})],
+        [Edit(seat_claims, "_next", {"found.sort(key=turn)": "found.sort(key=turn, reverse=True)"})],
+    ),
+    Mutation(
+        "nobody has priority", prior, [Edit(seat_claims, "_next", {"key=turn": "key=lambda row: row.created_date"})]
     ),
     Mutation("who needs no seat takes one", uncounted, [Edit(ledger, "Taking.take", {"in (0, -_NO_LIMIT)": "== 0"})]),
     Mutation("who is short of seats is forgotten", so_many, [Edit(claims, "claim", {" - set(short)": ""})]),

@@ -81,9 +81,9 @@ class WaveMachine(RuleBasedStateMachine):
         self.shop.sign_up(ANY, BLUE_L, ANY, BLUE_L, BLUE_L, CUP, ANY, BLUE_L)  # the other lists may come later
         self._hear(stock)
 
-    @rule(wanted=st.lists(LISTS, min_size=1, max_size=4), is_old=st.booleans())
-    def sign_up(self, wanted: list[str], is_old: bool) -> None:
-        self.shop.sign_up(*(NAMED[name] for name in wanted), is_old=is_old)
+    @rule(wanted=st.lists(LISTS, min_size=1, max_size=4), is_old=st.booleans(), priority=st.sampled_from([0, 0, 1, 9]))
+    def sign_up(self, wanted: list[str], is_old: bool, priority: int) -> None:
+        self.shop.sign_up(*(NAMED[name] for name in wanted), is_old=is_old, priority=priority)
 
     @rule(events=EVENTS, age=AGES, again=st.lists(Place, max_size=1))
     def hear(self, events: list[Said], age: int, again: list[int]) -> None:

@@ -295,22 +295,22 @@ class ItemOracle:
         return max(truth, self.settles[wanted][1])
 
     def check_order(self, told: Collection["Person"], left: Collection["Person"]) -> None:
-        """Nobody older is left who could have had the seat of somebody who was told, or who surely has one still."""
+        """Nobody who comes first is left who could have had the seat of somebody told, or who surely has one still."""
         for person in left:
             rows = self.in_stock_for(person.wanted)
             for other in told:
-                if person.created < other.created and (other.seat in rows or self._has_one_left(rows)):
-                    raise Broken(f"{person} is passed over: {other} is younger")
+                if person.turn < other.turn and (other.seat in rows or self._has_one_left(rows)):
+                    raise Broken(f"{person} is passed over: {other} comes later")
 
     def check_seats_left(self, told: Collection["Person"], left: Collection["Person"]) -> None:
-        """Whoever is told in a digest before his turn has left a seat for everybody older."""
+        """Whoever is told in a digest before his turn has left a seat for everybody before him."""
         seats = {about: wave.most if wave.is_limited else MOST for about, wave in self.waves.items() if wave.in_stock}
-        for person in sorted(left, key=lambda person: person.created):
+        for person in sorted(left, key=lambda person: person.turn):
             rows = self.in_stock_for(person.wanted)
             if free := [about for about in rows if seats[about]]:
                 seats[max(free, key=lambda about: seats[about])] -= 1
-            elif any(other.created > person.created and other.seat in rows for other in told):
-                raise Broken(f"{person} has no seat: somebody younger has taken one")
+            elif any(other.turn > person.turn and other.seat in rows for other in told):
+                raise Broken(f"{person} has no seat: somebody who comes later has taken one")
 
     def check_nobody_left(self, left: Collection["Person"]) -> None:
         """There was room for everybody for whom there was a seat."""
@@ -330,3 +330,9 @@ class Person:
     wanted: Options
     seat: Options | None = None
     is_ordered: bool = False
+    priority: int = 0
+
+    @property
+    def turn(self) -> tuple[int, datetime]:
+        """Higher priority goes first, then who has waited longer."""
+        return -self.priority, self.created

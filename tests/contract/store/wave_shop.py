@@ -47,7 +47,7 @@ Stock = tuple[bool | None, int | None]
 
 _SEEN = Sql(
     """SELECT r.id, r.status, r.claim_no, r.unknowns, r.failure_code, r.auto_notified, r.rescues, r.seat, r.owner,
-        r.created_date, r.waiting_list_id, r.contact_id, w.opens_at, w.woken_at,
+        r.priority, r.created_date, r.waiting_list_id, r.contact_id, w.opens_at, w.woken_at,
         CASE WHEN r.ordered_at IS NULL THEN 0 ELSE 1 END AS is_ordered,
         CASE WHEN r.status = 'RECEIVED' AND r.ordered_at IS NULL AND w.in_stock
             AND r.created_date < w.last_in_stock_at THEN 1 ELSE 0 END AS is_woken,
@@ -148,8 +148,11 @@ class WaveShop:
 
     # customers and stock systems
 
-    def sign_up(self, *wanted: CatalogReference, is_old: bool = False) -> None:
-        """Adds people, each younger than the one before. `is_old`: they are imported with dates of long ago."""
+    def sign_up(self, *wanted: CatalogReference, is_old: bool = False, priority: int = 0) -> None:
+        """Adds people, each younger than the one before. `is_old`: they are imported with dates of long ago.
+
+        If the same people ask again for the same, only their priority and the older date count.
+        """
         self.wait(len(wanted) + 1)
         since = LONG_AGO + timedelta(seconds=1000 * next(self.customers)) if is_old else self.now
         new = [
@@ -157,6 +160,7 @@ class WaveShop:
                 self._customer(),
                 reference,
                 created_date=since - timedelta(seconds=len(wanted) - place),
+                priority=priority,
             )
             for place, reference in enumerate(wanted)
         ]
@@ -260,7 +264,7 @@ class WaveShop:
         _check_mails(claimed.claims, now)
         changed = {id_ for id_, row in now.items() if row.claim_no != self.seen[id_].claim_no}
         assert mine == changed, "the claim tells what it claimed"
-        for row in sorted((now[id_] for id_ in mine), key=lambda row: (row.created_date, row.id)):
+        for row in sorted((now[id_] for id_ in mine), key=_turn):
             reference = self.wanted[row.waiting_list_id]
             policies, oracle = self.policies_of(reference.item), self.oracles[reference.item]
             if row.is_ordered or policies.per_unit is None:
@@ -272,7 +276,8 @@ class WaveShop:
                 oracle.takes(holder, reference.options, seat, self.now, exactly=exactly)
                 if seat is not None:
                     self.seats[holder] = seat
-            taken[reference.item].append(Person(row.created_date, reference.options, seat, bool(row.is_ordered)))
+            person = Person(row.created_date, reference.options, seat, bool(row.is_ordered), row.priority)
+            taken[reference.item].append(person)
         self.seen = now
         return taken
 
@@ -317,6 +322,9 @@ class WaveShop:
                 person.wanted, self.now
             ):
                 assert counts[person.wanted] >= each, "there was room"
+                if not self.policies.digest:
+                    others = (other for other in told if other.wanted == person.wanted)
+                    assert all(other.turn < person.turn for other in others), "it was their turn"
 
     def _check_not_drained(
         self, item: Item, asked: Sequence[CatalogReference], woken_at: Mapping[UUID, datetime | None]
@@ -331,7 +339,7 @@ class WaveShop:
     def _left(self, item: Item) -> list[Person]:
         """Returns who could be told, if there is a seat."""
         return [
-            Person(row.created_date, self.wanted[row.waiting_list_id].options)
+            Person(row.created_date, self.wanted[row.waiting_list_id].options, priority=row.priority)
             for row in self.seen.values()
             if row.is_woken
             and row.is_in_line
@@ -495,19 +503,23 @@ def _noted_items() -> Iterator[set[Item]]:
         yield noted
 
 
+def _turn(row: Any) -> tuple[int, datetime, UUID]:
+    return -row.priority, row.created_date, row.id
+
+
 def _check_mails(mails: Sequence[Claim], rows: Mapping[UUID, Any]) -> None:
     """Each mail is for one customer, and is the only one that is not full.
 
-    The oldest request is the first, but for those that may have been told before.
+    The first in turn is the first, but for those that may have been told before.
     """
     room: Counter[UUID] = Counter()
     for mail in mails:
         some = [rows[each.id] for each in mail.together]
         assert len({row.contact_id for row in some}) == 1
         assert len(some) <= MOST_ITEMS
-        assert some == sorted(some, key=lambda row: (row.id != mail.id, row.created_date))
+        assert some == sorted(some, key=lambda row: (row.id != mail.id, _turn(row)))
         new = [row for row in some if not row.unknowns] or some
-        assert mail.id == min(new, key=lambda row: row.created_date).id
+        assert mail.id == min(new, key=_turn).id
         assert [each.mail_id for each in mail.together] == [None, *[mail.id] * len(mail.others)]
         room[mail.contact_id] += bool(mail.others) and len(some) < MOST_ITEMS
     assert max(room.values(), default=0) <= 1

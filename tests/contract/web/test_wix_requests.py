@@ -5,6 +5,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from httpx2 import Response
 
 from tests.contract.shop import ref
 from tests.contract.web.site import Site
@@ -58,6 +59,37 @@ def test_a_duplicate_is_refused_with_the_id_of_the_first(wix: Wix) -> None:
     again = wix.create("JANE@example.com", {**MUG, "appId": STORES_V3})
     assert code_of(again) == EXISTS
     assert again.json()["details"]["applicationError"]["data"] == {"requestId": first}
+
+
+def create_with(wix: Wix, priority: object) -> Response:
+    request = {"email": "jane@example.com", "catalogReference": MUG}
+    return wix.call("POST", body={"request": request, "itemDetails": DETAILS, "stockbell": {"priority": priority}})
+
+
+@pytest.mark.parametrize("given", [7, "7.0"])
+def test_a_server_gives_a_priority_and_gives_another_to_who_waits_already(wix: Wix, given: object) -> None:
+    assert "priority" not in wix.create("joe@example.com").json()["request"]["stockbell"]
+    created = create_with(wix, given).json()["request"]
+    assert created["stockbell"]["priority"] == 7
+    assert code_of(wix.create()) == EXISTS
+    assert code_of(create_with(wix, 3)) == EXISTS
+    assert wix.call("GET", f"/{created['id']}").json()["request"]["stockbell"]["priority"] == 3
+    assert wix.query()["requests"][0]["stockbell"]["priority"] == 3
+
+
+@pytest.mark.parametrize("given", [10, -1, 1.5, True, "high", [], {}])
+def test_another_priority_is_refused(wix: Wix, given: object) -> None:
+    assert violations_of(create_with(wix, given)) == {"stockbell.priority": "FORMAT"}
+    assert wix.site.shop.count(Request) == 0
+
+
+def test_a_publishable_key_gives_none(site: Site) -> None:
+    page = Wix(site, Scope.CREATE)
+    assert create_with(page, 9).status_code == 200
+    assert [row.priority for row in site.shop.rows()] == [0]
+    site.shop.change("UPDATE request SET priority = 5")
+    assert create_with(page, 9).status_code == 200
+    assert [row.priority for row in site.shop.rows()] == [5]
 
 
 OPTIONS: list[dict[str, Any]] = [

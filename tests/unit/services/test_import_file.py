@@ -16,7 +16,7 @@ from worker.services.import_file import Entry, Rejected, read_requests
 from worker.services.import_text import MAX_LINE_BYTES
 from worker.store.requests import NewRequest
 
-HEADER = "email,catalogItemId,appId,options,itemUrl,locale,createdDate"
+HEADER = "email,catalogItemId,appId,options,itemUrl,locale,createdDate,priority"
 MUG = CatalogReference(item_of("mug-1"))
 JANE = NewRequest("jane@example.com", MUG)
 NOW = datetime(2026, 11, 23, 9, tzinfo=UTC)
@@ -50,7 +50,8 @@ def test_columns_may_come_in_any_order_and_optional_ones_be_missing() -> None:
 
 def test_every_column_is_read() -> None:
     line = (
-        'jane@example.com,mug-1,app-1,"{""size"":""L"",""n"":1}",https://shop.example/p/1,de,2026-11-23T10:00:00+01:00'
+        'jane@example.com,mug-1,app-1,"{""size"":""L"",""n"":1}",https://shop.example/p/1,de,'
+        "2026-11-23T10:00:00+01:00,7"
     )
     assert only(f"{HEADER}\n{line}\n") == NewRequest(
         "jane@example.com",
@@ -58,12 +59,13 @@ def test_every_column_is_read() -> None:
         "https://shop.example/p/1",
         "de",
         datetime(2026, 11, 23, 9, tzinfo=UTC),
+        7,
     )
 
 
 @pytest.mark.parametrize("empty", ["", " ", '""'])
 def test_empty_cells_say_nothing(empty: str) -> None:
-    assert only(f"{HEADER}\njane@example.com,mug-1{5 * f',{empty}'}") == JANE
+    assert only(f"{HEADER}\njane@example.com,mug-1{6 * f',{empty}'}") == JANE
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
@@ -112,29 +114,29 @@ def test_a_csv_file_without_a_line_has_no_header() -> None:
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        (",mug-1,,,,,", "email is missing"),
-        (f"{SECRET},,,,,,", "catalogItemId is missing"),
-        (f"{SECRET}.,mug-1,,,,,", "email is not a valid address: it has a dot at a place where none may be"),
-        (f"{SECRET},{'x' * 37},,,,,", "catalogItemId must have 1 to 36 characters"),
-        (f"{SECRET},mug\x01,,,,,", "catalogItemId has a control character"),
-        (f"{SECRET},mug-1,,size,,,", "options is not JSON: Expecting value at character 0"),
-        (f'{SECRET},mug-1,,"[1]",,,', "options must be a JSON object, not an array"),
-        (f'{SECRET},mug-1,,"{{""a"":NaN}}",,,', "options has a value that is not text, a number or a boolean"),
-        (f"{SECRET},mug-1,,,javascript:alert(1),,", "itemUrl must begin with https:// or http://"),
-        (f"{SECRET},mug-1,,,https://shop.example/\x0bx,,", "itemUrl has a control character, a space or a backslash"),
-        (f"{SECRET},mug-1,,,,german please,", "locale must be a language tag like de or de-AT"),
-        (f"{SECRET},mug-1,,,,,yesterday", "createdDate is not an ISO 8601 time"),
-        (f"{SECRET},mug-1,,,,,2026-11-23T09:00:00", "createdDate has no UTC offset"),
-        (f"{SECRET},mug-1,,,,,0001-01-01T00:00:00+23:00", "createdDate is not an ISO 8601 time"),
-        (f"{SECRET},mug-1,,,,,1969-12-31T23:59:59Z", "createdDate is before 1970"),
-        (f"{SECRET},mug-1,,,,,2026-11-23T10:05:00.000001+01:00", "createdDate is more than 5 minutes in the future"),
-        (f"{SECRET},mug-1,,,,,9999-12-31T23:59:59Z", "createdDate is more than 5 minutes in the future"),
-        (f"{SECRET},mug-1", "has 2 columns, but the header has 7"),
-        (f'"{SECRET},mug-1,,,,,', "has a quote that is not closed, or not doubled"),
-        (SECRET.encode() + b",mug-\xc3\xa9 mug-\xe9,,,,,", "is not UTF-8"),
-        (SECRET.encode() + b",mug-\x81,,,,,", "is not UTF-8, and not Windows-1252 either"),
-        (f"{SECRET},mug-1,,,,,,too many", "has 8 columns, but the header has 7"),
-        (f"{SECRET},{'x' * MAX_LINE_BYTES},,,,,", f"is over {MAX_LINE_BYTES} bytes"),
+        (",mug-1,,,,,,", "email is missing"),
+        (f"{SECRET},,,,,,,", "catalogItemId is missing"),
+        (f"{SECRET}.,mug-1,,,,,,", "email is not a valid address: it has a dot at a place where none may be"),
+        (f"{SECRET},{'x' * 37},,,,,,", "catalogItemId must have 1 to 36 characters"),
+        (f"{SECRET},mug\x01,,,,,,", "catalogItemId has a control character"),
+        (f"{SECRET},mug-1,,size,,,,", "options is not JSON: Expecting value at character 0"),
+        (f'{SECRET},mug-1,,"[1]",,,,', "options must be a JSON object, not an array"),
+        (f'{SECRET},mug-1,,"{{""a"":NaN}}",,,,', "options has a value that is not text, a number or a boolean"),
+        (f"{SECRET},mug-1,,,javascript:alert(1),,,", "itemUrl must begin with https:// or http://"),
+        (f"{SECRET},mug-1,,,https://shop.example/\x0bx,,,", "itemUrl has a control character, a space or a backslash"),
+        (f"{SECRET},mug-1,,,,german please,,", "locale must be a language tag like de or de-AT"),
+        (f"{SECRET},mug-1,,,,,yesterday,", "createdDate is not an ISO 8601 time"),
+        (f"{SECRET},mug-1,,,,,2026-11-23T09:00:00,", "createdDate has no UTC offset"),
+        (f"{SECRET},mug-1,,,,,0001-01-01T00:00:00+23:00,", "createdDate is not an ISO 8601 time"),
+        (f"{SECRET},mug-1,,,,,1969-12-31T23:59:59Z,", "createdDate is before 1970"),
+        (f"{SECRET},mug-1,,,,,2026-11-23T10:05:00.000001+01:00,", "createdDate is more than 5 minutes in the future"),
+        (f"{SECRET},mug-1,,,,,9999-12-31T23:59:59Z,", "createdDate is more than 5 minutes in the future"),
+        (f"{SECRET},mug-1", "has 2 columns, but the header has 8"),
+        (f'"{SECRET},mug-1,,,,,,', "has a quote that is not closed, or not doubled"),
+        (SECRET.encode() + b",mug-\xc3\xa9 mug-\xe9,,,,,,", "is not UTF-8"),
+        (SECRET.encode() + b",mug-\x81,,,,,,", "is not UTF-8, and not Windows-1252 either"),
+        (f"{SECRET},mug-1,,,,,,,too many", "has 9 columns, but the header has 8"),
+        (f"{SECRET},{'x' * MAX_LINE_BYTES},,,,,,", f"is over {MAX_LINE_BYTES} bytes"),
     ],
 )
 def test_a_bad_line_is_told_by_its_column_and_without_its_value(line: str | bytes, said: str) -> None:
@@ -142,7 +144,7 @@ def test_a_bad_line_is_told_by_its_column_and_without_its_value(line: str | byte
 
 
 def test_a_clock_may_be_five_minutes_ahead_of_ours() -> None:
-    entry = only(f"{HEADER}\njane@example.com,mug-1,,,,,2026-11-23T09:05:00Z\n")
+    entry = only(f"{HEADER}\njane@example.com,mug-1,,,,,2026-11-23T09:05:00Z,\n")
     assert entry == replace(JANE, created_date=NOW + timedelta(minutes=5))
 
 
@@ -162,6 +164,44 @@ def test_a_bad_line_hurts_no_other(bad: bytes) -> None:
     assert isinstance(entries[1], Rejected)
     assert entries[1].line == 3
     assert [entries[0], entries[2]] == [JANE, JANE]
+
+
+PRIORITY = "priority must be a whole number from 0 to 9"
+
+
+@pytest.mark.parametrize(
+    ("given", "priority"),
+    [
+        *((str(number), number) for number in range(10)),
+        ("5.0", 5),  # as spreadsheets and pandas write it where cells are empty
+        ("5,00", 5),
+        *((nothing, None) for nothing in ("", "NULL", "nan", "None")),
+    ],
+)
+def test_a_priority_is_a_whole_number(given: str, priority: int | None) -> None:
+    assert only(f"email;sku;priority\njane@example.com;mug-1;{given}\n") == replace(JANE, priority=priority)
+
+
+@pytest.mark.parametrize(
+    "given", ["10", "-1", "1.5", "+1", "05", "1e0", "high", "VIP", "yes", "٣", "３", "5 of 9", "0x1"]
+)
+def test_another_priority_refuses_its_line(given: str) -> None:
+    lines = f"email;sku;priority\n{SECRET};mug-1;{given}\njane@example.com;mug-1;1\n"
+    assert read(lines) == [Rejected(2, PRIORITY), replace(JANE, priority=1)]
+
+
+@pytest.mark.parametrize(
+    ("given", "priority"), [("0", 0), ("9", 9), ("9.0", 9), ('"9"', 9), ("null", None), ('""', None)]
+)
+def test_a_priority_of_json_is_a_number_or_its_text(given: str, priority: int | None) -> None:
+    line = f'{{"email": "jane@example.com", "catalogItemId": "mug-1", "priority": {given}}}'
+    assert only(line) == replace(JANE, priority=priority)
+
+
+@pytest.mark.parametrize("given", ["10", "-1", "true", "false", "1.5", "1e1", "1e400", "-1e400", "[1]", "{}", '"high"'])
+def test_another_priority_of_json_refuses_its_line(given: str) -> None:
+    line = f'{{"email": "jane@example.com", "catalogItemId": "mug-1", "priority": {given}}}'
+    assert only(line) == Rejected(1, PRIORITY)
 
 
 # JSON lines

@@ -36,7 +36,7 @@ def request(**changed: Any) -> Any:
     row = dict.fromkeys(names) | {
         **{"id": ID, "waiting_list_id": ID, "contact_id": ID, "item_id": ID, "email": "jane@example.com"},
         **{"status": "RECEIVED", "waiting": "noStock", "created_date": NOON, "now": at(60)},
-        **{"claim_no": 0, "attempts": 0, "unknowns": 0, "rescues": 0, "in_stock": False},
+        **{"priority": 0, "claim_no": 0, "attempts": 0, "unknowns": 0, "rescues": 0, "in_stock": False},
         **{"options": '{"Size":"L"}', "options_key": '{"size":"l"}'},
         **{"app_id": WIX_STORES, "catalog_item_id": "mug-1", "name": "Blue mug"},
     }
@@ -404,6 +404,12 @@ def test_the_sign_up_says_how_and_by_what_consent() -> None:
     assert first.note == (
         "Signed up by the form on a page (key abcd1234), on https://shop.example/p/1, in de. They agreed to “v3”."
     )
+
+
+@pytest.mark.parametrize("signup", [None, json.dumps({"key": "abcd1234"})], ids=["import", "API"])
+def test_the_sign_up_says_which_priority_it_has(signup: str | None) -> None:
+    first, other = (story(request(signup=signup, priority=each)).moments[0] for each in (5, 0))
+    assert first.note == f"{other.note} With priority 5: told before those with a lower one."
 
 
 @pytest.mark.parametrize(
