@@ -338,15 +338,11 @@ class Request(SQLModel, table=True):
                     "status = 'RECEIVED' AND not_before IS NULL AND ordered_at IS NOT NULL",
                 ),
                 # Of those with priority, who are few. The two above have them, too: by them a range of dates is found.
+                # What most rows don't meet comes first, since each change of a row evaluates it.
                 (
-                    "woken_first",
-                    ("waiting_list_id", text("priority DESC"), "created_date"),
-                    "status = 'RECEIVED' AND not_before IS NULL AND ordered_at IS NULL AND priority > 0",
-                ),
-                (
-                    "ordered_first",
-                    ("waiting_list_id", text("priority DESC"), "created_date"),
-                    "status = 'RECEIVED' AND not_before IS NULL AND ordered_at IS NOT NULL AND priority > 0",
+                    "first",
+                    ("waiting_list_id", text("priority DESC"), "created_date", "ordered_at"),
+                    "priority > 0 AND status = 'RECEIVED' AND not_before IS NULL",
                 ),
                 ("backoff", ("not_before",), "status = 'RECEIVED' AND not_before IS NOT NULL"),
                 ("processing", ("owner",), "status = 'PROCESSING'"),

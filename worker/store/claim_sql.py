@@ -34,7 +34,7 @@ SUSPECT: Final = f"r.rescues >= {SUSPECT_AT}"
 
 # Who has priority is found by small indexes of their own, so that nobody else pays for them: mostly they are empty.
 _FIRST: Final = ("r.priority > 0", "r.priority DESC, r.created_date")
-_OTHERS: Final = ("r.priority = 0", "r.created_date")
+_OTHERS: Final = ("r.priority <= 0", "r.created_date")
 
 
 def in_line(condition: str, columns: str = FACTS, of_list: str = "w.id", *, joined: str = "") -> str:
@@ -43,12 +43,13 @@ def in_line(condition: str, columns: str = FACTS, of_list: str = "w.id", *, join
     `columns` must have priority and created_date. `joined` is SQL that joins the list, where nothing around it does.
     """
 
-    def part(which: str, order: str) -> str:
-        return f"""SELECT * FROM (SELECT {columns} FROM request AS r {joined}
-            WHERE r.waiting_list_id = {of_list} AND {condition} AND {which} ORDER BY {order} LIMIT :each) AS part"""
+    def part(which: str, order: str, room: str) -> str:
+        return f"""SELECT {columns} FROM request AS r {joined}
+            WHERE r.waiting_list_id = {of_list} AND {condition} AND {which} ORDER BY {order} LIMIT {room}"""
 
-    return f"""SELECT * FROM ({part(*_FIRST)} UNION ALL {part(*_OTHERS)}) AS parts
-        ORDER BY priority DESC, created_date LIMIT :each"""
+    return f"""WITH first AS MATERIALIZED ({part(*_FIRST, ":each")})
+        SELECT * FROM first UNION ALL SELECT * FROM ({part(*_OTHERS, ":each - (SELECT count(*) FROM first)")}) AS others
+        ORDER BY priority DESC, created_date"""
 
 
 ITS_LIST: Final = "JOIN waiting_list AS w ON w.id = r.waiting_list_id"

@@ -1,8 +1,8 @@
 """Waiting lists: the requests that may be sent now, and the bells that wake the workers for them.
 
 A request may be claimed where `SENDING` holds and either `WOKEN` or `ORDERED`. Claim, sweep, listener and status share
-these SQL conditions. Their aliases are `r` (request) and `w` (its waiting list). `WOKEN` and `ORDERED` have two partial
-indexes each: by date, and of those with priority by their turn.
+these SQL conditions. Their aliases are `r` (request) and `w` (its waiting list). `WOKEN` and `ORDERED` have one partial
+index each, and share one of those with priority.
 """
 
 from collections.abc import Iterable, Iterator, Sequence

@@ -74,15 +74,21 @@ _ADD_REQUESTS = Sql(
     id="uuid",
 )
 # A line whose own request is there, in whatever state, was imported before: it says nothing of another one. The
-# contacts are named twice so that the planner takes them for few, and uses the index of what is unresolved.
+# contacts are named twice so that the planner takes them for few, and uses the index of what is unresolved. The last
+# digit of the greatest `said` is the priority that was said last.
 _AMEND = Sql(
-    """WITH amended AS MATERIALIZED (
-        SELECT r.id AS request_id, rows.created, rows.priority
-        FROM ROWS(id uuid, list_id uuid, contact_id uuid, created timestamptz, priority int) CROSS JOIN request AS r
+    """WITH said AS MATERIALIZED (
+        SELECT r.id AS request_id, min(rows.created) AS created, max(rows.place * 10 + rows.priority) % 10 AS priority
+        FROM ROWS(id uuid, list_id uuid, contact_id uuid, created timestamptz, priority int, place int)
+        CROSS JOIN request AS r
         WHERE r.contact_id IN ROWS(contact_id uuid) AND r.contact_id = rows.contact_id
           AND r.waiting_list_id = rows.list_id AND r.status IN ('RECEIVED', 'PROCESSING') AND r.status = 'RECEIVED'
-          AND (r.created_date > rows.created OR r.priority <> rows.priority)
+          AND (r.created_date > rows.created OR rows.priority IS NOT NULL)
           AND NOT EXISTS (SELECT 1 FROM request AS same WHERE same.id = rows.id AND same.id <> r.id)
+        GROUP BY r.id),
+    amended AS MATERIALIZED (
+        SELECT said.* FROM said JOIN request AS r ON r.id = said.request_id
+        WHERE r.status || '' = 'RECEIVED' AND (r.created_date > said.created OR r.priority <> said.priority)
         ORDER BY r.id FOR NO KEY UPDATE OF r)
     UPDATE request AS r SET priority = coalesce(amended.priority, r.priority),
         created_date = CASE WHEN amended.created < r.created_date THEN amended.created ELSE r.created_date END
@@ -214,6 +220,7 @@ def create_each(c: Connection, new: Sequence[NewRequest], tokens: Tokens | None 
             people.contacts[request.email.lower()],
             people.now - timedelta(microseconds=len(new) - number),
         )
+        | {"place": place}
         for number, place in enumerate(order)
     ]
     places = {row["id"]: place for row, place in zip(reversed(rows), reversed(order), strict=True)}
@@ -222,13 +229,8 @@ def create_each(c: Connection, new: Sequence[NewRequest], tokens: Tokens | None 
     _count(c, len(new), rows, set(added))
     is_lasting = {row["id"] for row in rows if row["is_dated"] or row["why"]}
     outbox.tell_created(c, added, [id_ for id_ in added if id_ in is_lasting], is_even=is_even)
-    if len(added) < len(rows):
-        said = {
-            (people.contacts[request.email.lower()].id, waiting[request.reference][0]): request.priority
-            for request in new
-            if request.priority is not None
-        }
-        _amend(c, [row for row in rows if row["is_dated"]], said)
+    if is_even or len(added) < len(rows):
+        _amend(c, rows)
     ids: list[UUID | None] = [None] * len(new)
     for id_ in added:
         ids[places[id_]] = id_
@@ -306,24 +308,18 @@ def _lasting_id(request: NewRequest, contact: Known | None, list_id: UUID | None
     return uuid7_of(at, contact.id, list_id) if at else None
 
 
-def _amend(c: Connection, dated: Sequence[Mapping[str, Any]], said: Mapping[tuple[UUID, UUID], int]) -> None:
-    """What waits takes the date of an older one of these, and the priority that was said of its customer and list.
-
-    Of `dated` (oldest first) the oldest of each customer and list counts.
-    """
-    oldest = {(row["contact_id"], row["list_id"]): row for row in reversed(dated)}
-    no_date = {"id": None, "created": None}
-    rows = []
-    for pair in dict.fromkeys([*oldest, *said]):
-        own = oldest.get(pair, no_date)
-        contact_id, list_id = pair
-        about = {"id": own["id"], "list_id": list_id, "contact_id": contact_id, "created": own["created"]}
-        rows.append(about | {"priority": said.get(pair)})
-    if rows:
-        _AMEND(c, rows=rows)
+def _amend(c: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    """What waits takes the oldest date, and the last priority, that these say of its customer and list."""
+    said = [
+        row if row["is_dated"] else {**row, "created": None}
+        for row in rows
+        if row["is_dated"] or row["priority"] is not None
+    ]
+    if said:
+        _AMEND(c, rows=said)
 
 
-def _row(request: NewRequest, place: tuple[UUID, str], contact: Known, latest: datetime) -> dict[str, object]:
+def _row(request: NewRequest, place: tuple[UUID, str], contact: Known, latest: datetime) -> dict[str, Any]:
     date = request.created_date
     list_id, spelling = place
     return {

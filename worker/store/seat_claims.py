@@ -1,7 +1,7 @@
 """Claims requests of items that tell only so many customers for each piece: each of them takes a seat.
 
 Whose turn it is is decided among all lists of the item that are open, whichever bell was rung, so that nobody of one
-list passes those of another who have waited longer. The item is locked, so only one claim at a time looks at its seats.
+list passes those of another whose turn is earlier. The item is locked, so only one claim at a time looks at its seats.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -164,29 +164,39 @@ def claim_these(
             held.add(request_id)
         else:
             taken[request_id] = taking.take(list_id)
-    rows = _CLAIM(c, owner=owner, rows=[_seat_row(ledger, *each) for each in taken.items()]) if taken else ()
-    busy = taken.keys() - {row.id for row in rows}
-    for request_id in busy:
-        if (about := taken[request_id]) is not None:
-            taking.put_back(about)
+    rows, busy = _claim_with(c, owner, ledger, taken)
     if gate is not None:
         gate.put_back(busy)
     return Claimed(rows, busy | held)
 
 
-def claim_in_turn(c: Connection, owner: UUID, ledger: Ledger, wanted: Collection[UUID]) -> Sequence[Any]:
-    """Claims those of these requests whose turn it is: for all who have waited longer there is a seat, too.
+def _claim_with(c: Connection, owner: UUID, ledger: Ledger, taken: Mapping[UUID, Options | None]) -> Claimed:
+    """Claims those of these requests that nobody else holds, each with the seat that was taken for it."""
+    rows = _CLAIM(c, owner=owner, rows=[_seat_row(ledger, *each) for each in taken.items()]) if taken else ()
+    busy = taken.keys() - {row.id for row in rows}
+    for request_id in busy:
+        if (about := taken[request_id]) is not None:
+            ledger.taking.put_back(about)
+    return Claimed(rows, busy)
 
-    It looks at the `MOST_IN_TURN` who are next.
+
+def claim_in_turn(c: Connection, owner: UUID, ledger: Ledger, wanted: Collection[UUID]) -> Sequence[Any]:
+    """Claims those of these requests whose turn it is: for all who come before them there is a seat, too.
+
+    It looks at the `MOST_IN_TURN` who are next. Each takes the seat that it would have in its turn: another one may be
+    the only one for somebody who comes before it.
     """
     trial = ledger.taking.copy()
-    turn: list[tuple[UUID, UUID]] = []
+    taken: dict[UUID, Options | None] = {}
     for row in _next(c, ledger, MOST_IN_TURN, set(), suspects=False):
         if trial.has_seat(row.waiting_list_id):
-            trial.take(row.waiting_list_id)
+            about = trial.take(row.waiting_list_id)
             if row.id in wanted:
-                turn.append((row.id, row.waiting_list_id))
-    return claim_these(c, owner, ledger, turn, len(turn)).rows
+                taken[row.id] = about
+    for about in taken.values():
+        if about is not None:
+            ledger.taking.take_of(about, 1)
+    return _claim_with(c, owner, ledger, taken).rows
 
 
 def _seat_row(ledger: Ledger, request_id: UUID, about: Options | None) -> Mapping[str, object]:
@@ -210,6 +220,6 @@ def _next(c: Connection, ledger: Ledger, most: int, busy: Collection[UUID], *, s
     last: dict[UUID, tuple[int, Any]] = {}
     for row in found:
         last[row.waiting_list_id] = last.get(row.waiting_list_id, (0, None))[0] + 1, row
-    # A list of which so many were found may have more, younger than its last one.
+    # A list of which so many were found may have more, who come after its last one.
     until = min((turn(row) for n, row in last.values() if n == each), default=None)
     return [row for row in found if (until is None or turn(row) <= until) and row.id not in busy]

@@ -80,7 +80,9 @@ class SignUpFacts(Described):
     page: str | None = Field(None, examples=["https://shop.example/p/mug-1"])
     captcha: str | None = Field(None, description="publishable keys: a proof of work, see GET /widget/challenge")
     confirmed: bool = Field(False, description="server keys: the customer has confirmed already")
-    priority: int = Field(0, ge=0, le=9, description="server keys: higher ones are told first")
+    priority: int | None = Field(
+        None, ge=0, le=9, description="server keys: higher ones are told first; absent: who waits already keeps hers"
+    )
 
 
 class CreateBody(Described):

@@ -301,6 +301,20 @@ def test_who_is_too_far_behind_to_be_looked_for_goes_alone(shop: Shop, monkeypat
     assert len(mails(shop, rare, policies=TWO_A_PIECE)) == 4
 
 
+def test_who_goes_along_takes_the_seat_of_their_turn(shop: Shop) -> None:
+    """Not another one, which may be the only one for somebody who has waited longer."""
+    one_each = Policies(digest=True, per_unit=1)
+    mug, pan, red, blue = ref(), ref("pan-1"), ref(color="red"), ref(color="blue")
+    for number, (reference, email) in enumerate([(mug, "a@example.com"), (red, "b@example.com"), (mug, ANN)]):
+        shop.sign_up(reference, email, created=LONG_AGO + timedelta(seconds=number))
+    shop.sign_up(pan, ANN, created=LONG_AGO)
+    come_in(shop, [blue, mug, pan], one_each, quantity=1)
+    # The first takes the mug of any colour, for whichever there are as many. None is left for a red one, and the blue
+    # one is Ann's.
+    (mail,) = mails(shop, pan, policies=one_each)
+    assert [each.seat and each.seat.options for each in mail.together] == ["{}", '{"color":"blue"}']
+
+
 def test_who_is_not_claimed_leaves_the_seats_as_they_were(shop: Shop) -> None:
     """A wave begins an interval after the last seat was taken: to look must not count."""
     mug, rare = things(2)

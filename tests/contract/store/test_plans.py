@@ -288,7 +288,7 @@ def test_a_claim_goes_by_its_indexes(big_shop: Shop, lists_of_a_bell: int) -> No
     list_ids = [shop.list_id(_item(number)) for number in range(lists_of_a_bell)]
     owner = shop.owner()
     plan = plans_of(shop, claims.claim, owner, 60.0, list_ids, 50, first=False)
-    assert_uses(plan, "request_woken", "request_ordered", "request_woken_first", "request_ordered_first")
+    assert_uses(plan, "request_woken", "request_ordered", "request_first")
 
 
 @pytest.mark.parametrize("lists_of_a_bell", [1, 100])
@@ -297,7 +297,7 @@ def test_a_claim_of_seats_goes_by_its_indexes(big_shop: Shop, lists_of_a_bell: i
     list_ids = [shop.list_id(_item(number)) for number in range(lists_of_a_bell)]
     for about in ("request", "waiting_list"):
         plan = plans_of(shop, claims.claim, shop.owner(), 60.0, list_ids, 50, SEATED, first=True, about=about)
-        assert_uses(plan, *(["request_woken", "request_woken_first"] if about == "request" else []))
+        assert_uses(plan, *(["request_woken", "request_first"] if about == "request" else []))
         assert not re.search(r"SCAN (w|i)\b(?! USING)", plan), plan
 
 

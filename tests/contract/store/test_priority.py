@@ -139,8 +139,22 @@ def test_the_first_mail_of_a_digest_has_what_has_priority(shop: Shop) -> None:
     policies = Policies(digest=True)
     shop.write(stock.apply, [shop.event(each) for each in wanted], policies)
     (mail,) = claim(shop, policies, wanted[0]).claims
-    # The request of the list that is served goes in any case, after those with priority.
-    assert [each.id for each in mail.together] == [*ids[MOST_ITEMS:], *ids[: MOST_ITEMS - 5]]
+    # The request of the list that is served goes in any case. In a mail the oldest comes first.
+    assert [each.id for each in mail.together] == [*ids[: MOST_ITEMS - 5], *ids[MOST_ITEMS:]]
+
+
+def test_a_mail_that_is_repeated_is_of_the_same_request_though_priorities_changed(shop: Shop) -> None:
+    """A receiver that has it already may drop the second one by its Message-ID."""
+    policies = Policies(digest=True)
+    old, young = (
+        shop.sign_up(each, ANN, created=LONG_AGO + timedelta(days=day)) for day, each in enumerate((MUG, CUP))
+    )
+    shop.write(stock.apply, [shop.event(MUG), shop.event(CUP)], policies)
+    for priority in (5, 0, 9):
+        shop.change("UPDATE request SET priority = :priority WHERE id = :id", priority=priority, id=young)
+        (mail,) = claim(shop, policies, CUP).claims
+        assert [each.id for each in mail.together] == [old, young]
+        shop.change("UPDATE request SET status = 'RECEIVED', unknowns = 1")
 
 
 def test_who_is_next_and_the_place_in_line_are_told_by_turn(shop: Shop) -> None:
@@ -200,6 +214,23 @@ def test_of_one_batch_the_last_that_says_one_counts_whatever_the_dates_are(shop:
     shop.write(requests.create, new)
     (row,) = shop.rows()
     assert (row.priority, row.created_date) == (4, LONG_AGO + timedelta(days=1))
+
+
+def test_lines_whose_own_requests_have_ended_say_nothing_beside_others(shop: Shop) -> None:
+    again(shop, 1, days=1)
+    shop.change("UPDATE request SET status = 'NOTIFICATION_SENT', auto_notified = true")
+    again(shop, 2, days=5)
+    new = [
+        NewRequest(ANN, MUG, created_date=LONG_AGO + timedelta(days=days), priority=priority)
+        for days, priority in ((1, 7), (5, 4), (1, 8))
+    ]
+    shop.write(requests.create, new)
+    assert sorted(row.priority for row in shop.rows()) == [1, 4]
+    shop.change("UPDATE request SET status = 'NOTIFICATION_SENT', auto_notified = true WHERE priority = 4")
+    again(shop, 2)
+    shop.write(requests.create, [NewRequest(ANN, MUG, created_date=LONG_AGO + timedelta(days=3)), *new])
+    (row,) = (row for row in shop.rows() if row.status == Status.RECEIVED)
+    assert (row.priority, row.created_date) == (2, LONG_AGO + timedelta(days=3))
 
 
 def test_it_is_that_of_one_customer_and_one_list(shop: Shop) -> None:

@@ -510,16 +510,16 @@ def _turn(row: Any) -> tuple[int, datetime, UUID]:
 def _check_mails(mails: Sequence[Claim], rows: Mapping[UUID, Any]) -> None:
     """Each mail is for one customer, and is the only one that is not full.
 
-    The first in turn is the first, but for those that may have been told before.
+    The oldest request is the first, but for those that may have been told before.
     """
     room: Counter[UUID] = Counter()
     for mail in mails:
         some = [rows[each.id] for each in mail.together]
         assert len({row.contact_id for row in some}) == 1
         assert len(some) <= MOST_ITEMS
-        assert some == sorted(some, key=lambda row: (row.id != mail.id, _turn(row)))
+        assert some == sorted(some, key=lambda row: (row.id != mail.id, row.created_date, row.id))
         new = [row for row in some if not row.unknowns] or some
-        assert mail.id == min(new, key=_turn).id
+        assert mail.id == min(new, key=lambda row: (row.created_date, row.id)).id
         assert [each.mail_id for each in mail.together] == [None, *[mail.id] * len(mail.others)]
         room[mail.contact_id] += bool(mail.others) and len(some) < MOST_ITEMS
     assert max(room.values(), default=0) <= 1
