@@ -20,6 +20,10 @@ def test_a_request_is_created_shown_listed_ordered_marked_and_deleted(program: S
     assert created["catalogReference"]["options"] == {"size": "L"}
     again = program.run(*create)
     assert (again.returncode, again.stdout.strip()) == (1, request)
+    for priority in ("5", "0"):
+        again = program.run(*create, "--priority", priority)
+        assert (again.returncode, again.stdout.strip()) == (1, request)
+        assert f"already waits for this item; its priority is {priority}\n" in again.stderr
 
     shown = json.loads(done(program.run("requests", "show", request, "--json")))
     why = shown.pop("why")

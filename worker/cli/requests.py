@@ -57,7 +57,8 @@ def create(
 ) -> None:
     """Create a request: send EMAIL a mail when ITEM is back in stock.
 
-    Prints the request. If this address already waits for the item, it prints that request's id and exits with 1. If
+    Prints the request. If this address already waits for the item, that request takes the --priority, if one is given.
+    Then it prints its id and exits with 1. If
     this customer gets no mail, the request is kept as FAILED, and it exits with 1. --consent makes such a customer one
     who gets mail again, but not one who complained, or who was suppressed by hand.
 
@@ -86,7 +87,8 @@ def create(
             return
         complain(f"stockbell: kept as FAILED: {row.failure_reason}; `stockbell contacts show` tells more")
         raise typer.Exit(1)
-    complain("stockbell: this address already waits for this item")
+    now = "" if priority is None else f"; its priority is {row.priority}"
+    complain(f"stockbell: this address already waits for this item{now}")
     if as_json:
         say_json({"id": str(request_id), "duplicate": True})
     else:

@@ -205,7 +205,7 @@ class Prefetch:
 
 
 def _in_turn(claimed: Sequence[Claim]) -> list[Claim]:
-    """The oldest of every list, then the second oldest of every list, and so on. The order of lists is random."""
+    """The first of every list, then the second of every list, and so on. The order of lists is random."""
     turns, lots = Counter[UUID](), dict[UUID, float]()
     keyed = []
     for claim in claimed:

@@ -24,7 +24,7 @@ COLUMNS: Final[Mapping[str, Callable[[Any], object]]] = {
     "options": lambda row: ", ".join(f"{name}={value}" for name, value in options_from_text(row.options)),
     "itemName": lambda row: row.item_name,
     "locale": lambda row: row.locale,
-    "priority": lambda row: row.priority,
+    "priority": lambda row: row.priority or None,
     "createdDate": lambda row: timestamp(row.created_date),
     "notifiedDate": lambda row: row.notified_date and timestamp(row.notified_date),
     "failedDate": lambda row: row.failed_at and timestamp(row.failed_at),

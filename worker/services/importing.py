@@ -24,7 +24,7 @@ class Imported:
     """wait now"""
     duplicate: int = 0
     """skipped: an equal request is unresolved or stands in the file too, or the line was imported before. Of equal
-    requests the oldest createdDate counts"""
+    requests the oldest createdDate counts, and the priority that was said last"""
     rejected: int = 0
     skipped: int = 0
     """do not wait any more, says the file: told, failed, given up"""

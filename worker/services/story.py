@@ -351,7 +351,8 @@ class _Facts:
         if line.total <= 1:
             return f"The only one in line for {self._item}."
         total = f"over {MOST_COUNTED:,}" if line.total >= MOST_COUNTED else f"{line.total:,}"
-        return f"{ordinal(line.before + 1)} of {total} in line for {self._item}."
+        priority = f", with priority {self._row.priority}" if self._row.priority else ""
+        return f"{ordinal(line.before + 1)} of {total} in line for {self._item}{priority}."
 
     def moves(self) -> Iterator[str]:
         """What would have to happen for the customer to be told."""
@@ -426,16 +427,14 @@ class _Facts:
 
     def _sign_up(self) -> Moment:
         signup = _json(self._row.signup)
-        number = self._row.priority
-        first = f" With priority {number}: told before those with a lower one." if number else ""
         if signup is None:
-            how = f"By an import or by the command line: there is no key and no page.{first}"
+            how = "By an import or by the command line: there is no key and no page."
             return Moment(self._row.created_date, f"Asked to be told about {self._item}.", note=how)
         by = "by the form on a page" if signup.get("public") else "through the API"
         page = f", on {signup['page']}" if signup.get("page") else ""
         language = f", in {self._row.locale}" if self._row.locale else ""
         consent = f" They agreed to “{signup['consent']}”." if signup.get("consent") else ""
-        words = f"Signed up {by} (key {signup.get('key', 'not known')}){page}{language}.{consent}{first}"
+        words = f"Signed up {by} (key {signup.get('key', 'not known')}){page}{language}.{consent}"
         return Moment(self._row.created_date, f"Asked to be told about {self._item}.", note=words)
 
     def _asked(self) -> Iterator[Moment]:

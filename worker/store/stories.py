@@ -155,7 +155,7 @@ def _before(which: str, same: str) -> Sql:
     return Sql(f"SELECT higher.n + older.n AS n FROM ({higher}) AS higher CROSS JOIN ({older}) AS older")
 
 
-# Those with priority have indexes of their own.
+# Those with priority are found by their index only where its condition is said in its own words.
 _BEFORE_IN_LINE = tuple(
     tuple(_before(each, same) for same in ("r.priority = 0", "r.priority > 0 AND r.priority = :priority"))
     for each in (lists.IS_ORDERED, _NOT_ORDERED)

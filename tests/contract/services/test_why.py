@@ -111,6 +111,16 @@ def test_the_place_counts_who_is_claimed_before(shop: Shop) -> None:
     ]
 
 
+def test_the_place_goes_by_priority_and_names_it(shop: Shop) -> None:
+    ids = [shop.sign_up() for _ in range(3)]
+    shop.change("UPDATE request SET priority = 5 WHERE id = :id", id=ids[1])
+    assert [story(shop, each).place for each in ids] == [
+        "2nd of 3 in line for mug-1.",
+        "1st of 3 in line for mug-1, with priority 5.",
+        "3rd of 3 in line for mug-1.",
+    ]
+
+
 def test_counts_of_the_line_stop(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("worker.store.stories.MOST_COUNTED", 2)
     monkeypatch.setattr("worker.services.story.MOST_COUNTED", 2)

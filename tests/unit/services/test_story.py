@@ -406,12 +406,6 @@ def test_the_sign_up_says_how_and_by_what_consent() -> None:
     )
 
 
-@pytest.mark.parametrize("signup", [None, json.dumps({"key": "abcd1234"})], ids=["import", "API"])
-def test_the_sign_up_says_which_priority_it_has(signup: str | None) -> None:
-    first, other = (story(request(signup=signup, priority=each)).moments[0] for each in (5, 0))
-    assert first.note == f"{other.note} With priority 5: told before those with a lower one."
-
-
 @pytest.mark.parametrize(
     ("kind", "says"),
     [
