@@ -187,8 +187,7 @@ def _restock_line(each: Any) -> str:
 
 
 def _say_guess(guess: "WhatIf") -> None:
-    from worker.domain.catalog import options_from_text
-    from worker.domain.difference import options_words
+    from worker.services.rehearsal_words import request_line
 
     for name, _, text in guess.outcome.lines():
         say(f"{name + ':':<10} {printable(text)}")
@@ -200,8 +199,6 @@ def _say_guess(guess: "WhatIf") -> None:
         if guess.first_seconds is not None:
             say(f"{'first:':<10} after {guess.first_seconds:.1f} s, as on average in the last 24 h")
     for place, row in enumerate(guess.first, start=1):
-        options = options_words(options_from_text(row.options))
-        priority = f"  priority {row.priority}" if row.priority else ""
-        say(printable(f"{place:>3}. {row.created_date:%Y-%m-%d %H:%M:%S}  {row.id}  {row.email}  {options}{priority}"))
+        say(printable(f"{place:>3}. {request_line(row, names_items=False)}"))
     if (more := guess.told - len(guess.first)) > 0 and guess.first:
         say(f"     and {more:,} more")

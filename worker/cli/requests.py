@@ -58,9 +58,9 @@ def create(
     """Create a request: send EMAIL a mail when ITEM is back in stock.
 
     Prints the request. If this address already waits for the item, that request takes the --priority, if one is given.
-    Then it prints its id and exits with 1. If
-    this customer gets no mail, the request is kept as FAILED, and it exits with 1. --consent makes such a customer one
-    who gets mail again, but not one who complained, or who was suppressed by hand.
+    Then it prints its id and exits with 1. If this customer gets no mail, the request is kept as FAILED, and it exits
+    with 1. --consent makes such a customer one who gets mail again, but not one who complained, or who was suppressed
+    by hand.
 
     [bold]Example:[/bold]  stockbell requests create jane@example.com mug-1 --option size=L
     """

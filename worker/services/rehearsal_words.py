@@ -39,7 +39,7 @@ def lines(found: Rehearsal, *, names_items: bool) -> Iterator[str]:
         yield _entry("held", f"{count_words(number, 'request')}: {_why(found, reason)}")
         rows = found.held.get(reason, ())
         for row in rows:
-            yield f"      {_request(row, names_items=names_items)}"
+            yield f"      {request_line(row, names_items=names_items)}"
         yield from _more(number - len(rows) if rows else 0)
     if found.is_bounded:
         yield _entry("bounded", f"a dry run goes through the first {MOST:,} in line")
@@ -63,10 +63,11 @@ def _wave_lines(found: Rehearsal, wave: Wave, *, names_items: bool) -> Iterator[
 
 
 def _told(told: Told, *, names_items: bool) -> str:
-    return f"{told.place:>4}. {_request(told.row, names_items=names_items)}"
+    return f"{told.place:>4}. {request_line(told.row, names_items=names_items)}"
 
 
-def _request(row: Any, *, names_items: bool) -> str:
+def request_line(row: Any, *, names_items: bool) -> str:
+    """Says who has asked when for what, and with which priority."""
     options = options_words(options_from_text(row.options))
     item = f"{row.catalog_item_id} " if names_items else ""
     priority = f"  priority {row.priority}" if row.priority else ""

@@ -37,11 +37,13 @@ _FIRST: Final = ("r.priority > 0", "r.priority DESC, r.created_date")
 _OTHERS: Final = ("r.priority <= 0", "r.created_date")
 
 
-def in_line(condition: str, columns: str = FACTS, of_list: str = "w.id", *, joined: str = "") -> str:
-    """Returns SQL for those of a list for whom a condition holds: the first `:each`, by their turn.
+def in_line(condition: str, columns: str = FACTS, *, is_lateral: bool = False) -> str:
+    """Returns SQL for those of the list `:list_id` for whom a condition holds: the first `:each`, by their turn.
 
-    `columns` must have priority and created_date. `joined` is SQL that joins the list, where nothing around it does.
+    `columns` must have priority and created_date. With `is_lateral` the list is `w` of the statement around it.
     """
+    of_list = "w.id" if is_lateral else ":list_id"
+    joined = "" if is_lateral else "JOIN waiting_list AS w ON w.id = r.waiting_list_id"
 
     def part(which: str, order: str, room: str) -> str:
         return f"""SELECT {columns} FROM request AS r {joined}
@@ -50,9 +52,6 @@ def in_line(condition: str, columns: str = FACTS, of_list: str = "w.id", *, join
     return f"""WITH first AS MATERIALIZED ({part(*_FIRST, ":each")})
         SELECT * FROM first UNION ALL SELECT * FROM ({part(*_OTHERS, ":each - (SELECT count(*) FROM first)")}) AS others
         ORDER BY priority DESC, created_date"""
-
-
-ITS_LIST: Final = "JOIN waiting_list AS w ON w.id = r.waiting_list_id"
 
 
 class InTurn:
@@ -141,7 +140,7 @@ def _postgresql_claim(limit: str, change: str, arms: Sequence[str]) -> Sql:
 
 def _sqlite_claim(condition: str, change: str) -> Sql:
     # SQLite has no LATERAL. One statement per list costs little there, since it needs no round trip.
-    those = in_line(f"{lists.SENDING} AND {condition}", "r.id, r.priority, r.created_date", ":list_id", joined=ITS_LIST)
+    those = in_line(f"{lists.SENDING} AND {condition}", "r.id, r.priority, r.created_date")
     return Sql(
         f"UPDATE request AS r SET {change} WHERE r.id IN (SELECT id FROM ({those}) AS picked) RETURNING {COLUMNS}",
         **COLUMN_TYPES,
@@ -149,7 +148,9 @@ def _sqlite_claim(condition: str, change: str) -> Sql:
 
 
 def _postgresql_find(arms: Sequence[str]) -> Sql:
-    found = " UNION ALL ".join(f"SELECT r.* FROM ready AS w CROSS JOIN LATERAL ({in_line(arm)}) AS r" for arm in arms)
+    found = " UNION ALL ".join(
+        f"SELECT r.* FROM ready AS w CROSS JOIN LATERAL ({in_line(arm, is_lateral=True)}) AS r" for arm in arms
+    )
     return Sql(
         f"""{_READY}
         {found}""",
@@ -159,7 +160,7 @@ def _postgresql_find(arms: Sequence[str]) -> Sql:
 
 def _sqlite_find(condition: str) -> Sql:
     return Sql(
-        in_line(f"{lists.SENDING} AND {condition}", of_list=":list_id", joined=ITS_LIST),
+        in_line(f"{lists.SENDING} AND {condition}"),
         **FACT_TYPES,
     )
 

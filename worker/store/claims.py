@@ -227,7 +227,7 @@ def claim(
     seats.write(c, ledgers.values())
     lists.drained(c, drained)
     claimed = _in_window(claimed, policies.window, now)
-    return replace(claimed, claims=_in_mails(claimed.claims, suspects or rows)) if policies.digest else claimed
+    return replace(claimed, claims=_in_mails(claimed.claims, rows)) if policies.digest else claimed
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from worker.domain.catalog import Item, Options, compared_options
 from worker.domain.outcomes import INTERVAL
 from worker.domain.stock import with_stock
 from worker.store import clock, lists
-from worker.store.claim_sql import ITS_LIST, in_line, turn
+from worker.store.claim_sql import in_line, turn
 from worker.store.demand import MOST_TOLD
 from worker.store.policies import COLUMNS as POLICIES
 from worker.store.sql import Sql
@@ -123,7 +123,7 @@ _NEXT = Sql(
 # Of one list the indexes have them in this order.
 _NEXT_OF_LIST = tuple(
     Sql(
-        in_line(condition, _WAITER, ":list_id", joined=ITS_LIST),
+        in_line(condition, _WAITER),
         id="uuid",
         created_date="time",
         ordered_at="time",

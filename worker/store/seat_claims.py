@@ -16,7 +16,6 @@ from worker.store.claim_sql import (
     COLUMN_TYPES,
     COLUMNS,
     FACT_TYPES,
-    ITS_LIST,
     NOT_SUSPECT,
     SET_CLAIMED,
     SUSPECT,
@@ -47,11 +46,11 @@ def _candidates(rescued: str) -> _Candidates:
     condition = f"{_IS_NEXT} AND {rescued}"
     return _Candidates(
         Sql(
-            f"""SELECT r.* FROM waiting_list AS w CROSS JOIN LATERAL ({in_line(condition)}) AS r
+            f"""SELECT r.* FROM waiting_list AS w CROSS JOIN LATERAL ({in_line(condition, is_lateral=True)}) AS r
             WHERE w.id IN ROWS(list_id uuid)""",
             **FACT_TYPES,
         ),
-        Sql(in_line(condition, of_list=":list_id", joined=ITS_LIST), **FACT_TYPES),
+        Sql(in_line(condition), **FACT_TYPES),
     )
 
 

@@ -44,19 +44,20 @@ def test_a_time_line_is_true(line: TimeLine, start: Start) -> None:
     start(line).run(line.rows)
 
 
-def test_a_time_line_that_counts_other_mails_is_noticed(start: Start) -> None:
-    line = next(line for line in TIME_LINES if line.section == "Digest")
-    rows = [replace(row, then=row.then.replace("in 2 mails", "in 3 mails")) for row in line.rows]
+@pytest.mark.parametrize(
+    ("section", "right", "wrong", "noticed"),
+    [
+        ("Digest", "in 2 mails", "in 3 mails", "in 2 mails"),
+        ("Priority", "Carla and Ben", "Ben and Carla", "were told"),
+    ],
+)
+def test_a_time_line_with_other_mails_or_another_order_is_noticed(
+    section: str, right: str, wrong: str, noticed: str, start: Start
+) -> None:
+    line = next(line for line in TIME_LINES if line.section == section)
+    rows = [replace(row, then=row.then.replace(right, wrong)) for row in line.rows]
     assert rows != line.rows
-    with pytest.raises(AssertionError, match="in 2 mails"):
-        start(line).run(rows)
-
-
-def test_a_time_line_with_another_order_is_noticed(start: Start) -> None:
-    line = next(line for line in TIME_LINES if line.section == "Priority")
-    rows = [replace(row, then=row.then.replace("Carla and Ben", "Ben and Carla")) for row in line.rows]
-    assert rows != line.rows
-    with pytest.raises(AssertionError, match="were told"):
+    with pytest.raises(AssertionError, match=noticed):
         start(line).run(rows)
 
 
