@@ -202,7 +202,7 @@ class _Line:
         """Lets time pass from now until then, or until quiet hours end. Returns when that is."""
         opens = self.opens(at)
         if opens > now:
-            rehearsing.let_pass(self.c, self.lists, opens - now)
+            rehearsing.let_pass(self.c, self.lists, opens - now, self.policies)
             self.passed += opens - now
         return opens
 

@@ -53,10 +53,11 @@ def _wave_lines(found: Rehearsal, wave: Wave, *, names_items: bool) -> Iterator[
     at = "now" if wave.at == found.at else _time(wave.at)
     about = "" if wave.is_exact else "about "
     others = "" if wave.requests == wave.all else f", of {wave.all:,} in all"
-    yield f"{_entry(f'wave {wave.number}', f'{at:<23}')}  {about}{count_words(wave.requests, 'request')}{others}"
     # Of all who wait for an item only the first ones matter.
     named = wave.first if names_items or wave.number == 1 else ()
     are_mixed = len({told.row.catalog_item_id for told in named}) > 1  # by digests
+    along = ", with what goes along in digests" if are_mixed and not names_items else ""
+    yield f"{_entry(f'wave {wave.number}', f'{at:<23}')}  {about}{count_words(wave.requests, 'request')}{others}{along}"
     for told in named:
         yield _told(told, names_items=names_items or are_mixed)
     yield from _more(wave.requests - len(named) if named else 0)

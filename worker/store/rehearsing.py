@@ -101,7 +101,7 @@ def next_opening(c: Connection, list_ids: Collection[UUID]) -> Opening | None:
     return Opening(max(at for at in opening if at <= soon), clock.now(c))
 
 
-def let_pass(c: Connection, list_ids: Collection[UUID], span: timedelta) -> None:
+def let_pass(c: Connection, list_ids: Collection[UUID], span: timedelta, policies: Policies) -> None:
     """Lets so much time pass for these lists, for those who rest, and for the seats of their items."""
     rows = lists.rows_of(list_ids)
     doors = [
@@ -114,7 +114,7 @@ def let_pass(c: Connection, list_ids: Collection[UUID], span: timedelta) -> None
     ]
     _SET_DOORS(c, rows=doors)
     _SET_SEATS(c, rows=taken)
-    resting.let_pass(c, list_ids, span)
+    resting.let_pass(c, list_ids, span, is_digest=policies.digest)
 
 
 def waves_of(c: Connection, list_ids: Collection[UUID], policies: Policies) -> Waves | None:

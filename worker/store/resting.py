@@ -84,15 +84,34 @@ _NEXT_ENDS = Sql(
     WHERE {_OF_LISTS} AND {lists.IS_WOKEN} AND {lists.SENDING} ORDER BY until LIMIT :most""",
     until="time",
 )
-_ENDS = Sql(
-    f"SELECT DISTINCT r.not_before AS until, stockbell_now(0) AS now FROM request AS r WHERE {_OF_LISTS}",
-    until="time",
-    now="time",
-)
-_MOVE_ENDS = Sql(
-    f"""UPDATE request AS r SET {_UNTIL}
-    FROM ROWS(list_id uuid, was timestamptz, until timestamptz) WHERE r.not_before = rows.was AND {_OF_LISTS}"""
-)
+# What else the same customers rest for. The index on unresolved requests has this condition, and the customer first.
+_BESIDE: Final = f"""{RESTS} AND r.status IN ('RECEIVED', 'PROCESSING')
+    AND r.contact_id IN (SELECT r.contact_id FROM request AS r WHERE {_OF_LISTS})"""
+
+
+class _Ends(NamedTuple):
+    """When requests have rested, and the statement that lets time pass for them."""
+
+    known: Sql
+    move: Sql
+
+
+def _ends_of(these: str) -> _Ends:
+    return _Ends(
+        Sql(
+            f"SELECT DISTINCT r.not_before AS until, stockbell_now(0) AS now FROM request AS r WHERE {these}",
+            until="time",
+            now="time",
+        ),
+        Sql(
+            f"""UPDATE request AS r SET {_UNTIL}
+            FROM ROWS(list_id uuid, was timestamptz, until timestamptz) WHERE r.not_before = rows.was AND {these}"""
+        ),
+    )
+
+
+_ENDS: Final = _ends_of(_OF_LISTS)
+_ENDS_BESIDE: Final = _ends_of(_BESIDE)
 
 
 class Rest(NamedTuple):
@@ -159,10 +178,14 @@ def ends(c: Connection, list_ids: Collection[UUID]) -> list[datetime]:
     return [row.until for row in _NEXT_ENDS(c, rows=lists.rows_of(list_ids), most=MOST_ENDS)]
 
 
-def let_pass(c: Connection, list_ids: Collection[UUID], span: timedelta) -> None:
-    """Lets so much time pass for the requests of these lists that rest. Whose rest is over is in line again."""
+def let_pass(c: Connection, list_ids: Collection[UUID], span: timedelta, *, is_digest: bool) -> None:
+    """Lets so much time pass for the requests of these lists that rest. Whose rest is over is in line again.
+
+    `is_digest`: and for whatever else their customers rest for, since that goes in the same mail.
+    """
+    statements = _ENDS_BESIDE if is_digest else _ENDS
     rows: list[dict[str, object]] = [{"list_id": id_, "was": None, "until": None} for id_ in list_ids]
-    found = _ENDS(c, rows=rows)
+    found = statements.known(c, rows=rows)
     rows += [{"list_id": None, "was": row.until, "until": _ahead(row.until - span, row.now)} for row in found]
     if found:
-        _MOVE_ENDS(c, rows=rows)
+        statements.move(c, rows=rows)

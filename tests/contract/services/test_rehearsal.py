@@ -243,7 +243,7 @@ def _waves(shop: Shop, policies: Policies) -> Iterator[list[UUID]]:
         opening = shop.database.read(rehearsing.next_opening, list_ids)
         if opening is None:
             return
-        shop.write(rehearsing.let_pass, list_ids, opening.at - opening.now)
+        shop.write(rehearsing.let_pass, list_ids, opening.at - opening.now, policies)
 
 
 def _told(shop: Shop, owner: UUID, policies: Policies) -> Iterator[UUID]:
@@ -508,7 +508,8 @@ def test_what_goes_along_in_a_digest_is_named_with_its_item(shop: Shop) -> None:
     shop.sign_up(CUP, "ann@example.com")
     shop.tell(CUP)
     shop.sign_up(MUG, "ann@example.com")
-    _, cup, mug, *_ = said(of_stock(shop, policies=Policies(digest=True)))
+    wave, cup, mug, *_ = said(of_stock(shop, policies=Policies(digest=True)))
+    assert wave.endswith("2 requests, with what goes along in digests")
     assert cup.endswith("ann@example.com  cup-1 no options")
     assert mug.endswith("ann@example.com  mug-1 no options")
 
@@ -594,6 +595,24 @@ def test_of_what_a_customer_waits_for_one_is_told_and_the_other_an_interval_late
     assert (found.waves[1].at - found.at).total_seconds() == pytest.approx(HOUR, abs=30)
     both = of_retry(shop, [first, second], replace(REST, digest=True))
     assert [ids_of(both)] == [[first, second]]
+
+
+def test_what_a_customer_rests_for_beside_the_item_is_in_the_digest(shop: Shop) -> None:
+    mugs, cups = (shop.sign_up(about, "ann@example.com", item_url="https://shop.example/") for about in (MUG, CUP))
+    bobs = shop.sign_up(CUP, "bob@example.com")
+    digest = replace(REST, digest=True)
+    for id_ in (mugs, bobs):
+        _mailed(shop, id_, 600)
+    for about in (MUG, CUP):
+        shop.tell(about)
+    shop.write(claims.claim, shop.owner(), LEASE, shop.database.read(lists.with_work), 500, digest, first=False)
+    assert shop.row(cups).failure_code == shop.row(bobs).failure_code == "INTERVAL"
+    found = of_stock(shop, policies=digest)
+    assert (ids_of(found), found.waves[0].requests) == ([mugs, cups], 2)
+    assert found.mail is not None
+    assert found.mail.subject.startswith("2 items")
+    alone = of_stock(shop, policies=REST)
+    assert (ids_of(alone), alone.waves[0].requests) == ([mugs], 1)
 
 
 def test_whoever_is_ordered_is_told_at_once(shop: Shop) -> None:
