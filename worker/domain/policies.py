@@ -1,4 +1,4 @@
-"""The sending policies: how much stock wakes, how many are told of it, and when. Pure.
+"""The sending policies: how much stock wakes, how many are told of it and when, and how long it is remembered. Pure.
 
 They are settings of the shop, and an item may have some of its own. `docs/policies.md` explains each with an example.
 """
@@ -52,6 +52,12 @@ class Policies:
     """Whether what a customer can be told of now goes in one mail."""
     contact_interval: float | None = None
     """At most one mail in so many seconds to one customer. None: as many as there are."""
+    request_ttl_days: int | None = None
+    """After so many days in line a request expires. None: never, as for the next two."""
+    keep_told_days: int | None = None
+    """So long a request is kept that was told."""
+    keep_failed_days: int | None = None
+    """So long a request is kept that FAILED."""
 
     def is_open(self, now: datetime) -> bool:
         """Whether mails go out now: it is not in quiet hours."""

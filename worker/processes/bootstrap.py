@@ -76,6 +76,9 @@ class Parts:
             settings.send_window,
             digest=settings.digest == "on",
             contact_interval=settings.contact_interval,
+            request_ttl_days=settings.request_ttl_days,
+            keep_told_days=settings.keep_told_days,
+            keep_failed_days=settings.keep_failed_days,
         )
 
     @cached_property

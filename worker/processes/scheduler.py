@@ -29,9 +29,6 @@ def run(parts: Parts) -> None:
         lease=settings.lease_seconds,
         interval=settings.sweep_seconds,
         policies=parts.policies,
-        ttl_days=settings.request_ttl_days,
-        keep_told_days=settings.keep_told_days,
-        keep_failed_days=settings.keep_failed_days,
     )
     repeated = Repeated(stop, settings.sweep_seconds)
     # A Redis that accepts connections and does not answer delays a ring for many seconds. Rescue must not wait for it.

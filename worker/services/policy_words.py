@@ -63,12 +63,18 @@ def shop_lines(shop: Policies) -> list[str]:
         lines.append(f"What a customer can be told of now goes in one mail, at most {MOST_ITEMS} items.")
     if shop.contact_interval is not None:
         lines.append(f"A customer gets at most one mail in {span_words(shop.contact_interval)}.")
+    if shop.request_ttl_days:
+        lines.append(f"Who has waited for {count_words(shop.request_ttl_days, 'day')} expires.")
+    if shop.keep_told_days:
+        lines.append(f"Who was told is deleted {count_words(shop.keep_told_days, 'day')} later.")
+    if shop.keep_failed_days:
+        lines.append(f"Who FAILED is deleted {count_words(shop.keep_failed_days, 'day')} later.")
     return lines
 
 
 def shop_json(shop: Policies) -> dict[str, Any]:
-    """Returns how many the shop tells, when and in how many mails, as JSON. `perUnit` is null for everybody."""
-    return {_camel(name): getattr(shop, name) for name in (*_OWN, "assumed_quantity", "digest", "contact_interval")}
+    """Returns the policies of the shop as JSON, but for quiet hours. `perUnit` is null for everybody."""
+    return {_camel(each.name): getattr(shop, each.name) for each in fields(Policies) if each.name != "window"}
 
 
 def policies_json(holding: Policies, own: Own) -> dict[str, Any]:

@@ -37,7 +37,7 @@ def quoted(words: str | None) -> str:
 def span_words(seconds: float) -> str:
     """A duration for people: `0.4 s`, `45 s`, `3 min`, `2 h 5 min`, `4 d`."""
     if seconds < _LATE:
-        return f"{max(0.0, seconds):.1f} s"
+        return f"{max(0.0, seconds):.1f}".removesuffix(".0") + " s"
     for size, unit, smaller, name in ((86_400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
         if seconds >= size:
             whole, rest = divmod(seconds, size)

@@ -49,11 +49,7 @@ log = structlog.get_logger()
 
 
 class Sweeper:
-    """Runs sweeps. Several may run at the same time. `lease` and `interval` are in seconds.
-
-    `ttl_days` says after how many days those who wait expire, and the others how long what has ended is kept. None
-    stands for ever.
-    """
+    """Runs sweeps. Several may run at the same time. `lease` and `interval` are in seconds."""
 
     def __init__(
         self,
@@ -63,9 +59,6 @@ class Sweeper:
         lease: float,
         interval: float,
         policies: Policies = NO_POLICIES,
-        ttl_days: int | None = None,
-        keep_told_days: int | None = None,
-        keep_failed_days: int | None = None,
     ) -> None:
         self._database = database
         self._bell = bell
@@ -76,8 +69,8 @@ class Sweeper:
         self._redis_is_away = False
         self._tidy_at = float("-inf")
         self._has_opened = False
-        self._expiry = Expiry(database, ttl_days) if ttl_days else None
-        self._retention = Retention(database, keep_told_days, keep_failed_days)
+        self._expiry = Expiry(database, policies.request_ttl_days) if policies.request_ttl_days else None
+        self._retention = Retention(database, policies.keep_told_days, policies.keep_failed_days)
 
     def sweep(self) -> None:
         """Runs one full sweep. Raises DatabaseAway."""

@@ -14,6 +14,7 @@ from tests.clock import Clock
 from tests.contract.ages import pass_days
 from tests.contract.lines import NotedBell
 from tests.contract.shop import CUP, LEASE, MUG, Shop, ref, shop_at
+from worker.domain.policies import Policies
 from worker.domain.returned import Cause
 from worker.domain.webhooks import Format
 from worker.models import Status
@@ -277,7 +278,7 @@ def test_a_sweep_expires_and_says_how_many(shop: Shop) -> None:
         Sweeper(shop.database, bell, lease=LEASE, interval=5.0).sweep()
     assert shop.rows()[0].status == Status.RECEIVED  # nothing expires unless that is set
     assert [entry for entry in logs if entry["event"] == "requests.expired"] == []
-    sweeping = Sweeper(shop.database, bell, lease=LEASE, interval=5.0, ttl_days=DAYS)
+    sweeping = Sweeper(shop.database, bell, lease=LEASE, interval=5.0, policies=Policies(request_ttl_days=DAYS))
     with capture_logs() as logs:
         sweeping.sweep()
     assert {"event": "requests.expired", "requests": 1, "log_level": "info"} in logs

@@ -49,8 +49,8 @@ def test_what_was_told_today_is_brought_up_to_date_without_counting_the_day_agai
 def test_the_policies_of_the_shop_are_told(shop: Shop) -> None:
     seen = shop.database.read(Watcher(LEASE).look)
     assert overview_of(seen, Queues()).policy_words == []
-    found = overview_of(seen, Queues(), Policies(per_unit=2, settle_seconds=60.0))
-    assert len(found.policy_words) == 2
+    found = overview_of(seen, Queues(), Policies(per_unit=2, settle_seconds=60.0, request_ttl_days=90))
+    assert len(found.policy_words) == 3
     assert found.as_json()["policies"] == {
         "minQuantity": 1,
         "perUnit": 2,
@@ -59,6 +59,9 @@ def test_the_policies_of_the_shop_are_told(shop: Shop) -> None:
         "assumedQuantity": None,
         "digest": False,
         "contactInterval": None,
+        "requestTtlDays": 90,
+        "keepToldDays": None,
+        "keepFailedDays": None,
     }
 
 

@@ -16,6 +16,7 @@ from tests.contract.ages import pass_days
 from tests.contract.lines import NotedBell
 from tests.contract.reporting import report, return_token, take
 from tests.contract.shop import CUP, LEASE, MUG, Shop, shop_at
+from worker.domain.policies import Policies
 from worker.domain.returned import Cause, Kind
 from worker.domain.verdicts import Tries
 from worker.domain.webhooks import Format
@@ -267,6 +268,6 @@ def test_a_sweep_deletes_and_says_how_many(shop: Shop) -> None:
     assert len(shop.rows()) == 1  # all is kept unless that is set
     assert [entry for entry in logs if entry["event"] == "requests.deleted"] == []
     with capture_logs() as logs:
-        Sweeper(shop.database, bell, lease=LEASE, interval=5.0, keep_told_days=DAYS).sweep()
+        Sweeper(shop.database, bell, lease=LEASE, interval=5.0, policies=Policies(keep_told_days=DAYS)).sweep()
     assert {"event": "requests.deleted", "requests": 1, "contacts": 1, "log_level": "info"} in logs
     assert shop.rows() == []

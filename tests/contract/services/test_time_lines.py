@@ -8,6 +8,7 @@ from typing import Final
 from tests.contract.ages import pass_days
 from tests.contract.lines import NotedBell
 from tests.contract.shop import LEASE, MUG, Shop
+from worker.domain.policies import Policies
 from worker.services.sweeping import Sweeper
 from worker.store import admin, recording
 from worker.store.contacts import ERASED
@@ -75,15 +76,11 @@ def address_in(shop: Shop) -> str:
     return "known" if JANE in addresses else "forgotten"
 
 
-def live(
-    shop: Shop, happens: str, days: int, *, ttl_days: int | None = None, keep_told_days: int | None = None
-) -> None:
+def live(shop: Shop, happens: str, days: int, *, policies: Policies) -> None:
     """Lets days pass, and then something happen. In the end the scheduler sweeps, as if it had just been started."""
     pass_days(shop, days)
     HAPPENS[happens](shop)
-    sweeper = Sweeper(
-        shop.database, NotedBell(), lease=LEASE, interval=5.0, ttl_days=ttl_days, keep_told_days=keep_told_days
-    )
+    sweeper = Sweeper(shop.database, NotedBell(), lease=LEASE, interval=5.0, policies=policies)
     sweeper.put_in_line()
 
 
@@ -92,7 +89,7 @@ def test_the_time_line_of_expiry(shop: Shop) -> None:
     rows = time_line("Expiry")
     assert len(rows) == 7
     for day, happens, expected in rows:
-        live(shop, happens, int(day) - today, ttl_days=ttl_days)
+        live(shop, happens, int(day) - today, policies=Policies(request_ttl_days=ttl_days))
         assert request_of(shop) == expected, f"on day {day}"
         today = int(day)
 
@@ -102,6 +99,6 @@ def test_the_time_line_of_retention(shop: Shop) -> None:
     rows = time_line("Retention")
     assert len(rows) == 5
     for day, happens, request, address in rows:
-        live(shop, happens, int(day) - today, keep_told_days=keep_told_days)
+        live(shop, happens, int(day) - today, policies=Policies(keep_told_days=keep_told_days))
         assert (request_of(shop), address_in(shop)) == (request, address), f"on day {day}"
         today = int(day)

@@ -35,6 +35,15 @@ from worker.services.policy_words import policy_lines, shop_lines
                 "A customer gets at most one mail in 1 d.",
             ],
         ),
+        (Policies(settle_seconds=5.0), ["Nobody is told before an item has been in stock for 5 s."]),
+        (
+            Policies(request_ttl_days=90, keep_told_days=1, keep_failed_days=30),
+            [
+                "Who has waited for 90 days expires.",
+                "Who was told is deleted 1 day later.",
+                "Who FAILED is deleted 30 days later.",
+            ],
+        ),
     ],
 )
 def test_each_policy_of_the_shop_that_is_on_has_a_sentence(shop: Policies, lines: list[str]) -> None:
