@@ -107,7 +107,8 @@ def _say_answer(found: "Answer") -> None:
     if found.story:
         say_story(found.story)
     told = found.story.request.id if found.story else None
-    _say_requests("They also asked for:", [row for row in (*found.requests, *found.nearest) if row.id != told])
+    also = "They also asked for:" if found.story else "They asked for:"
+    _say_requests(also, [row for row in (*found.requests, *found.nearest) if row.id != told])
     for other in found.others:
         _say_requests(f"Another spelling of the address, {other.address}, asked for:", other.requests)
 

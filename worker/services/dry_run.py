@@ -155,7 +155,7 @@ class Outcome:
 
 def event_words(event: Event, *, is_in_stock: bool) -> str:
     """Returns what an event says, for people."""
-    stock_words = "in stock" if is_in_stock else "out of stock"
+    stock_words = "in stock" if is_in_stock else "too few to be in stock" if _is_too_little(event) else "out of stock"
     quantity = "" if event.quantity is None else f", quantity {event.quantity:,}"
     details = f", with {', '.join(sorted(event.details))}" if event.details else ""
     about = f" with {options_words(event.reference.spelled)}" if event.reference.options else ", the whole item"
@@ -163,6 +163,11 @@ def event_words(event: Event, *, is_in_stock: bool) -> str:
         f"{_item_words(event.reference.item)}{about}: {stock_words}{quantity}, "
         f"as of {timestamp(event.occurred_at)}{details}"
     )
+
+
+def _is_too_little(event: Event) -> bool:
+    """Whether an event that does not count as in stock has pieces, and does not say itself that there is no stock."""
+    return event.in_stock is None and event.quantity is not None and event.quantity > 0
 
 
 def _people(requests: int) -> str:
@@ -229,6 +234,8 @@ def _waiting(c: Connection, event: Event, policies: Policies) -> _Trial:
             why = "the event says out of stock"
             if event.is_in_stock(policies.min_quantity):
                 why = _why_not_woken(options, event, levels, stale)
+            elif _is_too_little(event):
+                why = f"the item is in stock from {policies.min_quantity:,} pieces on"
         waiting.append(Waiting(options, requests, is_woken, _why_not(requests, why)))
     holds_back = policies.per_unit is not None or policies.settle_seconds > 0 or policies.window is not None
     return waiting, _next(c, before.id, rows, policies, applied.at) if holds_back and applied.at else ()

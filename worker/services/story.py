@@ -112,10 +112,11 @@ _TOGETHER: Final = timedelta(seconds=1)
 
 @dataclass(frozen=True, slots=True)
 class _Woke:
-    """What made the request due: an event, or what its list still tells of one. `at` is when it was applied."""
+    """What made the request due: an event, or a change of policies. `at` is when it was applied."""
 
     at: datetime
     event: Any | None
+    """None: a change of policies, or an event that is not kept any more"""
 
 
 class _Facts:
@@ -149,13 +150,12 @@ class _Facts:
 
     def _waking(self) -> _Woke | None:
         """The newest in-stock event since the sign-up that counts."""
-        for event in reversed(self._events):
-            if event.in_stock and self._reaches(event):
-                return _Woke(event.at, event)
+        event = next((each for each in reversed(self._events) if each.in_stock and self._reaches(each)), None)
         seen = self._row.last_in_stock_at
-        if seen and seen > self._row.created_date and (self._ended is None or seen <= self._ended):
+        is_since = seen and seen > self._row.created_date and (self._ended is None or seen <= self._ended)
+        if is_since and (event is None or (self._known.policies_set and event.at < seen)):
             return _Woke(seen, None)
-        return None
+        return event and _Woke(event.at, event)
 
     def _out(self) -> Any | None:
         """The newest event that says that there is no stock, if it is newer than the one that woke."""
@@ -367,7 +367,7 @@ class _Facts:
             case "unconfirmed":
                 yield f"They have to follow the link in the mail that asks them. Then they wait for {self._item}."
             case "noStock" | "soldOut":
-                yield f"{self._next_event()}{self._how_fast()}."
+                yield f"{self._next_event()}{self._how_fast(' of it')}."
             case "backoff":
                 yield "Nothing has to be done: it is tried again by itself."
             case "interval":
@@ -393,12 +393,12 @@ class _Facts:
         for_what = f"for {options} of {self._name}" if options else f"for {self._name} or one of its variants"
         return f"They would be told after the next in-stock event {for_what}"
 
-    def _how_fast(self) -> str:
+    def _how_fast(self, of: str = "") -> str:
         line, rate = self._known.line, self._known.rate
         if not rate or line is None:
             return ""
         more = "at least " if line.before >= MOST_COUNTED else ""
-        return f"; at the rate of the last hour within {more}{span_words((line.before + 1) / rate)}"
+        return f"; at the rate of the last hour within {more}{span_words((line.before + 1) / rate)}{of}"
 
     def _moves_failed(self) -> Iterator[str]:
         row = self._row
@@ -458,8 +458,10 @@ class _Facts:
                 groups.append([event])
         yield from map(self._event_moment, groups)
         if self._woke and self._woke.event is None:
-            words = f"{self._item} came back in stock. This woke the request."
-            yield Moment(self._woke.at, words, "good", note="The event itself is not kept any more.")
+            why, note = "", "The event itself is not kept any more."
+            if change := self._known.policies_set:
+                why, note = ", since its policies were changed", f"By {change.who}: `{change.command}`."
+            yield Moment(self._woke.at, f"{self._item} came in stock{why}. This woke the request.", "good", note=note)
 
     def _event_moment(self, group: Sequence[Any]) -> Moment:
         """One moment for events that said the same one after the other."""
@@ -470,6 +472,8 @@ class _Facts:
         pieces = "" if event.quantity is None else f": {count_words(event.quantity, 'piece')}"
         reaches = self._reaches(event)
         words = f"{what} {'came in stock' if event.in_stock else 'went out of stock'}{pieces}."
+        if not event.in_stock and event.quantity and event.quantity > 0:
+            words = f"{what} counted as out of stock{pieces}."
         if event.in_stock and not reaches:
             words = f"{words} This did not count here: {self._why_not(event)}."
         elif event is waker:

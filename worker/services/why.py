@@ -153,6 +153,8 @@ def _other_request(nearest: Sequence[Any], reference: CatalogReference) -> str:
     if same:
         asked = " and ".join(dict.fromkeys(options_words(options_from_text(row.options)) or "any" for row in same[:3]))
         return f"The customer asked for {asked}, not for {options_words(reference.spelled)}."
+    if named := next((row for row in nearest if item.catalog_item_id.casefold() == (row.name or "").casefold()), None):
+        return f"{item.catalog_item_id} is a name: the id of that item is {named.catalog_item_id}."
     names = ", ".join(dict.fromkeys(_item_and_id(row) for row in nearest[:3]))
     more = f" and {count_words(len(nearest) - 3, 'other request')}" if len(nearest) > 3 else ""
     return (
@@ -163,4 +165,4 @@ def _other_request(nearest: Sequence[Any], reference: CatalogReference) -> str:
 
 def _item_and_id(row: Any) -> str:
     """An item as people know it, and as commands do."""
-    return f"{item_words(row)}, {row.catalog_item_id}" if row.name else item_words(row)
+    return f"{item_words(row)} (its id is {row.catalog_item_id})" if row.name else item_words(row)

@@ -3,6 +3,7 @@
 Each statement goes by an index: a story takes milliseconds however many requests there are.
 """
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -119,6 +120,10 @@ _PAUSES = Sql(
 _WHO_PAUSED = Sql(
     "SELECT who FROM action WHERE id BETWEEN :low AND :high AND verb = 'pause' ORDER BY id DESC LIMIT 1",
 )
+_POLICIES_SET = Sql(
+    """SELECT who, about, command, result FROM action
+    WHERE id BETWEEN :low AND :high AND verb = 'items set' ORDER BY id DESC"""
+)
 _CONFIRMATION = Sql(
     "SELECT asked_at, due_at, sent_at, expires_at, tries, why FROM confirmation WHERE contact_id = :contact_id",
     asked_at="time",
@@ -222,6 +227,8 @@ class Known:
     """how many mails a second were sent in the busiest minute of the last hour, if it waits; None: none"""
     together: Together | None = None
     """the mail that told of it, if that told of others as well"""
+    policies_set: Any | None = None
+    """the change of its item's own minimum by which its list came in stock last, if that was not by an event"""
 
 
 def read(c: Connection, request_id: UUID, lease: float) -> Known | None:
@@ -246,6 +253,7 @@ def read(c: Connection, request_id: UUID, lease: float) -> Known | None:
         lists.levels(c, [request.item_id]).get(request.item_id, {}) if is_waiting else {},
         _rate(c) if is_waiting else None,
         _together(c, request) if request.notified_date and request.auto_notified else None,
+        _policies_set(c, request),
     )
 
 
@@ -303,6 +311,21 @@ def _what(row: Any) -> str:
 def _who(c: Connection, at: datetime) -> str | None:
     found = _WHO_PAUSED(c, low=ids_of(at - _NEAR)[0], high=ids_of(at + _NEAR)[1])
     return str(found[0].who) if found else None
+
+
+def _policies_set(c: Connection, request: Any) -> Any | None:
+    at = request.last_in_stock_at
+    if at is None:
+        return None
+    about = {"item": request.catalog_item_id, "app": request.app_id}
+    found = _POLICIES_SET(c, low=ids_of(at - _NEAR)[0], high=ids_of(at + _NEAR)[1])
+    return next((row for row in found if json.loads(row.about) == about and _has_set_minimum(row)), None)
+
+
+def _has_set_minimum(action: Any) -> bool:
+    """Only a minimum puts stock in or out."""
+    before, after = (json.loads(action.result)[which].get("minQuantity") for which in ("before", "after"))
+    return bool(before != after)
 
 
 def _line(c: Connection, request: Any) -> Line:

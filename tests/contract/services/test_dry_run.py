@@ -10,7 +10,7 @@ from tests.contract.shop import CUP, MUG, Shop, ref
 from worker.domain.catalog import CatalogReference, item_of
 from worker.domain.errors import BadEvent
 from worker.domain.events import decode
-from worker.domain.policies import NO_POLICIES
+from worker.domain.policies import NO_POLICIES, Policies
 from worker.models import Item, Stock
 from worker.services import dry_run
 from worker.services.dry_run import Outcome, outcome_of
@@ -25,8 +25,8 @@ def text(item: str = "mug-1", /, **fields: object) -> str:
     return json.dumps({"catalogItemId": item, "quantity": 5, **fields})
 
 
-def foretold(shop: Shop, item: str = "mug-1", /, **fields: object) -> Outcome:
-    return outcome_of(shop.database, text(item, **fields), NO_POLICIES, datetime.now(UTC))
+def foretold(shop: Shop, item: str = "mug-1", /, *, policies: Policies = NO_POLICIES, **fields: object) -> Outcome:
+    return outcome_of(shop.database, text(item, **fields), policies, datetime.now(UTC))
 
 
 def told(outcome: Outcome) -> dict[str, int]:
@@ -121,6 +121,16 @@ def test_it_says_that_an_event_sells_out_or_that_people_are_paused(shop: Shop) -
     found = foretold(shop)
     assert (found.told, found.is_well) == (0, False)
     assert why(found) == {"{}": "they are paused; see `stockbell resume`"}
+
+
+def test_pieces_that_are_too_few_are_said_to_be_so(shop: Shop) -> None:
+    shop.sign_up()
+    found = foretold(shop, policies=Policies(min_quantity=3), quantity=2)
+    assert why(found) == {"{}": "the item is in stock from 3 pieces on"}
+    assert ": too few to be in stock, quantity 2, as of" in lines(found)[0]
+    found = foretold(shop, policies=Policies(min_quantity=3), quantity=2, inStock=False)
+    assert why(found) == {"{}": "the event says out of stock"}
+    assert ": out of stock, quantity 2, as of" in lines(found)[0]
 
 
 def test_who_waits_for_the_relay_would_be_told(shop: Shop) -> None:

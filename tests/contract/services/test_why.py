@@ -10,6 +10,7 @@ from uuid import UUID, uuid4
 import pytest
 from typer.testing import CliRunner
 
+from tests.contract.lines import NotedBell
 from tests.contract.reporting import report, return_token, take, told_together
 from tests.contract.shop import CUP, LEASE, MUG, Shop, ref
 from worker import cli
@@ -17,10 +18,11 @@ from worker.cli import session
 from worker.domain import reply_rules
 from worker.domain.catalog import CatalogReference
 from worker.domain.errors import BadAddress, Refused
+from worker.domain.policies import NO_POLICIES, Policies
 from worker.domain.returned import Cause, Kind
 from worker.domain.tokens import Tokens
 from worker.domain.verdicts import Tries
-from worker.services import why
+from worker.services import item_policies, why
 from worker.services.intake import take_events
 from worker.services.story import Story
 from worker.store import actions, admin, breaker, erasure, pauses, recording, requests, suppression
@@ -99,6 +101,23 @@ def test_one_who_is_sold_out_before_the_mail_sees_both_events(shop: Shop) -> Non
     assert "is sold out since" in told.sentence
     assert told.sentence.endswith("when an event said 0.")
     assert told.place == "The only one in line for mug-1."
+
+
+def test_whom_a_lower_minimum_woke_sees_who_set_it(shop: Shop) -> None:
+    others = item_policies.Wish(values={"min_quantity": 2})
+    item_policies.change(shop.database, NotedBell(), CUP.item, others, NO_POLICIES, "ben")
+    request_id = shop.sign_up()
+    take_events(
+        shop.database, [replace(shop.event(at=shop.now()), in_stock=None, quantity=2)], Policies(min_quantity=3)
+    )
+    wish = item_policies.Wish(values={"min_quantity": 2})
+    item_policies.change(shop.database, NotedBell(), MUG.item, wish, Policies(min_quantity=3), "ada")
+    told = story(shop, request_id)
+    assert words(told).endswith(
+        "mug-1 counted as out of stock: 2 pieces. | "
+        "mug-1 came in stock, since its policies were changed. This woke the request."
+    )
+    assert told.moments[-1].note == "By ada: `stockbell items set mug-1 --min-quantity 2`."
 
 
 def test_the_place_counts_who_is_claimed_before(shop: Shop) -> None:
@@ -293,6 +312,16 @@ def test_who_asked_for_something_else_is_told_so(shop: Shop, asked: CatalogRefer
     shop.sign_up(LARGE, JANE)
     found = find(shop, JANE, asked)
     assert (found.story, list(found.sentences)) == (None, [says])
+
+
+def test_whoever_asks_by_the_name_is_told_the_id(shop: Shop) -> None:
+    shop.sign_up(CUP, JANE)
+    shop.sign_up(MUG, JANE)
+    shop.tell(MUG, name="Blue mug")
+    found = find(shop, JANE, ref("blue MUG"))
+    assert list(found.sentences) == ["blue MUG is a name: the id of that item is mug-1."]
+    (says,) = find(shop, JANE, ref("pan-1")).sentences
+    assert says.endswith("They asked for Blue mug (its id is mug-1), cup-1.")
 
 
 def test_who_is_known_but_has_no_request_is_told_so(shop: Shop) -> None:

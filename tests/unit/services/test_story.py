@@ -132,6 +132,29 @@ def test_what_is_sold_out_again_names_both_events_and_the_day_once() -> None:
     ]
 
 
+def test_pieces_that_are_too_few_are_not_said_to_have_gone() -> None:
+    told = story(request(), events=(event(9, in_stock=False, quantity=2),))
+    assert words(told)[1] == "Blue mug (Size: L) counted as out of stock: 2 pieces."
+
+
+@pytest.mark.parametrize("events", [(), (event(3, in_stock=False, quantity=2),), (event(3), event(4, in_stock=False))])
+def test_a_change_of_policies_that_woke_is_named_with_who_did_it(events: tuple[Any, ...]) -> None:
+    change = SimpleNamespace(who="cli:ada", command="stockbell items set mug-1 --min-quantity 2")
+    told = story(request(waiting="queued", last_in_stock_at=at(5)), events=events, policies_set=change)
+    woke = next(moment for moment in told.moments if "woke" in moment.words)
+    assert (woke.at, woke.words) == (
+        at(5),
+        "Blue mug (Size: L) came in stock, since its policies were changed. This woke the request.",
+    )
+    assert woke.note == "By cli:ada: `stockbell items set mug-1 --min-quantity 2`."
+
+
+def test_a_change_of_policies_before_the_event_that_woke_is_not_named() -> None:
+    change = SimpleNamespace(who="cli:ada", command="stockbell items set mug-1 --min-quantity 2")
+    told = story(request(waiting="queued", last_in_stock_at=at(5)), events=(event(5),), policies_set=change)
+    assert words(told)[1] == "Blue mug (Size: L) came in stock: 5 pieces. This woke the request."
+
+
 def test_a_wake_up_whose_event_is_not_kept_any_more_is_still_told() -> None:
     told = story(request(waiting="soldOut", last_in_stock_at=at(5)))
     assert "came back on 3 May 2026 12:05:00 UTC, but is sold out now" in told.sentence
@@ -226,7 +249,7 @@ def test_the_place_in_line_is_by_the_order_of_the_claim(line: Line | None, place
 
 def test_how_long_it_would_take_is_said_only_if_a_rate_is_known() -> None:
     line = Line(211, 1204)
-    assert "at the rate of the last hour within 0.2 s." in story(request(), line=line, rate=1000.0).moves[0]
+    assert "at the rate of the last hour within 0.2 s of it." in story(request(), line=line, rate=1000.0).moves[0]
     assert "rate" not in story(request(), line=line).moves[0]
 
 
