@@ -1,4 +1,4 @@
-"""Commands on items: `items show`, `items set`."""
+"""Commands on items: `items show`, `items list`, `items set`."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
@@ -8,7 +8,7 @@ import typer
 from worker.cli import arguments, session
 from worker.cli.arguments import AppId, ItemArgument, Json, Option
 from worker.cli.commands import add_commands, add_group
-from worker.cli.output import printable, reference_text, say, say_json, say_pairs
+from worker.cli.output import item_words, printable, reference_text, say, say_json, say_pairs
 
 if TYPE_CHECKING:
     from worker.domain.catalog import Options
@@ -20,7 +20,7 @@ def add_to(app: typer.Typer) -> None:
     """Adds the commands of this module."""
     about = "Show what is known of an item and who waits for it, and set its own sending policies."
     group = add_group(app, "items", about, panel="Monitoring")
-    add_commands(group, {"show": show, "set": set_policies})
+    add_commands(group, {"show": show, "list": list_, "set": set_policies})
 
 
 def show(
@@ -59,6 +59,22 @@ def show(
         _say(shown)
     else:
         _say_guess(guess)
+
+
+def list_(as_json: Json = False) -> None:
+    """List the items that have sending policies of their own, with what is not as the shop has it.
+
+    [bold]Example:[/bold]  stockbell items list
+    """
+    from worker.services import item_policies
+
+    parts = session.ready_parts()
+    for item, holding in item_policies.with_own(parts.database, parts.policies):
+        if as_json:
+            say_json({"catalogItemId": item.catalog_item_id, "appId": item.app_id, **holding.policies_json()})
+            continue
+        own = ", ".join(f"{each.label} {each.words}" for each in holding.lines if each.is_own)
+        say(printable(f"{item_words(item.catalog_item_id, (), item.app_id)}: {own}"))
 
 
 def set_policies(
@@ -102,7 +118,9 @@ def set_policies(
     }
     given = {name: text for name, text in texts.items() if text is not None}
     if not given and not reset:
-        raise typer.BadParameter("give at least one of --min-quantity, --per-unit, --wave-seconds, --settle-seconds")
+        raise typer.BadParameter(
+            "give at least one of --min-quantity, --per-unit, --wave-seconds, --settle-seconds, --reset"
+        )
     wish, errors = item_policies.read({name: text or "-" for name, text in given.items()}, is_reset=reset)
     for name, wrong in errors.items():
         raise typer.BadParameter(f"{flag(name)}: {wrong}")

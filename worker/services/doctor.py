@@ -198,9 +198,7 @@ def _policies(installation: Installation) -> _Look | list[_Look]:
         lines.append(f"Mails go out at these times only: {window}.")
     lines = lines or ["Everybody is told at once."]
     if own := installation.database.read(count_own):
-        lines.append(
-            f"{count_words(own, 'item has', 'items have')} policies of their own: `stockbell items show ITEM`."
-        )
+        lines.append(f"{count_words(own, 'item has', 'items have')} policies of their own: `stockbell items list`.")
     return (True, lines[0]) if len(lines) == 1 else [(True, line) for line in lines]
 
 

@@ -63,7 +63,17 @@ class Done:
 
     def as_json(self) -> dict[str, Any]:
         """Returns it as JSON, as the verbs for admins have it."""
-        return {"changed": int(self.is_changed), "refused": [], "policies": policies_json(self.policies, self.own)}
+        return {"changed": int(self.is_changed), "refused": [], **self.policies_json()}
+
+    def policies_json(self) -> dict[str, Any]:
+        """Returns what holds now as JSON."""
+        return {"policies": policies_json(self.policies, self.own)}
+
+
+def with_own(database: Database, shop: Policies) -> Sequence[tuple[Item, Done]]:
+    """Returns the items that have policies of their own, and what holds for each. Raises DatabaseAway."""
+    rows = [(Item(row.app_id, row.catalog_item_id), policies.own_of(row)) for row in database.read(policies.with_own)]
+    return [(item, Done(False, own, shop.of(own))) for item, own in rows]
 
 
 def read(given: Mapping[str, str], *, is_reset: bool) -> tuple[Wish, Mapping[str, str]]:

@@ -1,5 +1,6 @@
 """The sending policies that an item has of its own, and what follows at once when they change."""
 
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -15,9 +16,11 @@ _NOTHING = (None, None, None, None)
 _OF_ROW = Sql(f"SELECT {COLUMNS} FROM item AS i WHERE i.id = :item_id")
 _OF_ITEM = Sql(f"SELECT {COLUMNS} FROM item AS i WHERE i.app_id = :app AND i.catalog_item_id = :item")
 
-_COUNT = Sql(
-    """SELECT count(*) AS n FROM item
-    WHERE min_quantity IS NOT NULL OR per_unit IS NOT NULL OR wave_seconds IS NOT NULL OR settle_seconds IS NOT NULL"""
+_HAS_OWN = "coalesce(i.min_quantity, i.per_unit, i.wave_seconds, i.settle_seconds) IS NOT NULL"
+_COUNT = Sql(f"SELECT count(*) AS n FROM item AS i WHERE {_HAS_OWN}")
+_WITH_OWN = Sql(
+    f"""SELECT i.app_id, i.catalog_item_id, {COLUMNS} FROM item AS i
+    WHERE {_HAS_OWN} ORDER BY i.app_id, i.catalog_item_id"""
 )
 _SET = Sql(
     """UPDATE item SET min_quantity = :min_quantity, per_unit = :per_unit, wave_seconds = :wave_seconds,
@@ -56,6 +59,11 @@ def own(c: Connection, item_id: UUID) -> Own:
 def count_own(c: Connection) -> int:
     """Returns how many items have policies of their own. Reads all items: it is for a person who asks."""
     return int(_COUNT(c)[0].n)
+
+
+def with_own(c: Connection) -> Sequence[Any]:
+    """Returns the items that have policies of their own, in key order. Reads all items: it is for a person who asks."""
+    return _WITH_OWN(c)
 
 
 def set_own(c: Connection, item_id: UUID, policies: Own) -> None:

@@ -216,6 +216,20 @@ def test_what_holds_is_told_as_json_and_in_words(shop: Shop) -> None:
     ]
 
 
+def test_items_with_policies_of_their_own_are_listed(shop: Shop) -> None:
+    shop.sign_up(CUP)
+    _set(shop, per_unit="all")
+    _set(shop, of=ref("pan-1"), settle_seconds="0")
+    _set(shop, of=CUP, min_quantity="3")
+    _set(shop, of=CUP, reset=True)
+    found = item_policies.with_own(shop.database, SHOP)
+    assert [(item, holding.own) for item, holding in found] == [
+        (MUG.item, Own(per_unit=ALL)),
+        (ref("pan-1").item, Own(settle_seconds=0)),
+    ]
+    assert found[0][1].policies == SHOP.of(Own(per_unit=ALL))
+
+
 def test_another_minimum_puts_stock_out_and_in_as_of_now(shop: Shop) -> None:
     waiting = shop.sign_up_many(2)
     event = replace(shop.event(), in_stock=None, quantity=2)

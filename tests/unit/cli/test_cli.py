@@ -46,6 +46,7 @@ COMMANDS = {
     "requests delete": ["--status", "--yes", "--json"],
     "requests show": ["--json"],
     "items show": ["--app-id", "--option", "--what-if", "--json"],
+    "items list": ["--json"],
     "items set": [
         *("--app-id", "--min-quantity", "--per-unit", "--wave-seconds", "--settle-seconds", "--reset", "--json"),
     ],
