@@ -1,6 +1,8 @@
 """`--dry-run` of publish, report and retry as processes: what they print, how they end, and that nothing is done."""
 
 import json
+import re
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -103,3 +105,14 @@ def test_retry_tells_who_would_be_told_by_what_is_asked(alone: Stockbell) -> Non
         assert (found["changed"], found["ids"], found["waiting"]) == (2, [jane, joe], {})
         assert found["waves"][0]["places"] == {jane: 1, joe: 2}
     assert {row["status"] for row in alone.requests()} == {"FAILED"}
+
+
+def test_in_quiet_hours_nothing_is_said_to_be_sent_now(alone: Stockbell) -> None:
+    opening = datetime.now(UTC).replace(second=0, microsecond=0) + timedelta(hours=12)
+    window = f"daily {opening:%H:%M}-{opening + timedelta(minutes=1):%H:%M} UTC"
+    alone.environment["STOCKBELL_SEND_WINDOW"] = window
+    create(alone, "jane")
+    when = f"sent after quiet hours, from {opening:%Y-%m-%d %H:%M} UTC on: 1"
+    assert done(alone.run("report", "--item", "mug-1", "--dry-run")).splitlines()[-1] == f"would be {when}"
+    assert done(alone.run("report", "--item", "mug-1")) == f"will be {when}\n"
+    assert re.search(r"^│ due +│ 1, told after quiet hours +│$", done(alone.run("status")), re.MULTILINE)

@@ -149,10 +149,10 @@ def report(
         which = replace(parts.database.read(chosen.filter), status=None, is_unresolved=True)
     if dry_run:
         would = partial(_verbs(parts).would_report, which)
-        rehearse(parts, would, admin.report, "would be sent now", malformed, as_json=as_json)
+        rehearse(parts, would, admin.report, f"would be sent {_from_when(parts)}", malformed, as_json=as_json)
         return
     done = _verbs(parts).report(which, draft=draft_of(parts, "report", chosen, known))
-    say_summary(done, "will be sent now", malformed, as_json=as_json)
+    say_summary(done, f"will be sent {_from_when(parts)}", malformed, as_json=as_json)
 
 
 @arguments.selects()
@@ -214,6 +214,13 @@ def _verbs(parts: "Parts") -> "Verbs":
     from worker.services.verbs import Verbs
 
     return Verbs(parts.database, parts.bell)
+
+
+def _from_when(parts: "Parts") -> str:
+    from worker.store import quiet_hours
+
+    until = parts.database.read(quiet_hours.quiet_until)
+    return f"after quiet hours, from {until:%Y-%m-%d %H:%M} UTC on" if until else "now"
 
 
 def draft_of(parts: "Parts", verb: str, chosen: "Selection", ids: Sequence[UUID], **options: bool) -> "Draft":

@@ -165,12 +165,11 @@ def _table(found: "Status", policies: "Sequence[str]") -> "Table":
 
 def _lines(found: "Status", policies: "Sequence[str]") -> dict[str, str]:
     counts, events, breaker = found.requests, found.events, found.breaker
-    oldest = counts.oldest_due_seconds
     paused = ["everything"] * found.paused.everything + list(found.paused.items)
     return {
         **{name: f"{count:,}" for name, count in counts.by_status.items()},
         **({"NOTIFICATION_SENT": f"about {counts.by_status['NOTIFICATION_SENT']:,}"} if counts.is_estimated else {}),
-        "due": "nobody" if oldest is None else f"{counts.due:,}, the oldest for {oldest:.1f} s",
+        "due": _due(counts.due, found),
         **({"unconfirmed": f"{counts.unconfirmed:,} of those RECEIVED"} if counts.unconfirmed else {}),
         "overdue claims": f"{counts.overdue_claims:,}",
         "held by a template": "\n".join(f"{count:,}: {reason}" for reason, count in counts.held.items()) or "0",
@@ -190,6 +189,13 @@ def _lines(found: "Status", policies: "Sequence[str]") -> dict[str, str]:
         "suppressed": _counts(found.came_back.suppressed) or "nobody",
         **({"webhooks": found.webhooks.words} if found.webhooks else {}),
     }
+
+
+def _due(due: int, found: "Status") -> str:
+    if due and found.hours and not found.hours.is_open:
+        return f"{due:,}, told after quiet hours"
+    oldest = found.requests.oldest_due_seconds
+    return "nobody" if oldest is None else f"{due:,}, the oldest for {oldest:.1f} s"
 
 
 def _hours(found: "Hours") -> str:
