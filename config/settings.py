@@ -58,6 +58,8 @@ _PLAIN_MESSAGES: Final = {
     "int_from_float": "must be a whole number",
     "float_parsing": "must be a number",
 }
+_UNITS: Final = {"SECONDS": " of seconds", "INTERVAL": " of seconds", "DAYS": " of days"}
+"""what a setting counts, by the last word of its name"""
 
 
 def variable(field: str) -> str:
@@ -404,5 +406,6 @@ def _error_line(error: ErrorDetails) -> str:
     field = str(error["loc"][0])
     name = variable(field) if field in Settings.model_fields else field
     own = error.get("ctx", {}).get("error", error["msg"])
-    reason = _PLAIN_MESSAGES.get(error["type"], str(own))
+    unit = _UNITS.get(name.rpartition("_")[2], "")
+    reason = f"{plain}{unit}" if (plain := _PLAIN_MESSAGES.get(error["type"])) else str(own)
     return f"{name} {re.sub(r'^(Input|String) should ', 'must ', reason)}"

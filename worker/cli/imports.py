@@ -55,8 +55,8 @@ def import_(
     """Import requests from a file: CSV as spreadsheets, databases and shops write it, or JSON.
 
     Required columns (JSON: fields): [bold]email, catalogItemId[/bold]. Optional: appId, options, itemUrl, locale,
-    createdDate. A CSV file needs a header with these names or known ones, like E-Mail and SKU. options is a JSON
-    object. createdDate is an ISO 8601 time with UTC offset (default: now).
+    createdDate, priority. A CSV file needs a header with these names or known ones, like E-Mail and SKU. options is a
+    JSON object. createdDate is an ISO 8601 time with UTC offset (default: now). priority is from 0 to 9.
 
     Each bad line is reported on stderr with its number; the other lines are imported. A customer who already waits for
     the item counts as a duplicate, so a file can be imported again. Lines about customers who do not wait any more are
@@ -156,11 +156,16 @@ def _counts(done: "Imported") -> Mapping[str, int]:
     return counts | {name: count for name, count in others.items() if count}
 
 
-def _fields(request: "NewRequest") -> Mapping[str, str]:
+def _fields(request: "NewRequest") -> Mapping[str, str | int]:
     """Returns what was read of one line."""
     from worker.services.wire import timestamp
 
-    date = request.created_date and timestamp(request.created_date)
-    given = {"itemUrl": request.item_url, "locale": request.locale, "createdDate": date}
+    date = timestamp(request.created_date) if request.created_date else None
+    given: Mapping[str, str | int | None] = {
+        "itemUrl": request.item_url,
+        "locale": request.locale,
+        "createdDate": date,
+        "priority": request.priority,
+    }
     found = {"email": request.email, "item": reference_text(request.reference)}
-    return found | {name: value for name, value in given.items() if value}
+    return found | {name: value for name, value in given.items() if value is not None}

@@ -29,6 +29,8 @@ _SECOND: Final = timedelta(seconds=1)
 
 _DASHES: Final = re.compile(r"\s*[-\u2010-\u2015\u2212]\s*")
 _WORD: Final = re.compile(r"[^\s,;]+")
+_TOUCHING: Final = re.compile(r"(?<=[a-z])(?=[0-9])")
+"""between a day and its times"""
 _TIMES: Final = re.compile(r"([0-9]{1,2})(?::([0-9]{2}))?-([0-9]{1,2})(?::([0-9]{2}))?")
 
 _Span = tuple[int, int]
@@ -102,7 +104,7 @@ def parse_send_window(text: str) -> SendWindow:
     if len(words) < 2 or not words[-1][0].isalpha() or _is_days(words[-1].lower()):
         raise ValueError(f"must be days, times and the shop's zone at the end: {EXAMPLE}")
     zone = _zone(words[-1])
-    return SendWindow(_merged(_spans(word.lower() for word in words[:-1])), zone)
+    return SendWindow(_merged(_spans(piece for word in words[:-1] for piece in _TOUCHING.split(word.lower()))), zone)
 
 
 def _zone(name: str) -> str:

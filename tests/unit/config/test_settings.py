@@ -379,7 +379,9 @@ def test_sending_policies_may_be_as_small_and_as_large_as_makes_sense(
         ("NOTIFY_PER_UNIT", "0", "must be greater than or equal to 1"),
         ("NOTIFY_PER_UNIT", "1.5", "must be a whole number"),
         ("NOTIFY_PER_UNIT", str(2**62), "must be less than or equal to 1000000"),
-        ("WAVE_SECONDS", "1h", "must be a number"),
+        ("WAVE_SECONDS", "1h", "must be a number of seconds"),
+        ("CONTACT_INTERVAL", "1h", "must be a number of seconds"),
+        ("KEEP_TOLD_DAYS", "30d", "must be a whole number of days"),
         ("WAVE_SECONDS", "316224001", "must be less than or equal to 316224000"),
     ],
 )

@@ -247,5 +247,6 @@ def test_one_that_is_always_open_never_closes() -> None:
 
 def test_windows_are_equal_if_they_are_open_at_the_same_times() -> None:
     assert parse_send_window("mon-tue 8-9 UTC") == parse_send_window("tue 08:00-09:00, mon 08:00-09:00 utc")
+    assert parse_send_window("mon-fri08:00-20:00,sat9-18 UTC") == parse_send_window("mon-fri 8-20, sat 9-18 UTC")
     assert parse_send_window("mon 8-9 UTC") != parse_send_window("mon 8-9 Europe/Vienna")
     assert hash(parse_send_window("mon 8-9 UTC")) == hash(SendWindow(((480, 540),), "UTC"))
