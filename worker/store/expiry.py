@@ -34,15 +34,19 @@ _MICROSECOND: Final = timedelta(microseconds=1)
 _CODE: Final = FailureCode.EXPIRED.value
 
 _BEFORE = Sql("SELECT stockbell_now(-:age) AS before", before="time")
+_LAST = Sql(
+    "SELECT w.id FROM waiting_list AS w WHERE w.id > :after ORDER BY w.id LIMIT 1 OFFSET :others",
+    id="uuid",
+)
 # The oldest of a list that is not woken, by its index alone: those that are woken are passed over at once.
 _WOKEN_UNTIL = "CASE WHEN w.in_stock THEN w.last_in_stock_at END"
 _NOT_ORDERED = f"{lists.IN_LINE} AND r.ordered_at IS NULL AND r.created_date < :before"
 _LOOK = Sql(
-    f"""SELECT w.id, (SELECT r.created_date FROM request AS r WHERE r.waiting_list_id = w.id AND {_NOT_ORDERED}
-        AND r.created_date >= coalesce({_WOKEN_UNTIL}, :ever) ORDER BY r.created_date LIMIT 1) AS oldest
-    FROM waiting_list AS w WHERE w.id > :after ORDER BY w.id LIMIT :most""",
+    f"""SELECT w.id FROM (SELECT w.* FROM waiting_list AS w WHERE w.id > :after ORDER BY w.id LIMIT :most) AS w
+    WHERE (SELECT r.created_date FROM request AS r WHERE r.waiting_list_id = w.id AND {_NOT_ORDERED}
+        AND r.created_date >= coalesce({_WOKEN_UNTIL}, :ever) ORDER BY r.created_date LIMIT 1) IS NOT NULL
+    ORDER BY w.id""",
     id="uuid",
-    oldest="time",
 )
 _LOCK_LISTS = Sql(
     f"""SELECT w.id, {_WOKEN_UNTIL} AS woken_until FROM waiting_list AS w WHERE w.id IN ROWS(list_id uuid)
@@ -99,11 +103,12 @@ def oldest(c: Connection, days: int) -> datetime:
 
 def look(c: Connection, days: int, place: Place) -> Looked:
     """Finds the next lists that have old requests. It only reads."""
+    last = _LAST(c, after=place.after, others=MOST_LISTS - 1)
     rows = _LOOK(c, after=place.after, before=oldest(c, days), ever=_EVER, most=MOST_LISTS)
-    old = [*([place.after] if place.since else ()), *(row.id for row in rows if row.oldest)]
+    old = [*([place.after] if place.since else ()), *(row.id for row in rows)]
     if len(old) > MOST_OLD_LISTS:
         return Looked(old[:MOST_OLD_LISTS], Place(old[MOST_OLD_LISTS - 1]))
-    return Looked(old, Place(rows[-1].id) if len(rows) == MOST_LISTS else None)
+    return Looked(old, Place(last[0].id) if last else None)
 
 
 def expire(c: Connection, days: int, list_ids: Sequence[UUID], place: Place) -> Expired:
