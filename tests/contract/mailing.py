@@ -181,6 +181,11 @@ async def sent_with(mailer: Mailer, *letters: Mail) -> tuple[Box, RelayDown | No
     return box, down
 
 
+def assert_nobody_got_two(server: ScriptedRelay) -> None:
+    recipients = server.recipients  # once: a mail whose connection was dropped may still come in
+    assert len(set(recipients)) == len(recipients)
+
+
 async def until(predicate: Callable[[], object]) -> None:
     """Waits for something that happens in the server's thread."""
     async with asyncio.timeout(60):

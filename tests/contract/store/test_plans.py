@@ -238,7 +238,7 @@ def _fill(shop: Shop) -> None:
         emails = [f"customer{batch}-{number}@example.com" for number in range(1000)]
         shop.write(requests.create, [NewRequest(email, reference) for email in emails])
     shop.write(lists.find_or_add, [_item(number) for number in range(LISTS)])
-    parts = shop.rows()
+    parts = list(shop.ask("SELECT id FROM request ORDER BY created_date, id", id="uuid"))
     _set(shop, parts[:8000] + parts[-8000:], "status = 'NOTIFICATION_SENT'")
     _set(shop, parts[8000:8300], "status = 'FAILED'")
     _set(shop, parts[8300:8400], "status = 'PROCESSING', claimed_at = stockbell_now(0), owner = id")
