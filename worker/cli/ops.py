@@ -169,7 +169,7 @@ def _lines(found: "Status", policies: "Sequence[str]") -> dict[str, str]:
     return {
         **{name: f"{count:,}" for name, count in counts.by_status.items()},
         **({"NOTIFICATION_SENT": f"about {counts.by_status['NOTIFICATION_SENT']:,}"} if counts.is_estimated else {}),
-        "due": _due(counts.due, found),
+        "due": _due(found),
         **({"unconfirmed": f"{counts.unconfirmed:,} of those RECEIVED"} if counts.unconfirmed else {}),
         "overdue claims": f"{counts.overdue_claims:,}",
         "held by a template": "\n".join(f"{count:,}: {reason}" for reason, count in counts.held.items()) or "0",
@@ -191,10 +191,10 @@ def _lines(found: "Status", policies: "Sequence[str]") -> dict[str, str]:
     }
 
 
-def _due(due: int, found: "Status") -> str:
-    if due and found.hours and not found.hours.is_open:
+def _due(found: "Status") -> str:
+    due, oldest = found.requests.due, found.requests.oldest_due_seconds
+    if due and found.hours and found.hours.quiet_until:
         return f"{due:,}, told after quiet hours"
-    oldest = found.requests.oldest_due_seconds
     return "nobody" if oldest is None else f"{due:,}, the oldest for {oldest:.1f} s"
 
 

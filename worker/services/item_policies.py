@@ -48,32 +48,37 @@ class Wish:
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
-    """What a change did."""
+class Holding:
+    """What holds for an item now."""
 
-    is_changed: bool
     own: Own
     policies: Policies
-    """what holds now"""
 
     @property
     def lines(self) -> Sequence[Line]:
-        """What holds now, for people."""
+        """It for people."""
         return policy_lines(self.policies, self.own)
+
+    def policies_json(self) -> dict[str, Any]:
+        """Returns it as JSON."""
+        return {"policies": policies_json(self.policies, self.own)}
+
+
+@dataclass(frozen=True, slots=True)
+class Done(Holding):
+    """What a change did, and what holds since."""
+
+    is_changed: bool
 
     def as_json(self) -> dict[str, Any]:
         """Returns it as JSON, as the verbs for admins have it."""
         return {"changed": int(self.is_changed), "refused": [], **self.policies_json()}
 
-    def policies_json(self) -> dict[str, Any]:
-        """Returns what holds now as JSON."""
-        return {"policies": policies_json(self.policies, self.own)}
 
-
-def with_own(database: Database, shop: Policies) -> Sequence[tuple[Item, Done]]:
+def with_own(database: Database, shop: Policies) -> Sequence[tuple[Item, Holding]]:
     """Returns the items that have policies of their own, and what holds for each. Raises DatabaseAway."""
     rows = [(Item(row.app_id, row.catalog_item_id), policies.own_of(row)) for row in database.read(policies.with_own)]
-    return [(item, Done(False, own, shop.of(own))) for item, own in rows]
+    return [(item, Holding(own, shop.of(own))) for item, own in rows]
 
 
 def read(given: Mapping[str, str], *, is_reset: bool) -> tuple[Wish, Mapping[str, str]]:
@@ -108,13 +113,13 @@ def _change(c: Connection, item: Item, wish: Wish, shop: Policies, who: str) -> 
     before = policies.own(c, item_id)
     after = wish.on(before)
     if after == before:
-        return Done(False, before, shop.of(before)), []
+        return Done(before, shop.of(before), is_changed=False), []
     policies.set_own(c, item_id, after)
     _follow(c, item, item_id, shop.of(before), shop.of(after), shop)
     about = {"item": item.catalog_item_id, "app": item.app_id}
     result = {"before": own_json(before), "after": own_json(after)}
     actions.note(c, who, VERB, about, command=wish.command(item), result=result, changed=1)
-    return Done(True, after, shop.of(after)), requests.lists_of(c, item)
+    return Done(after, shop.of(after), is_changed=True), requests.lists_of(c, item)
 
 
 def _follow(c: Connection, item: Item, item_id: UUID, was: Policies, now: Policies, shop: Policies) -> None:

@@ -471,9 +471,8 @@ class _Facts:
         what = f"{self._name} ({about})" if about else self._name
         pieces = "" if event.quantity is None else f": {count_words(event.quantity, 'piece')}"
         reaches = self._reaches(event)
-        words = f"{what} {'came in stock' if event.in_stock else 'went out of stock'}{pieces}."
-        if not event.in_stock and event.quantity and event.quantity > 0:
-            words = f"{what} counted as out of stock{pieces}."
+        went = "counted as out of stock" if (event.quantity or 0) > 0 else "went out of stock"
+        words = f"{what} {'came in stock' if event.in_stock else went}{pieces}."
         if event.in_stock and not reaches:
             words = f"{words} This did not count here: {self._why_not(event)}."
         elif event is waker:

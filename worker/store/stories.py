@@ -28,7 +28,7 @@ MOST_REQUESTS: Final = 50
 MOST_COUNTED: Final = 10_000
 """Counts of those in line stop here."""
 _NEAR: Final = timedelta(seconds=2)
-"""A pause and its row in the audit trail are of one transaction. Their times, of two clocks, are as near as this."""
+"""What an admin did and its row in the audit trail are of one transaction. Their times, of two clocks, are as near."""
 _AT_ONCE: Final = timedelta(seconds=10)
 """All that one mail told of is recorded by one statement. On SQLite each row has a time of its own."""
 
@@ -309,8 +309,13 @@ def _what(row: Any) -> str:
 
 
 def _who(c: Connection, at: datetime) -> str | None:
-    found = _WHO_PAUSED(c, low=ids_of(at - _NEAR)[0], high=ids_of(at + _NEAR)[1])
+    found = _WHO_PAUSED(c, **_about(at))
     return str(found[0].who) if found else None
+
+
+def _about(at: datetime) -> dict[str, UUID]:
+    """Between which ids the row of the audit trail is that was written with something else at that time."""
+    return {"low": ids_of(at - _NEAR)[0], "high": ids_of(at + _NEAR)[1]}
 
 
 def _policies_set(c: Connection, request: Any) -> Any | None:
@@ -318,7 +323,7 @@ def _policies_set(c: Connection, request: Any) -> Any | None:
     if at is None:
         return None
     about = {"item": request.catalog_item_id, "app": request.app_id}
-    found = _POLICIES_SET(c, low=ids_of(at - _NEAR)[0], high=ids_of(at + _NEAR)[1])
+    found = _POLICIES_SET(c, **_about(at))
     return next((row for row in found if json.loads(row.about) == about and _has_set_minimum(row)), None)
 
 
