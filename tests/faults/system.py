@@ -103,9 +103,10 @@ class System(Stockbell):
         self.roles[role].append(self.start(COMMANDS[role], *options))
         return self.roles[role][-1]
 
-    def ready(self, role: Role) -> int:
-        """Returns how many processes of a role have said, since the beginning, that they are up."""
-        return self.logs().count(f'"{READY[role]}"')
+    def ready(self, *roles: Role) -> int:
+        """Returns how many processes of these roles have said, since the beginning, that they are up. None: of all."""
+        logs = self.logs()
+        return sum(logs.count(f'"{READY[role]}"') for role in roles or READY)
 
     def end(self, processes: Collection[Process]) -> list[int | str]:
         """Stops processes in order. Returns how those ended that did not end as they should."""
