@@ -16,6 +16,7 @@ from tests.relay import Answer, Do, ScriptedRelay, StageName
 from worker.delivery import breaker as circuit
 from worker.delivery import pacing as pacing
 from worker.delivery.deliver import deliver
+from worker.delivery.slice_clock import SLICE_SECONDS
 from worker.delivery.throttle import Throttle
 from worker.models import Status
 from worker.store import breaker
@@ -59,7 +60,7 @@ def test_a_slice_sends_what_the_rate_allows_and_releases_the_rest(
 ) -> None:
     shop.waiting(5)
     with closing(SharedBucket(redis_server.url, SLOW)) as tokens:
-        serve(shop, server, throttle=Throttle(tokens))
+        serve(shop, server, throttle=Throttle(tokens), slice_seconds=SLICE_SECONDS)
     assert status_counts(shop) == {SENT: 1, RECEIVED: 4}
     assert all(row.claimed_at is None and row.attempts == 0 for row in shop.rows() if row.status == RECEIVED)
 
@@ -67,7 +68,7 @@ def test_a_slice_sends_what_the_rate_allows_and_releases_the_rest(
 def test_no_more_is_claimed_than_the_rate_sends(shop: Shop, server: ScriptedRelay, redis_server: RedisServer) -> None:
     shop.waiting(50)
     with closing(SharedBucket(redis_server.url, 4.0)) as tokens:
-        serve(shop, server, throttle=Throttle(tokens), claim_size=50)
+        serve(shop, server, throttle=Throttle(tokens), claim_size=50, slice_seconds=SLICE_SECONDS)
     assert sum(row.claim_no > 0 for row in shop.rows()) <= 8
 
 
