@@ -16,6 +16,7 @@ from sqlalchemy import Connection
 from config.settings import SHIPPED_TEMPLATES
 from tests.contract.mailing import SENDER, relay_of
 from tests.contract.shop import LEASE, MUG, Shop
+from tests.polling import eventually
 from tests.relay import ScriptedRelay
 from worker.delivery import slice_clock
 from worker.delivery.deliver import deliver
@@ -187,14 +188,21 @@ def serve(
     return bell
 
 
-def serve_all(shop: Shop, server: ScriptedRelay) -> None:
-    """Runs slices of a new worker until no list has work. On a busy machine the first may end before a mail is made."""
+async def deliver_until_held(line: Line, server: ScriptedRelay, list_ids: Sequence[UUID]) -> asyncio.Task[None]:
+    """Runs slices until the relay holds a mail back. Returns the task that ends with the slice of that mail.
 
-    async def run() -> None:
-        async with line_of(shop, server) as line:
-            await serve_until_done(line, shop)
+    On a busy machine, the first slices may end before a mail is made.
+    """
+    held = asyncio.Event()
 
-    asyncio.run(run())
+    async def slices() -> None:
+        while not held.is_set():
+            await deliver(line, list_ids)
+
+    work = asyncio.create_task(slices())
+    await asyncio.to_thread(eventually, lambda: server.holding == 1)
+    held.set()
+    return work
 
 
 async def serve_until_done(line: Line, shop: Shop) -> None:

@@ -418,9 +418,9 @@ def attempts(c: Connection, request_id: UUID) -> Sequence[Row[Any]]:
 def lists_of(c: Connection, item: Item, options: Options = ()) -> list[UUID]:
     """Returns the waiting lists of an item. With options: only the lists whose options include them."""
     query = select(col(W.id), col(W.options)).join(I, col(I.id) == col(W.item_id)).where(*_is_item(item))
-    rows = c.execute(query).all()
+    rows, wanted = c.execute(query).all(), set(options)
     # An item may have very many, and the transaction waits for us: only who asks for options compares them.
-    return [row.id for row in rows if not options or set(options) <= set(compared_options(row.options))]
+    return [row.id for row in rows if not wanted or wanted <= set(compared_options(row.options))]
 
 
 def _matching(c: Connection, which: Filter, limit: int, *, newest_first: bool) -> Select[*tuple[Any, ...]]:

@@ -18,7 +18,7 @@ from uuid import UUID
 import pytest
 from structlog.testing import capture_logs
 
-from tests.contract.lines import FlakyDatabase, NotedBell, Work, line_of, serve, serve_all, serve_until_done
+from tests.contract.lines import FlakyDatabase, NotedBell, Work, deliver_until_held, line_of, serve, serve_until_done
 from tests.contract.mailing import SENDER
 from tests.contract.shop import CUP, MUG, Shop, ref
 from tests.polling import eventually
@@ -126,7 +126,7 @@ def test_the_relays_words_are_kept_whatever_they_are(shop: Shop, server: Scripte
 def test_a_mail_says_what_the_item_is_in_the_language_of_the_request(shop: Shop, server: ScriptedRelay) -> None:
     shop.sign_up(ref(size="L"), "anne@example.com", locale="de", item_url="https://shop.example/p/mug?a=1&b=2")
     shop.tell(ref(size="L"), name="Blaue Tasse", price="12.50", currency="EUR")
-    serve_all(shop, server)
+    serve(shop, server, ref(size="L"))
     mail = message_from_bytes(server.accepted[0].content)
     assert mail["To"] == "anne@example.com"
     assert mail["Content-Language"] == "de"
@@ -219,9 +219,8 @@ def test_a_policy_refusal_fails_the_third_time_if_others_were_taken(shop: Shop, 
 
 @pytest.mark.parametrize("end", [Do.DROP, Do.TAKE_AND_DROP])
 def test_an_unknown_outcome_is_sent_again_twice_with_the_same_id_then_fails(
-    shop: Shop, server: ScriptedRelay, end: Do, monkeypatch: pytest.MonkeyPatch
+    shop: Shop, server: ScriptedRelay, end: Do
 ) -> None:
-    monkeypatch.setattr(clock_module, "SLICE_SECONDS", 60.0)
     (request,) = shop.waiting(1)
     server.script("dot", end, always=True)
     for unknowns in (1, 2):
@@ -574,8 +573,7 @@ def test_a_stopping_worker_waits_for_replies_and_releases_the_rest(shop: Shop, s
 
     async def run() -> None:
         async with line_of(shop, server, bell=bell, connections=1, claim_size=50) as line:
-            work = asyncio.create_task(deliver(line, [shop.list_id()]))
-            await asyncio.to_thread(eventually, lambda: server.holding == 1)
+            work = await deliver_until_held(line, server, [shop.list_id()])
             line.stopping.set()
             server.release()
             await work
@@ -758,8 +756,7 @@ def serve_slowly(
             looks = Looks(database)
             database.fails(claims.still_wanted, times=failing)
             async with line_of(shop, server, database=database, connections=1) as line:
-                work = asyncio.create_task(deliver(line, [shop.list_id()]))
-                await asyncio.to_thread(eventually, lambda: server.holding == 1)
+                work = await deliver_until_held(line, server, [shop.list_id()])
                 await asyncio.to_thread(meanwhile, looks)
                 server.release()
                 await work

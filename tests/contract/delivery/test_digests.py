@@ -13,13 +13,12 @@ from uuid import UUID
 
 import pytest
 
-from tests.contract.lines import FlakyDatabase, line_of, serve, serve_until_done
+from tests.contract.lines import FlakyDatabase, deliver_until_held, line_of, serve, serve_until_done
 from tests.contract.shop import LONG_AGO, Shop, ref
 from tests.polling import eventually
 from tests.relay import Accepted, Do, ScriptedRelay
 from worker.delivery import in_flight, slice_clock
 from worker.delivery.deliver import deliver
-from worker.delivery.line import Line
 from worker.delivery.recorder import Settled
 from worker.domain.catalog import CatalogReference
 from worker.domain.policies import Policies
@@ -313,17 +312,9 @@ def test_one_that_sells_out_while_the_relay_is_slow_is_left_out_of_the_next_mail
     wanted = waiting(shop, 3)
     server.script("rcpt", Do.HOLD, recipient=ANN)
 
-    held = asyncio.Event()
-
-    async def until_held(line: Line) -> None:  # on a busy machine, the first slices may end before a mail is made
-        while not held.is_set():
-            await deliver(line, [shop.list_id(things(1)[0])])
-
     async def run(database: FlakyDatabase) -> None:
         async with line_of(shop, server, database=database, policies=ON) as line:
-            work = asyncio.create_task(until_held(line))
-            await asyncio.to_thread(eventually, lambda: server.holding == 1)
-            held.set()
+            work = await deliver_until_held(line, server, [shop.list_id(things(1)[0])])
             await asyncio.to_thread(shop.tell, things(2)[1], in_stock=False)
             for _ in range(2):  # the first look may have begun before
                 looked = asyncio.Event()

@@ -14,7 +14,6 @@ import pytest
 from tests.contract.lines import letters_of, line_of, serve
 from tests.contract.shop import Shop
 from tests.relay import Answer, Do, ScriptedRelay, trusting_context
-from worker.delivery import slice_clock as slice_clock
 from worker.delivery.deliver import probe
 from worker.models import Status
 from worker.smtp import pipeline as smtp_pipeline
@@ -111,8 +110,7 @@ def line() -> dict[str, Any]:
 
 @pytest.fixture(autouse=True)
 def times(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Short waits in silence, and slices that end only when all is done, however busy the machine is."""
-    monkeypatch.setattr(slice_clock, "SLICE_SECONDS", 60.0)
+    """Short waits in silence."""
     for module in (smtp_session, smtp_pipeline):
         monkeypatch.setattr(module, "QUIT_TIMEOUT", SOON)
 

@@ -25,7 +25,7 @@ from worker.store.database import Database
 from worker.store.requests import NewRequest
 
 WORKERS: Final = 6
-ROUNDS: Final = 10 * TIMES
+ROUNDS: Final = 15 * TIMES
 TURNS: Final = 12
 INTERVAL: Final = 100.0
 POLICIES: Final = {
@@ -157,5 +157,5 @@ def check(shop: Shop, *, is_digest: bool) -> None:
             held[xid] -= 1
             if not held[xid]:
                 del held[xid]
-    assert claimed > 20  # on a busy machine, fewer come to their turn
+    assert claimed > 50
     assert all(row.owners == row.claims == 1 for row in shop.ask(PROCESSING))
