@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-fast test-web screenshots check bench faults mutations audit run lock
+.PHONY: help setup demo test test-fast test-web screenshots pictures check bench faults mutations audit run lock
 
 # Tests start the program hundreds of times: without byte code each process would compile it again.
 unexport PYTHONDONTWRITEBYTECODE
@@ -47,6 +47,9 @@ test-web: setup ## run the tests with npm's packages and Chromium, in two minute
 
 screenshots: setup ## take the pictures in docs/pictures from a demo (needs Node 20 and Chromium)
 	@$(BIN)/python -m tests.web.screenshots
+
+pictures: setup ## make sheets of all mails, as mail programs show them, into pictures-out/ (needs Chromium)
+	@$(BIN)/python -m tests.pictures
 
 check: setup ## check format, lint, types and import contracts
 	@$(BIN)/ruff format --check --quiet

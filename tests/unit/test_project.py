@@ -73,7 +73,7 @@ for each in pkgutil.walk_packages(worker.__path__, "worker."):
 print(*{name.partition(".")[0] for name in sys.modules})
 """
 # Loaded where they are installed, for what we don't use, and not missed elsewhere.
-OPTIONAL = {"cffi", "cryptography", "opentelemetry-api", "pyyaml", "setuptools"}
+OPTIONAL = {"cffi", "cryptography", "greenlet", "opentelemetry-api", "pyyaml", "setuptools"}
 
 
 def with_what_it_needs(lines: list[str]) -> set[str]:

@@ -7,7 +7,7 @@ import pytest
 
 from tests.audit import pins
 from tests.unit.test_project import LOCK, ROOT
-from tests.wheels import SERVERS, missing, without
+from tests.wheels import GLIBC_ONLY, missing, without
 
 
 @pytest.mark.parametrize(
@@ -16,9 +16,9 @@ from tests.wheels import SERVERS, missing, without
         ("Linux", ("glibc", "2.28"), ()),
         ("Linux", ("glibc", "2.41"), ()),
         ("Linux", ("glibc", "3.0"), ()),
-        ("Linux", ("glibc", "2.17"), SERVERS),
-        ("Linux", ("", ""), SERVERS),
-        ("Linux", ("musl", "1.2.5"), SERVERS),
+        ("Linux", ("glibc", "2.17"), GLIBC_ONLY),
+        ("Linux", ("", ""), GLIBC_ONLY),
+        ("Linux", ("musl", "1.2.5"), GLIBC_ONLY),
         ("Darwin", ("", ""), ()),
     ],
 )
@@ -27,9 +27,9 @@ def test_a_c_library_without_wheels_is_known(system: str, libc: tuple[str, str],
 
 
 def test_the_rest_of_the_lock_stays_as_it_is() -> None:
-    left = without(SERVERS, LOCK)
-    assert pins(left) == {name: pin for name, pin in pins(LOCK).items() if name not in SERVERS}
-    assert set(SERVERS) <= pins(LOCK).keys()
+    left = without(GLIBC_ONLY, LOCK)
+    assert pins(left) == {name: pin for name, pin in pins(LOCK).items() if name not in GLIBC_ONLY}
+    assert set(GLIBC_ONLY) <= pins(LOCK).keys()
     assert without((), LOCK) == LOCK
 
 

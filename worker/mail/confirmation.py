@@ -131,7 +131,8 @@ class ConfirmationWriter:
         plain = {**variables, "items": named}
         subject = " ".join(rendered_file(self._plain, f"{FOLDER}/subject.txt", plain).split())
         text = rendered_file(self._plain, f"{FOLDER}/body.txt", plain)
-        return Rendered(subject, text, rendered_file(self._html, f"{FOLDER}/body.html", variables))
+        html = rendered_file(self._html, f"{FOLDER}/body.html", {**variables, "subject": subject})
+        return Rendered(subject, text, html)
 
 
 @dataclass(frozen=True, slots=True)

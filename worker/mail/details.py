@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from html.entities import html5
 from typing import Final, Literal
-from unicodedata import bidirectional
+from unicodedata import bidirectional, category, east_asian_width
 from urllib.parse import unquote
 
 import regex
@@ -161,6 +161,19 @@ def cut(text: str, length: int = 255, killwords: bool = False, end: str = "...",
         return text
     start = text[: _whole(text, max(0, length - len(end)))]
     return (start if killwords else start.rsplit(" ", 1)[0]) + end
+
+
+def columns(text: str) -> int:
+    """A filter: about how many Latin letters are as wide as a text (UAX 11). Marks and isolates have no width."""
+    if text.isascii():
+        return len(text)
+    return sum(_width(character) for character in text)
+
+
+def _width(character: str) -> int:
+    if category(character) in ("Mn", "Me", "Cf"):
+        return 0
+    return 2 if east_asian_width(character) in ("W", "F") else 1
 
 
 def _whole(text: str, limit: int) -> int:

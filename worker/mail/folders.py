@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 from traceback import walk_tb
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from jinja2 import Template, TemplateError, TemplateSyntaxError
 
@@ -39,11 +39,15 @@ class Compiled:
         return [str(part.name) for part in (self.subject, self.text, self.html)]
 
     def render(self, variables: dict[str, Any], plain: dict[str, Any]) -> Rendered:
-        """Renders the HTML with `variables`, subject and text with `plain`. Raises TemplateBroken, and TextTooLarge."""
+        """Renders the HTML with `variables` and the subject, subject and text with `plain`.
+
+        Raises TemplateBroken, and TextTooLarge.
+        """
         subject = " ".join(_rendered_part(self.subject, plain).split())
         if not subject:
             raise TemplateBroken(str(self.subject.name), "makes an empty subject")
-        return Rendered(subject, _rendered_part(self.text, plain), _rendered_part(self.html, variables))
+        html = _rendered_part(self.html, {**variables, "subject": subject})
+        return Rendered(subject, _rendered_part(self.text, plain), html)
 
 
 class Folder:
@@ -137,7 +141,7 @@ def _rendered_part(template: Template, variables: dict[str, Any]) -> str:
     """Renders one template. Raises TemplateBroken for every error."""
     name = str(template.name)
     try:
-        text = template.render(variables)
+        text = cast("Templates", template.environment).finished(template.render(variables))
     except Exception as error:
         root = str(template.filename).removesuffix(name)
         raise _template_broken(name, error, root) from error

@@ -13,7 +13,8 @@ from typing import Final
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from worker.mail.details import cut, spanned
+from worker.mail.details import columns, cut, spanned
+from worker.mail.styles import styled
 
 # Names that give a template its printed output as a value: the text of its blocks and of their parents.
 _PRINTED: Final = frozenset({"self", "super"})
@@ -40,8 +41,16 @@ class Templates(ImmutableSandboxedEnvironment):
         # much as rendering a subject.
         self.globals.clear()
         self.filters["truncate"] = cut
+        self.filters["columns"] = columns
         if escape:
             self.filters["spanned"] = spanned
+
+    def finished(self, text: str) -> str:
+        """Returns a rendered text as it is sent: HTML with its CSS inlined.
+
+        Raises Jinja's TemplateNotFound for a CSS file that is not there, and UnicodeDecodeError.
+        """
+        return styled(text, self._source) if self.autoescape else text
 
     def only_prints(self, name: str, variables: Container[str]) -> bool:
         """Whether a template, with all that it extends and includes, only prints `variables`.
@@ -53,6 +62,11 @@ class Templates(ImmutableSandboxedEnvironment):
     def _tree(self, name: str) -> nodes.Template:
         self.get_template(name)  # fills `sources`
         return self.parse(self._files.sources[name], name)
+
+    def _source(self, name: str) -> str:
+        if name not in self._files.sources:
+            self._files.get_source(self, name)
+        return self._files.sources[name]
 
 
 class Extra:

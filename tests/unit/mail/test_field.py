@@ -87,7 +87,7 @@ CHECKS: Mapping[str, Callable[[Seen], bool]] = {
         and "<bdi" not in mail.html
     ),
     "no wrong claim: lang en with English words": lambda mail: (
-        '<html lang="en" dir="ltr">' in mail.html and "Content-Language: en\r\n" in mail.raw.decode()
+        '<html lang="en" dir="ltr"' in mail.html and "Content-Language: en\r\n" in mail.raw.decode()
     ),
     "words without a name": lambda mail: (
         mail.subject == "The item you asked about is back in stock" and "your item is available" in mail.html_text

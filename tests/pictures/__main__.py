@@ -1,0 +1,138 @@
+"""Makes sheets of all mails side by side, to be looked at: `make pictures`, into `pictures-out/`."""
+
+import base64
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import Final
+
+from playwright.sync_api import Browser
+
+from config.settings import SHIPPED_TEMPLATES
+from tests.pictures import clients
+from tests.pictures.browser import NARROW, WIDE, chromium, shown
+from tests.pictures.samples import PICTURES, TEXTS, USUAL, digest
+from tests.web.tools import chromium as path_of_chromium
+from worker.mail.render import MailContext, Renderer
+
+OUT: Final = Path("pictures-out")
+FONTS: Final = {
+    "Arabic": (":lang=ar", "fonts-noto-core"),
+    "Hebrew": (":lang=he", "fonts-noto-core"),
+    "Japanese": (":lang=ja", "fonts-noto-cjk"),
+    "emoji": (":charset=1f6d2", "fonts-noto-color-emoji"),
+}
+"""What each pattern of fontconfig finds, and Debian's package."""
+
+IN_WORD: Final = {"usual": USUAL, "long word": TEXTS["long word"]}
+
+_SHEET: Final = """<!doctype html><meta charset="utf-8"><style>
+body {{ margin: 24px; background: #fff; color: #1c1f1a; font: 14px/20px sans-serif }}
+main {{ display: flex; flex-wrap: wrap; align-items: flex-start; gap: 24px }}
+figure {{ margin: 0 }} img {{ display: block; border: 1px solid #999 }} figcaption {{ padding: 4px 0 }}
+</style><h1>{title}</h1><main>{figures}</main>"""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One mail as one reader sees it."""
+
+    name: str
+    html: str
+    width: int = NARROW
+    dark: bool = False
+
+
+def sheets(renderer: Renderer) -> Iterator[tuple[str, Sequence[Look]]]:
+    """Yields the title of each sheet, with its mails."""
+
+    def html(context: MailContext, locale: str = "en") -> str:
+        return renderer.render(context, locale)[0].html
+
+    def both(name: str, page: str, client: clients.Client = clients.in_browser) -> list[Look]:
+        return [Look(f"{name}, {tone}", client(page), dark=tone == "dark") for tone in ("light", "dark")]
+
+    yield (
+        "languages",
+        [
+            look
+            for language in renderer.languages
+            for look in (
+                Look(language, html(USUAL, language)),
+                Look(f"{language}, dark", html(USUAL, language), WIDE, dark=True),
+            )
+        ],
+    )
+    yield "hard texts", [Look(name, html(context)) for name, context in TEXTS.items()]
+    yield "pictures", [look for name, context in PICTURES.items() for look in both(name, html(context))]
+    yield "blocked pictures", both("blocked", html(USUAL), clients.without_pictures)
+    yield (
+        "mail programs",
+        [
+            *(
+                Look(f"{client.__name__}, {width}", client(html(USUAL)), width)
+                for client in (clients.without_style, clients.darkened)
+                for width in (NARROW, WIDE)
+            ),
+            *(Look(f"in Word, {name}", clients.in_word(html(context)), 700) for name, context in IN_WORD.items()),
+            Look("in Word, 5 items", clients.in_word(renderer.render_many(digest(5), "en")[0].html), 700),
+        ],
+    )
+    yield (
+        "digests",
+        [
+            Look(f"{number} items", renderer.render_many(digest(number), "en")[0].html, width, dark=width == WIDE)
+            for number in (2, 5, 20)
+            for width in (NARROW, WIDE)
+        ],
+    )
+
+
+def drawn(browser: Browser, title: str, looks: Sequence[Look]) -> Path:
+    """Returns the path of a sheet with these mails."""
+    figures = list[str]()
+    for look in looks:
+        with shown(browser, look.html, look.width, dark=look.dark) as page:
+            picture = base64.b64encode(page.screenshot(full_page=True)).decode()
+        figures.append(
+            f'<figure><figcaption>{escape(look.name)}</figcaption><img src="data:image/png;base64,{picture}"></figure>'
+        )
+    path = OUT / f"{re.sub(r'[^a-z]+', '-', title.lower())}.png"
+    with shown(browser, _SHEET.format(title=escape(title), figures="".join(figures)), 1440) as page:
+        page.screenshot(path=path, full_page=True)
+    return path
+
+
+def missing_fonts() -> Mapping[str, str]:
+    """Returns the scripts that there is no font for, with Debian's package that has one. Boxes would prove nothing."""
+    if not shutil.which("fc-list"):
+        return {}
+    return {
+        script: package
+        for script, (pattern, package) in FONTS.items()
+        if not subprocess.run(["fc-list", pattern], capture_output=True, check=True).stdout.strip()
+    }
+
+
+def main() -> int:
+    """Returns 0, or 1 without Chromium."""
+    if not (path := path_of_chromium()):
+        sys.stderr.write("There is no Chromium. On Debian: apt-get install chromium\n")
+        return 1
+    for script, package in missing_fonts().items():
+        sys.stdout.write(f"There is no font for {script}: pictures show boxes. On Debian: apt-get install {package}\n")
+    OUT.mkdir(exist_ok=True)
+    with chromium(path) as browser:
+        for title, looks in sheets(Renderer(SHIPPED_TEMPLATES, "Blue Door Pottery")):
+            sys.stdout.write(f"{drawn(browser, title, looks)}\n")
+            sys.stdout.flush()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,162 @@
+"""Puts the looks of a mail where mail programs find them: its CSS goes into the `style` of each element (css-inline).
+
+Several mail programs drop all `<style>` (Gmail for accounts of others, Gmail's mobile page), so nothing that carries
+meaning may depend on it. Templates have their CSS in a file, `<link rel="stylesheet" href="_base/mail.css">`, or in
+`<style>`. What no attribute can say stays in a `<style>` at the end of the head: at-rules, and rules whose selectors
+have `:` or `[`. Those are `!important`, or the attributes would win over them. Pure.
+
+The rendered page is inlined, not the template: css-inline reads HTML, and would move tags of Jinja out of a table.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Final
+
+import css_inline
+import tinycss2
+
+# Comments come first: what is in one is Outlook's own (`<!--[if mso]><style>`), or nobody's.
+_SHEET: Final = re.compile(
+    r"<!--.*?-->"
+    r"|<style(?:\s+type=[\"']?text/css[\"']?)?\s*>(?P<css>.*?)</style\s*>\n?"
+    r"|<link(?P<link>\s[^>]*)>\n?",
+    re.DOTALL | re.IGNORECASE,
+)
+_ATTRIBUTE: Final = re.compile(r"([a-z-]+)\s*=\s*(?:\"([^\"]*)\"|'([^']*)'|([^\s\"'>]+))", re.IGNORECASE)
+_ELSEWHERE: Final = re.compile(r"(?:[a-z][a-z0-9+.-]*:|//)", re.IGNORECASE)
+_HEAD_END: Final = re.compile(r"</head\s*>", re.IGNORECASE)
+_LINK: Final = re.compile(r"(<a\b[^>]*?) (?=href=)")
+# Takes the place of `&`, so that character references stay as they were written. No text has it: it is no character.
+_AMPERSAND: Final = "\ufdd0"
+_UNENCODABLE: Final = re.compile(f"[\ud800-\udfff{_AMPERSAND}]")
+
+_NESTING: Final = frozenset({"media", "supports", "layer", "container"})
+_IS_DARK: Final = re.compile(
+    r"(?:(?:only\s+)?screen\s+and\s+)?\(\s*prefers-color-scheme\s*:\s*dark\s*\)", re.IGNORECASE
+)
+
+
+def styled(html: str, read: Callable[[str], str]) -> str:
+    """Returns a rendered page with its CSS inlined; one without CSS as it is. `read` returns a file that it links to.
+
+    Each `href` begins a line. Equal pages with different URLs differ in those lines only.
+    Raises what `read` raises.
+    """
+    sheets = list[str]()
+
+    def taken(found: re.Match[str]) -> str:
+        css = found["css"] if found["css"] is not None else _linked(found["link"], read)
+        if css is None:
+            return found[0]
+        sheets.append(css)
+        return ""
+
+    bare = _SHEET.sub(taken, html)
+    if not sheets:
+        return html
+    sheet = _sheet("\n".join(sheets))
+    page = sheet.inliner.inline(_UNENCODABLE.sub("\ufffd", bare).replace("&", _AMPERSAND)).replace(_AMPERSAND, "&")
+    return _HEAD_END.sub(lambda end: sheet.kept + end[0], _LINK.sub(r"\1" "\n", page), count=1)
+
+
+def _linked(attributes: str | None, read: Callable[[str], str]) -> str | None:
+    """Returns the CSS that a link with these attributes is to. None: it is none of ours."""
+    if attributes is None:
+        return None
+    found = {name.lower(): "".join(values) for name, *values in _ATTRIBUTE.findall(attributes)}
+    href = found.get("href", "")
+    if found.get("rel", "").lower() != "stylesheet" or found.keys() - {"rel", "href", "type"}:
+        return None
+    return None if not href or _ELSEWHERE.match(href) else read(href)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sheet:
+    """CSS, prepared."""
+
+    inliner: css_inline.CSSInliner
+    kept: str
+    """What stays in the page."""
+
+
+@lru_cache(maxsize=64)  # a shop has few; a template could make another for each item
+def _sheet(css: str) -> _Sheet:
+    rules = tinycss2.parse_stylesheet(css, skip_comments=True, skip_whitespace=True)
+    plain = [rule for rule in rules if rule.type == "qualified-rule"]
+    # What an attribute holds may differ from reader to reader (`a[href^=mailto]`). A letter is inlined once for all.
+    inlined = [rule for rule in plain if "[" not in _selector(rule)]
+    # Two, since some programs drop all of a `<style>` for one selector that they don't know.
+    kept = (
+        _style(_important(rule) for rule in rules if rule.type == "at-rule"),
+        _style([*map(_important, filter(_has_state, plain)), *map(_in_outlook, _dark(rules))]),
+    )
+    inliner = css_inline.CSSInliner(
+        extra_css="".join(rule.serialize() for rule in inlined),
+        inline_style_tags=False,
+        keep_style_tags=True,
+        keep_link_tags=True,
+        load_remote_stylesheets=False,
+        minify_css=True,
+    )
+    return _Sheet(inliner, "".join(kept))
+
+
+def _style(rules: Iterator[str] | Sequence[str]) -> str:
+    text = "\n".join(rules)
+    return f"<style>\n{text}\n</style>\n" if text else ""
+
+
+def _has_state(rule: Any) -> bool:
+    """Whether only the reader's program may know what a rule is about: `a:hover`, `[data-ogsc] a`."""
+    return not {":", "["}.isdisjoint(_selector(rule))
+
+
+def _important(rule: Any) -> str:
+    """Returns a rule whose declarations win over the attributes that all other rules become."""
+    if rule.type == "qualified-rule":
+        return f"{_selector(rule)}{{{_declarations(rule)}}}"
+    head = f"@{rule.at_keyword}{tinycss2.serialize(rule.prelude).rstrip()}"
+    if rule.content is None:
+        return f"{head};"
+    if rule.lower_at_keyword not in _NESTING:
+        return f"{head}{{{tinycss2.serialize(rule.content).strip()}}}"
+    return "\n".join([f"{head}{{", *map(_important, _inside(rule)), "}"])
+
+
+def _inside(rule: Any) -> Sequence[Any]:
+    found = tinycss2.parse_blocks_contents(rule.content, skip_comments=True, skip_whitespace=True)
+    return [each for each in found if each.type in ("qualified-rule", "at-rule")]
+
+
+def _selector(rule: Any) -> str:
+    """Returns what a rule is about; of an at-rule, its condition."""
+    return str(tinycss2.serialize(rule.prelude)).strip()
+
+
+def _declarations(rule: Any) -> str:
+    found = tinycss2.parse_blocks_contents(rule.content, skip_comments=True, skip_whitespace=True)
+    return ";".join(
+        f"{each.name}:{tinycss2.serialize(each.value).strip()}!important"
+        for each in found
+        if each.type == "declaration"
+    )
+
+
+def _dark(rules: Sequence[Any]) -> Iterator[Any]:
+    """Yields the rules for readers who want dark colours."""
+    for rule in rules:
+        if rule.type == "at-rule" and rule.content is not None and _IS_DARK.fullmatch(_selector(rule)):
+            yield from (each for each in _inside(rule) if each.type == "qualified-rule")
+
+
+def _in_outlook(rule: Any) -> str:
+    """Returns a dark rule for Outlook on the web and on phones.
+
+    They darken a page by themselves, whatever it says, and mark what they changed: `data-ogsc` the colours of text,
+    `data-ogsb` those of backgrounds.
+    """
+    selectors = [each.strip() for each in _selector(rule).split(",")]
+    twins = ",".join(f"[{mark}] {each}" for mark in ("data-ogsc", "data-ogsb") for each in selectors)
+    return f"{twins}{{{_declarations(rule)}}}"
