@@ -24,6 +24,7 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from worker.domain.brand import parse_address, parse_colour, parse_logo_url
 from worker.domain.catalog import checked_url, item_of
 from worker.domain.errors import BadReference, BadSetting, BadUrl
 from worker.domain.event_facts import MAX_QUANTITY
@@ -138,6 +139,20 @@ def _imap_account(raw: object) -> object:
 
 def _send_window(raw: object) -> object:
     return parse_send_window(raw) if isinstance(raw, str) else raw
+
+
+def _locale(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z]{2,3}(?:[-_][A-Za-z0-9]{2,8}){0,3}", text):
+        raise ValueError("must be a language like en, de-AT or pt-BR")
+    return text.replace("_", "-")
+
+
+def _colour(text: str) -> str:
+    return str(parse_colour(text))
+
+
+def _address(raw: object) -> object:
+    return parse_address(raw) if isinstance(raw, str) else raw
 
 
 def _secret_keys(raw: object) -> object:
@@ -296,7 +311,11 @@ class Settings(BaseSettings):
     reply_rules: Annotated[Path, AfterValidator(_file)] | None = None
     item_url_template: Annotated[Text, AfterValidator(_item_url_template)] | None = None
     template_dir: Annotated[Path, AfterValidator(_directory)] = SHIPPED_TEMPLATES
+    default_locale: Annotated[str, AfterValidator(_locale)] = "en"
     store_name: StoreName = "Stockbell"
+    brand_logo_url: Annotated[Text, AfterValidator(parse_logo_url)] | None = None
+    brand_color: Annotated[Text, AfterValidator(_colour)] | None = None
+    brand_address: Annotated[tuple[str, ...], BeforeValidator(_address)] = ()
     secret_key: Annotated[tuple[SecretStr, ...], BeforeValidator(_secret_keys), AfterValidator(_long_enough)] = ()
     bounce_address: Annotated[ReturnPath | None, BeforeValidator(_return_path)] = None
     bounce_imap: Annotated[ImapAccount | None, BeforeValidator(_imap_account)] = None

@@ -42,7 +42,7 @@ def test_publish_tells_who_would_be_told_without_redis(alone: Stockbell) -> None
     assert (text[3].split()[0], text[3].split()[3:5]) == ("1.", [jane, "jane@example.com"])
     assert text[4].startswith("wave 2    2")
     assert text[4].endswith(" UTC  about 1 request")
-    assert text[5] == "mail      subject: Blue mug is back in stock"
+    assert text[5] == "mail      subject: Back in stock: Blue mug"
     found = as_json(alone, *publish)
     assert (found["ok"], found["outcome"]["told"], found["first"]) == (True, 2, [jane, joe])
     assert [wave["requests"] for wave in found["waves"]] == [1, 1]

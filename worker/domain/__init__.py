@@ -6,7 +6,7 @@ name mails and what they prove, what others are told of requests, keys of the HT
 admins, and whether a page of ours sent a form, how it goes as one sentence, kinds of hooks, languages, URLs of relays
 and of sentinels, the token bucket, the moving window, proofs of work, how options differ, measured costs and what
 follows from them, quantiles of what is known by bucket, amounts as people write them, what records of the DNS say,
-queries of the HTTP API, the times at which mails go out, and the shared errors.
+queries of the HTTP API, the times at which mails go out, a shop's colours, and the shared errors.
 Imports no other room of this program.
 """
 
@@ -16,6 +16,7 @@ __all__ = [
     "altcha",
     "api_keys",
     "bounces",
+    "brand",
     "capacity",
     "catalog",
     "costs",

@@ -1,11 +1,9 @@
 """The mail that asks a customer to confirm a sign-up (double opt-in).
 
-One layout, and a table of words for each language (`confirm/words.toml`). It has no offer and no prices, and names
-items only as events have named them.
+It has no offer and no prices, and names items only as events have named them.
 """
 
-import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import format_datetime
@@ -13,13 +11,12 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 from uuid import UUID
 
+from worker.domain.brand import NO_BRAND, Brand
 from worker.domain.catalog import options_from_text
-from worker.domain.errors import BadSetting
-from worker.domain.languages import pick
 from worker.domain.relays import Mailbox
 from worker.domain.tokens import Tokens
-from worker.mail.details import isolated, language_direction, shown_name, shown_options, without_soft_hyphens
-from worker.mail.folders import rendered_file
+from worker.mail.details import language_direction, shop_variables, shown_name, shown_options, without_soft_hyphens
+from worker.mail.folders import DEFAULT_LOCALE, Compiled, Folder
 from worker.mail.letterhead import letterhead
 from worker.mail.message import (
     Rendered,
@@ -30,7 +27,6 @@ from worker.mail.message import (
     sender_domain,
     with_tokens,
 )
-from worker.mail.templates import Templates
 from worker.mail.ways_out import NO_WAY_OUT, WaysOut
 from worker.smtp.mailer import Mail
 
@@ -70,11 +66,13 @@ class ConfirmationWriter:
         public_url: str,
         ways: WaysOut = NO_WAY_OUT,
         reply_to: Mailbox | None = None,
+        brand: Brand = NO_BRAND,
+        default_locale: str = DEFAULT_LOCALE,
     ) -> None:
         directory = template_dir if (template_dir / FOLDER).is_dir() else shipped
-        self._plain, self._html = Templates(directory, escape=False), Templates(directory, escape=True)
-        self._words = _words(directory / FOLDER / "words.toml")
+        self._folder = Folder(directory, FOLDER, default_locale)
         self._store_name = store_name
+        self._brand = brand
         self._sender = sender
         self._tokens = tokens
         self._link = f"{public_url}/confirm/"
@@ -89,62 +87,43 @@ class ConfirmationWriter:
         recipient = envelope_address(email)
         tokens = self._tokens_of(contact_id)
         ways_out = with_tokens(self._ways.shown, self._ways.marks, tokens)
-        rendered, language = self._render(items, locale, self._tokens.for_confirming(contact_id), ways_out)
+        mail = self._folder.compiled(self._folder.nearest(locale))
+        rendered = self._about(mail, items, self._tokens.for_confirming(contact_id), ways_out)
         lines = with_tokens(self._letterhead, self._ways.marks, tokens)
         date = format_datetime(datetime.now(UTC))
         content = head(recipient, mail_id, sender_domain(self._sender), date) + dot_stuffed(
-            remainder(rendered, sender=self._sender, locale=language, letterhead=lines)
+            remainder(rendered, sender=self._sender, locale=mail.locale, letterhead=lines)
         )
         return Mail(mail_id, recipient, content, self._tokens.for_return(_NOBODY, 0))
 
     def check(self) -> None:
         """Renders every language. Raises TemplateBroken."""
-        for language in self._words:
+        for mail in self._folder.all_compiled():
             for items in ((), (_Sample(), _Sample(), *[_Sample()] * MOST_NAMED)):
-                self._render(items, language, "x" * 43, "https://shop.example/u/x")
+                self._about(mail, items, "x" * 43, "https://shop.example/u/x")
 
-    def _render(
-        self, items: Sequence[ItemRow], locale: str | None, token: str, unsubscribe_url: str
-    ) -> tuple[Rendered, str]:
-        language = pick(locale, self._words)
-        direction = language_direction(language)
-        named = [
+    def _about(self, mail: Compiled, items: Sequence[ItemRow], token: str, unsubscribe_url: str) -> Rendered:
+        direction = language_direction(mail.locale)
+        named: list[dict[str, Any]] = [
             {"name": name, "options": shown_options(dict(options_from_text(item.options)), direction)}
             for item in items
             if (name := shown_name(item.name, direction))
-        ]
+        ][:MOST_NAMED]
         variables: dict[str, Any] = {
-            "w": self._words[language],
-            "items": named[:MOST_NAMED],
+            "items": named,
             # Those whose name nobody told are among them, unless there are no others.
-            "more": str(len(items) - MOST_NAMED) if named and len(items) > MOST_NAMED else "",
+            "more": max(0, len(items) - MOST_NAMED) if named else 0,
             "confirm_url": self._link + token,
             "unsubscribe_url": unsubscribe_url,
-            "store_name": isolated(self._store_name, direction),
-            "locale": language,
+            "locale": mail.locale,
             "direction": direction,
+            **shop_variables(self._store_name, self._brand, direction),
         }
-        return self._parts(variables), language
-
-    def _parts(self, variables: dict[str, Any]) -> Rendered:
-        named = [{**item, "name": without_soft_hyphens(item["name"])} for item in variables["items"]]
-        plain = {**variables, "items": named}
-        subject = " ".join(rendered_file(self._plain, f"{FOLDER}/subject.txt", plain).split())
-        text = rendered_file(self._plain, f"{FOLDER}/body.txt", plain)
-        html = rendered_file(self._html, f"{FOLDER}/body.html", {**variables, "subject": subject})
-        return Rendered(subject, text, html)
+        without = [{**item, "name": without_soft_hyphens(item["name"])} for item in named]
+        return mail.render(variables, {**variables, "items": without})
 
 
 @dataclass(frozen=True, slots=True)
 class _Sample:
     name: str = "Blue mug"
     options: str = '{"Size":"L"}'
-
-
-def _words(path: Path) -> Mapping[str, Mapping[str, str]]:
-    """Returns the words of each language. Raises BadSetting."""
-    try:
-        found: dict[str, dict[str, str]] = tomllib.loads(path.read_text(encoding="utf-8"))
-        return {language: found["en"] | own for language, own in found.items()}
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, KeyError, TypeError) as error:
-        raise BadSetting(f"{FOLDER}/{path.name} can't be used: {type(error).__name__}: {error}") from None

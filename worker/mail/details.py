@@ -7,6 +7,7 @@ the text around it. The stored facts stay as they came. Pure.
 import html
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from html.entities import html5
 from typing import Final, Literal
 from unicodedata import bidirectional, category, east_asian_width
@@ -14,6 +15,8 @@ from urllib.parse import unquote
 
 import regex
 from markupsafe import Markup
+
+from worker.domain.brand import Brand
 
 Direction = Literal["ltr", "rtl"]
 
@@ -137,6 +140,12 @@ def isolated(text: str, mail: Direction) -> str:
         return text
     is_mixed = any(_STRONG.get(bidirectional(character), mail) != mail for character in text)
     return f"{_FSI}{text}{_PDI}" if is_mixed else text
+
+
+def shop_variables(store_name: str, brand: Brand, mail: Direction) -> dict[str, object]:
+    """Returns what all templates may say of the shop."""
+    address = [isolated(each, mail) for each in brand.address]
+    return {"store_name": isolated(store_name, mail), "brand": replace(brand, address=address)}
 
 
 def spanned(text: str) -> str:

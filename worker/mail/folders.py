@@ -1,11 +1,13 @@
 """The folder of one mail, compiled: `subject.txt`, `body.txt` and `body.html`, in the language nearest to the reader's.
 
-Translations are folders inside it, named by language (`de`, `de-AT`). A missing file falls back to the next less
-specific language. Every error names the file and the line that it is in.
+Their words are in `catalogues`. Where words are not enough, a folder inside of it, named by language (`de`, `de-AT`),
+has files of its own for it. A missing file falls back to the next less specific language. Every error names the file
+and the line that it is in.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import accumulate
 from pathlib import Path
 from traceback import walk_tb
@@ -14,13 +16,16 @@ from typing import Any, Final, cast
 from jinja2 import Template, TemplateError, TemplateSyntaxError
 
 from worker.domain.errors import TemplateBroken, TextTooLarge
+from worker.domain.languages import pick
+from worker.mail.catalogues import Catalogues, Words, key_of
 from worker.mail.message import Rendered
 from worker.mail.templates import Templates
 
 SIZE_LIMIT: Final = 256 * 1024  # bytes of each text
-DEFAULT_LOCALE: Final = "en"  # the language of the files directly in the mail's folder
+DEFAULT_LOCALE: Final = "en"  # the language of the templates
 LOCALE_LENGTH: Final = 35  # RFC 5646, section 4.4.1
 
+_LOCALES: Final = 1024
 _REASON_LENGTH: Final = 300
 
 
@@ -32,6 +37,7 @@ class Compiled:
     subject: Template
     text: Template
     html: Template
+    words: Words
 
     @property
     def files(self) -> Sequence[str]:
@@ -43,42 +49,59 @@ class Compiled:
 
         Raises TemplateBroken, and TextTooLarge.
         """
+        plain = {**plain, **self.words.functions}
         subject = " ".join(_rendered_part(self.subject, plain).split())
         if not subject:
             raise TemplateBroken(str(self.subject.name), "makes an empty subject")
-        html = _rendered_part(self.html, {**variables, "subject": subject})
+        html = _rendered_part(self.html, {**variables, **self.words.functions, "subject": subject})
         return Rendered(subject, _rendered_part(self.text, plain), html)
 
 
 class Folder:
     """The templates of the mail `name` in a directory. Each language is read once, when it is first used.
 
-    Languages have keys: `de-at`, and "" for the files without a folder.
+    Languages have keys: `de-at`. `default` is that of readers who have none, or one that there is not.
     """
 
-    def __init__(self, template_dir: Path, name: str) -> None:
+    def __init__(self, template_dir: Path, name: str, default: str = DEFAULT_LOCALE) -> None:
         self._name = name
+        self._default = default
+        self._picked = lru_cache(_LOCALES)(self._pick)
         self._plain = Templates(template_dir, escape=False)
         self._html = Templates(template_dir, escape=True)
+        self._catalogues = Catalogues(template_dir)
         self._locales = _locales(template_dir / name)
+        """The folders of languages, by key."""
+        self._languages = {DEFAULT_LOCALE: DEFAULT_LOCALE} | self._catalogues.languages | self._locales
         self._compiled: dict[str, Compiled] = {}
         self._prints: dict[tuple[str, Sequence[str]], bool] = {}
 
     @property
     def languages(self) -> list[str]:
-        """The languages that there are templates for, that of the files without a folder first."""
-        return [DEFAULT_LOCALE, *sorted(each for each in self._locales.values() if each != DEFAULT_LOCALE)]
+        """The languages that there are words or templates for, that of the templates first."""
+        return [DEFAULT_LOCALE, *sorted(each for key, each in self._languages.items() if key != DEFAULT_LOCALE)]
+
+    def offers(self, locale: str) -> bool:
+        """Whether the mail is in this language."""
+        return bool(self._picked(locale))
+
+    def suited(self, locale: str | None) -> str:
+        """Returns a reader's own locale if there is his language, and else the default one."""
+        return locale if locale and self.offers(locale) else self._default
 
     def nearest(self, locale: str | None) -> str:
-        """Returns the key of the most specific translation that exists, or "" for none."""
-        key = _key((locale or "")[:LOCALE_LENGTH])
-        while key and key not in self._locales:
-            key = key.rpartition("-")[0]
-        return key
+        """Returns the key of the language that suits a reader best: his, or else the default one.
+
+        Of his language it is the most specific one that there is, and else another of that language: `pt` gets `pt-BR`.
+        """
+        return self._picked(self.suited(locale)) or DEFAULT_LOCALE
+
+    def _pick(self, locale: str) -> str:
+        return pick(locale, self._languages, fallback="")
 
     def language(self, key: str) -> str:
-        """Returns the language of a key, as its folder is named."""
-        return self._locales.get(key, DEFAULT_LOCALE)
+        """Returns the language of a key, as its file or folder is named."""
+        return self._languages[key]
 
     def compiled(self, key: str) -> Compiled:
         """Returns the templates with this key. Raises TemplateBroken."""
@@ -89,12 +112,17 @@ class Folder:
                 subject=self._template(self._plain, key, "subject.txt"),
                 text=self._template(self._plain, key, "body.txt"),
                 html=self._template(self._html, key, "body.html"),
+                words=self._catalogues.words(key),
             )
         return found
 
     def all_compiled(self) -> Iterator[Compiled]:
         """Yields the templates of each language. Raises TemplateBroken."""
-        return map(self.compiled, ("", *self._locales))
+        return map(self.compiled, self._languages)
+
+    def problems(self) -> Iterator[str]:
+        """Yields what of the catalogues is not used, and why. Raises TemplateBroken."""
+        return self._catalogues.problems()
 
     def only_prints(self, variables: Sequence[str], locale: str | None) -> bool:
         """Whether the templates do nothing with these variables but print them. Raises TemplateBroken."""
@@ -121,20 +149,7 @@ class Folder:
 def _locales(mail: Path) -> dict[str, str]:
     """Returns the folders of translations by key. A missing mail folder raises an error later, when it is rendered."""
     folders = mail.iterdir() if mail.is_dir() else ()
-    return {_key(folder.name): folder.name for folder in folders if folder.is_dir()}
-
-
-def _key(locale: str) -> str:
-    return locale.lower().replace("_", "-")
-
-
-def rendered_file(templates: Templates, name: str, variables: dict[str, Any]) -> str:
-    """Renders one file, for a mail that has no folders of languages. Raises TemplateBroken for every error."""
-    try:
-        template = templates.get_template(name)
-    except Exception as error:
-        raise _template_broken(name, error) from error
-    return _rendered_part(template, variables)
+    return {key_of(folder.name): folder.name for folder in folders if folder.is_dir()}
 
 
 def _rendered_part(template: Template, variables: dict[str, Any]) -> str:

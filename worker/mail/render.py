@@ -14,16 +14,18 @@ from typing import Any, Final, cast
 
 from markupsafe import escape
 
+from worker.domain.brand import NO_BRAND, Brand
 from worker.domain.policies import MOST_ITEMS
 from worker.mail.details import (
     SOFT_HYPHEN,
     isolated,
     language_direction,
+    shop_variables,
     shown_name,
     shown_options,
     without_soft_hyphens,
 )
-from worker.mail.folders import LOCALE_LENGTH, SIZE_LIMIT, Compiled, Folder, size
+from worker.mail.folders import DEFAULT_LOCALE, LOCALE_LENGTH, SIZE_LIMIT, Compiled, Folder, size
 from worker.mail.message import Rendered
 from worker.mail.prices import region_of, shown_price
 from worker.mail.templates import Extra
@@ -62,20 +64,30 @@ class Renderer:
     If it has no folder for the mail about several items, that of the directory `shipped` is used. Thread-safe.
     """
 
-    def __init__(self, template_dir: Path, store_name: str, *, shipped: Path | None = None) -> None:
+    def __init__(
+        self,
+        template_dir: Path,
+        store_name: str,
+        *,
+        shipped: Path | None = None,
+        brand: Brand = NO_BRAND,
+        default_locale: str = DEFAULT_LOCALE,
+    ) -> None:
         self.blanks: Final = {name: f"blank-{secrets.token_hex(16)}" for name in PERSONAL}
         """The placeholders that `with_blanks` uses. They are random, so that no text can contain them on purpose."""
         self.store_name = store_name
-        self._one = Folder(template_dir, _ONE)
+        self._brand = brand
+        self._default_locale = default_locale
+        self._one = Folder(template_dir, _ONE, default_locale)
         self._home_of_many = template_dir if shipped is None or (template_dir / _MANY).is_dir() else shipped
 
     @cached_property
     def _many(self) -> Folder:
-        return Folder(self._home_of_many, _MANY)
+        return Folder(self._home_of_many, _MANY, self._default_locale)
 
     @property
     def languages(self) -> list[str]:
-        """The languages that there are templates for, that of the files without a folder first."""
+        """The languages that there are words or templates for, that of the templates first."""
         return self._one.languages
 
     def render(self, context: MailContext, locale: str | None) -> tuple[Rendered, str]:
@@ -84,7 +96,7 @@ class Renderer:
         Raises TemplateBroken.
         """
         mail = self._one.compiled(self._one.nearest(locale))
-        return self._about_one(mail, context, _region(locale, mail.locale)), mail.locale
+        return self._about_one(mail, context, _region(self._one.suited(locale), mail.locale)), mail.locale
 
     def render_many(self, contexts: Sequence[MailContext], locale: str | None) -> tuple[Rendered, str]:
         """Returns the mail about several items. The customer leaves where the first one says.
@@ -92,7 +104,7 @@ class Renderer:
         Raises TemplateBroken, and TextTooLarge, which fewer items may avoid.
         """
         mail = self._many.compiled(self._many.nearest(locale))
-        return self._about_many(mail, contexts, _region(locale, mail.locale)), mail.locale
+        return self._about_many(mail, contexts, _region(self._many.suited(locale), mail.locale)), mail.locale
 
     def with_blanks(self, context: MailContext, locale: str | None) -> tuple[Rendered, str] | None:
         """Returns what `render` returns, with the placeholders `blanks` for the values of PERSONAL.
@@ -137,6 +149,13 @@ class Renderer:
             hiding.update(str(part.name) for part, text in bodies if any(url not in text for url in urls))
         return sorted(hiding)
 
+    def problems(self) -> list[str]:
+        """Returns what is wrong and harms no mail: words that are not used, and why. Raises TemplateBroken."""
+        found = list(dict.fromkeys([*self._one.problems(), *self._many.problems()]))
+        if not self._one.offers(self._default_locale):
+            found.append(f"STOCKBELL_DEFAULT_LOCALE: no mail is in {self._default_locale}, so English takes its place")
+        return found
+
     def _tried(self) -> Iterator[tuple[Compiled, Sequence[MailContext], Rendered]]:
         """Yields all mails, in all languages, with samples. Raises TemplateBroken."""
         for mail in self._one.all_compiled():
@@ -149,11 +168,8 @@ class Renderer:
     def variant(self, locale: str | None) -> str:
         """Returns one locale for all that get the same mail: the key of a translation, with the customer's region."""
         key = self._one.nearest(locale)
-        language = self._one.language(key)
-        region = _region(locale, language)
-        if region is None or key.endswith(f"-{region.lower()}"):
-            return key
-        return f"{key or language}-{region.lower()}"
+        region = _region(self._one.suited(locale), self._one.language(key))
+        return key if region is None or key.endswith(f"-{region.lower()}") else f"{key}-{region.lower()}"
 
     def _about_one(self, mail: Compiled, context: MailContext, region: str | None) -> Rendered:
         variables = _item(context, mail.locale, region) | self._shared(context, mail.locale)
@@ -169,9 +185,9 @@ class Renderer:
         direction = language_direction(locale)
         return {
             "unsubscribe_url": context.unsubscribe_url,
-            "store_name": isolated(self.store_name, direction),
             "locale": locale,
             "direction": direction,
+            **shop_variables(self.store_name, self._brand, direction),
         }
 
 
@@ -196,8 +212,8 @@ def _for_text(item: dict[str, Any]) -> dict[str, Any]:
     return {**item, "item_name": without_soft_hyphens(name)} if name and SOFT_HYPHEN in name else item
 
 
-def _region(locale: str | None, mail: str) -> str | None:
-    return region_of(locale[:LOCALE_LENGTH], mail) if locale else None
+def _region(locale: str, mail: str) -> str | None:
+    return region_of(locale[:LOCALE_LENGTH], mail)
 
 
 def fit_blanks(value: str) -> bool:

@@ -3,7 +3,8 @@
 Several mail programs drop all `<style>` (Gmail for accounts of others, Gmail's mobile page), so nothing that carries
 meaning may depend on it. Templates have their CSS in a file, `<link rel="stylesheet" href="_base/mail.css">`, or in
 `<style>`. What no attribute can say stays in a `<style>` at the end of the head: at-rules, and rules whose selectors
-have `:` or `[`. Those are `!important`, or the attributes would win over them. Pure.
+have `:` or `[`. Those are `!important`, or the attributes would win over them. Custom properties of `:root`
+(`--accent`) are put in where they are used: Gmail and Outlook know none. Pure.
 
 The rendered page is inlined, not the template: css-inline reads HTML, and would move tags of Jinja out of a table.
 """
@@ -32,6 +33,8 @@ _LINK: Final = re.compile(r"(<a\b[^>]*?) (?=href=)")
 _AMPERSAND: Final = "\ufdd0"
 _UNENCODABLE: Final = re.compile(f"[\ud800-\udfff{_AMPERSAND}]")
 
+_VARIABLE: Final = re.compile(r"var\(\s*(--[\w-]+)\s*(?:,([^()]*))?\)")
+_MOST_VARIABLES: Final = 8  # in one another
 _NESTING: Final = frozenset({"media", "supports", "layer", "container"})
 _IS_DARK: Final = re.compile(
     r"(?:(?:only\s+)?screen\s+and\s+)?\(\s*prefers-color-scheme\s*:\s*dark\s*\)", re.IGNORECASE
@@ -83,7 +86,7 @@ class _Sheet:
 
 @lru_cache(maxsize=64)  # a shop has few; a template could make another for each item
 def _sheet(css: str) -> _Sheet:
-    rules = tinycss2.parse_stylesheet(css, skip_comments=True, skip_whitespace=True)
+    rules = _rules(_with_variables(css))
     plain = [rule for rule in rules if rule.type == "qualified-rule"]
     # What an attribute holds may differ from reader to reader (`a[href^=mailto]`). A letter is inlined once for all.
     inlined = [rule for rule in plain if "[" not in _selector(rule)]
@@ -93,7 +96,7 @@ def _sheet(css: str) -> _Sheet:
         _style([*map(_important, filter(_has_state, plain)), *map(_in_outlook, _dark(rules))]),
     )
     inliner = css_inline.CSSInliner(
-        extra_css="".join(rule.serialize() for rule in inlined),
+        extra_css="".join(_written(_selector(rule), rule) for rule in inlined),
         inline_style_tags=False,
         keep_style_tags=True,
         keep_link_tags=True,
@@ -103,8 +106,27 @@ def _sheet(css: str) -> _Sheet:
     return _Sheet(inliner, "".join(kept))
 
 
+def _rules(css: str) -> Sequence[Any]:
+    found: Sequence[Any] = tinycss2.parse_stylesheet(css, skip_comments=True, skip_whitespace=True)
+    return found
+
+
+def _with_variables(css: str) -> str:
+    """Returns CSS with the values of custom properties in their places. The last one of a name counts everywhere."""
+    values = {
+        each.name: tinycss2.serialize(each.value).strip()
+        for rule in _rules(css)
+        if rule.type == "qualified-rule" and _selector(rule) == ":root"
+        for each in _declared(rule)
+        if each.name.startswith("--")
+    }
+    for _ in range(_MOST_VARIABLES):
+        css = _VARIABLE.sub(lambda found: values.get(found[1]) or found[2] or found[0], css)
+    return css
+
+
 def _style(rules: Iterator[str] | Sequence[str]) -> str:
-    text = "\n".join(rules)
+    text = "\n".join(filter(None, rules))
     return f"<style>\n{text}\n</style>\n" if text else ""
 
 
@@ -116,13 +138,13 @@ def _has_state(rule: Any) -> bool:
 def _important(rule: Any) -> str:
     """Returns a rule whose declarations win over the attributes that all other rules become."""
     if rule.type == "qualified-rule":
-        return f"{_selector(rule)}{{{_declarations(rule)}}}"
+        return _written(_selector(rule), rule, always_important=True)
     head = f"@{rule.at_keyword}{tinycss2.serialize(rule.prelude).rstrip()}"
     if rule.content is None:
         return f"{head};"
     if rule.lower_at_keyword not in _NESTING:
         return f"{head}{{{tinycss2.serialize(rule.content).strip()}}}"
-    return "\n".join([f"{head}{{", *map(_important, _inside(rule)), "}"])
+    return "\n".join([f"{head}{{", *filter(None, map(_important, _inside(rule))), "}"])
 
 
 def _inside(rule: Any) -> Sequence[Any]:
@@ -135,13 +157,20 @@ def _selector(rule: Any) -> str:
     return str(tinycss2.serialize(rule.prelude)).strip()
 
 
-def _declarations(rule: Any) -> str:
+def _written(selector: str, rule: Any, *, always_important: bool = False) -> str:
+    """Returns a rule with this selector; "" if it says nothing but what custom properties are."""
+    declarations = [
+        f"{each.name}:{tinycss2.serialize(each.value).strip()}"
+        f"{'!important' if each.important or always_important else ''}"
+        for each in _declared(rule)
+        if not each.name.startswith("--")
+    ]
+    return f"{selector}{{{';'.join(declarations)}}}" if declarations else ""
+
+
+def _declared(rule: Any) -> Sequence[Any]:
     found = tinycss2.parse_blocks_contents(rule.content, skip_comments=True, skip_whitespace=True)
-    return ";".join(
-        f"{each.name}:{tinycss2.serialize(each.value).strip()}!important"
-        for each in found
-        if each.type == "declaration"
-    )
+    return [each for each in found if each.type == "declaration"]
 
 
 def _dark(rules: Sequence[Any]) -> Iterator[Any]:
@@ -159,4 +188,4 @@ def _in_outlook(rule: Any) -> str:
     """
     selectors = [each.strip() for each in _selector(rule).split(",")]
     twins = ",".join(f"[{mark}] {each}" for mark in ("data-ogsc", "data-ogsb") for each in selectors)
-    return f"{twins}{{{_declarations(rule)}}}"
+    return _written(twins, rule, always_important=True)

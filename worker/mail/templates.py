@@ -36,7 +36,9 @@ class Templates(ImmutableSandboxedEnvironment):
             auto_reload=False,
             trim_blocks=True,
             lstrip_blocks=True,
+            extensions=["jinja2.ext.i18n"],  # `{% trans %}`, which calls the functions of `catalogues`
         )
+        self.newstyle_gettext = True
         # Jinja's default globals (`lipsum`, `cycler`) are useless in a mail. Each rendering copies them, which costs as
         # much as rendering a subject.
         self.globals.clear()

@@ -18,6 +18,7 @@ from worker.domain.relays import Mailbox, Relay
 
 if TYPE_CHECKING:
     from worker.delivery.line import Line
+    from worker.domain.brand import Brand
     from worker.domain.recognition import Recognizer
     from worker.domain.reply_rules import ReplyRules
     from worker.domain.tokens import Tokens
@@ -127,7 +128,25 @@ class Parts:
         """Makes texts from templates."""
         from worker.mail.render import Renderer
 
-        return Renderer(self.settings.template_dir, self.settings.store_name, shipped=SHIPPED_TEMPLATES)
+        return Renderer(
+            self.settings.template_dir,
+            self.settings.store_name,
+            shipped=SHIPPED_TEMPLATES,
+            brand=self.brand,
+            default_locale=self.settings.default_locale,
+        )
+
+    @cached_property
+    def brand(self) -> "Brand":
+        """What makes mails the shop's own."""
+        from worker.domain.brand import Brand, palette, parse_colour
+
+        colour = self.settings.brand_color
+        return Brand(
+            self.settings.brand_logo_url,
+            palette(parse_colour(colour)) if colour else None,
+            self.settings.brand_address,
+        )
 
     @property
     def relays(self) -> Sequence[Relay]:
@@ -242,6 +261,8 @@ class Parts:
             public_url=settings.public_url,
             ways=self.ways_out,
             reply_to=settings.reply_to,
+            brand=self.brand,
+            default_locale=settings.default_locale,
         )
 
     @property

@@ -187,9 +187,10 @@ def _replies(installation: Installation) -> _Look | list[_Look]:
 
 def _templates(installation: Installation) -> _Look:
     renderer = installation.renderer()
-    words = f"all {len(renderer.check())} files render"
+    words = f"all {len(renderer.check())} files render, in {len(renderer.languages)} languages"
     hiding = ", ".join(renderer.hiding("unsubscribe_url"))
-    return True, f"{words}; warning: no unsubscribe_url is shown by {hiding}" if hiding else words
+    found = [words, *renderer.problems(), *([f"no unsubscribe_url is shown by {hiding}"] if hiding else [])]
+    return True, "; warning: ".join(found)
 
 
 def _policies(installation: Installation) -> _Look | list[_Look]:

@@ -108,6 +108,10 @@ WRONG = {
         f"imaps://user:{SECRET}@imap.shop.example/INBOX?x",
         f"imaps://user:{SECRET}@imap.shop.example/a%0Ab",
     ],
+    "STOCKBELL_DEFAULT_LOCALE": [f"{SECRET} x", "xx-Latn-!!", "1x", "../etc", "sv-"],
+    "STOCKBELL_BRAND_LOGO_URL": [SECRET, f"http://{SECRET}.example/logo.png", f"https://{SECRET}.example/a b.png"],
+    "STOCKBELL_BRAND_COLOR": [SECRET, "red", "red;}", "#9a8b7", f"#1f6b4a;{SECRET}", "rgb(1,2,3)"],
+    "STOCKBELL_BRAND_ADDRESS": [r"\n \n", f"{SECRET}\x07", SECRET * 20, r"a\n" * 9],
     "STOCKBELL_REPLY_TO": [SECRET, f"{SECRET}\r\nBcc: x <a@shop.example>"],
     "STOCKBELL_PUBLIC_URL": [
         SECRET,
@@ -341,6 +345,9 @@ def test_the_example_explains_every_setting_and_can_be_used(tmp_path: Path, monk
         "captcha",
         "send_window",
         "contact_interval",
+        "brand_logo_url",
+        "brand_color",
+        "brand_address",
     }
     assert settings.model_dump(exclude=given) == Settings().model_dump(exclude=given)
     assert all(getattr(settings, field) is not None for field in given)

@@ -1,6 +1,5 @@
 """The mail that asks a customer to confirm: its languages, its link, and what others may not write into it."""
 
-import tomllib
 from dataclasses import dataclass
 from email import message_from_bytes, policy
 from email.message import EmailMessage
@@ -11,7 +10,8 @@ from uuid import UUID, uuid4
 import pytest
 
 from config.settings import SHIPPED_TEMPLATES
-from worker.domain.errors import BadAddress, BadSetting, TemplateBroken
+from worker.domain.brand import NO_BRAND, Brand, palette, parse_colour
+from worker.domain.errors import BadAddress, TemplateBroken
 from worker.domain.relays import parse_mailbox
 from worker.domain.return_path import ReturnPath
 from worker.domain.tokens import Tokens
@@ -20,7 +20,7 @@ from worker.mail.ways_out import ways_out
 
 TOKENS = Tokens([b"k" * 32])
 JANE = UUID("0198f3a0-0000-7000-8000-000000000001")
-WORDS = tomllib.loads((SHIPPED_TEMPLATES / "confirm" / "words.toml").read_text())
+LANGUAGES = ["en", *(file.stem for file in (SHIPPED_TEMPLATES / "locales").glob("*.po"))]
 
 
 @dataclass
@@ -29,7 +29,9 @@ class Named:
     options: str = "{}"
 
 
-def writer(templates: Path = SHIPPED_TEMPLATES, shop: str = "Shop", *, links: bool = True) -> ConfirmationWriter:
+def writer(
+    templates: Path = SHIPPED_TEMPLATES, shop: str = "Shop", *, links: bool = True, brand: Brand = NO_BRAND
+) -> ConfirmationWriter:
     url = "https://notify.shop.example"
     return ConfirmationWriter(
         templates,
@@ -39,6 +41,7 @@ def writer(templates: Path = SHIPPED_TEMPLATES, shop: str = "Shop", *, links: bo
         tokens=TOKENS,
         public_url=url,
         ways=ways_out(TOKENS, ReturnPath("bounces+", "@shop.example"), url if links else None),
+        brand=brand,
     )
 
 
@@ -55,16 +58,15 @@ def body(mail: EmailMessage, kind: str) -> str:
     return str(found.get_content())
 
 
-@pytest.mark.parametrize("language", WORDS)
+@pytest.mark.parametrize("language", LANGUAGES)
 def test_each_language_is_complete_and_has_link_items_and_direction(language: str) -> None:
-    assert WORDS[language].keys() == WORDS["en"].keys()
     mail = read(writer(), Named(), locale=language)
     assert mail["Content-Language"] == language
     link = f"https://notify.shop.example/confirm/{TOKENS.for_confirming(JANE)}"
     for kind in ("plain", "html"):
         assert link in body(mail, kind)
         assert "Blue mug" in body(mail, kind)
-        assert "{shop}" not in body(mail, kind)
+        assert "%" not in body(mail, kind).replace("%3D", "").partition("<style")[0]
         assert f"https://notify.shop.example/u/{TOKENS.for_link(JANE)}" in body(mail, kind)
     assert ('dir="rtl"' in body(mail, "html").partition(">")[0] + body(mail, "html")[:100]) == (language == "ar")
     assert "7" in body(mail, "plain")
@@ -113,11 +115,21 @@ def test_own_templates_without_this_mail_get_ours(tmp_path: Path) -> None:
 
 def test_own_words_are_used_and_what_they_lack_is_ours_in_english_if_there(tmp_path: Path) -> None:
     copytree(SHIPPED_TEMPLATES, tmp_path, dirs_exist_ok=True)
-    words = tmp_path / "confirm" / "words.toml"
-    words.write_text(words.read_text() + '\n[sv]\nsubject = "Bekräfta"\n')
+    (tmp_path / "locales" / "sv.po").write_text(
+        'msgid "Please confirm your request to %(shop)s"\nmsgstr "Bekräfta (%(shop)s)"\n'
+    )
     mail = read(writer(tmp_path), locale="sv-SE")
-    assert (mail["Subject"], mail["Content-Language"]) == ("Bekräfta", "sv")
+    assert (mail["Subject"], mail["Content-Language"]) == ("Bekräfta (Shop)", "sv")
     assert "Yes, tell me" in body(mail, "html")
+
+
+def test_it_is_in_the_shops_brand() -> None:
+    brand = Brand("https://shop.example/logo.png", palette(parse_colour("#ffee00")), ("1 High Street",))
+    mail = read(writer(brand=brand), Named())
+    assert 'src="https://shop.example/logo.png"' in body(mail, "html")
+    assert "background:#ffee00" in body(mail, "html")
+    for kind in ("plain", "html"):
+        assert "1 High Street" in body(mail, kind)
 
 
 def test_broken_templates_and_words_are_told_with_their_file(tmp_path: Path) -> None:
@@ -125,6 +137,8 @@ def test_broken_templates_and_words_are_told_with_their_file(tmp_path: Path) -> 
     (tmp_path / "confirm" / "body.txt").write_text("{{ price }}")
     with pytest.raises(TemplateBroken, match=r"confirm/body\.txt"):
         writer(tmp_path).check()
-    (tmp_path / "confirm" / "words.toml").write_text("[de]\n")
-    with pytest.raises(BadSetting, match=r"confirm/words\.toml can't be used: KeyError"):
-        writer(tmp_path)
+    copytree(SHIPPED_TEMPLATES / "confirm", tmp_path / "confirm", dirs_exist_ok=True)
+    writer(tmp_path).check()
+    (tmp_path / "locales" / "sv.po").write_text('msgid "a"\nmsgstr "b\n')
+    with pytest.raises(TemplateBroken, match=r"locales/sv\.po: line 2"):
+        writer(tmp_path).check()

@@ -74,15 +74,17 @@ CHECKS: Mapping[str, Callable[[Seen], bool]] = {
         "<b>" not in mail.html and all(mail.name in text for text in mail.all_text)
     ),
     "one line": lambda mail: all("Blue mug" in text for text in mail.all_text),
-    "no half picture before the dots": lambda mail: mail.subject == "x" * 68 + "… is back in stock",
+    "no half picture before the dots": lambda mail: mail.subject == f"Back in stock: {'x' * 68}…",
     "what follows is not turned round": lambda mail: (
         all("Mug gpj.exe" in text for text in mail.all_text) and "\u202e" not in mail.html
     ),
-    "whole in the text": lambda mail: "Donaudampfschiff is" in mail.subject and "Donaudampfschiff is" in mail.text,
+    "whole in the text": lambda mail: (
+        mail.subject.endswith(": Donaudampfschiff") and "Donaudampfschiff is" in mail.text
+    ),
     "isolated in the HTML (a span with dir=rtl; not bdi, which Gmail, Outlook and Yahoo drop), "
     "or the sentence's end jumps": lambda mail: (
-        f'<span dir="rtl">{mail.name}</span> is available' in mail.html
-        and f"\u2068{mail.name}\u2069 is back" in mail.subject
+        f'<span dir="rtl">{mail.name}</span></a></h1>' in mail.html
+        and mail.subject == f"Back in stock: \u2068{mail.name}\u2069"
         and f"\u2068{mail.name}\u2069 is back" in mail.text
         and "<bdi" not in mail.html
     ),
@@ -90,7 +92,7 @@ CHECKS: Mapping[str, Callable[[Seen], bool]] = {
         '<html lang="en" dir="ltr"' in mail.html and "Content-Language: en\r\n" in mail.raw.decode()
     ),
     "words without a name": lambda mail: (
-        mail.subject == "The item you asked about is back in stock" and "your item is available" in mail.html_text
+        mail.subject == "Back in stock: the item you asked about" and "asked about is here again" in mail.html_text
     ),
     "not decoded twice": lambda mail: all(mail.name in text for text in mail.all_text),
     "lines of the raw mail are under 998": lambda mail: max(map(len, mail.raw.split(b"\r\n"))) <= 78,

@@ -90,17 +90,18 @@ def test_a_mail_says_what_is_back_where_and_why(renderer: Renderer, locale: str)
 
 
 def test_the_subject_is_short(renderer: Renderer) -> None:
-    assert renderer.render(context(), None)[0].subject == "Blue mug is back in stock"
+    assert renderer.render(context(), None)[0].subject == "Back in stock: Blue mug"
     long = renderer.render(context(item_name="Very long name " * 50), None)[0].subject
     assert len(long) < 100
-    assert long.endswith("… is back in stock")
+    assert long.startswith("Back in stock: Very long")
+    assert long.endswith("…")
 
 
 @pytest.mark.parametrize("locale", ["en", "de"])
 def test_a_mail_needs_nothing_but_a_link(renderer: Renderer, locale: str) -> None:
     mail, _ = renderer.render(BARE, locale)
     seen = Seen(mail.html)
-    assert {"en": "The item you asked about", "de": "Der gewünschte Artikel"}[locale] in mail.subject
+    assert {"en": "the item you asked about", "de": "der gewünschte Artikel"}[locale] in mail.subject
     assert set(seen.links) == {URL}
     assert not seen.images
     for text in (mail.subject, mail.text, mail.html):
@@ -151,7 +152,7 @@ def test_long_words_do_not_widen_the_mail(renderer: Renderer) -> None:
 def test_facts_stay_on_their_line(renderer: Renderer) -> None:
     given = context(item_name="Blue\r\nBcc: x\u2028mug\ud800", options={"a\nb": "c\nd"})
     mail, _ = renderer.render(given, None)
-    assert mail.subject == "Blue Bcc: x mug is back in stock"
+    assert mail.subject == "Back in stock: Blue Bcc: x mug"
     assert "a b: c d" in mail.text
     mail.html.encode()
 
@@ -162,7 +163,8 @@ def test_facts_stay_on_their_line(renderer: Renderer) -> None:
         (None, "Price: €1,234.50"),
         ("en-XX", "Price: €1,234.50"),
         ("en-AU", "Price: EUR_1,234.50"),
-        ("fr-CH", "Price: €1,234.50"),  # its language is not the mail's, so he gets the mail's prices
+        ("sv-SE", "Price: €1,234.50"),  # its language is not the mail's, so he gets the mail's prices
+        ("fr-CH", "Prix : 1’234,50_€"),
         ("de", "Preis: 1.234,50_€"),
         ("de_AT", "Preis: €_1.234,50"),
         ("de-Latn-CH-1996", "Preis: EUR_1’234.50"),
@@ -180,12 +182,12 @@ def test_a_price_that_says_nothing_is_left_out(renderer: Renderer, price: str) -
 
 def test_a_name_of_another_direction_does_not_turn_round_what_follows(renderer: Renderer) -> None:
     mail, _ = renderer.render(context(item_name="חולצה (M)", options={"מידה": "38"}), None)
-    assert mail.subject == "\u2068חולצה (M)\u2069 is back in stock"
+    assert mail.subject == "Back in stock: \u2068חולצה (M)\u2069"
     assert "\u2068חולצה (M)\u2069 is back in stock." in mail.text
     assert "\u2068מידה\u2069: 38" in mail.text
-    assert mail.html.count('<span dir="rtl">חולצה (M)</span>') == 2  # in the preheader and the heading
+    assert mail.html.count('<span dir="rtl">חולצה (M)</span>') == 1
     assert '<span dir="rtl">מידה</span>: 38' in mail.html
-    assert 'aria-label="\u2068חולצה (M)\u2069 is back in stock"' in mail.html
+    assert 'aria-label="Back in stock: \u2068חולצה (M)\u2069"' in mail.html
 
 
 def test_a_name_of_the_mails_direction_needs_no_isolation(renderer: Renderer) -> None:
@@ -195,7 +197,7 @@ def test_a_name_of_the_mails_direction_needs_no_isolation(renderer: Renderer) ->
 
 
 def test_a_mail_in_a_language_from_right_to_left_says_so(own: Path) -> None:
-    shutil.copytree(own / "back_in_stock" / "de", own / "back_in_stock" / "he")
+    shutil.copy(own / "locales" / "de.po", own / "locales" / "he.po")
     mail, _ = Renderer(own, "חנות").render(context(item_name="Mug", price="12"), "he-IL")
     assert mail.html.count('lang="he" dir="rtl"') == 2
     assert '<span dir="ltr">Mug</span>' in mail.html
@@ -211,7 +213,7 @@ def test_the_shops_name_is_isolated_like_an_items(own: Path) -> None:
 
 def test_soft_hyphens_help_in_html_and_are_gone_from_the_text(renderer: Renderer) -> None:
     mail, _ = renderer.render(context(item_name="Donau&shy;dampf\u00adschiff"), None)
-    assert mail.subject == "Donaudampfschiff is back in stock"
+    assert mail.subject == "Back in stock: Donaudampfschiff"
     assert "\u00ad" not in mail.text
     assert "Donau\u00addampf\u00adschiff</a></h1>" in mail.html
 
@@ -229,7 +231,10 @@ def test_older_templates_of_a_shop_cut_between_graphemes_too(own: Path) -> None:
         (None, "en"),
         ("", "en"),
         ("en-GB", "en"),
-        ("fr", "en"),
+        ("sv", "en"),
+        ("fr", "fr"),
+        ("pt", "pt-BR"),
+        ("pt-PT", "pt-BR"),
         ("de", "de"),
         ("DE_at", "de"),
         ("de-Latn-CH-1996", "de"),
@@ -249,21 +254,45 @@ def test_a_language_falls_back_file_by_file(own: Path) -> None:
     austrian = own / "back_in_stock" / "de_AT"
     austrian.mkdir()
     (austrian / "subject.txt").write_text("Griaß di: {{ item_name }}", encoding="utf-8")
-    (own / "back_in_stock" / "de" / "body.txt").unlink()
+    german = own / "back_in_stock" / "de"
+    german.mkdir()
+    (german / "body.txt").write_text("Schon wieder: {{ item_name }}", encoding="utf-8")
     mail, locale = Renderer(own, "Shop").render(context(), "de-at")
     assert locale == "de_AT"
     assert mail.subject == "Griaß di: Blue mug"
-    assert "Blue mug is back in stock." in mail.text  # the default, because German has no such file now
+    assert mail.text == "Schon wieder: Blue mug"
     assert "Wieder verfügbar" in mail.html
 
 
-def test_a_folder_for_the_default_language_is_told_from_the_default(own: Path) -> None:
+def test_a_folder_for_the_language_of_the_templates_is_for_all_who_read_it(own: Path) -> None:
     english = own / "back_in_stock" / "en"
     english.mkdir()
     (english / "subject.txt").write_text("It's back: {{ item_name }}")
     renderer = Renderer(own, "Shop")
-    assert renderer.render(context(), None)[0].subject == "Blue mug is back in stock"
-    assert renderer.render(context(), "en")[0].subject == "It's back: Blue mug"
+    assert {renderer.render(context(), locale)[0].subject for locale in (None, "en", "sv")} == {"It's back: Blue mug"}
+    assert renderer.render(context(), "de")[0].subject == "Wieder da: Blue mug"
+
+
+@pytest.mark.parametrize(
+    ("asked", "used", "price"),
+    [(None, "de", "€_12,50"), ("sv", "de", "€_12,50"), ("en-GB", "en", "€12.50"), ("de", "de", "12,50_€")],
+)
+def test_who_has_no_language_or_one_that_there_is_not_gets_the_default_one(
+    asked: str | None, used: str, price: str
+) -> None:
+    renderer = Renderer(TEMPLATES, "Shop", default_locale="de-AT")
+    mail, locale = renderer.render(context(), asked)
+    assert locale == used
+    assert price.replace("_", "\N{NO-BREAK SPACE}") in mail.text
+    assert renderer.render(context(), renderer.variant(asked)) == (mail, locale)
+    assert renderer.render_many([context()] * 2, asked)[1] == used
+
+
+def test_a_default_language_that_there_is_not_is_english() -> None:
+    renderer = Renderer(TEMPLATES, "Shop", default_locale="sv")
+    assert renderer.render(context(), None)[1] == "en"
+    assert renderer.problems() == ["STOCKBELL_DEFAULT_LOCALE: no mail is in sv, so English takes its place"]
+    assert Renderer(TEMPLATES, "Shop", default_locale="de-AT").problems() == []
 
 
 def test_the_same_facts_make_the_same_mail_and_others_another(renderer: Renderer) -> None:
@@ -331,13 +360,13 @@ def test_a_subject_of_several_lines_becomes_one(own: Path) -> None:
 
 def test_a_broken_language_harms_no_other_and_a_repaired_one_works(own: Path) -> None:
     subject = own / "back_in_stock" / "de" / "subject.txt"
-    good = subject.read_text(encoding="utf-8")
+    subject.parent.mkdir()
     subject.write_text("{% if %}")
     renderer = Renderer(own, "Shop")
     with pytest.raises(TemplateBroken, match=r"back_in_stock/de/subject\.txt"):
         renderer.render(context(), "de")
     assert renderer.render(context(), "en")[1] == "en"
-    subject.write_text(good, encoding="utf-8")
+    subject.write_text("{{ item_name }}", encoding="utf-8")
     assert renderer.render(context(), "de")[1] == "de"
 
 
@@ -354,18 +383,13 @@ def test_check_names_all_files_and_finds_what_is_seldom_used(own: Path) -> None:
     assert Renderer(TEMPLATES, "Shop").check() == [
         "back_in_stock/body.html",
         "back_in_stock/body.txt",
-        "back_in_stock/de/body.html",
-        "back_in_stock/de/body.txt",
-        "back_in_stock/de/subject.txt",
         "back_in_stock/subject.txt",
         "back_in_stock_many/body.html",
         "back_in_stock_many/body.txt",
-        "back_in_stock_many/de/body.html",
-        "back_in_stock_many/de/body.txt",
-        "back_in_stock_many/de/subject.txt",
         "back_in_stock_many/subject.txt",
     ]
     body = own / "back_in_stock" / "de" / "body.txt"
+    body.parent.mkdir()
     body.write_text("{% if not item_name %}{{ oops }}{% endif %}")
     with pytest.raises(TemplateBroken, match=r"de/body\.txt: line 1: 'oops' is undefined"):
         Renderer(own, "Shop").check()

@@ -10,6 +10,7 @@ import pytest
 
 from tests.unit.mail.test_confirmation import Named, body, read, writer
 from tests.unit.mail.test_render import TEMPLATES, context
+from worker.domain.brand import Brand, palette, parse_colour
 from worker.mail.details import columns
 from worker.mail.render import MailContext, Renderer
 
@@ -96,8 +97,8 @@ def test_the_body_says_what_html_and_title_say_since_webmail_drops_those(html: s
 
 def test_the_title_is_the_subject() -> None:
     mail, _ = Renderer(TEMPLATES, "Shop").render(context(item_name="Salt & <Pepper>"), "en")
-    assert mail.subject == "Salt & <Pepper> is back in stock"
-    assert "<title>Salt &amp; &lt;Pepper&gt; is back in stock</title>" in mail.html
+    assert mail.subject == "Back in stock: Salt & <Pepper>"
+    assert "<title>Back in stock: Salt &amp; &lt;Pepper&gt;</title>" in mail.html
 
 
 @pages
@@ -202,3 +203,32 @@ def test_each_file_says_which_css_it_uses_and_that_can_be_changed_alone(tmp_path
     html = Renderer(tmp_path, "Shop").render(context(), "en")[0].html
     assert "#1f6b4a" not in html
     assert "background:#a0205a" in html
+
+
+BRAND: Final = Brand(
+    "https://shop.example/logo.png?a=1&b=2", palette(parse_colour("#ffee00")), ("Shop <Ltd>", "1 High Street", "חיפה 7")
+)
+
+
+@pytest.mark.parametrize("locale", ["en", "de"])
+@pytest.mark.parametrize("many", [False, True])
+def test_a_brand_is_in_every_mail(locale: str, many: bool) -> None:
+    renderer, facts = Renderer(TEMPLATES, "Shop & Sons", brand=BRAND), context(image_url=None)
+    mail, _ = renderer.render_many([facts] * 2, locale) if many else renderer.render(facts, locale)
+    [(logo, around)] = Tree(mail.html).all("img")
+    assert (logo["src"], logo["alt"]) == (BRAND.logo_url, "Shop & Sons")
+    assert "shop" in around[0][1]["class"]
+    assert logo["height"] == "56"  # Word shows it in its full size otherwise
+    for cell, _ in Tree(mail.html).all("td"):
+        if "button" in cell.get("class", "").split():
+            assert (style(cell)["background"], style(cell)["border"]) == ("#ffee00", "1px solid #a19600")
+    assert 'Shop &lt;Ltd&gt;<br>1 High Street<br><span dir="rtl">חיפה 7</span>' in mail.html
+    assert mail.text.endswith("\n\nShop <Ltd>\n1 High Street\n\u2068חיפה 7\u2069\n")
+    assert "#1f6b4a" not in mail.html
+
+
+def test_without_a_brand_the_shop_is_named_and_nothing_is_missing() -> None:
+    html = about_one(image_url=None)
+    assert "<img" not in html
+    assert re.search(r'<td class="shop ink"[^>]*>Shop</td>', html)
+    assert "var(" not in html

@@ -176,3 +176,26 @@ def test_the_same_css_is_read_once_per_text_and_other_css_counts_at_once() -> No
     for name, style in (("1", "top:0"), ("2", "left:0"), ("1", "top:0")):
         html = styled(f'<link rel="stylesheet" href="{name}"><p>', sheets.__getitem__)
         assert f'<p style="{style}">' in html
+
+
+def test_custom_properties_are_put_in_and_not_sent() -> None:
+    """Gmail and Outlook know none."""
+    html = looks(
+        ":root{--a:#111;--b:var(--a);top:0} .a{color:var(--b);margin:var(--none, 2px) var( --none )}"
+        "@media print{p{color:var(--a)}} a:hover{color:var(--b)} :root{--a:#222}"
+    )
+    assert '<p class="a" style="color:#222;margin:2px var( --none )">' in html
+    assert kept(html) == [
+        "@media print{p{color:#222!important}}",
+        ":root{top:0!important}a:hover{color:#222!important}",
+    ]
+    assert "--a" not in html
+
+
+@pytest.mark.parametrize("css", [":root{--a:var(--a)}", ":root{--a:var(--b);--b:var(--a)}", ":root{--a:}"])
+def test_custom_properties_in_a_circle_end(css: str) -> None:
+    assert "Hi" in looks(f"{css} p{{color:var(--a)}}")
+
+
+def test_what_is_important_stays_so() -> None:
+    assert 'style="color:red !important"' in looks("p{color:red!important} .a{color:blue}").replace("red!", "red !")

@@ -58,7 +58,7 @@ def test_the_mail_is_shown_in_a_frame_that_can_do_nothing(site: Site, shop: Shop
     assert "@media (max-width:0)" in framed.text  # light, whatever the browser prefers
     dark = site.client.get(f"{PAGE}/frame?scheme=dark").text
     assert "@media (min-width:0)" in dark
-    assert ":root{color-scheme:dark}" in dark
+    assert ":root{color-scheme:dark!important" in dark
     assert 'name="color-scheme" content="dark"' in dark
     assert "img-src 'none'" in site.client.get(f"{PAGE}/frame?images=off").headers["Content-Security-Policy"]
     assert "frame-ancestors 'none'" in page.headers["Content-Security-Policy"]
@@ -125,6 +125,7 @@ def test_a_template_that_is_broken_is_shown_with_its_line_and_read_anew_when_it_
         assert "1 request is held" in site.client.get(PAGE).text
         body.write_text(good)
         assert "<iframe" in site.client.get(PAGE).text
+        (templates / "back_in_stock" / "de").mkdir()
         (templates / "back_in_stock" / "de" / "body.html").write_text("{% if %}")
         assert "another template can’t" in site.client.get(PAGE).text
 
