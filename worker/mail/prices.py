@@ -5,15 +5,17 @@ came, since nobody can tell whether `1,234` is a thousand. Pure.
 """
 
 import re
+from collections.abc import Mapping
 from copy import copy
+from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal
 from functools import lru_cache
 from typing import Final
 from unicodedata import category
 
-from babel import Locale, UnknownLocaleError
+from babel import Locale, UnknownLocaleError, localedata
 from babel.core import get_global
-from babel.numbers import NumberPattern, get_currency_symbol, get_group_symbol, is_currency
+from babel.numbers import NumberPattern, get_decimal_symbol, get_group_symbol, is_currency
 
 from worker.mail.details import line
 
@@ -35,8 +37,8 @@ _CODE: Final = re.compile(r"[A-Z]{3}")
 _CODE_WORD: Final = re.compile(r"(?<![A-Z])[A-Z]{3}(?![A-Z])")
 # A short word after the number is a currency: `kr`, `Kč`, `zł`.
 _ENDS_IN_SIGN: Final = re.compile(r".*\d\s*[^\W\d_]{1,3}\.?")
+_AMOUNT: Final = re.compile(r"\d[\d,]*(?:\.\d+)?")  # as English writes it
 _MARKS: Final = str.maketrans("", "", "\u061c\u200e\u200f")
-_WHOLE_PART: Final = re.compile(r"\d+")
 # CLDR's spacing of currencies: a letter and a digit don't touch.
 _TOUCHING: Final = re.compile(r"(?<=[^\W\d_])(?=\d)|(?<=\d)(?=[^\W\d_])")
 
@@ -59,7 +61,7 @@ def region_of(asked: str, mail: str) -> str | None:
         return None
     language, region = found[1].lower(), found[2].upper()
     is_usual = get_global("likely_subtags").get(language, "").endswith(f"_{region}")
-    return region if not is_usual and _locale(f"{language}_{region}") else None
+    return region if not is_usual and _is_known(f"{language}_{region}") else None
 
 
 @lru_cache(maxsize=_KEPT)
@@ -74,6 +76,21 @@ def shown_price(price: str | None, currency: str | None, mail: str, region: str 
     if text is None or _says_nothing(text):
         return None
     return _formatted(text, _sign(line(currency)), _nearest(f"{_language(mail)}_{region}" if region else mail))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Conventions:
+    """How a locale writes numbers and prices. All that CLDR knows of one would take 1 MB."""
+
+    price: NumberPattern
+    number: NumberPattern
+    marks: Mapping[int, str]
+    """those between digits, for the English ones"""
+    symbols: Mapping[str, str]
+    """of currencies, by code"""
+
+    def symbol(self, sign: str) -> str:
+        return self.symbols.get(sign, sign)
 
 
 def _without_tags(price: str) -> str:
@@ -99,7 +116,7 @@ def _sign(currency: str | None) -> str | None:
     return code if is_code else currency
 
 
-def _formatted(text: str, sign: str | None, locale: Locale) -> str:
+def _formatted(text: str, sign: str | None, locale: _Conventions) -> str:
     number = _number(text)
     if number is None:
         return text if sign is None or _names_currency(text, sign, locale) else _after(text, sign, locale)
@@ -118,11 +135,11 @@ def _number(text: str) -> Decimal | None:
     return number if _LEAST <= number < _TOO_LARGE else None
 
 
-def _names_currency(text: str, sign: str, locale: Locale) -> bool:
+def _names_currency(text: str, sign: str, locale: _Conventions) -> bool:
     return (
         any(category(character) == "Sc" for character in text)
         or sign.casefold() in text.casefold()
-        or get_currency_symbol(sign, locale) in text
+        or locale.symbol(sign) in text
         or any(map(is_currency, _CODE_WORD.findall(text)))
         or _ENDS_IN_SIGN.fullmatch(text) is not None
     )
@@ -133,19 +150,19 @@ def _is_short_sign(sign: str) -> bool:
     return len(sign) <= 4 and any(category(character) == "Sc" for character in sign)
 
 
-def _after(text: str, sign: str, locale: Locale) -> str:
-    return f"{text}\N{NO-BREAK SPACE}{get_currency_symbol(sign, locale)}"
+def _after(text: str, sign: str, locale: _Conventions) -> str:
+    return f"{text}\N{NO-BREAK SPACE}{locale.symbol(sign)}"
 
 
-def _with_currency(number: Decimal, sign: str, locale: Locale) -> str:
+def _with_currency(number: Decimal, sign: str, locale: _Conventions) -> str:
     usual = _DECIMALS.get(sign, 0 if sign in _WHOLE_SIGNS and number % 1 == 0 else 2)
     number, decimals = _rounded(number, usual)
     # Babel would put the sign in, but looks for the currency's full name first, which takes longer than all else.
     shown = _written(number, _pattern(locale, decimals, is_price=True), locale)
-    return _TOUCHING.sub("\N{NO-BREAK SPACE}", shown.replace("¤", get_currency_symbol(sign, locale)))
+    return _TOUCHING.sub("\N{NO-BREAK SPACE}", shown.replace("¤", locale.symbol(sign)))
 
 
-def _decimal(number: Decimal, usual: int, locale: Locale) -> str:
+def _decimal(number: Decimal, usual: int, locale: _Conventions) -> str:
     number, decimals = _rounded(number, usual)
     return _written(number, _pattern(locale, decimals, is_price=False), locale)
 
@@ -165,40 +182,55 @@ def _quantized(number: Decimal, decimals: int) -> Decimal:
 
 
 @lru_cache(maxsize=_KEPT)
-def _pattern(locale: Locale, decimals: int, *, is_price: bool) -> NumberPattern:
-    pattern: NumberPattern = copy(locale.currency_formats["standard"] if is_price else locale.decimal_formats[None])
+def _pattern(locale: _Conventions, decimals: int, *, is_price: bool) -> NumberPattern:
+    pattern: NumberPattern = copy(locale.price if is_price else locale.number)
     pattern.frac_prec = (decimals, decimals)
     return pattern
 
 
-def _written(number: Decimal, pattern: NumberPattern, locale: Locale) -> str:
-    if not _has_apostrophes(locale):
-        return str(pattern.apply(number, locale))
-    # Babel takes the apostrophes in the Swiss `1'234'567` for quotes, and removes them.
-    return _WHOLE_PART.sub(_swiss, pattern.apply(number, locale, group_separator=False), count=1)
-
-
-@lru_cache(maxsize=_KEPT)
-def _has_apostrophes(locale: Locale) -> bool:
-    return get_group_symbol(locale) == "'"
-
-
-def _swiss(whole: re.Match[str]) -> str:
-    return f"{int(whole[0]):,}".replace(",", "\N{RIGHT SINGLE QUOTATION MARK}")
+def _written(number: Decimal, pattern: NumberPattern, locale: _Conventions) -> str:
+    english = pattern.apply(number, _english())
+    return _AMOUNT.sub(lambda amount: amount[0].translate(locale.marks), english, count=1)
 
 
 def _language(locale: str) -> str:
     return re.split("[-_]", locale, maxsplit=1)[0].lower()
 
 
-def _nearest(name: str) -> Locale:
-    return _locale(name.replace("-", "_")) or _locale(_language(name)) or Locale(_DEFAULT)
+def _nearest(name: str) -> _Conventions:
+    found = _conventions(name.replace("-", "_")) or _conventions(_language(name)) or _conventions(_DEFAULT)
+    assert found is not None, "Babel knows English"  # noqa: S101
+    return found
 
 
 @lru_cache(maxsize=_KEPT)
-def _locale(name: str) -> Locale | None:
-    """Returns what CLDR knows of a locale, or None. One language takes 1.3 MB, each of its regions 0.1 MB."""
-    try:
-        return Locale.parse(name)
-    except (UnknownLocaleError, ValueError):
+def _conventions(name: str) -> _Conventions | None:
+    """Returns the conventions of a locale, or None if CLDR knows none."""
+    if not _is_known(name):
         return None
+    locale = Locale.parse(name)
+    # An apostrophe between digits is a typographic one. Babel would also take two of them for quotes.
+    group = get_group_symbol(locale).replace("'", "\N{RIGHT SINGLE QUOTATION MARK}")
+    found = _Conventions(
+        locale.currency_formats["standard"],
+        locale.decimal_formats[None],
+        {ord(","): group, ord("."): get_decimal_symbol(locale)},
+        dict(locale.currency_symbols),
+    )
+    # Babel never forgets what it has read: ten languages would be 10 MB.
+    localedata.clear_caches()
+    return found
+
+
+@lru_cache(maxsize=1)
+def _english() -> Locale:
+    return Locale(_DEFAULT)
+
+
+@lru_cache(maxsize=_KEPT)
+def _is_known(name: str) -> bool:
+    try:
+        Locale.parse(name)
+    except (UnknownLocaleError, ValueError):
+        return False
+    return True

@@ -1,10 +1,13 @@
 """Prices: numbers as people of each country write them, and nothing made up from what is no plain number."""
 
+import gc
+import tracemalloc
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.mail.prices import region_of, shown_price
+from worker.mail.prices import _conventions, _pattern, region_of, shown_price
 
 NBSP = "\N{NO-BREAK SPACE}"
 SALE = (
@@ -159,3 +162,22 @@ anything = st.text(max_size=40) | st.from_regex(r"[-+]?[0-9]{0,18}\.?[0-9]{0,8}(
 def test_no_price_is_an_error(price: str, currency: str | None, locale: str) -> None:
     text = shown_price(price, currency, locale, None)
     assert text is None or any(character.isdecimal() for character in text)
+
+
+def test_ten_locales_take_hardly_more_memory_than_two() -> None:
+    """What CLDR knows of one takes 1 MB, and a worker stays below 120 MB."""
+
+    def in_use(*languages: str) -> int:
+        for language in languages:
+            assert shown_price("1234.5", "EUR", language, None)
+        gc.collect()
+        return tracemalloc.get_traced_memory()[0]
+
+    for kept in (shown_price, _conventions, _pattern):
+        kept.cache_clear()
+    tracemalloc.start()
+    try:
+        two = in_use("en", "de")
+        assert in_use("fr", "es", "it", "nl", "pl", "pt-BR", "ja", "ar") - two < 1_000_000
+    finally:
+        tracemalloc.stop()
