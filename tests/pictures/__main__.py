@@ -16,7 +16,7 @@ from playwright.sync_api import Browser
 from config.settings import SHIPPED_TEMPLATES
 from tests.pictures import clients
 from tests.pictures.browser import NARROW, WIDE, chromium, shown
-from tests.pictures.samples import PICTURES, TEXTS, USUAL, digest
+from tests.pictures.samples import COLOURS, PICTURES, TEXTS, USUAL, brand, digest
 from tests.web.tools import chromium as path_of_chromium
 from worker.mail.render import MailContext, Renderer
 
@@ -65,6 +65,33 @@ def sheets(renderer: Renderer) -> Iterator[tuple[str, Sequence[Look]]]:
             for look in (
                 Look(language, html(USUAL, language)),
                 Look(f"{language}, dark", html(USUAL, language), WIDE, dark=True),
+            )
+        ],
+    )
+    for title, many in (("right to left", "ar"), ("Japanese", "ja")):
+        page = renderer.render_many(digest(3), many)[0].html
+        yield (
+            title,
+            [
+                *(
+                    Look(name, html(TEXTS[name], many))
+                    for name in ("long", "right to left", "Japanese", "nothing known")
+                ),
+                Look("3 items", page),
+                Look("3 items, dark", page, WIDE, dark=True),
+            ],
+        )
+    yield (
+        "brands",
+        [
+            Look(f"{name}, {tone}", client(shop.render(USUAL, "en")[0].html), dark=tone == "dark")
+            for name, colour in COLOURS.items()
+            for shop in [Renderer(SHIPPED_TEMPLATES, "Blue Door Pottery", brand=brand(colour))]
+            for tone, client in (
+                ("light", clients.in_browser),
+                ("dark", clients.in_browser),
+                ("blocked", clients.without_pictures),
+                ("darkened", clients.darkened),
             )
         ],
     )

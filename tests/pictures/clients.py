@@ -10,7 +10,8 @@ _TAG: Final = re.compile(r"<(?P<name>[a-z][a-z0-9]*)\b(?P<rest>[^>]*?) style=\"(
 _OFFICE: Final = re.compile(r"<xml>.*?</xml>", re.DOTALL)  # settings, which are not shown
 _MSO: Final = re.compile(r"<!--\[if mso\]>(.*?)<!\[endif\]-->", re.DOTALL)
 _PICTURE: Final = re.compile(r"(<img\b[^>]* src=\")[^\"]*")
-_COLOUR: Final = re.compile(r"#(?:[0-9a-f]{6}|[0-9a-f]{3})\b", re.IGNORECASE)
+# Gmail leaves gradients as they are.
+_COLOUR: Final = re.compile(r"linear-gradient\([^()]*\)|#(?:[0-9a-f]{6}|[0-9a-f]{3})\b", re.IGNORECASE)
 
 # Not known to Word at all.
 _UNKNOWN_TO_WORD: Final = {
@@ -77,6 +78,8 @@ def _in_word(name: str, attributes: str, style: str) -> str:
 
 
 def _turned(found: re.Match[str]) -> str:
+    if not found[0].startswith("#"):
+        return found[0]
     digits = found[0][1:]
     pairs = [each * 2 for each in digits] if len(digits) == 3 else re.findall("..", digits)
     hue, lightness, saturation = colorsys.rgb_to_hls(*(int(each, 16) / 255 for each in pairs))

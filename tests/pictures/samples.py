@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
+from worker.domain.brand import Brand, palette, parse_colour
 from worker.mail.render import MailContext
 
 _WAY_OUT: Final = "https://notify.shop.example/u/AYCxVbq7cT6H0mJ4sample-token-of-a-customer"
@@ -62,6 +63,21 @@ TEXTS: Final = {
     "long address": replace(_PLAIN, item_url="https://shop.example/p/" + "a1b2-" * 400),
 }
 """By what is special about their texts."""
+
+
+def brand(colour: str, *, logo: bool = True) -> Brand:
+    """Returns a brand in this colour. The logo is dark letters on nothing, which is hardest in the dark."""
+    letters = (
+        '<svg xmlns="http://www.w3.org/2000/svg" width="360" height="90" viewBox="0 0 360 90">'
+        '<text x="4" y="64" font-size="56" font-family="sans-serif" fill="#101820">Blue Door</text></svg>'
+    )
+    url = f"data:image/svg+xml;base64,{base64.b64encode(letters.encode()).decode()}"
+    address = ("Blue Door Pottery Ltd", "1 High Street, London E1 6AN", "Company 01234567")
+    return Brand(url if logo else None, palette(parse_colour(colour)), address)
+
+
+COLOURS: Final = {"near white": "#fdfdf5", "near black": "#0a0a12", "saturated": "#ff0055", "yellow": "#ffe100"}
+"""Brands' colours, by what is hard about them."""
 
 
 def digest(number: int) -> Sequence[MailContext]:

@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, FloatRect, Page
 from config.settings import SHIPPED_TEMPLATES
 from tests.pictures import clients
 from tests.pictures.browser import NARROW, WIDE, chromium, shown
-from tests.pictures.samples import PICTURES, TEXTS, USUAL, digest
+from tests.pictures.samples import COLOURS, PICTURES, TEXTS, USUAL, brand, digest
 from tests.unit.mail.test_confirmation import Named, body, read, writer
 from tests.web.tools import chromium as path_of_chromium
 from worker.mail.render import MailContext, Renderer
@@ -67,6 +67,7 @@ def colour_at(page: Page, x: float, y: float) -> tuple[int, ...]:
 @pytest.mark.parametrize("client", [clients.in_browser, clients.without_style, clients.darkened])
 def test_nothing_is_wider_than_a_small_phone(browser: Browser, client: clients.Client) -> None:
     pages = {name: html_of(context) for name, context in (PICTURES | TEXTS).items()}
+    pages |= {language: html_of(USUAL, language) for language in RENDERER.languages}
     for name, html in (pages | {"digest": html_of_many(), "confirm": confirming("de")}).items():
         with shown(browser, client(html), NARROW) as page:
             assert page.evaluate("document.documentElement.scrollWidth") == NARROW, name
@@ -172,11 +173,19 @@ PAGES: Final[dict[str, Callable[[str], str]]] = {
 }
 
 
+@pytest.mark.parametrize("colour", COLOURS.values(), ids=COLOURS)
+def test_axe_finds_nothing_whatever_the_brands_colour(browser: Browser, colour: str) -> None:
+    html = Renderer(SHIPPED_TEMPLATES, "Blue Door Pottery", brand=brand(colour)).render(USUAL, "en")[0].html
+    for dark in (False, True):
+        with shown(browser, html, WIDE, dark=dark) as page:
+            assert findings(page) == []
+
+
 @pytest.mark.parametrize("look", LOOKS)
 def test_axe_finds_nothing(browser: Browser, look: str) -> None:
     client, dark = LOOKS[look]
     for name, html in PAGES.items():
-        for locale in ("en", "de") if look == "light" else ("en",):
+        for locale in ("en", "ar") if look == "light" else ("en",):
             with shown(browser, client(html(locale)), WIDE, dark=dark) as page:
                 assert findings(page) == [], (name, locale)
 

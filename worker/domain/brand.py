@@ -3,7 +3,6 @@
 Pure. Contrast is that of WCAG 2.2 (1.4.3): at least 4.5:1 for text.
 """
 
-import colorsys
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -119,20 +118,13 @@ def _readable_on(colour: Colour) -> Colour:
 
 
 def _shifted(colour: Colour, suits: Callable[[Colour], bool], *, towards: int) -> Colour:
-    """Returns the colour, or the nearest one of its hue towards black (0) or white (1) that suits."""
-    hue, lightness, saturation = colorsys.rgb_to_hls(*colour)
-    for step in range(101):
-        part = step / 100
-        shifted = colorsys.hls_to_rgb(hue, lightness * (1 - part) + towards * part, saturation)
-        found = _exact(Colour(*shifted)) if step else colour
-        if suits(found):
-            return found
-    return Colour(*[float(towards)] * 3)
-
-
-def _exact(colour: Colour) -> Colour:
-    """Returns the colour that its CSS names."""
-    return Colour(*(round(part * 255) / 255 for part in colour))
+    """Returns the colour, or else that with the least black (0) or white (1) mixed in that suits."""
+    mixed = (
+        # Rounded to what CSS can name.
+        Colour(*(round(255 * (part + (towards - part) * step / 100)) / 255 for part in colour))
+        for step in range(100)
+    )
+    return next(filter(suits, mixed), Colour(*[float(towards)] * 3))
 
 
 def _contrast(one: Colour, other: Colour) -> float:
