@@ -6,7 +6,8 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import date
 from html import escape
 from pathlib import Path
 from typing import Final
@@ -29,6 +30,7 @@ FONTS: Final = {
 }
 """What each pattern of fontconfig finds, and Debian's package."""
 
+_ASKED: Final = date(2026, 3, 8)
 IN_WORD: Final = {"usual": USUAL, "long word": TEXTS["long word"]}
 
 _SHEET: Final = """<!doctype html><meta charset="utf-8"><style>
@@ -52,7 +54,8 @@ def sheets(renderer: Renderer) -> Iterator[tuple[str, Sequence[Look]]]:
     """Yields the title of each sheet, with its mails."""
 
     def html(context: MailContext, locale: str = "en") -> str:
-        return renderer.render(context, locale)[0].html
+        day = renderer.shown_day(_ASKED, locale) if context.asked_on else None
+        return renderer.render(replace(context, asked_on=day), locale)[0].html
 
     def both(name: str, page: str, client: clients.Client = clients.in_browser) -> list[Look]:
         return [Look(f"{name}, {tone}", client(page), dark=tone == "dark") for tone in ("light", "dark")]

@@ -36,6 +36,7 @@ USUAL: Final = MailContext(
     currency="EUR",
     image_url=photo(600, 600),
     unsubscribe_url=_WAY_OUT,
+    asked_on="March 8, 2026",
 )
 _PLAIN: Final = replace(USUAL, image_url=None, options={})
 

@@ -74,7 +74,7 @@ class Folder:
         """The folders of languages, by key."""
         self._languages = {DEFAULT_LOCALE: DEFAULT_LOCALE} | self._catalogues.languages | self._locales
         self._compiled: dict[str, Compiled] = {}
-        self._prints: dict[tuple[str, Sequence[str]], bool] = {}
+        self._prints: dict[tuple[str, tuple[str, ...]], bool] = {}
 
     @property
     def languages(self) -> list[str]:
@@ -124,7 +124,7 @@ class Folder:
         """Yields what of the catalogues is not used, and why. Raises TemplateBroken."""
         return self._catalogues.problems()
 
-    def only_prints(self, variables: Sequence[str], locale: str | None) -> bool:
+    def only_prints(self, variables: tuple[str, ...], locale: str | None) -> bool:
         """Whether the templates do nothing with these variables but print them. Raises TemplateBroken."""
         key = self.nearest(locale)
         if (key, variables) not in self._prints:

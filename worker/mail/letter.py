@@ -18,7 +18,7 @@ from worker.domain.verdicts import Failed
 from worker.mail.letterhead import letterhead
 from worker.mail.message import envelope_address, head, sender_domain
 from worker.mail.render import Renderer
-from worker.mail.unaddressed import ItemFacts, Letter, LetterOfMany, Paper, TooLong
+from worker.mail.unaddressed import ItemFacts, Letter, LetterOfMany, Paper, Personal, TooLong
 from worker.mail.ways_out import NO_WAY_OUT, WaysOut
 from worker.smtp.mailer import Mail
 from worker.store.claims import Claim
@@ -28,7 +28,7 @@ __all__ = ["LETTERS", "Digest", "Held", "ItemFacts", "LetterWriter"]
 LETTERS: Final = 256
 """The number of letters kept. A bell names at most 100 lists, mostly in few languages. A letter takes about 15 kB."""
 
-_Links = TypeVar("_Links", contravariant=True)
+_Personal = TypeVar("_Personal", contravariant=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +60,10 @@ class _Part(NamedTuple):
     url: str
 
 
-class _Written(Protocol[_Links]):
+class _Written(Protocol[_Personal]):
     """A letter."""
 
-    def written(self, head: bytes, url: _Links, tokens: Sequence[str], /) -> bytes:
+    def written(self, head: bytes, personal: _Personal, tokens: Sequence[str], /) -> bytes:
         """Returns the whole mail, for DATA."""
 
 
@@ -99,7 +99,7 @@ class LetterWriter:
         """Returns the mail for this claim, the verdict if it can never be sent, or `Held` if a template is broken."""
         letter = self._letter_for(item, claim.locale, claim.extras)
         url = claim.item_url or letter.item_url
-        return _without_url(claim) if url is None else self._addressed(claim, letter, url)
+        return _without_url(claim) if url is None else self._addressed(claim, letter, Personal(url, claim.created))
 
     def write_digest(self, claim: Claim, items: Mapping[UUID, ItemFacts]) -> Digest:
         """Returns one mail for all of `claim.together`, or for as many as can be in it. `items` is by waiting list.
@@ -148,17 +148,18 @@ class LetterWriter:
         """Returns the mail about all of these. None: it is too long."""
         claims, items, urls = zip(*parts, strict=True)
         letter = LetterOfMany(self._paper, items, [claim.extras for claim in claims], locale)
+        personal = [Personal(url, claim.created) for claim, url in zip(claims, urls, strict=True)]
         try:
-            return self._addressed(claims[0], letter, urls)
+            return self._addressed(claims[0], letter, personal)
         except TooLong:
             return None
 
-    def _addressed(self, claim: Claim, letter: _Written[_Links], links: _Links) -> Mail | Failed | Held:
-        """Returns the mail of this claim of the letter with these links."""
+    def _addressed(self, claim: Claim, letter: _Written[_Personal], personal: _Personal) -> Mail | Failed | Held:
+        """Returns the mail of this claim of the letter with what is personal."""
         try:
             recipient = envelope_address(claim.email)
             tokens = self._tokens_of(claim.contact_id)
-            content = letter.written(head(recipient, claim.id, self._domain, self._date()), links, tokens)
+            content = letter.written(head(recipient, claim.id, self._domain, self._date()), personal, tokens)
             if self._tokens is None:
                 return Mail(claim.id, recipient, content)
             # The first token is the one for a mail to us, if that is a way out.

@@ -5,22 +5,19 @@ came, since nobody can tell whether `1,234` is a thousand. Pure.
 """
 
 import re
-from collections.abc import Mapping
 from copy import copy
-from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal
 from functools import lru_cache
 from typing import Final
 from unicodedata import category
 
-from babel import Locale, UnknownLocaleError, localedata
 from babel.core import get_global
-from babel.numbers import NumberPattern, get_decimal_symbol, get_group_symbol, is_currency
+from babel.numbers import NumberPattern, is_currency
 
+from worker.mail.conventions import Conventions, english, is_known, language_of, nearest
 from worker.mail.details import line
 
 _KEPT: Final = 256
-_DEFAULT: Final = "en"
 
 # ISO 4217: currencies that do not have two decimals. CLDR's digits are those of cash: it would round 12.50 RSD to 13.
 _WHOLE: Final = ("BIF CLP DJF GNF ISK JPY KMF KRW", "PYG RWF UGX UYI VND VUV XAF XOF XPF")
@@ -57,11 +54,11 @@ def region_of(asked: str, mail: str) -> str | None:
     A region is two letters or three digits: "AT", "419". None for the usual region of a language: `de-DE` is `de`.
     """
     found = _REGION.match(asked)
-    if found is None or found[1].lower() != _language(mail):
+    if found is None or found[1].lower() != language_of(mail):
         return None
     language, region = found[1].lower(), found[2].upper()
     is_usual = get_global("likely_subtags").get(language, "").endswith(f"_{region}")
-    return region if not is_usual and _is_known(f"{language}_{region}") else None
+    return region if not is_usual and is_known(f"{language}_{region}") else None
 
 
 @lru_cache(maxsize=_KEPT)
@@ -75,22 +72,7 @@ def shown_price(price: str | None, currency: str | None, mail: str, region: str 
     text = line(_without_tags(price)) if price else None
     if text is None or _says_nothing(text):
         return None
-    return _formatted(text, _sign(line(currency)), _nearest(f"{_language(mail)}_{region}" if region else mail))
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Conventions:
-    """How a locale writes numbers and prices. All that CLDR knows of one would take 1 MB."""
-
-    price: NumberPattern
-    number: NumberPattern
-    marks: Mapping[int, str]
-    """those between digits, for the English ones"""
-    symbols: Mapping[str, str]
-    """of currencies, by code"""
-
-    def symbol(self, sign: str) -> str:
-        return self.symbols.get(sign, sign)
+    return _formatted(text, _sign(line(currency)), nearest(mail, region))
 
 
 def _without_tags(price: str) -> str:
@@ -116,7 +98,7 @@ def _sign(currency: str | None) -> str | None:
     return code if is_code else currency
 
 
-def _formatted(text: str, sign: str | None, locale: _Conventions) -> str:
+def _formatted(text: str, sign: str | None, locale: Conventions) -> str:
     number = _number(text)
     if number is None:
         return text if sign is None or _names_currency(text, sign, locale) else _after(text, sign, locale)
@@ -135,7 +117,7 @@ def _number(text: str) -> Decimal | None:
     return number if _LEAST <= number < _TOO_LARGE else None
 
 
-def _names_currency(text: str, sign: str, locale: _Conventions) -> bool:
+def _names_currency(text: str, sign: str, locale: Conventions) -> bool:
     return (
         any(category(character) == "Sc" for character in text)
         or sign.casefold() in text.casefold()
@@ -150,11 +132,11 @@ def _is_short_sign(sign: str) -> bool:
     return len(sign) <= 4 and any(category(character) == "Sc" for character in sign)
 
 
-def _after(text: str, sign: str, locale: _Conventions) -> str:
+def _after(text: str, sign: str, locale: Conventions) -> str:
     return f"{text}\N{NO-BREAK SPACE}{locale.symbol(sign)}"
 
 
-def _with_currency(number: Decimal, sign: str, locale: _Conventions) -> str:
+def _with_currency(number: Decimal, sign: str, locale: Conventions) -> str:
     usual = _DECIMALS.get(sign, 0 if sign in _WHOLE_SIGNS and number % 1 == 0 else 2)
     number, decimals = _rounded(number, usual)
     # Babel would put the sign in, but looks for the currency's full name first, which takes longer than all else.
@@ -162,7 +144,7 @@ def _with_currency(number: Decimal, sign: str, locale: _Conventions) -> str:
     return _TOUCHING.sub("\N{NO-BREAK SPACE}", shown.replace("¤", locale.symbol(sign)))
 
 
-def _decimal(number: Decimal, usual: int, locale: _Conventions) -> str:
+def _decimal(number: Decimal, usual: int, locale: Conventions) -> str:
     number, decimals = _rounded(number, usual)
     return _written(number, _pattern(locale, decimals, is_price=False), locale)
 
@@ -182,55 +164,12 @@ def _quantized(number: Decimal, decimals: int) -> Decimal:
 
 
 @lru_cache(maxsize=_KEPT)
-def _pattern(locale: _Conventions, decimals: int, *, is_price: bool) -> NumberPattern:
+def _pattern(locale: Conventions, decimals: int, *, is_price: bool) -> NumberPattern:
     pattern: NumberPattern = copy(locale.price if is_price else locale.number)
     pattern.frac_prec = (decimals, decimals)
     return pattern
 
 
-def _written(number: Decimal, pattern: NumberPattern, locale: _Conventions) -> str:
-    english = pattern.apply(number, _english())
-    return _AMOUNT.sub(lambda amount: amount[0].translate(locale.marks), english, count=1)
-
-
-def _language(locale: str) -> str:
-    return re.split("[-_]", locale, maxsplit=1)[0].lower()
-
-
-def _nearest(name: str) -> _Conventions:
-    found = _conventions(name.replace("-", "_")) or _conventions(_language(name)) or _conventions(_DEFAULT)
-    assert found is not None, "Babel knows English"  # noqa: S101
-    return found
-
-
-@lru_cache(maxsize=_KEPT)
-def _conventions(name: str) -> _Conventions | None:
-    """Returns the conventions of a locale, or None if CLDR knows none."""
-    if not _is_known(name):
-        return None
-    locale = Locale.parse(name)
-    # An apostrophe between digits is a typographic one. Babel would also take two of them for quotes.
-    group = get_group_symbol(locale).replace("'", "\N{RIGHT SINGLE QUOTATION MARK}")
-    found = _Conventions(
-        locale.currency_formats["standard"],
-        locale.decimal_formats[None],
-        {ord(","): group, ord("."): get_decimal_symbol(locale)},
-        dict(locale.currency_symbols),
-    )
-    # Babel never forgets what it has read: ten languages would be 10 MB.
-    localedata.clear_caches()
-    return found
-
-
-@lru_cache(maxsize=1)
-def _english() -> Locale:
-    return Locale(_DEFAULT)
-
-
-@lru_cache(maxsize=_KEPT)
-def _is_known(name: str) -> bool:
-    try:
-        Locale.parse(name)
-    except (UnknownLocaleError, ValueError):
-        return False
-    return True
+def _written(number: Decimal, pattern: NumberPattern, locale: Conventions) -> str:
+    shown = pattern.apply(number, english())
+    return _AMOUNT.sub(lambda amount: amount[0].translate(locale.marks), shown, count=1)

@@ -8,14 +8,16 @@ import secrets
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from datetime import date
+from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from markupsafe import escape
 
 from worker.domain.brand import NO_BRAND, Brand
 from worker.domain.policies import MOST_ITEMS
+from worker.mail.conventions import shown_day
 from worker.mail.details import (
     SOFT_HYPHEN,
     isolated,
@@ -30,12 +32,15 @@ from worker.mail.message import Rendered
 from worker.mail.prices import region_of, shown_price
 from worker.mail.templates import Extra
 
-PERSONAL: Final = ("item_url",)
+ASKED: Final = ("asked_on",)
+"""The field of MailContext that differs per recipient even if all get the same link."""
+PERSONAL: Final = ("item_url", *ASKED)
 """The fields of MailContext that differ per recipient. All other variables are the same for one item."""
 UNSUBSCRIBE: Final = ("unsubscribe_url",)
 """The field of MailContext in which marks stand for tokens."""
 BLANK_LIMIT: Final = 2048  # the most characters of a value for a placeholder; URLs in events are not longer
 
+_DAYS: Final = 4096
 _MOST_OCTETS: Final = 5  # the most octets of one ASCII character in HTML: "&#34;"
 
 _ONE, _MANY = "back_in_stock", "back_in_stock_many"
@@ -56,6 +61,8 @@ class MailContext:
     """Where the customer leaves: https: or mailto:. Empty: nowhere."""
     extra: Mapping[str, str] = field(default_factory=dict)
     """Texts that the order to send this mail gave, by name."""
+    asked_on: str | None = None
+    """The day on which the customer asked, as `shown_day` writes it."""
 
 
 class Renderer:
@@ -78,6 +85,7 @@ class Renderer:
         self.store_name = store_name
         self._brand = brand
         self._default_locale = default_locale
+        self._shown_day = lru_cache(_DAYS)(self._new_shown_day)
         self._one = Folder(template_dir, _ONE, default_locale)
         self._home_of_many = template_dir if shipped is None or (template_dir / _MANY).is_dir() else shipped
 
@@ -106,21 +114,24 @@ class Renderer:
         mail = self._many.compiled(self._many.nearest(locale))
         return self._about_many(mail, contexts, _region(self._many.suited(locale), mail.locale)), mail.locale
 
-    def with_blanks(self, context: MailContext, locale: str | None) -> tuple[Rendered, str] | None:
-        """Returns what `render` returns, with the placeholders `blanks` for the values of PERSONAL.
+    def with_blanks(
+        self, context: MailContext, locale: str | None, names: tuple[str, ...] = PERSONAL
+    ) -> tuple[Rendered, str] | None:
+        """Returns what `render` returns, with the placeholders `blanks` for the values of `names`, some of PERSONAL.
 
         The result is valid for all values that `fit_blanks`: replace each placeholder by the plain value in the text,
         and by `in_html` of it in the HTML. The subject has none. Returns None if each value needs a full rendering.
         """
         try:
-            if not self.only_prints(PERSONAL, locale):
+            if not self.only_prints(names, locale):
                 return None
-            rendered, used = self.render(replace(context, **cast("dict[str, Any]", self.blanks)), locale)
+            blanks: dict[str, Any] = {name: self.blanks[name] for name in names}
+            rendered, used = self.render(replace(context, **blanks), locale)
         except Exception:  # `render` with real values reports the error, if they are affected
             return None
         return (rendered, used) if self._has_room(rendered) else None
 
-    def only_prints(self, variables: Sequence[str], locale: str | None) -> bool:
+    def only_prints(self, variables: tuple[str, ...], locale: str | None) -> bool:
         """Whether the templates do nothing with these variables but print them. Raises TemplateBroken."""
         return self._one.only_prints(variables, locale)
 
@@ -165,6 +176,15 @@ class Renderer:
             for samples in _SAMPLES_OF_MANY:
                 yield mail, samples, self._about_many(mail, samples, None)
 
+    def shown_day(self, day: date, locale: str | None) -> str:
+        """Returns a day as the mail in the language nearest to `locale` writes it."""
+        return self._shown_day(day, locale)
+
+    def _new_shown_day(self, day: date, locale: str | None) -> str:
+        language = self._one.language(self._one.nearest(locale))
+        text = shown_day(day, language, _region(self._one.suited(locale), language))
+        return isolated(text, language_direction(language))
+
     def variant(self, locale: str | None) -> str:
         """Returns one locale for all that get the same mail: the key of a translation, with the customer's region."""
         key = self._one.nearest(locale)
@@ -201,6 +221,7 @@ def _item(context: MailContext, locale: str, region: str | None) -> dict[str, An
         "price": isolated(price, direction) if price else None,
         "image_url": context.image_url,
         "extra": Extra(context.extra),
+        "asked_on": context.asked_on,
         "options": shown_options(context.options, direction),
         "catalog_item_id": context.catalog_item_id,
     }
@@ -235,6 +256,7 @@ _FULL_SAMPLE: Final = MailContext(
     currency="EUR",
     image_url="https://shop.example/mug-01.jpg",
     unsubscribe_url="https://notify.shop.example/u/sample-token",
+    asked_on="8 March 2026",
     extra=defaultdict(lambda: "10", sample="10"),  # whatever a template asks for is there
 )
 _BARE_SAMPLE: Final = MailContext(_FULL_SAMPLE.item_url, _FULL_SAMPLE.catalog_item_id, {})

@@ -28,7 +28,7 @@ _SHEET: Final = re.compile(
 _ATTRIBUTE: Final = re.compile(r"([a-z-]+)\s*=\s*(?:\"([^\"]*)\"|'([^']*)'|([^\s\"'>]+))", re.IGNORECASE)
 _ELSEWHERE: Final = re.compile(r"(?:[a-z][a-z0-9+.-]*:|//)", re.IGNORECASE)
 _HEAD_END: Final = re.compile(r"</head\s*>", re.IGNORECASE)
-_LINK: Final = re.compile(r"(<a\b[^>]*?) (?=href=)")
+_LINK: Final = re.compile(r"(<a\b[^>]*?) (href=\"[^\"]*\")([^>]*)>")
 # Takes the place of `&`, so that character references stay as they were written. No text has it: it is no character.
 _AMPERSAND: Final = "\ufdd0"
 _UNENCODABLE: Final = re.compile(f"[\ud800-\udfff{_AMPERSAND}]")
@@ -44,7 +44,7 @@ _IS_DARK: Final = re.compile(
 def styled(html: str, read: Callable[[str], str]) -> str:
     """Returns a rendered page with its CSS inlined; one without CSS as it is. `read` returns a file that it links to.
 
-    Each `href` begins a line. Equal pages with different URLs differ in those lines only.
+    The `href` of a link, and its text, begin lines of their own: those that are not personal are encoded once for all.
     Raises what `read` raises.
     """
     sheets = list[str]()
@@ -61,7 +61,7 @@ def styled(html: str, read: Callable[[str], str]) -> str:
         return html
     sheet = _sheet("\n".join(sheets))
     page = sheet.inliner.inline(_UNENCODABLE.sub("\ufffd", bare).replace("&", _AMPERSAND)).replace(_AMPERSAND, "&")
-    return _HEAD_END.sub(lambda end: sheet.kept + end[0], _LINK.sub(r"\1" "\n", page), count=1)
+    return _HEAD_END.sub(lambda end: sheet.kept + end[0], _LINK.sub("\\1\n\\2\n\\3\n>", page), count=1)
 
 
 def _linked(attributes: str | None, read: Callable[[str], str]) -> str | None:

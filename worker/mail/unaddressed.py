@@ -6,15 +6,16 @@ Rendering is delayed until it is needed: a broken template must not hide that a 
 import json
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import cached_property
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from worker.domain.catalog import options_from_text
 from worker.domain.errors import TextTooLarge
 from worker.domain.relays import Mailbox
 from worker.mail.folders import size
 from worker.mail.message import Form, Rendered, dot_stuffed, remainder, with_tokens
-from worker.mail.render import UNSUBSCRIBE, MailContext, Renderer, fit_blanks, in_html
+from worker.mail.render import ASKED, PERSONAL, UNSUBSCRIBE, MailContext, Renderer, fit_blanks, in_html
 from worker.mail.ways_out import WaysOut
 
 DIGEST_LIMIT: Final = 80_000
@@ -37,6 +38,14 @@ class TooLong(Exception):
     """A mail about several items is too long. With fewer of them it may not be."""
 
 
+class Personal(NamedTuple):
+    """What differs from one customer of an item to another, beside the way out."""
+
+    item_url: str
+    asked: datetime | None = None
+    """when they asked, in UTC"""
+
+
 @dataclass(frozen=True, slots=True)
 class Paper:
     """What all letters of a process have in common."""
@@ -51,9 +60,26 @@ class Paper:
         lines = with_tokens(self.letterhead, self.ways.marks, tokens)
         return dot_stuffed(remainder(rendered, sender=self.sender, locale=locale, letterhead=lines))
 
+    def shown_day(self, asked: datetime | None, locale: str | None) -> str:
+        """Returns the day of a time (UTC) as a mail in the language nearest to `locale` writes it; "" for none."""
+        return self.renderer.shown_day(asked.date(), locale) if asked else ""
+
     def way_out(self, tokens: Sequence[str]) -> str:
         """Returns where one customer leaves; "" if nowhere."""
         return with_tokens(self.ways.shown, self.ways.marks, tokens)
+
+
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """A form for all who get one URL."""
+
+    item_url: str
+    day: str | None
+    """the day on which they asked, "" if that is not known; None: it is a blank in the form"""
+    form: Form
+
+    def suits(self, url: str, day: str) -> bool:
+        return self.item_url == url and (bool(day) if self.day is None else self.day == day)
 
 
 class Letter:
@@ -66,49 +92,67 @@ class Letter:
         self._item = item
         self._locale = locale
         self._extra: Mapping[str, str] = _extra(extras)
-        self._last: tuple[str, Form] | None = None
+        self._last: _Ready | None = None
+        self._forms: dict[bool, Form | None] = {}
+        """Those for any URL, by whether the day is known."""
 
-    def written(self, head: bytes, url: str, tokens: Sequence[str]) -> bytes:
+    def written(self, head: bytes, personal: Personal, tokens: Sequence[str]) -> bytes:
         """Returns the mail with this head, dot-stuffed for DATA. Raises TemplateBroken.
 
         `tokens` take the places of the marks in the ways out.
         """
-        if self._last is not None and self._last[0] == url:
-            return self._last[1].filled(tokens=tokens, head=head)
-        if tokens and not self._prints_way_out:
-            return head + self._rendered_for(url, tokens)
-        # A form costs as much as one full rendering. Mostly one rendering is enough, because all get the same URL.
-        if self._last is None or not fit_blanks(url) or self._form is None:
-            rendered, locale = self._paper.renderer.render(self._context(url), self._locale)
-            if any(mark in rendered.subject for mark in self._paper.ways.marks):  # the subject is encoded as a whole
-                return head + self._rendered_for(url, tokens)
-            self._last = url, self._form_of(rendered, locale, ())
-            return self._last[1].filled(tokens=tokens, head=head)
-        return self._form.filled((url,), (in_html(url),), tokens, head=head)
+        url, day = personal.item_url, self._paper.shown_day(personal.asked, self._locale)
+        ready = self._last
+        if ready is None or not ready.suits(url, day):
+            if tokens and not self._prints_way_out:
+                return head + self._rendered_for(url, day, tokens)
+            # A form costs as much as one full rendering. Mostly one rendering is enough, because all get the same URL.
+            if ready is not None and fit_blanks(url) and (form := self._form(has_day=bool(day))):
+                values = (url, day) if day else (url,)
+                return form.filled(values, tuple(map(in_html, values)), tokens, head=head)
+            ready = self._made_for(url, day)
+            if ready is None:
+                return head + self._rendered_for(url, day, tokens)
+            self._last = ready
+        if ready.day is None:
+            return ready.form.filled((day,), (in_html(day),), tokens, head=head)
+        return ready.form.filled(tokens=tokens, head=head)
 
     @cached_property
     def _prints_way_out(self) -> bool:
         """Whether the templates do nothing with the way out but print it."""
         return self._paper.renderer.only_prints(UNSUBSCRIBE, self._locale)
 
-    @cached_property
-    def _form(self) -> Form | None:
-        """None if the templates do more with the URL than print it."""
-        found = self._paper.renderer.with_blanks(self._context(""), self._locale)
-        return self._form_of(*found, tuple(self._paper.renderer.blanks.values())) if found else None
+    def _form(self, *, has_day: bool) -> Form | None:
+        """Returns the form for any URL. None: the templates do more with it than print it."""
+        if has_day not in self._forms:
+            names = tuple(name for name in PERSONAL if has_day or name not in ASKED)
+            found = self._paper.renderer.with_blanks(self._context("", ""), self._locale, names)
+            self._forms[has_day] = self._form_of(*found, names) if found else None
+        return self._forms[has_day]
 
-    def _form_of(self, rendered: Rendered, locale: str, blanks: Sequence[str]) -> Form:
+    def _made_for(self, url: str, day: str) -> _Ready | None:
+        """Returns the form for those who get this URL. None: there is a way out in the subject, encoded as a whole."""
+        renderer = self._paper.renderer
+        found = renderer.with_blanks(self._context(url, ""), self._locale, ASKED) if day else None
+        rendered, locale = found or renderer.render(self._context(url, day), self._locale)
+        if any(mark in rendered.subject for mark in self._paper.ways.marks):
+            return None
+        return _Ready(url, None if found else day, self._form_of(rendered, locale, ASKED if found else ()))
+
+    def _form_of(self, rendered: Rendered, locale: str, names: Sequence[str]) -> Form:
         paper = self._paper
+        blanks = [paper.renderer.blanks[name] for name in names]
         return Form(rendered, blanks, paper.ways.marks, sender=paper.sender, locale=locale, letterhead=paper.letterhead)
 
-    def _rendered_for(self, url: str, tokens: Sequence[str]) -> bytes:
+    def _rendered_for(self, url: str, day: str, tokens: Sequence[str]) -> bytes:
         """Renders the mail for one customer alone: the templates do more with the way out than print it."""
-        context = replace(self._context(url), unsubscribe_url=self._paper.way_out(tokens))
+        context = replace(self._context(url, day), unsubscribe_url=self._paper.way_out(tokens))
         rendered, locale = self._paper.renderer.render(context, self._locale)
         return self._paper.lettered(rendered, locale, tokens)
 
-    def _context(self, url: str) -> MailContext:
-        return _context(self._item, url, self._paper.ways.shown, self._extra)
+    def _context(self, url: str, day: str) -> MailContext:
+        return _context(self._item, url, day, self._paper.ways.shown, self._extra)
 
 
 class LetterOfMany:
@@ -122,12 +166,12 @@ class LetterOfMany:
         self._extras = extras
         self._locale = locale
 
-    def written(self, head: bytes, urls: Sequence[str], tokens: Sequence[str]) -> bytes:
-        """Like that of `Letter`, with an URL for each item. Raises TemplateBroken, and TooLong."""
+    def written(self, head: bytes, personal: Sequence[Personal], tokens: Sequence[str]) -> bytes:
+        """Like that of `Letter`, with what is personal of each item. Raises TemplateBroken, and TooLong."""
         way_out = self._paper.way_out(tokens)
         contexts = [
-            _context(item, url, way_out, _extra(extras))
-            for item, url, extras in zip(self._items, urls, self._extras, strict=True)
+            _context(item, url, self._paper.shown_day(asked, self._locale), way_out, _extra(extras))
+            for item, (url, asked), extras in zip(self._items, personal, self._extras, strict=True)
         ]
         try:
             rendered, language = self._paper.renderer.render_many(contexts, self._locale)
@@ -138,9 +182,10 @@ class LetterOfMany:
         return head + self._paper.lettered(rendered, language, tokens)
 
 
-def _context(item: ItemFacts, url: str, way_out: str, extra: Mapping[str, str]) -> MailContext:
+def _context(item: ItemFacts, url: str, day: str, way_out: str, extra: Mapping[str, str]) -> MailContext:
     return MailContext(
         item_url=url,
+        asked_on=day or None,
         catalog_item_id=item.catalog_item_id,
         options=_options(item.options),
         item_name=item.name,

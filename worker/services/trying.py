@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from email import message_from_bytes, policy
 from typing import Final
 
@@ -72,7 +73,8 @@ def write_many(
 
 
 def _claim(address: str, item_url: str | None, locale: str | None) -> Claim:
-    return Claim(uuid7(), 0, uuid7(), uuid7(), uuid7(), address, item_url, locale, Tries())
+    now = datetime.now(UTC)
+    return Claim(uuid7(), 0, uuid7(), uuid7(), uuid7(), address, item_url, locale, Tries(), created=now)
 
 
 def _made(result: Mail | Failed | Held, of_which: str = "") -> Mail:

@@ -140,6 +140,8 @@ class Claim:
     """The seat that it holds, if its item tells only so many."""
     mail_id: UUID | None = None
     """The request in whose mail it goes, if that is not its own."""
+    created: datetime | None = None
+    """When the customer asked."""
     others: tuple["Claim", ...] = ()
     """The claims of the same customer that go in its mail, oldest first."""
 
@@ -499,6 +501,8 @@ def _claim_of(row: Any, owner: UUID, start: _Start) -> Claim:
         since,
         restock,
         None if seat is None else Seat(start.item_id, seat, wave),
+        None,
+        created,
     )
 
 

@@ -2,8 +2,9 @@
 
 import email
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from email.policy import default
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -34,6 +35,7 @@ SHOP = Mailbox("Shop", "no-reply@shop.example")
 NOON = 1795435200.9
 DATE = "Mon, 23 Nov 2026 12:00:00 +0000"
 LETTERHEAD = letterhead(SHOP, "Shop & Sons", reply_to=None, ways=NO_WAY_OUT)
+ASKED_AT = datetime(2026, 3, 8, 23, 59, tzinfo=UTC)
 CONSTANT = ["List-Id", "Feedback-ID", "X-Auto-Response-Suppress"]
 OWN = "https://shop.example/p/mug-1?a=1&request={}"
 
@@ -49,8 +51,16 @@ class Item:
     url: str | None = "https://shop.example/p/mug-1"
 
 
-def claim(number: int = 1, *, to: str = "jane@example.com", url: str | None = None, locale: str | None = None) -> Claim:
-    return Claim(UUID(int=number), 1, UUID(int=0), UUID(int=0), UUID(int=number), to, url, locale, Tries())
+def claim(
+    number: int = 1,
+    *,
+    to: str = "jane@example.com",
+    url: str | None = None,
+    locale: str | None = None,
+    created: datetime | None = ASKED_AT,
+) -> Claim:
+    id_, nobody = UUID(int=number), UUID(int=0)
+    return Claim(id_, 1, nobody, nobody, id_, to, url, locale, Tries(), created=created)
 
 
 def writer_of(templates: Path = TEMPLATES, url_template: str | None = None) -> LetterWriter:
@@ -66,19 +76,28 @@ def written(writer: LetterWriter, to: Claim, item: Item | None = None) -> bytes:
 def rendered_in_full(templates: Path, to: Claim, item: Item, url: str) -> bytes | None:
     """Returns the mail as it is without any short cut, or None if the templates can't make it."""
     options = {"Size": "L"} if item.options != "{}" else {}
-    context = MailContext(url, item.catalog_item_id, options, item.name, item.price, item.currency, item.image_url)
+    renderer = Renderer(templates, "Shop & Sons")
+    day = renderer.shown_day(to.created.date(), to.locale) if to.created else None
+    facts = item.name, item.price, item.currency, item.image_url
+    context = MailContext(url, item.catalog_item_id, options, *facts, asked_on=day)
     try:
-        rendered, locale = Renderer(templates, "Shop & Sons").render(context, to.locale)
+        rendered, locale = renderer.render(context, to.locale)
     except TemplateBroken:
         return None
     own = head(envelope_address(to.email), to.id, "shop.example", DATE)
     return dot_stuffed(own + remainder(rendered, sender=SHOP, locale=locale, letterhead=LETTERHEAD))
 
 
-def assert_all_as_rendered_in_full(templates: Path, urls: list[str], item: Item, locale: str | None = None) -> None:
+def assert_all_as_rendered_in_full(
+    templates: Path,
+    urls: list[str],
+    item: Item,
+    locale: str | None = None,
+    asked: Sequence[datetime | None] = (ASKED_AT,),
+) -> None:
     writer = writer_of(templates)
     for number, url in enumerate(urls):
-        to = claim(number, url=url, locale=locale)
+        to = claim(number, url=url, locale=locale, created=asked[number % len(asked)])
         letter, full = writer.write(to, item), rendered_in_full(templates, to, item, url)
         assert isinstance(letter, Held) if full is None else isinstance(letter, Mail)
         if isinstance(letter, Mail):
@@ -107,13 +126,28 @@ items = st.builds(
 )
 
 
+days = st.lists(
+    st.none() | st.integers(-9_000, 9_000).map(lambda days: ASKED_AT + timedelta(days)), min_size=1, max_size=3
+)
+
+
 @settings(deadline=None, max_examples=50)
-@given(urls=urls, item=items, locale=st.sampled_from([None, "en", "de", "de-AT"]))
-@example(urls=[OWN.format(1), OWN.format(1), OWN.format(2), OWN.format(1)], item=Item(), locale=None)
+@given(urls=urls, item=items, locale=st.sampled_from([None, "en", "de", "de-AT", "fr", "ja", "ar"]), asked=days)
+@example(urls=[OWN.format(1), OWN.format(1), OWN.format(2), OWN.format(1)], item=Item(), locale=None, asked=[None])
+@example(urls=[OWN.format(1)] * 4, item=Item(), locale="ar", asked=[ASKED_AT, None, ASKED_AT + timedelta(1)])
 def test_every_mail_of_the_shipped_templates_is_as_rendered_in_full(
-    urls: list[str], item: Item, locale: str | None
+    urls: list[str], item: Item, locale: str | None, asked: list[datetime | None]
 ) -> None:
-    assert_all_as_rendered_in_full(TEMPLATES, urls, item, locale)
+    assert_all_as_rendered_in_full(TEMPLATES, urls, item, locale, asked)
+
+
+DAYS = [
+    "{{ asked_on }}",
+    "{% if asked_on %}on {{ asked_on }}{% endif %} {{ item_url }}",
+    "{{ asked_on|upper }}{{ item_url }}",
+    "{% if asked_on == 'x' %}{% endif %}",
+    "{{ _('on %(day)s', day=asked_on) }}",
+]
 
 
 @pytest.fixture(scope="module")
@@ -132,30 +166,38 @@ def escaped(text: str) -> str:
 
 @settings(deadline=None, max_examples=150)
 @given(
-    parts=st.lists(st.tuples(surroundings, st.sampled_from(PRINTING + DOING_MORE)), max_size=4),
+    parts=st.lists(st.tuples(surroundings, st.sampled_from(PRINTING + DOING_MORE + DAYS)), max_size=4),
     last=surroundings,
-    in_subject=st.sampled_from(["It is back", "{{ item_url }}", "{{ item_url|upper }}"]),
+    in_subject=st.sampled_from(["It is back", "{{ item_url }}", "{{ item_url|upper }}", "x {{ asked_on }}"]),
     urls=urls,
     item=items,
+    asked=days,
 )
 def test_every_mail_of_any_template_is_as_rendered_in_full(
-    folder: Path, parts: list[tuple[str, str]], last: str, in_subject: str, urls: list[str], item: Item
+    folder: Path,
+    parts: list[tuple[str, str]],
+    last: str,
+    in_subject: str,
+    urls: list[str],
+    item: Item,
+    asked: list[datetime | None],
 ) -> None:
     source = "".join(escaped(text) + template for text, template in parts) + escaped(last)
     mail = folder / "back_in_stock"
     (mail / "subject.txt").write_text(in_subject)
     (mail / "body.txt").write_bytes(source.encode())
     (mail / "body.html").write_bytes(source.encode())
-    assert_all_as_rendered_in_full(folder, urls, item)
+    assert_all_as_rendered_in_full(folder, urls, item, asked=asked)
 
 
-@pytest.mark.parametrize("source", PRINTING + DOING_MORE)
+@pytest.mark.parametrize("source", PRINTING + DOING_MORE + DAYS)
 def test_each_use_of_a_variable_is_as_rendered_in_full(folder: Path, source: str) -> None:
     mail = folder / "back_in_stock"
     (mail / "subject.txt").write_text("It is back")
     for file in ("body.txt", "body.html"):
         (mail / file).write_text(source)
-    assert_all_as_rendered_in_full(folder, [OWN.format(number) for number in "abc"] + ["'<x>'", "."], Item())
+    urls = [OWN.format(number) for number in "aabc"] + ["'<x>'", "."]
+    assert_all_as_rendered_in_full(folder, urls, Item(), asked=[ASKED_AT, ASKED_AT, ASKED_AT + timedelta(1), None])
 
 
 @pytest.fixture
@@ -201,6 +243,24 @@ def test_and_twice_if_each_has_an_url_of_their_own(monkeypatch: pytest.MonkeyPat
     contents = {written(writer, claim(1, url=OWN.format(number))) for number in range(20)}
     assert len(seen) == 2
     assert len(contents) == 20
+
+
+@pytest.mark.parametrize("own_url", [False, True])
+def test_the_day_on_which_each_asked_costs_no_rendering(monkeypatch: pytest.MonkeyPatch, own_url: bool) -> None:
+    writer, seen = writer_of(), renderings(monkeypatch)
+    for number in range(40):
+        asked = ASKED_AT + timedelta(number // 2)
+        mail = written(writer, claim(number, created=asked, url=OWN.format(number) if own_url else None))
+        assert mail.count(f"Asked for on: {asked:%B} {asked.day}, 2026".encode()) == 2
+    assert len(seen) == 1 + own_url
+
+
+def test_a_day_is_that_of_utc_and_nothing_is_said_of_one_that_is_not_known() -> None:
+    writer = writer_of()
+    assert b"Angefragt am: 8. M=C3=A4rz 2026" in written(writer, claim(locale="de"))
+    for created in (None, ASKED_AT, None):
+        mail = written(writer, claim(created=created))
+        assert (b"Asked for on" in mail) == (created is not None)
 
 
 def test_templates_that_do_more_with_it_are_rendered_for_each(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:

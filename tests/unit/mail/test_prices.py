@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.mail.prices import _conventions, _pattern, region_of, shown_price
+from worker.mail.conventions import _conventions
+from worker.mail.prices import _pattern, region_of, shown_price
 
 NBSP = "\N{NO-BREAK SPACE}"
 SALE = (

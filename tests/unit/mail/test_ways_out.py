@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from tests.unit.mail.test_letter import CONSTANT, DATE, NOON, TEMPLATES, Item, claim
+from tests.unit.mail.test_letter import ASKED_AT, CONSTANT, DATE, NOON, TEMPLATES, Item, claim
 from tests.unit.mail.test_message import ATTACKS, assert_well_formed, undone
 from worker.domain.errors import BadSetting
 from worker.domain.relays import Mailbox
@@ -70,10 +70,11 @@ def in_full(ways: WaysOut, templates: Path, number: int, url: str, locale: str |
     to, item = claim(number), Item()
     tokens = ways.naming(TOKENS)(to.contact_id)
     shown = with_tokens(ways.shown, ways.marks, tokens)
-    context = MailContext(
-        url, item.catalog_item_id, {"Size": "L"}, item.name, item.price, item.currency, item.image_url, shown
-    )
-    rendered, used = Renderer(templates, "Shop").render(context, locale)
+    renderer = Renderer(templates, "Shop")
+    facts = item.name, item.price, item.currency, item.image_url
+    day = renderer.shown_day(ASKED_AT.date(), locale)
+    context = MailContext(url, item.catalog_item_id, {"Size": "L"}, *facts, shown, asked_on=day)
+    rendered, used = renderer.render(context, locale)
     lines = with_tokens(letterhead(SHOP, "Shop", reply_to=None, ways=ways), ways.marks, tokens)
     own = head(envelope_address(to.email), to.id, "shop.example", DATE)
     return dot_stuffed(own + remainder(rendered, sender=SHOP, locale=used, letterhead=lines))
