@@ -2,9 +2,10 @@
 
 Input: a `Claim`, the item's facts, template files. Output: a `Mail`, or the reason why there is none. `letter` makes
 mails of letters that are still `unaddressed`, of which many customers share one. `render` fills the templates of
-`folders` by Jinja, `details` and `prices` make facts readable, `message` composes by RFC 5322 with the lines of
-`letterhead`, and `ways_out` says how the customer leaves. `confirmation` writes the mail that asks a customer to
-confirm a sign-up. May import smtp and store (for the values `Mail` and `Claim`), and domain.
+`folders` by Jinja, with words from `catalogues` and looks from `styles`. `details`, `prices` and `conventions` make
+facts readable, `message` composes by RFC 5322 with the lines of `letterhead`, and `ways_out` says how the customer
+leaves. `confirmation` writes the mail that asks a customer to confirm a sign-up. May import smtp and store (for the
+values `Mail` and `Claim`), and domain.
 """
 
 __all__ = [

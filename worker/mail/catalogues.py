@@ -119,11 +119,14 @@ class _Read:
                 del self._catalog[each.id]
 
     def translations(self) -> GNUTranslations:
-        """Returns those that are used."""
+        """Returns those that are used. Raises TemplateBroken."""
         compiled = BytesIO()
         write_mo(compiled, self._catalog)
         compiled.seek(0)
-        return GNUTranslations(compiled)
+        try:
+            return GNUTranslations(compiled)
+        except ValueError as error:
+            raise TemplateBroken(self._name, f"Plural-Forms can't be used: {error}") from None
 
     def _parsed(self, path: Path, language: str) -> Catalog:
         try:
@@ -131,7 +134,9 @@ class _Read:
             for number, line in enumerate(lines, start=1):
                 if not _LINE.fullmatch(line):
                     raise TemplateBroken(self._name, f"line {number}: is no keyword with a text in quotes")
-            return read_po(lines, locale=_known(language), charset="utf-8", abort_invalid=True)
+            catalog = read_po(lines, locale=_known(language), abort_invalid=True)
+            catalog.charset = "utf-8"  # the file is, whatever its header says
+            return catalog
         except PoFileError as error:
             raise TemplateBroken(self._name, f"line {error.lineno + 1}: {error.args[0]}") from None
         except (OSError, UnicodeDecodeError, ValueError, LookupError) as error:

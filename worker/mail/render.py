@@ -176,13 +176,14 @@ class Renderer:
             for samples in _SAMPLES_OF_MANY:
                 yield mail, samples, self._about_many(mail, samples, None)
 
-    def shown_day(self, day: date, locale: str | None) -> str:
-        """Returns a day as the mail in the language nearest to `locale` writes it."""
-        return self._shown_day(day, locale)
+    def shown_day(self, day: date, locale: str | None, *, many: bool = False) -> str:
+        """Returns a day as the mail (about one, or about several items) nearest to `locale` writes it."""
+        return self._shown_day(day, locale, many)
 
-    def _new_shown_day(self, day: date, locale: str | None) -> str:
-        language = self._one.language(self._one.nearest(locale))
-        text = shown_day(day, language, _region(self._one.suited(locale), language))
+    def _new_shown_day(self, day: date, locale: str | None, many: bool) -> str:
+        folder = self._many if many else self._one
+        language = folder.language(folder.nearest(locale))
+        text = shown_day(day, language, _region(folder.suited(locale), language))
         return isolated(text, language_direction(language))
 
     def variant(self, locale: str | None) -> str:

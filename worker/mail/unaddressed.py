@@ -60,10 +60,6 @@ class Paper:
         lines = with_tokens(self.letterhead, self.ways.marks, tokens)
         return dot_stuffed(remainder(rendered, sender=self.sender, locale=locale, letterhead=lines))
 
-    def shown_day(self, asked: datetime | None, locale: str | None) -> str:
-        """Returns the day of a time (UTC) as a mail in the language nearest to `locale` writes it; "" for none."""
-        return self.renderer.shown_day(asked.date(), locale) if asked else ""
-
     def way_out(self, tokens: Sequence[str]) -> str:
         """Returns where one customer leaves; "" if nowhere."""
         return with_tokens(self.ways.shown, self.ways.marks, tokens)
@@ -101,7 +97,8 @@ class Letter:
 
         `tokens` take the places of the marks in the ways out.
         """
-        url, day = personal.item_url, self._paper.shown_day(personal.asked, self._locale)
+        url, asked = personal
+        day = self._paper.renderer.shown_day(asked.date(), self._locale) if asked else ""
         ready = self._last
         if ready is None or not ready.suits(url, day):
             if tokens and not self._prints_way_out:
@@ -169,12 +166,19 @@ class LetterOfMany:
     def written(self, head: bytes, personal: Sequence[Personal], tokens: Sequence[str]) -> bytes:
         """Like that of `Letter`, with what is personal of each item. Raises TemplateBroken, and TooLong."""
         way_out = self._paper.way_out(tokens)
+        renderer = self._paper.renderer
         contexts = [
-            _context(item, url, self._paper.shown_day(asked, self._locale), way_out, _extra(extras))
+            _context(
+                item,
+                url,
+                renderer.shown_day(asked.date(), self._locale, many=True) if asked else "",
+                way_out,
+                _extra(extras),
+            )
             for item, (url, asked), extras in zip(self._items, personal, self._extras, strict=True)
         ]
         try:
-            rendered, language = self._paper.renderer.render_many(contexts, self._locale)
+            rendered, language = renderer.render_many(contexts, self._locale)
         except TextTooLarge as error:
             raise TooLong(str(error)) from None
         if size(rendered.html) > DIGEST_LIMIT:

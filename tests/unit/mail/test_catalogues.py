@@ -162,6 +162,24 @@ def test_a_file_that_is_none_is_named_with_its_line_and_harms_its_language_alone
         Renderer(own, "Shop").check()
 
 
+HEADER = 'msgid ""\nmsgstr "{}\\n"\n\n'
+
+
+@pytest.mark.parametrize(
+    "forms", ["nplurals=2; plural=n=1;", "nplurals=2; plural=__import__('os');", "nplurals=x; plural"]
+)
+def test_a_rule_for_plurals_that_is_none_is_named(own: Path, forms: str) -> None:
+    catalogue(own, "sv", HEADER.format(f"Plural-Forms: {forms}") + f'{NEWS}\nmsgstr "Åter"\n')
+    with pytest.raises(TemplateBroken, match=r"template locales/sv\.po: "):
+        html(own, "sv")
+
+
+def test_a_file_in_utf8_is_read_as_that_whatever_its_header_says(own: Path) -> None:
+    header = HEADER.format("Content-Type: text/plain; charset=ISO-8859-1")
+    catalogue(own, "sv", f'\ufeff{header}{NEWS}\nmsgstr "Åter 再入荷"\n#~ msgid "old"\n#~ msgstr "gone"\n')
+    assert ">Åter 再入荷</p>" in html(own, "sv")
+
+
 def test_a_file_that_is_not_utf8_is_named(own: Path) -> None:
     (own / "locales" / "sv.po").write_bytes(f'{NEWS}\nmsgstr "K\xe4the"\n'.encode("latin-1"))
     with pytest.raises(TemplateBroken, match=r"locales/sv\.po: UnicodeDecodeError"):

@@ -1,8 +1,10 @@
 """A digest: one mail about all that came back for a customer, and what becomes of each request that was to be in it."""
 
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from email.message import EmailMessage
 from html import unescape
 from pathlib import Path
@@ -12,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.unit.mail.test_letter import CONSTANT, DATE, TEMPLATES, Item, claim
+from tests.unit.mail.test_letter import ASKED_AT, CONSTANT, DATE, SHOP, TEMPLATES, Item, claim
 from tests.unit.mail.test_letter import writer_of as plain_writer_of
 from tests.unit.mail.test_message import ATTACKS, assert_well_formed, undone
 from tests.unit.mail.test_ways_out import ALL, BOTH, IDS, TOKENS, bodies, parsed, uris, writer_of
@@ -21,6 +23,7 @@ from worker.domain.policies import MOST_ITEMS
 from worker.domain.verdicts import Failed
 from worker.mail.folders import SIZE_LIMIT
 from worker.mail.letter import Digest, Held, LetterWriter
+from worker.mail.render import Renderer
 from worker.mail.unaddressed import DIGEST_LIMIT
 from worker.mail.ways_out import LINK_MARK, MAIL_MARK, NO_WAY_OUT, WaysOut
 from worker.smtp.mailer import Mail
@@ -410,3 +413,25 @@ def test_the_longest_digest_is_still_a_sane_message() -> None:
     assert isinstance(done.result, Mail)
     content = undone(done.result.content)
     assert max(map(len, content.partition(b"\r\n\r\n")[2].split(b"\r\n"))) <= 76
+
+
+# When each was asked for
+
+
+def test_each_item_says_on_which_day_it_was_asked_for() -> None:
+    requests = [replace(each, created=ASKED_AT + timedelta(number)) for number, each in enumerate(claims(3))]
+    requests[2] = replace(requests[2], created=None)
+    text, html = bodies(mail_of(digest(plain_writer_of(), requests)))
+    for body in (text, unescape(html)):
+        assert re.findall(r"Asked for on: (\w+ \d+, \d+)", body) == ["March 8, 2026", "March 9, 2026"]
+
+
+def test_the_day_is_in_the_language_of_the_mail_about_several_items(own: Path) -> None:
+    """A shop that has the mail about one in English alone gets the other one in all languages."""
+    shutil.rmtree(own / MANY)
+    shutil.rmtree(own / "locales")
+    renderer = Renderer(own, "Shop", shipped=TEMPLATES)
+    writer = LetterWriter(renderer, SHOP, None, tokens=TOKENS)
+    requests = [replace(each, locale="de", created=ASKED_AT) for each in claims(2)]
+    assert "Angefragt am: 8. März 2026" in bodies(mail_of(digest(writer, requests)))[0]
+    assert renderer.shown_day(ASKED_AT.date(), "de") == "March 8, 2026"
