@@ -12,11 +12,11 @@ from html import escape
 from pathlib import Path
 from typing import Final
 
-from playwright.sync_api import Browser
+from playwright.sync_api import Page
 
 from config.settings import SHIPPED_TEMPLATES
 from tests.pictures import clients
-from tests.pictures.browser import NARROW, WIDE, chromium, shown
+from tests.pictures.browser import NARROW, WIDE, chromium, show
 from tests.pictures.samples import COLOURS, PICTURES, TEXTS, USUAL, brand, digest
 from tests.web.tools import chromium as path_of_chromium
 from worker.mail.render import MailContext, Renderer
@@ -123,18 +123,18 @@ def sheets(renderer: Renderer) -> Iterator[tuple[str, Sequence[Look]]]:
     )
 
 
-def drawn(browser: Browser, title: str, looks: Sequence[Look]) -> Path:
+def drawn(page: Page, title: str, looks: Sequence[Look]) -> Path:
     """Returns the path of a sheet with these mails."""
     figures = list[str]()
     for look in looks:
-        with shown(browser, look.html, look.width, dark=look.dark) as page:
-            picture = base64.b64encode(page.screenshot(full_page=True)).decode()
+        show(page, look.html, look.width, dark=look.dark)
+        picture = base64.b64encode(page.screenshot(full_page=True)).decode()
         figures.append(
             f'<figure><figcaption>{escape(look.name)}</figcaption><img src="data:image/png;base64,{picture}"></figure>'
         )
     path = OUT / f"{re.sub(r'[^a-z]+', '-', title.lower())}.png"
-    with shown(browser, _SHEET.format(title=escape(title), figures="".join(figures)), 1440) as page:
-        page.screenshot(path=path, full_page=True)
+    show(page, _SHEET.format(title=escape(title), figures="".join(figures)), 1440)
+    page.screenshot(path=path, full_page=True)
     return path
 
 
@@ -157,9 +157,9 @@ def main() -> int:
     for script, package in missing_fonts().items():
         sys.stdout.write(f"There is no font for {script}: pictures show boxes. On Debian: apt-get install {package}\n")
     OUT.mkdir(exist_ok=True)
-    with chromium(path) as browser:
+    with chromium(path) as page:
         for title, looks in sheets(Renderer(SHIPPED_TEMPLATES, "Blue Door Pottery")):
-            sys.stdout.write(f"{drawn(browser, title, looks)}\n")
+            sys.stdout.write(f"{drawn(page, title, looks)}\n")
             sys.stdout.flush()
     return 0
 

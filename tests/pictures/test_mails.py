@@ -10,11 +10,11 @@ import pytest
 pytest.importorskip("playwright.sync_api", reason="Playwright has no package for this C library")
 
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, FloatRect, Page
+from playwright.sync_api import FloatRect, Page
 
 from config.settings import SHIPPED_TEMPLATES
 from tests.pictures import clients
-from tests.pictures.browser import NARROW, WIDE, chromium, shown
+from tests.pictures.browser import NARROW, WIDE, chromium, show
 from tests.pictures.samples import COLOURS, PICTURES, TEXTS, USUAL, brand, digest
 from tests.unit.mail.test_confirmation import Named, body, read, writer
 from tests.web.tools import chromium as path_of_chromium
@@ -27,12 +27,12 @@ NO_LANDMARKS: Final = {"rules": {name: {"enabled": False} for name in ("landmark
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """One Chromium for all."""
+def page() -> Iterator[Page]:
+    """One Chromium, with one page, for all."""
     if not (path := path_of_chromium()):
         pytest.skip("there is no Chromium. On Debian: apt-get install chromium")
-    with chromium(path) as started:
-        yield started
+    with chromium(path) as opened:
+        yield opened
 
 
 def html_of(context: MailContext = USUAL, locale: str = "en") -> str:
@@ -65,62 +65,60 @@ def colour_at(page: Page, x: float, y: float) -> tuple[int, ...]:
 
 
 @pytest.mark.parametrize("client", [clients.in_browser, clients.without_style, clients.darkened])
-def test_nothing_is_wider_than_a_small_phone(browser: Browser, client: clients.Client) -> None:
+def test_nothing_is_wider_than_a_small_phone(page: Page, client: clients.Client) -> None:
     pages = {name: html_of(context) for name, context in (PICTURES | TEXTS).items()}
     pages |= {language: html_of(USUAL, language) for language in RENDERER.languages}
     for name, html in (pages | {"digest": html_of_many(), "confirm": confirming("de")}).items():
-        with shown(browser, client(html), NARROW) as page:
-            assert page.evaluate("document.documentElement.scrollWidth") == NARROW, name
+        show(page, client(html), NARROW)
+        assert page.evaluate("document.documentElement.scrollWidth") == NARROW, name
 
 
-def test_what_is_too_wide_would_be_found(browser: Browser) -> None:
+def test_what_is_too_wide_would_be_found(page: Page) -> None:
     html = html_of(TEXTS["long word"]).replace("word-break:break-word", "")
-    with shown(browser, html, NARROW) as page:
-        assert page.evaluate("document.documentElement.scrollWidth") > NARROW
+    show(page, html, NARROW)
+    assert page.evaluate("document.documentElement.scrollWidth") > NARROW
 
 
 @pytest.mark.parametrize("width", [NARROW, WIDE])
-def test_a_picture_has_its_own_proportions_within_limits(browser: Browser, width: int) -> None:
+def test_a_picture_has_its_own_proportions_within_limits(page: Page, width: int) -> None:
     for name, (natural_width, natural_height) in {
         "square": (600, 600), "tall": (300, 3000), "wide": (3000, 300), "one pixel": (1, 1)
     }.items():  # fmt: skip
-        with shown(browser, html_of(PICTURES[name]), width) as page:
-            picture = box(page, "img")
+        show(page, html_of(PICTURES[name]), width)
+        picture = box(page, "img")
         assert picture["width"] <= 280
         assert picture["height"] <= 320
         assert picture["width"] / picture["height"] == pytest.approx(natural_width / natural_height, rel=0.05), name
 
 
-def test_the_button_is_seen_without_scrolling_whatever_the_picture(browser: Browser) -> None:
-    with shown(browser, html_of(PICTURES["tall"]), NARROW) as page:
-        button = box(page, "td.button")
+def test_the_button_is_seen_without_scrolling_whatever_the_picture(page: Page) -> None:
+    show(page, html_of(PICTURES["tall"]), NARROW)
+    button = box(page, "td.button")
     assert button["y"] + button["height"] < 667  # a small phone
 
 
 @pytest.mark.parametrize(("dark", "patch"), [(False, LIGHT_PATCH), (True, DARK_PATCH)])
-def test_a_blocked_picture_is_a_calm_patch_with_its_description(
-    browser: Browser, dark: bool, patch: tuple[int, ...]
-) -> None:
-    with shown(browser, clients.without_pictures(html_of()), NARROW, dark=dark) as page:
-        picture = box(page, "img")
-        assert picture["height"] == 56
-        assert colour_at(page, picture["x"] + picture["width"] - 20, picture["y"] + 28) == patch
-        assert page.get_by_role("img", name="Picture of the item").count() == 1
+def test_a_blocked_picture_is_a_calm_patch_with_its_description(page: Page, dark: bool, patch: tuple[int, ...]) -> None:
+    show(page, clients.without_pictures(html_of()), NARROW, dark=dark)
+    picture = box(page, "img")
+    assert picture["height"] == 56
+    assert colour_at(page, picture["x"] + picture["width"] - 20, picture["y"] + 28) == patch
+    assert page.get_by_role("img", name="Picture of the item").count() == 1
 
 
 @pytest.mark.parametrize("dark", [False, True])
-def test_a_transparent_picture_stands_on_something_light(browser: Browser, dark: bool) -> None:
-    with shown(browser, html_of(PICTURES["transparent"]), NARROW, dark=dark) as page:
-        picture = box(page, "img")
-        assert colour_at(page, picture["x"] + picture["width"] / 2, picture["y"] + 8) == LIGHT_PATCH
+def test_a_transparent_picture_stands_on_something_light(page: Page, dark: bool) -> None:
+    show(page, html_of(PICTURES["transparent"]), NARROW, dark=dark)
+    picture = box(page, "img")
+    assert colour_at(page, picture["x"] + picture["width"] / 2, picture["y"] + 8) == LIGHT_PATCH
 
 
 @pytest.mark.parametrize(("html", "buttons"), [(html_of(), 1), (html_of_many(2), 2), (confirming("de"), 1)])
-def test_in_word_a_button_has_the_size_that_it_has_elsewhere(browser: Browser, html: str, buttons: int) -> None:
+def test_in_word_a_button_has_the_size_that_it_has_elsewhere(page: Page, html: str, buttons: int) -> None:
     def sizes(page_html: str) -> list[tuple[int, int]]:
-        with shown(browser, page_html, 700) as page:
-            boxes = [cell.bounding_box() for cell in page.locator("td.button").all()]
-            return [(round(each["width"]), round(each["height"])) for each in boxes if each]
+        show(page, page_html, 700)
+        boxes = [cell.bounding_box() for cell in page.locator("td.button").all()]
+        return [(round(each["width"]), round(each["height"])) for each in boxes if each]
 
     usual, in_word = sizes(html), sizes(clients.in_word(html))
     assert len(usual) == buttons
@@ -132,26 +130,26 @@ def test_in_word_a_button_has_the_size_that_it_has_elsewhere(browser: Browser, h
 
 
 @pytest.mark.parametrize("html", [html_of(), html_of_many(2), confirming("de")])
-def test_on_a_phone_a_button_is_large_enough_for_a_thumb(browser: Browser, html: str) -> None:
-    with shown(browser, html, NARROW) as page:
-        button, link = box(page, "td.button"), box(page, "td.button a")
-        assert link["height"] >= 44  # WCAG 2.5.5
-        assert (link["width"] + 2, link["height"] + 2) == (button["width"], button["height"])  # all but its edge
+def test_on_a_phone_a_button_is_large_enough_for_a_thumb(page: Page, html: str) -> None:
+    show(page, html, NARROW)
+    button, link = box(page, "td.button"), box(page, "td.button a")
+    assert link["height"] >= 44  # WCAG 2.5.5
+    assert (link["width"] + 2, link["height"] + 2) == (button["width"], button["height"])  # all but its edge
 
 
-def test_a_name_from_right_to_left_ends_at_the_left(browser: Browser) -> None:
-    with shown(browser, html_of(TEXTS["right to left"]), WIDE) as page:
-        first, last = page.evaluate(
-            """() => {
-                const text = document.querySelector("h1 span").firstChild
-                return [0, text.length - 1].map(place => {
-                    const range = document.createRange()
-                    range.setStart(text, place)
-                    range.setEnd(text, place + 1)
-                    return range.getBoundingClientRect().x
-                })
-            }"""
-        )
+def test_a_name_from_right_to_left_ends_at_the_left(page: Page) -> None:
+    show(page, html_of(TEXTS["right to left"]), WIDE)
+    first, last = page.evaluate(
+        """() => {
+            const text = document.querySelector("h1 span").firstChild
+            return [0, text.length - 1].map(place => {
+                const range = document.createRange()
+                range.setStart(text, place)
+                range.setEnd(text, place + 1)
+                return range.getBoundingClientRect().x
+            })
+        }"""
+    )
     assert last < first
 
 
@@ -174,23 +172,23 @@ PAGES: Final[dict[str, Callable[[str], str]]] = {
 
 
 @pytest.mark.parametrize("colour", COLOURS.values(), ids=COLOURS)
-def test_axe_finds_nothing_whatever_the_brands_colour(browser: Browser, colour: str) -> None:
+def test_axe_finds_nothing_whatever_the_brands_colour(page: Page, colour: str) -> None:
     html = Renderer(SHIPPED_TEMPLATES, "Blue Door Pottery", brand=brand(colour)).render(USUAL, "en")[0].html
     for dark in (False, True):
-        with shown(browser, html, WIDE, dark=dark) as page:
-            assert findings(page) == []
+        show(page, html, WIDE, dark=dark)
+        assert findings(page) == []
 
 
 @pytest.mark.parametrize("look", LOOKS)
-def test_axe_finds_nothing(browser: Browser, look: str) -> None:
+def test_axe_finds_nothing(page: Page, look: str) -> None:
     client, dark = LOOKS[look]
     for name, html in PAGES.items():
         for locale in ("en", "ar") if look == "light" else ("en",):
-            with shown(browser, client(html(locale)), WIDE, dark=dark) as page:
-                assert findings(page) == [], (name, locale)
+            show(page, client(html(locale)), WIDE, dark=dark)
+            assert findings(page) == [], (name, locale)
 
 
-def test_what_axe_should_find_it_finds(browser: Browser) -> None:
+def test_what_axe_should_find_it_finds(page: Page) -> None:
     html = html_of().replace("color:#5c6158", "color:#c0c0c0").replace(' alt="Picture of the item"', "")
-    with shown(browser, html, WIDE) as page:
-        assert {each.partition(":")[0] for each in findings(page)} == {"color-contrast", "image-alt"}
+    show(page, html, WIDE)
+    assert {each.partition(":")[0] for each in findings(page)} == {"color-contrast", "image-alt"}
