@@ -10,7 +10,7 @@ The rendered page is inlined, not the template: css-inline reads HTML, and would
 """
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
@@ -28,13 +28,17 @@ _SHEET: Final = re.compile(
 _ATTRIBUTE: Final = re.compile(r"([a-z-]+)\s*=\s*(?:\"([^\"]*)\"|'([^']*)'|([^\s\"'>]+))", re.IGNORECASE)
 _ELSEWHERE: Final = re.compile(r"(?:[a-z][a-z0-9+.-]*:|//)", re.IGNORECASE)
 _HEAD_END: Final = re.compile(r"</head\s*>", re.IGNORECASE)
+_CLASS: Final = re.compile(r' class="([^"]*)"')
+_CLASS_NAME: Final = re.compile(r"\.([\w-]+)")
 _LINK: Final = re.compile(r"(<a\b[^>]*?) (href=\"[^\"]*\")([^>]*)>")
 # Takes the place of `&`, so that character references stay as they were written. No text has it: it is no character.
 _AMPERSAND: Final = "\ufdd0"
 _UNENCODABLE: Final = re.compile(f"[\ud800-\udfff{_AMPERSAND}]")
 
+_BLANKS: Final = re.compile(r"\s*([:,])\s*")
 _VARIABLE: Final = re.compile(r"var\(\s*(--[\w-]+)\s*(?:,([^()]*))?\)")
 _MOST_VARIABLES: Final = 8  # in one another
+_KEPT: Final = 64  # a shop has few; a template could make another for each item
 _NESTING: Final = frozenset({"media", "supports", "layer", "container"})
 _IS_DARK: Final = re.compile(
     r"(?:(?:only\s+)?screen\s+and\s+)?\(\s*prefers-color-scheme\s*:\s*dark\s*\)", re.IGNORECASE
@@ -59,9 +63,11 @@ def styled(html: str, read: Callable[[str], str]) -> str:
     bare = _SHEET.sub(taken, html)
     if not sheets:
         return html
-    sheet = _sheet("\n".join(sheets))
-    page = sheet.inliner.inline(_UNENCODABLE.sub("\ufffd", bare).replace("&", _AMPERSAND)).replace(_AMPERSAND, "&")
-    return _HEAD_END.sub(lambda end: sheet.kept + end[0], _LINK.sub("\\1\n\\2\n\\3\n>", page), count=1)
+    css = "\n".join(sheets)
+    page = _inliner(css).inline(_UNENCODABLE.sub("\ufffd", bare).replace("&", _AMPERSAND)).replace(_AMPERSAND, "&")
+    kept = _kept(css, frozenset(" ".join(_CLASS.findall(page)).split()))
+    lines = _LINK.sub("\\1\n\\2\n\\3\n>", _CLASS.sub(kept.needed, page))
+    return _HEAD_END.sub(lambda end: kept.css + end[0], lines, count=1)
 
 
 def _linked(attributes: str | None, read: Callable[[str], str]) -> str | None:
@@ -75,27 +81,12 @@ def _linked(attributes: str | None, read: Callable[[str], str]) -> str | None:
     return None if not href or _ELSEWHERE.match(href) else read(href)
 
 
-@dataclass(frozen=True, slots=True)
-class _Sheet:
-    """CSS, prepared."""
-
-    inliner: css_inline.CSSInliner
-    kept: str
-    """What stays in the page."""
-
-
-@lru_cache(maxsize=64)  # a shop has few; a template could make another for each item
-def _sheet(css: str) -> _Sheet:
-    rules = _rules(_with_variables(css))
-    plain = [rule for rule in rules if rule.type == "qualified-rule"]
+@lru_cache(maxsize=_KEPT)
+def _inliner(css: str) -> css_inline.CSSInliner:
     # What an attribute holds may differ from reader to reader (`a[href^=mailto]`). A letter is inlined once for all.
-    inlined = [rule for rule in plain if "[" not in _selector(rule)]
-    # Two, since some programs drop all of a `<style>` for one selector that they don't know.
-    kept = (
-        _style(_important(rule) for rule in rules if rule.type == "at-rule"),
-        _style([*map(_important, filter(_has_state, plain)), *map(_in_outlook, _dark(rules))]),
-    )
-    inliner = css_inline.CSSInliner(
+    plain = (rule for rule in _rules(css) if rule.type == "qualified-rule")
+    inlined = (rule for rule in plain if "[" not in _selector(rule) and _selector(rule) != ":root")
+    return css_inline.CSSInliner(
         extra_css="".join(_written(_selector(rule), rule) for rule in inlined),
         inline_style_tags=False,
         keep_style_tags=True,
@@ -103,19 +94,55 @@ def _sheet(css: str) -> _Sheet:
         load_remote_stylesheets=False,
         minify_css=True,
     )
-    return _Sheet(inliner, "".join(kept))
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """What stays in a page. Each byte of it is sent to each customer."""
+
+    css: str
+    classes: Container[str]
+
+    def needed(self, attribute: re.Match[str]) -> str:
+        """Returns an element's attribute with those classes alone that `css` is about."""
+        names = [name for name in attribute[1].split() if name in self.classes]
+        return f' class="{" ".join(names)}"' if names else ""
+
+
+@lru_cache(maxsize=_KEPT)
+def _kept(css: str, classes: frozenset[str]) -> _Kept:
+    """Returns what stays in a page that has these classes."""
+    rules = list(_about(_rules(css), classes))
+    states = [_important(rule, classes) for rule in rules if rule.type == "qualified-rule" and _has_state(rule)]
+    # Two, since some programs drop all of a `<style>` for one selector that they don't know.
+    text = _style(_important(rule, classes) for rule in rules if rule.type == "at-rule") + _style(
+        [*states, *map(_in_outlook, _about(_dark(rules), classes))]
+    )
+    return _Kept(text, classes if "[class" in text else frozenset(_CLASS_NAME.findall(text)))
+
+
+def _about(rules: Iterable[Any], classes: frozenset[str]) -> Iterator[Any]:
+    """Yields the rules that may be about something in a page with these classes."""
+    for rule in rules:
+        selectors = _selector(rule).split(",") if rule.type == "qualified-rule" else ()
+        if rule.type == "at-rule" or any(classes.issuperset(_CLASS_NAME.findall(each)) for each in selectors):
+            yield rule
 
 
 def _rules(css: str) -> Sequence[Any]:
+    """Returns the rules, with the values of custom properties in their places. The last one of a name counts."""
+    return _parsed(_with_variables(css))
+
+
+def _parsed(css: str) -> Sequence[Any]:
     found: Sequence[Any] = tinycss2.parse_stylesheet(css, skip_comments=True, skip_whitespace=True)
     return found
 
 
 def _with_variables(css: str) -> str:
-    """Returns CSS with the values of custom properties in their places. The last one of a name counts everywhere."""
     values = {
-        each.name: tinycss2.serialize(each.value).strip()
-        for rule in _rules(css)
+        each.name: _shortened(each.value)
+        for rule in _parsed(css)
         if rule.type == "qualified-rule" and _selector(rule) == ":root"
         for each in _declared(rule)
         if each.name.startswith("--")
@@ -125,7 +152,7 @@ def _with_variables(css: str) -> str:
     return css
 
 
-def _style(rules: Iterator[str] | Sequence[str]) -> str:
+def _style(rules: Iterable[str]) -> str:
     text = "\n".join(filter(None, rules))
     return f"<style>\n{text}\n</style>\n" if text else ""
 
@@ -135,16 +162,17 @@ def _has_state(rule: Any) -> bool:
     return not {":", "["}.isdisjoint(_selector(rule))
 
 
-def _important(rule: Any) -> str:
-    """Returns a rule whose declarations win over the attributes that all other rules become."""
+def _important(rule: Any, classes: frozenset[str]) -> str:
+    """Returns a rule whose declarations win over the attributes that all other rules become; "" if it is empty."""
     if rule.type == "qualified-rule":
         return _written(_selector(rule), rule, always_important=True)
-    head = f"@{rule.at_keyword}{tinycss2.serialize(rule.prelude).rstrip()}"
+    head = f"@{rule.at_keyword} {_selector(rule)}"
     if rule.content is None:
         return f"{head};"
     if rule.lower_at_keyword not in _NESTING:
         return f"{head}{{{tinycss2.serialize(rule.content).strip()}}}"
-    return "\n".join([f"{head}{{", *filter(None, map(_important, _inside(rule))), "}"])
+    inside = [text for each in _about(_inside(rule), classes) if (text := _important(each, classes))]
+    return "\n".join([f"{head}{{", *inside, "}"]) if inside else ""
 
 
 def _inside(rule: Any) -> Sequence[Any]:
@@ -154,14 +182,18 @@ def _inside(rule: Any) -> Sequence[Any]:
 
 def _selector(rule: Any) -> str:
     """Returns what a rule is about; of an at-rule, its condition."""
-    return str(tinycss2.serialize(rule.prelude)).strip()
+    return _shortened(rule.prelude)
+
+
+def _shortened(tokens: Sequence[Any]) -> str:
+    """Returns CSS without blanks around colons and commas."""
+    return _BLANKS.sub(r"\1", tinycss2.serialize(tokens).strip())
 
 
 def _written(selector: str, rule: Any, *, always_important: bool = False) -> str:
     """Returns a rule with this selector; "" if it says nothing but what custom properties are."""
     declarations = [
-        f"{each.name}:{tinycss2.serialize(each.value).strip()}"
-        f"{'!important' if each.important or always_important else ''}"
+        f"{each.name}:{_shortened(each.value)}{'!important' if each.important or always_important else ''}"
         for each in _declared(rule)
         if not each.name.startswith("--")
     ]
@@ -183,9 +215,7 @@ def _dark(rules: Sequence[Any]) -> Iterator[Any]:
 def _in_outlook(rule: Any) -> str:
     """Returns a dark rule for Outlook on the web and on phones.
 
-    They darken a page by themselves, whatever it says, and mark what they changed: `data-ogsc` the colours of text,
-    `data-ogsb` those of backgrounds.
+    They darken a page by themselves, whatever it says, and mark it (`data-ogsc`).
     """
-    selectors = [each.strip() for each in _selector(rule).split(",")]
-    twins = ",".join(f"[{mark}] {each}" for mark in ("data-ogsc", "data-ogsb") for each in selectors)
+    twins = ",".join(f"[data-ogsc] {each}" for each in _selector(rule).split(","))
     return _written(twins, rule, always_important=True)

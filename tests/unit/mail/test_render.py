@@ -400,7 +400,7 @@ def test_the_html_is_fit_for_mail_programs(renderer: Renderer, locale: str) -> N
     html = renderer.render(context(), locale)[0].html
     assert len(html.encode()) < 8 * 1024
     assert max(len(line) for line in html.splitlines()) < 998
-    for needed in ("color-scheme", "prefers-color-scheme: dark", "max-width:600px", "viewport"):
+    for needed in ("color-scheme", "prefers-color-scheme:dark", "max-width:600px", "viewport"):
         assert needed in html
     for forbidden in ("<script", "<link", "@import", "http://"):
         assert forbidden not in html

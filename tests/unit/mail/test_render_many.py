@@ -262,7 +262,7 @@ def test_the_html_is_fit_for_mail_programs(locale: str) -> None:
     html = rendered(many(20), locale).html
     assert len(html.encode()) < 40_000
     assert max(len(line) for line in html.splitlines()) < 998
-    for needed in ("color-scheme", "prefers-color-scheme: dark", "max-width:600px", "viewport"):
+    for needed in ("color-scheme", "prefers-color-scheme:dark", "max-width:600px", "viewport"):
         assert needed in html
     for forbidden in ("<script", "<link", "@import", "http://"):
         assert forbidden not in html
