@@ -9,10 +9,9 @@ every message with the standard library.
 """
 
 import re
-import secrets
 from binascii import b2a_base64, b2a_qp
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby
 from typing import Final, NewType
@@ -43,9 +42,6 @@ _UNDETERMINED: Final = "und"
 _BOUNDARY: Final = "=_stockbell"
 
 _FINAL_DOT: Final = b".\r\n"
-# A line between groups of lines. It is random, so that no text can contain it on purpose.
-_BETWEEN: Final = f"between-{secrets.token_hex(16)}"
-_BETWEEN_ENCODED: Final = f"{_BETWEEN}\r\n".encode("ascii")
 _SOFT_BREAK: Final = b"=\r\n"  # RFC 2045 section 6.7, rule 5
 
 # Longer text is encoded, because only encoded words are folded here. "Subject: " and this stay within 78 columns.
@@ -147,7 +143,10 @@ class Form:
         self._marks = marks
         self._chunks = [b""]
         """The first one is for the head."""
-        self._gaps = [_Gaps(is_html, has_marks) for is_html in (False, True) for has_marks in (False, True)]
+        self._lines_with_blanks: list[tuple[int, str, bool]] = []
+        """For each group of lines with blanks: its index in `_chunks`, its text, and whether it is HTML."""
+        self._lines_with_both: list[tuple[int, str, bool]] = []
+        """Likewise, of those that have marks as well."""
         self._values: tuple[Sequence[str], Sequence[str]] | None = None
         """The values that are filled in. Customers who asked on one day come in a row."""
         self._tokens: list[tuple[int, int, int]] = []
@@ -175,27 +174,24 @@ class Form:
         are in the order of `marks`. The head is joined here because it takes as long to copy a mail as to sign a token.
         """
         if self._values != (text_values, html_values):
+            for place, lines, is_html in self._lines_with_blanks:
+                filled = self._with_values(html_values if is_html else text_values, lines)
+                self._chunks[place] = _stuffed(_quoted_printable(filled))
             self._values = text_values, html_values
-            for gaps in self._gaps:
-                if gaps.places and not gaps.has_marks:
-                    self._fill(self._chunks, gaps, html_values if gaps.is_html else text_values)
         chunks = self._chunks.copy()
         chunks[0] = head
-        for gaps in self._gaps:
-            if gaps.places and gaps.has_marks:
-                self._fill(chunks, gaps, html_values if gaps.is_html else text_values, tokens)
+        for place, lines, is_html in self._lines_with_both:
+            filled = self._with_values(html_values if is_html else text_values, lines)
+            chunks[place] = _stuffed(_quoted_printable(with_tokens(filled, self._marks, tokens)))
         for place, number, cut in self._tokens:
             token = tokens[number].encode("ascii")
             chunks[place] = token[:cut] + _SOFT_BREAK + token[cut:] if cut else token
         return b"".join(chunks)
 
-    def _fill(self, chunks: list[bytes], gaps: "_Gaps", values: Sequence[str], tokens: Sequence[str] = ()) -> None:
-        lines = with_tokens(gaps.lines, self._blanks, values)
-        if gaps.has_marks:
-            lines = with_tokens(lines, self._marks, tokens)
-        encoded = _stuffed(_quoted_printable(lines)).split(_BETWEEN_ENCODED)
-        for place, filled in zip(gaps.places, encoded, strict=True):
-            chunks[place] = filled
+    def _with_values(self, values: Sequence[str], lines: str) -> str:
+        for blank, value in zip(self._blanks, values, strict=True):
+            lines = lines.replace(blank, value)
+        return lines
 
     def _add(self, lines: bytes) -> None:
         stuffed, done = _stuffed(lines), 0
@@ -219,8 +215,8 @@ class Form:
             if has_blanks:
                 joined = "".join(lines)
                 has_marks = any(mark in joined for mark in self._marks)
-                gaps = next(each for each in self._gaps if (each.is_html, each.has_marks) == (is_html, has_marks))
-                gaps.add(len(self._chunks), joined)
+                lines_of_kind = self._lines_with_both if has_marks else self._lines_with_blanks
+                lines_of_kind.append((len(self._chunks), joined, is_html))
                 self._chunks.append(b"")
             else:
                 self._add(_quoted_printable("".join(lines)))
@@ -229,26 +225,8 @@ class Form:
         return any(blank in line for blank in self._blanks)
 
 
-@dataclass(slots=True)
-class _Gaps:
-    """The lines of one part that have blanks, and all have marks as well or none, as one text.
-
-    To encode them together takes a third of the time.
-    """
-
-    is_html: bool
-    has_marks: bool
-    lines: str = ""
-    places: list[int] = field(default_factory=list)
-    """For each group of lines: its index in the chunks of the form."""
-
-    def add(self, place: int, lines: str) -> None:
-        self.lines += f"{_BETWEEN}\n{lines}" if self.places else lines
-        self.places.append(place)
-
-
 def with_tokens(text: str, marks: Sequence[str], tokens: Sequence[str]) -> str:
-    """Returns the text with tokens, or any other values, in place of their marks."""
+    """Returns the text with tokens in place of their marks."""
     for mark, token in zip(marks, tokens, strict=True):
         text = text.replace(mark, token)
     return text

@@ -29,6 +29,7 @@ _ATTRIBUTE: Final = re.compile(r"([a-z-]+)\s*=\s*(?:\"([^\"]*)\"|'([^']*)'|([^\s
 _ELSEWHERE: Final = re.compile(r"(?:[a-z][a-z0-9+.-]*:|//)", re.IGNORECASE)
 _HEAD_END: Final = re.compile(r"</head\s*>", re.IGNORECASE)
 _CLASS: Final = re.compile(r' class="([^"]*)"')
+_OTHERS: Final = re.compile(r"<style\b.*?</style", re.DOTALL | re.IGNORECASE)  # Outlook's, and those with conditions
 _CLASS_NAME: Final = re.compile(r"\.([\w-]+)")
 _LINK: Final = re.compile(r"(<a\b[^>]*?) (href=\"[^\"]*\")([^>]*)>")
 # Takes the place of `&`, so that character references stay as they were written. No text has it: it is no character.
@@ -66,7 +67,8 @@ def styled(html: str, read: Callable[[str], str]) -> str:
     css = "\n".join(sheets)
     page = _inliner(css).inline(_UNENCODABLE.sub("\ufffd", bare).replace("&", _AMPERSAND)).replace(_AMPERSAND, "&")
     kept = _kept(css, frozenset(" ".join(_CLASS.findall(page)).split()))
-    lines = _LINK.sub("\\1\n\\2\n\\3\n>", _CLASS.sub(kept.needed, page))
+    needed = kept.classes.union(*map(_CLASS_NAME.findall, _OTHERS.findall(page)))
+    lines = _LINK.sub("\\1\n\\2\n\\3\n>", _CLASS.sub(lambda found: _with_classes(found[1], needed), page))
     return _HEAD_END.sub(lambda end: kept.css + end[0], lines, count=1)
 
 
@@ -101,12 +103,8 @@ class _Kept:
     """What stays in a page. Each byte of it is sent to each customer."""
 
     css: str
-    classes: Container[str]
-
-    def needed(self, attribute: re.Match[str]) -> str:
-        """Returns an element's attribute with those classes alone that `css` is about."""
-        names = [name for name in attribute[1].split() if name in self.classes]
-        return f' class="{" ".join(names)}"' if names else ""
+    classes: frozenset[str]
+    """Those that it is about."""
 
 
 @lru_cache(maxsize=_KEPT)
@@ -119,6 +117,12 @@ def _kept(css: str, classes: frozenset[str]) -> _Kept:
         [*states, *map(_in_outlook, _about(_dark(rules), classes))]
     )
     return _Kept(text, classes if "[class" in text else frozenset(_CLASS_NAME.findall(text)))
+
+
+def _with_classes(names: str, needed: Container[str]) -> str:
+    """Returns the attribute with those of an element's classes that are needed."""
+    left = " ".join(name for name in names.split() if name in needed)
+    return f' class="{left}"' if left else ""
 
 
 def _about(rules: Iterable[Any], classes: frozenset[str]) -> Iterator[Any]:

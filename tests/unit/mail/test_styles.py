@@ -205,5 +205,12 @@ def test_what_stays_is_about_the_page_and_so_are_its_classes() -> None:
     assert 'class="x y"' in looks("[class~=x]{top:0}", '<p class="x y">')
 
 
+@pytest.mark.parametrize(
+    "other", ["<!--[if mso]><style>.x{top:0}</style><![endif]-->", '<style media="print">.x{top:0}</style>']
+)
+def test_classes_of_styles_that_are_not_ours_stay(other: str) -> None:
+    assert '<p class="x" style="left:0">' in looks(".y{left:0}", '<p class="x y">', head=other)
+
+
 def test_what_is_important_stays_so() -> None:
     assert 'style="color:red !important"' in looks("p{color:red!important} .a{color:blue}").replace("red!", "red !")
