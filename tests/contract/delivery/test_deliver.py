@@ -815,7 +815,8 @@ def test_a_mail_is_not_sent_late_while_nobody_can_look_whether_it_may(shop: Shop
     assert server.accepted == []
 
 
-def test_a_suspect_is_in_nobodys_company(shop: Shop, server: ScriptedRelay) -> None:
+def test_a_suspect_is_in_nobodys_company(shop: Shop, server: ScriptedRelay, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clock_module, "SLICE_SECONDS", 60.0)  # the slice ends when its work does
     (suspect,) = shop.waiting(1)
     shop.change("UPDATE request SET rescues = 2")
     together: list[int] = []
