@@ -66,7 +66,7 @@ TEXTS: Final = {
 """By what is special about their texts."""
 
 
-def brand(colour: str, *, logo: bool = True) -> Brand:
+def brand(colour: str) -> Brand:
     """Returns a brand in this colour. The logo is dark letters on nothing, which is hardest in the dark."""
     letters = (
         '<svg xmlns="http://www.w3.org/2000/svg" width="360" height="90" viewBox="0 0 360 90">'
@@ -74,7 +74,7 @@ def brand(colour: str, *, logo: bool = True) -> Brand:
     )
     url = f"data:image/svg+xml;base64,{base64.b64encode(letters.encode()).decode()}"
     address = ("Blue Door Pottery Ltd", "1 High Street, London E1 6AN", "Company 01234567")
-    return Brand(url if logo else None, palette(parse_colour(colour)), address)
+    return Brand(url, palette(parse_colour(colour)), address)
 
 
 COLOURS: Final = {"near white": "#fdfdf5", "near black": "#0a0a12", "saturated": "#ff0055", "yellow": "#ffe100"}

@@ -17,7 +17,6 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any, Final
 
-from babel import Locale, UnknownLocaleError
 from babel.messages.catalog import Catalog, Message
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import PoFileError, read_po
@@ -26,6 +25,7 @@ from jinja2.runtime import Context
 from markupsafe import Markup
 
 from worker.domain.errors import TemplateBroken
+from worker.mail.conventions import known
 
 FOLDER: Final = "locales"
 _SUFFIX: Final = ".po"
@@ -134,21 +134,14 @@ class _Read:
             for number, line in enumerate(lines, start=1):
                 if not _LINE.fullmatch(line):
                     raise TemplateBroken(self._name, f"line {number}: is no keyword with a text in quotes")
-            catalog = read_po(lines, locale=_known(language), abort_invalid=True)
+            # The locale has the plural forms, if the header does not say them.
+            catalog = read_po(lines, locale=known(language), abort_invalid=True)
             catalog.charset = "utf-8"  # the file is, whatever its header says
             return catalog
         except PoFileError as error:
             raise TemplateBroken(self._name, f"line {error.lineno + 1}: {error.args[0]}") from None
         except (OSError, UnicodeDecodeError, ValueError, LookupError) as error:
             raise TemplateBroken(self._name, f"{type(error).__name__}: {error}") from None
-
-
-def _known(language: str) -> Locale | None:
-    """Returns what CLDR knows of a language: its plural forms, if a catalogue does not say them."""
-    try:
-        return Locale.parse(language.replace("-", "_"))
-    except (UnknownLocaleError, ValueError):
-        return None
 
 
 def _reason(message: Message, catalog: Catalog) -> str | None:

@@ -49,7 +49,7 @@ def shown_day(day: date, mail: str, region: str | None) -> str:
 
 def nearest(mail: str, region: str | None) -> Conventions:
     """Returns those of a region, else of the language of a mail, else the English ones."""
-    name = f"{language_of(mail)}_{region}" if region else mail.replace("-", "_")
+    name = f"{language_of(mail)}_{region}" if region else mail
     found = _conventions(name) or _conventions(language_of(mail)) or _conventions(_DEFAULT)
     assert found is not None, "Babel knows English"  # noqa: S101
     return found
@@ -58,9 +58,9 @@ def nearest(mail: str, region: str | None) -> Conventions:
 @lru_cache(maxsize=_KEPT)
 def _conventions(name: str) -> Conventions | None:
     """Returns the conventions of a locale, or None if CLDR knows none."""
-    if not is_known(name):
+    locale = known(name)
+    if locale is None:
         return None
-    locale = Locale.parse(name)
     # An apostrophe between digits is a typographic one. Babel would also take two of them for quotes.
     group = get_group_symbol(locale).replace("'", "\N{RIGHT SINGLE QUOTATION MARK}")
     found = Conventions(
@@ -88,14 +88,12 @@ def english() -> Locale:
     return Locale(_DEFAULT)
 
 
-@lru_cache(maxsize=_KEPT)
-def is_known(name: str) -> bool:
-    """Whether CLDR knows a locale: `de`, `de_AT`."""
+def known(name: str) -> Locale | None:
+    """Returns what CLDR knows of a locale, `de` or `de-AT`, or None. It is not kept here: it would keep its data."""
     try:
-        Locale.parse(name)
+        return Locale.parse(name.replace("-", "_"))
     except (UnknownLocaleError, ValueError):
-        return False
-    return True
+        return None
 
 
 def language_of(locale: str) -> str:

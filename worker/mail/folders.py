@@ -23,7 +23,6 @@ from worker.mail.templates import Templates
 
 SIZE_LIMIT: Final = 256 * 1024  # bytes of each text
 DEFAULT_LOCALE: Final = "en"  # the language of the templates
-LOCALE_LENGTH: Final = 35  # RFC 5646, section 4.4.1
 
 _LOCALES: Final = 1024
 _REASON_LENGTH: Final = 300

@@ -146,11 +146,11 @@ class LetterWriter:
 
     def _about(self, parts: Sequence[_Part], locale: str | None) -> Mail | Failed | Held | None:
         """Returns the mail about all of these. None: it is too long."""
-        claims, items, urls = zip(*parts, strict=True)
-        letter = LetterOfMany(self._paper, items, [claim.extras for claim in claims], locale)
-        personal = [Personal(url, claim.created) for claim, url in zip(claims, urls, strict=True)]
+        extras = [part.claim.extras for part in parts]
+        letter = LetterOfMany(self._paper, [part.item for part in parts], extras, locale)
+        personal = [Personal(part.url, part.claim.created) for part in parts]
         try:
-            return self._addressed(claims[0], letter, personal)
+            return self._addressed(parts[0].claim, letter, personal)
         except TooLong:
             return None
 

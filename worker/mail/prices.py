@@ -14,7 +14,7 @@ from unicodedata import category
 from babel.core import get_global
 from babel.numbers import NumberPattern, is_currency
 
-from worker.mail.conventions import Conventions, english, is_known, language_of, nearest
+from worker.mail.conventions import Conventions, english, known, language_of, nearest
 from worker.mail.details import line
 
 _KEPT: Final = 256
@@ -58,7 +58,7 @@ def region_of(asked: str, mail: str) -> str | None:
         return None
     language, region = found[1].lower(), found[2].upper()
     is_usual = get_global("likely_subtags").get(language, "").endswith(f"_{region}")
-    return region if not is_usual and is_known(f"{language}_{region}") else None
+    return region if not is_usual and known(f"{language}_{region}") else None
 
 
 @lru_cache(maxsize=_KEPT)

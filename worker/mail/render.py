@@ -27,7 +27,7 @@ from worker.mail.details import (
     shown_options,
     without_soft_hyphens,
 )
-from worker.mail.folders import DEFAULT_LOCALE, LOCALE_LENGTH, SIZE_LIMIT, Compiled, Folder, size
+from worker.mail.folders import DEFAULT_LOCALE, SIZE_LIMIT, Compiled, Folder, size
 from worker.mail.message import Rendered
 from worker.mail.prices import region_of, shown_price
 from worker.mail.templates import Extra
@@ -41,6 +41,7 @@ UNSUBSCRIBE: Final = ("unsubscribe_url",)
 BLANK_LIMIT: Final = 2048  # the most characters of a value for a placeholder; URLs in events are not longer
 
 _DAYS: Final = 4096
+_LOCALE_LENGTH: Final = 35  # RFC 5646, section 4.4.1
 _MOST_OCTETS: Final = 5  # the most octets of one ASCII character in HTML: "&#34;"
 
 _ONE, _MANY = "back_in_stock", "back_in_stock_many"
@@ -235,7 +236,7 @@ def _for_text(item: dict[str, Any]) -> dict[str, Any]:
 
 
 def _region(locale: str, mail: str) -> str | None:
-    return region_of(locale[:LOCALE_LENGTH], mail)
+    return region_of(locale[:_LOCALE_LENGTH], mail)
 
 
 def fit_blanks(value: str) -> bool:
