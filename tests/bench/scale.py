@@ -23,6 +23,7 @@ from tests.bench.fit import line
 from tests.bench.population import Population
 from tests.bench.servers import plain
 from tests.bench.world import World, progress
+from tests.contract.shop import may_rescue
 from tests.plans import statements_of
 from worker.domain.catalog import CatalogReference, item_of
 from worker.domain.events import Event
@@ -133,10 +134,12 @@ def _short(size: int) -> str:
     return f"item-{size // 100}"  # in the middle of all lists
 
 
-def _sweep(_c: Connection, _size: int) -> Work:
+def _sweep(c: Connection, _size: int) -> Work:
+    may_rescue(c)
+
     def work(c: Connection) -> None:
         sweep.stamp(c, LEASE, LEASE / 2)
-        sweep.rescue(c, LEASE)
+        sweep.rescue(c, LEASE, LEASE / 2)
         sweep.put_in_line(c)
         owners.forget(c, LEASE)
         lists.with_work(c)

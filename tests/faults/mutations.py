@@ -319,7 +319,7 @@ MUTATIONS = (
         "nobody is rescued because the database was away",
         "away",
         "nobody had died",
-        [Edit("worker/store/sweep.py", "return bool(rows and rows[0].may_rescue)", "return True")],
+        [Edit("worker/store/sweep.py", "swept_at BETWEEN stockbell_now(-:fresh) AND stockbell_now(:fresh)", "true")],
     ),
     Mutation(
         "a host that only reads is passed over",

@@ -154,7 +154,7 @@ class Sweeper:
     def _rescue(self) -> None:
         if not self._database.write(sweep.stamp, self._lease, self._fresh):
             return
-        rescued = self._database.write(sweep.rescue, self._lease)
+        rescued = self._database.write(sweep.rescue, self._lease, self._fresh)
         if rescued.back_in_line or rescued.failed or rescued.suppressed:
             log.warning("claims.rescued", requests=rescued.back_in_line, failed=len(rescued.failed))
         _tell_suppressed(rescued.suppressed)

@@ -26,10 +26,11 @@ CLAIM_SECONDS = 900.0
 GONE = """(o.id IS NULL OR NOT o.seen_at BETWEEN stockbell_now(-:lease) AND stockbell_now(:lease)
     OR r.claimed_at < stockbell_now(-:claim_seconds))"""
 
+_IS_FRESH = "swept_at BETWEEN stockbell_now(-:fresh) AND stockbell_now(:fresh)"
 _STAMP = Sql(
-    """UPDATE sweep SET
-        rescue_from = CASE WHEN swept_at BETWEEN stockbell_now(-:fresh) AND stockbell_now(:fresh)
-            AND rescue_from <= stockbell_now(:lease) THEN rescue_from ELSE stockbell_now(:lease) END,
+    f"""UPDATE sweep SET
+        rescue_from = CASE WHEN {_IS_FRESH} AND rescue_from <= stockbell_now(:lease) THEN rescue_from
+            ELSE stockbell_now(:lease) END,
         swept_at = stockbell_now(0) WHERE id = 1
     RETURNING CASE WHEN rescue_from <= stockbell_now(0) THEN 1 ELSE 0 END AS may_rescue"""
 )
@@ -37,11 +38,14 @@ _LAST = Sql("SELECT swept_at, stockbell_now(0) AS now FROM sweep WHERE id = 1", 
 # The rows are found without a lock, and then locked only if they still have the same claim. In one step PostgreSQL
 # would check a row again that was claimed in the meantime, but join it with the old owner, and rescue a live claim.
 # Then each must be found by the primary key (`|| ''`): by the index on the status, all would be compared with all.
+# The database may have been away since `stamp`, for longer than a lease: the sweep must be recent by this statement's
+# clock, by which owners are judged.
 _STILL_CLAIMED = "r.status || '' = 'PROCESSING'"
 _RESCUE = Sql(
     f"""WITH seen AS MATERIALIZED (
         SELECT r.id AS request_id, r.claim_no AS no FROM request AS r LEFT JOIN owner AS o ON o.id = r.owner
-        WHERE r.status = 'PROCESSING' AND {GONE} AND (r.seat IS NULL OR r.id IN ROWS(held_id uuid)) LIMIT :most),
+        WHERE r.status = 'PROCESSING' AND {GONE} AND (r.seat IS NULL OR r.id IN ROWS(held_id uuid))
+            AND EXISTS (SELECT 1 FROM sweep WHERE {_IS_FRESH} AND rescue_from <= stockbell_now(0)) LIMIT :most),
     gone AS MATERIALIZED (
         SELECT r.id AS request_id, r.handed_at IS NULL AND r.rescues < :most_rescues AS is_unsent,
             {suppression.IS_SUPPRESSED} AS is_unwanted, {suppression.REASON} AS unwanted
@@ -107,9 +111,10 @@ def age(c: Connection) -> float | None:
     return None if swept_at is None else max(0.0, (now - swept_at).total_seconds())
 
 
-def rescue(c: Connection, lease: float) -> Rescued:
+def rescue(c: Connection, lease: float, fresh: float) -> Rescued:
     """Moves requests from PROCESSING to RECEIVED if their owner was not seen for a lease (seconds) or the claim is old.
 
+    Does nothing if the last `stamp` (by anybody) is older than `fresh` (seconds), or said that nobody may rescue.
     They end as FAILED, OUTCOME_UNKNOWN, if they were rescued too often, or if the mail may have been handed over; else
     as FAILED, SUPPRESSED, if the contact is suppressed meanwhile.
     """
@@ -120,6 +125,7 @@ def rescue(c: Connection, lease: float) -> Rescued:
         c,
         rows=[{"held_id": request_id} for request_id, _ in held],
         lease=lease,
+        fresh=fresh,
         claim_seconds=CLAIM_SECONDS,
         most=MOST_ROWS,
         most_rescues=MOST_RESCUES,

@@ -10,7 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from tests.contract.lines import FlakyDatabase, NotedBell, line_of, serve
-from tests.contract.shop import CUP, LEASE, MUG, Shop, ref, shop_at
+from tests.contract.shop import CUP, LEASE, MUG, Shop, may_rescue, ref, shop_at
 from tests.relay import ScriptedRelay
 from worker.delivery.deliver import deliver
 from worker.domain.errors import DatabaseAway
@@ -28,11 +28,6 @@ def sweeper(shop: Shop, bell: NotedBell) -> Sweeper:
 @pytest.fixture
 def bell() -> NotedBell:
     return NotedBell()
-
-
-def may_rescue(shop: Shop) -> None:
-    """Makes the database look as if sweeps had run without a gap for longer than a lease."""
-    shop.change("UPDATE sweep SET swept_at = stockbell_now(-5), rescue_from = stockbell_now(-5)")
 
 
 # Bells
@@ -169,7 +164,7 @@ def test_what_a_dead_worker_held_is_rescued_and_rung_for(shop: Shop, bell: Noted
     sweeping.sweep()
     assert {row.status for row in shop.rows()} == {Status.PROCESSING}  # the sweep does not trust heartbeats yet
     assert bell.rings == []
-    may_rescue(shop)
+    shop.write(may_rescue)
     with capture_logs() as logs:
         sweeping.sweep()
     assert {row.status for row in shop.rows()} == {Status.RECEIVED}
@@ -184,7 +179,7 @@ def test_what_was_rescued_too_often_fails_and_is_said_one_by_one(shop: Shop, bel
     owner, (claim,) = shop.claimed(1)
     shop.change("UPDATE request SET rescues = 5")
     shop.die(owner)
-    may_rescue(shop)
+    shop.write(may_rescue)
     with capture_logs() as logs:
         sweeper(shop, bell).sweep()
     assert shop.status(claim.id) == Status.FAILED
@@ -197,7 +192,7 @@ def test_what_was_rescued_too_often_fails_and_is_said_one_by_one(shop: Shop, bel
 def test_after_an_outage_nobody_is_rescued_for_a_lease(shop: Shop, bell: NotedBell, swept: int) -> None:
     owner, _ = shop.claimed(1)
     shop.die(owner)
-    may_rescue(shop)
+    shop.write(may_rescue)
     shop.change("UPDATE sweep SET swept_at = stockbell_now(-:swept)", swept=swept)
     sweeper(shop, bell).sweep()
     assert {row.status for row in shop.rows()} == {Status.RECEIVED if swept < 30 else Status.PROCESSING}
@@ -214,7 +209,7 @@ def test_who_is_due_again_is_put_in_line_and_rung_for(shop: Shop, bell: NotedBel
 def test_while_redis_is_away_rescue_goes_on_and_it_is_said_once(shop: Shop, bell: NotedBell) -> None:
     owner, _ = shop.claimed(2)
     shop.die(owner)
-    may_rescue(shop)
+    shop.write(may_rescue)
     bell.away = True
     sweeping = sweeper(shop, bell)
     with capture_logs() as logs:
@@ -273,7 +268,7 @@ def test_a_database_that_is_away_is_the_callers_to_mind(shop: Shop, bell: NotedB
 def test_a_rescue_may_meet_a_worker_that_only_was_slow(shop: Shop, bell: NotedBell) -> None:
     owner, (claim,) = shop.claimed(1)
     shop.die(owner)
-    may_rescue(shop)
+    shop.write(may_rescue)
     sweeper(shop, bell).sweep()
     assert shop.write(recording.record, recording.Ends(told=[claim])) == {claim.id}
     sweeper(shop, bell).sweep()

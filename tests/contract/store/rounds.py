@@ -8,7 +8,7 @@ from random import Random
 from typing import Protocol
 from uuid import UUID, uuid4
 
-from tests.contract.shop import LEASE, Shop
+from tests.contract.shop import FRESH, LEASE, Shop, may_rescue
 from tests.contract.store.wave_shop import ends_of
 from worker.domain.errors import OwnerLost
 from worker.domain.policies import Policies
@@ -113,5 +113,6 @@ class Claimer:
         self._database.write(claims.release_all, self._owner)
 
     def sweep(self) -> None:
-        self._database.write(sweep.rescue, LEASE)
+        self._database.write(may_rescue)
+        self._database.write(sweep.rescue, LEASE, FRESH)
         self._database.write(sweep.put_in_line)

@@ -17,7 +17,7 @@ from uuid import UUID
 import pytest
 from sqlalchemy import Connection
 
-from tests.contract.shop import CUP, MUG, Shop, ref, shop_at
+from tests.contract.shop import CUP, MUG, Shop, may_rescue, ref, shop_at
 from tests.examples import TIMES
 from tests.plans import statements_of
 from tests.postgres_server import Databases
@@ -192,12 +192,13 @@ def test_a_sweep_moves_no_more_than_it_may_under_every_plan(
 
     def rescue(c: Connection) -> int:
         _switch_off(c, switches)
-        return sweep.rescue(c, 60.0).back_in_line
+        return sweep.rescue(c, 60.0, 30.0).back_in_line
 
     def put_in_line(c: Connection) -> int:
         _switch_off(c, switches)
         return sweep.put_in_line(c)
 
+    shop.write(may_rescue)
     assert shop.write(rescue) == 5
     assert sum(row.rescues for row in shop.rows()) == 5
     shop.change("UPDATE request SET not_before = stockbell_now(-1), status = 'RECEIVED'")
@@ -343,7 +344,7 @@ def test_records_go_by_the_primary_key(big_shop: Shop) -> None:
 
 
 def test_a_rescue_goes_by_its_index(big_shop: Shop) -> None:
-    plan = plans_of(big_shop, sweep.rescue, 60.0)
+    plan = plans_of(big_shop, sweep.rescue, 60.0, 30.0)
     assert_uses(plan, "request_processing")
     # By one its seats are found, by one its rows, which are then looked up by their keys.
     assert plan.count("request_processing") == 2, plan

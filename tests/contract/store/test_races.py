@@ -20,7 +20,7 @@ import pytest
 from sqlalchemy import Row
 
 from tests.contract.reporting import DOMAIN, TOKENS, report, return_token
-from tests.contract.shop import CUP, LEASE, LONG_AGO, Shop, ref, shop_at
+from tests.contract.shop import CUP, FRESH, LEASE, LONG_AGO, Shop, may_rescue, ref, shop_at
 from tests.examples import TIMES
 from worker.domain.errors import OwnerLost
 from worker.domain.events import Event
@@ -186,7 +186,8 @@ class Worker:
         return Event(f"{number}-0", None, self._random.choice(WANTED), at, False, in_stock, None, {}, ())
 
     def rescue(self) -> None:
-        self._database.write(sweep.rescue, LEASE)
+        self._database.write(may_rescue)
+        self._database.write(sweep.rescue, LEASE, FRESH)
         self._database.write(owners.forget, LEASE)
 
     def die(self) -> None:

@@ -17,7 +17,7 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import Connection
 
-from tests.contract.shop import CUP, LEASE, LONG_AGO, MUG, Shop
+from tests.contract.shop import CUP, FRESH, LEASE, LONG_AGO, MUG, Shop, may_rescue
 from tests.examples import TIMES
 from worker.domain.returned import Cause
 from worker.domain.tokens import Tokens
@@ -145,7 +145,8 @@ class Walk:
 
     def rescue(self) -> None:
         _DIE(self.c, owner=self.owner)
-        sweep.rescue(self.c, LEASE)
+        may_rescue(self.c)
+        sweep.rescue(self.c, LEASE, FRESH)
         owners.forget(self.c, LEASE)
         self.owner = self.new_owner()
 

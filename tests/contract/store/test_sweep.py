@@ -9,16 +9,13 @@ import pytest
 from sqlalchemy import Connection, select, text
 
 from tests.bench.servers import plain
-from tests.contract.shop import LEASE, Shop, shop_at, somebody_waits, statuses
+from tests.contract.shop import FRESH, LEASE, Shop, may_rescue, shop_at, somebody_waits, statuses
 from tests.polling import eventually
 from worker.domain.outcomes import INTERVAL, TEMPLATE_ERROR
 from worker.domain.verdicts import Tries
 from worker.models import Owner, Status, Sweep
 from worker.store import claims, owners, recording, requests, sweep
 from worker.store.recording import Ended, Ends
-
-FRESH = LEASE / 2
-
 
 # When a sweep may rescue: it trusts heartbeats only if there were sweeps lately
 
@@ -78,6 +75,20 @@ def test_a_clock_that_was_set_back_delays_rescue_by_one_lease_and_no_more(shop: 
     assert not stamp(shop)
     lease_is_over(shop)
     assert stamp(shop)
+
+
+def test_nobody_is_rescued_if_the_database_was_away_since_the_stamp(shop: Shop) -> None:
+    owner, held = shop.claimed(3)
+    stamp(shop)
+    lease_is_over(shop)
+    assert stamp(shop)
+    shop.die(owner)  # as everybody looks when the database is back
+    swept(shop, LEASE + 1)
+    assert shop.write(sweep.rescue, LEASE, FRESH).back_in_line == 0
+    assert not stamp(shop)  # another scheduler's
+    assert shop.write(sweep.rescue, LEASE, FRESH).back_in_line == 0
+    lease_is_over(shop)
+    assert shop.write(sweep.rescue, LEASE, FRESH).back_in_line == len(held)
 
 
 # rescue: PROCESSING -> RECEIVED or FAILED
@@ -253,8 +264,9 @@ def test_a_slow_sweep_takes_nothing_from_who_claimed_meanwhile(postgres_url: str
 
         def rescue(c: Connection) -> sweep.Rescued:
             c.execute(text("SET LOCAL application_name = 'slow'"))
-            return sweep.rescue(c, LEASE)
+            return sweep.rescue(c, LEASE, FRESH)
 
+        shop.write(may_rescue)
         with ThreadPoolExecutor(1) as pool:
             rescuing = pool.submit(slow.write, rescue)
             eventually(lambda: somebody_waits(shop), until="the slow one has locked its first row")

@@ -199,7 +199,6 @@ def test_who_is_rescued_gives_the_seat_back(house: House) -> None:
     house.tell(1)
     house.claim()
     house.shop.die(house.owner)
-    house.shop.change("UPDATE sweep SET swept_at = stockbell_now(0), rescue_from = stockbell_now(-1)")
     assert house.shop.rescue().back_in_line == 2
     assert house.left == 2
     house.owner = house.shop.owner()

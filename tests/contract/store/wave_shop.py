@@ -12,7 +12,7 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import Connection
 
-from tests.contract.shop import LONG_AGO, ref
+from tests.contract.shop import FRESH, LEASE, LONG_AGO, may_rescue, ref
 from tests.contract.store.model import MINIMUM, ItemModel
 from tests.contract.store.wave_oracle import Holder, ItemOracle, Person, end_of
 from worker.domain.catalog import CatalogReference, Item, Options, compared_options
@@ -35,7 +35,6 @@ CUP: Final = ref("cup-1")
 WANTED: Final = (ANY, BLUE, BLUE_L, RED_L, CUP)
 ITEMS: Final = (ANY.item, CUP.item)
 
-LEASE: Final = 60.0
 WAVE: Final = 100.0
 BACKOFF: Final = 30.0
 SUSPECT_AT: Final = 2
@@ -366,12 +365,14 @@ class WaveShop:
         """An owner dies, and is rescued."""
         self.owners[owner % len(self.owners)] = self._new_owner()
         self.wait(LEASE + 1)
-        sweep.rescue(self.c, LEASE)
+        may_rescue(self.c)
+        sweep.rescue(self.c, LEASE, FRESH)
         self.look()
 
     def sweep(self) -> None:
         sweep.put_in_line(self.c)
-        sweep.rescue(self.c, LEASE)
+        may_rescue(self.c)
+        sweep.rescue(self.c, LEASE, FRESH)
         self.look()
 
     def bounce(self, some: Sequence[Claim]) -> None:

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import pytest
 
-from tests.contract.shop import CUP, LEASE, MUG, Shop
+from tests.contract.shop import CUP, MUG, Shop
 from tests.contract.web.site import SECRET
 from worker.domain.catalog import CatalogReference
 from worker.domain.outcomes import FailureCode
@@ -184,7 +184,7 @@ class Walk:
     def sweep(self) -> None:
         self.shop.write(suppression.repeat)
         self.shop.write(sweep.put_in_line)
-        self.shop.write(sweep.rescue, LEASE)
+        self.shop.rescue()
         self.shop.write(confirmations.expire)
 
     def some_time(self) -> None:
