@@ -20,17 +20,26 @@ def relay() -> Iterator[ScriptedRelay]:
 
 
 @pytest.fixture
-def stockbell(
-    postgres_url: str, redis_server: RedisServer, relay: ScriptedRelay, tmp_path: Path
-) -> Iterator[Stockbell]:
-    """The program on PostgreSQL. Nothing is started yet."""
-    yield from running(postgres_url, redis_server, relay, tmp_path)
+def kind(request: pytest.FixtureRequest) -> type[Stockbell]:
+    """How processes begin: a module says `KIND = Loaded` if its tests are not about that."""
+    found: type[Stockbell] = getattr(request.module, "KIND", Stockbell)
+    return found
 
 
 @pytest.fixture
-def program(sqlite_url: str, redis_server: RedisServer, relay: ScriptedRelay, tmp_path: Path) -> Iterator[Stockbell]:
+def stockbell(
+    postgres_url: str, redis_server: RedisServer, relay: ScriptedRelay, tmp_path: Path, kind: type[Stockbell]
+) -> Iterator[Stockbell]:
+    """The program on PostgreSQL. Nothing is started yet."""
+    yield from running(postgres_url, redis_server, relay, tmp_path, kind)
+
+
+@pytest.fixture
+def program(
+    sqlite_url: str, redis_server: RedisServer, relay: ScriptedRelay, tmp_path: Path, kind: type[Stockbell]
+) -> Iterator[Stockbell]:
     """The program on SQLite. Nothing is started yet."""
-    yield from running(sqlite_url, redis_server, relay, tmp_path)
+    yield from running(sqlite_url, redis_server, relay, tmp_path, kind)
 
 
 @pytest.fixture
@@ -42,9 +51,11 @@ def alone(tmp_path: Path, sqlite_url: str) -> Stockbell:
     return Stockbell(sqlite_url, redis, relay, tmp_path)
 
 
-def running(url: str, redis_server: RedisServer, relay: ScriptedRelay, directory: Path) -> Iterator[Stockbell]:
+def running(
+    url: str, redis_server: RedisServer, relay: ScriptedRelay, directory: Path, kind: type[Stockbell] = Stockbell
+) -> Iterator[Stockbell]:
     """Yields the program. Stops whatever the test started afterwards."""
-    program = Stockbell(url, redis_server, relay, directory)
+    program = kind(url, redis_server, relay, directory)
     try:
         yield program
     finally:

@@ -1,8 +1,9 @@
 """A process that has loaded all that a command needs, and runs each command in a copy of itself.
 
 A command needs most of a second of a core to load that, and a few hundredths for its work. In the copy everything is as
-in a process that begins: its environment, directory, streams, and `config.start.main`. It is not for tests of the
-process itself: signals, closed streams, what it loads, and how Python ends.
+in a process that begins: its environment, directory, streams, and `config.start.main`. The Celery worker of a copied
+`stockbell work` is a copy, too. It is not for tests of the process itself: signals, closed streams, what it loads, and
+how Python ends.
 """
 
 import atexit
@@ -15,7 +16,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import cache
 from importlib import import_module
@@ -27,15 +28,18 @@ from typing import Any, Final
 
 from config.start import main
 from tests import namespaces
+from worker.processes import supervisor
 
 ROOT: Final = Path(__file__).parents[2]
 _ROOMS: Final = ("worker.cli", "worker.services", "config")
 _OTHERS: Final = (
     "worker.processes.listener",
     "worker.processes.scheduler",
-    "worker.processes.supervisor",
     "worker.migrations",
-    "celery.app.task",
+    "worker.tasks",
+    "celery.__main__",
+    "celery.bin.celery",
+    "celery.concurrency.prefork",
     "celery.worker.worker",
     "kombu.transport.redis",
 )
@@ -83,6 +87,26 @@ class Copy:
     def kill(self) -> None:
         """Sends SIGKILL."""
         self.send_signal(signal.SIGKILL)
+
+
+class _Worker(Copy):
+    """The Celery worker of a copied `stockbell work`, which sees by itself how it ends."""
+
+    def __init__(self, children: int, scratch: str) -> None:
+        super().__init__(os.fork(), Path())
+        if self.pid == 0:
+            supervisor._between_fork_and_exec()
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            os.environ["TMPDIR"] = scratch
+            tempfile.tempdir = None
+            sys.argv = ["celery", *supervisor.OPTIONS.split(), "--concurrency", str(children)]
+            os._exit(_end(import_module("celery.__main__").main))
+
+    def poll(self) -> int | None:
+        if self.returncode is None:
+            ended, status = os.waitpid(self.pid, os.WNOHANG)
+            self.returncode = os.waitstatus_to_exitcode(status) if ended else None
+        return self.returncode
 
 
 class Prompt:
@@ -198,13 +222,14 @@ def _load() -> None:
             import_module(module.name)
     for name in _OTHERS:
         import_module(name)
+    supervisor._start = _Worker  # type: ignore[assignment]  # is used in the same way
     gc.freeze()  # so no copy looks for garbage in all of that
 
 
-def _end() -> int:
-    """Runs the command and returns its exit code. Skips Python's cleanup, which takes longer than most commands."""
+def _end(program: Callable[[], object] = main) -> int:
+    """Runs a program and returns its exit code. Skips Python's cleanup, which takes longer than most commands."""
     try:
-        main()
+        program()
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 1 if end.code else 0
     except BaseException:  # as Python does

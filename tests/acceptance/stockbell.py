@@ -181,6 +181,13 @@ class Stockbell:
         return "\n".join(path.read_text() for path in sorted(self._directory.glob("*.log")))
 
 
+class Loaded(Stockbell):
+    """Its processes are copies of one that has loaded the program: for tests of what they do, not of how they begin."""
+
+    def _start(self, command: Sequence[str], environment: Mapping[str, str], log: Path) -> Process:
+        return prompt().start(*command, environment=environment, directory=self._directory, log=log)
+
+
 def descendants(pid: int) -> list[int]:
     """Returns the living processes below a process, nearest first."""
     found: list[int] = []

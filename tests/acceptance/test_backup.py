@@ -7,7 +7,7 @@ import shutil
 import signal
 import sqlite3
 import subprocess
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,8 +16,7 @@ from typing import Any
 import pytest
 from sqlalchemy.engine import make_url
 
-from tests.acceptance.prompt import prompt
-from tests.acceptance.stockbell import Process, Stockbell, done
+from tests.acceptance.stockbell import Loaded, Stockbell, done
 from tests.polling import eventually
 from tests.ports import free_port
 from tests.postgres_server import OPTIONS, USER
@@ -70,13 +69,6 @@ class PostgresBackup:
 
 
 Backup = SqliteBackup | PostgresBackup
-
-
-class Loaded(Stockbell):
-    """Its processes are copies of one that has loaded the program: here many are started."""
-
-    def _start(self, command: Sequence[str], environment: Mapping[str, str], log: Path) -> Process:
-        return prompt().start(*command, environment=environment, directory=self._directory, log=log)
 
 
 @contextmanager

@@ -17,12 +17,14 @@ import redis
 from sqlalchemy.engine import make_url
 
 from config.settings import SHIPPED_TEMPLATES
-from tests.acceptance.stockbell import NOBODY_THERE, Stockbell, done, refused
+from tests.acceptance.stockbell import NOBODY_THERE, Loaded, Stockbell, done, refused
 from tests.dns_server import DnsServer
 from tests.polling import eventually
 from tests.redis_server import RedisServer
 from tests.relay import Do, ScriptedRelay
 from worker.models import SCHEMA
+
+KIND = Loaded
 
 
 def test_the_status_shows_a_pause_and_that_redis_is_away(alone: Stockbell) -> None:
@@ -141,7 +143,8 @@ def test_the_doctor_finds_everything_well(program: Stockbell) -> None:
 
 
 def test_the_doctor_names_everything_that_is_wrong(alone: Stockbell, tmp_path: Path) -> None:
-    (tmp_path / "mails").mkdir()
+    (tmp_path / "mails" / "back_in_stock").mkdir(parents=True)
+    (tmp_path / "mails" / "back_in_stock" / "body.txt").write_text("{% if %}")
     alone.environment["STOCKBELL_TEMPLATE_DIR"] = "mails"
     (tmp_path / "own.toml").touch()
     alone.environment["STOCKBELL_REPLY_RULES"] = "own.toml"

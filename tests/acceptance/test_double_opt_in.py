@@ -5,13 +5,15 @@ from email import message_from_bytes
 from email.policy import default
 from http.client import HTTPConnection
 
-from tests.acceptance.stockbell import Stockbell
+from tests.acceptance.stockbell import Loaded, Stockbell
 from tests.polling import eventually
 from tests.ports import free_port
 from worker.domain.catalog import CatalogReference, item_of
 from worker.domain.tokens import Tokens
 from worker.services.signing_up import Desk, SignUp
 from worker.store.requests import NewRequest
+
+KIND = Loaded
 
 SECRET = "0123456789abcdef0123456789abcdef"
 

@@ -3,12 +3,14 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tests.acceptance.stockbell import Stockbell
+from tests.acceptance.stockbell import Loaded, Stockbell
 from tests.contract.ages import pass_days
 from tests.contract.shop import CUP, MUG, shop_at
 from tests.polling import eventually
 from worker.models import Status
 from worker.store import admin
+
+KIND = Loaded
 
 
 @contextmanager

@@ -4,9 +4,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.acceptance.stockbell import Stockbell, done, refused, told_exactly_once
+from tests.acceptance.stockbell import Loaded, Stockbell, done, refused, told_exactly_once
 from tests.pgbouncer import PgBouncer, needs_pgbouncer
 from worker.models import SCHEMA
+
+KIND = Loaded
 
 pytestmark = needs_pgbouncer
 STATEMENT_MODE = "DATABASE_URL leads to a pooler in statement mode, but transaction mode is needed"

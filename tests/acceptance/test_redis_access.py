@@ -13,7 +13,7 @@ import redis
 import trustme
 
 from tests.acceptance.conftest import running
-from tests.acceptance.stockbell import Stockbell, done, refused
+from tests.acceptance.stockbell import Loaded, Stockbell, done, refused
 from tests.polling import eventually
 from tests.proxy import HOST, Proxy
 from tests.redis_server import RedisServer
@@ -77,7 +77,7 @@ def denied(server: RedisServer) -> list[object]:
 @pytest.fixture
 def locked(sqlite_url: str, locked_redis: RedisServer, relay: ScriptedRelay, tmp_path: Path) -> Iterator[Stockbell]:
     """The program on such a server. It runs commands as `admin`."""
-    yield from running(sqlite_url, locked_redis, relay, tmp_path)
+    yield from running(sqlite_url, locked_redis, relay, tmp_path, Loaded)
 
 
 def test_the_whole_line_works_with_the_rights_of_security_md(locked: Stockbell, locked_redis: RedisServer) -> None:

@@ -16,8 +16,16 @@ import redis
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import text
 
-from tests.acceptance.prompt import prompt
-from tests.acceptance.stockbell import CONNECTIONS, DOUBLES_A_KILL, Process, Stockbell, children, descendants, is_alive
+from tests.acceptance.stockbell import (
+    CONNECTIONS,
+    DOUBLES_A_KILL,
+    Loaded,
+    Process,
+    Stockbell,
+    children,
+    descendants,
+    is_alive,
+)
 from tests.faults.checker import Request, Try
 from tests.faults.relay import LoggingRelay
 from tests.polling import eventually
@@ -58,7 +66,7 @@ _AGE = text(
 )
 
 
-class System(Stockbell):
+class System(Loaded):
     """`Stockbell` with roles, which some init system would keep filled."""
 
     relay: LoggingRelay
@@ -86,8 +94,8 @@ class System(Stockbell):
     def _start(self, command: Sequence[str], environment: Mapping[str, str], log: Path) -> Process:
         is_ours = environment.get("PYTHONPATH") == os.environ.get("PYTHONPATH")  # else it is another release
         if self.is_quick and is_ours:
-            return prompt().start(*command, environment=environment, directory=self._directory, log=log)
-        return super()._start(command, environment, log)
+            return super()._start(command, environment, log)
+        return Stockbell._start(self, command, environment, log)
 
     # What ops do
 
