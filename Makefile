@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-fast test-web screenshots pictures check bench faults mutations audit run lock
+.PHONY: help setup demo test test-fast test-web screenshots pictures guide check bench faults mutations audit run lock
 
 # Tests start the program hundreds of times: without byte code each process would compile it again.
 unexport PYTHONDONTWRITEBYTECODE
@@ -50,6 +50,9 @@ screenshots: setup ## take the pictures in docs/pictures from a demo (needs Node
 
 pictures: setup ## make sheets of all mails, as mail programs show them, into pictures-out/ (needs Chromium)
 	@$(BIN)/python -m tests.pictures
+
+guide: setup ## write docs/templates.md anew, from the code
+	@$(BIN)/python -m tests.guide
 
 check: setup ## check format, lint, types and import contracts
 	@$(BIN)/ruff format --check --quiet

@@ -3,7 +3,6 @@
 import json
 import os
 import pty
-import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +15,6 @@ import pytest
 import redis
 from sqlalchemy.engine import make_url
 
-from config.settings import SHIPPED_TEMPLATES
 from tests.acceptance.stockbell import NOBODY_THERE, Loaded, Stockbell, done, refused
 from tests.dns_server import DnsServer
 from tests.polling import eventually
@@ -288,14 +286,35 @@ def test_a_preview_is_written_to_files(alone: Stockbell, tmp_path: Path) -> None
     assert "give --item-url" in alone.run(*command).stderr
 
 
-def test_a_shop_whose_templates_lack_the_mail_about_several_items_gets_ours(alone: Stockbell, tmp_path: Path) -> None:
-    shutil.copytree(SHIPPED_TEMPLATES, tmp_path / "mails")
-    shutil.rmtree(tmp_path / "mails" / "back_in_stock_many")
-    (tmp_path / "mails" / "_base" / "items.html").unlink()
+def test_a_shop_changes_one_file_and_all_else_is_ours(alone: Stockbell, tmp_path: Path) -> None:
+    answer = alone.run("templates", "export", "_base/mail.css", "back_in_stock/subject.txt", "--to", "mails", "--json")
+    paths = json.loads(done(answer))
+    assert answer.stderr == "mails are made of them if STOCKBELL_TEMPLATE_DIR=mails\n"
     alone.environment["STOCKBELL_TEMPLATE_DIR"] = "mails"
+    before = json.loads(done(alone.run("preview", "mug-1", "--folder", "before", "--json")))
+    (tmp_path / paths["back_in_stock/subject.txt"]).write_text("It is here: {{ catalog_item_id }}")
+    (tmp_path / paths["_base/mail.css"]).write_text('@import "shipped/_base/mail.css"; h1.ink { color: #012345 }')
     assert "all 6 files render, in 10 languages" in alone.run("doctor").stdout
-    files = json.loads(done(alone.run("preview", "mug-1", "cup-2", "--json")))
-    assert "2 items you asked about" in (tmp_path / files["html"]).read_text()
+    after = json.loads(done(alone.run("preview", "mug-1", "--folder", "after", "--json")))
+    assert "<title>Back in stock: the item you asked about</title>" in (tmp_path / before["html"]).read_text()
+    assert "<title>It is here: mug-1</title>" in (tmp_path / after["html"]).read_text()
+    assert "color:#012345" in (tmp_path / after["html"]).read_text()
+    assert (tmp_path / after["txt"]).read_text() == (tmp_path / before["txt"]).read_text()
+    files = json.loads(done(alone.run("templates", "export", "--json")))
+    assert [each["file"] for each in files if each["own"]] == ["_base/mail.css", "back_in_stock/subject.txt"]
+    assert "_base/mail.css                  own     the looks of all mails\n" in done(alone.run("templates", "export"))
+    assert done(alone.run("templates", "export", "_base/end.txt")) == f"{tmp_path}/mails/_base/end.txt\n"
+    again = refused(alone.run("templates", "export", "_base", "confirm"))
+    assert again == f"{tmp_path}/mails/_base/end.txt is there already, and nothing was written: --force replaces it"
+    assert not (tmp_path / "mails" / "confirm").exists()
+
+
+def test_files_of_the_mail_are_exported_to_a_place_that_is_named(alone: Stockbell) -> None:
+    answer = alone.run("templates", "export", "_base/mail.css")
+    assert answer.returncode == 2
+    assert "say where: --to DIR" in answer.stderr
+    wrong = refused(alone.run("templates", "export", "mail.css", "--to", "mails"))
+    assert wrong == "there is no file mail.css to export, but _base/mail.css"
 
 
 def test_a_test_mail_may_be_about_several_items(program: Stockbell, relay: ScriptedRelay) -> None:

@@ -23,6 +23,7 @@ from worker.domain.relays import Mailbox
 from worker.domain.verdicts import Tries
 from worker.mail.letter import LetterWriter
 from worker.mail.render import Renderer
+from worker.mail.sources import Sources
 from worker.models import uuid7
 from worker.services.trying import Facts
 from worker.smtp.mailer import Mail
@@ -67,7 +68,9 @@ def name_of(kind: str, children: int) -> str:
 def mail_bytes() -> int:
     """Returns the size of a mail that Stockbell sends here."""
     sender = Mailbox("Shop", "shop@shop.example")
-    writer = LetterWriter(Renderer(SHIPPED_TEMPLATES, "Stockbell"), sender, "https://shop.example/p/{catalogItemId}")
+    writer = LetterWriter(
+        Renderer(Sources(SHIPPED_TEMPLATES), "Stockbell"), sender, "https://shop.example/p/{catalogItemId}"
+    )
     claim = Claim(uuid7(), 1, uuid7(), uuid7(), uuid7(), "hot-0-12345@customer.example", None, None, Tries())
     facts = Facts("hot-0", "{}", "Blue mug, number 0", *DETAILS, None)
     mail = writer.write(claim, facts)

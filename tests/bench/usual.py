@@ -22,6 +22,7 @@ from config.settings import SHIPPED_TEMPLATES
 from tests.bench.processes import NotInTime, running, until
 from tests.bench.servers import Relay, redis_server
 from worker.mail.render import MailContext, Renderer
+from worker.mail.sources import Sources
 
 CHILDREN = 2
 BROKER, DATABASE, PORT = "BENCH_BROKER", "BENCH_DATABASE", "BENCH_SMTP_PORT"
@@ -50,7 +51,7 @@ def _engine() -> Engine:
 
 @cache
 def _renderer() -> Renderer:
-    return Renderer(SHIPPED_TEMPLATES, "Stockbell")
+    return Renderer(Sources(SHIPPED_TEMPLATES), "Stockbell")
 
 
 def _restocked(item: str) -> None:

@@ -31,6 +31,7 @@ from worker.domain.relays import Mailbox
 from worker.domain.verdicts import RetryPolicy
 from worker.mail.letter import LetterWriter
 from worker.mail.render import Renderer
+from worker.mail.sources import Sources
 from worker.queue.bell import Bell
 from worker.smtp.mailer import Mailer, Timeouts
 from worker.store import recording
@@ -112,7 +113,7 @@ class FlakyDatabase(Database):
 
 
 def letters_of(template_dir: Path = SHIPPED_TEMPLATES, item_url_template: str | None = None) -> LetterWriter:
-    return LetterWriter(Renderer(template_dir, "Shop"), Mailbox("Shop", SENDER), item_url_template)
+    return LetterWriter(Renderer(Sources(template_dir), "Shop"), Mailbox("Shop", SENDER), item_url_template)
 
 
 @asynccontextmanager

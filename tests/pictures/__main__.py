@@ -20,6 +20,7 @@ from tests.pictures.browser import NARROW, WIDE, chromium, show
 from tests.pictures.samples import COLOURS, PICTURES, TEXTS, USUAL, brand, digest
 from tests.web.tools import chromium as path_of_chromium
 from worker.mail.render import MailContext, Renderer
+from worker.mail.sources import Sources
 
 OUT: Final = Path("pictures-out")
 FONTS: Final = {
@@ -89,7 +90,7 @@ def sheets(renderer: Renderer) -> Iterator[tuple[str, Sequence[Look]]]:
         [
             Look(f"{name}, {tone}", client(shop.render(USUAL, "en")[0].html), dark=tone == "dark")
             for name, colour in COLOURS.items()
-            for shop in [Renderer(SHIPPED_TEMPLATES, "Blue Door Pottery", brand=brand(colour))]
+            for shop in [Renderer(Sources(SHIPPED_TEMPLATES), "Blue Door Pottery", brand=brand(colour))]
             for tone, client in (
                 ("light", clients.in_browser),
                 ("dark", clients.in_browser),
@@ -158,7 +159,7 @@ def main() -> int:
         sys.stdout.write(f"There is no font for {script}: pictures show boxes. On Debian: apt-get install {package}\n")
     OUT.mkdir(exist_ok=True)
     with chromium(path) as page:
-        for title, looks in sheets(Renderer(SHIPPED_TEMPLATES, "Blue Door Pottery")):
+        for title, looks in sheets(Renderer(Sources(SHIPPED_TEMPLATES), "Blue Door Pottery")):
             sys.stdout.write(f"{drawn(page, title, looks)}\n")
             sys.stdout.flush()
     return 0

@@ -19,8 +19,9 @@ from tests.pictures.samples import COLOURS, PICTURES, TEXTS, USUAL, brand, diges
 from tests.unit.mail.test_confirmation import Named, body, read, writer
 from tests.web.tools import chromium as path_of_chromium
 from worker.mail.render import MailContext, Renderer
+from worker.mail.sources import Sources
 
-RENDERER: Final = Renderer(SHIPPED_TEMPLATES, "Blue Door Pottery")
+RENDERER: Final = Renderer(Sources(SHIPPED_TEMPLATES), "Blue Door Pottery")
 LIGHT_PATCH, DARK_PATCH = (0xF3, 0xF4, 0xF0), (0x2A, 0x2E, 0x28)
 NO_LANDMARKS: Final = {"rules": {name: {"enabled": False} for name in ("landmark-one-main", "region")}}
 """A mail is a part of somebody's page: `main` and the other landmarks are that page's."""
@@ -173,7 +174,7 @@ PAGES: Final[dict[str, Callable[[str], str]]] = {
 
 @pytest.mark.parametrize("colour", COLOURS.values(), ids=COLOURS)
 def test_axe_finds_nothing_whatever_the_brands_colour(page: Page, colour: str) -> None:
-    html = Renderer(SHIPPED_TEMPLATES, "Blue Door Pottery", brand=brand(colour)).render(USUAL, "en")[0].html
+    html = Renderer(Sources(SHIPPED_TEMPLATES), "Blue Door Pottery", brand=brand(colour)).render(USUAL, "en")[0].html
     for dark in (False, True):
         show(page, html, WIDE, dark=dark)
         assert findings(page) == []

@@ -19,6 +19,7 @@ from worker.domain.errors import BadAddress, BadReference, TemplateBroken
 from worker.domain.verdicts import Tries
 from worker.mail.message import envelope_address
 from worker.mail.render import MailContext, Renderer
+from worker.mail.sources import Sources
 from worker.services.addresses import checked_address
 from worker.services.import_file import checked_locale
 from worker.smtp.mailer import Mail
@@ -88,7 +89,7 @@ def test_no_fact_changes_the_shape_of_the_html(name: str) -> None:
     assert attacked.links == usual.links
 
 
-RENDERER: Final = Renderer(Path(__file__).parents[2] / "templates", "Shop")
+RENDERER: Final = Renderer(Sources(Path(__file__).parents[2] / "templates"), "Shop")
 
 
 # Templates
@@ -134,7 +135,7 @@ def test_a_template_does_not_leave_the_sandbox(tmp_path: Path, escape: str, file
         (folder / name).write_text(escape if name == file else "words")
     context = MailContext(PLAIN_URL, "mug-1", {"Size": "L"})
     try:
-        rendered, _ = Renderer(tmp_path / "templates", "Shop").render(context, None)
+        rendered, _ = Renderer(Sources(tmp_path / "templates"), "Shop").render(context, None)
         shown = f"{rendered.subject} {rendered.text} {rendered.html}"
     except TemplateBroken as broken:
         shown = str(broken).replace("class__", "")  # the error names what the template may not do

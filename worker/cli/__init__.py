@@ -31,6 +31,7 @@ from worker.cli import (
     planning,
     processes,
     requests,
+    templates,
     webhooks,
     why,
 )
@@ -72,6 +73,7 @@ for group in (
     hooks,
     webhooks,
     mails,
+    templates,
     ops,
     metrics,
     insights,

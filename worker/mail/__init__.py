@@ -4,15 +4,19 @@ Input: a `Claim`, the item's facts, template files. Output: a `Mail`, or the rea
 mails of letters that are still `unaddressed`, of which many customers share one. `render` fills the templates of
 `folders` by Jinja, with words from `catalogues` and looks from `styles`. `details`, `prices` and `conventions` make
 facts readable, `message` composes by RFC 5322 with the lines of `letterhead`, and `ways_out` says how the customer
-leaves. `confirmation` writes the mail that asks a customer to confirm a sign-up. May import smtp and store (for the
-values `Mail` and `Claim`), and domain.
+leaves. `confirmation` writes the mail that asks a customer to confirm a sign-up. `sources` has the files, a shop's own
+and ours; `exports` makes those that a shop takes, with what `vocabulary` says of them. May import smtp and store (for
+the values `Mail` and `Claim`), and domain.
 """
 
 __all__ = [
     "confirmation",
+    "exports",
     "letter",
     "message",
     "prices",
     "render",
+    "sources",
+    "vocabulary",
     "ways_out",
 ]

@@ -14,7 +14,7 @@ from functools import cached_property
 from gettext import GNUTranslations, NullTranslations
 from io import BytesIO
 from itertools import accumulate
-from pathlib import Path
+from pathlib import PurePosixPath
 from typing import Any, Final
 
 from babel.messages.catalog import Catalog, Message
@@ -26,6 +26,7 @@ from markupsafe import Markup
 
 from worker.domain.errors import TemplateBroken
 from worker.mail.conventions import known
+from worker.mail.sources import Sources
 
 FOLDER: Final = "locales"
 _SUFFIX: Final = ".po"
@@ -69,15 +70,17 @@ def _filled(context: Context, text: str, values: Mapping[str, Any]) -> str:
 
 
 class Catalogues:
-    """The catalogues in the folder `locales` of a directory of templates. Each is read once, when it is first used."""
+    """The catalogues in the folder `locales`. Each is parsed once, when it is first used.
 
-    def __init__(self, template_dir: Path) -> None:
-        folder = template_dir / FOLDER
-        files = sorted(folder.glob(f"*{_SUFFIX}")) if folder.is_dir() else []
+    What a shop's own catalogue of a language lacks is taken from ours.
+    """
+
+    def __init__(self, sources: Sources) -> None:
+        files = [PurePosixPath(name) for name in sources.names() if _is_catalogue(name)]
         self.languages: Final = {key_of(file.stem): file.stem for file in files}
         """The languages as their files name them, by key."""
-        self._folder = folder
-        self._read: dict[str, _Read] = {}
+        self._sources = sources
+        self._read: dict[str, Sequence[_Read]] = {}
         self._words: dict[str, Words] = {}
 
     def words(self, key: str) -> Words:
@@ -85,8 +88,8 @@ class Catalogues:
         if key not in self._words:
             chain = NullTranslations()
             for prefix in ("en", *accumulate(key.split("-"), "{}-{}".format)):
-                if prefix in self.languages:
-                    found = self._catalogue(prefix).translations()
+                for each in self._catalogues(prefix):
+                    found = each.translations()
                     found.add_fallback(chain)
                     chain = found
             self._words[key] = Words(chain)
@@ -95,21 +98,31 @@ class Catalogues:
     def problems(self) -> Iterator[str]:
         """Yields each entry that is not used, with its file, line and the reason. Raises TemplateBroken."""
         for key in self.languages:
-            yield from self._catalogue(key).problems
+            for each in self._catalogues(key):
+                yield from each.problems
 
-    def _catalogue(self, key: str) -> "_Read":
+    def _catalogues(self, key: str) -> "Sequence[_Read]":
+        """Returns those of a language: ours, and the shop's own."""
         if key not in self._read:
-            name = self.languages[key]
-            self._read[key] = _Read(self._folder / f"{name}{_SUFFIX}", name)
+            languages = [self.languages[key]] if key in self.languages else []
+            self._read[key] = [
+                _Read(name, self._sources.text(name), language)
+                for language in languages
+                for name in self._sources.versions(f"{FOLDER}/{language}{_SUFFIX}")
+            ]
         return self._read[key]
+
+
+def _is_catalogue(name: str) -> bool:
+    return name.startswith(f"{FOLDER}/") and name.endswith(_SUFFIX) and name.count("/") == 1
 
 
 class _Read:
     """One catalogue."""
 
-    def __init__(self, path: Path, language: str) -> None:
-        self._name = f"{FOLDER}/{path.name}"
-        self._catalog = self._parsed(path, language)
+    def __init__(self, name: str, text: str, language: str) -> None:
+        self._name = name
+        self._catalog = self._parsed(text, language)
         reasons = [(each, _reason(each, self._catalog)) for each in self._catalog if each.id]
         self.problems: Sequence[str] = [
             f"{self._name}: line {each.lineno}: {why}: {_shortened(each)}" for each, why in reasons if why
@@ -128,9 +141,9 @@ class _Read:
         except ValueError as error:
             raise TemplateBroken(self._name, f"Plural-Forms can't be used: {error}") from None
 
-    def _parsed(self, path: Path, language: str) -> Catalog:
+    def _parsed(self, text: str, language: str) -> Catalog:
         try:
-            lines = path.read_text(encoding="utf-8-sig").splitlines()
+            lines = text.splitlines()
             for number, line in enumerate(lines, start=1):
                 if not _LINE.fullmatch(line):
                     raise TemplateBroken(self._name, f"line {number}: is no keyword with a text in quotes")
@@ -140,7 +153,7 @@ class _Read:
             return catalog
         except PoFileError as error:
             raise TemplateBroken(self._name, f"line {error.lineno + 1}: {error.args[0]}") from None
-        except (OSError, UnicodeDecodeError, ValueError, LookupError) as error:
+        except (ValueError, LookupError) as error:
             raise TemplateBroken(self._name, f"{type(error).__name__}: {error}") from None
 
 

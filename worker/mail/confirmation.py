@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import format_datetime
-from pathlib import Path
 from typing import Any, Final, Protocol
 from uuid import UUID
 
@@ -27,6 +26,7 @@ from worker.mail.message import (
     sender_domain,
     with_tokens,
 )
+from worker.mail.sources import Made, Sources
 from worker.mail.ways_out import NO_WAY_OUT, WaysOut
 from worker.smtp.mailer import Mail
 
@@ -50,15 +50,11 @@ class ItemRow(Protocol):
 
 
 class ConfirmationWriter:
-    """Writes mails with a link to `{public_url}/confirm/{token}`. One instance per process.
-
-    `template_dir` has the folder `confirm`, else `shipped` is used for this mail.
-    """
+    """Writes mails with a link to `{public_url}/confirm/{token}`. One instance per process."""
 
     def __init__(
         self,
-        template_dir: Path,
-        shipped: Path,
+        sources: Sources,
         store_name: str,
         *,
         sender: Mailbox,
@@ -69,8 +65,7 @@ class ConfirmationWriter:
         brand: Brand = NO_BRAND,
         default_locale: str = DEFAULT_LOCALE,
     ) -> None:
-        directory = template_dir if (template_dir / FOLDER).is_dir() else shipped
-        self._folder = Folder(directory, FOLDER, default_locale)
+        self._folder = Made(sources, lambda now: Folder(now, FOLDER, default_locale))
         self._store_name = store_name
         self._brand = brand
         self._sender = sender
@@ -87,8 +82,9 @@ class ConfirmationWriter:
         recipient = envelope_address(email)
         tokens = self._tokens_of(contact_id)
         ways_out = with_tokens(self._ways.shown, self._ways.marks, tokens)
-        mail = self._folder.compiled(self._folder.nearest(locale))
-        rendered = self._about(mail, items, self._tokens.for_confirming(contact_id), ways_out)
+        with self._folder as folder:
+            mail = folder.compiled(folder.nearest(locale))
+            rendered = self._about(mail, items, self._tokens.for_confirming(contact_id), ways_out)
         lines = with_tokens(self._letterhead, self._ways.marks, tokens)
         date = format_datetime(datetime.now(UTC))
         content = head(recipient, mail_id, sender_domain(self._sender), date) + dot_stuffed(
@@ -98,9 +94,10 @@ class ConfirmationWriter:
 
     def check(self) -> None:
         """Renders every language. Raises TemplateBroken."""
-        for mail in self._folder.all_compiled():
-            for items in ((), (_Sample(), _Sample(), *[_Sample()] * MOST_NAMED)):
-                self._about(mail, items, "x" * 43, "https://shop.example/u/x")
+        with self._folder as folder:
+            for mail in folder.all_compiled():
+                for items in ((), (_Sample(), _Sample(), *[_Sample()] * MOST_NAMED)):
+                    self._about(mail, items, "x" * 43, "https://shop.example/u/x")
 
     def _about(self, mail: Compiled, items: Sequence[ItemRow], token: str, unsubscribe_url: str) -> Rendered:
         direction = language_direction(mail.locale)

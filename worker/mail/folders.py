@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate
-from pathlib import Path
 from traceback import walk_tb
 from typing import Any, Final, cast
 
@@ -19,13 +18,16 @@ from worker.domain.errors import TemplateBroken, TextTooLarge
 from worker.domain.languages import pick
 from worker.mail.catalogues import Catalogues, Words, key_of
 from worker.mail.message import Rendered
-from worker.mail.templates import Templates
+from worker.mail.sources import FILE_LIMIT, Sources
+from worker.mail.templates import PLACE, Templates
 
-SIZE_LIMIT: Final = 256 * 1024  # bytes of each text
+SIZE_LIMIT: Final = FILE_LIMIT  # bytes of each text
 DEFAULT_LOCALE: Final = "en"  # the language of the templates
 
 _LOCALES: Final = 1024
 _REASON_LENGTH: Final = 300
+_FILES: Final = "subject.txt", "body.txt", "body.html"
+_ENDLESS: Final = "extends, includes, imports or calls itself: `shipped/` before a name means our file, not this one"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,19 +59,19 @@ class Compiled:
 
 
 class Folder:
-    """The templates of the mail `name` in a directory. Each language is read once, when it is first used.
+    """The templates of the mail `name`. Those of each language are compiled once, when they are first used.
 
     Languages have keys: `de-at`. `default` is that of readers who have none, or one that there is not.
     """
 
-    def __init__(self, template_dir: Path, name: str, default: str = DEFAULT_LOCALE) -> None:
+    def __init__(self, sources: Sources, name: str, default: str = DEFAULT_LOCALE) -> None:
         self._name = name
         self._default = default
         self._picked = lru_cache(_LOCALES)(self._pick)
-        self._plain = Templates(template_dir, escape=False)
-        self._html = Templates(template_dir, escape=True)
-        self._catalogues = Catalogues(template_dir)
-        self._locales = _locales(template_dir / name)
+        self._plain = Templates(sources, escape=False)
+        self._html = Templates(sources, escape=True)
+        self._catalogues = Catalogues(sources)
+        self._locales = _locales(sources, name)
         """The folders of languages, by key."""
         self._languages = {DEFAULT_LOCALE: DEFAULT_LOCALE} | self._catalogues.languages | self._locales
         self._compiled: dict[str, Compiled] = {}
@@ -145,10 +147,10 @@ class Folder:
             raise _template_broken(default, error) from error
 
 
-def _locales(mail: Path) -> dict[str, str]:
+def _locales(sources: Sources, mail: str) -> dict[str, str]:
     """Returns the folders of translations by key. A missing mail folder raises an error later, when it is rendered."""
-    folders = mail.iterdir() if mail.is_dir() else ()
-    return {key_of(folder.name): folder.name for folder in folders if folder.is_dir()}
+    parts = (name.split("/") for name in sources.names())
+    return {key_of(part[1]): part[1] for part in parts if len(part) == 3 and part[0] == mail and part[2] in _FILES}
 
 
 def _rendered_part(template: Template, variables: dict[str, Any]) -> str:
@@ -157,8 +159,7 @@ def _rendered_part(template: Template, variables: dict[str, Any]) -> str:
     try:
         text = cast("Templates", template.environment).finished(template.render(variables))
     except Exception as error:
-        root = str(template.filename).removesuffix(name)
-        raise _template_broken(name, error, root) from error
+        raise _template_broken(name, error) from error
     if size(text) > SIZE_LIMIT:
         raise TextTooLarge(name, f"makes over {SIZE_LIMIT} bytes")
     return text
@@ -169,17 +170,20 @@ def size(text: str) -> int:
     return len(text.encode("utf-8", "replace"))
 
 
-def _template_broken(name: str, error: Exception, root: str = "") -> TemplateBroken:
-    file, line = _place(error, root) or (name, None)
+def _template_broken(name: str, error: Exception) -> TemplateBroken:
+    if isinstance(error, TemplateBroken):
+        return error
+    file, line = _place(error) or (name, None)
     kind = "" if isinstance(error, TemplateError) else f"{type(error).__name__}: "
-    reason = " ".join(f"{f'line {line}: ' if line else ''}{kind}{error}".split())
+    words = _ENDLESS if isinstance(error, RecursionError) else f"{kind}{error}"
+    reason = " ".join(f"{f'line {line}: ' if line else ''}{words}".split())
     return TemplateBroken(file, reason[:_REASON_LENGTH])
 
 
-def _place(error: Exception, root: str) -> tuple[str, int] | None:
+def _place(error: Exception) -> tuple[str, int] | None:
     """Returns the file and line of the error, which may be in a layout. They come from Jinja's traceback."""
     if isinstance(error, TemplateSyntaxError) and error.name:
         return error.name, error.lineno
     frames = ((frame.f_code.co_filename, line) for frame, line in walk_tb(error.__traceback__))
-    inside = [(file.removeprefix(root), line) for file, line in frames if root and root in file]
+    inside = [(file.removeprefix(PLACE), line) for file, line in frames if file.startswith(PLACE)]
     return inside[-1] if inside else None

@@ -9,9 +9,8 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
-from functools import cached_property, lru_cache
-from pathlib import Path
-from typing import Any, Final
+from functools import lru_cache
+from typing import Any, Final, NamedTuple
 
 from markupsafe import escape
 
@@ -30,6 +29,7 @@ from worker.mail.details import (
 from worker.mail.folders import DEFAULT_LOCALE, SIZE_LIMIT, Compiled, Folder, size
 from worker.mail.message import Rendered
 from worker.mail.prices import region_of, shown_price
+from worker.mail.sources import Made, Sources
 from worker.mail.templates import Extra
 
 ASKED: Final = ("asked_on",)
@@ -66,18 +66,21 @@ class MailContext:
     """The day on which the customer asked, as `shown_day` writes it."""
 
 
-class Renderer:
-    """Renders mails from the templates in a directory. Each language is read once, when it is first used.
+class _Mails(NamedTuple):
+    """The templates of the mail about one item, and about several."""
 
-    If it has no folder for the mail about several items, that of the directory `shipped` is used. Thread-safe.
-    """
+    one: Folder
+    many: Folder
+
+
+class Renderer:
+    """Renders mails from templates. Thread-safe."""
 
     def __init__(
         self,
-        template_dir: Path,
+        sources: Sources,
         store_name: str,
         *,
-        shipped: Path | None = None,
         brand: Brand = NO_BRAND,
         default_locale: str = DEFAULT_LOCALE,
     ) -> None:
@@ -87,33 +90,30 @@ class Renderer:
         self._brand = brand
         self._default_locale = default_locale
         self._shown_day = lru_cache(_DAYS)(self._new_shown_day)
-        self._one = Folder(template_dir, _ONE, default_locale)
-        self._home_of_many = template_dir if shipped is None or (template_dir / _MANY).is_dir() else shipped
-
-    @cached_property
-    def _many(self) -> Folder:
-        return Folder(self._home_of_many, _MANY, self._default_locale)
+        self._mails = Made(sources, lambda now: _Mails(*(Folder(now, name, default_locale) for name in (_ONE, _MANY))))
 
     @property
     def languages(self) -> list[str]:
         """The languages that there are words or templates for, that of the templates first."""
-        return self._one.languages
+        return self._mails.it.one.languages
 
     def render(self, context: MailContext, locale: str | None) -> tuple[Rendered, str]:
         """Returns the mail in the language nearest to `locale`, and that language.
 
         Raises TemplateBroken.
         """
-        mail = self._one.compiled(self._one.nearest(locale))
-        return self._about_one(mail, context, _region(self._one.suited(locale), mail.locale)), mail.locale
+        with self._mails as mails:
+            mail = mails.one.compiled(mails.one.nearest(locale))
+            return self._about_one(mail, context, _region(mails.one.suited(locale), mail.locale)), mail.locale
 
     def render_many(self, contexts: Sequence[MailContext], locale: str | None) -> tuple[Rendered, str]:
         """Returns the mail about several items. The customer leaves where the first one says.
 
         Raises TemplateBroken, and TextTooLarge, which fewer items may avoid.
         """
-        mail = self._many.compiled(self._many.nearest(locale))
-        return self._about_many(mail, contexts, _region(self._many.suited(locale), mail.locale)), mail.locale
+        with self._mails as mails:
+            mail = mails.many.compiled(mails.many.nearest(locale))
+            return self._about_many(mail, contexts, _region(mails.many.suited(locale), mail.locale)), mail.locale
 
     def with_blanks(
         self, context: MailContext, locale: str | None, names: tuple[str, ...] = PERSONAL
@@ -134,7 +134,8 @@ class Renderer:
 
     def only_prints(self, variables: tuple[str, ...], locale: str | None) -> bool:
         """Whether the templates do nothing with these variables but print them. Raises TemplateBroken."""
-        return self._one.only_prints(variables, locale)
+        with self._mails as mails:
+            return mails.one.only_prints(variables, locale)
 
     def _has_room(self, rendered: Rendered) -> bool:
         """Whether the subject has no placeholders, and no text can get too large for any value."""
@@ -163,34 +164,37 @@ class Renderer:
 
     def problems(self) -> list[str]:
         """Returns what is wrong and harms no mail: words that are not used, and why. Raises TemplateBroken."""
-        found = list(dict.fromkeys([*self._one.problems(), *self._many.problems()]))
-        if not self._one.offers(self._default_locale):
+        with self._mails as mails:
+            found = list(dict.fromkeys([*mails.one.problems(), *mails.many.problems()]))
+        if not mails.one.offers(self._default_locale):
             found.append(f"STOCKBELL_DEFAULT_LOCALE: no mail is in {self._default_locale}, so English takes its place")
         return found
 
     def _tried(self) -> Iterator[tuple[Compiled, Sequence[MailContext], Rendered]]:
         """Yields all mails, in all languages, with samples. Raises TemplateBroken."""
-        for mail in self._one.all_compiled():
-            for sample in (_FULL_SAMPLE, _BARE_SAMPLE):
-                yield mail, (sample,), self._about_one(mail, sample, None)
-        for mail in self._many.all_compiled():
-            for samples in _SAMPLES_OF_MANY:
-                yield mail, samples, self._about_many(mail, samples, None)
+        with self._mails as mails:
+            for mail in mails.one.all_compiled():
+                for sample in (_FULL_SAMPLE, _BARE_SAMPLE):
+                    yield mail, (sample,), self._about_one(mail, sample, None)
+            for mail in mails.many.all_compiled():
+                for samples in _SAMPLES_OF_MANY:
+                    yield mail, samples, self._about_many(mail, samples, None)
 
     def shown_day(self, day: date, locale: str | None, *, many: bool = False) -> str:
         """Returns a day as the mail (about one, or about several items) nearest to `locale` writes it."""
         return self._shown_day(day, locale, many)
 
     def _new_shown_day(self, day: date, locale: str | None, many: bool) -> str:
-        folder = self._many if many else self._one
+        folder = self._mails.it.many if many else self._mails.it.one
         language = folder.language(folder.nearest(locale))
         text = shown_day(day, language, _region(folder.suited(locale), language))
         return isolated(text, language_direction(language))
 
     def variant(self, locale: str | None) -> str:
         """Returns one locale for all that get the same mail: the key of a translation, with the customer's region."""
-        key = self._one.nearest(locale)
-        region = _region(self._one.suited(locale), self._one.language(key))
+        folder = self._mails.it.one
+        key = folder.nearest(locale)
+        region = _region(folder.suited(locale), folder.language(key))
         return key if region is None or key.endswith(f"-{region.lower()}") else f"{key}-{region.lower()}"
 
     def _about_one(self, mail: Compiled, context: MailContext, region: str | None) -> Rendered:

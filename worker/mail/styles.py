@@ -2,9 +2,10 @@
 
 Several mail programs drop all `<style>` (Gmail for accounts of others, Gmail's mobile page), so nothing that carries
 meaning may depend on it. Templates have their CSS in a file, `<link rel="stylesheet" href="_base/mail.css">`, or in
-`<style>`. What no attribute can say stays in a `<style>` at the end of the head: at-rules, and rules whose selectors
-have `:` or `[`. Those are `!important`, or the attributes would win over them. Custom properties of `:root`
-(`--accent`) are put in where they are used: Gmail and Outlook know none. Pure.
+`<style>`, and may begin it with another file, `@import "shipped/_base/mail.css";`. What no attribute can say stays in a
+`<style>` at the end of the head: at-rules, and rules whose selectors have `:` or `[`. Those are `!important`, or the
+attributes would win over them. Custom properties of `:root` (`--accent`) are put in where they are used: Gmail and
+Outlook know none. Pure.
 
 The rendered page is inlined, not the template: css-inline reads HTML, and would move tags of Jinja out of a table.
 """
@@ -27,6 +28,10 @@ _SHEET: Final = re.compile(
 )
 _ATTRIBUTE: Final = re.compile(r"([a-z-]+)\s*=\s*(?:\"([^\"]*)\"|'([^']*)'|([^\s\"'>]+))", re.IGNORECASE)
 _ELSEWHERE: Final = re.compile(r"(?:[a-z][a-z0-9+.-]*:|//)", re.IGNORECASE)
+_IMPORT: Final = re.compile(
+    r"(?:\s|(?>/\*.*?\*/))*+@import\s+(?:url\(\s*)?[\"']?(?P<file>[^\"'()\s;]+)[\"']?\s*\)?\s*;",
+    re.DOTALL | re.IGNORECASE,
+)
 _HEAD_END: Final = re.compile(r"</head\s*>", re.IGNORECASE)
 _CLASS: Final = re.compile(r' class="([^"]*)"')
 _OTHERS: Final = re.compile(r"<style\b.*?</style", re.DOTALL | re.IGNORECASE)  # Outlook's, and those with conditions
@@ -58,7 +63,7 @@ def styled(html: str, read: Callable[[str], str]) -> str:
         css = found["css"] if found["css"] is not None else _linked(found["link"], read)
         if css is None:
             return found[0]
-        sheets.append(css)
+        sheets.append(_with_imports(css, read))
         return ""
 
     bare = _SHEET.sub(taken, html)
@@ -81,6 +86,15 @@ def _linked(attributes: str | None, read: Callable[[str], str]) -> str | None:
     if found.get("rel", "").lower() != "stylesheet" or found.keys() - {"rel", "href", "type"}:
         return None
     return None if not href or _ELSEWHERE.match(href) else read(href)
+
+
+def _with_imports(css: str, read: Callable[[str], str]) -> str:
+    """Returns CSS with the files that it begins with, `@import "shipped/_base/mail.css";`, in their places."""
+    imported = list[str]()
+    while (found := _IMPORT.match(css)) and not _ELSEWHERE.match(found["file"]):
+        imported.append(_with_imports(read(found["file"]), read))
+        css = css[found.end() :]
+    return "".join([*imported, css])
 
 
 @lru_cache(maxsize=_KEPT)

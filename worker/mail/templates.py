@@ -6,30 +6,33 @@ change a value in any way, so every uncertain case counts as no.
 The check reads the syntax tree, because a rendering shows only what a template does with one value.
 """
 
-from collections.abc import Callable, Container, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from typing import Final
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, nodes
+from jinja2 import FunctionLoader, StrictUndefined, TemplateNotFound, nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from worker.mail.details import columns, cut, spanned
+from worker.mail.sources import NoSuchFile, Sources
 from worker.mail.styles import styled
+
+PLACE: Final = "template:"
+"""What Python takes for a template's file begins with it, and its name follows."""
 
 # Names that give a template its printed output as a value: the text of its blocks and of their parents.
 _PRINTED: Final = frozenset({"self", "super"})
 
 
 class Templates(ImmutableSandboxedEnvironment):
-    """The compiled templates of a directory. `escape` is for HTML. Each file is read once, when it is first used.
+    """The compiled templates of some files. `escape` is for HTML. Each is compiled once, when it is first used.
 
     Templates run in a sandbox: the right to write templates does not give access to Python.
     """
 
-    def __init__(self, template_dir: Path, *, escape: bool) -> None:
-        self._files = _Files(template_dir)
+    def __init__(self, sources: Sources, *, escape: bool) -> None:
+        self._sources = sources
         super().__init__(
-            loader=self._files,
+            loader=FunctionLoader(lambda name: (self._text(name), f"{PLACE}{name}", lambda: True)),
             cache_size=-1,  # unlimited: the number of files is small
             autoescape=escape,
             undefined=StrictUndefined,
@@ -50,25 +53,30 @@ class Templates(ImmutableSandboxedEnvironment):
     def finished(self, text: str) -> str:
         """Returns a rendered text as it is sent: HTML with its CSS inlined.
 
-        Raises Jinja's TemplateNotFound for a CSS file that is not there, and UnicodeDecodeError.
+        Raises TemplateBroken or Jinja's TemplateNotFound for a CSS file that can't be read, or is not there.
         """
-        return styled(text, self._source) if self.autoescape else text
+        return styled(text, self._text) if self.autoescape else text
 
     def only_prints(self, name: str, variables: Container[str]) -> bool:
         """Whether a template, with all that it extends and includes, only prints `variables`.
 
-        Raises Jinja's errors for a missing or broken template.
+        Raises TemplateBroken or Jinja's errors for a missing or broken template.
         """
         return _PrintOnlyCheck(variables, self._tree).holds(self._tree(name))
 
     def _tree(self, name: str) -> nodes.Template:
-        self.get_template(name)  # fills `sources`
-        return self.parse(self._files.sources[name], name)
+        return self.parse(self._text(name), name)
 
-    def _source(self, name: str) -> str:
-        if name not in self._files.sources:
-            self._files.get_source(self, name)
-        return self._files.sources[name]
+    def _text(self, name: str) -> str:
+        try:
+            return self._sources.text(name)
+        except NoSuchFile as error:
+            raise TemplateNotFound(name, error.reason) from None
+
+
+def blocks_of(sources: Sources, name: str) -> Sequence[str]:
+    """Returns the names of the blocks that a template has, in their order. Raises TemplateBroken."""
+    return [block.name for block in Templates(sources, escape=True).parse(sources.text(name)).find_all(nodes.Block)]
 
 
 class Extra:
@@ -93,20 +101,6 @@ class Extra:
 
     def __len__(self) -> int:
         return len(self._texts)
-
-
-class _Files(FileSystemLoader):
-    """Keeps the sources, so that the check reads the same text that was compiled."""
-
-    def __init__(self, template_dir: Path) -> None:
-        super().__init__(template_dir)
-        self.sources: dict[str, str] = {}
-
-    def get_source(self, environment: Environment, template: str) -> tuple[str, str, Callable[[], bool]]:
-        """Returns the source, its path, and a function that tells whether the source is current."""
-        source, path, is_current = super().get_source(environment, template)
-        self.sources[template] = source
-        return source, path, is_current
 
 
 class _PrintOnlyCheck:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from worker.mail.confirmation import ConfirmationWriter
     from worker.mail.letter import LetterWriter
     from worker.mail.render import Renderer
+    from worker.mail.sources import Sources
     from worker.mail.ways_out import WaysOut
     from worker.queue.bell import Bell
     from worker.services.doctor import Installation
@@ -124,14 +125,20 @@ class Parts:
             self.check_broker()
 
     @cached_property
+    def templates(self) -> "Sources":
+        """The files that mails are made from, as they are when they are asked for first."""
+        from worker.mail.sources import Sources
+
+        return Sources(self.settings.template_dir, SHIPPED_TEMPLATES)
+
+    @cached_property
     def renderer(self) -> "Renderer":
         """Makes texts from templates."""
         from worker.mail.render import Renderer
 
         return Renderer(
-            self.settings.template_dir,
+            self.templates,
             self.settings.store_name,
-            shipped=SHIPPED_TEMPLATES,
             brand=self.brand,
             default_locale=self.settings.default_locale,
         )
@@ -253,8 +260,7 @@ class Parts:
         if self.tokens is None:
             raise BadSetting("STOCKBELL_SECRET_KEY is not set: without it a mail has no link to confirm by")
         return ConfirmationWriter(
-            settings.template_dir,
-            SHIPPED_TEMPLATES,
+            self.templates,
             settings.store_name,
             sender=self.sender,
             tokens=self.tokens,

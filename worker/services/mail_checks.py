@@ -1,6 +1,6 @@
 """What can be told of a mail before it is sent: the rules for senders, and what is easily forgotten in a template.
 
-Pure, except `excerpt`, which reads a template's file.
+Pure.
 """
 
 import re
@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from email import message_from_bytes, policy
 from html import unescape
-from pathlib import Path
 from typing import Final
 
+from worker.domain.errors import TemplateBroken
+from worker.mail.sources import Sources
 from worker.services.sender_rules import Point, points_of
 
 SUBJECT_SHOWN: Final = 70
@@ -100,15 +101,15 @@ def in_scheme(html: str, scheme: str) -> str:
     return _DECLARED.sub(lambda found: f"{found[1]}{scheme}" if "dark" in found[2] else found[0], decided)
 
 
-def excerpt(template_dir: Path, words: str) -> tuple[str, Sequence[Line]] | None:
+def excerpt(sources: Sources, words: str) -> tuple[str, Sequence[Line]] | None:
     """Returns the file, and the lines around the one that an error of a template names; None if it names none."""
     found = _BROKEN.search(words)
     if found is None:
         return None
-    file, number = template_dir / found["file"], int(found["line"])
+    number = int(found["line"])
     try:
-        lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
+        lines = sources.text(found["file"]).splitlines()
+    except TemplateBroken:
         return None
     first = max(1, number - LINES_AROUND)
     shown = enumerate(lines[first - 1 : number + LINES_AROUND], first)

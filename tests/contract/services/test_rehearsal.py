@@ -30,6 +30,7 @@ from worker.domain.tokens import Tokens
 from worker.domain.verdicts import Tries
 from worker.mail.letter import LetterWriter
 from worker.mail.render import Renderer
+from worker.mail.sources import Sources
 from worker.mail.ways_out import ways_out
 from worker.models import Status
 from worker.services import rehearsal
@@ -46,7 +47,7 @@ TWO: Final = Policies(per_unit=2, wave_seconds=HOUR)
 RED, BLUE = ref(colour="red"), ref(colour="blue")
 TOKENS: Final = Tokens([b"k" * 32])
 WRITER: Final = LetterWriter(
-    Renderer(SHIPPED_TEMPLATES, "Shop"),
+    Renderer(Sources(SHIPPED_TEMPLATES), "Shop"),
     Mailbox("Shop", SENDER),
     None,
     tokens=TOKENS,
@@ -532,7 +533,9 @@ def test_it_says_why_the_first_mail_can_not_be_made(shop: Shop, tmp_path: Path) 
     templates = tmp_path / "templates"
     shutil.copytree(SHIPPED_TEMPLATES, templates)
     (templates / "back_in_stock" / "body.txt").write_text("{{ nothing.here }}")
-    broken = LetterWriter(Renderer(templates, "Shop"), Mailbox("Shop", SENDER), "https://shop.example/{catalogItemId}")
+    broken = LetterWriter(
+        Renderer(Sources(templates), "Shop"), Mailbox("Shop", SENDER), "https://shop.example/{catalogItemId}"
+    )
     held = of_event(shop.database, broken, came_in(shop), NO_POLICIES)
     assert held.mail is not None
     assert "body.txt" in held.mail.problem

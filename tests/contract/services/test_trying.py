@@ -18,6 +18,7 @@ from worker.domain.relays import Mailbox
 from worker.domain.return_path import parse_return_path
 from worker.mail.letter import LetterWriter
 from worker.mail.render import Renderer
+from worker.mail.sources import Sources
 from worker.services import trying
 from worker.services.trying import SAMPLE, Facts, facts_of, header_lines, message, return_path, texts, write, write_many
 from worker.smtp.mailer import Mailer
@@ -30,7 +31,7 @@ def server() -> Iterator[ScriptedRelay]:
 
 
 def writer(templates: Path = SHIPPED_TEMPLATES) -> LetterWriter:
-    return LetterWriter(Renderer(templates, "Shop"), Mailbox("Shop", SENDER), None)
+    return LetterWriter(Renderer(Sources(templates), "Shop"), Mailbox("Shop", SENDER), None)
 
 
 def sent(server: ScriptedRelay) -> Outcome:

@@ -13,6 +13,7 @@ from tests.relay import ScriptedRelay
 from worker.domain.relays import Mailbox
 from worker.mail.letter import LetterWriter
 from worker.mail.render import Renderer
+from worker.mail.sources import Sources
 from worker.models import Status
 from worker.store import claims
 
@@ -20,7 +21,7 @@ from worker.store import claims
 def letters_of(site: Site) -> LetterWriter:
     """Returns a writer with the ways out that this installation has."""
     parts = site.context.parts
-    renderer = Renderer(SHIPPED_TEMPLATES, "Shop")
+    renderer = Renderer(Sources(SHIPPED_TEMPLATES), "Shop")
     return LetterWriter(renderer, Mailbox("Shop", SENDER), None, tokens=parts.tokens, ways=parts.ways_out)
 
 

@@ -16,6 +16,7 @@ from worker.domain.relays import Mailbox
 from worker.domain.verdicts import Tries
 from worker.mail.letter import LetterWriter
 from worker.mail.render import Renderer
+from worker.mail.sources import Sources
 from worker.models import Contact, Request, Status
 from worker.smtp.mailer import Mail
 from worker.store import admin, reach, recording
@@ -232,7 +233,9 @@ def test_the_mails_of_a_report_say_what_it_gave_for_them_and_later_ones_do_not(w
     (tmp_path / "back_in_stock").mkdir()
     for file in ("subject.txt", "body.txt", "body.html"):
         (tmp_path / "back_in_stock" / file).write_text(template)
-    writer = LetterWriter(Renderer(tmp_path, "Shop"), Mailbox("", "shop@shop.example"), "https://shop.example/")
+    writer = LetterWriter(
+        Renderer(Sources(tmp_path), "Shop"), Mailbox("", "shop@shop.example"), "https://shop.example/"
+    )
     shop, created, owner = wix.site.shop, UUID(wix.created()), wix.site.shop.owner()
 
     def claimed() -> tuple[Claim, bytes]:

@@ -16,6 +16,7 @@ from worker.domain.relays import parse_mailbox
 from worker.domain.return_path import ReturnPath
 from worker.domain.tokens import Tokens
 from worker.mail.confirmation import ConfirmationWriter
+from worker.mail.sources import Sources
 from worker.mail.ways_out import ways_out
 
 TOKENS = Tokens([b"k" * 32])
@@ -34,8 +35,7 @@ def writer(
 ) -> ConfirmationWriter:
     url = "https://notify.shop.example"
     return ConfirmationWriter(
-        templates,
-        SHIPPED_TEMPLATES,
+        Sources(templates, SHIPPED_TEMPLATES),
         shop,
         sender=parse_mailbox("Shop <shop@shop.example>"),
         tokens=TOKENS,

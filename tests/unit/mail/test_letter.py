@@ -26,6 +26,7 @@ from worker.mail.letter import LETTERS, Held, LetterWriter
 from worker.mail.letterhead import letterhead
 from worker.mail.message import Form, dot_stuffed, envelope_address, head, remainder
 from worker.mail.render import BLANK_LIMIT, MailContext, Renderer
+from worker.mail.sources import Sources
 from worker.mail.ways_out import NO_WAY_OUT
 from worker.smtp.mailer import Mail
 from worker.store.claims import Claim
@@ -64,7 +65,7 @@ def claim(
 
 
 def writer_of(templates: Path = TEMPLATES, url_template: str | None = None) -> LetterWriter:
-    return LetterWriter(Renderer(templates, "Shop & Sons"), SHOP, url_template, lambda: NOON)
+    return LetterWriter(Renderer(Sources(templates), "Shop & Sons"), SHOP, url_template, lambda: NOON)
 
 
 def written(writer: LetterWriter, to: Claim, item: Item | None = None) -> bytes:
@@ -76,7 +77,7 @@ def written(writer: LetterWriter, to: Claim, item: Item | None = None) -> bytes:
 def rendered_in_full(templates: Path, to: Claim, item: Item, url: str) -> bytes | None:
     """Returns the mail as it is without any short cut, or None if the templates can't make it."""
     options = {"Size": "L"} if item.options != "{}" else {}
-    renderer = Renderer(templates, "Shop & Sons")
+    renderer = Renderer(Sources(templates), "Shop & Sons")
     day = renderer.shown_day(to.created.date(), to.locale) if to.created else None
     facts = item.name, item.price, item.currency, item.image_url
     context = MailContext(url, item.catalog_item_id, options, *facts, asked_on=day)
@@ -370,7 +371,7 @@ def test_no_value_becomes_a_header_or_ends_the_mail(value: str) -> None:
 
 def test_a_sender_that_cant_be_used_is_our_fault_and_found_at_the_start() -> None:
     with pytest.raises(BadSetting, match="MAIL_FROM") as raised:
-        LetterWriter(Renderer(TEMPLATES, "Shop"), Mailbox("", "=?x@shop.example"), None)
+        LetterWriter(Renderer(Sources(TEMPLATES), "Shop"), Mailbox("", "=?x@shop.example"), None)
     assert "=?x" not in str(raised.value)
 
 
@@ -385,13 +386,13 @@ def test_head_and_envelope_are_the_recipients() -> None:
 
 def test_the_date_goes_with_the_clock() -> None:
     times = iter([NOON, NOON + 0.05, NOON + 0.2])
-    writer = LetterWriter(Renderer(TEMPLATES, "Shop"), SHOP, None, lambda: next(times))
+    writer = LetterWriter(Renderer(Sources(TEMPLATES), "Shop"), SHOP, None, lambda: next(times))
     dates = [email.message_from_bytes(written(writer, claim()))["Date"] for _ in range(3)]
     assert dates == [DATE, DATE, "Mon, 23 Nov 2026 12:00:01 +0000"]
 
 
 def test_a_form_says_how_many_values_it_needs() -> None:
-    rendered, _ = Renderer(TEMPLATES, "Shop").render(MailContext("https://x", "mug-1", {}), None)
+    rendered, _ = Renderer(Sources(TEMPLATES), "Shop").render(MailContext("https://x", "mug-1", {}), None)
     form = Form(rendered, ("https://x", "back in stock"), sender=SHOP, locale="en")
     with pytest.raises(ValueError, match="zip"):
         form.filled(("https://y",), ("https://y",))

@@ -13,16 +13,17 @@ from tests.unit.mail.test_render import TEMPLATES, context
 from worker.domain.brand import Brand, palette, parse_colour
 from worker.mail.details import columns
 from worker.mail.render import MailContext, Renderer
+from worker.mail.sources import Sources
 
 WAY_OUT: Final = "https://notify.shop.example/u/x"
 
 
 def about_one(locale: str = "en", **facts: str | None) -> str:
-    return Renderer(TEMPLATES, "Shop").render(context(**facts), locale)[0].html  # type: ignore[arg-type]  # texts
+    return Renderer(Sources(TEMPLATES), "Shop").render(context(**facts), locale)[0].html  # type: ignore[arg-type]  # texts
 
 
 def about_many(locale: str = "en", number: int = 3) -> str:
-    return Renderer(TEMPLATES, "Shop").render_many([context(item_name="Red cup")] * number, locale)[0].html
+    return Renderer(Sources(TEMPLATES), "Shop").render_many([context(item_name="Red cup")] * number, locale)[0].html
 
 
 def confirming(locale: str = "en", kind: str = "html") -> str:
@@ -96,7 +97,7 @@ def test_the_body_says_what_html_and_title_say_since_webmail_drops_those(html: s
 
 
 def test_the_title_is_the_subject() -> None:
-    mail, _ = Renderer(TEMPLATES, "Shop").render(context(item_name="Salt & <Pepper>"), "en")
+    mail, _ = Renderer(Sources(TEMPLATES), "Shop").render(context(item_name="Salt & <Pepper>"), "en")
     assert mail.subject == "Back in stock: Salt & <Pepper>"
     assert "<title>Back in stock: Salt &amp; &lt;Pepper&gt;</title>" in mail.html
 
@@ -190,7 +191,7 @@ def test_tables_are_for_layout_alone_and_the_first_text_is_for_inboxes(html: str
 @pytest.mark.parametrize("locale", ["en", "de"])
 def test_the_footer_of_each_text_is_below_a_signature_mark(locale: str) -> None:
     """Mail programs dim what is below `-- ` (RFC 3676, section 4.3), and leave it out of answers."""
-    renderer = Renderer(TEMPLATES, "Shop")
+    renderer = Renderer(Sources(TEMPLATES), "Shop")
     facts = MailContext("https://x/1", "1", {}, unsubscribe_url=WAY_OUT)
     texts = [renderer.render(facts, locale)[0].text, renderer.render_many([facts] * 2, locale)[0].text]
     for text in (*texts, confirming(locale, "plain")):
@@ -207,7 +208,7 @@ def test_each_file_says_which_css_it_uses_and_that_can_be_changed_alone(tmp_path
             copy.write_bytes(folder.read_bytes())
     css = tmp_path / "_base" / "mail.css"
     css.write_text(css.read_text().replace("#1f6b4a", "#a0205a"))
-    html = Renderer(tmp_path, "Shop").render(context(), "en")[0].html
+    html = Renderer(Sources(tmp_path), "Shop").render(context(), "en")[0].html
     assert "#1f6b4a" not in html
     assert "background:#a0205a" in html
 
@@ -220,7 +221,7 @@ BRAND: Final = Brand(
 @pytest.mark.parametrize("locale", ["en", "de"])
 @pytest.mark.parametrize("many", [False, True])
 def test_a_brand_is_in_every_mail(locale: str, many: bool) -> None:
-    renderer, facts = Renderer(TEMPLATES, "Shop & Sons", brand=BRAND), context(image_url=None)
+    renderer, facts = Renderer(Sources(TEMPLATES), "Shop & Sons", brand=BRAND), context(image_url=None)
     mail, _ = renderer.render_many([facts] * 2, locale) if many else renderer.render(facts, locale)
     [(logo, around)] = Tree(mail.html).all("img")
     assert (logo["src"], logo["alt"]) == (BRAND.logo_url, "Shop & Sons")

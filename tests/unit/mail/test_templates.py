@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from jinja2 import TemplateError, TemplateNotFound
 
+from worker.mail.sources import Sources
 from worker.mail.templates import Templates
 
 TEMPLATES = Path(__file__).resolve().parents[3] / "templates"
@@ -89,7 +90,7 @@ DOING_MORE = [
 def only_prints(folder: Path, source: str, *, escape: bool = True) -> bool:
     for name, text in {**FILES, "mail": source}.items():
         (folder / name).write_text(text)
-    return Templates(folder, escape=escape).only_prints("mail", {"item_url"})
+    return Templates(Sources(folder), escape=escape).only_prints("mail", {"item_url"})
 
 
 @pytest.mark.parametrize("source", PRINTING)
@@ -105,7 +106,7 @@ def test_a_template_that_could_do_anything_else_may_not(tmp_path: Path, source: 
 
 @pytest.mark.parametrize("file", ["subject.txt", "body.txt", "body.html"])
 def test_the_shipped_ones_may(file: str) -> None:
-    templates = Templates(TEMPLATES, escape=file.endswith("html"))
+    templates = Templates(Sources(TEMPLATES), escape=file.endswith("html"))
     assert templates.only_prints(f"back_in_stock/{file}", {"item_url"})
 
 
@@ -114,12 +115,12 @@ def test_what_is_missing_or_broken_is_jinjas_error(tmp_path: Path, source: str) 
     with pytest.raises(TemplateError):
         only_prints(tmp_path, source)
     with pytest.raises(TemplateNotFound):
-        Templates(tmp_path, escape=True).only_prints("none", {"item_url"})
+        Templates(Sources(tmp_path), escape=True).only_prints("none", {"item_url"})
 
 
 def test_it_is_proven_of_what_was_compiled_whatever_the_file_says_now(tmp_path: Path) -> None:
     (tmp_path / "mail").write_text(URL)
-    templates = Templates(tmp_path, escape=False)
+    templates = Templates(Sources(tmp_path), escape=False)
     templates.get_template("mail")
     (tmp_path / "mail").write_text("{{ item_url|upper }}")
     assert templates.only_prints("mail", {"item_url"})

@@ -26,6 +26,7 @@ from worker.mail.letter import LetterWriter
 from worker.mail.letterhead import letterhead
 from worker.mail.message import dot_stuffed, envelope_address, head, remainder, with_tokens
 from worker.mail.render import MailContext, Renderer
+from worker.mail.sources import Sources
 from worker.mail.ways_out import LINK_MARK, MAIL_MARK, NO_WAY_OUT, WaysOut, ways_out
 from worker.smtp.mailer import Mail
 
@@ -43,7 +44,7 @@ IDS = ["mail", "plain address", "link", "both"]
 def writer_of(
     ways: WaysOut, templates: Path = TEMPLATES, *, name: str = "Shop", reply_to: Mailbox | None = None
 ) -> LetterWriter:
-    renderer = Renderer(templates, name)
+    renderer = Renderer(Sources(templates), name)
     return LetterWriter(renderer, SHOP, None, lambda: NOON, tokens=TOKENS, ways=ways, reply_to=reply_to)
 
 
@@ -70,7 +71,7 @@ def in_full(ways: WaysOut, templates: Path, number: int, url: str, locale: str |
     to, item = claim(number), Item()
     tokens = ways.naming(TOKENS)(to.contact_id)
     shown = with_tokens(ways.shown, ways.marks, tokens)
-    renderer = Renderer(templates, "Shop")
+    renderer = Renderer(Sources(templates), "Shop")
     facts = item.name, item.price, item.currency, item.image_url
     day = renderer.shown_day(ASKED_AT.date(), locale)
     context = MailContext(url, item.catalog_item_id, {"Size": "L"}, *facts, shown, asked_on=day)
@@ -166,8 +167,8 @@ def test_templates_that_know_no_way_out_still_work(tmp_path: Path) -> None:
     own = Path(shutil.copytree(TEMPLATES, tmp_path / "own"))
     (own / "back_in_stock" / "body.txt").write_text("{{ item_url }}")
     assert uris(parsed(written(writer_of(MAIL, own))))
-    assert Renderer(own, "Shop").hiding("unsubscribe_url") == ["back_in_stock/body.txt"]
-    assert Renderer(TEMPLATES, "Shop").hiding("unsubscribe_url") == []
+    assert Renderer(Sources(own), "Shop").hiding("unsubscribe_url") == ["back_in_stock/body.txt"]
+    assert Renderer(Sources(TEMPLATES), "Shop").hiding("unsubscribe_url") == []
 
 
 @pytest.mark.parametrize("ways", [NO_WAY_OUT, *ALL], ids=["none", *IDS])

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from worker.mail.sources import Sources
 from worker.services import mail_checks
 from worker.services.mail_checks import Opened, excerpt, in_scheme
 
@@ -41,11 +42,11 @@ def test_a_mail_is_shown_in_the_scheme_that_is_asked_for() -> None:
 def test_the_lines_around_an_error_are_shown(tmp_path: Path) -> None:
     (tmp_path / "mail").mkdir()
     (tmp_path / "mail" / "body.txt").write_text("\n".join("abcdefghij"))
-    found = excerpt(tmp_path, "template mail/body.txt: line 5: no such filter")
+    found = excerpt(Sources(tmp_path), "template mail/body.txt: line 5: no such filter")
     assert found is not None
     name, lines = found
     assert name == "mail/body.txt"
     assert [(line.number, line.text, line.is_meant) for line in lines][3] == (5, "e", True)
     assert len(lines) == 7
-    assert excerpt(tmp_path, "template mail/gone.txt: line 5: x") is None
-    assert excerpt(tmp_path, "no template is named") is None
+    assert excerpt(Sources(tmp_path), "template mail/gone.txt: line 5: x") is None
+    assert excerpt(Sources(tmp_path), "no template is named") is None

@@ -245,7 +245,7 @@ def _seen(database: Database, parts: Parts, wish: _Wish) -> _Seen:
         return _Seen(
             parts.renderer.languages,
             trouble=words,
-            excerpt=mail_checks.excerpt(settings.template_dir, words),
+            excerpt=mail_checks.excerpt(parts.templates, words),
             held=held,
         )
     message = trying.message(mail)
