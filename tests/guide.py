@@ -63,8 +63,22 @@ $ STOCKBELL_TEMPLATE_DIR=own stockbell preview mug-1
 - **One language alone**: `back_in_stock/ja/body.html` is for Japanese.
 - Files that begin with a dot are none of these. A file has at most 256 kB, a directory at most 1,000 files.
 
-`stockbell doctor` tries all mails in all languages, and names file and line of what is wrong. What is broken holds only
-what uses it; nobody who waits is lost. Workers read the files when they start: what you change later, add or delete is
+`stockbell templates check` tries all mails in all languages, with items that are hard on them: without a name, with a
+long one, from right to left. It says in a line each what is wrong, where, and what to do, and so do `stockbell doctor`
+and workers when they start. What is broken holds only what uses it; nobody who waits is lost.
+
+```console
+$ STOCKBELL_TEMPLATE_DIR=own stockbell templates check
+FAIL  back_in_stock/body.txt: line 2: 'itm_name' is undefined; the nearest name is item_name
+warn  mail.css: is used by no mail. Ours is _base/mail.css
+```
+
+A fault (FAIL): a file that can't be read or rendered, a subject, text or HTML that is missing, a body without the link
+to the item or to confirm, HTML of over 100 kB. A warning: a body without the way out or its language, a picture by
+http:, words that are the same as in English, a file that nothing uses, HTML of over 60 kB, entries of catalogues that
+are not used.
+
+Workers read the files when they start: what you change later, add or delete is
 for the next start. Only if a mail is broken are they read again, once one has changed.
 """
 

@@ -294,7 +294,7 @@ def test_a_shop_changes_one_file_and_all_else_is_ours(alone: Stockbell, tmp_path
     before = json.loads(done(alone.run("preview", "mug-1", "--folder", "before", "--json")))
     (tmp_path / paths["back_in_stock/subject.txt"]).write_text("It is here: {{ catalog_item_id }}")
     (tmp_path / paths["_base/mail.css"]).write_text('@import "shipped/_base/mail.css"; h1.ink { color: #012345 }')
-    assert "all 6 files render, in 10 languages" in alone.run("doctor").stdout
+    assert "150 mails in 10 languages are made" in alone.run("doctor").stdout
     after = json.loads(done(alone.run("preview", "mug-1", "--folder", "after", "--json")))
     assert "<title>Back in stock: the item you asked about</title>" in (tmp_path / before["html"]).read_text()
     assert "<title>It is here: mug-1</title>" in (tmp_path / after["html"]).read_text()
@@ -307,6 +307,32 @@ def test_a_shop_changes_one_file_and_all_else_is_ours(alone: Stockbell, tmp_path
     again = refused(alone.run("templates", "export", "_base", "confirm"))
     assert again == f"{tmp_path}/mails/_base/end.txt is there already, and nothing was written: --force replaces it"
     assert not (tmp_path / "mails" / "confirm").exists()
+
+
+def test_what_is_wrong_with_templates_is_said_by_check_doctor_and_workers(program: Stockbell, tmp_path: Path) -> None:
+    assert done(program.run("templates", "check")) == "ok    150 mails in 10 languages are made\n"
+    (tmp_path / "mails" / "back_in_stock").mkdir(parents=True)
+    (tmp_path / "mails" / "back_in_stock" / "body.txt").write_text("{{ itm_name }}")
+    (tmp_path / "mails" / "mail.css").touch()
+    program.environment["STOCKBELL_TEMPLATE_DIR"] = "mails"
+    fault = "back_in_stock/body.txt: line 1: 'itm_name' is undefined; the nearest name is item_name"
+    warning = "mail.css: is used by no mail. Ours is _base/mail.css"
+    answer = program.run("templates", "check")
+    assert (answer.returncode, answer.stdout) == (1, f"FAIL  {fault}\nwarn  {warning}\n")
+    answer = program.run("templates", "check", "--json")
+    assert (answer.returncode, json.loads(answer.stdout)["ok"]) == (1, False)
+    assert [each["fault"] for each in json.loads(answer.stdout)["findings"]] == [True, False]
+    answer = program.run("doctor")
+    assert answer.returncode == 1
+    assert f"FAIL  templates 1  {fault}\n" in answer.stdout
+    assert f"ok    templates 2  warning: {warning}\n" in answer.stdout
+    program.start("work", "-c", "1")
+    eventually(lambda: '"worker.ready"' in program.logs(), until="it works all the same")
+    said = [line for line in map(json.loads, program.logs().splitlines()) if line["event"] == "template.wrong"]
+    assert [(line["level"], f"{line['file']}: {line['reason']}") for line in said] == [
+        ("error", fault),
+        ("warning", warning),
+    ]
 
 
 def test_files_of_the_mail_are_exported_to_a_place_that_is_named(alone: Stockbell) -> None:

@@ -16,7 +16,34 @@ def add_to(app: typer.Typer) -> None:
     group = add_group(
         app, "templates", "The files that mails are made from: take ours, and change them.", panel="The mail"
     )
-    add_commands(group, {"export": export})
+    add_commands(group, {"check": check, "export": export})
+
+
+def check(as_json: Json = False) -> None:
+    """Try all mails in all languages, with samples that are hard on them, and say what is wrong with their templates.
+
+    One line each: the file, the line, what is wrong and what to do. A fault (FAIL) holds the mails that it is in, and
+    the exit code is 1. A warning (warn) holds none.
+
+    [bold]Example:[/bold]  stockbell templates check
+    """
+    inspection = session.parts().inspection()
+    if as_json:
+        say_json(
+            {
+                "ok": not inspection.faults,
+                "mails": inspection.mails,
+                "languages": list(inspection.languages),
+                "findings": [each.as_json() for each in inspection.findings],
+            }
+        )
+    else:
+        for each in inspection.findings:
+            say(f"{'FAIL' if each.is_fault else 'warn'}  {each}")
+        if not inspection.faults:
+            say(f"ok    {inspection.mails} mails in {len(inspection.languages)} languages are made")
+    if inspection.faults:
+        raise typer.Exit(1)
 
 
 def export(

@@ -5,13 +5,14 @@ mails of letters that are still `unaddressed`, of which many customers share one
 `folders` by Jinja, with words from `catalogues` and looks from `styles`. `details`, `prices` and `conventions` make
 facts readable, `message` composes by RFC 5322 with the lines of `letterhead`, and `ways_out` says how the customer
 leaves. `confirmation` writes the mail that asks a customer to confirm a sign-up. `sources` has the files, a shop's own
-and ours; `exports` makes those that a shop takes, with what `vocabulary` says of them. May import smtp and store (for
-the values `Mail` and `Claim`), and domain.
+and ours. `inspection` says what is wrong with them, by trying `samples`; `exports` makes those that a shop takes, with
+what `vocabulary` says of them. May import smtp and store (for the values `Mail` and `Claim`), and domain.
 """
 
 __all__ = [
     "confirmation",
     "exports",
+    "inspection",
     "letter",
     "message",
     "prices",

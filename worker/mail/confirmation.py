@@ -3,7 +3,7 @@
 It has no offer and no prices, and names items only as events have named them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import format_datetime
@@ -12,10 +12,11 @@ from uuid import UUID
 
 from worker.domain.brand import NO_BRAND, Brand
 from worker.domain.catalog import options_from_text
+from worker.domain.errors import TemplateBroken
 from worker.domain.relays import Mailbox
 from worker.domain.tokens import Tokens
 from worker.mail.details import language_direction, shop_variables, shown_name, shown_options, without_soft_hyphens
-from worker.mail.folders import DEFAULT_LOCALE, Compiled, Folder
+from worker.mail.folders import DEFAULT_LOCALE, Case, Compiled, Folder, Trial
 from worker.mail.letterhead import letterhead
 from worker.mail.message import (
     Rendered,
@@ -65,9 +66,7 @@ class ConfirmationWriter:
         brand: Brand = NO_BRAND,
         default_locale: str = DEFAULT_LOCALE,
     ) -> None:
-        self._folder = Made(sources, lambda now: Folder(now, FOLDER, default_locale))
-        self._store_name = store_name
-        self._brand = brand
+        self._page = ConfirmationPage(sources, store_name, brand, default_locale)
         self._sender = sender
         self._tokens = tokens
         self._link = f"{public_url}/confirm/"
@@ -82,24 +81,51 @@ class ConfirmationWriter:
         recipient = envelope_address(email)
         tokens = self._tokens_of(contact_id)
         ways_out = with_tokens(self._ways.shown, self._ways.marks, tokens)
-        with self._folder as folder:
-            mail = folder.compiled(folder.nearest(locale))
-            rendered = self._about(mail, items, self._tokens.for_confirming(contact_id), ways_out)
+        link = self._link + self._tokens.for_confirming(contact_id)
+        rendered, language = self._page.render(items, link, ways_out, locale)
         lines = with_tokens(self._letterhead, self._ways.marks, tokens)
         date = format_datetime(datetime.now(UTC))
         content = head(recipient, mail_id, sender_domain(self._sender), date) + dot_stuffed(
-            remainder(rendered, sender=self._sender, locale=mail.locale, letterhead=lines)
+            remainder(rendered, sender=self._sender, locale=language, letterhead=lines)
         )
         return Mail(mail_id, recipient, content, self._tokens.for_return(_NOBODY, 0))
 
     def check(self) -> None:
         """Renders every language. Raises TemplateBroken."""
-        with self._folder as folder:
-            for mail in folder.all_compiled():
-                for items in ((), (_Sample(), _Sample(), *[_Sample()] * MOST_NAMED)):
-                    self._about(mail, items, "x" * 43, "https://shop.example/u/x")
+        for trial in self._page.trials():
+            if isinstance(trial.outcome, TemplateBroken):
+                raise trial.outcome
 
-    def _about(self, mail: Compiled, items: Sequence[ItemRow], token: str, unsubscribe_url: str) -> Rendered:
+
+class ConfirmationPage:
+    """What the mail says."""
+
+    def __init__(self, sources: Sources, store_name: str, brand: Brand, default_locale: str) -> None:
+        self._folder = Made(sources, lambda now: Folder(now, FOLDER, default_locale))
+        self._store_name = store_name
+        self._brand = brand
+
+    def render(
+        self, items: Sequence[ItemRow], confirm_url: str, unsubscribe_url: str, locale: str | None
+    ) -> tuple[Rendered, str]:
+        """Returns the mail in the language nearest to `locale`, and that language. Raises TemplateBroken."""
+        with self._folder as folder:
+            mail = folder.compiled(folder.nearest(locale))
+            return self._about(mail, items, confirm_url, unsubscribe_url), mail.locale
+
+    def trials(self) -> Iterator[Trial]:
+        """Tries the mail in all languages, about no items, one, and more than it names."""
+        confirm, leave = "https://shop.example/confirm/sample", "https://shop.example/u/sample"
+        urls = {"confirm_url": [confirm], "unsubscribe_url": [leave]}
+        samples = {"nothing known": (), "one item": (_Sample(),), "many items": (_Sample(),) * (MOST_NAMED + 2)}
+        cases = [
+            Case(name, urls, lambda mail, items=items: self._about(mail, items, confirm, leave))  # type: ignore[misc]
+            for name, items in samples.items()
+        ]
+        with self._folder as folder:
+            yield from folder.tried(cases)
+
+    def _about(self, mail: Compiled, items: Sequence[ItemRow], confirm_url: str, unsubscribe_url: str) -> Rendered:
         direction = language_direction(mail.locale)
         named: list[dict[str, Any]] = [
             {"name": name, "options": shown_options(dict(options_from_text(item.options)), direction)}
@@ -110,7 +136,7 @@ class ConfirmationWriter:
             "items": named,
             # Those whose name nobody told are among them, unless there are no others.
             "more": max(0, len(items) - MOST_NAMED) if named else 0,
-            "confirm_url": self._link + token,
+            "confirm_url": confirm_url,
             "unsubscribe_url": unsubscribe_url,
             "locale": mail.locale,
             "direction": direction,

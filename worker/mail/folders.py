@@ -5,14 +5,16 @@ has files of its own for it. A missing file falls back to the next less specific
 and the line that it is in.
 """
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import lru_cache
-from itertools import accumulate
+from itertools import accumulate, product
 from traceback import walk_tb
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, cast
 
-from jinja2 import Template, TemplateError, TemplateSyntaxError
+from jinja2 import Template, TemplateError, TemplateSyntaxError, UndefinedError
 
 from worker.domain.errors import TemplateBroken, TextTooLarge
 from worker.domain.languages import pick
@@ -20,6 +22,7 @@ from worker.mail.catalogues import Catalogues, Words, key_of
 from worker.mail.message import Rendered
 from worker.mail.sources import FILE_LIMIT, Sources
 from worker.mail.templates import PLACE, Templates
+from worker.mail.vocabulary import NAMES
 
 SIZE_LIMIT: Final = FILE_LIMIT  # bytes of each text
 DEFAULT_LOCALE: Final = "en"  # the language of the templates
@@ -27,6 +30,7 @@ DEFAULT_LOCALE: Final = "en"  # the language of the templates
 _LOCALES: Final = 1024
 _REASON_LENGTH: Final = 300
 _FILES: Final = "subject.txt", "body.txt", "body.html"
+_UNKNOWN: Final = re.compile(r"'(\w+)' is undefined|has no attribute '(\w+)'")
 _ENDLESS: Final = "extends, includes, imports or calls itself: `shipped/` before a name means our file, not this one"
 
 
@@ -56,6 +60,25 @@ class Compiled:
             raise TemplateBroken(str(self.subject.name), "makes an empty subject")
         html = _rendered_part(self.html, {**variables, **self.words.functions, "subject": subject})
         return Rendered(subject, _rendered_part(self.text, plain), html)
+
+
+class Case(NamedTuple):
+    """Something to try a mail with."""
+
+    name: str
+    urls: Mapping[str, Sequence[str]]
+    """those that must be in both bodies, by variable"""
+    render: Callable[[Compiled], Rendered]
+
+
+class Trial(NamedTuple):
+    """What became of a case in one language."""
+
+    locale: str
+    case: Case
+    mail: Compiled | None
+    """None: its templates could not be read"""
+    outcome: Rendered | TemplateBroken
 
 
 class Folder:
@@ -117,9 +140,16 @@ class Folder:
             )
         return found
 
-    def all_compiled(self) -> Iterator[Compiled]:
-        """Yields the templates of each language. Raises TemplateBroken."""
-        return map(self.compiled, self._languages)
+    def tried(self, cases: Sequence[Case]) -> Iterator[Trial]:
+        """Tries all cases in all languages. What is wrong with one harms no other."""
+        for key, case in product(self._languages, cases):
+            mail = None
+            try:
+                mail = self.compiled(key)
+                outcome: Rendered | TemplateBroken = case.render(mail)
+            except TemplateBroken as broken:
+                outcome = broken
+            yield Trial(self.language(key), case, mail, outcome)
 
     def problems(self) -> Iterator[str]:
         """Yields what of the catalogues is not used, and why. Raises TemplateBroken."""
@@ -175,9 +205,16 @@ def _template_broken(name: str, error: Exception) -> TemplateBroken:
         return error
     file, line = _place(error) or (name, None)
     kind = "" if isinstance(error, TemplateError) else f"{type(error).__name__}: "
-    words = _ENDLESS if isinstance(error, RecursionError) else f"{kind}{error}"
+    words = _ENDLESS if isinstance(error, RecursionError) else f"{kind}{error}{_nearest(error)}"
     reason = " ".join(f"{f'line {line}: ' if line else ''}{words}".split())
     return TemplateBroken(file, reason[:_REASON_LENGTH])
+
+
+def _nearest(error: Exception) -> str:
+    """Returns the variable that was meant, if one is unknown."""
+    found = _UNKNOWN.search(str(error)) if isinstance(error, UndefinedError) else None
+    near = get_close_matches(found[1] or found[2], NAMES, n=1) if found else []
+    return f"; the nearest name is {near[0]}" if near else ""
 
 
 def _place(error: Exception) -> tuple[str, int] | None:

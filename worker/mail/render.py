@@ -6,7 +6,7 @@ autoescaped, text is not. An unknown variable is an error in both.
 
 import secrets
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import lru_cache
@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple
 from markupsafe import escape
 
 from worker.domain.brand import NO_BRAND, Brand
+from worker.domain.errors import TemplateBroken
 from worker.domain.policies import MOST_ITEMS
 from worker.mail.conventions import shown_day
 from worker.mail.details import (
@@ -26,7 +27,7 @@ from worker.mail.details import (
     shown_options,
     without_soft_hyphens,
 )
-from worker.mail.folders import DEFAULT_LOCALE, SIZE_LIMIT, Compiled, Folder, size
+from worker.mail.folders import DEFAULT_LOCALE, SIZE_LIMIT, Case, Compiled, Folder, Trial, size
 from worker.mail.message import Rendered
 from worker.mail.prices import region_of, shown_price
 from worker.mail.sources import Made, Sources
@@ -147,20 +148,16 @@ class Renderer:
         return sum(text.count(blank) for blank in self.blanks.values()) * BLANK_LIMIT * _MOST_OCTETS
 
     def check(self) -> list[str]:
-        """Renders every language with full and with minimal sample data. Returns the names of the files used.
+        """Tries every language with full and with minimal facts. Returns the names of the files used.
 
-        Raises TemplateBroken.
+        Raises TemplateBroken. `inspection` tries more.
         """
-        return sorted({file for mail, _, _ in self._tried() for file in mail.files})
-
-    def hiding(self, variable: str) -> list[str]:
-        """Returns the bodies, in all languages, that don't show this URL of all samples. Raises TemplateBroken."""
-        hiding = set[str]()
-        for mail, samples, rendered in self._tried():
-            urls = [url for sample in samples if (url := getattr(sample, variable))]
-            bodies = (mail.text, rendered.text), (mail.html, rendered.html)
-            hiding.update(str(part.name) for part, text in bodies if any(url not in text for url in urls))
-        return sorted(hiding)
+        files = set[str]()
+        for trial in self.trials({"full": _FULL_SAMPLE, "bare": _BARE_SAMPLE}, _SAMPLES_OF_MANY):
+            if isinstance(trial.outcome, TemplateBroken):
+                raise trial.outcome
+            files.update(trial.mail.files if trial.mail else ())
+        return sorted(files)
 
     def problems(self) -> list[str]:
         """Returns what is wrong and harms no mail: words that are not used, and why. Raises TemplateBroken."""
@@ -170,15 +167,11 @@ class Renderer:
             found.append(f"STOCKBELL_DEFAULT_LOCALE: no mail is in {self._default_locale}, so English takes its place")
         return found
 
-    def _tried(self) -> Iterator[tuple[Compiled, Sequence[MailContext], Rendered]]:
-        """Yields all mails, in all languages, with samples. Raises TemplateBroken."""
+    def trials(self, one: Mapping[str, MailContext], many: Mapping[str, Sequence[MailContext]]) -> Iterator[Trial]:
+        """Tries the mail about one item, and that about several, in all languages with samples, which have names."""
         with self._mails as mails:
-            for mail in mails.one.all_compiled():
-                for sample in (_FULL_SAMPLE, _BARE_SAMPLE):
-                    yield mail, (sample,), self._about_one(mail, sample, None)
-            for mail in mails.many.all_compiled():
-                for samples in _SAMPLES_OF_MANY:
-                    yield mail, samples, self._about_many(mail, samples, None)
+            yield from mails.one.tried([_case(name, [each], self._about_first) for name, each in one.items()])
+            yield from mails.many.tried([_case(name, each, self._about_many) for name, each in many.items()])
 
     def shown_day(self, day: date, locale: str | None, *, many: bool = False) -> str:
         """Returns a day as the mail (about one, or about several items) nearest to `locale` writes it."""
@@ -196,6 +189,9 @@ class Renderer:
         key = folder.nearest(locale)
         region = _region(folder.suited(locale), folder.language(key))
         return key if region is None or key.endswith(f"-{region.lower()}") else f"{key}-{region.lower()}"
+
+    def _about_first(self, mail: Compiled, contexts: Sequence[MailContext], region: str | None) -> Rendered:
+        return self._about_one(mail, contexts[0], region)
 
     def _about_one(self, mail: Compiled, context: MailContext, region: str | None) -> Rendered:
         variables = _item(context, mail.locale, region) | self._shared(context, mail.locale)
@@ -215,6 +211,15 @@ class Renderer:
             "direction": direction,
             **shop_variables(self.store_name, self._brand, direction),
         }
+
+
+def _case(
+    name: str,
+    contexts: Sequence[MailContext],
+    about: Callable[[Compiled, Sequence[MailContext], str | None], Rendered],
+) -> Case:
+    urls = {"item_url": [each.item_url for each in contexts], "unsubscribe_url": [contexts[0].unsubscribe_url]}
+    return Case(name, urls, lambda mail: about(mail, contexts, None))
 
 
 def _item(context: MailContext, locale: str, region: str | None) -> dict[str, Any]:
@@ -266,8 +271,8 @@ _FULL_SAMPLE: Final = MailContext(
     extra=defaultdict(lambda: "10", sample="10"),  # whatever a template asks for is there
 )
 _BARE_SAMPLE: Final = MailContext(_FULL_SAMPLE.item_url, _FULL_SAMPLE.catalog_item_id, {})
-_SAMPLES_OF_MANY: Final = tuple(
-    [replace(sample, item_url=f"https://shop.example/p/mug-{number:02}") for number in range(1, items + 1)]
-    for sample in (_FULL_SAMPLE, _BARE_SAMPLE)
+_SAMPLES_OF_MANY: Final = {
+    f"{items} {name}": [replace(each, item_url=f"https://shop.example/p/mug-{no:02}") for no in range(1, items + 1)]
+    for name, each in (("full", _FULL_SAMPLE), ("bare", _BARE_SAMPLE))
     for items in (2, MOST_ITEMS)
-)
+}

@@ -21,6 +21,8 @@ FILE_LIMIT: Final = 256 * 1024
 MOST_FILES: Final = 1000
 """No directory of templates has more. One that has is some other directory."""
 
+_SUFFIXES: Final = ".html", ".txt", ".css", ".po"
+
 T = TypeVar("T")
 
 
@@ -46,6 +48,7 @@ class Sources:
         self._directories = own, shipped
         self._seen = _state(own)
         self._fault: TemplateBroken | None = None
+        self._used = set[str]()
         try:
             contents = _contents(own)
         except TemplateBroken as broken:
@@ -61,6 +64,7 @@ class Sources:
         """Returns what is in a file. Raises NoSuchFile, and TemplateBroken if it can't be read."""
         if self._fault:
             raise self._fault
+        self._used.add(name)
         content = self._own.get(name, self._shipped.get(name.removeprefix(SHIPPED)))
         if content is None:
             prefix = SHIPPED if name.startswith(SHIPPED) else ""
@@ -77,6 +81,15 @@ class Sources:
     def shipped(self) -> list[str]:
         """Returns the names of our files."""
         return sorted(self._shipped)
+
+    @property
+    def has_own(self) -> bool:
+        """Whether the shop has files of its own, or tried to."""
+        return bool(self._own) or self._fault is not None
+
+    def unused(self) -> list[str]:
+        """Returns those of the shop's own templates, catalogues and CSS that nothing has asked for until now."""
+        return sorted(name for name in self._own.keys() - self._used if name.endswith(_SUFFIXES))
 
     def is_own(self, name: str) -> bool:
         """Whether the shop has a file in the place of ours."""

@@ -105,6 +105,8 @@ VARIABLES: Final[Mapping[str, Sequence[Word]]] = {
     ),
 }
 """By mail."""
+NAMES: Final = frozenset(word.name for words in VARIABLES.values() for word in words) | {word.name for word in _ITEM}
+"""Of all variables."""
 
 HELPERS: Final = (
     Word("_", "the words in the language of the mail, from its catalogue", '{{ _("Price: %(price)s", price=price) }}'),

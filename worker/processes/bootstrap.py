@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from worker.domain.tokens import Tokens
     from worker.feedback.imap import ImapMailbox
     from worker.mail.confirmation import ConfirmationWriter
+    from worker.mail.inspection import Inspection
     from worker.mail.letter import LetterWriter
     from worker.mail.render import Renderer
     from worker.mail.sources import Sources
@@ -142,6 +143,15 @@ class Parts:
             brand=self.brand,
             default_locale=self.settings.default_locale,
         )
+
+    def inspection(self) -> "Inspection":
+        """Tries all mails in all languages, and returns what is wrong with their templates."""
+        from worker.mail.confirmation import ConfirmationPage
+        from worker.mail.inspection import inspect
+
+        settings = self.settings
+        page = ConfirmationPage(self.templates, settings.store_name, self.brand, settings.default_locale)
+        return inspect(self.renderer, page, self.templates)
 
     @cached_property
     def brand(self) -> "Brand":
@@ -285,7 +295,7 @@ class Parts:
             self.check_events,
             self.check_broker,
             settings.events_url == settings.redis_url,
-            lambda: self.renderer,
+            self.inspection,
             lambda: self.mailer,
             (lambda: self.reply_rules) if settings.reply_rules else None,
             (lambda: self.imap_mailbox(answer_seconds=IMAP_SECONDS)) if settings.bounce_imap else None,

@@ -10,13 +10,18 @@ import signal
 import subprocess
 import sys
 import time
+from logging import ERROR, WARNING
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 import structlog
 
 from worker.processes.bootstrap import Parts
 from worker.processes.startup import wait_for_database
 from worker.processes.stop import Stop
+
+if TYPE_CHECKING:
+    from worker.mail.inspection import Inspection
 
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
 """Seconds before the worker is started again."""
@@ -41,6 +46,8 @@ def run(parts: Parts, concurrency: int | None) -> None:
     stop = Stop().listen()
     _ = parts.relays, parts.sender, parts.reply_rules  # raises BadSetting here rather than in a child
     parts.check_broker()
+    if parts.templates.has_own:
+        _say_what_is_wrong(parts.inspection())
     if not wait_for_database(parts.database, stop):
         return
     children = concurrency or os.cpu_count() or 1
@@ -56,6 +63,12 @@ def run(parts: Parts, concurrency: int | None) -> None:
         stop.wait(pause)
         pause = min(2 * pause, LONGEST_PAUSE)
     log.info("worker.stopped")
+
+
+def _say_what_is_wrong(inspection: "Inspection") -> None:
+    """Says what is wrong with a shop's own templates. What is broken holds only what uses it."""
+    for each in inspection.findings:
+        log.log(ERROR if each.is_fault else WARNING, "template.wrong", file=each.file, reason=each.text)
 
 
 def _work(children: int, stop: Stop) -> int:

@@ -10,7 +10,7 @@ from worker.domain.errors import RedisAway, StockbellError
 from worker.domain.policies import NO_POLICIES, Policies
 from worker.domain.reply_rules import ReplyRules, shipped
 from worker.feedback.imap import ImapMailbox
-from worker.mail.render import Renderer
+from worker.mail.inspection import Inspection
 from worker.queue.bell import Bell
 from worker.services.policy_words import shop_lines
 from worker.services.schema_check import check_schema
@@ -54,7 +54,7 @@ class Installation:
     """Raise BadSetting if the Redis of the events, or of the bells, is none that can be used."""
     is_one_redis: bool
     """Whether events and bells use the same Redis."""
-    renderer: Callable[[], Renderer]
+    inspection: Callable[[], Inspection]
     mailer: Callable[[], Mailer]
     reply_rules: Callable[[], ReplyRules] | None
     """None if there is no file of the ops' own."""
@@ -185,12 +185,12 @@ def _replies(installation: Installation) -> _Look | list[_Look]:
     return True, f"rows of your own: {own}"
 
 
-def _templates(installation: Installation) -> _Look:
-    renderer = installation.renderer()
-    words = f"all {len(renderer.check())} files render, in {len(renderer.languages)} languages"
-    hiding = ", ".join(renderer.hiding("unsubscribe_url"))
-    found = [words, *renderer.problems(), *([f"no unsubscribe_url is shown by {hiding}"] if hiding else [])]
-    return True, "; warning: ".join(found)
+def _templates(installation: Installation) -> _Look | list[_Look]:
+    inspection = installation.inspection()
+    looks = [(not each.is_fault, f"{'' if each.is_fault else 'warning: '}{each}") for each in inspection.findings]
+    if not inspection.faults:
+        looks.insert(0, (True, f"{inspection.mails} mails in {len(inspection.languages)} languages are made"))
+    return looks[0] if len(looks) == 1 else looks
 
 
 def _policies(installation: Installation) -> _Look | list[_Look]:

@@ -59,6 +59,7 @@ COMMANDS = {
     "contacts export": ["ADDRESS"],
     "contacts erase": ["--json"],
     "preview": ["--app-id", "--option", "--item-url", "--locale", "--folder", "--json"],
+    "templates check": ["--json"],
     "templates export": ["FILE", "--to", "--force", "--json"],
     "send-test": ["--check-file", "--item", "--app-id", "--option", "--item-url", "--locale", "--json"],
     "status": ["--json", "--check", "--watch"],

@@ -327,16 +327,6 @@ def test_what_is_wrong_with_the_rows_is_told_with_their_file_and_line(own: Path)
         Renderer(Sources(own), "Shop").check()
 
 
-def test_a_body_that_hides_an_url_of_one_item_is_named(own: Path) -> None:
-    for url in ("item_url", "unsubscribe_url"):
-        assert Renderer(Sources(own), "Shop").hiding(url) == []
-    (own / MANY / "body.txt").write_text("{{ items[0].item_url }} {{ items[1].item_url }}")
-    (own / MANY / "de").mkdir()
-    (own / MANY / "de" / "body.html").write_text("{{ unsubscribe_url }}")
-    assert Renderer(Sources(own), "Shop").hiding("item_url") == [f"{MANY}/body.txt", f"{MANY}/de/body.html"]
-    assert Renderer(Sources(own), "Shop").hiding("unsubscribe_url") == [f"{MANY}/body.txt"]
-
-
 def test_the_mail_about_one_needs_no_templates_for_many(own: Path) -> None:
     shutil.rmtree(own / MANY)
     assert Renderer(Sources(own), "Shop").render(context(), None)[0].subject == "Back in stock: Blue mug"

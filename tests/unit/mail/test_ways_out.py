@@ -167,8 +167,6 @@ def test_templates_that_know_no_way_out_still_work(tmp_path: Path) -> None:
     own = Path(shutil.copytree(TEMPLATES, tmp_path / "own"))
     (own / "back_in_stock" / "body.txt").write_text("{{ item_url }}")
     assert uris(parsed(written(writer_of(MAIL, own))))
-    assert Renderer(Sources(own), "Shop").hiding("unsubscribe_url") == ["back_in_stock/body.txt"]
-    assert Renderer(Sources(TEMPLATES), "Shop").hiding("unsubscribe_url") == []
 
 
 @pytest.mark.parametrize("ways", [NO_WAY_OUT, *ALL], ids=["none", *IDS])
