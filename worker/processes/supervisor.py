@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import time
-from logging import ERROR, WARNING
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
@@ -68,7 +67,10 @@ def run(parts: Parts, concurrency: int | None) -> None:
 def _say_what_is_wrong(inspection: "Inspection") -> None:
     """Says what is wrong with a shop's own templates. What is broken holds only what uses it."""
     for each in inspection.findings:
-        log.log(ERROR if each.is_fault else WARNING, "template.wrong", file=each.file, reason=each.text)
+        if each.is_fault:
+            log.error("template.wrong", file=each.file, reason=each.text)
+        else:
+            log.warning("template.warning", file=each.file, reason=each.text)
 
 
 def _work(children: int, stop: Stop) -> int:
