@@ -78,8 +78,10 @@ to the item or to confirm, HTML of over 100 kB. A warning: a body without the wa
 http:, words that are the same as in English, a file that nothing uses, HTML of over 60 kB, entries of catalogues that
 are not used.
 
-Workers read the files when they start: what you change later, add or delete is
-for the next start. Only if a mail is broken are they read again, once one has changed.
+Workers read the files when they start. What you change later, add or delete is for the next start, or for SIGHUP to
+`stockbell work`, which ends its mails in order and begins anew; until then the log says that something has changed
+(`template.changed`). Only if a mail is broken are they read again by themselves, once one has changed. A web process
+asks to confirm: it is restarted.
 """
 
 

@@ -5,6 +5,7 @@ import os
 import signal
 import time
 import uuid
+from email import message_from_bytes
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,36 @@ def test_replies_in_flight_are_waited_for_but_not_for_ever(stockbell: Stockbell,
     eventually(lambda: not any(map(is_alive, below)), until="nobody is left")
     assert stockbell.counts()["PROCESSING"] == 0
     assert "Traceback" not in stockbell.logs()
+
+
+def test_changed_templates_are_used_from_a_hang_up_on(stockbell: Stockbell, tmp_path: Path) -> None:
+    subject = tmp_path / "mails" / "back_in_stock" / "subject.txt"
+    subject.parent.mkdir(parents=True)
+    subject.write_text("First")
+    stockbell.start("listen")
+    worker = stockbell.start("work", "-c", "1", STOCKBELL_TEMPLATE_DIR="mails")
+    ready(stockbell)
+    told = [stockbell.waiting(item, 1)[0] for item in ("mug-1", "mug-2", "mug-3")]
+    assert _subject(stockbell, "mug-1", told[0]) == "First"
+    subject.write_text("Second")
+    eventually(lambda: count(stockbell, "template.changed"), until="the change is noticed")
+    (child,) = children(children(worker.pid)[0])
+    os.kill(child, signal.SIGKILL)  # the next one has what the first one had
+    assert _subject(stockbell, "mug-2", told[1]) == "First"
+    worker.send_signal(signal.SIGHUP)
+    ready(stockbell, 2)
+    assert _subject(stockbell, "mug-3", told[2]) == "Second"
+    assert count(stockbell, "template.changed") == 1
+    assert count(stockbell, "worker.started_anew") == 1
+    assert count(stockbell, "worker.exited") == 0
+
+
+def _subject(program: Stockbell, item: str, address: str) -> str:
+    """Returns the subject of the mail that an event about an item makes."""
+    program.publish(catalogItemId=item, quantity=5)
+    eventually(lambda: program.mails()[address], until="the mail is there")
+    (mail,) = [each for each in program.relay.accepted if each.recipient == address]
+    return str(message_from_bytes(bytes(mail.content))["Subject"])
 
 
 def test_whoever_has_lost_its_lease_to_a_silent_database_ends_soon(stockbell: Stockbell) -> None:

@@ -56,6 +56,8 @@ class Parts:
     """The parts of the program, each made when it is first asked for."""
 
     settings: Settings
+    files: "Sources | None" = None
+    """those that mails are made from, if they were read before"""
 
     def anew(self) -> "Parts":
         """The same parts, not made yet: for what reads files as they are now, and shares no connection."""
@@ -130,7 +132,7 @@ class Parts:
         """The files that mails are made from, as they are when they are asked for first."""
         from worker.mail.sources import Sources
 
-        return Sources(self.settings.template_dir, SHIPPED_TEMPLATES)
+        return self.files or Sources(self.settings.template_dir, SHIPPED_TEMPLATES)
 
     @cached_property
     def renderer(self) -> "Renderer":

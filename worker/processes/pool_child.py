@@ -86,7 +86,7 @@ class Child:
     """Runs deliveries for as long as the process lives."""
 
     def __init__(self, parts: Parts, lifeline: Lifeline) -> None:
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
         lifeline.hold()
         _outlive_the_parent()

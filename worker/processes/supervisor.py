@@ -1,7 +1,8 @@
 """`stockbell work`: keeps a Celery worker running. If the worker exits, for any reason, it is started again.
 
 Whatever Redis does, a worker comes back without a human hand. Celery was seen to exit for good when Redis was in
-trouble, so this process starts it again.
+trouble, so this process starts it again. By SIGHUP it is told to start it anew, with settings and templates as they are
+then.
 """
 
 import ctypes
@@ -11,16 +12,13 @@ import subprocess
 import sys
 import time
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from types import FrameType
 
 import structlog
 
 from worker.processes.bootstrap import Parts
 from worker.processes.startup import wait_for_database
 from worker.processes.stop import Stop
-
-if TYPE_CHECKING:
-    from worker.mail.inspection import Inspection
 
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
 """Seconds before the worker is started again."""
@@ -29,6 +27,8 @@ STEADY_SECONDS = 60.0
 PATIENCE_SECONDS = 20.0
 """How long a worker may take to end after it was asked to."""
 CHECK_SECONDS = 0.2
+LOOK_SECONDS = 5.0
+"""How often it looks whether templates have changed."""
 PR_SET_PDEATHSIG = 1
 # With `-m celery`, and by Celery itself, a `worker.py` or `config.py` in the folder that we run in would be imported in
 # place of ours. So that folder is left out (-P), and ours is loaded first.
@@ -45,8 +45,8 @@ def run(parts: Parts, concurrency: int | None) -> None:
     stop = Stop().listen()
     _ = parts.relays, parts.sender, parts.reply_rules  # raises BadSetting here rather than in a child
     parts.check_broker()
-    if parts.templates.has_own:
-        _say_what_is_wrong(parts.inspection())
+    templates = _Templates(parts)
+    hang_up = _HangUp().listen()
     if not wait_for_database(parts.database, stop):
         return
     children = concurrency or os.cpu_count() or 1
@@ -54,9 +54,13 @@ def run(parts: Parts, concurrency: int | None) -> None:
     log.info("worker.started", children=children, relay=", ".join(map(str, parts.relays)))
     while not stop.is_set():
         started = time.monotonic()
-        code = _work(children, stop)
+        code = _work(children, stop, hang_up, templates)
         if stop.is_set():
             break
+        if hang_up.taken():
+            log.info("worker.started_anew", reason="SIGHUP")
+            templates = _Templates(parts.anew())
+            continue
         pause = FIRST_PAUSE if time.monotonic() - started > STEADY_SECONDS else pause
         log.error("worker.exited", code=code, again_in_seconds=pause)
         stop.wait(pause)
@@ -64,20 +68,65 @@ def run(parts: Parts, concurrency: int | None) -> None:
     log.info("worker.stopped")
 
 
-def _say_what_is_wrong(inspection: "Inspection") -> None:
-    """Says what is wrong with a shop's own templates. What is broken holds only what uses it."""
-    for each in inspection.findings:
-        if each.is_fault:
-            log.error("template.wrong", file=each.file, reason=each.text)
-        else:
-            log.warning("template.warning", file=each.file, reason=each.text)
+class _HangUp:
+    """Whether SIGHUP came. Where people look on it ends the process, as that of a terminal that is closed does."""
+
+    def __init__(self) -> None:
+        self._has_come = False
+
+    def listen(self) -> "_HangUp":
+        """Installs the signal handler."""
+        if sys.stdin is None or not sys.stdin.isatty():
+            signal.signal(signal.SIGHUP, self._handle)
+        return self
+
+    def has_come(self) -> bool:
+        """Whether the worker shall begin anew."""
+        return self._has_come
+
+    def taken(self) -> bool:
+        """Returns the same, and waits for the next one."""
+        has_come, self._has_come = self._has_come, False
+        return has_come
+
+    def _handle(self, _number: int, _frame: FrameType | None) -> None:
+        self._has_come = True
 
 
-def _work(children: int, stop: Stop) -> int:
+class _Templates:
+    """A shop's own templates, as the worker has them: says what is wrong with them, and when they have changed since.
+
+    What is broken holds only what uses it.
+    """
+
+    def __init__(self, parts: Parts) -> None:
+        self._sources = parts.templates
+        self._look_at = time.monotonic() + LOOK_SECONDS
+        for each in parts.inspection().findings if self._sources.has_own else ():
+            if each.is_fault:
+                log.error("template.wrong", file=each.file, reason=each.text)
+            else:
+                log.warning("template.warning", file=each.file, reason=each.text)
+
+    def look(self) -> None:
+        """Says once that they have changed."""
+        if time.monotonic() < self._look_at:
+            return
+        self._look_at = time.monotonic() + LOOK_SECONDS
+        if not self._sources.is_current():
+            log.warning("template.changed", until="mails are made as before until a restart or SIGHUP")
+            self._look_at = float("inf")
+
+
+def _work(children: int, stop: Stop, hang_up: _HangUp, templates: _Templates) -> int:
     """Runs one Celery worker until it exits or we are stopped; returns its exit code."""
     # The files of Celery's pool are deleted with the directory, however the worker ends.
     with TemporaryDirectory(prefix="stockbell-", ignore_cleanup_errors=True) as scratch:
-        return _see_through(_start(children, scratch), stop)
+        worker = _start(children, scratch)
+        while worker.poll() is None and not (stop.is_set() or hang_up.has_come()):
+            stop.wait(CHECK_SECONDS)
+            templates.look()
+        return _ended(worker)
 
 
 def _start(children: int, scratch: str) -> "subprocess.Popen[bytes]":
@@ -89,9 +138,7 @@ def _start(children: int, scratch: str) -> "subprocess.Popen[bytes]":
     )
 
 
-def _see_through(worker: "subprocess.Popen[bytes]", stop: Stop) -> int:
-    while worker.poll() is None and not stop.is_set():
-        stop.wait(CHECK_SECONDS)
+def _ended(worker: "subprocess.Popen[bytes]") -> int:
     if worker.poll() is None:
         worker.send_signal(signal.SIGTERM)  # a second SIGTERM, if the group was signalled, does nothing
     try:

@@ -6,6 +6,7 @@ connections to the relay stay open between tasks. `stockbell work` starts it as 
 
 import gc
 import os
+import signal
 from logging import CRITICAL, WARNING, getLogger
 from typing import Any
 from uuid import UUID
@@ -20,6 +21,7 @@ from config import logging, settings
 from worker.delivery.deliver import deliver, probe
 from worker.domain import reply_rules
 from worker.domain.errors import DatabaseAway
+from worker.mail.sources import Sources
 from worker.processes.bootstrap import Parts
 from worker.processes.pool_child import Child, Lifeline
 from worker.queue.bell import DELIVER, LISTS_PER_BELL, PROBE, celery_app
@@ -33,6 +35,7 @@ class _Process:
     """What this process has besides Celery: the parent has the lifeline, and a child of the pool has `Child`."""
 
     lifeline: Lifeline
+    templates: Sources
     child: Child
 
 
@@ -89,6 +92,7 @@ def _set_up_logging(**_kwargs: Any) -> None:
 def _before_the_pool(**_kwargs: Any) -> None:
     _process.lifeline = Lifeline()
     reply_rules.shipped()  # read once for all children
+    _process.templates = Parts(settings.load()).templates  # also for a child that takes the place of another later
     # These objects stay and are shared with the children. Without them the heap is small, so Python collects it often;
     # otherwise cycles left by lost connections would add up to 10 MB.
     gc.freeze()
@@ -96,11 +100,12 @@ def _before_the_pool(**_kwargs: Any) -> None:
 
 @signals.worker_process_init.connect
 def _in_the_child(**_kwargs: Any) -> None:
-    _process.child = Child(Parts(settings.load()), _process.lifeline)
+    _process.child = Child(Parts(settings.load(), _process.templates), _process.lifeline)
 
 
 @signals.worker_ready.connect
 def _ready(**_kwargs: Any) -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # is for the supervisor; Celery would start itself anew, and can't
     log.info("worker.ready")
 
 
