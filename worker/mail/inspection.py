@@ -27,6 +27,7 @@ MOST_UNSPLIT: Final = 2
 _PICTURE: Final = re.compile(
     r"""<(?:img|source)\b[^>]*?\ssrc=["']?http:[^>]*>|background=["']?http:|url\(["']?http:""", re.IGNORECASE
 )
+_ADDRESS: Final = re.compile(r"""http:[^"'\s()<>]*""", re.IGNORECASE)
 _LANG: Final = re.compile(r"""<(?:html|body|div|table|center)\b[^>]*?\slang=["']?([\w-]+)""", re.IGNORECASE)
 _MARKUP: Final = re.compile(r"<style\b.*?</style\s*>|<!--.*?-->|<[^>]*>", re.DOTALL | re.IGNORECASE)
 _LETTERS: Final = re.compile(r"[^\W\d_]{3}")
@@ -77,6 +78,7 @@ class Inspection:
 def inspect(renderer: Renderer, page: ConfirmationPage, sources: Sources) -> Inspection:
     """Tries all. What is wrong with one mail harms no other."""
     trials = [*renderer.trials(samples.ONE, samples.MANY), *page.trials()]
+    others = [*_words(renderer), *_unused(sources)]
     seen = dict[tuple[bool, str, str], list[str]]()
     for trial in trials:
         for is_fault, file, text in _wrong(trial, sources):
@@ -88,8 +90,7 @@ def inspect(renderer: Renderer, page: ConfirmationPage, sources: Sources) -> Ins
         Finding(is_fault, file, f"{text}{_where(locales, languages)}")
         for (is_fault, file, text), locales in seen.items()
     ]
-    found += [*_words(renderer), *_unused(sources)]
-    return Inspection(sorted(found, key=lambda each: not each.is_fault), len(trials), languages)
+    return Inspection(sorted([*found, *others], key=lambda each: not each.is_fault), len(trials), languages)
 
 
 _Wrong = tuple[bool, str, str]
@@ -145,8 +146,8 @@ def _may_be_split(trial: Trial) -> bool:
 
 def _place(markup: str, file: str, sources: Sources) -> tuple[str, str]:
     """Returns the file that a part of a page comes from, and its line, if a file has it as it is."""
-    start = markup[: markup.lower().index("http:") + 5]
-    address = start[-20:]
+    found = _ADDRESS.search(markup)
+    address = found[0] if found else markup
     for name in [file, *sources.names()]:
         try:
             lines = sources.text(name).splitlines()

@@ -53,7 +53,7 @@ class Sources:
             contents = _contents(own)
         except TemplateBroken as broken:
             contents, self._fault = {}, broken
-        if shipped is None or own.samefile(shipped):
+        if shipped is None or own.resolve() == shipped.resolve():
             self._own: Mapping[str, _Content] = {}
             self._shipped = contents
         else:

@@ -123,7 +123,7 @@ def test_the_samples_are_those_that_are_hard() -> None:
         ),
         (
             "back_in_stock/body.html",
-            f'{LINK}\n<img alt="" src="http://shop.example/a.png">',
+            f"{LINK}\n<img alt='' src='http://shop.example/a.png' width=3>",
             [
                 "warn back_in_stock/body.html: line 2: has a picture by http:, which mail programs block: use https:",
             ],
@@ -183,6 +183,7 @@ def own(tmp_path: Path) -> Path:
 
 def test_all_that_is_wrong_is_said_at_once_faults_first(own: Path) -> None:
     put(own, "mail.css", "")
+    put(own, "_base/mail.css", ".page { background: url(http://shop.example/a.png) }")
     put(own, "back_in_stock/body.txt", "{{ itm_name }}")
     put(own, f"{MANY}/de/body.html", "{{ nonsense }}")
     put(own, "confirm/subject.txt", "")
@@ -191,6 +192,7 @@ def test_all_that_is_wrong_is_said_at_once_faults_first(own: Path) -> None:
         "FAIL back_in_stock/body.txt",
         f"FAIL {MANY}/de/body.html",
         "FAIL confirm/subject.txt",
+        "warn _base/mail.css",
         "warn mail.css",
     ]
 

@@ -233,6 +233,12 @@ def test_a_directory_that_is_none_of_templates_is_named(own: Path) -> None:
     assert one(own).subject == "Back in stock: Blue mug"
 
 
+def test_a_directory_that_is_gone_is_named(own: Path) -> None:
+    own.rmdir()
+    with pytest.raises(TemplateBroken, match="own: No such file or directory"):
+        one(own)
+
+
 # While a process runs
 
 
