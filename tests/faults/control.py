@@ -8,7 +8,8 @@ ITEMS = 4
 def run(world: World) -> Result:
     """Runs two of every process. Everybody is told once, nobody fails, nobody is rescued, and no process complains."""
     mails = world.size(400, 20_000)
-    with world.trial("nothing") as trial:
+    # With the short lease of tests, a listener that waits for a core of a busy machine looks dead to the other one.
+    with world.trial("nothing", STOCKBELL_LEASE_SECONDS="60") as trial:
         items = [f"mug-{number}" for number in range(ITEMS)]
         for item in items:
             trial.waiting(item, mails // ITEMS)
