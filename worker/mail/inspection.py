@@ -13,10 +13,11 @@ from typing import Final
 from worker.domain.errors import TemplateBroken, TextTooLarge
 from worker.mail import samples
 from worker.mail.confirmation import ConfirmationPage
+from worker.mail.css_support import Dropped, dropped_in
 from worker.mail.folders import Compiled, Trial, size
 from worker.mail.message import Rendered
 from worker.mail.render import Renderer
-from worker.mail.sources import Sources
+from worker.mail.sources import SHIPPED, Sources
 
 SIZE_WARNED: Final = 60_000
 SIZE_REFUSED: Final = 100_000
@@ -78,7 +79,7 @@ class Inspection:
 def inspect(renderer: Renderer, page: ConfirmationPage, sources: Sources) -> Inspection:
     """Tries all. What is wrong with one mail harms no other."""
     trials = [*renderer.trials(samples.ONE, samples.MANY), *page.trials()]
-    others = [*_words(renderer), *_unused(sources)]
+    others = [*_words(renderer), *_unused(sources), *_css(sources)]
     seen = dict[tuple[bool, str, str], list[str]]()
     for trial in trials:
         for is_fault, file, text in _wrong(trial, sources):
@@ -198,6 +199,24 @@ def _unused(sources: Sources) -> Iterator[Finding]:
     for name in sources.unused():
         near = get_close_matches(name, sources.shipped(), n=1)
         yield Finding(False, name, f"is used by no mail{f'. Ours is {near[0]}' if near else ''}")
+
+
+def _css(sources: Sources) -> Iterator[Finding]:
+    """Yields what Gmail or Outlook drop of the shop's own CSS. What ours has as well is known to do without."""
+    names = [name for name in sources.names() if name.endswith((".css", ".html"))]
+    known = {each.what for name in sources.shipped() if name in names for each in _dropped(sources, f"{SHIPPED}{name}")}
+    for name in names:
+        for each in _dropped(sources, name) if sources.is_own(name) else ():
+            if each.what not in known:
+                text = f"line {each.line}: {each.by} drop{'' if ' and ' in each.by else 's'} {each.what}"
+                yield Finding(False, name, f"{text}: see that the mail is good without it")
+
+
+def _dropped(sources: Sources, name: str) -> Sequence[Dropped]:
+    try:
+        return list(dropped_in(name, sources.text(name)))
+    except TemplateBroken:
+        return ()
 
 
 def _where(locales: Sequence[str], languages: Sequence[str]) -> str:
