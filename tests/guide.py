@@ -75,8 +75,9 @@ warn  mail.css: is used by no mail. Ours is _base/mail.css
 
 A fault (FAIL): a file that can't be read or rendered, a subject, text or HTML that is missing, a body without the link
 to the item or to confirm, HTML of over 100 kB. A warning: a body without the way out or its language, a picture by
-http:, words that are the same as in English, a file that nothing uses, HTML of over 60 kB, entries of catalogues that
-are not used, and CSS that Gmail or Outlook for Windows drop, by the tests of [caniemail.com](https://www.caniemail.com).
+http:, words that are the same as in English, a file that nothing uses, a block that nobody sees, HTML of over 60 kB,
+entries of catalogues that are not used, and CSS that Gmail or Outlook for Windows drop, by the tests of
+[caniemail.com](https://www.caniemail.com).
 
 Workers read the files when they start. What you change later, add or delete is for the next start, or for SIGHUP to
 `stockbell work`, which ends its mails in order and begins anew; until then the log says that something has changed

@@ -10,7 +10,7 @@ without all plural forms. A catalogue that can't be read raises TemplateBroken w
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from gettext import GNUTranslations, NullTranslations
 from io import BytesIO
 from itertools import accumulate
@@ -30,6 +30,7 @@ from worker.mail.sources import Sources
 
 FOLDER: Final = "locales"
 _SUFFIX: Final = ".po"
+_KEPT: Final = 64
 # A comment, a keyword with a text, or more of that text. Babel takes a text that does not end for an empty one.
 _LINE: Final = re.compile(r'\s*(?:#.*|(?:msgctxt|msgid|msgid_plural|msgstr(?:\[\d\])?)?\s*"(?:[^"\\]|\\.)*"\s*|)')
 _PLACEHOLDER: Final = re.compile(r"%\((\w+)\)s|%%")
@@ -106,11 +107,17 @@ class Catalogues:
         if key not in self._read:
             languages = [self.languages[key]] if key in self.languages else []
             self._read[key] = [
-                _Read(name, self._sources.text(name), language)
+                _read(name, self._sources.text(name), language)
                 for language in languages
                 for name in self._sources.versions(f"{FOLDER}/{language}{_SUFFIX}")
             ]
         return self._read[key]
+
+
+@lru_cache(maxsize=_KEPT)
+def _read(name: str, text: str, language: str) -> "_Read":
+    """Returns a catalogue, which is parsed once for all mails. Raises TemplateBroken."""
+    return _Read(name, text, language)
 
 
 def _is_catalogue(name: str) -> bool:

@@ -18,6 +18,7 @@ from worker.mail.folders import Compiled, Trial, size
 from worker.mail.message import Rendered
 from worker.mail.render import Renderer
 from worker.mail.sources import SHIPPED, Sources
+from worker.mail.templates import lost_blocks
 
 SIZE_WARNED: Final = 60_000
 SIZE_REFUSED: Final = 100_000
@@ -79,7 +80,7 @@ class Inspection:
 def inspect(renderer: Renderer, page: ConfirmationPage, sources: Sources) -> Inspection:
     """Tries all. What is wrong with one mail harms no other."""
     trials = [*renderer.trials(samples.ONE, samples.MANY), *page.trials()]
-    others = [*_words(renderer), *_unused(sources), *_css(sources)]
+    others = [*_words(renderer), *_unused(sources), *_blocks(sources), *_css(sources)]
     seen = dict[tuple[bool, str, str], list[str]]()
     for trial in trials:
         for is_fault, file, text in _wrong(trial, sources):
@@ -199,6 +200,16 @@ def _unused(sources: Sources) -> Iterator[Finding]:
     for name in sources.unused():
         near = get_close_matches(name, sources.shipped(), n=1)
         yield Finding(False, name, f"is used by no mail{f'. Ours is {near[0]}' if near else ''}")
+
+
+def _blocks(sources: Sources) -> Iterator[Finding]:
+    """Yields blocks that nothing shows."""
+    for name in sources.names():
+        lost = lost_blocks(sources, name) if name.endswith(".html") and sources.is_own(name) else ()
+        for line, block, others in lost:
+            near = get_close_matches(block, others, n=1)
+            text = f"line {line}: what it extends has no block {block}{f', but {near[0]}' if near else ''}"
+            yield Finding(False, name, f"{text}: nobody sees what is in it")
 
 
 def _css(sources: Sources) -> Iterator[Finding]:

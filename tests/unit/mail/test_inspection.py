@@ -166,6 +166,19 @@ def test_the_samples_are_those_that_are_hard() -> None:
         ),
         ("mail.css", "", ["warn mail.css: is used by no mail. Ours is _base/mail.css"]),
         ("README.md", "for us", []),
+        (
+            "back_in_stock/body.html",
+            '{% extends "shipped/back_in_stock/body.html" %}\n{% block newss %}x{% endblock %}',
+            [
+                "warn back_in_stock/body.html: line 2: what it extends has no block newss, but news: "
+                "nobody sees what is in it"
+            ],
+        ),
+        (
+            "_base/layout.html",
+            '{% extends "shipped/_base/layout.html" %}{% block xyz %}{% endblock %}',
+            ["warn _base/layout.html: line 1: what it extends has no block xyz: nobody sees what is in it"],
+        ),
     ],
 )
 def test_what_is_wrong_is_said_with_file_line_and_what_to_do(own: Path, name: str, text: str, lines: list[str]) -> None:
