@@ -213,7 +213,12 @@ def _template_broken(name: str, error: Exception) -> TemplateBroken:
 def _nearest(error: Exception) -> str:
     """Returns the variable that was meant, if one is unknown."""
     found = _UNKNOWN.search(str(error)) if isinstance(error, UndefinedError) else None
-    near = get_close_matches(found[1] or found[2], NAMES, n=1) if found else []
+    if found is None:
+        return ""
+    name = found[1] or found[2]
+    if name in NAMES:
+        return " in this mail"
+    near = get_close_matches(name, NAMES, n=1)
     return f"; the nearest name is {near[0]}" if near else ""
 
 

@@ -228,7 +228,7 @@ def test_a_broken_template_holds_all(own: Path, number: int) -> None:
     (own / MANY / "body.txt").write_text("{{ item_name }}")
     done = digest(plain_writer_of(own), requests, *map(item, range(number)))
     assert isinstance(done.result, Held)
-    assert done.result.reason == "template back_in_stock_many/body.txt: line 1: 'item_name' is undefined"
+    assert done.result.reason == "template back_in_stock_many/body.txt: line 1: 'item_name' is undefined in this mail"
     assert done == Digest(done.result, joined(requests))
 
 
