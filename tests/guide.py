@@ -56,7 +56,8 @@ $ STOCKBELL_TEMPLATE_DIR=own stockbell preview mug-1
 `stockbell templates export` without a file lists all. An exported file says at its top what may be in it.
 
 - **To change a bit of a file**, keep ours and say what differs. `shipped/` before a name means our file:
-  `{% extends "shipped/_base/item.html" %}{% block news %}It is back!{% endblock %}` is a whole `_base/item.html`, and
+  `{% extends "shipped/back_in_stock/body.html" %}{% block news %}It is back!{% endblock %}` is a whole
+  `back_in_stock/body.html`, and
   `@import "shipped/_base/mail.css";` with your rules after it a whole `_base/mail.css`. `{{ super() }}` is what ours
   says.
 - **A sentence, a language**: [catalogues](mails.md#words). What your `locales/de.po` lacks is taken from ours.
@@ -73,10 +74,11 @@ FAIL  back_in_stock/body.txt: line 2: 'itm_name' is undefined; the nearest name 
 warn  mail.css: is used by no mail. Ours is _base/mail.css
 ```
 
-A fault (FAIL): a file that can't be read or rendered, a subject, text or HTML that is missing, a body without the link
-to the item or to confirm, HTML of over 100 kB. A warning: a body without the way out or its language, a picture by
-http:, words that are the same as in English, a file that nothing uses, a block that nobody sees, HTML of over 60 kB,
-entries of catalogues that are not used, and CSS that Gmail or Outlook for Windows drop, by the tests of
+A fault (FAIL): a file that can't be read or rendered, a subject, text or HTML that is missing, `None` where something
+is not known, a body without the link to the item or to confirm, HTML of over 100 kB. A warning: a body without the way
+out or its language, what mail programs don't load or run, words that are the same as in English, a file that nothing
+uses, what nobody sees since it is in no block or in one that is said elsewhere, HTML of over 60 kB, entries of
+catalogues that are not used, and CSS that Gmail or Outlook for Windows drop, by the tests of
 [caniemail.com](https://www.caniemail.com).
 
 Workers read the files when they start. What you change later, add or delete is for the next start, or for SIGHUP to
@@ -97,6 +99,11 @@ def page() -> str:
 
 
 NOTES: Final = """\
+`item_name`, `price`, `image_url` and `asked_on` may be none, and would be printed as `None`: ask for them first,
+`{% if price %}{{ price }}{% endif %}`. A block that you say anew is without the blocks inside of it, and what is in no
+block of what a file extends is not shown. Files that you include or import lie anywhere in your directory, and are
+named from there; macros get variables by `{% import "macros.html" as my with context %}`.
+
 Texts of the other direction come in isolates (U+2068, U+2069). In the content of HTML write `{{ item_name|spanned }}`,
 which puts an element with `dir` in their place; in attributes and `<title>` leave the filter out.
 

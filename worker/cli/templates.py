@@ -22,8 +22,8 @@ def add_to(app: typer.Typer) -> None:
 def check(as_json: Json = False) -> None:
     """Try all mails in all languages, with samples that are hard on them, and say what is wrong with their templates.
 
-    One line each: the file, the line, what is wrong and what to do. A fault (FAIL) holds the mails that it is in, and
-    the exit code is 1. A warning (warn) holds none.
+    One line each: the file, the line, what is wrong and what to do. With a fault (FAIL) a mail can't be made, and
+    waits, or lacks what it must have; the exit code is 1. A warning (warn) is worth a look.
 
     [bold]Example:[/bold]  stockbell templates check
     """

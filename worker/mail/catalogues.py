@@ -9,7 +9,7 @@ without all plural forms. A catalogue that can't be read raises TemplateBroken w
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from functools import cached_property, lru_cache
 from gettext import GNUTranslations, NullTranslations
 from io import BytesIO
@@ -102,6 +102,13 @@ class Catalogues:
             for each in self._catalogues(key):
                 yield from each.problems
 
+    def strange(self, words: Container[str]) -> Iterator[tuple[str, str]]:
+        """Yields file and text for each entry of the shop's about what is none of `words`. Raises TemplateBroken."""
+        for key in self.languages:
+            for each in self._catalogues(key):
+                if self._sources.is_own(each.name):
+                    yield from ((each.name, text) for text in each.strange(words))
+
     def _catalogues(self, key: str) -> "Sequence[_Read]":
         """Returns those of a language: ours, and the shop's own."""
         if key not in self._read:
@@ -128,15 +135,21 @@ class _Read:
     """One catalogue."""
 
     def __init__(self, name: str, text: str, language: str) -> None:
-        self._name = name
+        self.name = name
         self._catalog = self._parsed(text, language)
         reasons = [(each, _reason(each, self._catalog)) for each in self._catalog if each.id]
         self.problems: Sequence[str] = [
-            f"{self._name}: line {each.lineno}: {why}: {_shortened(each)}" for each, why in reasons if why
+            f"{self.name}: line {each.lineno}: {why}: {_shortened(each)}" for each, why in reasons if why
         ]
         for each, why in reasons:
             if why:
                 del self._catalog[each.id]
+
+    def strange(self, words: Container[str]) -> Iterator[str]:
+        """Yields line and words of each entry about what is none of `words`."""
+        for each in self._catalog:
+            if each.id and _texts(each.id)[0] not in words:
+                yield f"line {each.lineno}: no template has these words: {_shortened(each)}"
 
     def translations(self) -> GNUTranslations:
         """Returns those that are used. Raises TemplateBroken."""
@@ -146,22 +159,22 @@ class _Read:
         try:
             return GNUTranslations(compiled)
         except ValueError as error:
-            raise TemplateBroken(self._name, f"Plural-Forms can't be used: {error}") from None
+            raise TemplateBroken(self.name, f"Plural-Forms can't be used: {error}") from None
 
     def _parsed(self, text: str, language: str) -> Catalog:
         try:
             lines = text.splitlines()
             for number, line in enumerate(lines, start=1):
                 if not _LINE.fullmatch(line):
-                    raise TemplateBroken(self._name, f"line {number}: is no keyword with a text in quotes")
+                    raise TemplateBroken(self.name, f"line {number}: is no keyword with a text in quotes")
             # The locale has the plural forms, if the header does not say them.
             catalog = read_po(lines, locale=known(language), abort_invalid=True)
             catalog.charset = "utf-8"  # the file is, whatever its header says
             return catalog
         except PoFileError as error:
-            raise TemplateBroken(self._name, f"line {error.lineno + 1}: {error.args[0]}") from None
+            raise TemplateBroken(self.name, f"line {error.lineno + 1}: {error.args[0]}") from None
         except (ValueError, LookupError) as error:
-            raise TemplateBroken(self._name, f"{type(error).__name__}: {error}") from None
+            raise TemplateBroken(self.name, f"{type(error).__name__}: {error}") from None
 
 
 def _reason(message: Message, catalog: Catalog) -> str | None:

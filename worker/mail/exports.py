@@ -45,7 +45,7 @@ def _head(file: str, blocks: Sequence[str], version: str) -> str:
             "To keep ours and change some blocks, have this in place of all below, and your blocks after it:",
             "",
             f'   {{% extends "shipped/{file}" %}}',
-            f"   {{% block {'news' if 'news' in blocks else blocks[-1]} %}}...{{% endblock %}}",
+            f"   {{% block {_example(file, blocks)} %}}...{{% endblock %}}",
             "",
             "Blocks:",
             *_listed([Word(name, BLOCKS[name]) for name in blocks]),
@@ -53,6 +53,12 @@ def _head(file: str, blocks: Sequence[str], version: str) -> str:
     if words := variables_of(file):
         lines += ["", "Variables:", *_listed(words)]
     return "\n".join([*lines, "", "docs/templates.md has an example of each."])
+
+
+def _example(file: str, blocks: Sequence[str]) -> str:
+    """Returns a block that a shop may want to change, and that no mail says itself."""
+    wanted = ("head", "footer") if file.startswith("_base/") else ("news", "content")
+    return next(name for name in (*wanted, *blocks) if name in blocks)
 
 
 def _listed(words: Sequence[Word]) -> Sequence[str]:

@@ -30,7 +30,8 @@ DEFAULT_LOCALE: Final = "en"  # the language of the templates
 _LOCALES: Final = 1024
 _REASON_LENGTH: Final = 300
 _FILES: Final = "subject.txt", "body.txt", "body.html"
-_UNKNOWN: Final = re.compile(r"'(\w+)' is undefined|has no attribute '(\w+)'")
+_UNKNOWN: Final = re.compile(r"'(\w+)' is undefined|'dict object' has no attribute '(\w+)'")
+_NEAR: Final = 0.7
 _ENDLESS: Final = "extends, includes, imports or calls itself: `shipped/` before a name means our file, not this one"
 
 
@@ -218,7 +219,7 @@ def _nearest(error: Exception) -> str:
     name = found[1] or found[2]
     if name in NAMES:
         return " in this mail"
-    near = get_close_matches(name, NAMES, n=1)
+    near = get_close_matches(name, NAMES, n=1, cutoff=_NEAR)
     return f"; the nearest name is {near[0]}" if near else ""
 
 

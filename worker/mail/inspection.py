@@ -1,24 +1,27 @@
 """What is wrong with templates: all mails are tried in all languages, with samples that are hard on them.
 
-A fault holds the mails that it is in. A warning holds none.
+With a fault a mail can't be made, and waits, or lacks what it must have. A warning is about something else.
 """
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from html import unescape
+from html import escape, unescape
 from typing import Final
 
 from worker.domain.errors import TemplateBroken, TextTooLarge
 from worker.mail import samples
+from worker.mail.catalogues import Catalogues
 from worker.mail.confirmation import ConfirmationPage
+from worker.mail.conventions import known
 from worker.mail.css_support import Dropped, dropped_in
 from worker.mail.folders import Compiled, Trial, size
 from worker.mail.message import Rendered
 from worker.mail.render import Renderer
 from worker.mail.sources import SHIPPED, Sources
-from worker.mail.templates import lost_blocks
+from worker.mail.templates import words_of
+from worker.mail.unseen import unseen_in
 
 SIZE_WARNED: Final = 60_000
 SIZE_REFUSED: Final = 100_000
@@ -29,13 +32,34 @@ MOST_UNSPLIT: Final = 2
 _PICTURE: Final = re.compile(
     r"""<(?:img|source)\b[^>]*?\ssrc=["']?http:[^>]*>|background=["']?http:|url\(["']?http:""", re.IGNORECASE
 )
+_COMMENT: Final = re.compile(r"<!--.*?-->", re.DOTALL)
+_NONE: Final = re.compile(r"\bNone\b")
+_ODD: Final[Sequence[tuple[re.Pattern[str], str]]] = (
+    (re.compile(r"(@import\s+\S{1,60})"), "its CSS has {} that is not followed: it comes first, and ends with ;"),
+    (re.compile(r"var\(\s*(--[\w-]+)"), "its CSS uses {}, which :root does not set"),
+    (re.compile(r"<(script|form|iframe|object|embed|video)\b", re.IGNORECASE), "has <{}>, which mail programs remove"),
+    (re.compile(r"\s(on[a-z]+)=[\"']", re.IGNORECASE), "has {}, and mail programs run no scripts"),
+    (
+        re.compile(r"<link\b[^>]*?href=[\"']?(https?:[^\"'>\s]{0,60})", re.IGNORECASE),
+        "links to {}, which mail programs don't load",
+    ),
+    (
+        re.compile(r"<img\b[^>]*?\ssrc=[\"'](?!https?:|data:|cid:)([^\"'<>]{0,60})[\"']", re.IGNORECASE),
+        "has a picture at {}, which is nowhere: write its whole address, https://...",
+    ),
+    (
+        re.compile(r"<img\b(?![^>]*\salt=)[^>]*>", re.IGNORECASE),
+        "has a picture without alt, for who don't see it",
+    ),
+)
+"""Patterns for what is odd in a page, each with what to say of it."""
 _ADDRESS: Final = re.compile(r"""http:[^"'\s()<>]*""", re.IGNORECASE)
 _LANG: Final = re.compile(r"""<(?:html|body|div|table|center)\b[^>]*?\slang=["']?([\w-]+)""", re.IGNORECASE)
 _MARKUP: Final = re.compile(r"<style\b.*?</style\s*>|<!--.*?-->|<[^>]*>", re.DOTALL | re.IGNORECASE)
 _LETTERS: Final = re.compile(r"[^\W\d_]{3}")
 _IN_ENGLISH: Final = {
     True: 'says the same as in English: write words as {{ _("…") }}, and have them in a catalogue',
-    False: "is said in English: the catalogue has none of its words",
+    False: "is said in English: the catalogue lacks its words",
 }
 """By whether the file is the shop's own."""
 _WAYS: Final[Mapping[str, str]] = {
@@ -80,12 +104,19 @@ class Inspection:
 def inspect(renderer: Renderer, page: ConfirmationPage, sources: Sources) -> Inspection:
     """Tries all. What is wrong with one mail harms no other."""
     trials = [*renderer.trials(samples.ONE, samples.MANY), *page.trials()]
-    others = [*_words(renderer), *_unused(sources), *_blocks(sources), *_css(sources)]
+    others = [
+        *_words(renderer),
+        *_unused(sources),
+        *_unseen(sources),
+        *_languages(renderer),
+        *_strange(sources),
+        *_css(sources),
+    ]
     seen = dict[tuple[bool, str, str], list[str]]()
     for trial in trials:
         for is_fault, file, text in _wrong(trial, sources):
             seen.setdefault((is_fault, file, text), []).append(trial.locale)
-    for is_fault, file, text, locale in _untranslated(trials, sources):
+    for is_fault, file, text, locale in (*_nones(trials), *_untranslated(trials, sources)):
         seen.setdefault((is_fault, file, text), []).append(locale)
     languages = renderer.languages
     found = [
@@ -115,7 +146,7 @@ def _missing(trial: Trial, mail: Compiled, made: Rendered) -> Iterator[_Wrong]:
     if not made.html.strip():
         yield True, html_file, "makes no HTML"
     for variable, urls in trial.case.urls.items():
-        for file, body in ((text_file, made.text), (html_file, unescape(made.html))):
+        for file, body in ((text_file, made.text), (html_file, unescape(_COMMENT.sub("", made.html)))):
             if body.strip() and any(url not in body for url in urls):
                 is_fault = variable != "unsubscribe_url"
                 yield is_fault, file, f"does not show {variable}, {_WAYS[variable]}: {_usage(variable, file)}"
@@ -130,6 +161,9 @@ def _html(trial: Trial, mail: Compiled, html: str, sources: Sources) -> Iterator
     file = str(mail.html.name)
     if html.strip() and trial.locale not in _LANG.findall(html):
         yield False, file, 'does not say its language, for those who hear it: write <div lang="{{ locale }}">'
+    for pattern, text in _ODD:
+        if found := pattern.search(html):
+            yield False, file, text.format(*found.groups())
     if found := _PICTURE.search(html):
         place, line = _place(found[0], file, sources)
         yield False, place, f"{line}has a picture by http:, which mail programs block: use https:"
@@ -161,6 +195,26 @@ def _place(markup: str, file: str, sources: Sources) -> tuple[str, str]:
     return file, ""
 
 
+def _nones(trials: Iterable[Trial]) -> Iterator[tuple[bool, str, str, str]]:
+    """Yields templates that print None more often where nothing is known than elsewhere."""
+    least = dict[tuple[str, str], int]()
+    bare = list[tuple[str, str, int]]()
+    for trial in trials:
+        if isinstance(trial.outcome, TemplateBroken) or trial.mail is None:
+            continue
+        made = trial.outcome
+        for file, body in zip(trial.mail.files, (made.subject, made.text, made.html), strict=True):
+            said = body if body == made.subject else body.replace(escape(made.subject), "")
+            number = len(_NONE.findall(said))
+            if trial.case.name.endswith("nothing known"):
+                bare.append((file, trial.locale, number))
+            else:
+                least[file, trial.locale] = min(number, least.get((file, trial.locale), number))
+    for file, locale, number in bare:
+        if number > least.get((file, locale), number):
+            yield True, file, "prints None where something is not known: ask for it first, like {% if price %}", locale
+
+
 def _untranslated(trials: Iterable[Trial], sources: Sources) -> Iterator[tuple[bool, str, str, str]]:
     """Yields bodies that say the same in another language as in English, where nothing of an item could differ."""
     english = dict[str, Rendered]()
@@ -172,7 +226,7 @@ def _untranslated(trials: Iterable[Trial], sources: Sources) -> Iterator[tuple[b
         key = str(mail.subject.name).partition("/")[0]
         if trial.locale == "en":
             english[key] = trial.outcome
-        elif key in english:
+        elif key in english and not trial.locale.startswith("en"):
             for template, part in parts:
                 words = _said(getattr(trial.outcome, part))
                 if words == _said(getattr(english[key], part)) and _LETTERS.search(words):
@@ -198,18 +252,34 @@ def _words(renderer: Renderer) -> Iterator[Finding]:
 
 def _unused(sources: Sources) -> Iterator[Finding]:
     for name in sources.unused():
-        near = get_close_matches(name, sources.shipped(), n=1)
+        near = [] if name.startswith("locales/") else get_close_matches(name, sources.shipped(), n=1)
         yield Finding(False, name, f"is used by no mail{f'. Ours is {near[0]}' if near else ''}")
 
 
-def _blocks(sources: Sources) -> Iterator[Finding]:
-    """Yields blocks that nothing shows."""
+def _unseen(sources: Sources) -> Iterator[Finding]:
+    """Yields what nobody sees."""
     for name in sources.names():
-        lost = lost_blocks(sources, name) if name.endswith(".html") and sources.is_own(name) else ()
-        for line, block, others in lost:
-            near = get_close_matches(block, others, n=1)
-            text = f"line {line}: what it extends has no block {block}{f', but {near[0]}' if near else ''}"
-            yield Finding(False, name, f"{text}: nobody sees what is in it")
+        for line, why in unseen_in(sources, name) if name.endswith(".html") and sources.is_own(name) else ():
+            yield Finding(False, name, f"line {line}: {why}: nobody sees it")
+
+
+def _languages(renderer: Renderer) -> Iterator[Finding]:
+    for each in renderer.languages:
+        if known(each) is None:
+            yield Finding(False, f"locales/{each}.po", f"{each} is no language: name it like sv or pt-BR")
+
+
+def _strange(sources: Sources) -> Iterator[Finding]:
+    """Yields entries of the shop's catalogues that no template asks for: there is a slip in their original."""
+    templates = [
+        each for name in sources.names() if name.endswith((".html", ".txt")) for each in sources.versions(name)
+    ]
+    words = {text for name in templates for text in words_of(sources, name)}
+    try:
+        for file, text in Catalogues(sources).strange(words):
+            yield Finding(False, file, text)
+    except TemplateBroken:
+        return
 
 
 def _css(sources: Sources) -> Iterator[Finding]:

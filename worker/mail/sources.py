@@ -21,7 +21,7 @@ FILE_LIMIT: Final = 256 * 1024
 MOST_FILES: Final = 1000
 """No directory of templates has more. One that has is some other directory."""
 
-_SUFFIXES: Final = ".html", ".txt", ".css", ".po"
+_SUFFIXES: Final = ".html", ".txt", ".css", ".po", ".htm", ".pot", ".mo"
 
 T = TypeVar("T")
 
@@ -67,9 +67,8 @@ class Sources:
         self._used.add(name)
         content = self._own.get(name, self._shipped.get(name.removeprefix(SHIPPED)))
         if content is None:
-            prefix = SHIPPED if name.startswith(SHIPPED) else ""
-            near = get_close_matches(name.removeprefix(SHIPPED), self.names(), n=1)
-            raise NoSuchFile(name, f"there is no file {name}{f', but {prefix}{near[0]}' if near else ''}")
+            near = get_close_matches(name, [*self.names(), *(f"{SHIPPED}{each}" for each in self._shipped)], n=1)
+            raise NoSuchFile(name, f"there is no file {name}{f', but {near[0]}' if near else ''}")
         if isinstance(content, _Unreadable):
             raise TemplateBroken(name, content.reason)
         return content
@@ -139,15 +138,17 @@ def _contents(directory: Path) -> Mapping[str, _Content]:
 
 def _read(path: Path) -> _Content:
     try:
+        if not path.is_file():
+            return _Unreadable("is no file")  # to read a pipe would take for ever
         with path.open("rb") as file:
             content = file.read(FILE_LIMIT + 1)
         if len(content) > FILE_LIMIT:
-            return _Unreadable(f"has over {FILE_LIMIT:,} bytes")
+            return _Unreadable(f"has over {FILE_LIMIT // 1024} kB")
         return content.decode("utf-8-sig")
     except OSError as error:
         return _Unreadable(error.strerror or str(error))
     except UnicodeDecodeError as error:
-        return _Unreadable(f"is not UTF-8: byte {error.start + 1} can't be read")
+        return _Unreadable(f"is not UTF-8: byte {error.start + 1} can't be read. Save it as UTF-8")
 
 
 def _state(directory: Path) -> object:
@@ -167,7 +168,8 @@ def _paths(directory: Path) -> Iterator[Path]:
     # Links are followed: a volume of Kubernetes is links into a hidden folder.
     for folder, folders, files in os.walk(directory, onerror=unreadable, followlinks=True):
         folders[:] = filter(_is_shown, folders)
-        for file in filter(_is_shown, files):
+        # A folder that is named like a file takes its place, and can't be read.
+        for file in [*filter(_is_shown, files), *(each for each in folders if each.endswith(_SUFFIXES))]:
             number += 1
             if number > MOST_FILES:
                 raise TemplateBroken(str(directory), f"is no directory of templates: it has over {MOST_FILES:,} files")

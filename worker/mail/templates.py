@@ -6,7 +6,7 @@ change a value in any way, so every uncertain case counts as no.
 The check reads the syntax tree, because a rendering shows only what a template does with one value.
 """
 
-from collections.abc import Callable, Collection, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from typing import Final
 
 from jinja2 import FunctionLoader, StrictUndefined, TemplateError, TemplateNotFound, nodes
@@ -75,40 +75,27 @@ class Templates(ImmutableSandboxedEnvironment):
             raise TemplateNotFound(name, error.reason) from None
 
 
-def blocks_of(sources: Sources, name: str) -> Sequence[str]:
-    """Returns the names of the blocks that a template has, in their order. Raises TemplateBroken and Jinja's errors."""
-    return [block.name for block in _parsed(sources, name).find_all(nodes.Block)]
-
-
-def lost_blocks(sources: Sources, name: str) -> Sequence[tuple[int, str, Collection[str]]]:
-    """Returns the blocks that a template has in vain: what it extends has none of that name.
-
-    Each with its line, and the names that there are. Of files that can't be read it returns none.
-    """
+def parsed(sources: Sources, name: str) -> nodes.Template:
+    """Returns the syntax tree of a template. Raises TemplateBroken, also where it can't be parsed."""
     try:
-        return list(_lost_blocks(sources, name))
+        return Templates(sources, escape=True).parse(sources.text(name), name)
+    except TemplateError as error:
+        raise TemplateBroken(name, str(error)) from None
+
+
+def words_of(sources: Sources, name: str) -> Iterator[str]:
+    """Yields the words of a template that a catalogue may have. Of a file that can't be read it yields none."""
+    try:
+        extracted = Templates(sources, escape=True).extract_translations(sources.text(name))  # type: ignore[attr-defined]
+        for _line, _function, words in extracted:
+            yield words if isinstance(words, str) else words[0]
     except (TemplateBroken, TemplateError):
-        return []
+        return
 
 
-def _lost_blocks(sources: Sources, name: str) -> Iterator[tuple[int, str, Collection[str]]]:
-    parents, above = list[str](), set[str]()
-    while (parent := _parent(sources, parents[-1] if parents else name)) and parent not in parents:
-        parents.append(parent)
-        above.update(blocks_of(sources, parent))
-    for node in _parsed(sources, name).body if parents else ():
-        if isinstance(node, nodes.Block) and node.name not in above:
-            yield node.lineno, node.name, above
-
-
-def _parent(sources: Sources, name: str) -> str | None:
-    """Returns what a template extends, if it says that by a name."""
-    named = [node.template for node in _parsed(sources, name).find_all(nodes.Extends)]
-    return named[0].value if named and isinstance(named[0], nodes.Const) else None
-
-
-def _parsed(sources: Sources, name: str) -> nodes.Template:
-    return Templates(sources, escape=True).parse(sources.text(name), name)
+def blocks_of(sources: Sources, name: str) -> Sequence[str]:
+    """Returns the names of the blocks that a template has, in their order. Raises TemplateBroken."""
+    return [block.name for block in parsed(sources, name).find_all(nodes.Block)]
 
 
 class Extra:

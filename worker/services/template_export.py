@@ -34,6 +34,8 @@ def chosen(sources: Sources, wanted: Sequence[str]) -> Sequence[str]:
     for name in wanted:
         matching = [file for file in files if file == name or file.startswith(f"{name.rstrip('/')}/")]
         if not matching:
+            if name.startswith("locales/"):
+                raise BadFile(f"{name}: we have no words in that language. Yours may begin with one sentence")
             near = get_close_matches(name, files, n=1)
             raise BadFile(f"there is no file {name} to export{f', but {near[0]}' if near else ''}")
         found += matching

@@ -63,7 +63,7 @@ def test_the_samples_are_those_that_are_hard() -> None:
         (
             "_base/items.html",
             '{% extends "shipped/_base/items.html" %}{% block news %}{{ items[1].prize }}{% endblock %}',
-            [],  # the mail says the block itself
+            ["warn _base/items.html: line 1: the block news is said by the mails, in their body.html: nobody sees it"],
         ),
         (
             f"{MANY}/subject.txt",
@@ -167,17 +167,83 @@ def test_the_samples_are_those_that_are_hard() -> None:
         ("mail.css", "", ["warn mail.css: is used by no mail. Ours is _base/mail.css"]),
         ("README.md", "for us", []),
         (
+            "back_in_stock/subject.txt",
+            "{{ _('Back in stock') }} {{ price }}",
+            [
+                "FAIL back_in_stock/subject.txt: prints None where something is not known: "
+                "ask for it first, like {% if price %}"
+            ],
+        ),
+        ("back_in_stock/subject.txt", "{{ _('Back in stock') }}: None of our mugs", []),
+        (
+            "back_in_stock/body.html",
+            LINK.replace("<a href", "<!-- <a href").replace("x</a>", "x</a> -->"),
+            [
+                "FAIL back_in_stock/body.html: does not show item_url, so customers don't get to the item: "
+                'write <a href="{{ item_url }}">'
+            ],
+        ),
+        (
+            "back_in_stock/body.html",
+            f'{LINK}<script src="x"></script>',
+            ["warn back_in_stock/body.html: has <script>, which mail programs remove"],
+        ),
+        (
+            "back_in_stock/body.html",
+            f'{LINK}<b onclick="x()">b</b>',
+            ["warn back_in_stock/body.html: has onclick, and mail programs run no scripts"],
+        ),
+        (
+            "back_in_stock/body.html",
+            f'{LINK}<img src="images/logo.png" alt="">',
+            [
+                "warn back_in_stock/body.html: has a picture at images/logo.png, which is nowhere: "
+                "write its whole address, https://..."
+            ],
+        ),
+        (
+            "_base/mail.css",
+            '@import "shipped/_base/mail.css"\n.news { color: #012345 }',
+            [
+                f'warn {mail}/body.html: its CSS has @import "shipped/_base/mail.css" that is not followed: '
+                "it comes first, and ends with ;"
+                for mail in ("back_in_stock", MANY, "confirm")
+            ],
+        ),
+        (
+            "back_in_stock/body.html",
+            f"<style>b {{ color: var(--brnd) }}</style>{LINK}<b>b</b>",
+            ["warn back_in_stock/body.html: its CSS uses --brnd, which :root does not set"],
+        ),
+        (
+            "back_in_stock/body.html",
+            '{% extends "shipped/back_in_stock/body.html" %}\n<p>Big sale!</p>',
+            ["warn back_in_stock/body.html: line 2: is in no block of what it extends: nobody sees it"],
+        ),
+        (
+            "confirm/body.html",
+            '{% extends "_base/item.html" %}{% block preheader %}{% endblock %}{% block footer %}{% endblock %}'
+            '{% block content %}{{ _("Yes, tell me") }}{{ confirm_url }}{% endblock %}'
+            "\n{% block action %}x{% endblock %}",
+            [
+                "warn confirm/body.html: line 2: the block action is in content, which this file says anew: "
+                "nobody sees it"
+            ],
+        ),
+        (
+            "locales/de.po",
+            'msgid "View itm"\nmsgstr "Hin da"\n',
+            ['warn locales/de.po: line 1: no template has these words: "View itm"'],
+        ),
+        (
             "back_in_stock/body.html",
             '{% extends "shipped/back_in_stock/body.html" %}\n{% block newss %}x{% endblock %}',
-            [
-                "warn back_in_stock/body.html: line 2: what it extends has no block newss, but news: "
-                "nobody sees what is in it"
-            ],
+            ["warn back_in_stock/body.html: line 2: what it extends has no block newss, but news: nobody sees it"],
         ),
         (
             "_base/layout.html",
             '{% extends "shipped/_base/layout.html" %}{% block xyz %}{% endblock %}',
-            ["warn _base/layout.html: line 1: what it extends has no block xyz: nobody sees what is in it"],
+            ["warn _base/layout.html: line 1: what it extends has no block xyz: nobody sees it"],
         ),
     ],
 )
@@ -212,7 +278,7 @@ def test_all_that_is_wrong_is_said_at_once_faults_first(own: Path) -> None:
 
 def test_a_language_whose_words_are_lacking_is_named(own: Path) -> None:
     put(own, "locales/sv.po", 'msgid "View item"\nmsgstr "Visa"\n')
-    assert "warn back_in_stock/subject.txt: is said in English: the catalogue has none of its words (sv)" in found(own)
+    assert "warn back_in_stock/subject.txt: is said in English: the catalogue lacks its words (sv)" in found(own)
     assert not any("body.html" in line for line in found(own) if "back_in_stock/" in line)
 
 

@@ -346,7 +346,7 @@ def test_a_template_that_is_not_utf8_is_named(own: Path) -> None:
     (own / "back_in_stock" / "body.txt").write_bytes(b"K\xe4the")
     error = broken(own)
     assert error.template == "back_in_stock/body.txt"
-    assert error.reason == "is not UTF-8: byte 2 can't be read"
+    assert error.reason == "is not UTF-8: byte 2 can't be read. Save it as UTF-8"
 
 
 def test_an_empty_subject_is_an_error(own: Path) -> None:

@@ -1,5 +1,6 @@
 """A shop's own files take the place of ours, one by one, and are read once."""
 
+import os
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -167,8 +168,8 @@ def test_a_byte_order_mark_is_no_part_of_a_mail(own: Path) -> None:
         ("_base/item.html", '{% extends "_base/item.html" %}', "_base/item.html: line 1: extends, includes,"),
         ("_base/end.txt", '{% include "_base/end.txt" %}', "_base/end.txt: line 1: extends, includes,"),
         ("_base/mail.css", '@import "_base/mail.css";', "back_in_stock/body.html: extends, includes, imports or calls"),
-        ("_base/mail.css", "a" * 300_000, "_base/mail.css: has over 262,144 bytes"),
-        ("back_in_stock/body.txt", "a" * 300_000, "back_in_stock/body.txt: has over 262,144 bytes"),
+        ("_base/mail.css", "a" * 300_000, "_base/mail.css: has over 256 kB"),
+        ("back_in_stock/body.txt", "a" * 300_000, "back_in_stock/body.txt: has over 256 kB"),
         ("back_in_stock/body.txt", b"caf\xe9", "back_in_stock/body.txt: is not UTF-8: byte 4 can't be read"),
         ("back_in_stock/body.txt", "{{ item_name", "back_in_stock/body.txt: line 1: unexpected end of template"),
         ("back_in_stock/body.txt", "\n{{ itemname }}", "back_in_stock/body.txt: line 2: 'itemname' is undefined"),
@@ -181,6 +182,11 @@ def test_a_byte_order_mark_is_no_part_of_a_mail(own: Path) -> None:
             "back_in_stock/body.html",
             '{% extends "shipped/_base/itm.html" %}',
             "body.html: line 1: there is no file shipped/_base/itm.html, but shipped/_base/item.html",
+        ),
+        (
+            "back_in_stock/body.html",
+            '{% extends "shiped/back_in_stock/body.html" %}',
+            "there is no file shiped/back_in_stock/body.html, but shipped/back_in_stock/body.html",
         ),
         (
             "back_in_stock/body.html",
@@ -231,6 +237,16 @@ def test_a_directory_that_is_none_of_templates_is_named(own: Path) -> None:
         one(own)
     (own / "0.txt").unlink()
     assert one(own).subject == "Back in stock: Blue mug"
+
+
+def test_what_is_no_file_is_not_waited_for(own: Path) -> None:
+    (own / "back_in_stock").mkdir()
+    os.mkfifo(own / "back_in_stock" / "body.txt")
+    (own / "_base" / "mail.css").mkdir(parents=True)
+    with pytest.raises(TemplateBroken, match=r"back_in_stock/body\.txt: is no file"):
+        one(own)
+    with pytest.raises(TemplateBroken, match=r"_base/mail\.css: is no file"):
+        shop(own).render_many([ABOUT] * 2, "en")
 
 
 def test_a_directory_that_is_gone_is_named(own: Path) -> None:
