@@ -97,25 +97,20 @@ class Inspection:
 
     @property
     def faults(self) -> Sequence[Finding]:
-        """Those that hold mails."""
+        """What has to be mended."""
         return [each for each in self.findings if each.is_fault]
 
 
 def inspect(renderer: Renderer, page: ConfirmationPage, sources: Sources) -> Inspection:
     """Tries all. What is wrong with one mail harms no other."""
     trials = [*renderer.trials(samples.ONE, samples.MANY), *page.trials()]
-    others = [
-        *_words(renderer),
-        *_unused(sources),
-        *_unseen(sources),
-        *_languages(renderer),
-        *_strange(sources),
-        *_css(sources),
-    ]
+    others = [*_words(renderer), *_languages(renderer)]
+    if sources.has_own:
+        others += [*_unused(sources), *_unseen(sources), *_strange(sources), *_css(sources)]
     seen = dict[tuple[bool, str, str], list[str]]()
     for trial in trials:
-        for is_fault, file, text in _wrong(trial, sources):
-            seen.setdefault((is_fault, file, text), []).append(trial.locale)
+        for wrong in _wrong(trial, sources):
+            seen.setdefault(wrong, []).append(trial.locale)
     for is_fault, file, text, locale in (*_nones(trials), *_untranslated(trials, sources)):
         seen.setdefault((is_fault, file, text), []).append(locale)
     languages = renderer.languages
@@ -195,15 +190,19 @@ def _place(markup: str, file: str, sources: Sources) -> tuple[str, str]:
     return file, ""
 
 
+def _rendered(trials: Iterable[Trial]) -> Iterator[tuple[Trial, Compiled, Rendered]]:
+    """Yields those of which a mail was made."""
+    for trial in trials:
+        if trial.mail is not None and not isinstance(trial.outcome, TemplateBroken):
+            yield trial, trial.mail, trial.outcome
+
+
 def _nones(trials: Iterable[Trial]) -> Iterator[tuple[bool, str, str, str]]:
     """Yields templates that print None more often where nothing is known than elsewhere."""
     least = dict[tuple[str, str], int]()
     bare = list[tuple[str, str, int]]()
-    for trial in trials:
-        if isinstance(trial.outcome, TemplateBroken) or trial.mail is None:
-            continue
-        made = trial.outcome
-        for file, body in zip(trial.mail.files, (made.subject, made.text, made.html), strict=True):
+    for trial, mail, made in _rendered(trials):
+        for file, body in zip(mail.files, (made.subject, made.text, made.html), strict=True):
             said = body if body == made.subject else body.replace(escape(made.subject), "")
             number = len(_NONE.findall(said))
             if trial.case.name.endswith("nothing known"):
@@ -218,17 +217,16 @@ def _nones(trials: Iterable[Trial]) -> Iterator[tuple[bool, str, str, str]]:
 def _untranslated(trials: Iterable[Trial], sources: Sources) -> Iterator[tuple[bool, str, str, str]]:
     """Yields bodies that say the same in another language as in English, where nothing of an item could differ."""
     english = dict[str, Rendered]()
-    for trial in trials:
-        if trial.case.name != "nothing known" or isinstance(trial.outcome, TemplateBroken) or trial.mail is None:
+    for trial, mail, made in _rendered(trials):
+        if trial.case.name != "nothing known":
             continue
-        mail = trial.mail
         parts = (mail.subject, "subject"), (mail.text, "text"), (mail.html, "html")
         key = str(mail.subject.name).partition("/")[0]
         if trial.locale == "en":
-            english[key] = trial.outcome
+            english[key] = made
         elif key in english and not trial.locale.startswith("en"):
             for template, part in parts:
-                words = _said(getattr(trial.outcome, part))
+                words = _said(getattr(made, part))
                 if words == _said(getattr(english[key], part)) and _LETTERS.search(words):
                     file = str(template.name)
                     yield False, file, _IN_ENGLISH[sources.is_own(file)], trial.locale
@@ -258,9 +256,8 @@ def _unused(sources: Sources) -> Iterator[Finding]:
 
 def _unseen(sources: Sources) -> Iterator[Finding]:
     """Yields what nobody sees."""
-    for name in sources.names():
-        for line, why in unseen_in(sources, name) if name.endswith(".html") and sources.is_own(name) else ():
-            yield Finding(False, name, f"line {line}: {why}: nobody sees it")
+    for name, (line, why) in unseen_in(sources):
+        yield Finding(False, name, f"line {line}: {why}: nobody sees it")
 
 
 def _languages(renderer: Renderer) -> Iterator[Finding]:

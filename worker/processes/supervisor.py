@@ -45,8 +45,8 @@ def run(parts: Parts, concurrency: int | None) -> None:
     stop = Stop().listen()
     _ = parts.relays, parts.sender, parts.reply_rules  # raises BadSetting here rather than in a child
     parts.check_broker()
-    templates = _Templates(parts)
     hang_up = _HangUp().listen()
+    templates = _Templates(parts)
     if not wait_for_database(parts.database, stop):
         return
     children = concurrency or os.cpu_count() or 1
