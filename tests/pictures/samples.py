@@ -7,6 +7,7 @@ from typing import Final
 
 from worker.domain.brand import Brand, palette, parse_colour
 from worker.mail.render import MailContext
+from worker.mail.samples import ONE
 
 _WAY_OUT: Final = "https://notify.shop.example/u/AYCxVbq7cT6H0mJ4sample-token-of-a-customer"
 _WORD: Final = "Donaudampfschifffahrtselektrizitätenhauptbetriebswerkbauunterbeamtengesellschaft"
@@ -27,17 +28,7 @@ def photo(width: int, height: int, background: str = "#d9c7a8") -> str:
     return f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}"
 
 
-USUAL: Final = MailContext(
-    item_url="https://shop.example/p/blue-mug?utm_source=stockbell&utm_medium=email",
-    catalog_item_id="mug-1",
-    options={"Size": "L", "Colour": "Cobalt"},
-    item_name="Blue mug",
-    price="12.50",
-    currency="EUR",
-    image_url=photo(600, 600),
-    unsubscribe_url=_WAY_OUT,
-    asked_on="March 8, 2026",
-)
+USUAL: Final = replace(ONE["all known"], image_url=photo(600, 600), unsubscribe_url=_WAY_OUT, asked_on="March 8, 2026")
 _PLAIN: Final = replace(USUAL, image_url=None, options={})
 
 PICTURES: Final = {
