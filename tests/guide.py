@@ -50,10 +50,11 @@ ours, and stays up to date with each version.
 ```console
 $ stockbell templates export _base/mail.css --to own
 own/_base/mail.css
-$ STOCKBELL_TEMPLATE_DIR=own stockbell preview mug-1
+$ STOCKBELL_TEMPLATE_DIR=own stockbell preview --serve
 ```
 
-`stockbell templates export` without a file lists all. An exported file says at its top what may be in it.
+`stockbell templates export` without a file lists all. An exported file says at its top what may be in it. The preview
+shows what becomes of all mails each time that you save a file ([mails.md](mails.md#see-it-before-your-customers-do)).
 
 - **To change a bit of a file**, keep ours and say what differs. `shipped/` before a name means our file:
   `{% extends "shipped/back_in_stock/body.html" %}{% block news %}It is back!{% endblock %}` is a whole

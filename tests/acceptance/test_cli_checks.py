@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
+from urllib.request import urlopen
 
 import psycopg
 import pytest
@@ -284,6 +285,76 @@ def test_a_preview_is_written_to_files(alone: Stockbell, tmp_path: Path) -> None
     assert "stockbell.db: File exists" in alone.run("preview", "mug/1", "--folder", "stockbell.db").stderr
     del alone.environment["STOCKBELL_ITEM_URL_TEMPLATE"]
     assert "give --item-url" in alone.run(*command).stderr
+
+
+def test_a_preview_may_be_about_a_sample(alone: Stockbell, tmp_path: Path) -> None:
+    del alone.environment["MAIL_FROM"], alone.environment["DATABASE_URL"]
+    answer = alone.run("preview", "--sample", "right to left", "--locale", "ar", "--json")
+    files = {kind: tmp_path / path for kind, path in json.loads(done(answer)).items()}
+    assert files["html"].name == "preview-right_to_left-ar.html"
+    assert 'dir="rtl"' in files["html"].read_text()
+    assert "/u/" in files["txt"].read_text()
+    assert answer.stderr.splitlines() == [
+        "MAIL_FROM is not set: these mails are from shop@shop.example",
+        "No way out is set (STOCKBELL_SECRET_KEY, STOCKBELL_PUBLIC_URL): that of these mails is a sample",
+    ]
+    assert "but 'long name'" in refused(alone.run("preview", "--sample", "long nam"))
+
+
+def test_a_preview_is_as_one_customer_gets_it(alone: Stockbell, tmp_path: Path) -> None:
+    own = "https://shop.example/p/own"
+    request = ("requests", "create", "jane@customer.example", "mug-1", "--option", "size=L")
+    done(alone.run(*request, "--locale", "de", "--item-url", own))
+    answer = alone.run("preview", "mug-1", "--email", "Jane@Customer.example", "--json")
+    files = {kind: tmp_path / path for kind, path in json.loads(done(answer)).items()}
+    text = files["txt"].read_text()
+    assert "Wieder" in files["eml"].read_text()
+    assert "size: L" in text
+    assert own in text
+    assert b"To: Jane@customer.example\r\n" in files["eml"].read_bytes()
+    assert "jane" not in answer.stderr.lower()
+    other = alone.run("preview", "mug-1", "--email", "joe@customer.example")
+    assert "mug-1: this customer has not asked for it: the mail is as for anybody" in other.stderr
+    assert other.returncode == 0
+
+
+def test_a_preview_says_what_the_mail_lacks(alone: Stockbell, tmp_path: Path) -> None:
+    (tmp_path / "mails" / "back_in_stock").mkdir(parents=True)
+    (tmp_path / "mails" / "back_in_stock" / "body.html").touch()
+    alone.environment["STOCKBELL_TEMPLATE_DIR"] = "mails"
+    answer = alone.run("preview", "mug-1")
+    assert answer.returncode == 0
+    assert "there is no HTML\n" in answer.stderr
+
+
+def test_a_preview_is_opened_in_the_browser(alone: Stockbell, tmp_path: Path) -> None:
+    browser = tmp_path / "browser"
+    browser.write_text(f'#!/bin/sh\necho "$1" > {tmp_path}/opened\n')
+    browser.chmod(0o755)
+    alone.environment["BROWSER"] = f"{browser} %s"
+    done(alone.run_anew("preview", "mug-1", "--open"))
+    assert (tmp_path / "opened").read_text() == (tmp_path / "preview-mug-1.html").as_uri() + "\n"
+    alone.environment["BROWSER"] = "/nowhere/browser %s"
+    assert "there is no browser to open it with: file:///" in alone.run_anew("preview", "mug-1", "--open").stderr
+
+
+def test_the_preview_serves_until_it_is_told_to_end(alone: Stockbell, tmp_path: Path) -> None:
+    del alone.environment["MAIL_FROM"]
+    process = alone.start("preview", "mug-1", "--serve", "0", "--locale", "de", "--json")
+    try:
+        eventually(lambda: '"url"' in alone.logs(), until="it serves")
+        [said] = [line for line in alone.logs().splitlines() if line.startswith("{")]
+        url = json.loads(said)["url"]
+        assert url.endswith("/?sample=item+mug-1&locale=de")
+        with urlopen(url, timeout=30) as page:  # noqa: S310  # our own address
+            assert "<bdi>item mug-1</bdi>, de" in page.read().decode()
+        port = url.split(":")[2].partition("/")[0]
+        taken = refused(alone.run("preview", "--serve", port))
+        assert taken == f"port {port} is taken. stockbell preview --serve 0 takes a free one"
+    finally:
+        process.terminate()
+        assert process.wait(60) == 0
+    assert "Traceback" not in alone.logs()
 
 
 def test_a_shop_changes_one_file_and_all_else_is_ours(alone: Stockbell, tmp_path: Path) -> None:

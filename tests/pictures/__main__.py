@@ -7,20 +7,25 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date
 from html import escape
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
 from playwright.sync_api import Page
 
 from config.settings import SHIPPED_TEMPLATES
-from tests.pictures import clients
-from tests.pictures.browser import NARROW, WIDE, chromium, show
-from tests.pictures.samples import COLOURS, PICTURES, TEXTS, USUAL, brand, digest
+from tests.pictures.browser import NARROW, WIDE, chromium, open_whole, served, show
+from tests.pictures.samples import COLOURS, OWN, brand
+from tests.unit.preview.galleries import parts_of
 from tests.web.tools import chromium as path_of_chromium
+from worker.domain.relays import Mailbox
+from worker.mail import clients
 from worker.mail.render import MailContext, Renderer
+from worker.mail.samples import PICTURES, TEXTS, USUAL, digest
 from worker.mail.sources import Sources
+from worker.preview.shelf import Shelf
+from worker.services.trying import SAMPLE_DAY
 
 OUT: Final = Path("pictures-out")
 FONTS: Final = {
@@ -31,7 +36,24 @@ FONTS: Final = {
 }
 """What each pattern of fontconfig finds, and Debian's package."""
 
-_ASKED: Final = date(2026, 3, 8)
+PREVIEWS: Final = (
+    ("preview", "sample=usual", 1440, False),
+    ("preview-dark", "sample=usual", 1440, True),
+    ("preview-all-looks", "sample=usual", 1440, False),
+    ("preview-all-samples-dark", "sample=all&look=dark&width=320", 1440, True),
+    ("preview-narrow", "sample=usual&look=light", 320, False),
+    ("preview-narrow-text-dark", "sample=usual&view=text", 320, True),
+)
+"""Pages of the preview: name, query, width, and whether in the dark."""
+SETTINGS: Final = {
+    "store_name": "Blue Door Pottery",
+    "mail_from": Mailbox("", "hello@bluedoor.example"),
+    "secret_key": "a sample key of thirty-two letters",
+    "public_url": "https://notify.bluedoor.example",
+}
+OF_DOCS: Final = ("preview", "preview-dark")
+"""Those in docs/pictures: what is seen without scrolling."""
+
 IN_WORD: Final = {"usual": USUAL, "long word": TEXTS["long word"]}
 
 _SHEET: Final = """<!doctype html><meta charset="utf-8"><style>
@@ -51,12 +73,17 @@ class Look:
     dark: bool = False
 
 
+def html_of(renderer: Renderer, context: MailContext, locale: str) -> str:
+    """Returns the mail about an item, with its day as the language writes it."""
+    day = renderer.shown_day(SAMPLE_DAY, locale) if context.asked_on else None
+    return renderer.render(replace(context, asked_on=day), locale)[0].html
+
+
 def sheets(renderer: Renderer) -> Iterator[tuple[str, Sequence[Look]]]:
     """Yields the title of each sheet, with its mails."""
 
     def html(context: MailContext, locale: str = "en") -> str:
-        day = renderer.shown_day(_ASKED, locale) if context.asked_on else None
-        return renderer.render(replace(context, asked_on=day), locale)[0].html
+        return html_of(renderer, context, locale)
 
     def both(name: str, page: str, client: clients.Client = clients.in_browser) -> list[Look]:
         return [Look(f"{name}, {tone}", client(page), dark=tone == "dark") for tone in ("light", "dark")]
@@ -79,7 +106,7 @@ def sheets(renderer: Renderer) -> Iterator[tuple[str, Sequence[Look]]]:
             [
                 *(
                     Look(name, html(TEXTS[name], many))
-                    for name in ("long", "right to left", "Japanese", "nothing known")
+                    for name in ("long name", "right to left", "Japanese", "nothing known")
                 ),
                 Look("3 items", page),
                 Look("3 items, dark", page, WIDE, dark=True),
@@ -124,6 +151,45 @@ def sheets(renderer: Renderer) -> Iterator[tuple[str, Sequence[Look]]]:
     )
 
 
+def beside(own: Path) -> Iterator[tuple[str, Sequence[Look]]]:
+    """Yields the sheet of a shop's own files, written to `own`, beside ours."""
+    for name, text in OWN.items():
+        (own / name).parent.mkdir(parents=True, exist_ok=True)
+        (own / name).write_text(text, encoding="utf-8")
+    both = {
+        who: Renderer(Sources(files, SHIPPED_TEMPLATES), "Blue Door Pottery")
+        for who, files in (("ours", SHIPPED_TEMPLATES), ("the shop's", own))
+    }
+    yield (
+        "a shop's own files",
+        [
+            Look(f"{who}, {locale}{', dark' * dark}", html_of(renderer, USUAL, locale), dark=dark)
+            for locale, dark in (("en", False), ("en", True), ("de", False))
+            for who, renderer in both.items()
+        ],
+    )
+
+
+def previews(page: Page, own: Path) -> Iterator[Path]:
+    """Yields pictures of the page of the preview, with a fault in one of the files at last.
+
+    The first ones are those of the docs.
+    """
+    with served(Shelf(parts_of(own, **SETTINGS), {})) as url:
+        for name, query, width, dark in PREVIEWS:
+            page.emulate_media(color_scheme="dark" if dark else "light")
+            page.set_viewport_size({"width": width, "height": 900})
+            open_whole(page, f"{url}?{query}")
+            page.wait_for_selector("#findings .good")
+            page.screenshot(path=OUT / f"{name}.png", full_page=name not in OF_DOCS)
+            yield OUT / f"{name}.png"
+        (own / "back_in_stock" / "body.txt").write_text("It is back:\n{{ itm_name }}\n", encoding="utf-8")
+        page.wait_for_selector(".trouble")
+        page.wait_for_selector("#findings summary")
+        page.screenshot(path=OUT / "preview-fault.png", full_page=True)
+        yield OUT / "preview-fault.png"
+
+
 def drawn(page: Page, title: str, looks: Sequence[Look]) -> Path:
     """Returns the path of a sheet with these mails."""
     figures = list[str]()
@@ -158,9 +224,12 @@ def main() -> int:
     for script, package in missing_fonts().items():
         sys.stdout.write(f"There is no font for {script}: pictures show boxes. On Debian: apt-get install {package}\n")
     OUT.mkdir(exist_ok=True)
-    with chromium(path) as page:
-        for title, looks in sheets(Renderer(Sources(SHIPPED_TEMPLATES), "Blue Door Pottery")):
-            sys.stdout.write(f"{drawn(page, title, looks)}\n")
+    own = OUT / "own"
+    shutil.rmtree(own, ignore_errors=True)
+    with chromium(path, reaches_us=True) as page:
+        shown = chain(sheets(Renderer(Sources(SHIPPED_TEMPLATES), "Blue Door Pottery")), beside(own))
+        for picture in chain((drawn(page, *each) for each in shown), previews(page, own)):
+            sys.stdout.write(f"{picture}\n")
             sys.stdout.flush()
     return 0
 

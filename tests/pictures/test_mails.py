@@ -13,12 +13,13 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import FloatRect, Page
 
 from config.settings import SHIPPED_TEMPLATES
-from tests.pictures import clients
 from tests.pictures.browser import NARROW, WIDE, chromium, show
-from tests.pictures.samples import COLOURS, PICTURES, TEXTS, USUAL, brand, digest
+from tests.pictures.samples import COLOURS, brand
 from tests.unit.mail.test_confirmation import Named, body, read, writer
 from tests.web.tools import chromium as path_of_chromium
+from worker.mail import clients
 from worker.mail.render import MailContext, Renderer
+from worker.mail.samples import PICTURES, TEXTS, USUAL, digest
 from worker.mail.sources import Sources
 
 RENDERER: Final = Renderer(Sources(SHIPPED_TEMPLATES), "Blue Door Pottery")
@@ -67,7 +68,7 @@ def colour_at(page: Page, x: float, y: float) -> tuple[int, ...]:
 
 @pytest.mark.parametrize("client", [clients.in_browser, clients.without_style, clients.darkened])
 def test_nothing_is_wider_than_a_small_phone(page: Page, client: clients.Client) -> None:
-    pages = {name: html_of(context) for name, context in (PICTURES | TEXTS).items()}
+    pages = {name: html_of(context) for name, context in {**PICTURES, **TEXTS, "usual": USUAL}.items()}
     pages |= {language: html_of(USUAL, language) for language in RENDERER.languages}
     for name, html in (pages | {"digest": html_of_many(), "confirm": confirming("de")}).items():
         show(page, client(html), NARROW)
@@ -83,9 +84,12 @@ def test_what_is_too_wide_would_be_found(page: Page) -> None:
 @pytest.mark.parametrize("width", [NARROW, WIDE])
 def test_a_picture_has_its_own_proportions_within_limits(page: Page, width: int) -> None:
     for name, (natural_width, natural_height) in {
-        "square": (600, 600), "tall": (300, 3000), "wide": (3000, 300), "one pixel": (1, 1)
-    }.items():  # fmt: skip
-        show(page, html_of(PICTURES[name]), width)
+        "usual": (600, 600),
+        "tall picture": (300, 3000),
+        "wide picture": (3000, 300),
+        "tiny picture": (1, 1),
+    }.items():
+        show(page, html_of(PICTURES.get(name, USUAL)), width)
         picture = box(page, "img")
         assert picture["width"] <= 280
         assert picture["height"] <= 320
@@ -93,7 +97,7 @@ def test_a_picture_has_its_own_proportions_within_limits(page: Page, width: int)
 
 
 def test_the_button_is_seen_without_scrolling_whatever_the_picture(page: Page) -> None:
-    show(page, html_of(PICTURES["tall"]), NARROW)
+    show(page, html_of(PICTURES["tall picture"]), NARROW)
     button = box(page, "td.button")
     assert button["y"] + button["height"] < 667  # a small phone
 
@@ -109,7 +113,7 @@ def test_a_blocked_picture_is_a_calm_patch_with_its_description(page: Page, dark
 
 @pytest.mark.parametrize("dark", [False, True])
 def test_a_transparent_picture_stands_on_something_light(page: Page, dark: bool) -> None:
-    show(page, html_of(PICTURES["transparent"]), NARROW, dark=dark)
+    show(page, html_of(PICTURES["transparent picture"]), NARROW, dark=dark)
     picture = box(page, "img")
     assert colour_at(page, picture["x"] + picture["width"] / 2, picture["y"] + 8) == LIGHT_PATCH
 

@@ -12,7 +12,7 @@ Command = Callable[..., None]
 def add_commands(app: typer.Typer, commands: Mapping[str, Command], *, panel: str | None = None) -> None:
     """Adds commands by name. Their docstrings are the help texts."""
     for name, command in commands.items():
-        app.command(name, help=_unwrapped(command.__doc__ or ""), rich_help_panel=panel)(command)
+        app.command(name, help=unwrapped(command.__doc__ or ""), rich_help_panel=panel)(command)
 
 
 def add_group(app: typer.Typer, name: str, about: str, *, panel: str) -> typer.Typer:
@@ -22,6 +22,6 @@ def add_group(app: typer.Typer, name: str, about: str, *, panel: str) -> typer.T
     return group
 
 
-def _unwrapped(text: str) -> str:
+def unwrapped(text: str) -> str:
     """Joins the lines of each paragraph, because the terminal's width is not that of the source file."""
     return re.sub(r"(?<!\n)\n(?!\n)", " ", inspect.cleandoc(text))

@@ -1,6 +1,5 @@
-"""Commands that show and test the mail: `preview` and `send-test`."""
+"""`send-test`: a real mail, and what becomes of it."""
 
-import re
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,11 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from worker.cli import arguments, session
-from worker.cli.arguments import AppId, ItemArguments, Json, Option
+from worker.cli.arguments import AppId, Json, Option
 from worker.cli.commands import add_commands
 from worker.cli.output import complain, say, say_json, say_pairs
-from worker.cli.rehearsing import letter_writer
-from worker.domain.errors import BadFile
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,12 +18,8 @@ if TYPE_CHECKING:
     from worker.domain.catalog import CatalogReference
     from worker.mail.letter import LetterWriter
     from worker.services.sender_rules import Point
-    from worker.services.trying import Facts
+    from worker.services.trying import Asked, Facts
     from worker.smtp.mailer import Mail
-
-NOBODY = "customer@shop.example"
-
-_NOTHING_KNOWN = "no event has named this item's name, price, picture or link yet: the mail does not name it"
 
 About = Annotated[
     list[str] | None,
@@ -38,83 +31,25 @@ ItemUrl = Annotated[str | None, typer.Option(help="The URL of the item's page, i
 
 def add_to(app: typer.Typer) -> None:
     """Adds the commands of this module."""
-    add_commands(app, {"preview": preview, "send-test": send_test}, panel="The mail")
+    add_commands(app, {"send-test": send_test}, panel="The mail")
 
 
-def preview(
-    items: ItemArguments,
-    app_id: AppId = None,
-    option: Option = None,
-    item_url: ItemUrl = None,
-    locale: Locale = None,
-    folder: Annotated[Path, typer.Option("--folder", help="Where to write the files. Created if missing.")] = Path(),
-    as_json: Json = False,
-) -> None:
-    """Write the mail about ITEM to files: its HTML, its plain text, and the whole message (.eml).
-
-    Uses the details that events have reported. Prints the paths of the files. Sends nothing, and needs no relay.
-    Several items make the mail about all of them, which customers get with STOCKBELL_DIGEST=on.
-
-    [bold]Example:[/bold]  stockbell preview mug-1 --locale de --folder mails
-    """
-    from worker.services import trying
-    from worker.services.import_file import checked_locale
-
-    _check_number(items)
-    references = [arguments.reference_of(item, app_id, option) for item in items]
-    language, url = checked_locale(locale), arguments.item_url(item_url)
-    parts = session.ready_parts()
-    about = [trying.facts_of(parts.database, reference) for reference in references]
-    for facts in about:
-        if facts == trying.Facts(facts.catalog_item_id, facts.options):
-            complain(_NOTHING_KNOWN if len(about) == 1 else f"{facts.catalog_item_id}: {_NOTHING_KNOWN}")
-    mail = _made(letter_writer(parts), about, NOBODY, url, language)
-    files = _written(mail, folder / re.sub(r"[^\w.-]", "_", "-".join(_stem(items, language))))
-    if as_json:
-        say_json({kind: str(file) for kind, file in files.items()})
-    else:
-        for file in files.values():
-            say(str(file))
-
-
-def _check_number(items: "Sequence[str]") -> None:
+def check_number(items: "Sequence[str]") -> None:
+    """Raises BadParameter if no mail is about so many items."""
     from worker.domain.policies import MOST_ITEMS
 
     if len(items) > MOST_ITEMS:
         raise typer.BadParameter(f"a mail is about {MOST_ITEMS} items at most")
 
 
-def _made(
-    writer: "LetterWriter", about: "Sequence[Facts]", address: str, item_url: str | None, locale: str | None
-) -> "Mail":
+def made(writer: "LetterWriter", about: "Sequence[tuple[Facts, Asked]]", address: str) -> "Mail":
     """Returns the mail. Raises Refused. Complains if it is not about all items."""
     from worker.services import trying
 
-    mail, number = trying.write_many(writer, about, address, item_url=item_url, locale=locale)
+    mail, number = trying.write_many(writer, about, address)
     if number < len(about):
         complain(f"the mail would be too long: it is about the first {number}, and the next mail about the rest")
     return mail
-
-
-def _stem(items: "Sequence[str]", language: str | None) -> list[str]:
-    """Returns the words of which the files' name is made."""
-    more = [f"and-{len(items) - 1}-more"] if len(items) > 1 else []
-    return ["preview", items[0], *more, *([language] if language else [])]
-
-
-def _written(mail: "Mail", stem: Path) -> dict[str, Path]:
-    from worker.services.trying import message, texts
-
-    text, html = texts(mail)
-    contents = {"html": html.encode(), "txt": text.encode(), "eml": message(mail)}
-    files = {kind: stem.with_name(f"{stem.name}.{kind}") for kind in contents}
-    try:
-        stem.parent.mkdir(parents=True, exist_ok=True)
-        for kind, content in contents.items():
-            files[kind].write_bytes(content)
-    except OSError as error:
-        raise BadFile(f"{error.filename}: {error.strerror}") from None
-    return files
 
 
 def send_test(
@@ -152,7 +87,7 @@ def send_test(
     if check_file is not None:
         _check_file(check_file, as_json=as_json)
     elif address is not None:
-        _check_number(item or ())
+        check_number(item or ())
         references = [arguments.optional_reference(each, app_id, option) for each in item or (None,)]
         _send_test(
             address, [each for each in references if each], arguments.item_url(item_url), locale, as_json=as_json
@@ -170,7 +105,8 @@ def _send_test(
     parts = session.ready_parts() if references else session.parts()
     mailer = parts.mailer
     about = [trying.facts_of(parts.database, reference) for reference in references] or [trying.SAMPLE]
-    mail = _made(parts.letter_writer(parts.sender), about, recipient, item_url, language)
+    asked = trying.Asked(item_url, language)
+    mail = made(parts.letter_writer(parts.sender), [(facts, asked) for facts in about], recipient)
     outcome = trying.send(mailer, mail)
     # With only one relay its name says nothing new.
     said = trying.said(outcome, relay=str(mailer.relay_in_use) if len(mailer.relays) > 1 else None)

@@ -4,7 +4,6 @@ It has no offer and no prices, and names items only as events have named them.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from typing import Any, Final, Protocol
@@ -27,6 +26,7 @@ from worker.mail.message import (
     sender_domain,
     with_tokens,
 )
+from worker.mail.samples import CONFIRM
 from worker.mail.sources import Made, Sources
 from worker.mail.ways_out import NO_WAY_OUT, WaysOut
 from worker.smtp.mailer import Mail
@@ -117,10 +117,9 @@ class ConfirmationPage:
         """Tries the mail in all languages, about no items, one, and more than it names."""
         confirm, leave = "https://shop.example/confirm/sample", "https://shop.example/u/sample"
         urls = {"confirm_url": [confirm], "unsubscribe_url": [leave]}
-        samples = {"nothing known": (), "one item": (_Sample(),), "many items": (_Sample(),) * (MOST_NAMED + 2)}
         cases = [
             Case(name, urls, lambda mail, items=items: self._about(mail, items, confirm, leave))  # type: ignore[misc]
-            for name, items in samples.items()
+            for name, items in CONFIRM.items()
         ]
         with self._folder as folder:
             yield from folder.tried(cases)
@@ -144,9 +143,3 @@ class ConfirmationPage:
         }
         without = [{**item, "name": without_soft_hyphens(item["name"])} for item in named]
         return mail.render(variables, {**variables, "items": without})
-
-
-@dataclass(frozen=True, slots=True)
-class _Sample:
-    name: str = "Blue mug"
-    options: str = '{"Size":"L"}'

@@ -17,8 +17,8 @@ from worker.domain.tokens import Tokens
 from worker.domain.verdicts import Failed
 from worker.mail.letterhead import letterhead
 from worker.mail.message import envelope_address, head, sender_domain
-from worker.mail.render import Renderer
-from worker.mail.unaddressed import ItemFacts, Letter, LetterOfMany, Paper, Personal, TooLong
+from worker.mail.render import MailContext, Renderer
+from worker.mail.unaddressed import ItemFacts, Letter, LetterOfMany, LetterOfSample, Paper, Personal, TooLong
 from worker.mail.ways_out import NO_WAY_OUT, WaysOut
 from worker.smtp.mailer import Mail
 from worker.store.claims import Claim
@@ -117,6 +117,11 @@ class LetterWriter:
             return Digest(result, replace(claim, others=()), left=claim.others)
         others = tuple(part.claim for part in parts)
         return Digest(result, replace(claim, others=others[1:number]), tuple(failed), others[number:])
+
+    def write_sample(self, claim: Claim, items: Sequence[MailContext]) -> Mail | Failed | Held:
+        """Returns a mail about items that are only shown. What they say is said, but the way out is the customer's."""
+        asked = claim.created.date() if claim.created else None
+        return self._addressed(claim, LetterOfSample(self._paper, items, claim.locale), asked)
 
     def _parts(
         self, claims: Sequence[Claim], items: Mapping[UUID, ItemFacts]

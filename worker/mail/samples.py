@@ -1,8 +1,9 @@
-"""Items that are hard on a mail: for the checks of templates."""
+"""Items that are hard on a mail: for the checks of templates, and to be looked at."""
 
+import base64
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import cycle, islice
 from typing import Final
 
@@ -35,7 +36,7 @@ ONE: Final[Mapping[str, MailContext]] = {
     "emoji": replace(_PLAIN, item_name="🫖 Tea 👨‍👩‍👧‍👦 set 🇪🇺 ✨"),
     "long URL": replace(_PLAIN, item_url=f"https://shop.example/p/{'a1b2-' * 405}"),
 }
-"""By what is special about them."""
+"""By what is special about them. The checks try these."""
 
 
 def _several(number: int, kinds: Sequence[MailContext]) -> Sequence[MailContext]:
@@ -49,3 +50,71 @@ MANY: Final[Mapping[str, Sequence[MailContext]]] = {
     f"{MOST_ITEMS} items": _several(MOST_ITEMS, list(ONE.values())),
     f"{MOST_ITEMS} items, nothing known": _several(MOST_ITEMS, [ONE["nothing known"]]),
 }
+"""Those for the mail about several items, which the checks try."""
+
+
+@dataclass(frozen=True, slots=True)
+class NamedItem:
+    """An item that a customer is asked to confirm."""
+
+    name: str | None = "Blue mug"
+    options: str = '{"Size":"L"}'
+
+
+CONFIRM: Final[Mapping[str, Sequence[NamedItem]]] = {
+    "nothing known": (),
+    "one item": (NamedItem(),),
+    "many items": (NamedItem(),) * 7,  # more than the mail names
+}
+"""Those for the mail that asks to confirm, which the checks try."""
+
+
+def photo(width: int, height: int, background: str = "#d9c7a8") -> str:
+    """Returns a picture of this size, as a URL: something blue, before `background` (which may be "none")."""
+    svg = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}">'
+        f'<rect width="100%" height="100%" fill="{background}"/>'
+        '<ellipse cx="50%" cy="55%" rx="30%" ry="35%" fill="#21406b"/>'
+        '<ellipse cx="50%" cy="32%" rx="30%" ry="9%" fill="#101820"/></svg>'
+    )
+    return f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}"
+
+
+_PHOTO: Final = photo(600, 600)
+
+
+def _drawn(item: MailContext) -> MailContext:
+    return replace(item, image_url=_PHOTO) if item.image_url else item
+
+
+USUAL: Final = _drawn(_ALL)
+"""The item of most mails."""
+TEXTS: Final[Mapping[str, MailContext]] = {
+    **{name: _drawn(each) for name, each in ONE.items() if each is not _ALL},
+    "huge price": replace(_PLAIN, price="123456789012345678901234567890.50"),
+    "many options": replace(_PLAIN, options={f"Option {each}": f"value {each}" for each in range(1, 9)}),
+    "Arabic": replace(_PLAIN, item_name="كوب أزرق كبير جدا مع مقبض"),
+    "Japanese": replace(_PLAIN, item_name="青いマグカップ 大・取っ手付き・食洗機対応", price="1200", currency="JPY"),
+}
+"""By what is special about their texts. Their pictures are in the mail, so that they are seen wherever it is shown."""
+PICTURES: Final[Mapping[str, MailContext]] = {
+    "no picture": replace(USUAL, image_url=None),
+    "transparent picture": replace(USUAL, image_url=photo(600, 600, "none")),
+    "tall picture": replace(USUAL, image_url=photo(300, 3000)),
+    "wide picture": replace(USUAL, image_url=photo(3000, 300)),
+    "tiny picture": replace(USUAL, image_url=photo(1, 1)),
+}
+"""By what is special about their pictures."""
+
+
+def digest(number: int) -> Sequence[MailContext]:
+    """Returns so many items, of all kinds."""
+    return _several(number, [USUAL, *PICTURES.values(), *TEXTS.values()])
+
+
+SHOWN: Final[Mapping[str, Mapping[str, Sequence[MailContext]]]] = {
+    "About one item": {"usual": [USUAL], **{name: [item] for name, item in {**TEXTS, **PICTURES}.items()}},
+    "About several items": {f"{number} items": digest(number) for number in (2, 5, MOST_ITEMS)}
+    | {"2 items, nothing known": MANY["2 items, nothing known"]},
+}
+"""All that are looked at, by the mail that is about them."""

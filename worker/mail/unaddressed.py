@@ -6,7 +6,7 @@ Rendering is delayed until it is needed: a broken template must not hide that a 
 import json
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import date, datetime
 from functools import cached_property
 from typing import Final, NamedTuple, Protocol
 
@@ -183,6 +183,26 @@ class LetterOfMany:
             raise TooLong(str(error)) from None
         if size(rendered.html) > DIGEST_LIMIT:
             raise TooLong(f"over {DIGEST_LIMIT} bytes of HTML")
+        return head + self._paper.lettered(rendered, language, tokens)
+
+
+class LetterOfSample:
+    """The mail about items that are only shown, in the language nearest to `locale`."""
+
+    def __init__(self, paper: Paper, items: Sequence[MailContext], locale: str | None) -> None:
+        self._paper = paper
+        self._items = items
+        self._locale = locale
+
+    def written(self, head: bytes, asked: date | None, tokens: Sequence[str]) -> bytes:
+        """Like that of `Letter`. Items that say when somebody asked for them say the day `asked`."""
+        renderer, is_one = self._paper.renderer, len(self._items) == 1
+        day = renderer.shown_day(asked, self._locale, many=not is_one) if asked else None
+        way_out = self._paper.way_out(tokens)
+        items = [replace(each, asked_on=each.asked_on and day, unsubscribe_url=way_out) for each in self._items]
+        rendered, language = (
+            renderer.render(items[0], self._locale) if is_one else renderer.render_many(items, self._locale)
+        )
         return head + self._paper.lettered(rendered, language, tokens)
 
 

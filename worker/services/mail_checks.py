@@ -22,10 +22,6 @@ LINES_AROUND: Final = 3
 
 _BROKEN: Final = re.compile(r"template (?P<file>[^:\s]+): line (?P<line>\d+):")
 
-_PREFERS: Final = re.compile(r"\(\s*prefers-color-scheme\s*:\s*(dark|light)\s*\)", re.IGNORECASE)
-_META: Final = re.compile(r"""(<meta\s+name=["']color-scheme["']\s+content=["'])([a-z ]+)(["'])""", re.IGNORECASE)
-_DECLARED: Final = re.compile(r"((?<![\w-])color-scheme\s*:\s*)([a-z ]+)", re.IGNORECASE)
-
 
 @dataclass(frozen=True, slots=True)
 class Opened:
@@ -88,17 +84,6 @@ def link(mail: Opened, item_url: str | None) -> Point:
     if without:
         return Point("link", False, f"the {' and the '.join(without)} has no link to the item")
     return Point("link", True, "both parts lead to the item")
-
-
-def in_scheme(html: str, scheme: str) -> str:
-    """Returns the HTML as a program for mail in light or dark mode shows it, whatever mode a browser is in.
-
-    Browsers let a frame see their own mode only. So the conditions on the mode are decided here: those on this one
-    always hold, those on the other never. A mail that declares no dark mode stays as it is.
-    """
-    decided = _PREFERS.sub(lambda found: "(min-width:0)" if found[1].lower() == scheme else "(max-width:0)", html)
-    decided = _META.sub(lambda found: f"{found[1]}{scheme}{found[3]}" if "dark" in found[2] else found[0], decided)
-    return _DECLARED.sub(lambda found: f"{found[1]}{scheme}" if "dark" in found[2] else found[0], decided)
 
 
 def excerpt(sources: Sources, words: str) -> tuple[str, Sequence[Line]] | None:

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, time
 from email import message_from_bytes, policy
 from typing import Final
 
@@ -15,7 +15,9 @@ from worker.domain.replies import reason
 from worker.domain.return_path import ReturnPath
 from worker.domain.verdicts import Failed, Tries
 from worker.mail.letter import Held, LetterWriter
+from worker.mail.render import MailContext
 from worker.models import uuid7
+from worker.services import why
 from worker.smtp.mailer import Mail, Mailer
 from worker.store import admin
 from worker.store.claims import Claim
@@ -23,6 +25,7 @@ from worker.store.database import Database
 
 SECONDS: Final = 60.0
 """Seconds that sending a test mail may take."""
+SAMPLE_DAY: Final = date(2026, 3, 8)
 
 
 @dataclass(slots=True, unsafe_hash=True)  # not frozen: the protocol `ItemFacts` has writable attributes, as rows have
@@ -38,6 +41,16 @@ class Facts:
     url: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What of a mail is the customer's who asked for the item."""
+
+    item_url: str | None = None
+    locale: str | None = None
+    created: datetime | None = None
+    """None: now"""
+
+
 SAMPLE: Final = Facts("stockbell-test", "{}", name="Stockbell's test mail", url="https://shop.example/")
 
 
@@ -50,19 +63,29 @@ def facts_of(database: Database, reference: CatalogReference) -> Facts:
     return Facts(row.catalog_item_id, options, row.name, row.price, row.currency, row.image_url, row.url)
 
 
+def asked_by(database: Database, address: str, reference: CatalogReference) -> tuple[str, Asked] | None:
+    """Returns the options that a customer waits for, or was told of last, and what else they asked for.
+
+    None: they have not asked for this item. Raises BadAddress and DatabaseAway.
+    """
+    found = why.find(database, address, reference).story
+    if found is None:
+        return None
+    row = found.request
+    return row.options, Asked(row.item_url, row.locale, row.created_date)
+
+
 def write(writer: LetterWriter, facts: Facts, address: str, *, item_url: str | None, locale: str | None) -> Mail:
     """Writes a mail with a new id. Raises Refused, with the reason, if it can't be made."""
-    return _made(writer.write(_claim(address, item_url, locale), facts))
+    return _made(writer.write(_claim(address, Asked(item_url, locale)), facts))
 
 
-def write_many(
-    writer: LetterWriter, items: Sequence[Facts], address: str, *, item_url: str | None, locale: str | None
-) -> tuple[Mail, int]:
+def write_many(writer: LetterWriter, items: Sequence[tuple[Facts, Asked]], address: str) -> tuple[Mail, int]:
     """Like `write`, about one or several items. Returns the mail, and how many of them had room in it.
 
     Raises Refused, with the reason, also if it can't be about one of them.
     """
-    first, *others = [(_claim(address, item_url, locale), facts) for facts in items]
+    first, *others = [(_claim(address, asked), facts) for facts, asked in items]
     claim = replace(first[0], others=tuple(other for other, _ in others))
     digest = writer.write_digest(claim, {each.list_id: facts for each, facts in (first, *others)})
     names = {each.id: f"{facts.catalog_item_id}: " if others else "" for each, facts in (first, *others)}
@@ -72,9 +95,16 @@ def write_many(
     return mail, len(digest.claim.together)
 
 
-def _claim(address: str, item_url: str | None, locale: str | None) -> Claim:
-    now = datetime.now(UTC)
-    return Claim(uuid7(), 0, uuid7(), uuid7(), uuid7(), address, item_url, locale, Tries(), created=now)
+def write_sample(writer: LetterWriter, items: Sequence[MailContext], address: str, locale: str | None) -> Mail:
+    """Like `write`, about items that are only shown. Somebody asked for them on SAMPLE_DAY."""
+    asked = Asked(locale=locale, created=datetime.combine(SAMPLE_DAY, time(12), UTC))
+    return _made(writer.write_sample(_claim(address, asked), items))
+
+
+def _claim(address: str, asked: Asked) -> Claim:
+    """Returns a claim of nobody: its way out is not that of a customer."""
+    created = asked.created or datetime.now(UTC)
+    return Claim(uuid7(), 0, uuid7(), uuid7(), uuid7(), address, asked.item_url, asked.locale, Tries(), created=created)
 
 
 def _made(result: Mail | Failed | Held, of_which: str = "") -> Mail:

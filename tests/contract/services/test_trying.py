@@ -18,9 +18,23 @@ from worker.domain.relays import Mailbox
 from worker.domain.return_path import parse_return_path
 from worker.mail.letter import LetterWriter
 from worker.mail.render import Renderer
+from worker.mail.samples import USUAL
 from worker.mail.sources import Sources
 from worker.services import trying
-from worker.services.trying import SAMPLE, Facts, facts_of, header_lines, message, return_path, texts, write, write_many
+from worker.services.trying import (
+    SAMPLE,
+    Asked,
+    Facts,
+    asked_by,
+    facts_of,
+    header_lines,
+    message,
+    return_path,
+    texts,
+    write,
+    write_many,
+    write_sample,
+)
 from worker.smtp.mailer import Mailer
 
 
@@ -67,11 +81,12 @@ def test_of_an_item_that_nobody_knows_there_is_only_its_id(shop: Shop) -> None:
 def test_a_preview_of_several_items_is_the_mail_about_all(shop: Shop) -> None:
     shop.tell(MUG, name="Blue mug", price="12.50", currency="EUR", url="https://shop.example/p/mug-1")
     about = [facts_of(shop.database, ref(size="L")), Facts("cup-1", "{}", name="Cup", url="https://shop.example/p/cup")]
-    mail, number = write_many(writer(), about, "me@shop.example", item_url=None, locale="de")
+    mail, number = write_many(writer(), [(each, Asked(locale="de")) for each in about], "me@shop.example")
     assert (number, mail.recipient) == (2, "me@shop.example")
     for body in texts(mail):
         assert all(words in body for words in ("Blue mug", "12,50", "https://shop.example/p/mug-1", "/p/cup"))
-    text, _ = texts(write_many(writer(), about, "me@shop.example", item_url="https://shop.example/x", locale=None)[0])
+    with_url = [(each, Asked("https://shop.example/x")) for each in about]
+    text, _ = texts(write_many(writer(), with_url, "me@shop.example")[0])
     assert text.count("https://shop.example/x") == 2
 
 
@@ -79,16 +94,39 @@ def test_a_preview_of_several_items_needs_a_link_for_each() -> None:
     nameless = Facts("cup-1", "{}")
     for about in ([SAMPLE, nameless], [nameless, SAMPLE], [nameless, nameless]):
         with pytest.raises(Refused, match="give --item-url"):
-            write_many(writer(), about, "me@shop.example", item_url=None, locale=None)
+            write_many(writer(), [(each, Asked()) for each in about], "me@shop.example")
     with pytest.raises(Refused, match="INVALID_ADDRESS"):
-        write_many(writer(), [SAMPLE, SAMPLE], "me", item_url=None, locale=None)
+        write_many(writer(), [(SAMPLE, Asked())] * 2, "me")
 
 
 def test_of_a_mail_that_is_too_long_it_is_told_how_many_items_had_room() -> None:
     long = f"https://shop.example/{'a' * 1_000}"
-    assert write_many(writer(), [SAMPLE] * 20, "me@shop.example", item_url=long, locale=None)[1] == 20
+    assert write_many(writer(), [(SAMPLE, Asked(long))] * 20, "me@shop.example")[1] == 20
     pictured = replace(SAMPLE, image_url=long * 2)
-    assert write_many(writer(), [pictured] * 20, "me@shop.example", item_url=long, locale=None)[1] == 10
+    assert write_many(writer(), [(pictured, Asked(long))] * 20, "me@shop.example")[1] == 10
+
+
+def test_what_a_customer_asked_for_is_in_the_mail_as_they_get_it(shop: Shop) -> None:
+    created = shop.sign_up(ref(size="L"), "jane@example.com", item_url="https://shop.example/p/own", locale="de-AT")
+    known = asked_by(shop.database, "Jane@Example.com ", ref())
+    assert known is not None
+    options, asked = known
+    assert options == '{"size":"L"}'
+    assert asked == Asked("https://shop.example/p/own", "de-AT", shop.row(created).created_date)
+    assert asked_by(shop.database, "jane@example.com", ref("cup-2")) is None
+    assert asked_by(shop.database, "jane@example.com", ref(size="XL")) is None
+    assert asked_by(shop.database, "joe@example.com", ref()) is None
+
+
+def test_the_mail_about_a_sample_is_of_one_day_and_has_the_shops_way_out() -> None:
+    text, html = texts(write_sample(writer(), [USUAL], "me@shop.example", "nl"))
+    assert "8 maart 2026" in text
+    assert USUAL.item_url in text
+    assert USUAL.unsubscribe_url not in text + html  # this shop has none
+    text, _ = texts(write_sample(writer(), [USUAL, USUAL], "me@shop.example", None))
+    assert text.count(USUAL.item_url) == 2
+    with pytest.raises(Refused, match="INVALID_ADDRESS"):
+        write_sample(writer(), [USUAL], "me", None)
 
 
 def test_a_template_that_cant_be_rendered_is_named(tmp_path: Path) -> None:

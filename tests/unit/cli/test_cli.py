@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from worker import cli
 from worker.cli import arguments, contacts, requests
 from worker.cli.output import say_pairs
+from worker.cli.preview import with_port
 from worker.domain.catalog import CatalogReference, catalog_reference, item_of
 from worker.domain.errors import BadReference, BadUrl, StockbellError
 from worker.domain.outcomes import TEMPLATE_ERROR
@@ -58,7 +59,10 @@ COMMANDS = {
     "contacts show": ["--json"],
     "contacts export": ["ADDRESS"],
     "contacts erase": ["--json"],
-    "preview": ["--app-id", "--option", "--item-url", "--locale", "--folder", "--json"],
+    "preview": [
+        *("--sample", "--email", "--locale", "--app-id", "--option", "--item-url"),
+        *("--folder", "--serve", "--open", "--json"),
+    ],
     "templates check": ["--json"],
     "templates export": ["FILE", "--to", "--force", "--json"],
     "send-test": ["--check-file", "--item", "--app-id", "--option", "--item-url", "--locale", "--json"],
@@ -175,6 +179,11 @@ def test_the_version_is_that_of_the_package() -> None:
         "capacity --waiting 10",
         "preview",
         "preview" + " mug-1" * 21,
+        "preview mug-1 --sample emoji",
+        "preview --email jane@example.com",
+        "preview --sample emoji --email jane@example.com",
+        "preview --serve 65536",
+        "preview --serve --folder mails",
         "send-test me@shop.example" + " --item mug-1" * 21,
         "no-such-command",
     ],
@@ -193,6 +202,9 @@ def test_wrong_usage_ends_with_2(line: str) -> None:
         "contacts export no-address",
         "send-test no-address",
         "preview mug-1 --locale not_a_language!",
+        "preview mug-1 --email no-address",
+        "preview --sample no-sample",
+        "preview --serve --sample no-sample",
         f"publish {'x' * 37} --in-stock",
         "publish mug-1 --in-stock --option size=L --option size=M",
         "requests create jane@example.com mug-1 --item-url ftp://shop.example",
@@ -205,6 +217,23 @@ def test_what_can_only_be_wrong_is_refused_before_anything_is_asked(
     monkeypatch.setattr("config.settings.load", lambda: pytest.fail("it asked"))
     assert ended() == 1
     assert capsys.readouterr().err.startswith("stockbell: ")
+
+
+@pytest.mark.parametrize(
+    ("given", "understood"),
+    [
+        (["--serve"], ["--serve=8090"]),
+        (["--serve", "0"], ["--serve", "0"]),
+        (["--serve", "9000", "mug-1"], ["--serve", "9000", "mug-1"]),
+        (["12345", "--serve"], ["12345", "--serve=8090"]),
+        (["--serve", "--open"], ["--serve=8090", "--open"]),
+        (["--serve", "mug-1"], ["--serve=8090", "mug-1"]),
+        (["--serve=9000"], ["--serve=9000"]),
+        ([], []),
+    ],
+)
+def test_the_port_of_the_preview_may_be_left_out(given: list[str], understood: list[str]) -> None:
+    assert with_port(given) == understood
 
 
 def ended() -> object:

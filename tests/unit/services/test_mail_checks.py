@@ -6,7 +6,7 @@ import pytest
 
 from worker.mail.sources import Sources
 from worker.services import mail_checks
-from worker.services.mail_checks import Opened, excerpt, in_scheme
+from worker.services.mail_checks import Opened, excerpt
 
 
 def test_a_part_that_is_missing_is_named() -> None:
@@ -25,18 +25,6 @@ def test_both_parts_lead_to_the_item() -> None:
     assert mail_checks.link(Opened("s", url, '<a href="https://shop.example/p?a=1&amp;b=2">'), url).is_kept
     assert "the HTML has no link" in mail_checks.link(Opened("s", url, "<a>"), url).text
     assert mail_checks.link(Opened("s", url, url), None).is_kept is False
-
-
-def test_a_mail_is_shown_in_the_scheme_that_is_asked_for() -> None:
-    mail = (
-        '<meta name="color-scheme" content="light dark"><style>:root{color-scheme:light dark}'
-        "@media (prefers-color-scheme: dark) and (min-width:1px){p{}}@media (prefers-color-scheme:light){}</style>"
-    )
-    assert in_scheme(mail, "dark") == (
-        '<meta name="color-scheme" content="dark"><style>:root{color-scheme:dark}'
-        "@media (min-width:0) and (min-width:1px){p{}}@media (max-width:0){}</style>"
-    )
-    assert in_scheme("<p>color-scheme: light</p>", "dark") == "<p>color-scheme: light</p>"
 
 
 def test_the_lines_around_an_error_are_shown(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from worker.domain.catalog import (
 from worker.domain.errors import BadAddress, BadReference, BadSetting, BadUrl, Refused, StockbellError, TemplateBroken
 from worker.domain.relays import Mailbox
 from worker.domain.replies import mask_addresses
+from worker.mail import clients
 from worker.processes.bootstrap import Parts
 from worker.services import mail_checks, trying
 from worker.services.addresses import checked_address
@@ -149,7 +150,7 @@ def routes(office: Office) -> APIRouter:
         policy = f"sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src {images}; frame-ancestors 'self'"
         headers = {**HEADERS, "Content-Security-Policy": policy, "Referrer-Policy": "no-referrer"}
         scheme = _one_of(SCHEMES, request.query_params.get("scheme", ""))
-        return HTMLResponse(mail_checks.in_scheme(html, scheme), headers=headers)
+        return HTMLResponse(clients.in_scheme(html, scheme), headers=headers)
 
     @router.get("/mail/source")
     async def source(request: Request, visitor: Annotated[Visitor, viewer]) -> Response:
