@@ -79,7 +79,7 @@ A fault (FAIL): a file that can't be read or rendered, a subject, text or HTML t
 is not known, a body without the link to the item or to confirm, HTML of over 100 kB. A warning: a body without the way
 out or its language, what mail programs don't load or run, words that are the same as in English, a file that nothing
 uses, what nobody sees since it is in no block or in one that is said elsewhere, HTML of over 60 kB, entries of
-catalogues that are not used, and CSS that Gmail or Outlook for Windows drop, by the tests of
+catalogues that are not used, CSS that can't be read, and CSS that Gmail or Outlook for Windows drop, by the tests of
 [caniemail.com](https://www.caniemail.com).
 
 Workers read the files when they start. What you change later, add or delete is for the next start, or for SIGHUP to

@@ -223,16 +223,18 @@ def _serve(
     wish = {"sample": sample or next(iter(items), ""), "locale": language or ""}
     query = urlencode({name: value for name, value in wish.items() if value})
     with Server(Shelf(parts, items), port) as server:
-        url = f"{server.url}{'?' if query else ''}{query}"
-        if as_json:
-            say_json({"url": url})
-        else:
-            say(url)
-            complain("for this machine alone, until Ctrl-C")
-        sys.stdout.flush()
-        if opens:
-            _open(url)
-        server.run()
+        server.run(lambda: _say_served(f"{server.url}{'?' if query else ''}{query}", opens=opens, as_json=as_json))
+
+
+def _say_served(url: str, *, opens: bool, as_json: bool) -> None:
+    if as_json:
+        say_json({"url": url})
+    else:
+        say(url)
+        complain("for this machine alone, until Ctrl-C")
+    sys.stdout.flush()
+    if opens:
+        _open(url)
 
 
 def _open(url: str) -> None:

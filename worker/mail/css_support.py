@@ -1,4 +1,4 @@
-"""CSS that Gmail on the web and Outlook for Windows drop: a table, and what of it a file has."""
+"""CSS that Gmail on the web and Outlook for Windows drop, by a table, and CSS that nobody reads."""
 
 import re
 import tomllib
@@ -15,6 +15,7 @@ _SAID: Final[Mapping[str, str]] = {"functions": "{}()", "units": "the unit {}", 
 _STYLE: Final = re.compile(
     r"<style[^>]*>(?P<sheet>.*?)</style|\sstyle=(?P<quote>[\"'])(?P<style>.*?)(?P=quote)", re.DOTALL | re.IGNORECASE
 )
+_WITH_RULES: Final = frozenset({"media", "supports", "layer", "container"})
 _JINJA: Final = re.compile(r"\{\{.*?\}\}|\{%.*?%\}|\{#.*?#\}", re.DOTALL)
 
 
@@ -33,7 +34,7 @@ def dropped_in(file: str, text: str) -> Iterator[Dropped]:
     What is in at-rules is for programs that know those.
     """
     seen = set[str]()
-    for line, css, is_sheet in _sheets(file, text):
+    for line, css, is_sheet, _ in _sheets(file, text):
         for place, kind, name in _of_sheet(css) if is_sheet else _declared(tinycss2.parse_blocks_contents(css)):
             by, what = _table().get(kind, {}).get(name), _SAID.get(kind, "{}").format(name.replace(" ", ": "))
             if by and what not in seen:
@@ -41,23 +42,62 @@ def dropped_in(file: str, text: str) -> Iterator[Dropped]:
                 yield Dropped(line + place - 1, what, " and ".join(_NAMES[each] for each in by))
 
 
+def unread_in(file: str, text: str) -> Iterator[tuple[int, str]]:
+    """Yields the line and what is wrong with CSS that no program can read. What templates put together is left out."""
+    for line, css, is_sheet, is_whole in _sheets(file, text):
+        if is_whole:
+            contents = tinycss2.parse_stylesheet(css) if is_sheet else tinycss2.parse_blocks_contents(css)
+            for place, words in _unread(contents, in_rule=not is_sheet):
+                yield line + place - 1, words
+
+
+def _unread(contents: Sequence[Any], *, in_rule: bool) -> Iterator[tuple[int, str]]:
+    for each in contents:
+        if each.type == "error":
+            yield each.source_line, "CSS that can't be read ends here: write property: value;"
+        elif each.type == "at-rule":
+            if each.content is not None and each.lower_at_keyword in _WITH_RULES:
+                yield from _unread(tinycss2.parse_blocks_contents(each.content), in_rule=False)
+        elif each.type == "qualified-rule":
+            if any(token.type == "error" for token in each.prelude):
+                yield each.source_line, "has a } too many before this rule, which is lost"
+            elif in_rule:
+                begins = [token.source_line for token in each.prelude if token.type != "whitespace"]
+                yield (
+                    max(begins, default=each.source_line),
+                    "has a rule within a rule, which is lost: is a } missing before it?",
+                )
+            else:
+                yield from _unread(tinycss2.parse_blocks_contents(each.content), in_rule=True)
+
+
 @lru_cache(maxsize=1)
 def _table() -> Mapping[str, Mapping[str, Sequence[str]]]:
     return tomllib.loads(_TABLE.read_text(encoding="utf-8"))
 
 
-def _sheets(file: str, text: str) -> Iterator[tuple[int, str, bool]]:
-    """Yields the CSS in a file, with the line that it begins in, and whether it is a sheet, with rules.
+class _Sheet(NamedTuple):
+    line: int
+    """that it begins in"""
+    css: str
+    is_sheet: bool
+    """whether it has rules"""
+    is_whole: bool
 
-    Expressions of templates become blanks.
+
+def _sheets(file: str, text: str) -> Iterator[_Sheet]:
+    """Yields the CSS in a file.
+
+    Expressions of templates become blanks: then it is not whole.
     """
     if file.endswith(".css"):
-        yield 1, text, True
+        yield _Sheet(1, text, is_sheet=True, is_whole=True)
         return
     plain = _JINJA.sub(lambda found: re.sub(r"[^\n]", " ", found[0]), text)
     for found in _STYLE.finditer(plain):
         part = "style" if found["sheet"] is None else "sheet"
-        yield plain.count("\n", 0, found.start(part)) + 1, found[part], part == "sheet"
+        is_whole = found[part] == text[found.start(part) : found.end(part)]
+        yield _Sheet(plain.count("\n", 0, found.start(part)) + 1, found[part], part == "sheet", is_whole)
 
 
 def _of_sheet(css: str) -> Iterator[tuple[int, str, str]]:

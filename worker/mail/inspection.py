@@ -15,7 +15,7 @@ from worker.mail import samples
 from worker.mail.catalogues import Catalogues
 from worker.mail.confirmation import ConfirmationPage
 from worker.mail.conventions import known
-from worker.mail.css_support import Dropped, dropped_in
+from worker.mail.css_support import dropped_in, unread_in
 from worker.mail.folders import Compiled, Trial, size
 from worker.mail.message import Rendered
 from worker.mail.render import Renderer
@@ -280,21 +280,29 @@ def _strange(sources: Sources) -> Iterator[Finding]:
 
 
 def _css(sources: Sources) -> Iterator[Finding]:
-    """Yields what Gmail or Outlook drop of the shop's own CSS. What ours has as well is known to do without."""
+    """Yields what is wrong with the shop's own CSS, and what Gmail or Outlook drop of it.
+
+    What ours has as well is known to do without.
+    """
     names = [name for name in sources.names() if name.endswith((".css", ".html"))]
-    known = {each.what for name in sources.shipped() if name in names for each in _dropped(sources, f"{SHIPPED}{name}")}
-    for name in names:
-        for each in _dropped(sources, name) if sources.is_own(name) else ():
+    ours = [f"{SHIPPED}{name}" for name in sources.shipped() if name in names]
+    known = {each.what for name in ours for each in dropped_in(name, _text(sources, name))}
+    for name in filter(sources.is_own, names):
+        text = _text(sources, name)
+        for line, words in unread_in(name, text):
+            yield Finding(False, name, f"line {line}: {words}")
+        for each in dropped_in(name, text):
             if each.what not in known:
-                text = f"line {each.line}: {each.by} drop{'' if ' and ' in each.by else 's'} {each.what}"
-                yield Finding(False, name, f"{text}: see that the mail is good without it")
+                words = f"{each.by} drop{'' if ' and ' in each.by else 's'} {each.what}"
+                yield Finding(False, name, f"line {each.line}: {words}: see that the mail is good without it")
 
 
-def _dropped(sources: Sources, name: str) -> Sequence[Dropped]:
+def _text(sources: Sources, name: str) -> str:
+    """Returns what is in a file; "" if it can't be read, which is found by trying."""
     try:
-        return list(dropped_in(name, sources.text(name)))
+        return sources.text(name)
     except TemplateBroken:
-        return ()
+        return ""
 
 
 def _where(locales: Sequence[str], languages: Sequence[str]) -> str:

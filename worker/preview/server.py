@@ -3,7 +3,7 @@
 import errno
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -71,10 +71,11 @@ class Server(ThreadingHTTPServer):
         self.is_over.set()
         super().server_close()
 
-    def run(self) -> None:
-        """Serves until SIGTERM or Ctrl-C."""
+    def run(self, then: Callable[[], None]) -> None:
+        """Serves until SIGTERM or Ctrl-C. Once it does, it calls `then`."""
         stop = Stop().listen()
         threading.Thread(target=self.serve_forever, name="preview", daemon=True).start()
+        then()
         while not stop.wait(_LONG_SECONDS):
             pass
         self.shutdown()
@@ -104,7 +105,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _reply(self, name: str, query: str) -> _Reply | None:
         if name in _KINDS:
             return _Reply(_KINDS[name], (_FILES / name).read_bytes())
-        gallery, version = self._shelf.now, self._shelf.version
+        gallery, version = self._shelf.now()
         wish = wished(query, gallery)
         match name:
             case "":
@@ -150,7 +151,7 @@ def _html(text: str, policy: str = _OWN) -> _Reply:
 def _words(shelf: Shelf, is_over: threading.Event) -> Iterator[str]:
     told, said_at = "", 0.0
     while not is_over.wait(_LOOK_SECONDS if told else 0):
-        version = shelf.version
+        _, version = shelf.now()
         if version != told:
             told, said_at = version, time.monotonic()
             yield f"data: {version}\n\n"

@@ -18,17 +18,10 @@ class Shelf:
         self._number = 0
         self._gallery = Gallery(parts, items)
 
-    @property
-    def now(self) -> Gallery:
-        """The mails of the files as they are now."""
+    def now(self) -> tuple[Gallery, str]:
+        """Returns the mails of the files as they are now, and a version: another one for other files or processes."""
         with self._lock:
             if not self._gallery.is_current():
                 self._gallery = Gallery(self._parts.anew(), self._items)
                 self._number += 1
-            return self._gallery
-
-    @property
-    def version(self) -> str:
-        """Another one for other files, and for another process."""
-        _ = self.now
-        return f"{self._begun}-{self._number}"
+            return self._gallery, f"{self._begun}-{self._number}"

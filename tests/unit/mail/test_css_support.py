@@ -9,7 +9,7 @@ from tests.caniemail import SECTIONS, TABLE
 from tests.unit.mail.test_inspection import found
 from tests.unit.mail.test_render import TEMPLATES
 from tests.unit.mail.test_sources import put
-from worker.mail.css_support import dropped_in
+from worker.mail.css_support import dropped_in, unread_in
 from worker.mail.exports import exported
 from worker.mail.sources import Sources
 
@@ -53,6 +53,40 @@ def test_the_table_says_where_it_is_from_and_of_when() -> None:
 def test_what_is_dropped_is_found_in_a_sheet(css: str, what: list[tuple[int, str, str]]) -> None:
     assert list(dropped_in("mail.css", css)) == what
     assert list(dropped_in("body.html", f"<style type='text/css'>{css}</style>")) == what
+
+
+@pytest.mark.parametrize(
+    ("css", "found"),
+    [
+        ("a { color: red }\nb { color: blue }", []),
+        ("@media (max-width: 1px) { a { b: c } }\n@font-face { src: url(x) }", []),
+        ("a { color: red\nb { color: blue }", [(2, "a rule within a rule")]),
+        ("@media print { a { color: red\nb { c: d } }", [(2, "a rule within a rule")]),
+        ("a { color: red }\n} b { color: blue }", [(2, "a } too many")]),
+        ("a { color red;\n b: c }", [(1, "can't be read")]),
+        ("a { color: red; // green\n}", [(1, "can't be read")]),
+        ("a", [(1, "can't be read")]),
+        ("a { ; b: c;; }", []),
+        ("", []),
+    ],
+)
+def test_css_that_nobody_reads_is_found(css: str, found: list[tuple[int, str]]) -> None:
+    for file, text in (("mail.css", css), ("body.html", f"<style>{css}</style>")):
+        said = list(unread_in(file, text))
+        assert [line for line, _ in said] == [line for line, _ in found]
+        assert all(words in text for (_, words), (_, text) in zip(found, said, strict=True))
+
+
+def test_css_that_a_template_puts_together_is_not_judged() -> None:
+    assert list(unread_in("body.html", '<p style="{{ name }}: 1px">\n<p style="color red">')) == [
+        (2, "CSS that can't be read ends here: write property: value;")
+    ]
+    assert list(unread_in("body.html", "<style>a { {% if x %}b: c{% endif %} d }</style>")) == []
+
+
+def test_ours_is_read_as_a_whole() -> None:
+    sources = Sources(TEMPLATES)
+    assert [found for name in sources.names() for found in unread_in(name, sources.text(name))] == []
 
 
 def test_what_is_dropped_is_found_in_a_template() -> None:

@@ -107,12 +107,13 @@ def test_what_is_broken_says_where_and_all_else_is_made(tmp_path: Path) -> None:
 
 def test_a_change_is_seen_by_the_next_gallery(tmp_path: Path) -> None:
     shelf = Shelf(parts_of(tmp_path), {})
-    before, version = shelf.now, shelf.version
-    assert (shelf.now, shelf.version) == (before, version)
+    before, version = shelf.now()
+    assert shelf.now() == (before, version)
     (tmp_path / "back_in_stock").mkdir()
     (tmp_path / "back_in_stock" / "subject.txt").write_text("It is here!")
-    assert shelf.version != version
-    assert shelf.now.shown("usual", "en").subject == "It is here!"
+    after, changed = shelf.now()
+    assert changed != version
+    assert after.shown("usual", "en").subject == "It is here!"
     assert before.shown("usual", "en").subject != "It is here!"
 
 
