@@ -295,10 +295,14 @@ def test_a_preview_may_be_about_a_sample(alone: Stockbell, tmp_path: Path) -> No
     assert 'dir="rtl"' in files["html"].read_text()
     assert "/u/" in files["txt"].read_text()
     assert answer.stderr.splitlines() == [
-        "MAIL_FROM is not set: these mails are from shop@shop.example",
-        "No way out is set (STOCKBELL_SECRET_KEY, STOCKBELL_PUBLIC_URL): that of these mails is a sample",
+        "MAIL_FROM is not set: mails shown here are from shop@shop.example",
+        "Mails have no way out, as STOCKBELL_SECRET_KEY and STOCKBELL_PUBLIC_URL (https) would give them: what is shown"
+        " here is a sample",
     ]
-    assert "but 'long name'" in refused(alone.run("preview", "--sample", "long nam"))
+    assert "but 'long name'" in refused(alone.run("preview", "--sample", "Long Nam"))
+    other = alone.run("preview", "--sample", "usual", "--locale", "sw-KE").stderr
+    assert "there is no mail in sw-KE: this one is in en\n" in other
+    assert "there is no mail" not in alone.run("preview", "--sample", "usual", "--locale", "de_AT").stderr
 
 
 def test_a_preview_is_as_one_customer_gets_it(alone: Stockbell, tmp_path: Path) -> None:

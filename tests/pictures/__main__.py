@@ -85,7 +85,7 @@ def sheets(renderer: Renderer) -> Iterator[tuple[str, Sequence[Look]]]:
     def html(context: MailContext, locale: str = "en") -> str:
         return html_of(renderer, context, locale)
 
-    def both(name: str, page: str, client: clients.Client = clients.in_browser) -> list[Look]:
+    def both(name: str, page: str, client: clients.Client = str) -> list[Look]:
         return [Look(f"{name}, {tone}", client(page), dark=tone == "dark") for tone in ("light", "dark")]
 
     yield (
@@ -119,8 +119,8 @@ def sheets(renderer: Renderer) -> Iterator[tuple[str, Sequence[Look]]]:
             for name, colour in COLOURS.items()
             for shop in [Renderer(Sources(SHIPPED_TEMPLATES), "Blue Door Pottery", brand=brand(colour))]
             for tone, client in (
-                ("light", clients.in_browser),
-                ("dark", clients.in_browser),
+                ("light", str),
+                ("dark", str),
                 ("blocked", clients.without_pictures),
                 ("darkened", clients.darkened),
             )

@@ -1,5 +1,6 @@
 """The page of the preview in Chromium: it shows mails whole, and each change of a file without losing the place."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 pytest.importorskip("playwright.sync_api", reason="Playwright has no package for this C library")
 
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.pictures.browser import chromium, open_whole, served
 from tests.unit.preview.galleries import parts_of
@@ -109,6 +110,40 @@ def test_a_choice_is_shown_at_once(page: Page, url: str) -> None:
     expect(page.get_by_role("link", name="Text")).to_have_attribute("aria-current", "page")
 
 
+def test_a_choice_is_kept_by_back_and_by_the_keyboard(page: Page, url: str) -> None:
+    open_whole(page, f"{url}?look=light&width=320")
+    page.get_by_label("Sample").focus()
+    for _ in range(3):
+        page.keyboard.press("ArrowDown")
+    expect(page.locator("h2")).to_have_text("long word, en")
+    expect(page.get_by_label("Sample")).to_be_focused()
+    page.get_by_label("Language").select_option("de")
+    expect(page.locator("h2")).to_have_text("long word, de")
+    page.go_back()
+    expect(page.locator("h2")).to_have_text("long word, en")
+    expect(page.get_by_label("Language")).to_have_value("en")
+    page.get_by_label("Look").select_option("dark")
+    expect(page.locator("figcaption")).to_contain_text("dark, 320 px")
+    expect(page.locator("h2")).to_have_text("long word, en")
+
+
+def test_the_place_is_kept_through_a_fault(page: Page, url: str, own: Path) -> None:
+    open_whole(page, f"{url}?look=light&width=320")
+    page.evaluate("scrollTo(0, 300)")
+    (own / "back_in_stock" / "body.txt").write_text("{% if x %}")
+    expect(page.locator(".trouble")).to_be_attached()
+    (own / "back_in_stock" / "body.txt").unlink()
+    expect(page.locator("iframe")).to_have_count(1)
+    assert page.evaluate("scrollY") == 300
+
+
+def test_a_mail_that_is_wider_than_its_frame_says_so(page: Page, url: str, own: Path) -> None:
+    body = '<html><body style="margin:0"><table width="608"><tr><td lang="en">A</td></tr></table></body></html>'
+    (own / "back_in_stock" / "body.html").write_text(body)
+    open_whole(page, f"{url}?look=light")
+    expect(page.locator("figcaption em")).to_have_text(["cut off: it is 608 px wide"])
+
+
 def test_a_link_in_a_mail_opens_beside_the_page(page: Page, url: str) -> None:
     open_whole(page, f"{url}?look=light&width=320")
     with page.context.expect_page() as opened:
@@ -130,7 +165,40 @@ def test_a_preview_that_has_ended_is_told(page: Page, own: Path) -> None:
     with served(Shelf(parts_of(own), {})) as address:
         open_whole(page, f"{address}?look=light&width=320")
         expect(page.locator("#state")).to_contain_text("Shows each change")
-    expect(page.locator("#state")).to_contain_text("The preview has ended")
+    expect(page.locator("#state")).to_contain_text("The preview does not answer")
+
+
+def test_of_changes_that_follow_each_other_the_last_one_is_shown(page: Page, url: str, own: Path) -> None:
+    subject = own / "back_in_stock" / "subject.txt"
+    open_whole(page, f"{url}?look=light&width=320")
+    held = list[Route]()
+
+    def hold(route: Route) -> None:
+        if held:
+            route.continue_()
+        else:
+            held.append(route)
+
+    page.route(re.compile(r"\?look="), hold)
+    subject.write_text("The first")
+    page.wait_for_timeout(700)  # the page asks for it, and gets no answer yet
+    subject.write_text("The second")
+    page.wait_for_timeout(700)
+    held[0].fulfill(body="<p>broken", status=500)
+    expect(page.locator(".subject bdi")).to_have_text("The second")
+    expect(page.locator("#state")).to_contain_text("Shown anew")
+    page.unroute_all()
+
+
+def test_eight_tabs_at_once_are_no_trouble(page: Page, url: str) -> None:
+    tabs = [page.context.new_page() for _ in range(8)]
+    try:
+        for tab in tabs:
+            tab.goto(f"{url}?look=light")
+            tab.wait_for_selector("#findings .good")
+    finally:
+        for tab in tabs:
+            tab.close()
 
 
 @pytest.mark.parametrize("query", ["", "sample=all&look=light&width=320", "view=text", "view=html", "view=message"])

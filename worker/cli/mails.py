@@ -48,7 +48,7 @@ def made(writer: "LetterWriter", about: "Sequence[tuple[Facts, Asked]]", address
 
     mail, number = trying.write_many(writer, about, address)
     if number < len(about):
-        complain(f"the mail would be too long: it is about the first {number}, and the next mail about the rest")
+        complain(trying.about_some(number))
     return mail
 
 

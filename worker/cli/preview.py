@@ -20,7 +20,7 @@ from worker.cli.rehearsing import letter_writer
 from worker.domain.errors import BadFile
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from worker.domain.catalog import CatalogReference
     from worker.preview.gallery import Items
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from worker.smtp.mailer import Mail
 
 PORT: Final = 8090
-NOBODY: Final = "customer@shop.example"
 
 _NOTHING_KNOWN: Final = "no event has named this item's name, price, picture or link yet: the mail does not name it"
 
@@ -56,7 +55,7 @@ def add_to(app: typer.Typer) -> None:
 def preview(
     items: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[ITEM]...", help="The catalog item's id, or several.", show_default=False),
+        typer.Argument(metavar="ITEM", help="The catalog item's id, or several.", show_default=False),
     ] = None,
     sample: Annotated[
         str | None,
@@ -83,7 +82,8 @@ def preview(
             metavar="[PORT]",
             min=0,
             max=65535,
-            help=f"Show all samples on a page of this machine, until Ctrl-C. PORT: {PORT}; 0: a free one.",
+            help="Show all samples on a page of this machine, until Ctrl-C. A number after it is the port; 0 is a free"
+            f" one. Default: {PORT}.",
             show_default=False,
         ),
     ] = None,
@@ -98,13 +98,18 @@ def preview(
     With --serve a page shows the mails about all samples, and about ITEM, in all languages, as mail programs show them,
     in light and dark, with what `templates check` finds. It shows each change of a template at once.
 
-    [bold]Examples:[/bold]  stockbell preview mug-1 --locale de --folder mails
-    stockbell preview --serve --open
+    [bold]Example:[/bold]  stockbell preview mug-1 --locale de --folder mails
+
+    [bold]Example:[/bold]  stockbell preview --serve --open
     """
     from worker.services.addresses import checked_address
     from worker.services.import_file import checked_locale
+    from worker.services.trying import NOBODY
 
-    _check(items or (), sample, email, folder, serving=serve is not None)
+    _check(items or (), sample, folder, serving=serve is not None)
+    for flag, given in {"--app-id": app_id, "--option": option, "--item-url": item_url, "--email": email}.items():
+        if given and not items:
+            raise typer.BadParameter(f"{flag} needs ITEM")
     references = [arguments.reference_of(item, app_id, option) for item in items or ()]
     address, language = checked_address(email) if email else None, checked_locale(locale)
     if sample:
@@ -114,26 +119,29 @@ def preview(
     url = arguments.item_url(item_url)
     parts = session.ready_parts() if references else session.parts()
     about = [_about(parts, reference, address, url, language) for reference in references]
+    if references:
+        parts.database.close()
     if serve is not None:
-        _serve(parts, _named(about), serve, sample, language, opens=opens, as_json=as_json)
-    elif sample:
-        _write_sample(parts, sample, language, folder or Path(), opens=opens, as_json=as_json)
+        _serve(parts, about, serve, sample, language, opens=opens, as_json=as_json)
+        return
+    mail = _sample(parts, sample, language) if sample else made(letter_writer(parts), about, address or NOBODY)
+    named = [sample] if sample else _words(about)
+    files = _written(mail, (folder or Path()) / _stem([*named, *([language] if language else [])]), language)
+    if as_json:
+        say_json({kind: str(file) for kind, file in files.items()})
     else:
-        mail = made(letter_writer(parts), about, address or NOBODY)
-        more = [f"and-{len(about) - 1}-more"] if len(about) > 1 else []
-        _write(mail, folder or Path(), [about[0][0].catalog_item_id, *more], language, opens=opens, as_json=as_json)
+        for file in files.values():
+            say(str(file))
+    if opens:
+        _open(files["html"].resolve().as_uri())
 
 
-def _check(
-    items: "Sequence[str]", sample: str | None, email: str | None, folder: Path | None, *, serving: bool
-) -> None:
+def _check(items: "Sequence[str]", sample: str | None, folder: Path | None, *, serving: bool) -> None:
     check_number(items)
     if items and sample and not serving:
         raise typer.BadParameter("give either ITEM or --sample")
     if not (items or sample or serving):
         raise typer.BadParameter("give ITEM, --sample NAME or --serve")
-    if email and not items:
-        raise typer.BadParameter("--email needs ITEM")
     if folder and serving:
         raise typer.BadParameter("--serve writes no files, so --folder does nothing")
 
@@ -157,46 +165,42 @@ def _about(
     return facts, replace(asked, item_url=url or asked.item_url, locale=language or asked.locale)
 
 
-def _named(about: "Sequence[tuple[Facts, Asked]]") -> "Items":
-    """Returns the shop's items by names for the page: each alone, and all in one mail."""
-    named = {f"item {facts.catalog_item_id}": [(facts, asked)] for facts, asked in about}
-    return named | ({f"these {len(about)} items": list(about)} if len(about) > 1 else {})
-
-
-def _write_sample(
-    parts: "Parts", sample: str, language: str | None, folder: Path, *, opens: bool, as_json: bool
-) -> None:
+def _sample(parts: "Parts", sample: str, language: str | None) -> "Mail":
+    """Returns the mail about a sample. Raises Refused."""
     from worker.preview.gallery import Gallery
 
     gallery = Gallery(parts)
-    for note in gallery.notes:
-        complain(note)
-    _write(gallery.mail(sample, language), folder, [sample], language, opens=opens, as_json=as_json)
+    mail, note = gallery.mail(sample, language)
+    for each in (*gallery.notes, *([note] if note else [])):
+        complain(each)
+    return mail
 
 
-def _write(
-    mail: "Mail", folder: Path, words: "Sequence[str]", language: str | None, *, opens: bool, as_json: bool
-) -> None:
+def _words(about: "Sequence[tuple[Facts, Asked]]") -> list[str]:
+    more = [f"and-{len(about) - 1}-more"] if len(about) > 1 else []
+    return [about[0][0].catalog_item_id, *more]
+
+
+def _stem(words: "Sequence[str]") -> str:
+    return re.sub(r"[^\w.-]", "_", "-".join(["preview", *words]))
+
+
+def _is_in(wanted: str, language: str) -> bool:
+    return wanted.lower().replace("_", "-").split("-")[0] == language.lower().split("-")[0]
+
+
+def _written(mail: "Mail", stem: Path, language: str | None) -> dict[str, Path]:
+    """Writes the files, and complains of what the mail lacks. Raises BadFile."""
     from worker.services import mail_checks, trying
 
     message = trying.message(mail)
     opened = mail_checks.opened(message)
+    if language and not _is_in(language, opened.language):
+        complain(f"there is no mail in {language}: this one is in {opened.language}")
     for point in (mail_checks.parts(opened), mail_checks.subject(opened.subject)):
         if point.is_kept is False:
             complain(point.text)
     contents = {"html": opened.html.encode(), "txt": opened.text.encode(), "eml": message}
-    stem = re.sub(r"[^\w.-]", "_", "-".join(["preview", *words, *([language] if language else [])]))
-    files = _written(contents, folder / stem)
-    if as_json:
-        say_json({kind: str(file) for kind, file in files.items()})
-    else:
-        for file in files.values():
-            say(str(file))
-    if opens:
-        _open(files["html"].resolve().as_uri())
-
-
-def _written(contents: "Mapping[str, bytes]", stem: Path) -> dict[str, Path]:
     files = {kind: stem.with_name(f"{stem.name}.{kind}") for kind in contents}
     try:
         stem.parent.mkdir(parents=True, exist_ok=True)
@@ -209,7 +213,7 @@ def _written(contents: "Mapping[str, bytes]", stem: Path) -> dict[str, Path]:
 
 def _serve(
     parts: "Parts",
-    items: "Items",
+    about: "Sequence[tuple[Facts, Asked]]",
     port: int,
     sample: str | None,
     language: str | None,
@@ -220,10 +224,19 @@ def _serve(
     from worker.preview.server import Server
     from worker.preview.shelf import Shelf
 
-    wish = {"sample": sample or next(iter(items), ""), "locale": language or ""}
+    items = _named(about)
+    locale = language or next((asked.locale for _, asked in about if asked.locale), None)
+    wish = {"sample": sample or next(iter(items), None), "locale": locale}
     query = urlencode({name: value for name, value in wish.items() if value})
-    with Server(Shelf(parts, items), port) as server:
+    # The database has told all that it can: what serves is not connected to it.
+    with Server(Shelf(parts.anew(), items), port) as server:
         server.run(lambda: _say_served(f"{server.url}{'?' if query else ''}{query}", opens=opens, as_json=as_json))
+
+
+def _named(about: "Sequence[tuple[Facts, Asked]]") -> "Items":
+    """Returns the shop's items by names for the page: all in one mail, and each alone."""
+    all_of_them = {f"these {len(about)} items": list(about)} if len(about) > 1 else {}
+    return all_of_them | {f"item {facts.catalog_item_id}": [(facts, asked)] for facts, asked in about}
 
 
 def _say_served(url: str, *, opens: bool, as_json: bool) -> None:

@@ -13,9 +13,6 @@ if TYPE_CHECKING:
     from worker.services.rehearsed import Rehearsal
     from worker.services.verbs import Seen, Summary
 
-SHOP = "shop@shop.example"
-"""The sender of mails that are only shown, where MAIL_FROM is not set."""
-
 
 class Would(Protocol):
     """A verb of `services.verbs` that only tells what it would do."""
@@ -27,6 +24,7 @@ class Would(Protocol):
 def letter_writer(parts: "Parts") -> "LetterWriter":
     """Returns what writes mails that are only shown. Raises BadSetting."""
     from worker.domain.relays import Mailbox
+    from worker.services.trying import SHOP
 
     return parts.letter_writer(parts.settings.mail_from or Mailbox("", SHOP))
 

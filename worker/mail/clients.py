@@ -5,66 +5,53 @@ A browser then shows about what their readers see. Pure.
 
 import colorsys
 import re
-from collections.abc import Callable
-from html import escape, unescape
-from typing import Any, Final
+from collections.abc import Callable, Iterator, Mapping
+from html import escape
+from html.parser import HTMLParser
+from typing import Any, Final, NamedTuple
 
 import tinycss2
-from tinycss2.color3 import RGBA, parse_color
+from tinycss2.color4 import Color, parse_color
+
+from worker.mail.css_support import dropped_by_outlook
 
 Client = Callable[[str], str]
+Attributes = Mapping[str, str | None]
 
-_TAG: Final = re.compile(
-    r"<!--.*?-->|<style\b.*?</style\s*>"
-    r"|<(?P<name>[a-z][\w:-]*)(?P<attributes>(?:\"[^\"]*\"|'[^']*'|[^\"'>])*+)>",
-    re.DOTALL | re.IGNORECASE,
-)
-_STYLE_ATTRIBUTE: Final = re.compile(r"\sstyle\s*=\s*(?:\"([^\"]*)\"|'([^']*)')", re.IGNORECASE)
-_COLOUR_ATTRIBUTE: Final = re.compile(r"(\s(?:bgcolor|color)\s*=\s*[\"']?)(#?\w+)", re.IGNORECASE)
-_WIDTH: Final = re.compile(r"\swidth\s*=\s*[\"']?(\d+)", re.IGNORECASE)
-_STYLE: Final = re.compile(r"<style\b[^>]*>.*?</style\s*>\n?", re.DOTALL | re.IGNORECASE)
-_BEGINNING: Final = re.compile(r"(?:\s*<(?:!doctype|html|head)\b[^>]*>)*", re.IGNORECASE)
+DARK_PAGE: Final = "<style>:where(html){color:#e6e6e6}:where(a){color:#8ab4f8}</style>"
+"""The colours of what says none, in the dark."""
+
+_NO_PICTURES: Final = '<meta http-equiv="Content-Security-Policy" content="img-src \'none\'">'
+_BEGINNING: Final = re.compile(r"(?:\s*+(?:<(?:!doctype|html|head)\b[^<>]*+>|<!--.*?-->|<\?[^<>]*+>))*+", re.I | re.S)
 _PREFERS: Final = re.compile(r"\(\s*prefers-color-scheme\s*:\s*(dark|light)\s*\)", re.IGNORECASE)
-_META: Final = re.compile(r"""(<meta\s+name=["']color-scheme["']\s+content=["'])([a-z ]+)(["'])""", re.IGNORECASE)
-_DECLARED: Final = re.compile(r"((?<![\w-])color-scheme\s*:\s*)([a-z ]+)", re.IGNORECASE)
+_DECLARED: Final = re.compile(r"((?<![\w-])color-scheme\s*:\s*)([a-z ]*dark[a-z ]*)", re.IGNORECASE)
 
-# Comments that Outlook for Windows reads: shown to it alone, hidden from it alone, and the form that is no comment.
+# Comments that Outlook for Windows reads: those that all others read, too, those that it reads alone, and no comments.
 _CONDITIONAL: Final = re.compile(
-    r"<!--\[if (?P<revealed>[^\]]*)\]>\s*<!(?:-- )?-->(?P<shown>.*?)<!--\s*<!\[endif\]-->"
-    r"|<!--\[if (?P<hidden>[^\]]*)\]>(?P<office>.*?)<!\[endif\]-->"
-    r"|<!\[if (?P<bare>[^\]]*)\]>(?P<plain>.*?)<!\[endif\]>",
+    r"<!--\[if (?P<for_all>[^\]<>]*+)\]>\s*+<!(?:--\s*)?-->(?P<shown>.*?)<!--\s*<!\[endif\]-->"
+    r"|<!--\[if (?P<alone>[^\]<>]*+)\]>(?P<hidden>.*?)<!\[endif\]-->"
+    r"|<!\[if (?P<bare>[^\]<>]*+)\]>(?P<plain>.*?)<!\[endif\]>",
     re.DOTALL | re.IGNORECASE,
 )
-_TERM: Final = re.compile(r"(?P<no>!?)[\s(]*(?:(?P<than>[lg]te?)\s+)?(?P<what>\w+)\s*(?P<version>\d*)", re.IGNORECASE)
-_OFFICE: Final = re.compile(r"<xml\b.*?</xml\s*>", re.DOTALL | re.IGNORECASE)  # settings, which are not shown
-_OFFICE_VERSION: Final = 16
-_THAN: Final[dict[str, Callable[[int, int], bool]]] = {
+_CONDITION: Final = re.compile(r"[!&|()]|(?:(?P<than>[lg]te?)\s+)?(?P<what>[a-z]+)\s*(?P<version>\d*)", re.IGNORECASE)
+_VERSIONS: Final[Mapping[str, int]] = {"mso": 16, "vml": 1, "true": 1}
+_THAN: Final[Mapping[str, Callable[[int, int], bool]]] = {
     "lt": int.__lt__,
     "lte": int.__le__,
     "gt": int.__gt__,
     "gte": int.__ge__,
+    "": int.__eq__,
 }
-_UNKNOWN_TO_WORD: Final = {
-    "background-image",
-    "border-radius",
-    "box-shadow",
-    "display",
-    "float",
-    "max-height",
-    "min-height",
-    "min-width",
-    "object-fit",
-    "opacity",
-    "overflow",
-    "position",
-}
-_ONLY_ON_CELLS: Final = ("padding", "width", "height")
+_OFFICE: Final = re.compile(r"<xml\b.*?</xml\s*>", re.DOTALL | re.IGNORECASE)  # settings, which are not shown
+_CELLS: Final = ("td", "th")
+_WITHOUT_SIZE: Final = ("a", "body", "div", "img", "p", "span")
 
 _HAS_COLOUR: Final = re.compile(
-    r"(?:.*-)?color|background|border(?:-(?:top|right|bottom|left))?|outline", re.IGNORECASE
+    r"(?:.*-)?color|background|border(?:-(?:top|right|bottom|left|block|inline)(?:-(?:start|end))?)?|outline"
 )
-DARK_PAGE: Final = "<style>html{background-color:#1a1a1a;color:#e6e6e6}</style>"
-_NO_PICTURES: Final = '<meta http-equiv="Content-Security-Policy" content="img-src \'none\'">'
+_LUMA: Final = (0.299, 0.587, 0.114)  # ITU-R BT.601
+_COLOUR_ATTRIBUTES: Final = ("alink", "bgcolor", "link", "text", "vlink")
+_BARE_COLOUR: Final = re.compile(r"[0-9a-f]{6}", re.IGNORECASE)
 
 
 def in_scheme(html: str, scheme: str) -> str:
@@ -73,28 +60,17 @@ def in_scheme(html: str, scheme: str) -> str:
     Browsers let a frame see their own mode only. So the conditions on the mode are decided here: those on this one
     always hold, those on the other never. A mail that declares no dark mode stays as it is.
     """
-    decided = _PREFERS.sub(lambda found: "(min-width:0)" if found[1].lower() == scheme else "(max-width:0)", html)
-    decided = _META.sub(lambda found: f"{found[1]}{scheme}{found[3]}" if "dark" in found[2] else found[0], decided)
-    return _DECLARED.sub(lambda found: f"{found[1]}{scheme}" if "dark" in found[2] else found[0], decided)
-
-
-def in_browser(html: str) -> str:
-    """As a browser shows it, and Apple's Mail."""
-    return html
+    return _decided(html, scheme, holds=scheme)
 
 
 def without_style(html: str) -> str:
     """Gmail's apps with an account elsewhere, and its page on phones: they drop every `<style>`."""
-    return _STYLE.sub("", html)
+    return _rewritten(html, lambda _, attributes: attributes, lambda _: "")
 
 
 def darkened(html: str) -> str:
-    """Gmail's apps in the dark: they know no dark rules, and turn light and dark round where a colour is set."""
-
-    def turned(_name: str, attributes: str, style: str) -> tuple[str, str]:
-        return _COLOUR_ATTRIBUTE.sub(lambda found: found[1] + _turned(found[2]), attributes), _darkened(style)
-
-    return _in_head(_retagged(without_style(html), turned), DARK_PAGE)
+    """Gmail's apps in the dark: no dark rule holds, and colours that elements have turn light and dark round."""
+    return _in_head(_rewritten(_decided(html, "light", holds=None), _darkened), DARK_PAGE)
 
 
 def without_pictures(html: str) -> str:
@@ -105,100 +81,253 @@ def without_pictures(html: str) -> str:
 def in_word(html: str) -> str:
     """Outlook for Windows: it renders with Word, reads what is in its own comments, and no `<style>` with `@media`.
 
-    What is drawn with VML is not shown.
+    Of what is drawn with VML, places and plain colours are shown.
     """
-    page = _OFFICE.sub("", without_style(_CONDITIONAL.sub(_in_office, html)))
-    return _retagged(page, lambda name, attributes, style: (attributes, _in_word(name, attributes, style)))
+    page = _OFFICE.sub("", _CONDITIONAL.sub(_in_office, html))
+    return _rewritten(page, _in_word, lambda css: "" if "@media" in css.lower() else css)
 
 
 def _in_head(html: str, markup: str) -> str:
     return _BEGINNING.sub(lambda found: found[0] + markup, html, count=1)
 
 
-def _retagged(html: str, change: Callable[[str, str, str], tuple[str, str]]) -> str:
-    """Returns a page with what `change` makes of each tag's attributes and style. It gets the tag's name, too."""
+class _Rewriter(HTMLParser):
+    """Writes a page again, with what `change` makes of each tag's attributes, and `sheet` of the CSS in a `<style>`.
 
-    def changed(tag: re.Match[str]) -> str:
-        if tag["name"] is None:
-            return tag[0]
-        found = _STYLE_ATTRIBUTE.search(tag["attributes"])
-        others = _STYLE_ATTRIBUTE.sub("", tag["attributes"], count=1)
-        style = unescape("".join(filter(None, found.groups()))) if found else ""
-        attributes, new = change(tag["name"].lower(), others, style)
-        end = "/" if attributes.endswith("/") else ""
-        styled = f' style="{escape(new)}"' if new else ""
-        return f"<{tag['name']}{attributes.removesuffix('/')}{styled}{end}>"
+    What they leave as it is, is written as it was.
+    """
 
-    return _TAG.sub(changed, html)
+    def __init__(self, change: Callable[[str, Attributes], Attributes], sheet: Callable[[str], str]) -> None:
+        super().__init__(convert_charrefs=False)
+        self.written: list[str] = []
+        self._change = change
+        self._sheet = sheet
+        self._css: list[str] | None = None
+        """the parts of the `<style>` that it is in"""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag == "style":
+            self._css = [self.get_starttag_text() or ""]
+            return
+        given: dict[str, str | None] = {}
+        for name, value in attrs:
+            given.setdefault(name, value)  # of two of a name browsers take the first
+        changed = self._change(tag, given)
+        if changed == given:
+            self.written.append(self.get_starttag_text() or "")
+        else:
+            self.written.append(f"<{' '.join([tag, *_quoted(changed)])}>")
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "style" and self._css is not None:
+            self._end_style()
+        else:
+            self.written.append(f"</{tag}>")
+
+    def handle_data(self, data: str) -> None:
+        (self.written if self._css is None else self._css).append(data)
+
+    def handle_entityref(self, name: str) -> None:
+        self.written.append(f"&{name};")
+
+    def handle_charref(self, name: str) -> None:
+        self.written.append(f"&#{name};")
+
+    def handle_comment(self, data: str) -> None:
+        self.written.append(f"<!--{data}-->")
+
+    def handle_decl(self, decl: str) -> None:
+        self.written.append(f"<!{decl}>")
+
+    def handle_pi(self, data: str) -> None:
+        self.written.append(f"<?{data}>")
+
+    def unknown_decl(self, data: str) -> None:
+        self.written.append(f"<![{data}]>")
+
+    def close(self) -> None:
+        super().close()
+        if self._css is not None:
+            self._end_style()
+
+    def _end_style(self) -> None:
+        begin, *css = self._css or [""]
+        self._css = None
+        text = self._sheet("".join(css))
+        self.written.append(f"{begin}{text}</style>" if text else "")
+
+
+def _rewritten(
+    html: str, change: Callable[[str, Attributes], Attributes], sheet: Callable[[str], str] = lambda css: css
+) -> str:
+    page = _Rewriter(change, sheet)
+    page.feed(html)
+    page.close()
+    return "".join(page.written)
+
+
+def _quoted(attributes: Attributes) -> Iterator[str]:
+    for name, value in attributes.items():
+        yield name if value is None else f'{name}="{escape(value)}"'
+
+
+def _decided(html: str, scheme: str, *, holds: str | None) -> str:
+    """Returns a page that is in this scheme, with the conditions on the mode decided: those on `holds` always hold."""
+
+    def css(text: str) -> str:
+        decided = _PREFERS.sub(lambda found: "(min-width:0)" if found[1].lower() == holds else "(max-width:0)", text)
+        return _DECLARED.sub(lambda found: f"{found[1]}{scheme}", decided)
+
+    def change(tag: str, attributes: Attributes) -> Attributes:
+        name, content = (str(attributes.get(each) or "").lower() for each in ("name", "content"))
+        if tag == "meta" and name in ("color-scheme", "supported-color-schemes") and "dark" in content:
+            return {**attributes, "content": scheme}
+        changed = {each: css(value) for each in ("style", "media") if (value := attributes.get(each))}
+        return {**attributes, **changed}
+
+    return _rewritten(html, change, css)
 
 
 def _in_office(found: re.Match[str]) -> str:
     """Returns what Outlook for Windows makes of a conditional comment."""
-    condition = found["revealed"] or found["hidden"] or found["bare"] or ""
-    inside = found["shown"] or found["office"] or found["plain"] or ""
-    holds = any(all(map(_is_met, terms.split("&"))) for terms in condition.split("|"))
-    return inside if holds else ""
+    condition = found["for_all"] or found["alone"] or found["bare"] or ""
+    inside = found["shown"] or found["hidden"] or found["plain"] or ""
+    return inside if _Condition(condition).holds() else ""
 
 
-def _is_met(term: str) -> bool:
-    found = _TERM.search(term)
-    if found is None:
-        return False
-    is_met = found["what"].lower() in ("mso", "true")
-    if is_met and found["version"]:
-        compare = _THAN.get((found["than"] or "").lower(), int.__eq__)
-        is_met = compare(_OFFICE_VERSION, int(found["version"]))
-    return is_met != bool(found["no"])
+class _Condition:
+    """The condition of such a comment: `(gte mso 9)|(IE)`. What can't be read does not hold."""
+
+    def __init__(self, text: str) -> None:
+        self._parts = list(_CONDITION.finditer(text))
+
+    def holds(self) -> bool:
+        return self._any() and not self._parts
+
+    def _any(self) -> bool:
+        found = self._all()
+        while self._takes("|"):
+            found = self._all() or found
+        return found
+
+    def _all(self) -> bool:
+        found = self._one()
+        while self._takes("&"):
+            found = self._one() and found
+        return found
+
+    def _one(self) -> bool:
+        if self._takes("!"):
+            return not self._one()
+        if self._takes("("):
+            found = self._any()
+            return self._takes(")") and found
+        is_term = bool(self._parts) and self._parts[0]["what"] is not None
+        return is_term and _is_met(self._parts.pop(0))
+
+    def _takes(self, sign: str) -> bool:
+        is_next = bool(self._parts) and self._parts[0][0] == sign
+        if is_next:
+            self._parts.pop(0)
+        return is_next
 
 
-def _in_word(name: str, attributes: str, style: str) -> str:
-    kept = list[str]()
-    for what, declaration in _declarations(style):
-        value = tinycss2.serialize(declaration.value).strip()
-        if what == "mso-padding-alt":
-            kept.append(f"padding:{value}")
-        elif what == "mso-hide":
-            kept.append("display:none")
-        elif what.startswith("max-width"):
-            kept += [f"max-width:{value}"] if name == "table" else []
-        elif what.startswith(_ONLY_ON_CELLS):
-            kept += [f"{what}:{value}"] if name in ("td", "th") else []
-        elif what not in _UNKNOWN_TO_WORD and "gradient" not in value:
-            kept.append(f"{what}:{value}")
-    if name == "img" and (width := _WIDTH.search(attributes)):
-        kept.append(f"width:{width[1]}px;height:auto")
-    return ";".join(kept)
+def _is_met(term: re.Match[str]) -> bool:
+    version = _VERSIONS.get(term["what"].lower())
+    if version is None or not term["version"]:
+        return version is not None
+    return _THAN[(term["than"] or "").lower()](version, int(term["version"]))
 
 
-def _darkened(style: str) -> str:
-    return ";".join(
-        f"{what}:{''.join(map(_turned_token, each.value)) if _HAS_COLOUR.fullmatch(what) else _value(each)}"
-        for what, each in _declarations(style)
-    )
+class _Said(NamedTuple):
+    """A declaration."""
+
+    name: str
+    value: str
+    tokens: Any
 
 
-def _declarations(style: str) -> list[tuple[str, Any]]:
-    found = tinycss2.parse_blocks_contents(style, skip_comments=True, skip_whitespace=True)
-    return [(each.lower_name, each) for each in found if each.type == "declaration"]
+def _said(style: str | None) -> Iterator[_Said]:
+    """Yields what a `style` says. Which of it is important is lost: that it was, is no matter in an attribute."""
+    for each in tinycss2.parse_blocks_contents(style or "", skip_comments=True, skip_whitespace=True):
+        if each.type == "declaration":
+            yield _Said(each.lower_name, tinycss2.serialize(each.value).strip(), each.value)
 
 
-def _value(declaration: Any) -> str:
-    return str(tinycss2.serialize(declaration.value)).strip()
+def _styled(attributes: Attributes, says: Mapping[str, str]) -> Attributes:
+    others = {name: value for name, value in attributes.items() if name != "style"}
+    return others | {"style": ";".join(f"{name}:{value}" for name, value in says.items())} if says else others
 
 
-def _turned_token(token: Any) -> str:
-    """Returns a part of a value, turned round if it is a colour. Gmail leaves gradients as they are."""
-    return _turned(tinycss2.serialize([token]))
+def _in_word(tag: str, attributes: Attributes) -> Attributes:
+    says = dict(pair for each in _said(attributes.get("style")) for pair in _word_says(tag, each))
+    width, height = (str(attributes.get(name) or "") for name in ("width", "height"))
+    if tag == "img" and width.isdecimal():
+        says |= {"width": f"{width}px", "height": f"{height}px" if height.isdecimal() else "auto"}
+    if tag.startswith("v:") and attributes.get("fillcolor"):  # a shape, of which a browser knows nothing
+        says |= {"display": "inline-block", "background-color": str(attributes["fillcolor"])}
+    return _styled({name: value for name, value in attributes.items() if name != "background"}, says)
 
 
-def _turned(colour: str) -> str:
-    """Returns a light colour for a dark one and the reverse, and what is no colour as it is."""
-    found = parse_color(colour)
-    if not isinstance(found, RGBA):
-        return colour
-    hue, lightness, saturation = colorsys.rgb_to_hls(found.red, found.green, found.blue)
-    # Not to the very end: black becomes a light grey, white a dark one.
-    red, green, blue = (
-        round(each * 255) for each in colorsys.hls_to_rgb(hue, 0.1 + 0.85 * (1 - lightness), saturation)
-    )
-    return f"#{red:02x}{green:02x}{blue:02x}" if found.alpha == 1 else f"rgba({red},{green},{blue},{found.alpha:g})"
+def _word_says(tag: str, said: _Said) -> Iterator[tuple[str, str]]:
+    match said.name:
+        case _ if tag.startswith("v:"):
+            yield said.name, said.value
+        case "mso-padding-alt":
+            yield "padding", said.value
+        case "mso-hide":
+            yield from [("display", "none")] if said.value == "all" else ()
+        case "background":  # of it Word knows the colour alone
+            colours = [text for each in said.tokens if _colour(text := tinycss2.serialize([each]))]
+            yield from [("background-color", colours[-1])] if colours else ()
+        case "display":
+            return
+        case "max-width":
+            yield from [(said.name, said.value)] if tag == "table" else ()
+        case "width" | "height":
+            yield from [(said.name, said.value)] if tag not in _WITHOUT_SIZE else ()
+        case name if name.startswith("padding"):
+            yield from [(name, said.value)] if tag in _CELLS else ()
+        case name if not dropped_by_outlook(name, said.tokens):
+            yield name, said.value
+
+
+def _darkened(tag: str, attributes: Attributes) -> Attributes:
+    turned = {
+        name: _turned(f"#{value}" if _BARE_COLOUR.fullmatch(value) else value)
+        for name, value in attributes.items()
+        if value and (name in _COLOUR_ATTRIBUTES or (tag, name) == ("font", "color"))
+    }
+    says = {
+        each.name: "".join(_turned(tinycss2.serialize([token])) for token in each.tokens).strip()
+        if _HAS_COLOUR.fullmatch(each.name)
+        else each.value
+        for each in _said(attributes.get("style"))
+    }
+    if tag == "body" and "bgcolor" not in attributes and not any(name.startswith("background") for name in says):
+        says["background-color"] = _turned("#fff")
+    return _styled({**attributes, **turned}, says)
+
+
+def _colour(text: str) -> Color | None:
+    found = parse_color(text)
+    return found if isinstance(found, Color) else None
+
+
+def _turned(text: str) -> str:
+    """Returns a light colour for a dark one and the reverse, and what is no colour (a gradient, a word) as it is."""
+    colour = _colour(text)
+    if colour is None:
+        return text
+    try:
+        plain = colour.to("srgb").coordinates
+    except NotImplementedError:  # the newest spaces, which Gmail does not know
+        return text
+    hue, _, saturation = colorsys.rgb_to_hls(*plain)
+    # By how light it looks: yellow is light, and blue is dark. Black becomes a light grey, white a dark one.
+    lightness = 0.1 + 0.85 * (1 - sum(part * each for part, each in zip(_LUMA, plain, strict=True)))
+    red, green, blue = (round(each * 255) for each in colorsys.hls_to_rgb(hue, lightness, saturation))
+    return f"#{red:02x}{green:02x}{blue:02x}" if colour.alpha == 1 else f"rgba({red},{green},{blue},{colour.alpha:g})"

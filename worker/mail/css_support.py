@@ -16,6 +16,7 @@ _STYLE: Final = re.compile(
     r"<style[^>]*>(?P<sheet>.*?)</style|\sstyle=(?P<quote>[\"'])(?P<style>.*?)(?P=quote)", re.DOTALL | re.IGNORECASE
 )
 _WITH_RULES: Final = frozenset({"media", "supports", "layer", "container"})
+_FAMILY: Final = re.compile(r"(overflow)-[xy]|border-[a-z-]+-radius")
 _JINJA: Final = re.compile(r"\{\{.*?\}\}|\{%.*?%\}|\{#.*?#\}", re.DOTALL)
 
 
@@ -40,6 +41,12 @@ def dropped_in(file: str, text: str) -> Iterator[Dropped]:
             if by and what not in seen:
                 seen.add(what)
                 yield Dropped(line + place - 1, what, " and ".join(_NAMES[each] for each in by))
+
+
+def dropped_by_outlook(name: str, value: Sequence[Any]) -> bool:
+    """Whether Outlook for Windows drops a declaration, by its name and the tokens of its value."""
+    found = (_table().get(kind, {}).get(what, ()) for kind, what in _of_declaration(name, value))
+    return any("outlook" in programs for programs in found)
 
 
 def unread_in(file: str, text: str) -> Iterator[tuple[int, str]]:
@@ -111,16 +118,19 @@ def _of_sheet(css: str) -> Iterator[tuple[int, str, str]]:
 
 def _declared(contents: Sequence[Any]) -> Iterator[tuple[int, str, str]]:
     for each in contents:
-        if each.type != "declaration":
-            continue
-        value = tinycss2.serialize(each.value).strip().lower()
-        yield each.source_line, "properties", each.lower_name
-        yield each.source_line, "values", f"{each.lower_name} {value}"
-        for token in _tokens(each.value):
-            if token.type == "function":
-                yield each.source_line, "functions", token.lower_name
-            elif token.type == "dimension":
-                yield each.source_line, "units", token.lower_unit
+        if each.type == "declaration":
+            yield from ((each.source_line, *found) for found in _of_declaration(each.lower_name, each.value))
+
+
+def _of_declaration(name: str, value: Sequence[Any]) -> Iterator[tuple[str, str]]:
+    """Yields kind and name of what may be in the table."""
+    yield "properties", _FAMILY.sub(lambda found: "overflow" if found[1] else "border-radius", name)
+    yield "values", f"{name} {tinycss2.serialize(value).strip().lower()}"
+    for token in _tokens(value):
+        if token.type == "function":
+            yield "functions", token.lower_name
+        elif token.type == "dimension":
+            yield "units", token.lower_unit
 
 
 def _tokens(tokens: Sequence[Any]) -> Iterator[Any]:

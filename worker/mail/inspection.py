@@ -35,7 +35,10 @@ _PICTURE: Final = re.compile(
 _COMMENT: Final = re.compile(r"<!--.*?-->", re.DOTALL)
 _NONE: Final = re.compile(r"\bNone\b")
 _ODD: Final[Sequence[tuple[re.Pattern[str], str]]] = (
-    (re.compile(r"(@import\s+\S{1,60})"), "its CSS has {} that is not followed: it comes first, and ends with ;"),
+    (
+        re.compile(r"(@import\s+\S{1,60})"),
+        "its CSS has {}, which is not followed: one of a file of yours must come first, and end with ;",
+    ),
     (re.compile(r"var\(\s*(--[\w-]+)"), "its CSS uses {}, which :root does not set"),
     (re.compile(r"<(script|form|iframe|object|embed|video)\b", re.IGNORECASE), "has <{}>, which mail programs remove"),
     (re.compile(r"\s(on[a-z]+)=[\"']", re.IGNORECASE), "has {}, and mail programs run no scripts"),

@@ -118,10 +118,16 @@ class LetterWriter:
         others = tuple(part.claim for part in parts)
         return Digest(result, replace(claim, others=others[1:number]), tuple(failed), others[number:])
 
-    def write_sample(self, claim: Claim, items: Sequence[MailContext]) -> Mail | Failed | Held:
-        """Returns a mail about items that are only shown. What they say is said, but the way out is the customer's."""
+    def write_sample(self, claim: Claim, items: Sequence[MailContext]) -> tuple[Mail | Failed | Held, int]:
+        """Returns a mail about items that are only shown, or about as many as can be in it, and their number.
+
+        What they say is said, but the way out is the customer's.
+        """
         asked = claim.created.date() if claim.created else None
-        return self._addressed(claim, LetterOfSample(self._paper, items, claim.locale), asked)
+        try:
+            return self._addressed(claim, LetterOfSample(self._paper, items, claim.locale), asked), len(items)
+        except TooLong:
+            return self.write_sample(claim, items[: len(items) // 2])
 
     def _parts(
         self, claims: Sequence[Claim], items: Mapping[UUID, ItemFacts]

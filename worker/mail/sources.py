@@ -154,10 +154,17 @@ def _read(path: Path) -> _Content:
 def _state(directory: Path) -> object:
     """Returns something that is equal as long as the files are the same."""
     try:
-        stats = ((path, path.stat()) for path in _paths(directory))
-        return {path: (found.st_mtime_ns, found.st_size, found.st_ino) for path, found in stats}
-    except (OSError, TemplateBroken) as error:
+        return {path: _state_of(path) for path in _paths(directory)}
+    except TemplateBroken as error:
         return str(error)
+
+
+def _state_of(path: Path) -> object:
+    try:
+        found = path.stat()
+        return found.st_mtime_ns, found.st_size, found.st_ino
+    except OSError as error:  # a link to nowhere, or a file that is gone by now
+        return error.errno
 
 
 def _paths(directory: Path) -> Iterator[Path]:

@@ -37,6 +37,14 @@ _CLASS: Final = re.compile(r' class="([^"]*)"')
 _OTHERS: Final = re.compile(r"<style\b.*?</style", re.DOTALL | re.IGNORECASE)  # Outlook's, and those with conditions
 _CLASS_NAME: Final = re.compile(r"\.([\w-]+)")
 _LINK: Final = re.compile(r"(<a\b[^>]*?) (href=\"[^\"]*\")([^>]*)>")
+# No comment to Outlook for Windows, and to HTML a comment that is written wrongly: css-inline would write a right one.
+_BARE_CONDITION: Final = re.compile(r"<!(\[(?:if\b[^\]<>]*|endif)\])>", re.IGNORECASE)
+_KEPT_CONDITION: Final = re.compile("<!--\ufdd1(.*?)-->")
+# What mail programs put around a mail, or make of its parts: Outlook.com, Gmail, Yahoo, Thunderbird, Samsung.
+_ADDED: Final = re.compile(
+    r"\.(?:ExternalClass|ReadMsgBody|yshortcuts|moz-text-html|gmail\S*)|#(?:outlook|MessageViewBody|MessageWebViewDiv)"
+    r"|(?<![\w.#-])u\s*\+"
+)
 # Takes the place of `&`, so that character references stay as they were written. No text has it: it is no character.
 _AMPERSAND: Final = "\ufdd0"
 _UNENCODABLE: Final = re.compile(f"[\ud800-\udfff{_AMPERSAND}]")
@@ -70,7 +78,8 @@ def styled(html: str, read: Callable[[str], str]) -> str:
     if not sheets:
         return html
     css = "\n".join(sheets)
-    page = _inliner(css).inline(_UNENCODABLE.sub("\ufffd", bare).replace("&", _AMPERSAND)).replace(_AMPERSAND, "&")
+    plain = _BARE_CONDITION.sub("<!--\ufdd1\\1-->", _UNENCODABLE.sub("\ufffd", bare).replace("&", _AMPERSAND))
+    page = _KEPT_CONDITION.sub(r"<!\1>", _inliner(css).inline(plain).replace(_AMPERSAND, "&"))
     kept = _kept(css, frozenset(" ".join(_CLASS.findall(page)).split()))
     needed = kept.classes.union(*map(_CLASS_NAME.findall, _OTHERS.findall(page)))
     lines = _LINK.sub("\\1\n\\2\n\\3\n>", _CLASS.sub(lambda found: _with_classes(found[1], needed), page))
@@ -143,8 +152,12 @@ def _about(rules: Iterable[Any], classes: frozenset[str]) -> Iterator[Any]:
     """Yields the rules that may be about something in a page with these classes."""
     for rule in rules:
         selectors = _selector(rule).split(",") if rule.type == "qualified-rule" else ()
-        if rule.type == "at-rule" or any(classes.issuperset(_CLASS_NAME.findall(each)) for each in selectors):
+        if rule.type == "at-rule" or any(_is_about(each, classes) for each in selectors):
             yield rule
+
+
+def _is_about(selector: str, classes: frozenset[str]) -> bool:
+    return classes.issuperset(_CLASS_NAME.findall(_ADDED.sub("", selector)))
 
 
 def _rules(css: str) -> Sequence[Any]:
@@ -176,8 +189,9 @@ def _style(rules: Iterable[str]) -> str:
 
 
 def _has_state(rule: Any) -> bool:
-    """Whether only the reader's program may know what a rule is about: `a:hover`, `[data-ogsc] a`."""
-    return not {":", "["}.isdisjoint(_selector(rule))
+    """Whether only the reader's program may know what a rule is about: `a:hover`, `[data-ogsc] a`, `.ExternalClass`."""
+    selector = _selector(rule)
+    return not {":", "["}.isdisjoint(selector) or _ADDED.search(selector) is not None
 
 
 def _important(rule: Any, classes: frozenset[str]) -> str:

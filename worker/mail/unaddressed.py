@@ -177,12 +177,7 @@ class LetterOfMany:
             )
             for item, (url, asked), extras in zip(self._items, personal, self._extras, strict=True)
         ]
-        try:
-            rendered, language = renderer.render_many(contexts, self._locale)
-        except TextTooLarge as error:
-            raise TooLong(str(error)) from None
-        if size(rendered.html) > DIGEST_LIMIT:
-            raise TooLong(f"over {DIGEST_LIMIT} bytes of HTML")
+        rendered, language = _rendered_many(renderer, contexts, self._locale)
         return head + self._paper.lettered(rendered, language, tokens)
 
 
@@ -195,15 +190,27 @@ class LetterOfSample:
         self._locale = locale
 
     def written(self, head: bytes, asked: date | None, tokens: Sequence[str]) -> bytes:
-        """Like that of `Letter`. Items that say when somebody asked for them say the day `asked`."""
+        """Like that of `LetterOfMany`. Items that say when somebody asked for them say the day `asked`."""
         renderer, is_one = self._paper.renderer, len(self._items) == 1
         day = renderer.shown_day(asked, self._locale, many=not is_one) if asked else None
         way_out = self._paper.way_out(tokens)
         items = [replace(each, asked_on=each.asked_on and day, unsubscribe_url=way_out) for each in self._items]
-        rendered, language = (
-            renderer.render(items[0], self._locale) if is_one else renderer.render_many(items, self._locale)
-        )
+        if is_one:
+            rendered, language = renderer.render(items[0], self._locale)
+        else:
+            rendered, language = _rendered_many(renderer, items, self._locale)
         return head + self._paper.lettered(rendered, language, tokens)
+
+
+def _rendered_many(renderer: Renderer, items: Sequence[MailContext], locale: str | None) -> tuple[Rendered, str]:
+    """Returns what `Renderer.render_many` does. Raises TemplateBroken, and TooLong."""
+    try:
+        rendered, language = renderer.render_many(items, locale)
+    except TextTooLarge as error:
+        raise TooLong(str(error)) from None
+    if size(rendered.html) > DIGEST_LIMIT:
+        raise TooLong(f"over {DIGEST_LIMIT} bytes of HTML")
+    return rendered, language
 
 
 def _context(item: ItemFacts, url: str, day: str, way_out: str, extra: Mapping[str, str]) -> MailContext:

@@ -5,17 +5,20 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from pydantic import SecretStr
 
 from worker.domain.errors import BadAddress, Refused, TemplateBroken
+from worker.domain.languages import pick
 from worker.domain.relays import Mailbox
+from worker.mail.confirmation import ConfirmationWriter
 from worker.mail.inspection import Inspection
 from worker.mail.letter import LetterWriter
-from worker.mail.samples import CONFIRM, SHOWN
+from worker.mail.render import MailContext
+from worker.mail.samples import CONFIRM, SHOWN, NamedItem
 from worker.models import uuid7
 from worker.processes.bootstrap import Parts
 from worker.services import mail_checks, trying
@@ -25,13 +28,17 @@ from worker.smtp.mailer import Mail
 Items = Mapping[str, Sequence[tuple[Facts, Asked]]]
 """A shop's own items, and what of their mail is the customer's, by what the mail about them is called."""
 
-NOBODY: Final = "customer@shop.example"
 CONFIRMING: Final = "To confirm a sign-up"
 OF_EVENTS: Final = "From events"
 
-_SHOP: Final = Mailbox("", "shop@shop.example")
 _URL: Final = "https://notify.shop.example"
 _FACTOR: Final = 1000  # as mail programs count
+
+
+class _Made(NamedTuple):
+    mail: Mail
+    note: str = ""
+    """what is to be said of it"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +49,10 @@ class Shown:
     text: str = ""
     html: str = ""
     message: bytes = b""
+    note: str = ""
     trouble: str = ""
-    file: str = ""
-    """where the trouble is, if that is known"""
     lines: Sequence[mail_checks.Line] = ()
-    """those around it"""
+    """those around the trouble"""
 
     @property
     def kilobytes(self) -> float:
@@ -60,26 +66,21 @@ class Gallery:
     def __init__(self, parts: Parts, items: Items | None = None) -> None:
         """Raises BadSetting if mails can't be from this shop."""
         self.parts, self.notes = with_samples(parts)
-        sender = self.parts.sender
-        writer, confirming = self.parts.letter_writer(sender), _with_url(self.parts).confirmation_writer()
-        makers: dict[str, Mapping[str, Callable[[str | None], Mail]]] = {
-            OF_EVENTS: {name: partial(_about, writer, each) for name, each in (items or {}).items()},
+        writer, confirming = self.parts.letter_writer(self.parts.sender), _with_url(self.parts).confirmation_writer()
+        makers: dict[str, Mapping[str, Callable[[str | None], _Made]]] = {
+            OF_EVENTS: {name: partial(_of_events, writer, each) for name, each in (items or {}).items()},
             **{
-                title: {
-                    name: partial(trying.write_sample, writer, contexts, NOBODY) for name, contexts in samples.items()
-                }
+                title: {name: partial(_of_sample, writer, each) for name, each in samples.items()}
                 for title, samples in SHOWN.items()
             },
-            CONFIRMING: {
-                _confirming(name): partial(confirming.write, uuid7(), uuid7(), NOBODY, named)
-                for name, named in CONFIRM.items()
-            },
+            CONFIRMING: {_confirm(name): partial(_confirming, confirming, each) for name, each in CONFIRM.items()},
         }
         self.groups: Final = {title: list(each) for title, each in makers.items() if each}
         """The names of samples, by the mail that is about them."""
         self._makers = {name: maker for each in makers.values() for name, maker in each.items()}
-        self._lock = threading.Lock()
         self._shown: dict[tuple[str, str | None], Shown] = {}
+        self._inspection: Inspection | None = None
+        self._making, self._inspecting = threading.Lock(), threading.Lock()
 
     @property
     def names(self) -> Sequence[str]:
@@ -97,56 +98,70 @@ class Gallery:
         directory = self.parts.settings.template_dir
         return str(directory.relative_to(Path.cwd()) if directory.is_relative_to(Path.cwd()) else directory)
 
-    def mail(self, sample: str, locale: str | None) -> Mail:
-        """Returns the mail about a sample. Raises Refused, with the reason, if it can't be made."""
+    def nearest(self, locale: str | None) -> str:
+        """Returns the language that suits a reader best."""
+        languages = self.languages
+        return pick(locale, languages, fallback=pick(self.parts.settings.default_locale, languages))
+
+    def mail(self, sample: str, locale: str | None) -> tuple[Mail, str]:
+        """Returns the mail about a sample, and what is to be said of it. Raises Refused if it can't be made."""
         try:
-            with self._lock:
-                return self._makers[sample](locale)
+            return self._makers[sample](locale)
         except (TemplateBroken, BadAddress) as error:
             raise Refused(str(error)) from None
 
-    def shown(self, sample: str, locale: str | None) -> Shown:
+    def shown(self, sample: str, locale: str) -> Shown:
         """Returns the mail about a sample, or what is wrong with it."""
         key = sample, locale
-        if key not in self._shown:
-            self._shown[key] = self._seen(sample, locale)
-        return self._shown[key]
+        with self._making:
+            if key not in self._shown:
+                self._shown[key] = self._seen(sample, locale)
+            return self._shown[key]
 
-    def _seen(self, sample: str, locale: str | None) -> Shown:
+    def _seen(self, sample: str, locale: str) -> Shown:
         try:
-            message = trying.message(self.mail(sample, locale))
+            mail, note = self.mail(sample, locale)
         except Refused as refused:
             words = str(refused)
-            file, lines = mail_checks.excerpt(self.parts.templates, words) or ("", ())
-            return Shown(trouble=words, file=file, lines=lines)
+            _, lines = mail_checks.excerpt(self.parts.templates, words) or ("", ())
+            return Shown(trouble=words, lines=lines)
+        message = trying.message(mail)
         opened = mail_checks.opened(message)
-        return Shown(opened.subject, _lines(opened.text), _lines(opened.html), message)
+        points = mail_checks.parts(opened), mail_checks.subject(opened.subject)
+        lacks = [point.text for point in points if point.is_kept is False]
+        return Shown(
+            opened.subject, _lines(opened.text), _lines(opened.html), message, "; ".join(filter(None, [note, *lacks]))
+        )
 
-    @cached_property
     def inspection(self) -> Inspection:
-        """What is wrong with the templates. Takes about a second."""
-        return self.parts.anew().inspection()
+        """Returns what is wrong with the templates. The first time takes about a second."""
+        with self._inspecting:
+            if self._inspection is None:
+                self._inspection = self.parts.anew().inspection()
+            return self._inspection
 
     def is_current(self) -> bool:
         """Whether the files are as they were."""
         return self.parts.templates.is_current()
 
 
-def _lines(text: str) -> str:
-    return text.replace("\r\n", "\n")
-
-
 def with_samples(parts: Parts) -> tuple[Parts, Sequence[str]]:
     """Returns parts with samples in place of settings that mails need and that are not set, and what to say of that."""
-    samples, said = dict[str, Any](), list[str]()
-    if parts.settings.mail_from is None:
-        samples["mail_from"] = _SHOP
-        said.append(f"MAIL_FROM is not set: these mails are from {_SHOP.address}")
-    if not parts.ways_out.shown:
-        said.append("No way out is set (STOCKBELL_SECRET_KEY, STOCKBELL_PUBLIC_URL): that of these mails is a sample")
-        samples["public_url"] = _URL
-    if not parts.settings.secret_key:
+    settings, samples, said = parts.settings, dict[str, Any](), list[str]()
+    if settings.mail_from is None:
+        samples["mail_from"] = Mailbox("", trying.SHOP)
+        said.append(f"MAIL_FROM is not set: mails shown here are from {trying.SHOP}")
+    if not settings.secret_key:
         samples["secret_key"] = (SecretStr(secrets.token_urlsafe(32)),)
+    if settings.public_url is None and not parts.ways_out.shown:
+        samples["public_url"] = _URL
+    if not parts.ways_out.shown:
+        said.append(
+            "Mails have no way out, as STOCKBELL_SECRET_KEY and STOCKBELL_PUBLIC_URL (https) would give them: what is"
+            " shown here is a sample"
+        )
+    elif settings.public_url is None:
+        said.append("STOCKBELL_PUBLIC_URL is not set: nobody is asked to confirm, and the mail shown here is a sample")
     return _having(parts, samples), said
 
 
@@ -161,19 +176,32 @@ def _having(parts: Parts, settings: Mapping[str, Any]) -> Parts:
 
 def checked_sample(name: str) -> str:
     """Returns the name of a sample. Raises Refused, with all names, if there is none of this one."""
-    names = [*(name for samples in SHOWN.values() for name in samples), *map(_confirming, CONFIRM)]
+    names = [*(name for samples in SHOWN.values() for name in samples), *map(_confirm, CONFIRM)]
     if name in names:
         return name
-    near = get_close_matches(name, names, n=1)
-    raise Refused(f"there is no sample {name!r}{f', but {near[0]!r}' if near else ''}. All: {', '.join(sorted(names))}")
+    near = get_close_matches(name.lower(), names, n=1)
+    listed = ", ".join(map(repr, sorted(names)))
+    raise Refused(f"there is no sample {name!r}{f', but {near[0]!r}' if near else ''}. All: {listed}")
 
 
-def _confirming(name: str) -> str:
+def _confirm(name: str) -> str:
     return f"confirm, {name}"
 
 
-def _about(writer: LetterWriter, items: Sequence[tuple[Facts, Asked]], locale: str | None) -> Mail:
-    mail, _ = trying.write_many(
-        writer, [(facts, replace(asked, locale=locale or asked.locale)) for facts, asked in items], NOBODY
-    )
-    return mail
+def _lines(text: str) -> str:
+    return text.replace("\r\n", "\n")
+
+
+def _of_sample(writer: LetterWriter, items: Sequence[MailContext], locale: str | None) -> _Made:
+    mail, number = trying.write_sample(writer, items, trying.NOBODY, locale)
+    return _Made(mail, trying.about_some(number) if number < len(items) else "")
+
+
+def _confirming(writer: ConfirmationWriter, items: Sequence[NamedItem], locale: str | None) -> _Made:
+    return _Made(writer.write(uuid7(), uuid7(), trying.NOBODY, items, locale))
+
+
+def _of_events(writer: LetterWriter, items: Sequence[tuple[Facts, Asked]], locale: str | None) -> _Made:
+    about = [(facts, replace(asked, locale=locale or asked.locale)) for facts, asked in items]
+    mail, number = trying.write_many(writer, about, trying.NOBODY)
+    return _Made(mail, trying.about_some(number) if number < len(items) else "")

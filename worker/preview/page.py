@@ -39,20 +39,20 @@ class Look:
     widths: Sequence[str] = WIDTHS
 
 
-def _without_pictures(html: str, scheme: str) -> str:
-    return clients.without_pictures(clients.in_scheme(html, scheme))
+def _after(scheme: str, client: clients.Client) -> clients.Client:
+    return lambda html: client(clients.in_scheme(html, scheme))
 
 
 LOOKS: Final[Mapping[str, Look]] = {
     "light": Look("light", "browsers, Apple's Mail", partial(clients.in_scheme, scheme="light")),
     "dark": Look("dark", "the mail's own dark rules", partial(clients.in_scheme, scheme="dark"), is_dark=True),
     "forced": Look("forced dark", "Gmail's apps turn colours round", clients.darkened, is_dark=True),
-    "blocked": Look("images off", "before they are allowed", partial(_without_pictures, scheme="light")),
+    "blocked": Look("images off", "before they are allowed", _after("light", clients.without_pictures)),
     "blocked-dark": Look(
-        "images off, dark", "before they are allowed", partial(_without_pictures, scheme="dark"), is_dark=True
+        "images off, dark", "before they are allowed", _after("dark", clients.without_pictures), is_dark=True
     ),
-    "no-style": Look("no <style>", "Gmail's apps, other accounts", clients.without_style),
-    "word": Look("Word's rules", "Outlook for Windows", clients.in_word, widths=(WIDEST,)),
+    "no-style": Look("no <style>", "Gmail's apps, other accounts", _after("light", clients.without_style)),
+    "word": Look("Word's rules", "Outlook for Windows", _after("light", clients.in_word), widths=(WIDEST,)),
 }
 """By their names in URLs."""
 
@@ -108,7 +108,7 @@ def wished(query: str, gallery: Gallery) -> Wish:
 
     return Wish(
         one_of("sample", [*gallery.names, ALL], gallery.names[0]),
-        one_of("locale", [*gallery.languages, ALL], gallery.languages[0]),
+        ALL if given.get("locale") == ALL else gallery.nearest(given.get("locale")),
         one_of("look", list(LOOKS), ALL),
         one_of("width", WIDTHS, ALL),
         one_of("view", list(VIEWS), "mail"),
@@ -128,24 +128,27 @@ def page(wish: Wish, gallery: Gallery, version: str) -> str:
         views=VIEWS,
         all=ALL,
         sections=sections,
-        most=MOST,
-        is_cut=len(sections) < _number(wish.sample, gallery.names) * _number(wish.locale, gallery.languages),
+        number=len(_each(wish.sample, gallery.names)) * len(_each(wish.locale, gallery.languages)),
     )
 
 
 def findings(gallery: Gallery) -> str:
     """Returns what is wrong with the templates, in HTML."""
-    inspection = gallery.inspection
+    inspection = gallery.inspection()
     faults = len(inspection.faults)
     kinds = {"fault": faults, "warning": len(inspection.findings) - faults}
     numbers = " and ".join(f"{number} {kind}{'s' * (number != 1)}" for kind, number in kinds.items() if number)
     return _PAGES.get_template("findings.html").render(inspection=inspection, numbers=numbers)
 
 
+def shown(wish: Wish, gallery: Gallery) -> Shown:
+    """Returns one mail: of all the first."""
+    return gallery.shown(_each(wish.sample, gallery.names)[0], _each(wish.locale, gallery.languages)[0])
+
+
 def framed(wish: Wish, gallery: Gallery) -> str:
-    """Returns a mail as one reader sees it."""
-    look = LOOKS.get(wish.look, next(iter(LOOKS.values())))
-    return look.client(gallery.shown(wish.sample, wish.locale).html)
+    """Returns one mail as one reader sees it."""
+    return LOOKS[_each(wish.look, list(LOOKS))[0]].client(shown(wish, gallery).html)
 
 
 def _sections(wish: Wish, gallery: Gallery) -> Iterator[Section]:
@@ -162,15 +165,12 @@ def _sections(wish: Wish, gallery: Gallery) -> Iterator[Section]:
 
 def _frames(wish: Wish) -> Iterator[Frame]:
     """Yields the narrow ones first: more of them have room beside each other."""
-    for width, name in product((*WIDTHS, WIDEST), _each(wish.look, list(LOOKS))):
-        look = LOOKS[name]
-        if width in ([each for each in _each(wish.width, WIDTHS) if each in look.widths] or look.widths):
-            yield Frame(wish.having(look=name, width=width), look)
+    names, asked = _each(wish.look, list(LOOKS)), _each(wish.width, WIDTHS)
+    for width, name in product((*WIDTHS, WIDEST), names):
+        widths = LOOKS[name].widths
+        if width in widths and (width in asked or not set(asked) & set(widths)):
+            yield Frame(wish.having(look=name, width=width), LOOKS[name])
 
 
 def _each(asked: str, known: Sequence[str]) -> Sequence[str]:
     return known if asked == ALL else [asked]
-
-
-def _number(asked: str, known: Sequence[str]) -> int:
-    return len(_each(asked, known))

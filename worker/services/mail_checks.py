@@ -30,6 +30,7 @@ class Opened:
     subject: str
     text: str
     html: str
+    language: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ def opened(message: bytes) -> Opened:
     """Returns subject, text and HTML of a message, decoded; what is missing is empty."""
     parsed = message_from_bytes(message, policy=policy.default)
     text, html = (str(body.get_content()) if (body := parsed.get_body((kind,))) else "" for kind in ("plain", "html"))
-    return Opened(str(parsed["Subject"] or ""), text, html)
+    return Opened(str(parsed["Subject"] or ""), text, html, str(parsed["Content-Language"] or ""))
 
 
 def checks_of(message: bytes, return_path: str, item_url: str | None) -> Sequence[Point]:

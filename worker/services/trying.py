@@ -25,6 +25,9 @@ from worker.store.database import Database
 
 SECONDS: Final = 60.0
 """Seconds that sending a test mail may take."""
+NOBODY: Final = "customer@shop.example"
+SHOP: Final = "shop@shop.example"
+"""Whom mails are to and from that are only shown."""
 SAMPLE_DAY: Final = date(2026, 3, 8)
 
 
@@ -95,10 +98,18 @@ def write_many(writer: LetterWriter, items: Sequence[tuple[Facts, Asked]], addre
     return mail, len(digest.claim.together)
 
 
-def write_sample(writer: LetterWriter, items: Sequence[MailContext], address: str, locale: str | None) -> Mail:
-    """Like `write`, about items that are only shown. Somebody asked for them on SAMPLE_DAY."""
+def write_sample(
+    writer: LetterWriter, items: Sequence[MailContext], address: str, locale: str | None
+) -> tuple[Mail, int]:
+    """Like `write_many`, about items that are only shown. Somebody asked for them on SAMPLE_DAY."""
     asked = Asked(locale=locale, created=datetime.combine(SAMPLE_DAY, time(12), UTC))
-    return _made(writer.write_sample(_claim(address, asked), items))
+    result, number = writer.write_sample(_claim(address, asked), items)
+    return _made(result), number
+
+
+def about_some(number: int) -> str:
+    """Returns what is said of a mail that had room for so many items only."""
+    return f"the mail would be too long: it is about the first {number}, and the next mail about the rest"
 
 
 def _claim(address: str, asked: Asked) -> Claim:

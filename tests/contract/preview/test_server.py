@@ -2,6 +2,7 @@
 
 import http.client
 import socket
+import struct
 import threading
 from collections.abc import Iterator
 from http.client import HTTPConnection, HTTPResponse
@@ -45,11 +46,13 @@ def get(server: Server, path: str, host: str | None = None) -> tuple[HTTPRespons
     ("path", "kind", "words"),
     [
         ("/", "text/html; charset=utf-8", "<h1>Mails of Blue Door</h1>"),
-        ("/?sample=emoji", "text/html; charset=utf-8", "<option selected>emoji</option>"),
+        ("/?sample=emoji", "text/html; charset=utf-8", '<option value="emoji" selected>emoji</option>'),
         ("/page.css", "text/css; charset=utf-8", "color-scheme: light dark"),
-        ("/page.js", "text/javascript; charset=utf-8", "EventSource"),
+        ("/page.js", "text/javascript; charset=utf-8", "setInterval"),
         ("/mail?sample=usual&locale=de&look=dark", "text/html; charset=utf-8", 'content="dark"'),
         ("/mail", "text/html; charset=utf-8", 'lang="en"'),
+        ("/mail?sample=all&locale=all&look=all", "text/html; charset=utf-8", 'lang="en"'),
+        ("/message.eml?sample=all", "message/rfc822", "Content-Language: en"),
         ("/findings", "text/html; charset=utf-8", "150 mails"),
         ("/message.eml?sample=usual&locale=ar", "message/rfc822", "Content-Language: ar"),
     ],
@@ -62,7 +65,8 @@ def test_what_there_is(server: Server, path: str, kind: str, words: str) -> None
 
 
 def test_a_message_is_saved_as_a_file(server: Server) -> None:
-    assert get(server, "/message.eml")[0].headers["Content-Disposition"] == 'attachment; filename="preview.eml"'
+    name = get(server, "/message.eml?sample=long+name&locale=pt")[0].headers["Content-Disposition"]
+    assert name == 'attachment; filename="preview-long_name-pt-BR.eml"'
 
 
 @pytest.mark.parametrize("path", ["/x", "/page.html", "/page.py", "/../gallery.py", "/%2e%2e/pyproject.toml"])
@@ -79,7 +83,8 @@ def test_a_mail_runs_no_script_and_is_framed_by_the_page_alone(server: Server) -
 
 
 @pytest.mark.parametrize(
-    "host", ["evil.example", "evil.example:8090", "127.0.0.1.evil.example", "localhost@evil.example"]
+    "host",
+    ["evil.example", "evil.example:8090", "a@localhost", "127.0.0.1.evil.example", "localhost@evil.example", "["],
 )
 def test_a_page_elsewhere_that_gives_its_name_our_address_gets_nothing(server: Server, host: str) -> None:
     answer, text = get(server, "/", host)
@@ -99,20 +104,34 @@ def test_nothing_can_be_sent_to_it(server: Server) -> None:
     connection.close()
 
 
-def test_each_change_of_a_file_is_told(server: Server, own: Path) -> None:
-    connection = HTTPConnection("127.0.0.1", server.server_port, timeout=30)
-    connection.request("GET", "/changes")
-    answer = connection.getresponse()
-    assert answer.headers["Content-Type"] == "text/event-stream; charset=utf-8"
-    first = answer.readline(), answer.readline()
+def test_each_change_of_a_file_has_another_version(server: Server, own: Path) -> None:
+    first = get(server, "/version")[1]
+    assert get(server, "/version")[1] == first
+    assert f'data-version="{first}"' in get(server, "/")[1]
     (own / "new.css").touch()
-    second = answer.readline(), answer.readline()
-    assert first[0].startswith(b"data: ")
-    assert second[0].startswith(b"data: ")
-    assert first[1] == second[1] == b"\n"
-    assert first[0] != second[0]
-    connection.close()
-    assert get(server, "/")[0].status == 200
+    second = get(server, "/version")[1]
+    assert second != first
+    assert f'data-version="{second}"' in get(server, "/")[1]
+
+
+def test_whatever_a_template_leads_to_is_told_and_harms_nothing_else(
+    server: Server, own: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (own / "_base").mkdir()
+    (own / "_base" / "mail.css").write_text("a{b:" + "(" * 5_000)
+    assert {get(server, path)[0].status for path in ("/findings", "/mail?look=word", "/mail", "/")} <= {200, 500}
+    assert get(server, "/version")[0].status == 200
+    assert capfd.readouterr().err == ""
+
+
+def test_a_page_that_is_closed_at_once_is_no_trouble(server: Server, capfd: pytest.CaptureFixture[str]) -> None:
+    for sent in (b"", b"GET / HT", b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"):
+        connection = socket.create_connection(("127.0.0.1", server.server_port))
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # ends with a reset
+        connection.sendall(sent)
+        connection.close()
+    assert get(server, "/?sample=all&view=text")[0].status == 200
+    assert capfd.readouterr().err == ""
 
 
 def test_a_port_that_is_taken_is_told() -> None:
@@ -120,10 +139,6 @@ def test_a_port_that_is_taken_is_told() -> None:
         port = other.getsockname()[1]
         with pytest.raises(Refused, match=rf"^port {port} is taken\. stockbell preview --serve 0 takes a free one$"):
             Server(Shelf(parts_of(), {}), port)
-
-
-def test_nobody_else_can_reach_it(server: Server) -> None:
-    assert server.server_address[0] == "127.0.0.1"
 
 
 def test_what_is_no_http_gets_no_traceback(server: Server, capfd: pytest.CaptureFixture[str]) -> None:

@@ -119,14 +119,18 @@ def test_what_a_customer_asked_for_is_in_the_mail_as_they_get_it(shop: Shop) -> 
 
 
 def test_the_mail_about_a_sample_is_of_one_day_and_has_the_shops_way_out() -> None:
-    text, html = texts(write_sample(writer(), [USUAL], "me@shop.example", "nl"))
+    mail, number = write_sample(writer(), [USUAL], "me@shop.example", "nl")
+    text, html = texts(mail)
+    assert number == 1
     assert "8 maart 2026" in text
     assert USUAL.item_url in text
     assert USUAL.unsubscribe_url not in text + html  # this shop has none
-    text, _ = texts(write_sample(writer(), [USUAL, USUAL], "me@shop.example", None))
+    text, _ = texts(write_sample(writer(), [USUAL, USUAL], "me@shop.example", None)[0])
     assert text.count(USUAL.item_url) == 2
     with pytest.raises(Refused, match="INVALID_ADDRESS"):
         write_sample(writer(), [USUAL], "me", None)
+    long = replace(USUAL, image_url=f"https://shop.example/{'a' * 4_000}")
+    assert write_sample(writer(), [long] * 20, "me@shop.example", None)[1] == 10  # as customers get it
 
 
 def test_a_template_that_cant_be_rendered_is_named(tmp_path: Path) -> None:

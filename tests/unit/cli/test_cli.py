@@ -181,6 +181,8 @@ def test_the_version_is_that_of_the_package() -> None:
         "preview" + " mug-1" * 21,
         "preview mug-1 --sample emoji",
         "preview --email jane@example.com",
+        "preview --sample emoji --option a=b",
+        "preview --serve --item-url https://shop.example/",
         "preview --sample emoji --email jane@example.com",
         "preview --serve 65536",
         "preview --serve --folder mails",

@@ -205,8 +205,8 @@ def test_the_samples_are_those_that_are_hard() -> None:
             "_base/mail.css",
             '@import "shipped/_base/mail.css"\n.news { color: #012345 }',
             [
-                f'warn {mail}/body.html: its CSS has @import "shipped/_base/mail.css" that is not followed: '
-                "it comes first, and ends with ;"
+                f'warn {mail}/body.html: its CSS has @import "shipped/_base/mail.css", which is not followed: '
+                "one of a file of yours must come first, and end with ;"
                 for mail in ("back_in_stock", MANY, "confirm")
             ],
         ),

@@ -214,3 +214,32 @@ def test_classes_of_styles_that_are_not_ours_stay(other: str) -> None:
 
 def test_what_is_important_stays_so() -> None:
     assert 'style="color:red !important"' in looks("p{color:red!important} .a{color:blue}").replace("red!", "red !")
+
+
+def test_what_outlook_alone_does_not_see_stays_so() -> None:
+    html = (
+        "<html><head><style>p{color:red}</style></head><body><![if !mso]><p>a</p><![endif]>"
+        "<!--[if mso]><p>b</p><![endif]--><!--[if !mso]><!--><p>c</p><!--<![endif]--></body></html>"
+    )
+    made = styled(html, read_nothing)
+    assert '<![if !mso]><p style="color:red">a</p><![endif]>' in made
+    assert "<!--[if mso]><p>b</p><![endif]-->" in made
+    assert '<!--[if !mso]><!--><p style="color:red">c</p><!--<![endif]-->' in made
+
+
+@pytest.mark.parametrize(
+    "selector",
+    [
+        ".ExternalClass",
+        "#outlook a",
+        "u+.body .gmail",
+        ".ExternalClass .body",
+        "#MessageViewBody a",
+        ".moz-text-html p",
+    ],
+)
+def test_rules_about_what_mail_programs_add_stay_in_the_head(selector: str) -> None:
+    html = f'<html><head><style>{selector}{{width:100%}}</style></head><body class="body"><p>a</p></body></html>'
+    made = styled(html, read_nothing)
+    assert f"{selector}{{width:100%!important}}" in made
+    assert ('<body class="body"' in made) == (".body" in selector)

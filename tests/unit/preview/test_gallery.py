@@ -30,7 +30,6 @@ def test_what_the_checks_try_can_be_looked_at() -> None:
 
 def test_no_name_of_a_sample_stands_twice() -> None:
     names = [name for samples in SHOWN.values() for name in samples]
-    assert len({*names, *CONFIRM}) == len(names) + len(CONFIRM) - len({*names} & {*CONFIRM})
     assert len(gallery_of().names) == len(names) + len(CONFIRM)
 
 
@@ -50,7 +49,7 @@ def test_a_shop_that_has_set_nothing_sees_a_way_out_and_is_told_that_it_is_a_sam
     gallery = gallery_of()
     assert "https://notify.shop.example/u/" in gallery.shown("usual", "en").text
     assert "https://notify.shop.example/confirm/" in gallery.shown("confirm, one item", "en").html
-    assert [note.partition(" ")[0] for note in gallery.notes] == ["MAIL_FROM", "No"]
+    assert [note.partition(" ")[0] for note in gallery.notes] == ["MAIL_FROM", "Mails"]
 
 
 def test_a_shop_sees_its_own_way_out_sender_and_brand() -> None:
@@ -70,7 +69,16 @@ def test_a_shop_sees_its_own_way_out_sender_and_brand() -> None:
 def test_a_way_out_by_mail_alone_is_the_shops_own() -> None:
     gallery = gallery_of(secret_key="0123456789" * 4, bounce_address="bounces+{token}@blue.example")
     assert "mailto:bounces+" in gallery.shown("usual", "en").text
-    assert len(gallery.notes) == 1
+    assert "https://notify.shop.example/confirm/" in gallery.shown("confirm, one item", "en").text
+    assert [note.partition(" ")[0] for note in gallery.notes] == ["MAIL_FROM", "STOCKBELL_PUBLIC_URL"]
+
+
+def test_no_sample_takes_the_place_of_what_is_set() -> None:
+    gallery = gallery_of(mail_from=Mailbox("", "a@blue.example"), public_url="https://notify.blue.example")
+    assert "https://notify.blue.example/u/" in gallery.shown("usual", "en").text
+    assert [note.partition(",")[0] for note in gallery.notes] == ["Mails have no way out"]
+    no_https = gallery_of(public_url="http://notify.blue.example", secret_key="0123456789" * 4)
+    assert "/u/" not in no_https.shown("usual", "en").text
 
 
 def test_a_sender_that_no_mail_can_be_from_is_refused() -> None:
@@ -85,6 +93,30 @@ def test_a_shops_own_items_come_first_and_in_the_customers_language_and_options(
     assert gallery.names[:3] == ["item usual", "these 2 items", "usual"]
     assert "Size: XL" in gallery.shown("item usual", "en").text
     assert f"{URL}/own" in gallery.shown("these 2 items", "de").text
+    of_jane = Gallery(parts_of(), {"item mug-1": [(mug, Asked(locale="fr"))]})
+    assert b"Content-Language: fr" in of_jane.mail("item mug-1", None)[0].content
+
+
+def test_of_a_mail_that_is_too_long_it_is_said_how_many_items_are_in_it(tmp_path: Path) -> None:
+    (tmp_path / "back_in_stock_many").mkdir()
+    padding = "{% for item in items %}<!-- " + "x" * 5_000 + " -->{% endfor %}"
+    body = (
+        '{% extends "shipped/back_in_stock_many/body.html" %}{% block footer %}'
+        + padding
+        + "{{ super() }}{% endblock %}"
+    )
+    (tmp_path / "back_in_stock_many" / "body.html").write_text(body)
+    mug = Facts("mug-1", "{}", url=URL)
+    gallery = Gallery(parts_of(tmp_path), {"these 20 items": [(mug, Asked())] * 20})
+    for name in ("20 items", "these 20 items"):
+        assert "it is about the first 10, and the next mail about the rest" in gallery.shown(name, "en").note
+        assert gallery.shown(name, "en").kilobytes < 80
+    assert gallery.shown("5 items", "en").note == ""
+
+
+def test_the_language_that_suits_a_reader_best_is_shown() -> None:
+    gallery = gallery_of(default_locale="de")
+    assert [gallery.nearest(each) for each in ("de-AT", "PT", "en", "xx", None)] == ["de", "pt-BR", "en", "de", "de"]
 
 
 def test_an_item_without_a_link_has_no_mail() -> None:
@@ -102,7 +134,15 @@ def test_what_is_broken_says_where_and_all_else_is_made(tmp_path: Path) -> None:
     assert not gallery.shown("usual", "en").trouble
     with pytest.raises(Refused, match="line 2"):
         gallery.mail("confirm, one item", "en")
-    assert [each.is_fault for each in gallery.inspection.findings] == [True]
+    assert [each.is_fault for each in gallery.inspection().findings] == [True]
+
+
+def test_a_link_to_nowhere_keeps_no_change_from_being_seen(tmp_path: Path) -> None:
+    (tmp_path / "gone.css").symlink_to("/nowhere/mail.css")
+    shelf = Shelf(parts_of(tmp_path), {})
+    _, version = shelf.now()
+    (tmp_path / "new.css").touch()
+    assert shelf.now()[1] != version
 
 
 def test_a_change_is_seen_by_the_next_gallery(tmp_path: Path) -> None:
@@ -126,7 +166,7 @@ def test_the_directory_of_the_files_is_named_from_here(tmp_path: Path, monkeypat
 
 def test_an_unknown_sample_is_refused_with_the_nearest() -> None:
     assert checked_sample("long name") == "long name"
-    with pytest.raises(Refused, match=r"no sample 'lon name', but 'long name'\. All: 2 items, .*, wide picture$"):
+    with pytest.raises(Refused, match=r"no sample 'lon name', but 'long name'\. All: '2 items', .*, 'wide picture'$"):
         checked_sample("lon name")
     with pytest.raises(Refused, match=r"no sample 'zzz'\. All: "):
         checked_sample("zzz")

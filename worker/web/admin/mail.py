@@ -35,7 +35,6 @@ from worker.web.admin.frame import HEADERS
 from worker.web.admin.office import Office
 from worker.web.admin.posted import Posted
 
-NOBODY, SHOP = "customer@shop.example", "shop@shop.example"
 VERB: Final = "send-test"
 PER_MINUTE: Final = 5
 """So many test mails are sent in a minute, whoever asks: the page is no way to send mail to strangers."""
@@ -133,7 +132,7 @@ def routes(office: Office) -> APIRouter:
         if wish.errors:
             raise Refused("there is no such mail: the address has a value that can't be read")
         try:
-            mail, _ = await context.sql(_written, context.parts.anew(), context.database, wish, NOBODY)
+            mail, _ = await context.sql(_written, context.parts.anew(), context.database, wish, trying.NOBODY)
         except (BadSetting, TemplateBroken) as error:
             raise Refused(f"the mail can't be made: {error}") from None
         return trying.message(mail)
@@ -240,7 +239,7 @@ def _seen(database: Database, parts: Parts, wish: _Wish) -> _Seen:
     held = database.read(figures.held)
     try:
         languages, others = parts.renderer.languages, _template_trouble(parts)
-        mail, url = _written(parts, database, wish, NOBODY)
+        mail, url = _written(parts, database, wish, trying.NOBODY)
     except (Refused, BadSetting, TemplateBroken) as error:
         words = str(error).replace(": give --item-url", ": give a link")
         return _Seen(
@@ -250,7 +249,7 @@ def _seen(database: Database, parts: Parts, wish: _Wish) -> _Seen:
             held=held,
         )
     message = trying.message(mail)
-    path = trying.return_path(settings.bounce_address, settings.mail_from or Mailbox("", SHOP), mail)
+    path = trying.return_path(settings.bounce_address, settings.mail_from or Mailbox("", trying.SHOP), mail)
     return _Seen(languages, mail, message, mail_checks.checks_of(message, path, url), others=others, held=held)
 
 
@@ -258,7 +257,7 @@ def _written(parts: Parts, database: Database, wish: _Wish, address: str) -> tup
     """Returns the mail, and where it leads. Raises Refused and BadSetting."""
     facts = trying.facts_of(database, wish.reference) if wish.reference else trying.SAMPLE
     url, locale = wish.url or None, checked_locale(wish.locale or None)
-    writer = parts.letter_writer(parts.settings.mail_from or Mailbox("", SHOP))
+    writer = parts.letter_writer(parts.settings.mail_from or Mailbox("", trying.SHOP))
     mail = trying.write(writer, facts, address, item_url=url, locale=locale)
     return mail, url or facts.url or writer.url_of(facts)
 
