@@ -16,9 +16,6 @@ if TYPE_CHECKING:
     from worker.services.selection import Selection
 
 ItemArgument = Annotated[str, typer.Argument(metavar="ITEM", help="The catalog item's id.", show_default=False)]
-ItemArguments = Annotated[
-    list[str], typer.Argument(metavar="ITEM", help="The catalog item's id, or several.", show_default=False)
-]
 ItemOption = Annotated[str | None, typer.Option("--item", metavar="ITEM", help="Only this catalog item.")]
 AppId = Annotated[str | None, typer.Option("--app-id", help="The id of the item's catalog app. Default: Wix Stores.")]
 Option = Annotated[

@@ -197,9 +197,8 @@ def _written(mail: "Mail", stem: Path, language: str | None) -> dict[str, Path]:
     opened = mail_checks.opened(message)
     if language and not _is_in(language, opened.language):
         complain(f"there is no mail in {language}: this one is in {opened.language}")
-    for point in (mail_checks.parts(opened), mail_checks.subject(opened.subject)):
-        if point.is_kept is False:
-            complain(point.text)
+    for words in mail_checks.lacking(opened):
+        complain(words)
     contents = {"html": opened.html.encode(), "txt": opened.text.encode(), "eml": message}
     files = {kind: stem.with_name(f"{stem.name}.{kind}") for kind in contents}
     try:

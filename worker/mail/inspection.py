@@ -183,11 +183,7 @@ def _place(markup: str, file: str, sources: Sources) -> tuple[str, str]:
     found = _ADDRESS.search(markup)
     address = found[0] if found else markup
     for name in [file, *sources.names()]:
-        try:
-            lines = sources.text(name).splitlines()
-        except TemplateBroken:
-            continue
-        for number, line in enumerate(lines, 1):
+        for number, line in enumerate(_text(sources, name).splitlines(), 1):
             if address in line:
                 return name, f"line {number}: "
     return file, ""

@@ -127,17 +127,14 @@ class Gallery:
             return Shown(trouble=words, lines=lines)
         message = trying.message(mail)
         opened = mail_checks.opened(message)
-        points = mail_checks.parts(opened), mail_checks.subject(opened.subject)
-        lacks = [point.text for point in points if point.is_kept is False]
-        return Shown(
-            opened.subject, _lines(opened.text), _lines(opened.html), message, "; ".join(filter(None, [note, *lacks]))
-        )
+        said = "; ".join(filter(None, [note, *mail_checks.lacking(opened)]))
+        return Shown(opened.subject, _lines(opened.text), _lines(opened.html), message, said)
 
     def inspection(self) -> Inspection:
         """Returns what is wrong with the templates. The first time takes about a second."""
         with self._inspecting:
             if self._inspection is None:
-                self._inspection = self.parts.anew().inspection()
+                self._inspection = self.parts.inspection()
             return self._inspection
 
     def is_current(self) -> bool:

@@ -56,6 +56,11 @@ def checks_of(message: bytes, return_path: str, item_url: str | None) -> Sequenc
     return [parts(mail), subject(mail.subject), link(mail, item_url), *points_of(message, return_path)]
 
 
+def lacking(mail: Opened) -> Sequence[str]:
+    """Returns what a mail lacks that people can read: a part, or a subject of use."""
+    return [point.text for point in (parts(mail), subject(mail.subject)) if point.is_kept is False]
+
+
 def parts(mail: Opened) -> Point:
     """Returns whether there is a plain text and HTML: a mail with HTML alone looks like an advertisement to filters."""
     missing = [name for name, body in (("plain text", mail.text), ("HTML", mail.html)) if not body.strip()]

@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from email import message_from_bytes, policy
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
@@ -21,8 +20,9 @@ from worker.domain.verdicts import Failed
 from worker.mail.letter import Held, LetterWriter
 from worker.models import uuid7
 from worker.services.dry_run import Outcome, outcome_of_entry
+from worker.services.mail_checks import opened
 from worker.services.rehearsed import NAMED, FirstMail, Later, Rehearsal, Told, Wave
-from worker.services.trying import message, texts
+from worker.services.trying import message
 from worker.store import (
     claims,
     clock,
@@ -322,5 +322,5 @@ def _mail(writer: LetterWriter, letter: _Letter) -> FirstMail:
         case Held(reason):
             return FirstMail(problem=reason)
         case mail:
-            subject = str(message_from_bytes(message(mail), policy=policy.default)["Subject"])
-            return FirstMail(subject, texts(mail)[0].replace("\r\n", "\n"))
+            shown = opened(message(mail))
+            return FirstMail(shown.subject, shown.text.replace("\r\n", "\n"))

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time
-from email import message_from_bytes, policy
 from typing import Final
 
 from worker.domain.catalog import CatalogReference, options_text
@@ -144,14 +143,6 @@ def return_path(path: ReturnPath | None, sender: Mailbox, mail: Mail) -> str:
 def header_lines(message: bytes) -> list[str]:
     """Returns the lines of a message's header as they are sent, folded."""
     return message.partition(b"\r\n\r\n")[0].decode("ascii", "replace").split("\r\n")
-
-
-def texts(mail: Mail) -> tuple[str, str]:
-    """Returns a mail's plain text and its HTML, decoded."""
-    parsed = message_from_bytes(message(mail), policy=policy.default)
-    bodies = (parsed.get_body((kind,)) for kind in ("plain", "html"))
-    text, html = (str(body.get_content()) if body else "" for body in bodies)
-    return text, html
 
 
 def send(mailer: Mailer, mail: Mail) -> Outcome:

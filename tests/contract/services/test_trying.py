@@ -20,7 +20,7 @@ from worker.mail.letter import LetterWriter
 from worker.mail.render import Renderer
 from worker.mail.samples import USUAL
 from worker.mail.sources import Sources
-from worker.services import trying
+from worker.services import mail_checks, trying
 from worker.services.trying import (
     SAMPLE,
     Asked,
@@ -30,18 +30,22 @@ from worker.services.trying import (
     header_lines,
     message,
     return_path,
-    texts,
     write,
     write_many,
     write_sample,
 )
-from worker.smtp.mailer import Mailer
+from worker.smtp.mailer import Mail, Mailer
 
 
 @pytest.fixture
 def server() -> Iterator[ScriptedRelay]:
     with ScriptedRelay() as relay:
         yield relay
+
+
+def texts(mail: Mail) -> tuple[str, str]:
+    opened = mail_checks.opened(message(mail))
+    return opened.text, opened.html
 
 
 def writer(templates: Path = SHIPPED_TEMPLATES) -> LetterWriter:
