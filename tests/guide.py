@@ -63,7 +63,8 @@ shows what becomes of all mails each time that you save a file ([mails.md](mails
   says.
 - **A sentence, a language**: [catalogues](mails.md#words). What your `locales/de.po` lacks is taken from ours.
 - **One language alone**: `back_in_stock/ja/body.html` is for Japanese.
-- Files that begin with a dot are none of these. A file has at most 256 kB, a directory at most 1,000 files.
+- Files that begin with a dot are none of these. A file has at most 256 kB, a directory at most 1,000 files. A page has
+  at most 5,000 tags, and CSS at most 50 brackets within one another.
 
 `stockbell templates check` tries all mails in all languages, with items that are hard on them: without a name, with a
 long one, from right to left. It says in a line each what is wrong, where, and what to do, and so do `stockbell doctor`

@@ -15,6 +15,7 @@ from tinycss2.color4 import Color, parse_color
 
 from worker.mail.conditional_comments import as_outlook_reads
 from worker.mail.css_support import dropped_by_outlook
+from worker.mail.nesting import deep_line
 
 Client = Callable[[str], str]
 Attributes = Mapping[str, str | None]
@@ -185,7 +186,12 @@ class _Said(NamedTuple):
 
 
 def _said(style: str | None) -> Iterator[_Said]:
-    """Yields what a `style` says. Which of it is important is lost: that it was, is no matter in an attribute."""
+    """Yields what a `style` says; of one that is too deep nothing.
+
+    Which of it is important is lost: that it was, is no matter in an attribute.
+    """
+    if deep_line(style or "") is not None:
+        return
     for each in tinycss2.parse_blocks_contents(style or "", skip_comments=True, skip_whitespace=True):
         if each.type == "declaration":
             yield _Said(each.lower_name, tinycss2.serialize(each.value).strip(), each.value)

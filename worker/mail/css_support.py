@@ -9,6 +9,8 @@ from typing import Any, Final, NamedTuple
 
 import tinycss2
 
+from worker.mail.nesting import MOST_BRACKETS, deep_line
+
 _TABLE: Final = Path(__file__).with_name("css_support.toml")
 _NAMES: Final[Mapping[str, str]] = {"gmail": "Gmail", "outlook": "Outlook for Windows"}
 _SAID: Final[Mapping[str, str]] = {"functions": "{}()", "units": "the unit {}", "rules": "@{}"}
@@ -32,10 +34,12 @@ class Dropped(NamedTuple):
 def dropped_in(file: str, text: str) -> Iterator[Dropped]:
     """Yields what a sheet, or the styles in a template, has of it: each once, where it is first.
 
-    What is in at-rules is for programs that know those.
+    What is in at-rules is for programs that know those. CSS that is too deep has nothing.
     """
     seen = set[str]()
     for line, css, is_sheet, _ in _sheets(file, text):
+        if deep_line(css) is not None:
+            continue
         for place, kind, name in _of_sheet(css) if is_sheet else _declared(tinycss2.parse_blocks_contents(css)):
             by, what = _table().get(kind, {}).get(name), _SAID.get(kind, "{}").format(name.replace(" ", ": "))
             if by and what not in seen:
@@ -52,7 +56,9 @@ def dropped_by_outlook(name: str, value: Sequence[Any]) -> bool:
 def unread_in(file: str, text: str) -> Iterator[tuple[int, str]]:
     """Yields the line and what is wrong with CSS that no program can read. What templates put together is left out."""
     for line, css, is_sheet, is_whole in _sheets(file, text):
-        if is_whole:
+        if (place := deep_line(css)) is not None:
+            yield line + place - 1, f"over {MOST_BRACKETS} brackets within one another can't be read"
+        elif is_whole:
             contents = tinycss2.parse_stylesheet(css) if is_sheet else tinycss2.parse_blocks_contents(css)
             for place, words in _unread(contents, in_rule=not is_sheet):
                 yield line + place - 1, words

@@ -20,6 +20,7 @@ from worker.domain.errors import TemplateBroken, TextTooLarge
 from worker.domain.languages import pick
 from worker.mail.catalogues import Catalogues, Words, key_of
 from worker.mail.message import Rendered
+from worker.mail.nesting import MOST_TAGS, TooDeep, has_too_many_tags
 from worker.mail.sources import FILE_LIMIT, Sources
 from worker.mail.templates import PLACE, Templates
 from worker.mail.vocabulary import NAMES
@@ -32,7 +33,10 @@ _REASON_LENGTH: Final = 300
 _FILES: Final = "subject.txt", "body.txt", "body.html"
 _UNKNOWN: Final = re.compile(r"'(\w+)' is undefined|'dict object' has no attribute '(\w+)'")
 _NEAR: Final = 0.7
-_ENDLESS: Final = "extends, includes, imports or calls itself: `shipped/` before a name means our file, not this one"
+_ENDLESS: Final = (
+    "extends, includes, imports or calls itself (`shipped/` before a name means our file, not this one), "
+    "or is nested too deep"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +192,10 @@ def _rendered_part(template: Template, variables: dict[str, Any]) -> str:
     """Renders one template. Raises TemplateBroken for every error."""
     name = str(template.name)
     try:
-        text = cast("Templates", template.environment).finished(template.render(variables))
+        rendered = template.render(variables)
+        if name.endswith(".html") and has_too_many_tags(rendered):
+            raise TextTooLarge(name, f"makes over {MOST_TAGS:,} tags")
+        text = cast("Templates", template.environment).finished(rendered)
     except Exception as error:
         raise _template_broken(name, error) from error
     if size(text) > SIZE_LIMIT:
@@ -205,7 +212,7 @@ def _template_broken(name: str, error: Exception) -> TemplateBroken:
     if isinstance(error, TemplateBroken):
         return error
     file, line = _place(error) or (name, None)
-    kind = "" if isinstance(error, TemplateError) else f"{type(error).__name__}: "
+    kind = "" if isinstance(error, TemplateError | TooDeep) else f"{type(error).__name__}: "
     words = _ENDLESS if isinstance(error, RecursionError) else f"{kind}{error}{_nearest(error)}"
     reason = " ".join(f"{f'line {line}: ' if line else ''}{words}".split())
     return TemplateBroken(file, reason[:_REASON_LENGTH])

@@ -19,6 +19,8 @@ from typing import Any, Final
 import css_inline
 import tinycss2
 
+from worker.mail.nesting import MOST_BRACKETS, TooDeep, deep_line
+
 # Comments come first: what is in one is Outlook's own (`<!--[if mso]><style>`), or nobody's.
 _SHEET: Final = re.compile(
     r"<!--.*?-->"
@@ -63,7 +65,7 @@ def styled(html: str, read: Callable[[str], str]) -> str:
     """Returns a rendered page with its CSS inlined; one without CSS as it is. `read` returns a file that it links to.
 
     The `href` of a link, and its text, begin lines of their own: those that are not personal are encoded once for all.
-    Raises what `read` raises.
+    Raises TooDeep, and what `read` raises.
     """
     sheets = list[str]()
 
@@ -108,6 +110,8 @@ def _with_imports(css: str, read: Callable[[str], str]) -> str:
 
 @lru_cache(maxsize=_KEPT)
 def _inliner(css: str) -> css_inline.CSSInliner:
+    if deep_line(css) is not None:
+        raise TooDeep(f"its CSS has over {MOST_BRACKETS} brackets within one another")
     # What an attribute holds may differ from reader to reader (`a[href^=mailto]`). A letter is inlined once for all.
     plain = (rule for rule in _rules(css) if rule.type == "qualified-rule")
     inlined = (rule for rule in plain if "[" not in _selector(rule) and _selector(rule) != ":root")

@@ -54,7 +54,8 @@ class Templates(ImmutableSandboxedEnvironment):
     def finished(self, text: str) -> str:
         """Returns a rendered text as it is sent: HTML with its CSS inlined.
 
-        Raises TemplateBroken or Jinja's TemplateNotFound for a CSS file that can't be read, or is not there.
+        Raises TooDeep. Raises TemplateBroken or Jinja's TemplateNotFound for a CSS file that can't be read, or is not
+        there.
         """
         return styled(text, self._text) if self.autoescape else text
 
@@ -81,6 +82,8 @@ def parsed(sources: Sources, name: str) -> nodes.Template:
         return Templates(sources, escape=True).parse(sources.text(name), name)
     except TemplateError as error:
         raise TemplateBroken(name, str(error)) from None
+    except RecursionError:
+        raise TemplateBroken(name, "is nested too deep") from None
 
 
 def words_of(sources: Sources, name: str) -> Iterator[str]:
@@ -89,7 +92,7 @@ def words_of(sources: Sources, name: str) -> Iterator[str]:
         extracted = Templates(sources, escape=True).extract_translations(sources.text(name))  # type: ignore[attr-defined]
         for _line, _function, words in extracted:
             yield words if isinstance(words, str) else words[0]
-    except (TemplateBroken, TemplateError):
+    except (TemplateBroken, TemplateError, RecursionError):
         return
 
 

@@ -29,7 +29,7 @@ def unseen_in(sources: Sources) -> Iterator[tuple[str, Unseen]]:
         if name.endswith(".html") and sources.is_own(name):
             try:
                 found = list(reading.unseen(name))
-            except TemplateBroken:
+            except (TemplateBroken, RecursionError):
                 continue
             yield from ((name, each) for each in found)
 
