@@ -87,7 +87,10 @@ class Line:
         """Makes the parts that depend on other parts."""
         self.most_uncommitted = max(50, 4 * self.connections)
         self.evidence = Evidence(self.connections)
-        self.recorder = Recorder(self._record, self.stopping, on_commit=self.mailer.wake)
+        # With half of what may be uncommitted in one group, there is room for the mails that end during its commit.
+        self.recorder = Recorder(
+            self._record, self.stopping, enough=self.most_uncommitted // 2, on_commit=self.mailer.wake
+        )
         # A large claim must not delay the small commits that the next mails wait for. SQLite has only one writer.
         has_one_writer = self.database.dialect == "sqlite"
         self._records = self._sql if has_one_writer else ThreadPoolExecutor(1, "records")
