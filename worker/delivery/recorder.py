@@ -74,22 +74,22 @@ class Recorder:
         self._on_commit = on_commit
         self._stopping = stopping
         self._pending: list[Settled] = []
+        self._pending_mails = 0
         self._group: Sequence[Settled] = ()
         """The verdicts that are being committed."""
+        self._group_mails = 0
         self._committing: asyncio.Task[None] | None = None
         self._group_done = asyncio.Event()
         self._is_due = asyncio.Event()
         """Set when the next group need not collect more."""
-        self._added = self._done = self._wanted = 0
-        """How many verdicts were added, are committed, and how many somebody waits for."""
-        self._mails = 0
+        self._added = self._done = 0
         self._faults: set[str] = set()
         """The template faults that are logged already."""
 
     @property
     def uncommitted(self) -> int:
         """How many mails have verdicts that are not committed yet: a kill repeats mails, and not requests."""
-        return self._mails
+        return self._group_mails + self._pending_mails
 
     @property
     def unrecorded(self) -> list[UUID]:
@@ -100,15 +100,15 @@ class Recorder:
         """Adds a verdict to the next transaction. All about one mail, added in a row, come into the same one."""
         self._pending.append(settled)
         self._added += 1
-        self._mails += settled.is_of_mail
-        if self._mails >= self._enough:
+        self._pending_mails += settled.is_of_mail
+        if self._pending_mails >= self._enough:
             self._is_due.set()
         if self._committing is None:
             self._committing = asyncio.create_task(self._commit_all())
 
     async def flushed(self) -> None:
         """Waits until everything added so far is committed."""
-        goal = self._wanted = self._added
+        goal = self._added
         self._is_due.set()
         while self._done < goal:
             self._group_done.clear()
@@ -117,25 +117,22 @@ class Recorder:
     async def _commit_all(self) -> None:
         while self._pending:
             group = self._group = self._pending
-            self._pending = []
+            self._group_mails = self._pending_mails
+            self._pending, self._pending_mails = [], 0
+            self._is_due.clear()
             await self._commit(group)
-            self._group = ()
+            self._group, self._group_mails = (), 0
             self._done += len(group)
-            self._mails -= sum(settled.is_of_mail for settled in group)
             self._group_done.set()
             self._on_commit()
-            if self._pending and self._mails < self._enough and self._done >= self._wanted:
-                await self._collect()
+            if self._pending and not self._is_due.is_set():
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._is_due.wait(), COLLECT_SECONDS)
         self._committing = None
-
-    async def _collect(self) -> None:
-        self._is_due.clear()
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._is_due.wait(), COLLECT_SECONDS)
 
     async def _commit(self, group: Sequence[Settled]) -> None:
         ends, pause, away_since = _ends(group), FIRST_PAUSE, 0.0
-        mails = sum(settled.is_of_mail for settled in group)
+        mails = self._group_mails
         while True:
             try:
                 written = await self._write(ends)

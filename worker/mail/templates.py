@@ -77,13 +77,14 @@ class Templates(ImmutableSandboxedEnvironment):
 
 
 def parsed(sources: Sources, name: str) -> nodes.Template:
-    """Returns the syntax tree of a template. Raises TemplateBroken, also where it can't be parsed."""
+    """Returns the syntax tree of a template.
+
+    Raises TemplateBroken, also where it can't be parsed, and RecursionError for one that is nested too deep.
+    """
     try:
         return Templates(sources, escape=True).parse(sources.text(name), name)
     except TemplateError as error:
         raise TemplateBroken(name, str(error)) from None
-    except RecursionError:
-        raise TemplateBroken(name, "is nested too deep") from None
 
 
 def words_of(sources: Sources, name: str) -> Iterator[str]:

@@ -35,7 +35,7 @@ def unseen_in(sources: Sources) -> Iterator[tuple[str, Unseen]]:
 
 
 class _Reading:
-    """The templates, as syntax trees. All methods raise TemplateBroken for one that can't be read."""
+    """The templates, as syntax trees. All methods raise TemplateBroken or RecursionError for one that can't be read."""
 
     def __init__(self, sources: Sources) -> None:
         self._tree = cache(partial(parsed, sources))
