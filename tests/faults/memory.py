@@ -5,10 +5,13 @@ from pathlib import Path
 from tests.acceptance.stockbell import descendants
 from tests.faults.trial import Result, Trial, World
 from tests.polling import eventually
+from tests.relay import Later
 
 MAILS_MB = 5, 10
 """How much a process may grow after the first mails: less than if it kept them, and far less if they are many."""
 RECONNECTS_MB = 5
+SLOW_SECONDS = 0.3
+"""How long verdicts take where both children are to mail at once."""
 LISTENING = "xreadgroup", "brpop"
 """The last commands of the processes that wait for events and for bells."""
 
@@ -30,11 +33,15 @@ def run_reconnects(world: World) -> Result:
     """Ends every connection to Redis, again and again. All are made anew, and nothing is kept of the old ones."""
     times = world.size(10, 1_000)
     with world.trial("memory, Redis reconnects") as trial:
-        trial.waiting("mug-1", 20)
-        trial.waiting("mug-2", 20)
+        for item in ("mug-1", "mug-2", "mug-3"):
+            trial.waiting(item, 20)
+        # Each child mails an item first, since a child grows by some MB with its first mail.
+        trial.relay.decide = lambda stage, _: Later(SLOW_SECONDS) if stage == "dot" else None
         trial.start()
-        trial.publish("mug-1")
+        trial.until_ready("worker", 1)
+        trial.publish("mug-1", "mug-3")
         trial.settle()
+        trial.relay.decide = None
         sizes: dict[int, float] = {}
         for number in range(times):
             # An event, since a listener waits longer each time that it is cut off before it has read anything.
