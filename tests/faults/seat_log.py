@@ -28,7 +28,8 @@ _TRIGGERS = """
             PERFORM note(OLD, 'bounced');
         ELSIF OLD.status = 'PROCESSING' THEN
             PERFORM note(OLD, CASE
-                WHEN NEW.failure_code = 'OUTCOME_UNKNOWN' OR NEW.unknowns > OLD.unknowns THEN 'unknown'
+                WHEN NEW.unknowns > OLD.unknowns THEN 'unknown'
+                WHEN NEW.status = 'FAILED' AND NEW.failure_code = 'OUTCOME_UNKNOWN' THEN 'unknown'
                 WHEN NEW.rescues > OLD.rescues THEN 'rescued'
                 WHEN NEW.status = 'NOTIFICATION_SENT' THEN 'told' ELSE 'given back' END);
         END IF;
@@ -63,7 +64,7 @@ def begin(url: str) -> None:
 def judge(trial: Trial, rules: Rules) -> Book:
     """Ends all processes, and judges the book of their database. Keeps it, if it breaks a promise."""
     trial.ended(trial.system.end_all())
-    book = _read(trial.system.url)
+    book = read(trial.system.url)
     breaches = check_seats(book, trial.relay.mails, rules)
     for breach in breaches:
         trial.expect_that(False, breach)
@@ -74,7 +75,8 @@ def judge(trial: Trial, rules: Rules) -> Book:
     return book
 
 
-def _read(url: str) -> Book:
+def read(url: str) -> Book:
+    """Returns the book of a database as it is now."""
     with closing(psycopg.connect(plain(url))) as connection:
         lines, keepers = connection.execute(_LINES).fetchall(), connection.execute(_KEEPERS).fetchall()
     return _book(lines, {Wave(item, about, number): count for item, about, number, count in keepers})
